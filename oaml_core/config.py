@@ -1,0 +1,331 @@
+"""Every hyper-parameter once, as a tree of frozen dataclasses.
+
+A recipe (`configs/*.yaml`) says only what differs from the defaults here; `oaml … --print-config` shows the
+whole resolved tree. Reading recipes and command-line overrides is `oaml_core.settings`' job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from oaml_core.errors import ConfigError
+
+Arch = Literal[
+    "ir_mini",
+    "ir_18",
+    "ir_34",
+    "ir_50",
+    "ir_101",
+    "ir_152",
+    "ir_200",
+    "ir_se_50",
+    "ir_se_101",
+    "mobilefacenet",
+]
+Occluder = Literal["surgical", "cloth", "ffp2", "veil", "sunglasses", "scarf", "hand", "blocks"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where faces come from and how they are batched."""
+
+    source: str | None = None
+    """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder an identity or `train.csv`, and
+    verification `.bin` sets. None: synthetic faces are drawn."""
+    image_size: int = 112
+    """Side of the square input in pixels: 112 or 224."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Channel order of the images that the files decode to; batches are RGB always."""
+    batch_size: int = 256
+    """Images in a global batch, over all workers."""
+    sampler: Literal["pk", "random_identity", "graph"] = "pk"
+    """How a global batch is planned; `graph` puts identities that look alike into one batch."""
+    num_instances: int = 4
+    """Images of each identity in a batch (the K of P × K)."""
+    min_images_per_identity: int = 1
+    """Identities with fewer images are left out of training."""
+    max_images_per_identity: int | None = None
+    """Of identities with more images only the first so many are taken."""
+    subset: str | None = None
+    """A text file of record numbers, one a line: only these are taken. For ablations."""
+    broken_images_tolerated: float = 0.001
+    """Share of unreadable images, in [0, 1], above which `prepare` refuses the data set."""
+    num_workers: int = 16
+    """Processes that decode images, for each training worker; 0 decodes in the training process."""
+    pin_memory: bool = True
+    """Page-locked batches, for faster copies to a GPU; has no effect without one."""
+    persistent_workers: bool = True
+    """Keep the decoding processes from one epoch to the next."""
+    prefetch_factor: int = 4
+    """Batches that each decoding process prepares ahead."""
+    visibility_batch_size: int = 64
+    """Images in a global visibility batch (image and mask pairs)."""
+    visibility_clean_share: float = 0.2
+    """Share of a visibility batch, in [0, 1], that is clean faces with all-ones maps."""
+    synthetic_identities: int = 400
+    """Training identities to draw when there is no `source`."""
+    synthetic_images_per_identity: int = 16
+    """Images of each of them."""
+    synthetic_pairs: int = 600
+    """Verification pairs to draw from other identities; a multiple of 20 (10 folds, half of them genuine)."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Probabilities, in [0, 1], of what is done to a training image."""
+
+    flip_prob: float = 0.5
+    """Horizontal flip."""
+    crop_augmentation_prob: float = 0.0
+    """Random crop with zero padding (AdaFace)."""
+    photometric_augmentation_prob: float = 0.0
+    """Brightness, contrast and saturation jitter (AdaFace)."""
+    low_res_augmentation_prob: float = 0.0
+    """Down- and up-sampling with a random interpolation (AdaFace)."""
+    mask_prob: float = 0.5
+    """An occluder drawn on the face, its visibility map with it."""
+    occluders: tuple[Occluder, ...] = (
+        "surgical",
+        "cloth",
+        "ffp2",
+        "veil",
+        "sunglasses",
+        "scarf",
+        "hand",
+        "blocks",
+    )
+    """What is drawn, each with the same probability."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The recogniser: backbone, visibility head, margin head, matcher."""
+
+    arch: Arch = "ir_50"
+    """Backbone."""
+    width: int = 16
+    """Channels of the first stage of `ir_mini`; the other backbones have their published widths."""
+    weights: str | None = None
+    """Pretrained backbone to start from: `.ckpt`, `.pt`, `.safetensors` or MobileFaceNet `.onnx`."""
+    weights_channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Order that `weights` were trained with; published AdaFace weights want `bgr`."""
+    head: Literal["adaface", "arcface", "cosface"] = "adaface"
+    """Margin head."""
+    m: float = 0.5
+    """Margin; in radians where it is angular. AdaFace's paper: 0.4."""
+    h: float = 0.0
+    """AdaFace's concentration of the normalised norm. AdaFace's paper: 0.333."""
+    s: float = 64.0
+    """Scale of the logits."""
+    t_alpha: float = 0.01
+    """Momentum of AdaFace's running mean and deviation of the norms."""
+    sample_rate: float = 1.0
+    """Share of the classes, in (0, 1], that takes part in a step (Partial FC)."""
+    matcher: Literal["qaconv", "transmatcher"] = "qaconv"
+    """Local matcher."""
+    weighting: Literal["evidence", "multiply"] = "evidence"
+    """How visibility weights the correlations; the matcher's docstring has the formulas."""
+    k_nearest: int = 32
+    """Nearest classes that a sample chooses its class candidates from, own class included; 0: none."""
+    visibility_trains_backbone: bool = False
+    """Let the visibility loss reach the backbone."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms; total = Σ weight · term."""
+
+    adaface_loss_weight: float = 0.1
+    """Margin-head cross-entropy."""
+    qaconv_loss_weight: float = 0.9
+    """Matching: pairwise and softmax-triplet."""
+    occlusion_loss_weight: float = 0.1
+    """Mean squared error of the visibility map."""
+    triplet_margin: float = 1.0
+    """Margin of the hardest-pair ranking in the softmax-triplet loss."""
+    triplet_weight: float = 0.5
+    """Weight of that ranking beside the classification over class candidates."""
+    cross_rank_pairs: bool = True
+    """Form pairs over the global batch; False: over each worker's slice."""
+    max_skipped_steps: int = 20
+    """Steps in a row with a non-finite loss after which training stops."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Stochastic gradient descent and its schedule."""
+
+    epochs: int = 24
+    """Passes over the training set."""
+    lr: float = 0.1
+    """Learning rate at the global batch size given."""
+    scale_lr: bool = False
+    """Multiply lr by batch_size / 256."""
+    schedule: Literal["multistep", "cosine"] = "multistep"
+    """Shape of the learning rate over the epochs."""
+    lr_milestones: tuple[int, ...] = (8, 12, 14)
+    """Epochs at whose start lr is multiplied by lr_gamma (`multistep`)."""
+    lr_gamma: float = 0.1
+    """That factor."""
+    warmup_epochs: float = 0.0
+    """Linear warm-up from 0."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 penalty; batch-norm parameters and biases have none."""
+    accumulate_grad_batches: int = 1
+    """Global batches whose gradients one step takes together."""
+    gradient_clip_norm: float | None = None
+    """Largest L2 norm of the gradient; None: not clipped."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The process: workers, precision, checkpoints."""
+
+    nproc: int | None = None
+    """Workers on this machine; None: one a GPU, or 1."""
+    min_nodes: int = 1
+    """Fewest nodes that an elastic run goes on with."""
+    max_nodes: int = 1
+    """Most nodes that take part."""
+    max_restarts: int = 10
+    """Restarts after a failed worker or a change of the number of nodes."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """`auto`: bf16 on a GPU that has it, else fp32."""
+    channels_last: bool = False
+    """Memory layout of images and convolutions: N, H, W, C."""
+    compile: bool = False
+    """torch.compile the backbone."""
+    checkpoint_every_steps: int = 0
+    """Steps between checkpoints; 0: by time alone."""
+    checkpoint_every_seconds: float = 60.0
+    """Seconds between checkpoints; so much work a lost worker costs at most."""
+    keep_checkpoints: int = 3
+    """Newest periodic checkpoints that are kept, beside `best`."""
+    val_every_epochs: float = 1.0
+    """Epochs, or a fraction of one, between validations."""
+    start_from: str | None = None
+    """Checkpoint of which only the weights are taken."""
+    log_every_steps: int = 10
+    """Steps between two lines of metrics."""
+    log_samples: bool = False
+    """Write the (epoch, batch, sample numbers) that every worker consumed to `samples-<rank>.jsonl`."""
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is proven, and how the two scores are combined."""
+
+    adaface_weight: float = 0.5
+    """Weight of the global score in the combined one."""
+    qaconv_weight: float = 0.5
+    """Weight of the local score."""
+    occluders: tuple[Occluder, ...] = ("surgical",)
+    """Occluders drawn on the second image of each pair, one condition each, beside `clean`."""
+    far: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+    """False accept rates at which TAR is reported, where the impostor pairs are enough."""
+    batch_size: int = 256
+    """Images a forward pass."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """The ONNX model and the check of it."""
+
+    opset: int = 20
+    """ONNX operator set."""
+    check_images: int = 64
+    """Real images that torch and ONNX must agree on."""
+    tolerance: float = 1e-3
+    """Largest absolute difference of embeddings, maps and features that passes."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where metrics go. The CSV in the run's folder is always written."""
+
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Weights & Biases; `auto`: online with WANDB_API_KEY in the environment, else offline."""
+    project: str = "oaml"
+    """Project in Weights & Biases."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, whole."""
+
+    name: str = "oaml"
+    """Name of the run: its folder, its prefix in the store, its rendezvous id."""
+    seed: int = 0
+    """The one seed that all randomness comes from."""
+    store: str = "runs"
+    """Artifact store: `s3://bucket/prefix` or a folder. Credentials come from the environment."""
+    work_dir: str = ".oaml"
+    """Local folder for caches and runs in progress."""
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def check(config: Config) -> None:
+    """Refuse values that cannot work, naming the key to change.
+
+    Raises:
+        ConfigError: a value is out of its range, or two values do not fit together.
+    """
+    probabilities = {
+        f"augment.{name}": getattr(config.augment, name)
+        for name in (
+            "flip_prob",
+            "crop_augmentation_prob",
+            "photometric_augmentation_prob",
+            "low_res_augmentation_prob",
+            "mask_prob",
+        )
+    }
+    probabilities["data.broken_images_tolerated"] = config.data.broken_images_tolerated
+    probabilities["data.visibility_clean_share"] = config.data.visibility_clean_share
+    for key, value in probabilities.items():
+        if not 0.0 <= value <= 1.0:
+            raise ConfigError(f"{key} is {value}; it is a share and must lie in [0, 1].")
+    positive = {
+        "data.batch_size": config.data.batch_size,
+        "data.num_instances": config.data.num_instances,
+        "optim.epochs": config.optim.epochs,
+        "optim.lr": config.optim.lr,
+        "optim.accumulate_grad_batches": config.optim.accumulate_grad_batches,
+        "model.s": config.model.s,
+        "evaluate.batch_size": config.evaluate.batch_size,
+        "train.val_every_epochs": config.train.val_every_epochs,
+    }
+    for key, number in positive.items():
+        if number <= 0:
+            raise ConfigError(f"{key} is {number}; it must be greater than 0.")
+    if config.data.image_size not in (112, 224):
+        raise ConfigError(f"data.image_size is {config.data.image_size}; the backbones take 112 or 224.")
+    if config.data.sampler != "random_identity" and config.data.batch_size % config.data.num_instances:
+        raise ConfigError(
+            f"data.batch_size {config.data.batch_size} is not a multiple of data.num_instances "
+            f"{config.data.num_instances}: a batch holds whole identities. Change one of the two."
+        )
+    if not 0.0 < config.model.sample_rate <= 1.0:
+        raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; it must lie in (0, 1].")
+    if config.train.min_nodes > config.train.max_nodes:
+        raise ConfigError(
+            f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}."
+        )
+    if config.data.synthetic_pairs % 20:
+        raise ConfigError(
+            f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20."
+        )

@@ -1,0 +1,52 @@
+"""The errors that a user can cause. Each message names what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OamlError(Exception):
+    """Base of all errors that the command line prints without a traceback."""
+
+    exit_code = 1
+
+
+class ConfigError(OamlError):
+    """A configuration key or value that does not exist or does not fit the others."""
+
+    exit_code = 2
+
+
+class DataError(OamlError):
+    """A data file, record, label or mask that cannot be used."""
+
+
+class StoreError(OamlError):
+    """An artifact store that cannot be reached, or an object in it that is missing or damaged."""
+
+
+class ModelInputError(OamlError, ValueError):
+    """A tensor whose shape, range, type or device a model, head, matcher or loss does not accept."""
+
+
+class CheckpointError(OamlError):
+    """A checkpoint that is incomplete, of another model, or of another data set or configuration."""
+
+
+class NonFiniteLossError(OamlError):
+    """Training stopped because a loss term stayed NaN or infinite."""
+
+
+class EvaluationError(OamlError):
+    """Scores or labels that a protocol cannot be computed from."""
+
+
+class ExportError(OamlError):
+    """An exported model that does not do what the trained one does."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint `` Did you mean 'x'?`` for a mistyped name, or an empty string if nothing is near."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {found[0]!r}?" if found else ""
