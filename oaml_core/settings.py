@@ -1,0 +1,138 @@
+"""Recipes and command-line overrides into one checked `Config`, and back to YAML."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import re
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError, nearest
+
+if typing.TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def config_parser(prog: str, description: str) -> ArgumentParser:
+    """A parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="recipe (YAML); options after it override it")
+    parser.add_class_arguments(Config)
+    return parser
+
+
+def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Config, Any]:
+    """The configuration that `arguments` describe, and the namespace with the parser's other options.
+
+    Raises:
+        ConfigError: a key or value does not exist; the message names the nearest that does.
+    """
+    values = _instantiated(parser, lambda: parser.parse_args(list(arguments)))
+    return Config(**{name: values[name] for name in _field_names(Config)}), values
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """The recipe at `path` (None: the defaults) with `overrides` such as `["--optim.lr", "0.05"]`.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, or a key or value does not exist.
+    """
+    arguments = [] if path is None else ["--config", str(path)]
+    if path is not None and not Path(path).is_file():
+        raise ConfigError(f"There is no recipe {path}. Those that come with OAML lie in configs/.")
+    return parse_config(config_parser("oaml", "OAML"), [*arguments, *overrides])[0]
+
+
+def config_to_yaml(config: Config) -> str:
+    """All leaves of `config` as YAML that `config_from_yaml` reads back."""
+    return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
+
+
+def config_from_yaml(text: str) -> Config:
+    """The configuration that YAML `text` describes; keys that it does not name have their defaults.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"The configuration is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError("The configuration must be a YAML mapping of keys to values.")
+    parser = config_parser("oaml", "OAML")
+    values = _instantiated(parser, lambda: parser.parse_object(tree))
+    return Config(**{name: values[name] for name in _field_names(Config)})
+
+
+def digest(*parts: object) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of `parts` (dataclasses and plain values) as YAML."""
+    plain = [_plain(dataclasses.asdict(p)) if dataclasses.is_dataclass(p) else p for p in parts]  # type: ignore[arg-type]
+    return hashlib.sha256(yaml.safe_dump(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differing_keys(one: Config, other: Config) -> list[str]:
+    """Dotted names of the leaves in which two configurations differ."""
+    ours, theirs = dict(_leaves(one)), dict(_leaves(other))
+    return [key for key, value in ours.items() if theirs[key] != value]
+
+
+def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name in _field_names(type(node)):
+        value = getattr(node, name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _field_names(cls: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _instantiated(parser: ArgumentParser, parse: Callable[[], Any]) -> Any:
+    """What `parse` gives, as dataclasses.
+
+    Raises:
+        ConfigError: with the parser's message and the nearest existing key or value.
+    """
+    try:
+        return parser.instantiate(parse())
+    except argparse.ArgumentError as error:
+        message = " ".join(str(error).split())
+        raise ConfigError(message.rstrip(".") + "." + _hint(parser, message)) from error
+    except TypeError as error:  # what jsonargparse raises for `optim: 3`
+        groups = ", ".join(
+            f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.default_factory)
+        )
+        raise ConfigError(
+            f"A plain value stands where a group of keys belongs ({groups}): put its keys below it, indented."
+        ) from error
+
+
+def _hint(parser: ArgumentParser, message: str) -> str:
+    keys = [key for key, _ in _leaves(Config())]
+    if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
+        return nearest(found[1], [s for action in parser._actions for s in action.option_strings])
+    if found := re.search(r"Literal\[(.*)\]\. Got value: (\S+)", message):
+        return nearest(found[2], re.findall(r"'([^']+)'", found[1]))
+    if "accept" not in message:
+        return ""
+    wrong = ".".join(re.findall(r"'([\w.]+)'", message))
+    same_leaf = [key for key in keys if key.rpartition(".")[2] == wrong]
+    return nearest(wrong, keys) if not same_leaf else f" Did you mean {same_leaf[0]!r}?"
