@@ -1,0 +1,90 @@
+"""What is trained: one backbone, three things learnt on it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from oaml_core.config import Config
+from oaml_core.data.datamodule import TrainingBatch
+from oaml_core.losses.pairwise import pairwise_matching_loss
+from oaml_core.losses.visibility import visibility_loss
+from oaml_core.models.features import Features
+from oaml_core.models.margin_heads import build_margin_head
+from oaml_core.models.recogniser import build_recogniser
+from oaml_core.training.world import World, batch_sizes, gather_batch
+
+
+class StepResult(NamedTuple):
+    """One worker's share of a step; the mean over the workers belongs to the global batch."""
+
+    terms: dict[str, Tensor]
+    """Loss terms by name, before their weights."""
+    metrics: dict[str, Tensor]
+    """What else is worth a curve, without gradient."""
+
+
+class RecognitionModule(L.LightningModule):
+    """The recogniser and its margin head.
+
+    Args:
+        config: the whole configuration.
+        num_classes: training identities.
+        world: this worker among all of them.
+    """
+
+    def __init__(self, config: Config, num_classes: int, world: World) -> None:
+        super().__init__()
+        self.config = config
+        self.world = world
+        self.recogniser = build_recogniser(config.model, config.data.image_size)
+        self.head = build_margin_head(config.model, self.recogniser.backbone.embedding_size, num_classes)
+
+    def training_step(self, batch: TrainingBatch) -> StepResult:
+        """The loss terms of this worker's slice, each weighted so that the workers' mean is the global batch's.
+
+        With slices of b_r of the B images, a term is (mean over the slice) · b_r · W / B: gradients averaged over
+        the W workers are then those of one worker that sees all of the batch.
+        """
+        features = self.recogniser(batch.images)
+        logits = self.head(features.embedding, features.norm, batch.labels)
+        matching, accuracy = self._matching(features, batch.labels)
+        sizes = batch_sizes(batch.labels) if self.world.size > 1 else [len(batch.labels)]
+        share = len(batch.labels) * len(sizes) / sum(sizes)
+        terms = {
+            "adaface": functional.cross_entropy(logits, batch.labels) * share,
+            "qaconv": matching * share,
+            "visibility": visibility_loss(features.visibility, batch.visibility) * share,
+        }
+        metrics = {
+            "head_accuracy": (logits.detach().argmax(1) == batch.labels).float().mean() * share,
+            "pair_accuracy": accuracy * share,
+            "norm": features.norm.detach().mean() * share,
+        }
+        return StepResult(terms, metrics)
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Σ weight · term."""
+        weights = self.config.loss
+        return (
+            weights.adaface_loss_weight * terms["adaface"]
+            + weights.qaconv_loss_weight * terms["qaconv"]
+            + weights.occlusion_loss_weight * terms["visibility"]
+        )
+
+    def _matching(self, features: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairwise loss and accuracy of this slice's probes against the global batch, means over the probes."""
+        maps, visibility, gallery_labels, start = features.feature_map, features.visibility.detach(), labels, 0
+        gallery, gallery_visibility = maps, visibility
+        if self.config.loss.cross_rank_pairs and self.world.size > 1:
+            gallery, gallery_visibility = gather_batch(maps), gather_batch(visibility)
+            gallery_labels = gather_batch(labels)
+            start = sum(batch_sizes(labels)[: self.world.rank])
+        scores = self.recogniser.matcher.match(maps, gallery, visibility, gallery_visibility)
+        itself = torch.arange(start, start + len(labels), device=labels.device)
+        result = pairwise_matching_loss(scores, labels, gallery_labels, itself)
+        return result.loss.mean(), result.accuracy.mean()

@@ -1,0 +1,44 @@
+"""The optimiser and the learning rate as a function of the step alone, so that no schedule needs restoring."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from oaml_core.config import Config
+
+REFERENCE_BATCH_SIZE = 256
+"""Global batch size that `optim.lr` is given for when `optim.scale_lr` is on."""
+
+
+def build_optimiser(config: Config, module: nn.Module) -> SGD:
+    """SGD with momentum; biases and batch-norm parameters (all 1-D ones) are not decayed."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.optim.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return SGD(groups, lr=config.optim.lr, momentum=config.optim.momentum)
+
+
+def learning_rate(config: Config, batch: int, batches_per_epoch: int) -> float:
+    """Learning rate of global batch number `batch`, counted from 0 over all epochs."""
+    optim = config.optim
+    peak = optim.lr * (config.data.batch_size / REFERENCE_BATCH_SIZE if optim.scale_lr else 1.0)
+    warmup = optim.warmup_epochs * batches_per_epoch
+    if batch < warmup:
+        return peak * (batch + 1) / (warmup + 1)
+    if optim.schedule == "cosine":
+        total = optim.epochs * batches_per_epoch
+        return peak * 0.5 * (1 + math.cos(math.pi * (batch - warmup) / max(1.0, total - warmup)))
+    passed = bisect_right(sorted(optim.lr_milestones), batch // batches_per_epoch)
+    return peak * optim.lr_gamma**passed
+
+
+def set_learning_rate(optimiser: Optimizer, lr: float) -> None:
+    """Give every parameter group the learning rate `lr`."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr

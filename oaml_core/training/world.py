@@ -1,0 +1,102 @@
+"""The workers of a run: who this one is, and what they exchange."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """This worker's place among all workers."""
+
+    rank: int
+    """Number of this worker among all, from 0."""
+    size: int
+    """Workers in all."""
+    local_rank: int
+    """Number of this worker on its node."""
+    local_size: int
+    """Workers on this node."""
+
+    @classmethod
+    def from_environment(cls) -> World:
+        """What `torchrun` says in RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone without it."""
+        keys = {"rank": ("RANK", 0), "size": ("WORLD_SIZE", 1)}
+        local = {"local_rank": ("LOCAL_RANK", 0), "local_size": ("LOCAL_WORLD_SIZE", 1)}
+        return cls(**{k: int(os.environ.get(name, default)) for k, (name, default) in (keys | local).items()})
+
+    @property
+    def is_main(self) -> bool:
+        """True on the one worker that writes logs and checkpoints."""
+        return self.rank == 0
+
+
+def gather_batch(local: Tensor) -> Tensor:
+    """Concatenate every worker's [b_r, …] into [Σ b_r, …], in order of rank; slices may differ in length.
+
+    The gradient flows back to the worker that each row came from, summed over the workers that used it.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return local
+    return _GatherBatch.apply(local, batch_sizes(local))
+
+
+def batch_sizes(local: Tensor) -> list[int]:
+    """Rows that each worker holds, in order of rank."""
+    sizes = [torch.zeros(1, dtype=torch.int64, device=local.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(sizes, torch.tensor([len(local)], device=local.device))
+    return [int(size) for size in sizes]
+
+
+class _GatherBatch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, local: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        # all_gather wants equal shapes: rows are padded to the longest slice, and the padding is cut off again.
+        padded = local.new_zeros((max(sizes), *local.shape[1:]))
+        padded[: len(local)] = local
+        parts = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].contiguous()
+        dist.all_reduce(total)
+        start = sum(ctx.sizes[: dist.get_rank()])
+        return total[start : start + ctx.sizes[dist.get_rank()]], None
+
+
+def gather_arrays(local: np.ndarray) -> list[np.ndarray]:
+    """Every worker's array, in order of rank; lengths may differ."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return [local]
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, local)
+    return parts
+
+
+def from_main(value: Any) -> Any:
+    """The main worker's `value`, on every worker."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def any_worker(flag: bool) -> bool:
+    """True on every worker if `flag` is on one of them."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    count = torch.tensor([int(flag)], device=device)
+    dist.all_reduce(count)
+    return bool(count.item())
