@@ -236,6 +236,8 @@ class ExportConfig:
 
     opset: int = 20
     """ONNX operator set."""
+    preprocessing: bool = True
+    """Take uint8 RGB images [B, H, W, 3] and normalise them in the graph; False: float [B, 3, H, W] in [-1, 1]."""
     check_images: int = 64
     """Real images that torch and ONNX must agree on."""
     tolerance: float = 1e-3
