@@ -1,0 +1,79 @@
+"""The pairs that the report shows: typical ones, and the errors of the combined score that are hardest."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oaml_core.data.verification import VerificationSet
+from oaml_core.evaluation.conditions import CLEAN, Condition
+from oaml_core.evaluation.correspondences import strongest_correspondences
+from oaml_core.evaluation.results import ConditionResult, Example, SetResult
+from oaml_core.evaluation.scores import evaluating, face_features, read_images
+from oaml_core.models.recogniser import Recogniser
+
+
+def pick_examples(
+    model: Recogniser, pairs: VerificationSet, result: SetResult, device: torch.device | str, count: int
+) -> list[Example]:
+    """Examples of one set, about `count`: half typical pairs, half hardest errors, spread over its conditions."""
+    each = max(1, count // (2 * len(result.conditions)))
+    chosen = [
+        (condition, kind, pair)
+        for condition in result.conditions.values()
+        for kind, pair in _typical(condition, result.issame, each) + _errors(condition, result.issame, each)
+    ]
+    with evaluating(model), torch.inference_mode():
+        return [_example(model, pairs, result, condition, kind, pair, device) for condition, kind, pair in chosen]
+
+
+def _typical(condition: ConditionResult, issame: NDArray[np.bool_], count: int) -> list[tuple[str, int]]:
+    """Pairs at the middle of the genuine and of the impostor scores, in turn."""
+    values = condition.scores["combined"].values
+    found = []
+    for i in range(count):
+        kind = np.flatnonzero(issame == (i % 2 == 0))
+        order = kind[np.argsort(values[kind], kind="stable")]
+        found.append(("typical", int(order[(order.size // 2 + i // 2) % order.size])))
+    return found
+
+
+def _errors(condition: ConditionResult, issame: NDArray[np.bool_], count: int) -> list[tuple[str, int]]:
+    """Pairs on the wrong side of the threshold, farthest first."""
+    result = condition.scores["combined"]
+    distance = np.where(issame, result.threshold - result.values, result.values - result.threshold)
+    order = np.argsort(-distance, kind="stable")[:count]
+    return [
+        ("false reject" if issame[pair] else "false accept", int(pair)) for pair in order if distance[pair] > 0
+    ]
+
+
+def _example(
+    model: Recogniser,
+    pairs: VerificationSet,
+    result: SetResult,
+    condition: ConditionResult,
+    kind: str,
+    pair: int,
+    device: torch.device | str,
+) -> Example:
+    numbers = np.array([pair])
+    drawn = CLEAN if condition.name == CLEAN.name else Condition(condition.name, condition.name)  # type: ignore[arg-type]
+    first_image = read_images(pairs.images, 2 * numbers)
+    second_image, _ = drawn.apply(read_images(pairs.images, 2 * numbers + 1), numbers, pairs.landmarks)
+    first, second = face_features(model, first_image, device), face_features(model, second_image, device)
+    return Example(
+        caption=f"{result.name} · {condition.name} · pair {pair}",
+        kind=kind,
+        genuine=bool(result.issame[pair]),
+        scores={name: float(score.values[pair]) for name, score in condition.scores.items()},
+        images=(first_image[0].permute(1, 2, 0).numpy(), second_image[0].permute(1, 2, 0).numpy()),
+        visibility=(
+            first.visibility[0, 0].float().cpu().numpy(),
+            second.visibility[0, 0].float().cpu().numpy(),
+        ),
+        correspondences=strongest_correspondences(
+            first.feature_map[0], second.feature_map[0], first.visibility[0], second.visibility[0]
+        ),
+    )

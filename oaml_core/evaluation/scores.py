@@ -1,0 +1,244 @@
+"""Scores of pairs, streamed: global, local and how much of both faces is visible.
+
+Images come in by the batch and only scores stay. A rank can score a shard of the pairs; the shards' arrays are
+put together with `gather`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.conditions import CLEAN, Condition
+from oaml_core.losses.visibility import resize_visibility
+from oaml_core.models.features import Features
+from oaml_core.models.recogniser import Recogniser
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Scores of N pairs under one condition. All arrays are [N]."""
+
+    global_score: Floats
+    """Cosine of the two faces' embeddings, image and mirrored image fused, in [-1, 1]."""
+    local_score: Floats
+    """Matcher's score of the two feature maps, weighted by both visibility maps; any range."""
+    visible_share: Floats
+    """Mean over the places of the map of the product of both predicted visibilities, in [0, 1]."""
+    covered_share: Floats
+    """Share of the second image that the drawn occluder covers, in [0, 1]; 0 for clean pairs."""
+    hidden_intersection: Floats
+    """Places of the second image's map that are covered and predicted so (both below 0.5)."""
+    hidden_union: Floats
+    """Places that are covered or predicted so."""
+    map_error: Floats
+    """Mean absolute error of the second image's predicted visibility, in [0, 1]."""
+
+    def __len__(self) -> int:
+        return int(self.global_score.size)
+
+
+def gather(shards: Sequence[tuple[NDArray[np.int64], PairScores]], pairs: int) -> PairScores:
+    """One `PairScores` in pair order from shards and the pair numbers that each of them holds.
+
+    Args:
+        shards: for each shard its pair numbers [n] and its scores.
+        pairs: number of pairs in all.
+
+    Raises:
+        EvaluationError: a pair is in no shard, or in two.
+    """
+    numbers = np.concatenate([index for index, _ in shards])
+    if not np.array_equal(np.sort(numbers), np.arange(pairs)):
+        raise EvaluationError(
+            f"The shards hold {numbers.size} scores of {np.unique(numbers).size} different pairs, not each of the "
+            f"{pairs} pairs once. Give rank r the pairs slice(r, None, world_size)."
+        )
+    order = np.argsort(numbers)
+    return PairScores(
+        **{
+            field.name: np.concatenate([getattr(scores, field.name) for _, scores in shards])[order]
+            for field in fields(PairScores)
+        }
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode (batch-norm statistics, no dropout); every module has its own mode back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def score_pairs(
+    model: Recogniser,
+    images: NDArray[np.uint8],
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    pairs: slice | NDArray[np.integer] | None = None,
+) -> PairScores:
+    """Scores of clean pairs; see `score_conditions`.
+
+    Args:
+        model: recogniser; it is put into evaluation mode for the time of the call.
+        images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, … A memory map is read by the batch.
+        batch_size: images in a forward pass.
+        device: where the model is.
+        pairs: the pairs to score, as a slice or array of pair numbers; None: all.
+    """
+    return score_conditions(model, images, [CLEAN], batch_size=batch_size, device=device, pairs=pairs)[CLEAN.name]
+
+
+def score_conditions(
+    model: Recogniser,
+    images: NDArray[np.uint8],
+    conditions: Sequence[Condition],
+    *,
+    landmarks: NDArray[np.float32] | None = None,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    pairs: slice | NDArray[np.integer] | None = None,
+) -> dict[str, PairScores]:
+    """Scores of the same pairs under several conditions, by the condition's name.
+
+    The first images pass through the model once for all conditions; a condition changes the second ones.
+
+    Args:
+        model: recogniser; it is put into evaluation mode for the time of the call.
+        images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, …
+        conditions: what is drawn on the second image of each pair.
+        landmarks: [2N, 5, 2] in pixels; None: the standard template of aligned faces.
+        batch_size: images in a forward pass.
+        device: where the model is.
+        pairs: the pairs to score, as a slice or array of pair numbers; None: all.
+
+    Raises:
+        EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
+    """
+    chosen = pair_numbers(images, pairs)
+    parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions}
+    # Each image passes with its mirror image.
+    step = max(1, batch_size // 2)
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, chosen.size, step):
+            batch = chosen[start : start + step]
+            first = face_features(model, read_images(images, 2 * batch), device)
+            for condition in conditions:
+                second_images, masks = condition.apply(read_images(images, 2 * batch + 1), batch, landmarks)
+                second = face_features(model, second_images, device)
+                parts[condition.name].append(_compare(model, first, second, masks))
+    return {name: _joined(batches) for name, batches in parts.items()}
+
+
+def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] | None) -> NDArray[np.int64]:
+    """The chosen pair numbers as an array.
+
+    Raises:
+        EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) % 2:
+        raise EvaluationError(
+            f"The images are {images.dtype} {images.shape}; pairs are uint8 [2N, height, width, 3], RGB, "
+            "two rows a pair. Run `oaml prepare` again."
+        )
+    count = len(images) // 2
+    everything = np.arange(count)
+    if pairs is None:
+        return everything
+    if isinstance(pairs, slice):
+        return everything[pairs]
+    chosen = np.asarray(pairs, dtype=np.int64)
+    unknown = chosen[(chosen < 0) | (chosen >= count)]
+    if unknown.size:
+        raise EvaluationError(f"Pair {unknown[0]} was asked for; the set has the pairs 0 … {count - 1}.")
+    return chosen
+
+
+def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
+    """uint8 [n, 3, H, W] from the rows of a memfile [.., H, W, 3]."""
+    return torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
+
+
+class FaceFeatures(NamedTuple):
+    """What a pair's comparison needs of n faces."""
+
+    embedding: Tensor
+    """[n, E], unit length, image and mirrored image fused."""
+    feature_map: Tensor
+    """[n, C, h, w] of the image itself."""
+    visibility: Tensor
+    """[n, 1, h, w], in [0, 1]."""
+
+
+def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
+    """Features of images and their mirror images, in one forward pass of 2n images.
+
+    Args:
+        model: recogniser in evaluation mode.
+        images: uint8 [n, 3, H, W] RGB.
+        device: where the model is.
+    """
+    images = images.to(device, non_blocking=True).contiguous()
+    both: Features = model(torch.cat([images, images.flip(-1)]))
+    n = len(images)
+    return FaceFeatures(
+        fuse_by_norm(both.embedding[:n], both.norm[:n], both.embedding[n:], both.norm[n:]),
+        both.feature_map[:n],
+        both.visibility[:n],
+    )
+
+
+def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_norm: Tensor) -> Tensor:
+    """Unit embeddings of image and mirrored image, weighted by their norms (AdaFace, `fuse_features_with_norm`).
+
+    Args:
+        embedding: [n, E], unit length.
+        norm: [n, 1], length before normalisation.
+        mirrored: [n, E], unit length, of the mirrored images.
+        mirrored_norm: [n, 1].
+    """
+    return normalize(embedding.float() * norm.float() + mirrored.float() * mirrored_norm.float(), dim=1)
+
+
+def _compare(model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor) -> PairScores:
+    local = model.matcher.match_pairs(first.feature_map, second.feature_map, first.visibility, second.visibility)
+    masks = masks.to(second.visibility.device)
+    truth = resize_visibility(masks, (second.visibility.shape[-2], second.visibility.shape[-1]))
+    visibility = second.visibility.float()
+    hidden, predicted_hidden = truth < 0.5, visibility < 0.5
+    columns: Mapping[str, Tensor] = {
+        "global_score": (first.embedding * second.embedding).sum(1),
+        "local_score": local,
+        "visible_share": (first.visibility.float() * visibility).mean((1, 2, 3)),
+        "covered_share": 1.0 - masks.mean((1, 2, 3)),
+        "hidden_intersection": (hidden & predicted_hidden).sum((1, 2, 3)),
+        "hidden_union": (hidden | predicted_hidden).sum((1, 2, 3)),
+        "map_error": (visibility - truth).abs().mean((1, 2, 3)),
+    }
+    return PairScores(**{name: column.double().cpu().numpy() for name, column in columns.items()})
+
+
+def _joined(batches: list[PairScores]) -> PairScores:
+    return PairScores(
+        **{
+            field.name: np.concatenate([getattr(batch, field.name) for batch in batches] or [np.empty(0)])
+            for field in fields(PairScores)
+        }
+    )

@@ -1,0 +1,60 @@
+"""The exported model must be the trained one: torch and onnxruntime on the same real images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from oaml_core.errors import ExportError
+from oaml_core.export.runtime import OUTPUTS, OamlOnnx
+
+BATCH_SIZES = (1, 3)
+"""Beside all images at once: what fails at another batch size than the traced one shows here."""
+
+
+def check_same_outputs(
+    reference: nn.Module, path: Path, images: NDArray[np.uint8], tolerance: float
+) -> dict[str, float]:
+    """Largest absolute difference of each output, over several batch sizes.
+
+    The norm's difference is relative to the norm, which has no fixed range.
+
+    Args:
+        reference: takes uint8 [n, H, W, 3] and returns the outputs in the order of `OUTPUTS`.
+        path: the ONNX model.
+        images: uint8 [n, H, W, 3] RGB, real faces.
+        tolerance: largest difference that passes.
+
+    Raises:
+        ExportError: a difference exceeds the tolerance, or an output is not finite.
+    """
+    exported = OamlOnnx(path)
+    largest = dict.fromkeys(OUTPUTS, 0.0)
+    for size in (len(images), *BATCH_SIZES):
+        batch = images[:size]
+        with torch.inference_mode():
+            expected = [output.float().cpu().numpy() for output in reference(torch.from_numpy(batch))]
+        for name, want, got in zip(OUTPUTS, expected, exported.embed(batch), strict=True):
+            largest[name] = max(largest[name], _difference(name, want, got))
+    failed = {name: value for name, value in largest.items() if not value <= tolerance}
+    if failed:
+        found = ", ".join(f"{name} {value:.2g}" for name, value in failed.items())
+        raise ExportError(
+            f"The ONNX model differs from the trained one by more than export.tolerance {tolerance:g}: {found}. "
+            "It was not written. Export with another export.opset, or raise the tolerance if the difference "
+            "does not matter to you."
+        )
+    return largest
+
+
+def _difference(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    if expected.shape != found.shape:
+        raise ExportError(f"The ONNX model's {name} is {found.shape}, the trained model's {expected.shape}.")
+    difference = np.abs(expected - found)
+    if name == "norm":
+        difference = difference / np.abs(expected).clip(1e-6)
+    return float(difference.max(initial=0.0))

@@ -1,0 +1,108 @@
+"""Ten folds: the published numbers, and scores of any range."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.protocols import (
+    PUBLISHED_THRESHOLDS,
+    best_threshold,
+    fold_numbers,
+    squared_distances,
+    ten_fold,
+    ten_fold_any_range,
+)
+
+REFERENCE = Path(__file__).parents[1] / "data" / "verification.npz"
+
+
+@pytest.fixture(scope="module")
+def reference() -> dict[str, np.ndarray]:
+    with np.load(REFERENCE) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def test_published_numbers_are_met_to_the_last_digit(reference):
+    found = ten_fold(squared_distances(reference["embeddings"]), reference["issame"])
+
+    np.testing.assert_array_equal(found.accuracy_by_fold, reference["accuracy_by_fold"])
+    np.testing.assert_array_equal(found.threshold_by_fold, reference["best_threshold_by_fold"])
+    np.testing.assert_array_equal(found.tpr_by_threshold, reference["tpr_by_threshold"])
+    np.testing.assert_array_equal(found.fpr_by_threshold, reference["fpr_by_threshold"])
+
+
+def one_threshold_after_the_other(distances, issame, folds):
+    """The protocol as its definition reads, slowly."""
+    fold = fold_numbers(len(distances), folds)
+    accuracy = []
+    for k in range(folds):
+        right = [
+            np.mean((distances[fold != k] < threshold) == issame[fold != k]) for threshold in PUBLISHED_THRESHOLDS
+        ]
+        best = PUBLISHED_THRESHOLDS[int(np.argmax(right))]
+        accuracy.append(np.mean((distances[fold == k] < best) == issame[fold == k]))
+    return np.array(accuracy)
+
+
+@pytest.mark.parametrize(("pairs", "folds"), [(100, 10), (103, 10), (41, 4)])
+def test_agrees_with_the_definition_on_uneven_folds_and_scores_on_the_grid(pairs, folds):
+    generator = np.random.default_rng(pairs)
+    issame = generator.random(pairs) < 0.4
+    # Multiples of 0.01: many distances lie exactly on a threshold.
+    distances = np.round(generator.normal(np.where(issame, 1.2, 1.8), 0.4), 2).clip(0, 3.99)
+
+    found = ten_fold(distances, issame, folds)
+
+    np.testing.assert_allclose(
+        found.accuracy_by_fold, one_threshold_after_the_other(distances, issame, folds), atol=1e-12
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_threshold_decides_more_pairs_than_the_chosen_one(data):
+    scores = np.sort(data.draw(st.lists(st.integers(-4, 4), min_size=1, max_size=30))).astype(float)
+    labels = np.array(data.draw(st.lists(st.booleans(), min_size=len(scores), max_size=len(scores))))
+
+    chosen = np.mean((scores >= best_threshold(scores, labels)) == labels)
+
+    tried = [np.mean((scores >= threshold) == labels) for threshold in np.arange(-5, 6, 0.5)]
+    assert chosen == max(tried)
+
+
+def test_any_range_does_not_depend_on_the_unit_of_the_scores(reference):
+    similarity = -squared_distances(reference["embeddings"]).astype(np.float64)
+    first = ten_fold_any_range(similarity, reference["issame"])
+    second = ten_fold_any_range(1000 * similarity - 7, reference["issame"])
+
+    np.testing.assert_array_equal(first.accuracy_by_fold, second.accuracy_by_fold)
+    assert abs(first.accuracy - reference["accuracy_by_fold"].mean()) <= 0.005
+
+
+def test_perfect_scores_are_all_right_and_tied_scores_are_a_coin():
+    issame = np.tile([True, False], 50)
+    assert ten_fold_any_range(issame * 3.0 - 9, issame).accuracy == 1.0
+    assert ten_fold_any_range(np.full(100, 0.25), issame).accuracy == 0.5
+    assert ten_fold(np.where(issame, 0.5, 2.0), issame).accuracy == 1.0
+
+
+@pytest.mark.parametrize("protocol", [ten_fold, ten_fold_any_range])
+@pytest.mark.parametrize(
+    ("scores", "issame", "message"),
+    [
+        ([0.1] * 19 + [float("nan")], [True, False] * 10, "NaN or infinite, the first at pair 19"),
+        ([0.1] * 20, [True] * 20, "impostor"),
+        ([0.1] * 20, [False] * 20, "genuine"),
+        ([0.1] * 19, [True, False] * 10, "one entry a pair"),
+        ([0.1] * 6, [True, False] * 3, "10 folds"),
+    ],
+)
+def test_unusable_scores_are_named(protocol, scores, issame, message):
+    with pytest.raises(EvaluationError, match=message):
+        protocol(np.array(scores), np.array(issame))
