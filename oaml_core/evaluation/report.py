@@ -1,45 +1,238 @@
-"""`report.html`: one self-contained file that shows what an evaluation found."""
+"""`report.html`: one self-contained file that shows what an evaluation found, without a network.
+
+Tables and charts are drawn here and styled by `report_assets/`; the script only adds read-outs and switches.
+"""
 
 from __future__ import annotations
 
-import html
 import json
 import os
-from collections.abc import Mapping
+import string
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from oaml_core.evaluation.results import SCORES, Evaluation, SetResult
+from oaml_core.evaluation import charts
+from oaml_core.evaluation.pictures import pair_svg
+from oaml_core.evaluation.results import (
+    CLEAN_NAME,
+    SCORES,
+    ConditionResult,
+    Evaluation,
+    Example,
+    SetResult,
+    headline,
+)
 
 
 def write_report(
-    evaluation: Evaluation, path: Path, context: Mapping[str, Any] | None = None, *, images: bool = True
+    evaluation: Evaluation,
+    path: Path,
+    context: Mapping[str, Any] | None = None,
+    *,
+    title: str = "Evaluation",
+    images: bool = True,
 ) -> None:
     """Write the report, by rename.
 
     Args:
         evaluation: what `evaluate_model` found.
         path: `….html`.
-        context: shown as it is: fingerprint, config, versions, timings …
+        context: provenance: scalars are listed (fingerprint, checkpoint, …), mappings fold out (config, versions,
+            timings, …), as they come.
+        title: heading.
         images: embed example pairs; False for faces that must not be shared.
     """
-    body = "".join(_set_section(result) for result in evaluation.sets.values())
-    about = html.escape(json.dumps(dict(context or {}), indent=1, default=str))
-    text = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>OAML evaluation</title>'
-        f"<h1>OAML evaluation</h1>{body}<pre>{about}</pre></html>"
+    assets = resources.files("oaml_core.evaluation") / "report_assets"
+    text = string.Template((assets / "template.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        css=(assets / "report.css").read_text(encoding="utf-8"),
+        js=(assets / "report.js").read_text(encoding="utf-8"),
+        lead=escape(lead(evaluation)),
+        nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, images)),
+        tiles=_tiles(evaluation),
+        sections="".join(map(_set_section, evaluation.sets.values()))
+        + (_gallery(evaluation.examples) if images else _no_gallery()),
+        method=(assets / "method.html").read_text(encoding="utf-8"),
+        provenance=_provenance(context or {}),
     )
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 
-def _set_section(result: SetResult) -> str:
-    head = "".join(f"<th>{score}</th>" for score in SCORES)
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th>"
-        + "".join(f"<td>{100 * condition.scores[score].accuracy:.2f} %</td>" for score in SCORES)
-        + "</tr>"
-        for name, condition in result.conditions.items()
+def lead(evaluation: Evaluation) -> str:
+    """The finding in two sentences, whichever way it went."""
+    found = headline(evaluation)
+    clean = found["val_accuracy_clean_combined"]
+    opening = f"On clean pairs the combined score decides {100 * clean:.2f} % rightly."
+    if "val_accuracy_occluded_combined" not in found:
+        return f"{opening} No occluder was drawn."
+    combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
+    gain = 100 * (combined - alone)
+    verdict = "more" if gain > 0 else "fewer"
+    comparison = f"{abs(gain):.2f} points {verdict} than" if abs(gain) >= 0.005 else "as many as"
+    return (
+        f"{opening} With one face of each pair covered it is {100 * combined:.2f} %, {comparison} the global "
+        f"score alone ({100 * alone:.2f} %)."
     )
-    return f"<h2>{html.escape(result.name)}</h2><table><tr><th></th>{head}</tr>{rows}</table>"
+
+
+def _navigation(evaluation: Evaluation, images: bool) -> Iterable[tuple[str, str]]:
+    for name in evaluation.sets:
+        yield f"set-{escape(name)}", escape(name)
+    if images and evaluation.examples:
+        yield "pairs", "Pairs"
+    yield "how", "How it was measured"
+    yield "provenance", "Provenance"
+
+
+def _tiles(evaluation: Evaluation) -> str:
+    found = headline(evaluation)
+    tiles = [_tile(f"{100 * found['val_accuracy_clean_combined']:.2f} %", "accuracy, clean, combined score")]
+    if "val_accuracy_occluded_combined" in found:
+        combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
+        gain = 100 * (combined - alone)
+        kind = "good" if gain > 0 else "bad" if gain < 0 else ""
+        tiles += [
+            _tile(f"{100 * combined:.2f} %", "accuracy, one face covered, combined score"),
+            _tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, one face covered", kind),
+            _tile(
+                f"{100 * found['val_visibility_iou']:.0f} %",
+                "overlap (IoU) of covered places, predicted and drawn",
+            ),
+        ]
+    return "".join(tiles)
+
+
+def _tile(value: str, meaning: str, kind: str = "") -> str:
+    return f'<div class="tile {kind}"><b>{value}</b><span>{meaning}</span></div>'
+
+
+def _set_section(result: SetResult) -> str:
+    genuine = int(result.issame.sum())
+    conditions = result.conditions.values()
+    rocs = "".join(charts.roc_chart(condition, SCORES) for condition in conditions)
+    histograms = "".join(
+        f"<h3>{escape(condition.name)}</h3>"
+        + '<div class="grid-of">'
+        + "".join(charts.histogram_chart(s, condition.scores[s], result.issame) for s in SCORES[:3])
+        + "</div>"
+        for condition in conditions
+    )
+    rule = result.rule
+    fallback = ", the fallback for a local score that decides worse than a coin" if rule.fallback else ""
+    weights = f"{rule.global_weight:g} · global + {rule.local_weight:g} · local, normalised{fallback}"
+    return f"""<section id="set-{escape(result.name)}"><h2>{escape(result.name)}</h2>
+<p class="note">{result.issame.size:,} pairs, {genuine:,} genuine and {result.issame.size - genuine:,} impostor.
+Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
+{_legend(SCORES)}{charts.accuracy_dots(result.conditions, SCORES)}
+<h3>Accuracy in %</h3>{_accuracy_table(result)}
+<h3>ROC</h3><p class="note">Log scale. Point at a curve, or focus it and use the arrow keys, to read it.</p>
+{_legend(SCORES)}<div class="grid-of">{rocs}</div>
+<h3>TAR at FAR in %</h3>{_tar_table(result)}
+<h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}
+<p class="note">The dashed line is the threshold, the mean over the folds.</p>{histograms}
+<h3>Visibility maps</h3>{_visibility_table(result)}</section>"""
+
+
+def _legend(names: Iterable[str]) -> str:
+    keys = "".join(f'<span><i class="key {name}"></i>{name}</span>' for name in names)
+    return f'<div class="legend">{keys}</div>'
+
+
+def _accuracy_table(result: SetResult) -> str:
+    head = "".join(f"<th>{score}</th>" for score in SCORES) + "<th>global,<br>published protocol</th>"
+    rows = []
+    for name, condition in result.conditions.items():
+        best = max(found.accuracy for found in condition.scores.values())
+        cells = "".join(
+            f"<td{' class=best' if found.accuracy == best else ''}>{100 * found.accuracy:.2f} "
+            f"<small>± {100 * found.accuracy_std:.2f}</small></td>"
+            for found in condition.scores.values()
+        )
+        published = condition.scores["global"].accuracy_published
+        last = "" if published is None else f"{100 * published:.2f}"
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{last}</td></tr>")
+    return _table(f"<th>condition</th>{head}", rows)
+
+
+def _tar_table(result: SetResult) -> str:
+    rates = next(iter(result.conditions.values())).scores["global"].tar_at_far
+    head = "<th>condition</th><th>score</th>" + "".join(f"<th>{rate.far:g}</th>" for rate in rates)
+    rows = []
+    for name, condition in result.conditions.items():
+        for score, found in condition.scores.items():
+            cells = "".join(
+                '<td class="none" title="fewer impostor pairs than 1 / FAR">not measurable</td>'
+                if point.tar is None
+                else f"<td>{100 * point.tar:.2f}</td>"
+                for point in found.tar_at_far
+            )
+            rows.append(f'<tr><th>{escape(name)}</th><td><i class="key {score}"></i>{score}</td>{cells}</tr>')
+    return _table(head, rows)
+
+
+def _visibility_table(result: SetResult) -> str:
+    rows = [
+        f"<tr><th>{escape(name)}</th><td>{100 * condition.covered_share:.1f} %</td>"
+        f"<td>{_iou(condition)}</td>"
+        f"<td>{condition.visibility_mae:.3f}</td></tr>"
+        for name, condition in result.conditions.items()
+    ]
+    head = "<th>condition</th><th>image covered</th><th>IoU of covered places</th><th>mean absolute error</th>"
+    return _table(head, rows)
+
+
+def _iou(condition: ConditionResult) -> str:
+    if condition.visibility_iou is None or condition.name == CLEAN_NAME:
+        return "–"
+    return f"{100 * condition.visibility_iou:.1f} %"
+
+
+def _table(head: str, rows: Iterable[str]) -> str:
+    body = f"<tbody>{''.join(rows)}</tbody>"
+    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
+
+
+def _gallery(examples: list[Example]) -> str:
+    if not examples:
+        return ""
+    typical = [example for example in examples if example.kind == "typical"]
+    errors = [example for example in examples if example.kind != "typical"]
+    hardest = "".join(map(_pair, errors)) or "<p>The combined score made no error.</p>"
+    return f"""<section id="pairs"><h2>Pairs</h2>
+<p class="note">Pink: what the model takes for covered. Lines: places that are each other's best match, the
+thicker the stronger.</p>
+<div class="switches"><label><input type="checkbox" checked data-off="no-maps"> visibility maps</label>
+<label><input type="checkbox" checked data-off="no-lines"> correspondences</label></div>
+<h3>Typical pairs</h3><div class="pairs">{"".join(map(_pair, typical))}</div>
+<h3>Hardest errors of the combined score</h3><div class="pairs">{hardest}</div></section>"""
+
+
+def _no_gallery() -> str:
+    return '<section><h2>Pairs</h2><p class="note">Left out: these faces are not to be shared.</p></section>'
+
+
+def _pair(example: Example) -> str:
+    right = example.kind == "typical"
+    verdict = ("genuine pair" if example.genuine else "impostor pair") if right else example.kind
+    scores = " · ".join(f"{name} {value:.2f}" for name, value in example.scores.items())
+    return (
+        f'<figure class="pair"><figcaption><span class="verdict {"right" if right else "wrong"}">{verdict}</span>'
+        f"<small>{escape(example.caption)}</small></figcaption>{pair_svg(example)}<p>{scores}</p></figure>"
+    )
+
+
+def _provenance(context: Mapping[str, Any]) -> str:
+    scalars = {key: value for key, value in context.items() if not isinstance(value, (Mapping, list, tuple))}
+    listed = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>" for key, value in scalars.items())
+    folded = "".join(
+        f"<details><summary>{escape(str(key))}</summary>"
+        f"<pre>{escape(json.dumps(value, indent=2, default=str))}</pre></details>"
+        for key, value in context.items()
+        if key not in scalars
+    )
+    return f"<dl>{listed}</dl>{folded}"
