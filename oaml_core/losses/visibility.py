@@ -1,0 +1,30 @@
+"""The visibility map against the mask."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from oaml_core.errors import ModelInputError
+
+
+def resize_visibility(visibility: Tensor, size: tuple[int, int]) -> Tensor:
+    """`visibility` [B, 1, H, W] at another size: area averages when it shrinks, bilinear when it grows."""
+    if tuple(visibility.shape[-2:]) == tuple(size):
+        return visibility
+    if visibility.shape[-2] >= size[0] and visibility.shape[-1] >= size[1]:
+        return functional.adaptive_avg_pool2d(visibility, size)
+    return functional.interpolate(visibility, size, mode="bilinear", align_corners=False)
+
+
+def visibility_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of `predicted` [B, 1, h, w] against `target` [B, 1, H, W], both in [0, 1]; a scalar.
+
+    Raises:
+        ModelInputError: the two hold different numbers of maps, or more than one channel.
+    """
+    if predicted.shape[:2] != target.shape[:2] or predicted.shape[1] != 1:
+        raise ModelInputError(
+            f"Visibility maps are [B, 1, h, w] on both sides, not {list(predicted.shape)} and {list(target.shape)}."
+        )
+    return functional.mse_loss(predicted, resize_visibility(target.to(predicted.dtype), predicted.shape[-2:]))

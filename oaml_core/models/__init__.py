@@ -1,0 +1,1 @@
+"""The recogniser: backbone, visibility head, margin heads and matchers."""

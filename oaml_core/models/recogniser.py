@@ -1,0 +1,61 @@
+"""Backbone, visibility head and matcher in one module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from oaml_core.config import ModelConfig
+from oaml_core.errors import ModelInputError
+from oaml_core.models.backbone import Backbone, build_backbone
+from oaml_core.models.features import Features
+from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.visibility import OcclusionHead
+
+
+class Recogniser(nn.Module):
+    """Describes faces globally and locally, and says what of them is visible.
+
+    Args:
+        backbone, visibility_head, matcher: its parts; the matcher is used on feature maps, not in `forward`.
+        visibility_trains_backbone: let the gradient of the visibility map reach the backbone.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        visibility_head: OcclusionHead,
+        matcher: Matcher,
+        *,
+        visibility_trains_backbone: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.visibility_head = visibility_head
+        self.matcher = matcher
+        self.visibility_trains_backbone = visibility_trains_backbone
+
+    def forward(self, images: Tensor) -> Features:
+        """Describe `images`, RGB [B, 3, S, S], uint8 or float in [-1, 1].
+
+        Raises:
+            ModelInputError: another shape or type.
+        """
+        if images.dtype == torch.uint8:
+            images = images.float() / 127.5 - 1
+        elif not images.is_floating_point():
+            raise ModelInputError(f"Images are uint8, or float in [-1, 1]; not {images.dtype}.")
+        feature_map, embedding, norm = self.backbone(images)
+        seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
+        return Features(feature_map, embedding, norm, self.visibility_head(seen))
+
+
+def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
+    """The recogniser that `config` describes, with fresh weights."""
+    backbone = build_backbone(config.arch, image_size=image_size, width=config.width)
+    return Recogniser(
+        backbone,
+        OcclusionHead(backbone.channels),
+        build_matcher(config, backbone.channels, backbone.map_size),
+        visibility_trains_backbone=config.visibility_trains_backbone,
+    )

@@ -1,0 +1,98 @@
+"""Metrics over the steps of a run: a CSV that is the truth, and Weights & Biases as a copy of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from oaml_core.config import Config
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Writes metrics to `metrics.csv` (columns step, name, value) and to Weights & Biases.
+
+    A run that is resumed continues both: rows after the step resumed from are dropped from the CSV, because
+    those steps are done again.
+
+    Args:
+        config: `tracking`, and what Weights & Biases shows as the run's configuration.
+        folder: the run's folder.
+        resume_step: steps after this one are dropped; 0 for a new run.
+        run_id: Weights & Biases' id of the run that is continued.
+    """
+
+    def __init__(self, config: Config, folder: Path, resume_step: int = 0, run_id: str | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "metrics.csv"
+        self.run_id = run_id or secrets.token_hex(4)
+        rows = [row for row in read_metrics(self.path) if row[0] <= resume_step]
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", newline="") as file:
+            csv.writer(file).writerows([("step", "name", "value"), *rows])
+        temporary.replace(self.path)
+        self._file = self.path.open("a", newline="")
+        self._writer = csv.writer(self._file)
+        self._wandb = _start_wandb(config, folder, self.run_id)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record `values` at `step`."""
+        self._writer.writerows((step, name, f"{value:.9g}") for name, value in values.items())
+        self._file.flush()
+        if self._wandb is not None:
+            self._wandb.log(dict(values), step=step)
+
+    def close(self) -> None:
+        """Finish both records."""
+        self._file.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+def read_metrics(path: Path) -> list[tuple[int, str, float]]:
+    """The rows (step, name, value) of a `metrics.csv`; none if there is no file. A torn last row is left out."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(_whole_rows(csv.reader(file)))
+
+
+def _whole_rows(lines: Iterable[list[str]]) -> Iterable[tuple[int, str, float]]:
+    for line in lines:
+        try:
+            step, name, value = line
+            yield int(step), name, float(value)
+        except ValueError:
+            continue  # the heading, or a row that a killed process left half-written
+
+
+def _start_wandb(config: Config, folder: Path, run_id: str) -> Any:
+    mode = config.tracking.wandb
+    if mode == "auto":
+        mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
+    if mode == "off":
+        return None
+    try:
+        import wandb
+
+        settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
+        return wandb.init(
+            project=config.tracking.project,
+            name=config.name,
+            id=run_id,
+            resume="allow" if mode == "online" else None,
+            mode=mode,
+            dir=folder,
+            config=json.loads(json.dumps(config, default=vars)),
+            settings=settings,
+        )
+    except Exception as error:  # a tracker is a copy; whatever it fails with must not stop training
+        log.warning("Weights & Biases is off for this run: %s. metrics.csv has everything.", error)
+        return None

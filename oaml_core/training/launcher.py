@@ -1,0 +1,108 @@
+"""Starts the training workers of this machine with `torchrun`, and ends all of them with itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from oaml_core.config import Config
+from oaml_core.errors import OamlError
+from oaml_core.settings import config_to_yaml
+
+GRACE_SECONDS = 30
+"""Time that workers have to write a checkpoint after SIGTERM; torchrun's own limit is the same."""
+
+
+def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
+    """Train with `torchrun`; returns when the run has ended well.
+
+    PET_* variables, which the training operator sets in the pods of an elastic job, win over the arguments that
+    are built here, so that the same call serves one machine and a cluster.
+
+    Args:
+        config: the whole configuration.
+        dataset: folder of the prepared data set.
+        run_dir: folder of the run: configuration, log, metrics, checkpoints.
+        store_prefix: the run's prefix in the artifact store.
+
+    Raises:
+        OamlError: the workers failed more often than `train.max_restarts`; names the log.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    recipe = run_dir / "config.yaml"
+    recipe.write_text(config_to_yaml(config))
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
+        *("-m", "oaml_core.training.worker", "--config", str(recipe)),
+        *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
+    ]
+    code = _run_to_end(command, _environment(config))
+    if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
+        raise SystemExit(128 + signal.SIGTERM)
+    if code != 0:
+        raise OamlError(
+            f"Training stopped with exit code {code}; the reason stands above. Its checkpoints are in "
+            f"{run_dir / 'checkpoints'}: the same command goes on from the newest."
+        )
+
+
+def _rendezvous(config: Config, run_id: str) -> list[str]:
+    """torchrun's options; on one node its rendezvous is this process' own, on a free port."""
+    train = config.train
+    workers = f"--nproc-per-node={train.nproc or _gpus() or 1}"
+    restarts = [f"--max-restarts={train.max_restarts}", "--monitor-interval=0.5"]
+    if "PET_RDZV_ENDPOINT" in os.environ:
+        return [*restarts, *([workers] if "PET_NPROC_PER_NODE" not in os.environ else [])]
+    nodes = f"--nnodes={train.min_nodes}:{train.max_nodes}"
+    endpoint = os.environ.get("OAML_RDZV_ENDPOINT", "127.0.0.1:0")
+    return [*restarts, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", f"--rdzv-id={run_id}"]
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _environment(config: Config) -> dict[str, str]:
+    """Workers share the cores; torchrun's own default of one thread a worker would waste them."""
+    environment = dict(os.environ)
+    workers = config.train.nproc or _gpus() or 1
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+    environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    return environment
+
+
+def _run_to_end(command: list[str], environment: dict[str, str]) -> int:
+    """Run `command` in a process group of its own that SIGINT and SIGTERM end in order; the exit code."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+
+    def pass_on(number: int, _: object) -> None:
+        process.send_signal(signal.SIGTERM)
+        pass_on.received = number  # type: ignore[attr-defined]
+
+    pass_on.received = 0  # type: ignore[attr-defined]
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _end_group(process)
+    received = pass_on.received  # type: ignore[attr-defined]
+    if received == signal.SIGINT:
+        raise KeyboardInterrupt
+    return -received if received else code
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the process group, so that no worker outlives its launcher."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
