@@ -76,7 +76,7 @@ def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
     rates = [10.0**-k for k in range(int(decades) + 1)]
     labels = "".join(
         f'<line class="grid" x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text x="{x(rate):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{_rate(rate)}</text>'
+        f'<text x="{x(rate):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{rate_label(rate)}</text>'
         for rate in rates
     )
     words = "; ".join(
@@ -152,10 +152,12 @@ def _percent_axis() -> str:
 
 
 def _staircase(curve: Roc, x: Callable[[float], float]) -> Iterable[tuple[float, float]]:
-    """Measured points with horizontal steps: between two of them the lower TAR is what was measured."""
+    """Measured points joined by horizontal steps: between two of them the lower TAR is what was measured."""
     height = HEIGHT - TOP - BOTTOM
-    previous: float = HEIGHT - BOTTOM
-    for far, tar in zip(curve.far.tolist(), curve.tar.tolist(), strict=True):
+    # The curve starts with the best threshold that accepts no impostor.
+    start = int(np.searchsorted(curve.far, 0.0, side="right")) - 1
+    previous = HEIGHT - BOTTOM - float(curve.tar[start]) * height
+    for far, tar in zip(curve.far[start:].tolist(), curve.tar[start:].tolist(), strict=True):
         y = HEIGHT - BOTTOM - tar * height
         yield x(far), previous
         yield x(far), y
@@ -166,7 +168,8 @@ def _points(corners: Iterable[tuple[float, float]]) -> str:
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
-def _rate(rate: float) -> str:
+def rate_label(rate: float) -> str:
+    """0.1, 0.01, 1e-3 …"""
     return f"{rate:g}" if rate >= 0.01 else f"1e-{round(-math.log10(rate))}"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.config import Occluder
+from oaml_core.errors import EvaluationError, nearest
 
 SEED = 20_260_101
 """Of all drawn test conditions. Changing it makes results incomparable with earlier ones."""
@@ -64,6 +66,20 @@ CLEAN = Condition("clean")
 def conditions_of(occluders: Sequence[Occluder]) -> list[Condition]:
     """`clean` and one condition an occluder."""
     return [CLEAN, *(Condition(occluder, occluder) for occluder in occluders)]
+
+
+def condition_named(name: str) -> Condition:
+    """The condition of that name.
+
+    Raises:
+        EvaluationError: there is no such occluder.
+    """
+    if name == CLEAN.name:
+        return CLEAN
+    for occluder in get_args(Occluder):
+        if occluder == name:
+            return Condition(occluder, occluder)
+    raise EvaluationError(f"{name!r} is no condition.{nearest(name, [CLEAN.name, *get_args(Occluder)])}")
 
 
 def draw_test_occluder(

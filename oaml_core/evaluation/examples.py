@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.data.verification import VerificationSet
-from oaml_core.evaluation.conditions import CLEAN, Condition
-from oaml_core.evaluation.correspondences import strongest_correspondences
+from oaml_core.evaluation.compared_pair import compare_pair
+from oaml_core.evaluation.conditions import condition_named
 from oaml_core.evaluation.results import ConditionResult, Example, SetResult
-from oaml_core.evaluation.scores import evaluating, face_features, read_images
+from oaml_core.evaluation.scores import read_images
 from oaml_core.models.recogniser import Recogniser
 
 
@@ -24,8 +24,7 @@ def pick_examples(
         for condition in result.conditions.values()
         for kind, pair in _typical(condition, result.issame, each) + _errors(condition, result.issame, each)
     ]
-    with evaluating(model), torch.inference_mode():
-        return [_example(model, pairs, result, condition, kind, pair, device) for condition, kind, pair in chosen]
+    return [_example(model, pairs, result, condition, kind, pair, device) for condition, kind, pair in chosen]
 
 
 def _typical(condition: ConditionResult, issame: NDArray[np.bool_], count: int) -> list[tuple[str, int]]:
@@ -59,21 +58,13 @@ def _example(
     device: torch.device | str,
 ) -> Example:
     numbers = np.array([pair])
-    drawn = CLEAN if condition.name == CLEAN.name else Condition(condition.name, condition.name)  # type: ignore[arg-type]
-    first_image = read_images(pairs.images, 2 * numbers)
-    second_image, _ = drawn.apply(read_images(pairs.images, 2 * numbers + 1), numbers, pairs.landmarks)
-    first, second = face_features(model, first_image, device), face_features(model, second_image, device)
+    first = read_images(pairs.images, 2 * numbers)
+    clean = read_images(pairs.images, 2 * numbers + 1)
+    second, _ = condition_named(condition.name).apply(clean, numbers, pairs.landmarks)
     return Example(
         caption=f"{result.name} · {condition.name} · pair {pair}",
         kind=kind,
         genuine=bool(result.issame[pair]),
         scores={name: float(score.values[pair]) for name, score in condition.scores.items()},
-        images=(first_image[0].permute(1, 2, 0).numpy(), second_image[0].permute(1, 2, 0).numpy()),
-        visibility=(
-            first.visibility[0, 0].float().cpu().numpy(),
-            second.visibility[0, 0].float().cpu().numpy(),
-        ),
-        correspondences=strongest_correspondences(
-            first.feature_map[0], second.feature_map[0], first.visibility[0], second.visibility[0]
-        ),
+        pair=compare_pair(model, first[0], second[0], device),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oaml_core.evaluation.results import Example
+from oaml_core.evaluation.compared_pair import ComparedPair, centre_of
 
 GAP = 0.25
 """Space between the two faces, in face widths."""
@@ -18,24 +18,29 @@ SIDE = 200.0
 """Face width in view-box units."""
 
 
-def pair_svg(example: Example) -> str:
-    """The pair; classes `hidden` (places that the model takes for covered) and `match` (lines) can be styled."""
+def pair_svg(pair: ComparedPair, kind: str) -> str:
+    """The pair side by side; classes `hidden` (taken for covered) and `match` (lines) carry the style.
+
+    Args:
+        pair: what `compare_pair` found.
+        kind: `Genuine` or `Impostor`, for the title.
+    """
     width = SIDE * (2 + GAP)
     faces = "".join(
         f'<image href="{jpeg_uri(image)}" x="{offset:.0f}" width="{SIDE:.0f}" height="{SIDE:.0f}"/>'
-        for image, offset in zip(example.images, _offsets(), strict=True)
+        for image, offset in zip(pair.images, _offsets(), strict=True)
     )
     covers = "".join(
         tile
-        for visibility, offset in zip(example.visibility, _offsets(), strict=True)
+        for visibility, offset in zip(pair.visibility, _offsets(), strict=True)
         for tile in _tiles(visibility, offset)
     )
-    lines = "".join(_lines(example))
-    share = " and ".join(f"{100 * visibility.mean():.0f} %" for visibility in example.visibility)
-    kind = "Genuine" if example.genuine else "Impostor"
+    lines = "".join(_lines(pair))
+    share = " and ".join(f"{100 * visibility.mean():.0f} %" for visibility in pair.visibility)
     return (
         f'<svg role="img" viewBox="0 0 {width:.0f} {SIDE:.0f}"><title>{kind} pair; '
-        f"predicted visible share {share}; {len(example.correspondences)} correspondences</title>"
+        f"predicted visible share {share}; {len(pair.correspondences)} correspondences</title>"
+        f'<rect class="ground" width="{width:.0f}" height="{SIDE:.0f}"/>'
         f'{faces}<g class="hidden">{covers}</g><g class="matches">{lines}</g></svg>'
     )
 
@@ -60,24 +65,18 @@ def _tiles(visibility: NDArray[np.float32], offset: float) -> Iterator[str]:
         if opacity >= 0.05:
             yield (
                 f'<rect x="{offset + column * width:.1f}" y="{row * height:.1f}" width="{width:.1f}" '
-                f'height="{height:.1f}" opacity="{0.8 * opacity:.2f}"/>'
+                f'height="{height:.1f}" opacity="{0.6 * opacity:.2f}"/>'
             )
 
 
-def _lines(example: Example) -> Iterator[str]:
-    (first_x, second_x), (first_map, second_map) = _offsets(), example.visibility
-    for first, second, strength in example.correspondences:
-        x1, y1 = centre(first, first_map.shape)
-        x2, y2 = centre(second, second_map.shape)
+def _lines(pair: ComparedPair) -> Iterator[str]:
+    (first_x, second_x), (first_map, second_map) = _offsets(), pair.visibility
+    for first, second, strength in pair.correspondences:
+        x1, y1 = centre_of(first, first_map.shape)
+        x2, y2 = centre_of(second, second_map.shape)
         yield (
             f'<g class="match" style="--strength:{strength:.2f}"><title>strength {strength:.2f}</title>'
             f'<line x1="{first_x + x1 * SIDE:.1f}" y1="{y1 * SIDE:.1f}" x2="{second_x + x2 * SIDE:.1f}" '
             f'y2="{y2 * SIDE:.1f}"/><circle cx="{first_x + x1 * SIDE:.1f}" cy="{y1 * SIDE:.1f}" r="4"/>'
             f'<circle cx="{second_x + x2 * SIDE:.1f}" cy="{y2 * SIDE:.1f}" r="4"/></g>'
         )
-
-
-def centre(place: int, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Centre of a place (row · w + column) of a map [h, w], as shares of the image's width and height."""
-    row, column = divmod(place, shape[1])
-    return (column + 0.5) / shape[1], (row + 0.5) / shape[0]

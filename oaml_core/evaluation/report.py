@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.evaluation import charts
+from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.pictures import pair_svg
 from oaml_core.evaluation.results import (
-    CLEAN_NAME,
     SCORES,
     ConditionResult,
     Evaluation,
@@ -25,6 +25,7 @@ from oaml_core.evaluation.results import (
     SetResult,
     headline,
 )
+from oaml_core.evaluation.roc import TarAtFar
 
 
 def write_report(
@@ -160,19 +161,28 @@ def _accuracy_table(result: SetResult) -> str:
 
 
 def _tar_table(result: SetResult) -> str:
-    rates = next(iter(result.conditions.values())).scores["global"].tar_at_far
-    head = "<th>condition</th><th>score</th>" + "".join(f"<th>{rate.far:g}</th>" for rate in rates)
-    rows = []
-    for name, condition in result.conditions.items():
-        for score, found in condition.scores.items():
-            cells = "".join(
-                '<td class="none" title="fewer impostor pairs than 1 / FAR">not measurable</td>'
-                if point.tar is None
-                else f"<td>{100 * point.tar:.2f}</td>"
-                for point in found.tar_at_far
-            )
-            rows.append(f'<tr><th>{escape(name)}</th><td><i class="key {score}"></i>{score}</td>{cells}</tr>')
-    return _table(head, rows)
+    points = next(iter(result.conditions.values())).scores["global"].tar_at_far
+    measured = [point.measurable for point in points]
+    head = "".join(f"<th>{charts.rate_label(point.far)}</th>" for point in points if point.measurable)
+    rows = [
+        f'<tr><th>{escape(name)}</th><td><i class="key {score}"></i>{score}</td>'
+        + "".join(f"<td>{100 * point.tar:.2f}</td>" for point in found.tar_at_far if point.tar is not None)
+        + "</tr>"
+        for name, condition in result.conditions.items()
+        for score, found in condition.scores.items()
+    ]
+    table = _table(f'<th>condition</th><th class="left">score</th>{head}', rows) if any(measured) else ""
+    return table + _not_measurable([point for point in points if not point.measurable])
+
+
+def _not_measurable(points: list[TarAtFar]) -> str:
+    if not points:
+        return ""
+    rates = ", ".join(charts.rate_label(point.far) for point in points)
+    return (
+        f'<p class="note">Not measurable: FAR {rates}. These impostor pairs measure rates down to '
+        f"1 / {round(1 / points[0].smallest_far):,} = {points[0].smallest_far:.2g}.</p>"
+    )
 
 
 def _visibility_table(result: SetResult) -> str:
@@ -187,7 +197,7 @@ def _visibility_table(result: SetResult) -> str:
 
 
 def _iou(condition: ConditionResult) -> str:
-    if condition.visibility_iou is None or condition.name == CLEAN_NAME:
+    if condition.visibility_iou is None or condition.name == CLEAN.name:
         return "–"
     return f"{100 * condition.visibility_iou:.1f} %"
 
@@ -217,12 +227,13 @@ def _no_gallery() -> str:
 
 
 def _pair(example: Example) -> str:
-    right = example.kind == "typical"
-    verdict = ("genuine pair" if example.genuine else "impostor pair") if right else example.kind
+    kind = "genuine" if example.genuine else "impostor"
+    verdict, side = (f"{kind} pair", "right") if example.kind == "typical" else (example.kind, "wrong")
     scores = " · ".join(f"{name} {value:.2f}" for name, value in example.scores.items())
     return (
-        f'<figure class="pair"><figcaption><span class="verdict {"right" if right else "wrong"}">{verdict}</span>'
-        f"<small>{escape(example.caption)}</small></figcaption>{pair_svg(example)}<p>{scores}</p></figure>"
+        f'<figure class="pair"><figcaption><span class="verdict {side}">{verdict}</span>'
+        f"<small>{escape(example.caption)}</small></figcaption>"
+        f"{pair_svg(example.pair, kind.title())}<p>{scores}</p></figure>"
     )
 
 

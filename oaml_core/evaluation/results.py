@@ -38,13 +38,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.combine import CombinedRule
+from oaml_core.evaluation.compared_pair import ComparedPair
+from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.roc import Roc, TarAtFar
 from oaml_core.evaluation.scores import PairScores
 
 SCHEMA = 1
 SCORES = ("global", "local", "combined", "calibrated")
 """Names of the scores, in the order of every table."""
-CLEAN_NAME = "clean"
 
 
 @dataclass(frozen=True)
@@ -112,12 +113,7 @@ class Example:
     """`typical`, `false accept` or `false reject`."""
     genuine: bool
     scores: dict[str, float]
-    images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
-    """[H, W, 3] RGB each."""
-    visibility: tuple[NDArray[np.float32], NDArray[np.float32]]
-    """[h, w] each, in [0, 1]."""
-    correspondences: list[tuple[int, int, float]]
-    """(place in the first map, place in the second map, strength in [0, 1]), strongest first."""
+    pair: ComparedPair
 
 
 @dataclass(frozen=True)
@@ -135,9 +131,9 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     condition the `occluded` names and `val_visibility_iou` are left out.
     """
     sets = evaluation.sets.values()
-    clean = [result.conditions[CLEAN_NAME] for result in sets]
+    clean = [result.conditions[CLEAN.name] for result in sets]
     occluded = [
-        condition for result in sets for name, condition in result.conditions.items() if name != CLEAN_NAME
+        condition for result in sets for name, condition in result.conditions.items() if name != CLEAN.name
     ]
     found: dict[str, float] = {}
     for name, conditions in (("clean", clean), ("occluded", occluded)):

@@ -143,7 +143,7 @@ def score_conditions(
             for condition in conditions:
                 second_images, masks = condition.apply(read_images(images, 2 * batch + 1), batch, landmarks)
                 second = face_features(model, second_images, device)
-                parts[condition.name].append(_compare(model, first, second, masks))
+                parts[condition.name].append(compare_features(model, first, second, masks))
     return {name: _joined(batches) for name, batches in parts.items()}
 
 
@@ -217,7 +217,15 @@ def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_nor
     return normalize(embedding.float() * norm.float() + mirrored.float() * mirrored_norm.float(), dim=1)
 
 
-def _compare(model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor) -> PairScores:
+def compare_features(model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor) -> PairScores:
+    """Scores of n pairs of faces.
+
+    Args:
+        model: recogniser in evaluation mode.
+        first: of n faces.
+        second: of n faces.
+        masks: float [n, 1, H, W], true visibility of the second images, 1 = visible.
+    """
     local = model.matcher.match_pairs(first.feature_map, second.feature_map, first.visibility, second.visibility)
     masks = masks.to(second.visibility.device)
     truth = resize_visibility(masks, (second.visibility.shape[-2], second.visibility.shape[-1]))

@@ -1,7 +1,7 @@
 """Run an exported recogniser with onnxruntime and numpy alone; torch is never imported.
 
 recogniser = OamlOnnx("model.onnx")
-comparison = recogniser.compare(load_image("a.jpg"), load_image("b.jpg"), far=1e-3)
+comparison = recogniser.compare(load_face("a.jpg"), load_face("b.jpg"), far=1e-3)
 """
 
 from __future__ import annotations
@@ -141,21 +141,3 @@ class OamlOnnx:
         """The stored threshold on the global score at this FAR; None if it was not measurable."""
         stored: dict[str, float] = self.metadata.get("thresholds", {})
         return next((value for rate, value in stored.items() if np.isclose(float(rate), far)), None)
-
-
-def load_image(path: str | Path, size: int = 112) -> Images:
-    """An aligned face from a file: uint8 [size, size, 3] RGB; images of another size are resampled.
-
-    Raises:
-        ModelInputError: the file is missing or not an image.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            face = image.convert("RGB")
-    except OSError as error:
-        raise ModelInputError(f"{path} cannot be read as an image: {error}") from error
-    if face.size != (size, size):
-        face = face.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(face, dtype=np.uint8)

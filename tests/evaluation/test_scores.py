@@ -1,0 +1,107 @@
+"""Scores of pairs: what they are, that they stream, and that shards add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.conditions import CLEAN, Condition
+from oaml_core.evaluation.scores import (
+    fuse_by_norm,
+    gather,
+    score_conditions,
+    score_pairs,
+)
+
+
+def test_global_score_fuses_image_and_mirror_image_by_their_norms(model, pairs):
+    scores = score_pairs(model, pairs.images[:8], batch_size=4)
+
+    model.eval()
+    images = torch.from_numpy(pairs.images[:8]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        plain, mirrored = model(images), model(images.flip(-1))
+    fused = normalize(plain.embedding * plain.norm + mirrored.embedding * mirrored.norm, dim=1)
+    np.testing.assert_allclose(scores.global_score, (fused[0::2] * fused[1::2]).sum(1), atol=1e-6)
+
+
+def test_fusion_trusts_the_longer_embedding():
+    a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    fused = fuse_by_norm(a, torch.tensor([[3.0]]), b, torch.tensor([[4.0]]))
+    torch.testing.assert_close(fused, torch.tensor([[0.6, 0.8]]))
+
+
+@pytest.mark.parametrize("batch_size", [1, 6, 64, 1000])
+def test_scores_do_not_depend_on_the_batch_size(model, pairs, batch_size):
+    reference = score_pairs(model, pairs.images, batch_size=16)
+    found = score_pairs(model, pairs.images, batch_size=batch_size)
+    np.testing.assert_allclose(found.global_score, reference.global_score, atol=1e-6)
+    np.testing.assert_allclose(found.local_score, reference.local_score, rtol=1e-5)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 90])
+def test_shards_of_ranks_add_up_to_the_whole_set(model, pairs, world_size):
+    numbers = np.arange(len(pairs.issame))
+    ranks = [slice(rank, None, world_size) for rank in range(world_size)]
+    shards = [(numbers[rank], score_pairs(model, pairs.images, pairs=rank)) for rank in ranks]
+
+    whole = gather(shards[::-1], len(numbers))
+
+    reference = score_pairs(model, pairs.images)
+    np.testing.assert_allclose(whole.global_score, reference.global_score, atol=1e-6)
+    np.testing.assert_allclose(whole.visible_share, reference.visible_share, atol=1e-6)
+
+
+def test_a_shard_that_is_missing_or_there_twice_is_noticed(model, pairs):
+    half = (np.arange(40), score_pairs(model, pairs.images, pairs=slice(0, 40)))
+    with pytest.raises(EvaluationError, match=r"slice\(r, None, world_size\)"):
+        gather([half], 80)
+    with pytest.raises(EvaluationError, match="40 different pairs"):
+        gather([half, half], 80)
+
+
+def test_training_state_is_left_as_it_was(model, pairs):
+    model.train()
+    model.matcher.eval()
+    before = model.batch_norm.running_mean.clone()
+
+    score_pairs(model, pairs.images[:8])
+
+    assert model.training
+    assert model.batch_norm.training
+    assert not model.matcher.training
+    torch.testing.assert_close(model.batch_norm.running_mean, before)
+
+
+def test_pairs_can_be_chosen_by_number(model, pairs):
+    some = score_pairs(model, pairs.images, pairs=np.array([7, 2]))
+    everything = score_pairs(model, pairs.images)
+    np.testing.assert_allclose(some.local_score, everything.local_score[[7, 2]], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("images", "chosen", "message"),
+    [
+        (np.zeros((3, 112, 112, 3), np.uint8), None, "two rows a pair"),
+        (np.zeros((4, 3, 112, 112), np.uint8), None, "height, width, 3"),
+        (np.zeros((4, 112, 112, 3), np.float32), None, "float32"),
+        (np.zeros((4, 112, 112, 3), np.uint8), np.array([0, 2]), "Pair 2 was asked for"),
+    ],
+)
+def test_images_that_are_no_pairs_are_refused(model, images, chosen, message):
+    with pytest.raises(EvaluationError, match=message):
+        score_pairs(model, images, pairs=chosen)
+
+
+def test_covered_faces_score_lower_and_their_maps_are_judged(model, pairs):
+    found = score_conditions(model, pairs.images, [CLEAN, Condition("blocks", "blocks")], batch_size=32)
+    clean, covered = found["clean"], found["blocks"]
+
+    assert clean.covered_share.max() == 0
+    assert covered.covered_share.min() > 0
+    genuine = pairs.issame
+    assert covered.global_score[genuine].mean() < clean.global_score[genuine].mean()
+    assert (covered.hidden_intersection <= covered.hidden_union).all()
