@@ -131,6 +131,7 @@ def validation_accuracy(
         EvaluationError: see `checked_pairs`.
     """
     checked_pairs(scores.global_score, issame, "global scores")
+    checked_pairs(scores.local_score, issame, "local scores")
     local = ten_fold_any_range(scores.local_score, issame).accuracy
     rule = combined_rule(scores, local, config)
     return ValidationAccuracy(

@@ -21,9 +21,7 @@ from oaml_core.evaluation.scores import PairScores
 PAIRS = 1000
 
 
-def drawn_scores(
-    separation_global: float, separation_local: float, seed: int = 0
-) -> tuple[PairScores, np.ndarray]:
+def drawn_scores(separation_global: float, separation_local: float, seed: int = 0) -> tuple[PairScores, np.ndarray]:
     generator = np.random.default_rng(seed)
     issame = np.arange(PAIRS) % 2 == 0
     zeros = np.zeros(PAIRS)

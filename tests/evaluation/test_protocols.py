@@ -42,9 +42,7 @@ def one_threshold_after_the_other(distances, issame, folds):
     fold = fold_numbers(len(distances), folds)
     accuracy = []
     for k in range(folds):
-        right = [
-            np.mean((distances[fold != k] < threshold) == issame[fold != k]) for threshold in PUBLISHED_THRESHOLDS
-        ]
+        right = [np.mean((distances[fold != k] < threshold) == issame[fold != k]) for threshold in PUBLISHED_THRESHOLDS]
         best = PUBLISHED_THRESHOLDS[int(np.argmax(right))]
         accuracy.append(np.mean((distances[fold == k] < best) == issame[fold == k]))
     return np.array(accuracy)

@@ -1,0 +1,135 @@
+"""The report: self-contained, complete, and drawn without an error by a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pytest
+
+from oaml_core.config import Config, EvaluateConfig
+from oaml_core.evaluation.evaluate import evaluate_model
+from oaml_core.evaluation.report import write_report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+VOID = {"meta", "br", "input", "line", "circle", "rect", "image", "polyline", "polygon"}
+
+
+class Structure(HTMLParser):
+    """Collects tags and the addresses that a page would load; notices tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.labels: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+@pytest.fixture
+def evaluation(model, pairs):
+    config = Config(evaluate=EvaluateConfig(occluders=("surgical",)))
+    return evaluate_model(model, {"patterns": pairs}, config, examples=8)
+
+
+@pytest.fixture
+def page(evaluation, tmp_path):
+    path = tmp_path / "report.html"
+    context = {"fingerprint": "f00d", "config": {"seed": 7}, "note": "<script>alert(1)</script>"}
+    write_report(evaluation, path, context, title="A & B")
+    return path
+
+
+def parsed(path) -> Structure:
+    structure = Structure()
+    structure.feed(path.read_text(encoding="utf-8"))
+    structure.close()
+    return structure
+
+
+def test_page_is_well_formed_and_needs_no_network(page):
+    structure = parsed(page)
+    assert structure.open == []
+    assert all(address.startswith(("#", "data:image/jpeg;base64,")) for address in structure.addresses)
+    assert not re.search(r"@import|url\(|fetch\(", page.read_text())
+    assert page.stat().st_size < 5_000_000
+
+
+def test_page_says_what_was_found_and_where_it_comes_from(page, evaluation):
+    text = page.read_text()
+    accuracy = evaluation.sets["patterns"].conditions["surgical"].scores["combined"].accuracy
+    for expected in (
+        f"{100 * accuracy:.2f}",
+        "surgical",
+        "f00d",
+        "A &amp; B",
+        "Not measurable: FAR",
+        "&quot;seed&quot;: 7",
+    ):
+        assert expected in text
+    assert "<script>alert" not in text
+
+
+def test_every_anchor_leads_somewhere(page):
+    text = page.read_text()
+    for anchor in re.findall(r'href="#([^"]+)"', text):
+        assert f'id="{anchor}"' in text
+
+
+def test_every_figure_has_words_for_those_who_do_not_see_it(page):
+    figures = re.findall(r'<svg role="img".*?</svg>', page.read_text(), re.S)
+    assert len(figures) >= 2 + 2 + 6
+    assert all("<title>" in figure for figure in figures)
+
+
+def test_faces_that_must_not_be_shared_are_left_out(evaluation, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(evaluation, path, images=False)
+    assert "data:image" not in path.read_text()
+    assert "<image" not in path.read_text()
+
+
+def test_a_set_name_cannot_inject_markup(model, pairs, tmp_path):
+    config = Config(evaluate=EvaluateConfig(occluders=()))
+    path = tmp_path / "report.html"
+    write_report(evaluate_model(model, {"<b>bad": pairs}, config), path)
+    assert "<b>bad" not in path.read_text()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; the page is not opened in a browser")
+def test_a_browser_draws_every_figure_without_an_error(page, tmp_path):
+    probe = """<script>
+    window.addEventListener("load", () => {
+      const empty = [...document.querySelectorAll("svg[role=img]")]
+        .filter((svg) => svg.getBoundingClientRect().height < 10);
+      const broken = [...document.querySelectorAll("image")].filter((image) => image.getBBox().width < 10);
+      document.querySelector("svg.roc").focus();
+      document.title = JSON.stringify({ empty: empty.length, broken: broken.length,
+        wide: document.documentElement.scrollWidth > innerWidth, read: document.querySelector("#tip").textContent });
+    });</script>"""
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text().replace("</body>", probe + "</body>"))
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
+        f"--user-data-dir={tmp_path / 'profile'}", "--window-size=390,800", "--virtual-time-budget=3000", "--dump-dom",
+        probed.as_uri(),
+    ]  # fmt: skip
+    result = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+
+    assert "CONSOLE" not in result.stderr
+    title = re.search(r"<title>(\{.*?\})</title>", result.stdout)
+    assert title is not None
+    assert '"empty":0,"broken":0,"wide":false' in title.group(1)
+    assert "TAR at FAR" in title.group(1)
