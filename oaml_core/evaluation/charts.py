@@ -111,7 +111,7 @@ def histogram_chart(score: str, result: ScoreResult, issame: NDArray[np.bool_]) 
         return RIGHT + (value - edges[0]) / span * (WIDTH - 2 * RIGHT)
 
     def area(kind: str) -> str:
-        corners = [(x(edges[0]), floor)]
+        corners: list[tuple[float, float]] = [(x(edges[0]), floor)]
         for left, right, count in zip(edges[:-1], edges[1:], counts[kind], strict=True):
             y = floor - count / top * (floor - TOP)
             corners += [(x(left), y), (x(right), y)]

@@ -40,7 +40,7 @@ def check_same_outputs(
             expected = [output.float().cpu().numpy() for output in reference(torch.from_numpy(batch))]
         for name, want, got in zip(OUTPUTS, expected, exported.embed(batch), strict=True):
             largest[name] = max(largest[name], _difference(name, want, got))
-    failed = {name: value for name, value in largest.items() if not value <= tolerance}
+    failed = {name: value for name, value in largest.items() if value > tolerance}
     if failed:
         found = ", ".join(f"{name} {value:.2g}" for name, value in failed.items())
         raise ExportError(
@@ -54,6 +54,10 @@ def check_same_outputs(
 def _difference(name: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
     if expected.shape != found.shape:
         raise ExportError(f"The ONNX model's {name} is {found.shape}, the trained model's {expected.shape}.")
+    if not (np.isfinite(expected).all() and np.isfinite(found).all()):
+        raise ExportError(
+            f"The {name} of a real image is NaN or infinite: the model has diverged. Export an earlier checkpoint."
+        )
     difference = np.abs(expected - found)
     if name == "norm":
         difference = difference / np.abs(expected).clip(1e-6)

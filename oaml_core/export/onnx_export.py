@@ -92,10 +92,10 @@ def export_onnx(
     metadata = _metadata(config, images.shape[1], fingerprint, metrics, licence)
     try:
         with evaluating(model.cpu()):
-            _export(OnnxRecogniser(model, config.export.preprocessing), partial, config, images[:2])
+            _export(OnnxRecogniser(model, config.export.preprocessing).eval(), partial, config, images[:2])
             _store_metadata(partial, metadata)
             metadata["largest_difference"] = check_same_outputs(
-                OnnxRecogniser(model, preprocessing=True), partial, images, config.export.tolerance
+                OnnxRecogniser(model, preprocessing=True).eval(), partial, images, config.export.tolerance
             )
         _store_metadata(partial, metadata)
         os.replace(partial, path)
@@ -137,9 +137,7 @@ def _export(model: nn.Module, path: Path, config: Config, images: NDArray[np.uin
         assert program is not None  # dynamo=True always returns one
         program.save(str(path), external_data=False)
     except Exception as error:  # the exporter raises what the failing operator raises
-        raise ExportError(
-            f"The model cannot be exported with export.opset {config.export.opset}: {error}"
-        ) from error
+        raise ExportError(f"The model cannot be exported with export.opset {config.export.opset}: {error}") from error
 
 
 def _store_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
