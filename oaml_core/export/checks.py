@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,39 @@ def check_same_outputs(
             f"The ONNX model differs from the trained one by more than export.tolerance {tolerance:g}: {found}. "
             "It was not written. Export with another export.opset, or raise the tolerance if the difference "
             "does not matter to you."
+        )
+    return largest
+
+
+def check_same_scores(reference: nn.Module, path: Path, inputs: Mapping[str, torch.Tensor], tolerance: float) -> float:
+    """Largest difference of the matcher's scores, relative to their spread (their range has no fixed size).
+
+    Args:
+        reference: takes the inputs in their order and returns scores [N].
+        path: the ONNX model.
+        inputs: by name; the first axis is the pair.
+        tolerance: largest relative difference that passes.
+
+    Raises:
+        ExportError: the difference exceeds the tolerance, or a score is not finite.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = reference(*inputs.values()).float().numpy()
+    feed = {name: tensor.numpy() for name, tensor in inputs.items()}
+    found = np.concatenate(
+        [
+            session.run(None, {name: array[part] for name, array in feed.items()})[0]
+            for part in (slice(0, 1), slice(1, None))
+        ]
+    )
+    largest = _difference("score", expected, found) / max(float(np.ptp(expected)), 1e-6)
+    if largest > tolerance:
+        raise ExportError(
+            f"The ONNX matcher differs from the trained one by {largest:.2g} of the spread of its scores, more than "
+            f"export.tolerance {tolerance:g}. It was not written. Export with another export.opset."
         )
     return largest
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from oaml_core import __version__
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
 from oaml_core.evaluation.scores import evaluating
-from oaml_core.export.checks import check_same_outputs
+from oaml_core.export.checks import check_same_outputs, check_same_scores
 from oaml_core.export.runtime import OUTPUTS
 from oaml_core.models.features import Features
+from oaml_core.models.matcher import Matcher
 from oaml_core.models.recogniser import Recogniser
 
 
@@ -45,6 +47,18 @@ class OnnxRecogniser(nn.Module):
             features.visibility,
             normalize(features.feature_map, dim=1),
         )
+
+
+class OnnxMatcher(nn.Module):
+    """The matcher with the inputs that the second ONNX model has."""
+
+    def __init__(self, matcher: Matcher) -> None:
+        super().__init__()
+        self.matcher = matcher
+
+    def forward(self, probe: Tensor, gallery: Tensor, probe_visibility: Tensor, gallery_visibility: Tensor) -> Tensor:
+        """Maps [N, C, h, w] and visibility [N, 1, h, w] of N pairs → scores [N]."""
+        return self.matcher.match_pairs(probe, gallery, probe_visibility, gallery_visibility)
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -84,25 +98,75 @@ def export_onnx(
         ExportError: there are no images to check with, the exporter cannot translate the model, or the
             difference exceeds `config.export.tolerance`.
     """
-    images = np.ascontiguousarray(check_images[: config.export.check_images])
-    if not len(images):
-        raise ExportError("There is no image to check the exported model with; give a verification set.")
-    device = next(model.parameters()).device
+    images = _check_images(check_images, config)
     partial = path.with_name(path.name + ".partial")
     metadata = _metadata(config, images.shape[1], fingerprint, metrics, licence)
+    reference = OnnxRecogniser(model, preprocessing=True)
+    exported = OnnxRecogniser(model, config.export.preprocessing)
+    example = torch.from_numpy(images[:2])
     try:
-        with evaluating(model.cpu()):
-            _export(OnnxRecogniser(model, config.export.preprocessing).eval(), partial, config, images[:2])
-            _store_metadata(partial, metadata)
-            metadata["largest_difference"] = check_same_outputs(
-                OnnxRecogniser(model, preprocessing=True).eval(), partial, images, config.export.tolerance
+        with _on_cpu(model), evaluating(reference), evaluating(exported):
+            _export(
+                exported,
+                {"images": example if config.export.preprocessing else normalised(example)},
+                OUTPUTS,
+                partial,
+                config,
             )
+            _store_metadata(partial, metadata)
+            metadata["largest_difference"] = check_same_outputs(reference, partial, images, config.export.tolerance)
         _store_metadata(partial, metadata)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-        model.to(device)
     return metadata
+
+
+def export_matcher_onnx(
+    model: Recogniser, path: Path, config: Config, check_images: NDArray[np.uint8]
+) -> dict[str, float]:
+    """Write the matcher as a model of its own, after torch and onnxruntime agree on pairs of real images.
+
+    Inputs are `probe` and `gallery` [N, C, h, w] (the first model's `local_features`) and `probe_visibility` and
+    `gallery_visibility` [N, 1, h, w]; the output is `score` [N]. Kept beside `model.onnx` as
+    `model.matcher.onnx` it is found by `OamlOnnx`.
+
+    Args:
+        model: trained recogniser.
+        path: `….matcher.onnx`.
+        config: of the run.
+        check_images: uint8 [n, H, W, 3] RGB, real faces, at least two.
+
+    Returns:
+        The largest difference found.
+
+    Raises:
+        ExportError: see `export_onnx`; differences are relative to the spread of the scores.
+    """
+    images = _check_images(check_images, config)
+    partial = path.with_name(path.name + ".partial")
+    exported = OnnxMatcher(model.matcher)
+    try:
+        with _on_cpu(model), evaluating(model), evaluating(exported):
+            with torch.inference_mode():
+                features: Features = model(normalised(torch.from_numpy(images)))
+            # Every image with its successor, and with itself: unlike and equal pairs.
+            other = torch.cat([torch.arange(len(images)).roll(-1), torch.arange(len(images))])
+            maps, visibility = normalize(features.feature_map, dim=1), features.visibility
+            inputs = {
+                "probe": maps.repeat(2, 1, 1, 1),
+                "gallery": maps[other],
+                "probe_visibility": visibility.repeat(2, 1, 1, 1),
+                "gallery_visibility": visibility[other],
+            }
+            # Inference tensors cannot be traced.
+            inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+            _export(exported, {name: tensor[:2] for name, tensor in inputs.items()}, ("score",), partial, config)
+            largest = check_same_scores(exported, partial, inputs, config.export.tolerance)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return {"score": largest}
 
 
 def config_digest(config: Config) -> str:
@@ -110,28 +174,52 @@ def config_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
 
 
-def thresholds(metrics: Mapping[str, Any] | None, score: str = "global") -> dict[str, float]:
-    """Threshold for each measurable FAR, from the clean pairs of the first set in `metrics.json`."""
-    sets = list((metrics or {}).get("sets", {}).values())
-    if not sets:
-        return {}
-    points = sets[0]["conditions"]["clean"]["scores"][score]["tar_at_far"]
-    return {f"{point['far']:g}": point["threshold"] for point in points if point["measurable"]}
+def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What turns scores into decisions, from the clean pairs of the first set in `metrics.json`.
+
+    Returns:
+        `thresholds` (of the global and the combined score, for each measurable FAR) and `combined` (the rule).
+        Empty without metrics.
+    """
+    found = next(iter((metrics or {}).get("sets", {}).values()), None)
+    if found is None:
+        return {"thresholds": {}, "combined": None}
+    scores = found["conditions"]["clean"]["scores"]
+    return {
+        "thresholds": {
+            name: {f"{p['far']:g}": p["threshold"] for p in scores[name]["tar_at_far"] if p["measurable"]}
+            for name in ("global", "combined")
+        },
+        "combined": found["combined"],
+    }
 
 
-def _export(model: nn.Module, path: Path, config: Config, images: NDArray[np.uint8]) -> None:
-    example = torch.from_numpy(images)
-    if not config.export.preprocessing:
-        example = normalised(example)
+def _check_images(images: NDArray[np.uint8], config: Config) -> NDArray[np.uint8]:
+    if not len(images):
+        raise ExportError("There is no image to check the exported model with; give a verification set.")
+    return np.ascontiguousarray(images[: config.export.check_images])
+
+
+@contextmanager
+def _on_cpu(model: nn.Module) -> Iterator[None]:
+    device = next(model.parameters()).device
+    model.cpu()
+    try:
+        yield
+    finally:
+        model.to(device)
+
+
+def _export(model: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path, config: Config) -> None:
     try:
         program = torch.onnx.export(
             model,
-            (example,),
+            tuple(inputs.values()),
             dynamo=True,
             opset_version=config.export.opset,
-            input_names=["images"],
-            output_names=list(OUTPUTS),
-            dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}},
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_shapes={name: {0: torch.export.Dim.DYNAMIC} for name in inputs},
             verbose=False,
         )
         assert program is not None  # dynamo=True always returns one
@@ -167,7 +255,7 @@ def _metadata(
         "config_digest": config_digest(config),
         "fingerprint": fingerprint,
         "headline": dict((metrics or {}).get("headline", {})),
-        "thresholds": thresholds(metrics),
+        **operating_points(metrics),
         "licence": licence or _licence_of(weights),
     }
 

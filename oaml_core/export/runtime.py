@@ -40,7 +40,13 @@ class Comparison:
     """Two faces compared."""
 
     score: float
+    """The score that decides: `combined_score` if there is one, else `global_score`."""
+    global_score: float
     """Cosine of the embeddings, image and mirrored image fused, in [-1, 1]."""
+    local_score: float | None
+    """Matcher's score; None without `model.matcher.onnx`."""
+    combined_score: float | None
+    """By the rule stored in the model; None without the matcher or without metrics."""
     visible_share: float
     """Mean product of both visibilities, in [0, 1]; the lower, the less the score rests on."""
     threshold: float | None
@@ -53,7 +59,8 @@ class OamlOnnx:
     """An exported recogniser.
 
     Args:
-        path: `model.onnx`, written by `oaml export`.
+        path: `model.onnx`, written by `oaml export`. If `model.matcher.onnx` lies beside it, local and combined
+            scores are there too.
         providers: onnxruntime's execution providers; None: CPU.
         threads: threads inside an operator; 0: onnxruntime's choice.
 
@@ -62,23 +69,15 @@ class OamlOnnx:
     """
 
     def __init__(self, path: str | Path, providers: list[str] | None = None, threads: int = 0) -> None:
-        import onnxruntime
-
-        if not Path(path).is_file():
-            raise ExportError(f"{path} does not exist; `oaml export` writes the model.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        try:
-            self.session = onnxruntime.InferenceSession(
-                str(path), options, providers=providers or ["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's own exception types share no base below Exception
-            raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
+        path = Path(path)
+        self.session = _session(path, providers, threads)
         properties = self.session.get_modelmeta().custom_metadata_map
         if "oaml" not in properties:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
         self.metadata: dict[str, Any] = json.loads(properties["oaml"])
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
+        matcher = matcher_path(path)
+        self.matcher = _session(matcher, providers, threads) if matcher.is_file() else None
         self._input = self.session.get_inputs()[0].name
 
     @property
@@ -109,13 +108,10 @@ class OamlOnnx:
     def fused_embedding(self, images: Images) -> Floats:
         """[n, E] unit embeddings of images and mirrored images, weighted by their norms (AdaFace)."""
         batch = images[None] if images.ndim == 3 else images
-        found = self.embed(np.concatenate([batch, batch[:, :, ::-1]]))
-        weighted = found.embedding * found.norm
-        fused = weighted[: len(batch)] + weighted[len(batch) :]
-        return np.asarray(fused / np.linalg.norm(fused, axis=1, keepdims=True), dtype=np.float32)
+        return _fused(self.embed(np.concatenate([batch, batch[:, :, ::-1]])))
 
     def compare(self, a: Images, b: Images, far: float = 1e-3) -> Comparison:
-        """Compare two aligned faces by their embeddings.
+        """Compare two aligned faces.
 
         Args:
             a: uint8 [H, W, 3] RGB.
@@ -126,18 +122,71 @@ class OamlOnnx:
             ModelInputError: see `embed`.
         """
         pair = np.stack([a, b])
-        embedding = self.fused_embedding(pair)
-        visibility = self.embed(pair).visibility
-        score = float(embedding[0] @ embedding[1])
-        threshold = self.threshold(far)
+        found = self.embed(np.concatenate([pair, pair[:, :, ::-1]]))
+        embedding = _fused(found)
+        global_score = float(embedding[0] @ embedding[1])
+        local_score = self._local_score(found)
+        combined = self._combined_score(global_score, local_score)
+        score, name = (global_score, "global") if combined is None else (combined, "combined")
+        threshold = self.threshold(far, name)
         return Comparison(
             score=score,
-            visible_share=float((visibility[0] * visibility[1]).mean()),
+            global_score=global_score,
+            local_score=local_score,
+            combined_score=combined,
+            visible_share=float((found.visibility[0] * found.visibility[1]).mean()),
             threshold=threshold,
             same=None if threshold is None else score >= threshold,
         )
 
-    def threshold(self, far: float) -> float | None:
-        """The stored threshold on the global score at this FAR; None if it was not measurable."""
-        stored: dict[str, float] = self.metadata.get("thresholds", {})
+    def threshold(self, far: float, score: str = "global") -> float | None:
+        """The stored threshold on the `global` or `combined` score at this FAR; None if it was not measurable."""
+        stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
         return next((value for rate, value in stored.items() if np.isclose(float(rate), far)), None)
+
+    def _local_score(self, found: OnnxFeatures) -> float | None:
+        if self.matcher is None:
+            return None
+        inputs = {
+            "probe": found.local_features[:1],
+            "gallery": found.local_features[1:2],
+            "probe_visibility": found.visibility[:1],
+            "gallery_visibility": found.visibility[1:2],
+        }
+        return float(self.matcher.run(["score"], inputs)[0][0])
+
+    def _combined_score(self, global_score: float, local_score: float | None) -> float | None:
+        rule = self.metadata["combined"]
+        if rule is None or local_score is None:
+            return None
+        n = rule["normalisation"]
+        normalised_global = (global_score - n["global_mean"]) / n["global_std"]
+        normalised_local = (local_score - n["local_mean"]) / n["local_std"]
+        total = rule["global_weight"] + rule["local_weight"]
+        return float((rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local) / total)
+
+
+def matcher_path(path: Path) -> Path:
+    """Where the matcher of `model.onnx` lies: `model.matcher.onnx`."""
+    return path.with_suffix(".matcher.onnx")
+
+
+def _session(path: Path, providers: list[str] | None, threads: int) -> Any:
+    import onnxruntime
+
+    if not path.is_file():
+        raise ExportError(f"{path} does not exist; `oaml export` writes the model.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers or ["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own exception types share no base below Exception
+        raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
+
+
+def _fused(found: OnnxFeatures) -> Floats:
+    """Unit embeddings from the features of n images followed by those of their mirror images."""
+    weighted = found.embedding * found.norm
+    n = len(weighted) // 2
+    fused = weighted[:n] + weighted[n:]
+    return np.asarray(fused / np.linalg.norm(fused, axis=1, keepdims=True), dtype=np.float32)

@@ -15,28 +15,31 @@ from torch.nn.functional import normalize
 
 from oaml_core.config import Config, ExportConfig, ModelConfig
 from oaml_core.errors import ExportError, ModelInputError
+from oaml_core.evaluation.combine import CombinedRule, Normalisation
 from oaml_core.evaluation.scores import score_pairs
 from oaml_core.export import OamlOnnx
-from oaml_core.export.onnx_export import config_digest, export_onnx
+from oaml_core.export.onnx_export import config_digest, export_matcher_onnx, export_onnx
+from oaml_core.export.runtime import matcher_path
 from oaml_core.models.recogniser import build_recogniser
 
 CONFIG = Config(model=ModelConfig(arch="ir_mini", width=8), export=ExportConfig(check_images=5))
+MEASURED = [
+    {"far": 0.001, "threshold": 0.4, "measurable": True},
+    {"far": 1e-6, "threshold": None, "measurable": False},
+]
 METRICS = {
     "headline": {"val_accuracy_clean_combined": 0.97},
     "sets": {
         "lfw": {
+            "combined": {
+                "normalisation": {"global_mean": 0.2, "global_std": 0.3, "local_mean": -1.0, "local_std": 2.0},
+                "global_weight": 0.5,
+                "local_weight": 0.5,
+                "fallback": False,
+            },
             "conditions": {
-                "clean": {
-                    "scores": {
-                        "global": {
-                            "tar_at_far": [
-                                {"far": 0.001, "threshold": 0.4, "measurable": True},
-                                {"far": 1e-6, "threshold": None, "measurable": False},
-                            ]
-                        }
-                    }
-                }
-            }
+                "clean": {"scores": {"global": {"tar_at_far": MEASURED}, "combined": {"tar_at_far": MEASURED}}}
+            },
         }
     },
 }
@@ -90,7 +93,7 @@ def test_scores_of_pairs_are_those_of_the_evaluation(exported, images):
     onnx_model = OamlOnnx(path)
     scores = score_pairs(model, images)
     found = [onnx_model.compare(images[2 * i], images[2 * i + 1]) for i in range(6)]
-    np.testing.assert_allclose([one.score for one in found], scores.global_score, atol=1e-4)
+    np.testing.assert_allclose([one.global_score for one in found], scores.global_score, atol=1e-4)
     np.testing.assert_allclose([one.visible_share for one in found], scores.visible_share, atol=1e-4)
 
 
@@ -124,6 +127,29 @@ def test_decision_follows_the_stored_threshold(exported, images):
     assert same.score == pytest.approx(1.0, abs=1e-5)
     unknown = onnx_model.compare(images[0], images[0], far=1e-6)
     assert (unknown.threshold, unknown.same) == (None, None)
+
+
+def test_with_the_matcher_beside_it_the_combined_score_decides(tmp_path, images):
+    model, path = trained_recogniser(), tmp_path / "model.onnx"
+    export_onnx(model, path, CONFIG, images, metrics=METRICS)
+    export_matcher_onnx(model, matcher_path(path), CONFIG, images)
+
+    found = [OamlOnnx(path).compare(images[2 * i], images[2 * i + 1]) for i in range(6)]
+
+    scores = score_pairs(model, images)
+    stored = dict(METRICS["sets"]["lfw"]["combined"])
+    rule = CombinedRule(Normalisation(**stored.pop("normalisation")), **stored)
+    np.testing.assert_allclose([one.local_score for one in found], scores.local_score, atol=1e-4)
+    np.testing.assert_allclose([one.combined_score for one in found], rule(scores), atol=1e-4)
+    for one in found:
+        assert one.same == (one.combined_score >= 0.4)
+
+
+def test_the_matcher_is_checked_too(tmp_path, images):
+    config = replace(CONFIG, export=replace(CONFIG.export, tolerance=0.0))
+    with pytest.raises(ExportError, match="matcher differs"):
+        export_matcher_onnx(trained_recogniser(), tmp_path / "model.matcher.onnx", config, images)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_model_is_given_back_in_the_mode_it_was_in(tmp_path, images):
