@@ -34,15 +34,11 @@ def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[st
         return 2 + 96 * (min(max(accuracy, low), high) - low) / span
 
     ticks = _ticks(low, low + span, 5)
-    grid = "".join(
-        f'<line class="grid" x1="{position(t):.2f}%" x2="{position(t):.2f}%" y2="100%"/>' for t in ticks
-    )
+    grid = "".join(f'<line class="grid" x1="{position(t):.2f}%" x2="{position(t):.2f}%" y2="100%"/>' for t in ticks)
     rows = []
     for name, condition in conditions.items():
         height = 14 * len(scores) + 10
-        marks = "".join(
-            _dot(score, condition.scores[score], position, 12 + 14 * i) for i, score in enumerate(scores)
-        )
+        marks = "".join(_dot(score, condition.scores[score], position, 12 + 14 * i) for i, score in enumerate(scores))
         words = ", ".join(f"{score} {100 * condition.scores[score].accuracy:.2f} %" for score in scores)
         rows.append(
             f'<div class="dots-row"><div class="dots-label">{escape(name)}'
@@ -50,12 +46,8 @@ def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[st
             f'<svg role="img" width="100%" height="{height}"><title>{escape(name)}: {words}</title>'
             f"{grid}{marks}</svg></div>"
         )
-    labels = "".join(
-        f'<text x="{position(t):.2f}%" y="12" text-anchor="middle">{100 * t:g} %</text>' for t in ticks
-    )
-    axis = (
-        f'<div class="dots-row"><div></div><svg aria-hidden="true" width="100%" height="18">{labels}</svg></div>'
-    )
+    labels = "".join(f'<text x="{position(t):.2f}%" y="12" text-anchor="middle">{100 * t:g} %</text>' for t in ticks)
+    axis = f'<div class="dots-row"><div></div><svg aria-hidden="true" width="100%" height="18">{labels}</svg></div>'
     return f'<div class="dots">{"".join(rows)}{axis}</div>'
 
 
@@ -70,8 +62,7 @@ def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     lines = "".join(
-        f'<polyline class="line {score}" points="{_points(_staircase(curve, x))}"/>'
-        for score, curve in curves.items()
+        f'<polyline class="line {score}" points="{_points(_staircase(curve, x))}"/>' for score, curve in curves.items()
     )
     rates = [10.0**-k for k in range(int(decades) + 1)]
     labels = "".join(
@@ -80,8 +71,7 @@ def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
         for rate in rates
     )
     words = "; ".join(
-        f"{score}: "
-        + ", ".join(f"TAR {point} at FAR {point.far:g}" for point in result.tar_at_far if point.measurable)
+        f"{score}: " + ", ".join(f"TAR {point} at FAR {point.far:g}" for point in result.tar_at_far if point.measurable)
         for score, result in ((score, condition.scores[score]) for score in scores)
     )
     data = ";".join(

@@ -114,9 +114,7 @@ def calibrated_scores(
     result = {name: np.empty(issame.size) for name in conditions}
     for k in range(folds):
         train, test = fold != k, fold == k
-        weights = fit_logistic(
-            np.concatenate([x[train] for x in inputs.values()]), np.tile(issame[train], len(inputs))
-        )
+        weights = fit_logistic(np.concatenate([x[train] for x in inputs.values()]), np.tile(issame[train], len(inputs)))
         for name, x in inputs.items():
             result[name][test] = x[test] @ weights
     return result

@@ -82,9 +82,7 @@ def condition_named(name: str) -> Condition:
     raise EvaluationError(f"{name!r} is no condition.{nearest(name, [CLEAN.name, *get_args(Occluder)])}")
 
 
-def draw_test_occluder(
-    image: Tensor, landmarks: Tensor | None, occluder: Occluder, pair: int
-) -> tuple[Tensor, Tensor]:
+def draw_test_occluder(image: Tensor, landmarks: Tensor | None, occluder: Occluder, pair: int) -> tuple[Tensor, Tensor]:
     """The occluder of the test split that belongs to this pair; see `draw_occluder`."""
     from oaml_core.data.occlusion import draw_occluder
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -111,21 +110,10 @@ def judge_set(
     return SetResult(name, labels, rule, conditions, seconds)
 
 
-class ValidationAccuracy(NamedTuple):
-    """10-fold accuracies in [0, 1] of the clean pairs."""
+def validation_accuracy(scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig) -> dict[str, float]:
+    """10-fold accuracies in [0, 1] of the `global`, `local` and `combined` score: what training watches.
 
-    combined: float
-    global_score: float
-    local_score: float
-
-
-def validation_accuracy(
-    scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig
-) -> ValidationAccuracy:
-    """What training watches as `val_acc` (the combined one), from the clean scores of all pairs.
-
-    Each rank scores `slice(rank, None, world_size)` of the pairs with `score_pairs`; the arrays of all ranks,
-    put together by `gather`, come here.
+    Each rank scores a share of the clean pairs with `score_pairs`; the arrays of all ranks, in pair order, come here.
 
     Raises:
         EvaluationError: see `checked_pairs`.
@@ -134,11 +122,11 @@ def validation_accuracy(
     checked_pairs(scores.local_score, issame, "local scores")
     local = ten_fold_any_range(scores.local_score, issame).accuracy
     rule = combined_rule(scores, local, config)
-    return ValidationAccuracy(
-        combined=ten_fold_any_range(rule(scores), issame).accuracy,
-        global_score=ten_fold_any_range(scores.global_score, issame).accuracy,
-        local_score=local,
-    )
+    return {
+        "global": ten_fold_any_range(scores.global_score, issame).accuracy,
+        "local": local,
+        "combined": ten_fold_any_range(rule(scores), issame).accuracy,
+    }
 
 
 def _judge(values: NDArray[np.float64], issame: NDArray[np.bool_], rates: Sequence[float]) -> ScoreResult:

@@ -43,9 +43,7 @@ def _errors(condition: ConditionResult, issame: NDArray[np.bool_], count: int) -
     result = condition.scores["combined"]
     distance = np.where(issame, result.threshold - result.values, result.values - result.threshold)
     order = np.argsort(-distance, kind="stable")[:count]
-    return [
-        ("false reject" if issame[pair] else "false accept", int(pair)) for pair in order if distance[pair] > 0
-    ]
+    return [("false reject" if issame[pair] else "false accept", int(pair)) for pair in order if distance[pair] > 0]
 
 
 def _example(

@@ -198,9 +198,7 @@ def _accepted_by_fold(
     return counts.reshape(2, folds, thresholds + 1).cumsum(axis=2)[:, :, :thresholds]
 
 
-def _pairs_by_fold(
-    fold: NDArray[np.int64], labels: Bools, folds: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _pairs_by_fold(fold: NDArray[np.int64], labels: Bools, folds: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     genuine = np.bincount(fold[labels], minlength=folds)
     return genuine, np.bincount(fold, minlength=folds) - genuine
 

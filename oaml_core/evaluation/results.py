@@ -132,9 +132,7 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     """
     sets = evaluation.sets.values()
     clean = [result.conditions[CLEAN.name] for result in sets]
-    occluded = [
-        condition for result in sets for name, condition in result.conditions.items() if name != CLEAN.name
-    ]
+    occluded = [condition for result in sets for name, condition in result.conditions.items() if name != CLEAN.name]
     found: dict[str, float] = {}
     for name, conditions in (("clean", clean), ("occluded", occluded)):
         for score in ("global", "local", "combined"):
@@ -196,9 +194,7 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
             name: {
                 "covered_share": condition.covered_share,
                 "visibility": {"iou": condition.visibility_iou, "mae": condition.visibility_mae},
-                "scores": {
-                    score: _score_metrics(found, result.issame) for score, found in condition.scores.items()
-                },
+                "scores": {score: _score_metrics(found, result.issame) for score, found in condition.scores.items()},
             }
             for name, condition in result.conditions.items()
         },

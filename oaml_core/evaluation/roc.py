@@ -156,7 +156,5 @@ def thinned(curve: Roc, points: int = 200) -> Roc:
 
 def _corners(curve: Roc) -> NDArray[np.intp]:
     far_step, tar_step = np.diff(curve.far) != 0, np.diff(curve.tar) != 0
-    straight = ((far_step[:-1] == far_step[1:]) & (tar_step[:-1] == tar_step[1:])) & (
-        far_step[:-1] != tar_step[:-1]
-    )
+    straight = ((far_step[:-1] == far_step[1:]) & (tar_step[:-1] == tar_step[1:])) & (far_step[:-1] != tar_step[:-1])
     return np.flatnonzero(np.concatenate([[True], ~straight, [True]]))

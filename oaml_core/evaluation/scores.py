@@ -1,14 +1,12 @@
 """Scores of pairs, streamed: global, local and how much of both faces is visible.
 
-Images come in by the batch and only scores stay. A rank can score a shard of the pairs; the shards' arrays are
-put together with `gather`.
+Images come in by the batch and only scores stay. A rank can score a share of the pairs; the ranks exchange scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -26,8 +24,7 @@ from oaml_core.models.recogniser import Recogniser
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class PairScores:
+class PairScores(NamedTuple):
     """Scores of N pairs under one condition. All arrays are [N]."""
 
     global_score: Floats
@@ -44,34 +41,6 @@ class PairScores:
     """Places that are covered or predicted so."""
     map_error: Floats
     """Mean absolute error of the second image's predicted visibility, in [0, 1]."""
-
-    def __len__(self) -> int:
-        return int(self.global_score.size)
-
-
-def gather(shards: Sequence[tuple[NDArray[np.int64], PairScores]], pairs: int) -> PairScores:
-    """One `PairScores` in pair order from shards and the pair numbers that each of them holds.
-
-    Args:
-        shards: for each shard its pair numbers [n] and its scores.
-        pairs: number of pairs in all.
-
-    Raises:
-        EvaluationError: a pair is in no shard, or in two.
-    """
-    numbers = np.concatenate([index for index, _ in shards])
-    if not np.array_equal(np.sort(numbers), np.arange(pairs)):
-        raise EvaluationError(
-            f"The shards hold {numbers.size} scores of {np.unique(numbers).size} different pairs, not each of the "
-            f"{pairs} pairs once. Give rank r the pairs slice(r, None, world_size)."
-        )
-    order = np.argsort(numbers)
-    return PairScores(
-        **{
-            field.name: np.concatenate([getattr(scores, field.name) for _, scores in shards])[order]
-            for field in fields(PairScores)
-        }
-    )
 
 
 @contextmanager
@@ -244,9 +213,6 @@ def compare_features(model: Recogniser, first: FaceFeatures, second: FaceFeature
 
 
 def _joined(batches: list[PairScores]) -> PairScores:
-    return PairScores(
-        **{
-            field.name: np.concatenate([getattr(batch, field.name) for batch in batches] or [np.empty(0)])
-            for field in fields(PairScores)
-        }
-    )
+    if not batches:
+        return PairScores(*(np.empty(0) for _ in PairScores._fields))
+    return PairScores(*(np.concatenate(column) for column in zip(*batches, strict=True)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -63,7 +61,7 @@ def test_a_local_score_worse_than_a_coin_counts_one_fifth():
 
 def test_normalisation_knows_no_labels_and_ignores_the_unit():
     scores, _ = drawn_scores(2.0, 2.0)
-    rescaled = replace(scores, local_score=1000 * scores.local_score - 5)
+    rescaled = scores._replace(local_score=1000 * scores.local_score - 5)
     first = combined_rule(scores, 0.9, EvaluateConfig())(scores)
     second = combined_rule(rescaled, 0.9, EvaluateConfig())(rescaled)
     np.testing.assert_allclose(first, second, atol=1e-9)
@@ -71,14 +69,14 @@ def test_normalisation_knows_no_labels_and_ignores_the_unit():
 
 def test_a_constant_score_adds_nothing_and_breaks_nothing():
     scores, _ = drawn_scores(2.0, 2.0)
-    constant = replace(scores, local_score=np.full(PAIRS, 3.0))
+    constant = scores._replace(local_score=np.full(PAIRS, 3.0))
     combined = combined_rule(constant, 0.5, EvaluateConfig())(constant)
     assert np.corrcoef(combined, scores.global_score)[0, 1] == pytest.approx(1.0)
 
 
 def test_a_diverged_model_is_named():
     scores, _ = drawn_scores(2.0, 2.0)
-    broken = replace(scores, local_score=np.where(np.arange(PAIRS) == 3, np.nan, scores.local_score))
+    broken = scores._replace(local_score=np.where(np.arange(PAIRS) == 3, np.nan, scores.local_score))
     with pytest.raises(EvaluationError, match="1 of 1000 local scores"):
         Normalisation.of(broken)
 

@@ -95,9 +95,7 @@ def test_without_occluders_the_headline_says_nothing_about_them(model, pairs):
 def test_validation_accuracy_is_the_clean_accuracy_of_the_evaluation(model, pairs, evaluation):
     found = validation_accuracy(score_pairs(model, pairs.images), pairs.issame, CONFIG.evaluate)
     clean = evaluation.sets["patterns"].conditions["clean"].scores
-    assert found.combined == pytest.approx(clean["combined"].accuracy)
-    assert found.global_score == pytest.approx(clean["global"].accuracy)
-    assert found.local_score == pytest.approx(clean["local"].accuracy)
+    assert found == {name: pytest.approx(clean[name].accuracy) for name in ("global", "local", "combined")}
 
 
 def test_examples_show_typical_pairs_of_both_kinds(evaluation):
