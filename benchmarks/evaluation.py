@@ -1,0 +1,122 @@
+"""Evaluation and export, each beside what would be run instead.
+
+    python benchmarks/evaluation.py protocol              # ten folds: one count against the loop over thresholds
+    python benchmarks/evaluation.py runtime --arch ir_50  # images/s: onnxruntime, torch eager, torch.compile
+
+Times are the best of several repeats in one process, so that a busy machine does less harm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oaml_core.config import Config, ModelConfig
+from oaml_core.evaluation.protocols import PUBLISHED_THRESHOLDS, fold_numbers, ten_fold, ten_fold_any_range
+from oaml_core.export import OamlOnnx
+from oaml_core.export.onnx_export import export_onnx
+from oaml_core.models.recogniser import build_recogniser
+
+
+def best_seconds(call: Callable[[], object], repeats: int) -> float:
+    """Shortest of `repeats` runs, after one that is not counted."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def loop_over_thresholds(distances: NDArray[np.float64], issame: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The protocol as published code runs it: every fold, every threshold, a confusion matrix each."""
+    fold = fold_numbers(distances.size)
+    accuracies = []
+    for k in range(10):
+        train, test = fold != k, fold == k
+        on_train = [confusion(distances[train], issame[train], t)[2] for t in PUBLISHED_THRESHOLDS]
+        # The published code also takes TPR and FPR of the test fold at every threshold.
+        on_test = [confusion(distances[test], issame[test], t) for t in PUBLISHED_THRESHOLDS]
+        accuracies.append(on_test[int(np.argmax(on_train))][2])
+    return np.array(accuracies)
+
+
+def confusion(
+    distances: NDArray[np.float64], issame: NDArray[np.bool_], threshold: float
+) -> tuple[float, float, float]:
+    """TPR, FPR and accuracy at one threshold."""
+    accepted = np.less(distances, threshold)
+    tp, fp = np.sum(accepted & issame), np.sum(accepted & ~issame)
+    tn, fn = np.sum(~accepted & ~issame), np.sum(~accepted & issame)
+    return tp / (tp + fn), fp / (fp + tn), (tp + tn) / distances.size
+
+
+def protocol(pairs: int) -> None:
+    """Ten folds: seconds of the loop, of the published protocol counted at once, and of any-range scores."""
+    generator = np.random.default_rng(0)
+    issame = np.arange(pairs) % 2 == 0
+    distances = generator.normal(np.where(issame, 1.1, 1.9), 0.25).clip(0, 4)
+    np.testing.assert_allclose(loop_over_thresholds(distances, issame), ten_fold(distances, issame).accuracy_by_fold)
+
+    loop = best_seconds(lambda: loop_over_thresholds(distances, issame), 3)
+    ours = best_seconds(lambda: ten_fold(distances, issame), 30)
+    any_range = best_seconds(lambda: ten_fold_any_range(-distances, issame), 30)
+    print(f"{pairs:,} pairs, 10 folds, same accuracies")
+    print(f"  loop over thresholds     {1e3 * loop:9.2f} ms")
+    print(f"  ten_fold                 {1e3 * ours:9.2f} ms   {loop / ours:6.0f} ×")
+    print(
+        f"  ten_fold_any_range       {1e3 * any_range:9.2f} ms   {loop / any_range:6.0f} ×  (all distinct thresholds)"
+    )
+
+
+def runtime(arch: str, batch: int, threads: int, compiled: bool) -> None:
+    """Images/s of the exported model and of torch, on the CPU."""
+    torch.set_num_threads(threads)
+    config = Config(model=ModelConfig(arch=arch))  # type: ignore[arg-type]
+    model = build_recogniser(config.model).eval()
+    images = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3), dtype=np.uint8)
+    tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+    def forward(module: torch.nn.Module) -> object:
+        with torch.inference_mode():
+            return module(tensor)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, path, config, images[:4])
+        exported = OamlOnnx(path, threads=threads)
+        rates = {"onnxruntime": batch / best_seconds(lambda: exported.embed(images), 5)}
+    rates["torch eager"] = batch / best_seconds(lambda: forward(model), 5)
+    if compiled:
+        fast = torch.compile(model)
+        rates["torch.compile"] = batch / best_seconds(lambda: forward(fast), 5)
+    print(f"{arch}, batch {batch}, {threads} thread(s), fp32")
+    for name, rate in rates.items():
+        print(f"  {name:<16} {rate:8.1f} images/s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["protocol", "runtime"])
+    parser.add_argument("--pairs", type=int, default=6000)
+    parser.add_argument("--arch", default="ir_50")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    arguments = parser.parse_args()
+    if arguments.what == "protocol":
+        protocol(arguments.pairs)
+    else:
+        runtime(arguments.arch, arguments.batch, arguments.threads, arguments.compile)
+
+
+if __name__ == "__main__":
+    main()
