@@ -1,0 +1,62 @@
+"""Training sets with one folder an identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from oaml_core.data.sources import IMAGE_SUFFIXES, SourceFolder, TrainingSource
+from oaml_core.errors import DataError
+
+RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
+"""Folders beside the identities that are none."""
+
+
+class ImageFileSource(TrainingSource):
+    """Images that are files of their own, each with the name of its identity."""
+
+    def __init__(self, folder: SourceFolder, names: Sequence[str], identities: Sequence[str]) -> None:
+        self.folder = folder
+        self.names = names
+        unique, numbers = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
+        self.identities = unique
+        self.labels = numbers.astype(np.int64)
+
+    def read(self, index: int) -> bytes:
+        return self.folder.read(self.names[index])
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def identity_name(self, label: int) -> str:
+        return str(self.identities[label])
+
+    def files(self) -> Iterable[str]:
+        return self.names
+
+
+class ImageFolderSource(ImageFileSource):
+    """One folder an identity; files in its sub-folders belong to it, other files than images are passed over."""
+
+    kind = "image_folder"
+
+    def __init__(self, folder: SourceFolder) -> None:
+        inside_train = any(name.startswith("train/") for name in folder.files)
+        names, identities = [], []
+        for name in folder.files:
+            path = PurePosixPath(name)
+            parts = path.parts[1:] if inside_train and path.parts[0] == "train" else path.parts
+            if inside_train and path.parts[0] != "train":
+                continue
+            if len(parts) < 2 or parts[0] in RESERVED or path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            names.append(name)
+            identities.append(parts[0])
+        if not names:
+            raise DataError(
+                f"{folder.uri} holds neither train.rec nor train.csv nor train.parquet nor one folder an identity "
+                "with images in it. Name the folder that does as data.source."
+            )
+        super().__init__(folder, names, identities)

@@ -1,0 +1,112 @@
+"""Training sets in InsightFace's RecordIO layout: `train.rec`, `train.idx`, `property`.
+
+Landmarks and names are picked up from `train_meta.json` beside it: `{"identities": [name by label, …],
+"landmarks_by_record": {"record number": [[x, y] × 5], …}}`, in pixels, in the order left eye, right eye, nose,
+left and right mouth corner as they appear in the image.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.data.recordio import parse_record
+from oaml_core.data.recordio_index import open_index
+from oaml_core.data.sources import SourceFolder, TrainingSource
+from oaml_core.errors import DataError
+
+RECORDS, INDEX, PROPERTY, META = "train.rec", "train.idx", "property", "train_meta.json"
+
+
+class RecordIOSource(TrainingSource):
+    """The images of one `train.rec`.
+
+    Args:
+        folder: holds the files.
+        cache: where the index of a write-protected folder is kept.
+    """
+
+    kind = "recordio"
+
+    def __init__(self, folder: SourceFolder, cache: Path | None = None) -> None:
+        self.folder = folder
+        if INDEX in folder:
+            folder.local(INDEX)
+        self.path = folder.local(RECORDS)
+        self.index = open_index(self.path, cache)
+        self.labels = self.index.labels.astype(np.int64)
+        self.damaged = [
+            (f"record {key}" if key >= 0 else f"byte {offset}", "no whole record with a usable label stands here")
+            for key, offset in self.index.broken
+        ]
+        self.notes = [*self._property_notes(), *self._coverage_notes()]
+        meta = _read_meta(folder) if META in folder else {}
+        self.identities: list[str] = meta.get("identities", [])
+        self.landmarks = self._landmarks(meta.get("landmarks_by_record", {}))
+        self._file = os.open(self.path, os.O_RDONLY)
+
+    def read(self, index: int) -> bytes:
+        data = os.pread(self._file, int(self.index.sizes[index]), int(self.index.offsets[index]))
+        return parse_record(data).image
+
+    def name(self, index: int) -> str:
+        return f"record {self.index.keys[index]}"
+
+    def identity_name(self, label: int) -> str:
+        return self.identities[label] if label < len(self.identities) else str(label)
+
+    def files(self) -> Iterable[str]:
+        return [name for name in (RECORDS, INDEX, PROPERTY, META) if name in self.folder]
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    def _landmarks(self, by_record: dict[str, Any]) -> NDArray[np.float32] | None:
+        if not by_record:
+            return None
+        points = np.full((len(self), 5, 2), np.nan, dtype=np.float32)
+        for row, key in enumerate(self.index.keys.tolist()):
+            known = by_record.get(str(key))
+            if known is not None:
+                try:
+                    points[row] = known
+                except ValueError:
+                    raise DataError(
+                        f"{self.folder.where(META)}: record {key} needs five points [x, y]."
+                    ) from None
+        return points
+
+    def _property_notes(self) -> list[str]:
+        if PROPERTY not in self.folder:
+            return []
+        text = self.folder.read(PROPERTY).decode(errors="replace").strip()
+        try:
+            classes = int(text.split(",")[0])
+        except ValueError:
+            return [f"property says {text!r} instead of `classes,height,width`"]
+        found = int(self.labels.max()) + 1 if len(self) else 0
+        if classes == found:
+            return []
+        return [f"property announces {classes} identities, the records' labels reach {found}"]
+
+    def _coverage_notes(self) -> list[str]:
+        if not self.index.bytes_outside:
+            return []
+        return [f"{self.index.bytes_outside} bytes of {RECORDS} belong to no record that {INDEX} lists"]
+
+
+def _read_meta(folder: SourceFolder) -> dict[str, Any]:
+    try:
+        meta = json.loads(folder.read(META))
+        if not isinstance(meta, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise DataError(f"{folder.where(META)} is no JSON object ({error}).") from None
+    return meta

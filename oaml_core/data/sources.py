@@ -1,0 +1,176 @@
+"""Where raw data lies, a local folder or an `s3://` prefix, and what a training source must answer.
+
+What a folder holds decides how it is read: `train.rec` (RecordIO), `train.csv` or `train.parquet` (a list of path
+and identity), else one folder an identity, in `train/` or at the top.
+"""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.errors import DataError
+
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+Ints = NDArray[np.int64]
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a source."""
+
+    name: str
+    """Relative to the source, with forward slashes."""
+    size: int
+    stamp: str
+    """Changes when the content does: time of the last change, or checksum, or nothing known (empty)."""
+    sha256: str | None = None
+    """Checksum, where it is known without reading the file."""
+
+
+class SourceFolder(ABC):
+    """A folder of raw data."""
+
+    def __init__(self, uri: str, files: Iterable[SourceFile]) -> None:
+        self.uri = uri
+        self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.files
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The bytes of one file; raises DataError if it cannot be read."""
+
+    @abstractmethod
+    def local(self, name: str) -> Path:
+        """The file on the local disk, fetched there if it lies elsewhere."""
+
+    def where(self, name: str) -> str:
+        """The file's full name, for messages."""
+        return f"{self.uri.rstrip('/')}/{name}"
+
+
+class LocalFolder(SourceFolder):
+    """A folder on a disk."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise DataError(
+                f"data.source: {folder} is no folder. Give the folder that holds train.rec, train.csv or one "
+                "folder an identity."
+            )
+        self.folder = folder
+        super().__init__(str(folder), _walk(folder))
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.folder / name).read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.folder / name} cannot be read: {error.strerror}.") from None
+
+    def local(self, name: str) -> Path:
+        return self.folder / name
+
+
+def _walk(folder: Path) -> Iterable[SourceFile]:
+    for parent, folders, names in folder.walk() if hasattr(folder, "walk") else _os_walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".index")]
+        for name in names:
+            if name.startswith("."):
+                continue
+            path = parent / name
+            stat = path.stat()
+            yield SourceFile(path.relative_to(folder).as_posix(), stat.st_size, str(stat.st_mtime_ns))
+
+
+def _os_walk(folder: Path) -> Iterable[tuple[Path, list[str], list[str]]]:
+    import os
+
+    for parent, folders, names in os.walk(folder):
+        yield Path(parent), folders, names
+
+
+class StoreFolder(SourceFolder):
+    """A prefix in an object store. Single images are read from it one by one; a record file or a verification set
+    is fetched whole into `scratch` first, which must have room for it."""
+
+    def __init__(self, store: Store, scratch: Path) -> None:
+        self.store = store
+        self.scratch = scratch
+        objects = (SourceFile(info.key, info.size, info.sha256 or "", info.sha256) for info in store.list(""))
+        super().__init__(store.uri, objects)
+
+    def read(self, name: str) -> bytes:
+        return self.store.read_bytes(name)
+
+    def local(self, name: str) -> Path:
+        path = self.scratch / name
+        size = self.files[name].size
+        if path.is_file() and path.stat().st_size == size:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if size > free:
+            raise DataError(
+                f"{self.where(name)} has {size / 1e9:.1f} GB, {path.parent} has room for {free / 1e9:.1f} GB: give "
+                "a larger disk as work_dir, or store the training set as one folder an identity, which is read "
+                "image by image."
+            )
+        self.store.get_file(name, path)
+        return path
+
+
+def open_folder(source: str, scratch: Path) -> SourceFolder:
+    """A local folder or an `s3://` prefix; raises DataError or StoreError if it cannot be read."""
+    if "://" not in source:
+        return LocalFolder(Path(source))
+    from oaml_core.store import open_store
+
+    folder = StoreFolder(open_store(source), scratch)
+    if not folder.files:
+        raise DataError(f"data.source: nothing lies under {source}. Check the bucket and the prefix.")
+    return folder
+
+
+class TrainingSource(ABC):
+    """The training images of a source, numbered from 0, none of them read yet."""
+
+    kind: str
+    labels: Ints
+    """int64 [N]: identity number of each image, as the source numbers them."""
+    landmarks: NDArray[np.float32] | None = None
+    """float32 [N, 5, 2] in pixels of the encoded image, NaN where not known; None: no image has any."""
+    notes: Sequence[str] = ()
+    """What is odd about the source and does not stop its use."""
+    damaged: Sequence[tuple[str, str]] = ()
+    """(name, reason) of images that are known to be unreadable before any is read; they have no number."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def read(self, index: int) -> bytes:
+        """The encoded image; raises DataError if it cannot be read. Fastest in rising order."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What the image is called in messages, lists and subsets."""
+
+    @abstractmethod
+    def identity_name(self, label: int) -> str:
+        """What an identity is called."""
+
+    @abstractmethod
+    def files(self) -> Iterable[str]:
+        """Names of the files that the images, labels and landmarks come from."""
