@@ -10,9 +10,9 @@ import torch
 from oaml_core.config import Config
 from oaml_core.data.verification import VerificationSet
 from oaml_core.evaluation.evaluate import validation_accuracy
-from oaml_core.evaluation.scores import PairScores, score_pairs
+from oaml_core.evaluation.scores import gather, score_pairs
 from oaml_core.models.recogniser import Recogniser
-from oaml_core.training.world import World, gather_arrays
+from oaml_core.training.world import World, gather_objects
 
 
 def validate(
@@ -23,16 +23,13 @@ def validate(
     Returns:
         `val/<set>/<score>` for each set, and `val_acc`: the mean over the sets of the combined score's accuracy.
     """
-    model.eval()
     accuracies: dict[str, float] = {}
     for name, pairs in sets.items():
-        mine = np.array_split(np.arange(len(pairs.issame)), world.size)[world.rank]
-        share = score_pairs(
-            model, pairs.images, pairs=mine, batch_size=config.evaluate.batch_size, device=device
-        )
-        whole = PairScores(*(np.concatenate(gather_arrays(np.asarray(part))) for part in share))
+        count = len(pairs.issame)
+        mine = np.arange(count)[world.rank :: world.size]
+        scores = score_pairs(model, pairs.images, pairs=mine, batch_size=config.evaluate.batch_size, device=device)
+        whole = gather(gather_objects((mine, scores)), count)
         for score, accuracy in validation_accuracy(whole, pairs.issame, config.evaluate).items():
             accuracies[f"val/{name}/{score}"] = accuracy
-    model.train()
     combined = [value for key, value in accuracies.items() if key.endswith("/combined")]
     return accuracies | ({"val_acc": float(np.mean(combined))} if combined else {})

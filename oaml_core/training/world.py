@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ class _GatherBatch(torch.autograd.Function):
         return total[start : start + ctx.sizes[dist.get_rank()]], None
 
 
-def gather_arrays(local: np.ndarray) -> list[np.ndarray]:
-    """Every worker's array, in order of rank; lengths may differ."""
+def gather_objects(local: T) -> list[T]:
+    """Every worker's object, in order of rank."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [local]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -83,11 +84,11 @@ def gather_arrays(local: np.ndarray) -> list[np.ndarray]:
     return parts
 
 
-def from_main(value: Any) -> Any:
+def from_main(value: T) -> T:
     """The main worker's `value`, on every worker."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
-    box = [value]
+    box: list[Any] = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
 

@@ -1,0 +1,74 @@
+"""What `torchrun` starts: one training worker, `python -m oaml_core.training.worker`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from oaml_core.data.prepared import open_prepared
+from oaml_core.errors import OamlError
+from oaml_core.processes import die_with_parent
+from oaml_core.settings import load_config
+from oaml_core.store import open_store
+from oaml_core.training.checkpoints import CheckpointKeeper
+from oaml_core.training.loop import Interrupted, TrainingLoop
+from oaml_core.training.world import World
+
+RESULT = "result.json"
+"""Written by the main worker when training has come to its end."""
+
+
+@record
+def main() -> None:
+    """Train, or go on training, as the arguments say."""
+    die_with_parent()
+    # The terminal's Ctrl-C reaches the launcher, which asks for an orderly end by SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    arguments = _arguments()
+    world = World.from_environment()
+    logging.basicConfig(level=logging.INFO if world.is_main else logging.WARNING, format="%(message)s")
+    for noisy in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    (arguments.run_dir / "workers").mkdir(parents=True, exist_ok=True)
+    (arguments.run_dir / "workers" / str(world.rank)).write_text(str(os.getpid()))
+    config = load_config(arguments.config)
+    keeper = CheckpointKeeper(
+        arguments.run_dir / "checkpoints",
+        open_store(config.store) if world.is_main or world.local_rank == 0 else None,
+        f"{arguments.store_prefix}/checkpoints",
+        config.train.keep_checkpoints,
+    )
+    try:
+        loop = TrainingLoop(config, open_prepared(arguments.dataset), arguments.run_dir, keeper, world)
+        metrics = loop.run()
+    except Interrupted:
+        sys.exit(128 + signal.SIGTERM)
+    except OamlError as error:
+        print(f"oaml: {error}", file=sys.stderr)
+        raise
+    if world.is_main:
+        temporary = arguments.run_dir / f".{RESULT}.tmp"
+        temporary.write_text(json.dumps(metrics | {"best_val_acc": loop.position.best}))
+        temporary.replace(arguments.run_dir / RESULT)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--dataset", type=Path, required=True)
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--store-prefix", required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
