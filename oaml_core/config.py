@@ -328,6 +328,4 @@ def check(config: Config) -> None:
             f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}."
         )
     if config.data.synthetic_pairs % 20:
-        raise ConfigError(
-            f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20."
-        )
+        raise ConfigError(f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20.")
