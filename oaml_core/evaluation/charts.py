@@ -144,8 +144,8 @@ def _percent_axis() -> str:
 def _staircase(curve: Roc, x: Callable[[float], float]) -> Iterable[tuple[float, float]]:
     """Measured points joined by horizontal steps: between two of them the lower TAR is what was measured."""
     height = HEIGHT - TOP - BOTTOM
-    # The curve starts with the best threshold that accepts no impostor.
-    start = int(np.searchsorted(curve.far, 0.0, side="right")) - 1
+    # The axis starts where one impostor is accepted.
+    start = int(np.searchsorted(curve.far, (1 + 1e-9) / curve.impostors, side="right")) - 1
     previous = HEIGHT - BOTTOM - float(curve.tar[start]) * height
     for far, tar in zip(curve.far[start:].tolist(), curve.tar[start:].tolist(), strict=True):
         y = HEIGHT - BOTTOM - tar * height

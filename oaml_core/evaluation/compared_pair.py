@@ -13,6 +13,9 @@ from torch.nn.functional import normalize
 from oaml_core.evaluation.scores import PairScores, compare_features, evaluating, face_features
 from oaml_core.models.recogniser import Recogniser
 
+MATCH_COLOURS = ("#ffd43b", "#63e6be", "#74c0fc", "#ffa94d", "#e599f7", "#a9e34b", "#ff8787", "#f8f9fa")
+"""Of correspondences in pictures, strongest first: lines that overlap are told apart by their ends."""
+
 
 @dataclass(frozen=True)
 class ComparedPair:
@@ -52,7 +55,7 @@ def compare_pair(model: Recogniser, first: Tensor, second: Tensor, device: torch
 
 
 def strongest_correspondences(
-    first: Tensor, second: Tensor, first_visibility: Tensor, second_visibility: Tensor, count: int = 8
+    first: Tensor, second: Tensor, first_visibility: Tensor, second_visibility: Tensor, count: int = len(MATCH_COLOURS)
 ) -> list[tuple[int, int, float]]:
     """Pairs of places that are each other's best match, weighted by how visible both are.
 

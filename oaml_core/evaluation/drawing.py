@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from oaml_core.evaluation.compared_pair import ComparedPair, centre_of
+from oaml_core.evaluation.compared_pair import MATCH_COLOURS, ComparedPair, centre_of
 
 FACE = 448
 """Side of each face in the picture, in pixels."""
 GAP = 96
-CAPTION = 64
+CAPTION = 76
 COVERED = (224, 33, 138)
-LINE = (255, 212, 59)
 BACKGROUND = (24, 25, 27)
 TEXT = (236, 234, 229)
 
@@ -25,23 +24,22 @@ def draw_pair(pair: ComparedPair, caption: str = "") -> Image.Image:
 
     Args:
         pair: what `compare_pair` found.
-        caption: one line below the faces.
+        caption: below the faces; lines are kept.
     """
     picture = Image.new("RGB", (2 * FACE + GAP, FACE + CAPTION), BACKGROUND)
     for image, visibility, left in zip(pair.images, pair.visibility, (0, FACE + GAP), strict=True):
         picture.paste(_covered_face(image, visibility), (left, 0))
     draw = ImageDraw.Draw(picture)
     # The strongest are drawn last, over the others.
-    for first, second, strength in reversed(pair.correspondences):
-        (x1, y1), (x2, y2) = (
-            centre_of(first, pair.visibility[0].shape),
-            centre_of(second, pair.visibility[1].shape),
-        )
+    for (first, second, strength), colour in reversed(list(zip(pair.correspondences, MATCH_COLOURS, strict=False))):
+        (x1, y1), (x2, y2) = centre_of(first, pair.visibility[0].shape), centre_of(second, pair.visibility[1].shape)
         start, end = (x1 * FACE, y1 * FACE), (FACE + GAP + x2 * FACE, y2 * FACE)
-        draw.line([start, end], fill=LINE, width=1 + round(4 * strength))
+        draw.line([start, end], fill=colour, width=1 + round(3 * strength))
         for x, y in (start, end):
-            draw.ellipse([x - 5, y - 5, x + 5, y + 5], fill=LINE, outline=BACKGROUND)
-    draw.text((picture.width / 2, FACE + CAPTION / 2), caption, TEXT, ImageFont.load_default(22), anchor="mm")
+            draw.ellipse([x - 6, y - 6, x + 6, y + 6], fill=colour, outline=BACKGROUND)
+    middle = (picture.width / 2, FACE + CAPTION / 2)
+    font = ImageFont.load_default(20)
+    draw.multiline_text(middle, caption, TEXT, font, anchor="mm", align="center", spacing=8)
     return picture
 
 

@@ -127,5 +127,5 @@ def match_images(
         picture=out,
     )
     if out is not None:
-        save_pair(pair, out, str(result))
+        save_pair(pair, out, str(result).replace("; ", "\n"))
     return result

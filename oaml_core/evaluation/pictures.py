@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oaml_core.evaluation.compared_pair import ComparedPair, centre_of
+from oaml_core.evaluation.compared_pair import MATCH_COLOURS, ComparedPair, centre_of
 
 GAP = 0.25
 """Space between the two faces, in face widths."""
@@ -71,11 +71,12 @@ def _tiles(visibility: NDArray[np.float32], offset: float) -> Iterator[str]:
 
 def _lines(pair: ComparedPair) -> Iterator[str]:
     (first_x, second_x), (first_map, second_map) = _offsets(), pair.visibility
-    for first, second, strength in pair.correspondences:
+    for (first, second, strength), colour in zip(pair.correspondences, MATCH_COLOURS, strict=False):
         x1, y1 = centre_of(first, first_map.shape)
         x2, y2 = centre_of(second, second_map.shape)
         yield (
-            f'<g class="match" style="--strength:{strength:.2f}"><title>strength {strength:.2f}</title>'
+            f'<g class="match" style="--strength:{strength:.2f};--match:{colour}">'
+            f"<title>strength {strength:.2f}</title>"
             f'<line x1="{first_x + x1 * SIDE:.1f}" y1="{y1 * SIDE:.1f}" x2="{second_x + x2 * SIDE:.1f}" '
             f'y2="{y2 * SIDE:.1f}"/><circle cx="{first_x + x1 * SIDE:.1f}" cy="{y1 * SIDE:.1f}" r="4"/>'
             f'<circle cx="{second_x + x2 * SIDE:.1f}" cy="{y2 * SIDE:.1f}" r="4"/></g>'
