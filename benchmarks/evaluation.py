@@ -85,7 +85,7 @@ def runtime(arch: str, batch: int, threads: int, compiled: bool) -> None:
     images = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3), dtype=np.uint8)
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
-    def forward(module: torch.nn.Module) -> object:
+    def forward(module: Callable[[torch.Tensor], object]) -> object:
         with torch.inference_mode():
             return module(tensor)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ from oaml_core.evaluation.results import ConditionResult, Evaluation, ScoreResul
 from oaml_core.evaluation.roc import auc, eer, roc, tar_at_far, thinned
 from oaml_core.evaluation.scores import PairScores, score_conditions
 from oaml_core.models.recogniser import Recogniser
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_model(
@@ -59,9 +62,11 @@ def evaluate_model(
             landmarks=pairs.landmarks,
             batch_size=config.evaluate.batch_size,
             device=device,
+            progress=name,
         )
         seconds = time.perf_counter() - start
         results[name] = judge_set(name, scored, pairs.issame, config.evaluate, seconds)
+        logger.info("%s: %d pairs under %d conditions in %.1f s", name, len(pairs.issame), len(scored), seconds)
         if examples:
             pictures += pick_examples(model, pairs, results[name], device, examples)
     return Evaluation(results, pictures)

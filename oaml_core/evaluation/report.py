@@ -117,10 +117,11 @@ def _set_section(result: SetResult) -> str:
     conditions = result.conditions.values()
     rocs = "".join(charts.roc_chart(condition, SCORES) for condition in conditions)
     histograms = "".join(
-        f"<h3>{escape(condition.name)}</h3>"
+        f"<details{' open' if len(conditions) <= 3 or condition.name == CLEAN.name else ''}>"
+        f"<summary>{escape(condition.name)}</summary>"
         + '<div class="grid-of">'
         + "".join(charts.histogram_chart(s, condition.scores[s], result.issame) for s in SCORES[:3])
-        + "</div>"
+        + "</div></details>"
         for condition in conditions
     )
     rule = result.rule
@@ -131,7 +132,8 @@ def _set_section(result: SetResult) -> str:
 Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
 {_legend(SCORES)}{charts.accuracy_dots(result.conditions, SCORES)}
 <h3>Accuracy in %</h3>{_accuracy_table(result)}
-<h3>ROC</h3><p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow keys, to read it.</p>
+<h3>ROC</h3>
+<p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow keys, to read it.</p>
 {_legend(SCORES)}<div class="grid-of">{rocs}</div>
 <h3>TAR at FAR in %</h3>{_tar_table(result)}
 <h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}

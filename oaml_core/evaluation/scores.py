@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from tqdm import tqdm
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.conditions import CLEAN, Condition
@@ -84,6 +85,7 @@ def score_conditions(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     pairs: slice | NDArray[np.integer] | None = None,
+    progress: str | None = None,
 ) -> dict[str, PairScores]:
     """Scores of the same pairs under several conditions, by the condition's name.
 
@@ -97,6 +99,7 @@ def score_conditions(
         batch_size: images in a forward pass.
         device: where the model is.
         pairs: the pairs to score, as a slice or array of pair numbers; None: all.
+        progress: name of the progress bar on a terminal; None: no bar.
 
     Raises:
         EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
@@ -105,8 +108,9 @@ def score_conditions(
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions}
     # Each image passes with its mirror image.
     step = max(1, batch_size // 2)
+    starts = range(0, chosen.size, step)
     with evaluating(model), torch.inference_mode():
-        for start in range(0, chosen.size, step):
+        for start in tqdm(starts, desc=progress, unit="batch", disable=None if progress else True):
             batch = chosen[start : start + step]
             first = face_features(model, read_images(images, 2 * batch), device)
             for condition in conditions:
