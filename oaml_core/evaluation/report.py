@@ -133,7 +133,8 @@ Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
 {_legend(SCORES)}{charts.accuracy_dots(result.conditions, SCORES)}
 <h3>Accuracy in %</h3>{_accuracy_table(result)}
 <h3>ROC</h3>
-<p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow keys, to read it.</p>
+<p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow
+keys, to read it.</p>
 {_legend(SCORES)}<div class="grid-of">{rocs}</div>
 <h3>TAR at FAR in %</h3>{_tar_table(result)}
 <h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}

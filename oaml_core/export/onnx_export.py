@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from oaml_core.export.runtime import OUTPUTS
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.recogniser import Recogniser
+from oaml_core.settings import digest
 
 
 class OnnxRecogniser(nn.Module):
@@ -103,7 +103,8 @@ def export_onnx(
     metadata = _metadata(config, images.shape[1], fingerprint, metrics, licence)
     reference = OnnxRecogniser(model, preprocessing=True)
     exported = OnnxRecogniser(model, config.export.preprocessing)
-    example = torch.from_numpy(images[:2])
+    # Two images even if there is one: an axis of length 1 would be exported as fixed.
+    example = torch.from_numpy(images[[0, -1]])
     try:
         with _on_cpu(model), evaluating(reference), evaluating(exported):
             _export(
@@ -169,11 +170,6 @@ def export_matcher_onnx(
     return {"score": largest}
 
 
-def config_digest(config: Config) -> str:
-    """SHA-256 of the configuration as sorted JSON."""
-    return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()
-
-
 def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     """What turns scores into decisions, from the clean pairs of the first set in `metrics.json`.
 
@@ -197,7 +193,7 @@ def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
 def _check_images(images: NDArray[np.uint8], config: Config) -> NDArray[np.uint8]:
     if not len(images):
         raise ExportError("There is no image to check the exported model with; give a verification set.")
-    return np.ascontiguousarray(images[: config.export.check_images])
+    return np.array(images[: config.export.check_images])
 
 
 @contextmanager
@@ -224,8 +220,14 @@ def _export(model: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
         )
         assert program is not None  # dynamo=True always returns one
         program.save(str(path), external_data=False)
+        written = {entry.domain: entry.version for entry in program.model_proto.opset_import}[""]
     except Exception as error:  # the exporter raises what the failing operator raises
         raise ExportError(f"The model cannot be exported with export.opset {config.export.opset}: {error}") from error
+    if written != config.export.opset:
+        raise ExportError(
+            f"torch {torch.__version__} exports this model with operator set {written}, not export.opset "
+            f"{config.export.opset}; set export.opset to {written}."
+        )
 
 
 def _store_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
@@ -252,7 +254,7 @@ def _metadata(
         "opset": config.export.opset,
         "arch": config.model.arch,
         "config": asdict(config),
-        "config_digest": config_digest(config),
+        "config_digest": digest(config),
         "fingerprint": fingerprint,
         "headline": dict((metrics or {}).get("headline", {})),
         **operating_points(metrics),

@@ -18,9 +18,10 @@ from oaml_core.errors import ExportError, ModelInputError
 from oaml_core.evaluation.combine import CombinedRule, Normalisation
 from oaml_core.evaluation.scores import score_pairs
 from oaml_core.export import OamlOnnx
-from oaml_core.export.onnx_export import config_digest, export_matcher_onnx, export_onnx
+from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.export.runtime import matcher_path
 from oaml_core.models.recogniser import build_recogniser
+from oaml_core.settings import digest
 
 CONFIG = Config(model=ModelConfig(arch="ir_mini", width=8), export=ExportConfig(check_images=5))
 MEASURED = [
@@ -114,7 +115,7 @@ def test_file_says_where_it_comes_from(exported):
     assert stored == json.loads(json.dumps(metadata))
     assert stored["fingerprint"] == "f00d"
     assert stored["config"]["model"]["arch"] == "ir_mini"
-    assert stored["config_digest"] == config_digest(CONFIG)
+    assert stored["config_digest"] == digest(CONFIG)
     assert stored["headline"] == METRICS["headline"]
     assert stored["licence"]
     assert max(stored["largest_difference"].values()) <= CONFIG.export.tolerance
@@ -168,6 +169,19 @@ def test_without_preprocessing_the_input_is_a_normalised_tensor(tmp_path, images
     assert batch.elem_type == onnx.TensorProto.FLOAT
     assert [axis.dim_value for axis in batch.shape.dim[1:]] == [3, 112, 112]
     assert OamlOnnx(path).embed(images[:2]).embedding.shape[0] == 2
+
+
+def test_one_image_to_check_with_is_enough_and_fixes_no_batch_size(tmp_path, images):
+    path = tmp_path / "model.onnx"
+    export_onnx(trained_recogniser(), path, CONFIG, images[:1])
+    assert OamlOnnx(path).embed(images[:5]).embedding.shape[0] == 5
+
+
+def test_an_operator_set_that_the_exporter_cannot_write_is_refused(tmp_path, images):
+    config = replace(CONFIG, export=replace(CONFIG.export, opset=7))
+    with pytest.raises(ExportError, match=r"export\.opset"):
+        export_onnx(trained_recogniser(), tmp_path / "model.onnx", config, images)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_that_differs_is_refused_and_never_seen(tmp_path, images):
