@@ -213,7 +213,7 @@ def compare_features(model: Recogniser, first: FaceFeatures, second: FaceFeature
         "hidden_union": (hidden | predicted_hidden).sum((1, 2, 3)),
         "map_error": (visibility - truth).abs().mean((1, 2, 3)),
     }
-    return PairScores(**{name: column.double().cpu().numpy() for name, column in columns.items()})
+    return PairScores(**{name: column.cpu().double().numpy() for name, column in columns.items()})
 
 
 def _joined(batches: list[PairScores]) -> PairScores:
