@@ -88,4 +88,4 @@ def draw_test_occluder(image: Tensor, landmarks: Tensor | None, occluder: Occlud
 
     entropy = np.random.SeedSequence([SEED, zlib.crc32(occluder.encode()), pair])
     generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
-    return draw_occluder(image, landmarks, occluder, generator)
+    return draw_occluder(image, landmarks, occluder, generator, split="test")

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
+from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 
 GRACE_SECONDS = 30
 """Time that workers have to write a checkpoint after SIGTERM; torchrun's own limit is the same."""
 
 
-def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
-    """Train with `torchrun`; returns when the run has ended well.
+def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, in_process: bool = False) -> None:
+    """Train with `torchrun`, or in this process; returns when the run has ended well.
 
     PET_* variables, which the training operator sets in the pods of an elastic job, win over the arguments that
     are built here, so that the same call serves one machine and a cluster.
@@ -35,6 +36,11 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> N
     run_dir.mkdir(parents=True, exist_ok=True)
     recipe = run_dir / "config.yaml"
     recipe.write_text(config_to_yaml(config))
+    if in_process:
+        from oaml_core.training.worker import train_as_worker
+
+        train_as_worker(config, dataset, run_dir, store_prefix)
+        return
     command = [
         *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
         *("-m", "oaml_core.training.worker", "--config", str(recipe)),
@@ -79,7 +85,7 @@ def _environment(config: Config) -> dict[str, str]:
 
 def _run_to_end(command: list[str], environment: dict[str, str]) -> int:
     """Run `command` in a process group of its own that SIGINT and SIGTERM end in order; the exit code."""
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_parent)
 
     def pass_on(number: int, _: object) -> None:
         process.send_signal(signal.SIGTERM)

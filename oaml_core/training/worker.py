@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import record
 
+from oaml_core.config import Config
 from oaml_core.data.prepared import open_prepared
 from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
@@ -33,32 +34,45 @@ def main() -> None:
     # The terminal's Ctrl-C reaches the launcher, which asks for an orderly end by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments()
-    world = World.from_environment()
-    logging.basicConfig(level=logging.INFO if world.is_main else logging.WARNING, format="%(message)s")
-    for noisy in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module="lightning")
-    (arguments.run_dir / "workers").mkdir(parents=True, exist_ok=True)
-    (arguments.run_dir / "workers" / str(world.rank)).write_text(str(os.getpid()))
-    config = load_config(arguments.config)
-    keeper = CheckpointKeeper(
-        arguments.run_dir / "checkpoints",
-        open_store(config.store) if world.is_main or world.local_rank == 0 else None,
-        f"{arguments.store_prefix}/checkpoints",
-        config.train.keep_checkpoints,
-    )
+    level = logging.INFO if World.from_environment().is_main else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s")
     try:
-        loop = TrainingLoop(config, open_prepared(arguments.dataset), arguments.run_dir, keeper, world)
-        metrics = loop.run()
+        train_as_worker(load_config(arguments.config), arguments.dataset, arguments.run_dir, arguments.store_prefix)
     except Interrupted:
         sys.exit(128 + signal.SIGTERM)
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         raise
+
+
+def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
+    """Train in this process, as the worker that the environment says it is.
+
+    Args:
+        config: the whole configuration.
+        dataset: folder of the prepared data set.
+        run_dir: folder of the run: metrics, checkpoints, and `result.json` at the end.
+        store_prefix: the run's prefix in the artifact store.
+    """
+    world = World.from_environment()
+    for noisy in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    workers = run_dir / "workers"
+    workers.mkdir(parents=True, exist_ok=True)
+    (workers / f"{world.rank}.pid").write_text(str(os.getpid()))
+    keeper = CheckpointKeeper(
+        run_dir / "checkpoints",
+        open_store(config.store),
+        f"{store_prefix}/checkpoints",
+        config.train.keep_checkpoints,
+    )
+    loop = TrainingLoop(config, open_prepared(dataset), run_dir, keeper, world)
+    metrics = loop.run()
     if world.is_main:
-        temporary = arguments.run_dir / f".{RESULT}.tmp"
+        temporary = run_dir / f".{RESULT}.tmp"
         temporary.write_text(json.dumps(metrics | {"best_val_acc": loop.position.best}))
-        temporary.replace(arguments.run_dir / RESULT)
+        temporary.replace(run_dir / RESULT)
 
 
 def _arguments() -> argparse.Namespace:

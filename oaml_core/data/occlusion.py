@@ -1,0 +1,135 @@
+"""Occluders drawn on faces, with the visibility mask that belongs to them."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oaml_core.config import Occluder
+from oaml_core.data.occluder_artwork import ARTWORK, Floats, Split, paint
+
+TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], dtype=np.float32)
+"""Eyes, nose, mouth corners of a face aligned to 112×112."""
+TEMPLATE_SIZE = 112
+
+JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
+"""Of the specification's medical mask: pixels a point, pixels of the whole, degrees; each ±."""
+SCALE = (0.95, 1.10)
+RAISED = 25.0
+"""Pixels that the mask's box stands above the mouth."""
+BLOCK_AREA, BLOCK_ASPECT, BLOCKS = (0.1, 0.4), (0.7, 1.4), 3
+"""Share of the image that the blocks cover together, width by height, and the most there are."""
+
+
+class _Box(NamedTuple):
+    """Where a drawing is pasted: centre, half-size, and turn in radians."""
+
+    x: float
+    y: float
+    half_width: float
+    half_height: float
+    turn: float
+
+
+def draw_occluder(
+    image: Tensor,
+    landmarks: Tensor | NDArray[np.float32] | None,
+    kind: Occluder,
+    generator: torch.Generator,
+    split: Split = "train",
+) -> tuple[Tensor, Tensor]:
+    """Cover part of a face.
+
+    Masks follow the specification's geometry: each landmark moved by up to ±3 px, a box of four times the mouth's
+    width by four times the height from nose to mouth, 25 px above the mouth, moved by up to ±5 px, scaled by 0.95 to
+    1.10, turned by up to ±7°. Blocks are 1 to 3 rectangles of 10 to 40 % of the image together.
+
+    Args:
+        image: uint8 [3, H, W].
+        landmarks: [5, 2] in pixels; None: those of the template of aligned faces.
+        kind: what is drawn.
+        generator: of styles and places.
+        split: whose artwork is taken; `train` and `test` share none.
+
+    Returns:
+        The image uint8 [3, H, W], and its visibility float32 [1, H, W]: 1 = visible, 0 = covered.
+    """
+    draws = _Draws(generator)
+    height, width = image.shape[1:]
+    points = TEMPLATE * (width / TEMPLATE_SIZE) if landmarks is None else np.asarray(landmarks, dtype=np.float32)
+    pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
+    visible = np.ones((height, width), np.float32)
+    if kind == "blocks":
+        _cover_by_blocks(pixels, visible, draws)
+    else:
+        styles = ARTWORK[kind].styles(split)
+        style = styles[int(draws.between(0, len(styles)))]
+        u, v = _coordinates(_box(kind, points, width / TEMPLATE_SIZE, draws), height, width)
+        alpha, colour = paint(ARTWORK[kind], style, u, v)
+        light = draws.between(0.8, 1.15)
+        pixels += alpha[..., None] * (np.minimum(255 * light * colour, 255) - pixels)
+        visible -= alpha
+    covered = torch.from_numpy((pixels + 0.5).astype(np.uint8)).permute(2, 0, 1).contiguous()
+    return covered, torch.from_numpy(visible)[None]
+
+
+class _Draws:
+    """Uniform random numbers from a torch generator, drawn many at a time."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._numbers = iter(torch.rand(32, generator=generator).tolist())
+
+    def between(self, low: float, high: float) -> float:
+        return low + (high - low) * next(self._numbers)
+
+
+def _box(kind: Occluder, points: NDArray[np.float32], unit: float, draws: _Draws) -> _Box:
+    """Where `kind` belongs on a face; `unit` is the size of a template's pixel."""
+    jitter = np.array([[draws.between(-JITTER, JITTER) * unit for _ in range(2)] for _ in range(5)], np.float32)
+    left_eye, right_eye, nose, left_mouth, right_mouth = points + jitter
+    scale = draws.between(*SCALE)
+    shift = draws.between(-SHIFT, SHIFT) * unit, draws.between(-SHIFT, SHIFT) * unit
+    turn = math.radians(draws.between(-TURN, TURN))
+    mouth = (left_mouth + right_mouth) / 2
+    if kind == "sunglasses":
+        eyes, across = (left_eye + right_eye) / 2, right_eye - left_eye
+        spread = float(np.hypot(*across))
+        tilt = math.atan2(float(across[1]), float(across[0]))
+        return _Box(eyes[0], eyes[1], 1.15 * spread * scale, 0.42 * spread * scale, 0.3 * turn + tilt)
+    wide = 4 * float(np.hypot(*(right_mouth - left_mouth))) * scale / 2
+    high = 4 * float(np.hypot(*(mouth - nose))) * scale / 2
+    if kind == "hand":
+        wide, high, turn = 0.55 * wide, 0.75 * high, 4 * turn
+        shift = 3 * shift[0], 3 * shift[1] + RAISED * unit / 2
+    return _Box(mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1], wide, high, turn)
+
+
+def _coordinates(box: _Box, height: int, width: int) -> tuple[Floats, Floats]:
+    """u, v of every pixel [H, W] in the box's own frame."""
+    x = np.arange(width, dtype=np.float32)[None] - np.float32(box.x)
+    y = np.arange(height, dtype=np.float32)[:, None] - np.float32(box.y)
+    cos, sin = np.float32(math.cos(box.turn)), np.float32(math.sin(box.turn))
+    u = (cos * x + sin * y) / np.float32(max(box.half_width, 1.0))
+    v = (cos * y - sin * x) / np.float32(max(box.half_height, 1.0))
+    return u, v
+
+
+def _cover_by_blocks(pixels: Floats, visible: Floats, draws: _Draws) -> None:
+    height, width = visible.shape
+    count = 1 + int(draws.between(0, BLOCKS))
+    area = draws.between(*BLOCK_AREA) * height * width / count
+    for _ in range(count):
+        aspect = draws.between(*BLOCK_ASPECT)
+        wide, high = (
+            max(1, min(round(n), m)) for n, m in ((math.sqrt(area * aspect), width), (math.sqrt(area / aspect), height))
+        )
+        top, left = int(draws.between(0, height - high + 1)), int(draws.between(0, width - wide + 1))
+        black = draws.between(0, 1) < 0.5
+        colour = [0.0 if black else draws.between(0, 255) for _ in range(3)]
+        pixels[top : top + high, left : left + wide] = colour
+        visible[top : top + high, left : left + wide] = 0

@@ -1,0 +1,41 @@
+"""A trained recogniser, back from its checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from oaml_core.config import Config
+from oaml_core.models.recogniser import Recogniser, build_recogniser
+from oaml_core.settings import config_from_yaml
+from oaml_core.training.checkpoints import read_checkpoint
+
+PREFIX = "recogniser."
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A recogniser and where it comes from."""
+
+    recogniser: Recogniser
+    """In evaluation mode, on the CPU."""
+    config: Config
+    """That it was trained with."""
+    fingerprint: str
+    """Of the data set that it was trained on."""
+    step: int
+
+
+def load_trained(path: Path) -> TrainedModel:
+    """The recogniser in checkpoint `path`.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not an OAML checkpoint.
+    """
+    state = read_checkpoint(path)
+    config = config_from_yaml(state["config"])
+    recogniser = build_recogniser(config.model, config.data.image_size)
+    recogniser.load_state_dict(
+        {key.removeprefix(PREFIX): value for key, value in state["module"].items() if key.startswith(PREFIX)}
+    )
+    return TrainedModel(recogniser.eval(), config, state["fingerprint"], state["position"]["step"])
