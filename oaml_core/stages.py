@@ -19,13 +19,15 @@ from typing import Any
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
 from oaml_core.settings import config_to_yaml, digest
-from oaml_core.store import Store, open_store, split_uri
+from oaml_core.store import open_store, split_uri
 
 log = logging.getLogger(__name__)
 
 GATE_METRIC = "val_accuracy_clean_combined"
 """What promotion compares."""
 PRODUCTION = "models/production.json"
+SUMMARY = "run.json"
+"""Addresses of a run's checkpoint, metrics and model; there when the model is."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,8 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
     for made in (card, matcher_path(path), path):
         store.put_file(made, f"{prefix}/export/{made.name}")
     uri = store.url(f"{prefix}/export/{path.name}")
+    made_from = {"checkpoint": checkpoint_uri, "metrics": metrics_uri, "model": uri}
+    store.write_bytes(f"{prefix}/{SUMMARY}", json.dumps(made_from, indent=1).encode())
     _done("export", "model.onnx agrees with torch", uri, False)
     return Exported(uri, metadata)
 
@@ -220,6 +224,15 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
     store.write_bytes(PRODUCTION, json.dumps(pointer, indent=1).encode())
     _done("promote", f"version {name}", store.url(PRODUCTION), False)
     return Promoted(name, True, "the first model" if champion is None else f"not below {champion['accuracy']:.4f}")
+
+
+def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
+    """Addresses of `checkpoint`, `metrics` and `model` of the exported run that `config` describes.
+
+    Raises:
+        StoreError: there is no such run, or its model is not exported.
+    """
+    return json.loads(open_store(config.store).read_bytes(f"{run_prefix(config, dataset_uri)}/{SUMMARY}"))
 
 
 def run_prefix(config: Config, dataset_uri: str) -> str:
@@ -260,14 +273,10 @@ def read_metrics_json(uri: str) -> dict[str, Any]:
 
 def _prefix_of(config: Config, uri: str) -> str:
     """The run's prefix within the store that `uri`, an object of the run, lies in; `adopted/…` for other files."""
-    base = _store_of(config).uri
+    base = open_store(config.store).uri
     if uri.startswith(f"{base}/runs/"):
         return "/".join(uri.removeprefix(f"{base}/").split("/")[:2])
     return f"adopted/{digest(uri)}"
-
-
-def _store_of(config: Config) -> Store:
-    return open_store(config.store)
 
 
 def _context(config: Config, fingerprint: str, checkpoint_uri: str, step: int) -> Mapping[str, Any]:

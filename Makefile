@@ -1,0 +1,42 @@
+# One command a task. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= configs/demo.yaml
+DATA ?=
+ARGS ?=
+
+.PHONY: help setup demo test lint compile clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.done ## virtual environment in .venv, pinned by constraints.txt; done once
+
+$(VENV)/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "OAML needs Python 3.11 or newer; this is $$($(PYTHON) -V). Set PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@[ "$$(df -Pk . | awk 'NR==2 {print int($$4 / 1048576)}')" -ge 12 ] || [ -d $(VENV)/lib ] || \
+	  { echo "OAML's environment needs 12 GiB; $$(df -Ph . | awk 'NR==2 {print $$4}') are free here." >&2; exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: setup ## prepare, train, evaluate and export on this machine; DATA=folder for your own faces
+	$(BIN)/python -m pipelines.run_local --config $(CONFIG) $(if $(DATA),--data.source $(DATA)) $(ARGS)
+
+test: setup ## all tests but those that need a GPU
+	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow
+	$(BIN)/python -m pipelines.compile
+
+clean: ## remove caches and runs, not the environment
+	rm -rf .oaml runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

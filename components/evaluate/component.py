@@ -1,0 +1,40 @@
+"""Measures a trained model."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("evaluate"), install_kfp_package=False)
+def evaluate(
+    config: str,
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    roc: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.HTML],
+) -> None:
+    """Evaluate on every verification set, clean and occluded.
+
+    Args:
+        config: the whole configuration as YAML.
+        dataset: what preprocess made.
+        model: what train made.
+        metrics: the headline accuracies, and metadata `store_uri` of metrics.json.
+        roc: combined score on clean pairs of the first verification set.
+        report: report.html, and metadata `store_uri`.
+    """
+    import shutil
+
+    from oaml_core import stages
+    from oaml_core.settings import config_from_yaml
+
+    evaluated = stages.evaluate(
+        config_from_yaml(config), dataset.metadata["store_uri"], model.metadata["checkpoint_uri"]
+    )
+    for name, value in evaluated.metrics.items():
+        metrics.log_metric(name, value)
+    metrics.metadata["store_uri"] = evaluated.metrics_uri
+    roc.log_roc_curve(evaluated.roc["fpr"], evaluated.roc["tpr"], evaluated.roc["threshold"])
+    report.metadata["store_uri"] = evaluated.report_uri
+    shutil.copyfile(evaluated.report, report.path)

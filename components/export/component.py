@@ -1,0 +1,34 @@
+"""Exports a trained model to ONNX."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("export"), install_kfp_package=False)
+def export(
+    config: str,
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    metrics: dsl.Input[dsl.Metrics],
+    onnx_model: dsl.Output[dsl.Model],
+) -> None:
+    """Write the model as ONNX, checked against torch.
+
+    Args:
+        config: the whole configuration as YAML.
+        dataset: what preprocess made; its faces are what the check runs on.
+        model: what train made.
+        metrics: what evaluate made.
+        onnx_model: metadata `store_uri`.
+    """
+    from oaml_core import stages
+    from oaml_core.settings import config_from_yaml
+
+    exported = stages.export(
+        config_from_yaml(config),
+        dataset.metadata["store_uri"],
+        model.metadata["checkpoint_uri"],
+        metrics.metadata["store_uri"],
+    )
+    onnx_model.metadata.update(store_uri=exported.model_uri, fingerprint=dataset.metadata["fingerprint"])

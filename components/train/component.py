@@ -1,0 +1,27 @@
+"""Trains on a prepared data set."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def train(config: str, launcher: str, dataset: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model]) -> None:
+    """Train, or go on training where an earlier try stopped.
+
+    Args:
+        config: the whole configuration as YAML.
+        launcher: `local` starts the workers in this container.
+        dataset: what preprocess made.
+        model: metadata `checkpoint_uri`, `run_uri`, `val_acc`; the checkpoint stays in the store.
+    """
+    from oaml_core import stages
+    from oaml_core.settings import config_from_yaml
+
+    trained = stages.train(config_from_yaml(config), dataset.metadata["store_uri"], launcher=launcher)
+    model.metadata.update(
+        checkpoint_uri=trained.checkpoint_uri,
+        run_uri=trained.run_uri,
+        val_acc=trained.val_acc,
+        fingerprint=dataset.metadata["fingerprint"],
+    )

@@ -1,0 +1,109 @@
+"""`oaml doctor`: what is installed, what the machine has, and whether the store answers."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from oaml_core.config import Config
+from oaml_core.errors import StoreError
+
+PACKAGES = ("torch", "torchvision", "lightning", "onnxruntime", "kfp", "minio", "wandb")
+FREE_WANTED = 10 * 2**30
+SHARED_WANTED = 1 * 2**30
+"""Bytes: decoding processes hand batches over in shared memory."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    state: Literal["ok", "warn", "fail"]
+    detail: str
+    remedy: str = ""
+
+
+def diagnose(config: Config) -> list[Finding]:
+    """Look at everything that a run of `config` needs."""
+    return [*_software(), *_machine(config), _store(config), _tracking(config)]
+
+
+def format_findings(findings: list[Finding]) -> str:
+    """The findings for a terminal, each remedy below what it cures."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:<5}{finding.name:<14}{finding.detail}")
+        if finding.remedy:
+            lines.append(f"{'':<19}→ {finding.remedy}")
+    return "\n".join(lines)
+
+
+def _software() -> Iterator[Finding]:
+    yield Finding("python", "ok" if sys.version_info >= (3, 11) else "fail", platform.python_version())
+    for package in PACKAGES:
+        try:
+            yield Finding(package, "ok", version(package))
+        except PackageNotFoundError:
+            yield Finding(package, "fail", "not installed", "make setup, or pip install .")
+    rclone = Path(sys.executable).with_name("rclone").exists() or shutil.which("rclone")
+    yield (
+        Finding("rclone", "ok", "serves S3 for runs on this machine")
+        if rclone
+        else Finding("rclone", "warn", "not installed", "pip install 'oaml[demo]' for the pipeline on this machine")
+    )
+
+
+def _machine(config: Config) -> Iterator[Finding]:
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    yield Finding("cpu", "ok", f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB memory")
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            found = torch.cuda.get_device_properties(number)
+            half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+            yield Finding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
+    else:
+        yield Finding("gpu", "warn", "none", "small models train on the CPU; the others want a GPU")
+    work_dir = Path(config.work_dir).absolute()
+    existing = next(folder for folder in (work_dir, *work_dir.parents) if folder.exists())
+    yield _space("disk", existing, FREE_WANTED, "free some, or set work_dir to another disk")
+    if Path("/dev/shm").exists():
+        yield _space("shared memory", Path("/dev/shm"), SHARED_WANTED, "enlarge /dev/shm, or set data.num_workers 0")
+
+
+def _space(name: str, folder: Path, wanted: int, remedy: str) -> Finding:
+    free = shutil.disk_usage(folder).free
+    enough = free >= wanted
+    return Finding(name, "ok" if enough else "warn", f"{free / 2**30:.1f} GiB free", "" if enough else remedy)
+
+
+def _store(config: Config) -> Finding:
+    """Write, read and remove an object."""
+    from oaml_core.store import open_store
+
+    key = f"doctor/{secrets.token_hex(4)}"
+    try:
+        store = open_store(config.store)
+        store.write_bytes(key, b"ok")
+        store.read_bytes(key)
+        store.delete(key)
+    except StoreError as error:
+        return Finding("store", "fail", config.store, str(error))
+    return Finding("store", "ok", f"{store.uri} can be written and read")
+
+
+def _tracking(config: Config) -> Finding:
+    if config.tracking.wandb == "off":
+        return Finding("wandb run", "ok", "off")
+    key = bool(os.environ.get("WANDB_API_KEY"))
+    return Finding("wandb run", "ok", "online" if key and config.tracking.wandb != "offline" else "offline")

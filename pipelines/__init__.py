@@ -1,0 +1,1 @@
+"""The pipeline graph, compiled for a cluster or run on this machine."""
