@@ -48,7 +48,8 @@ class DataConfig:
     max_images_per_identity: int | None = None
     """Of identities with more images only the first so many are taken."""
     subset: str | None = None
-    """A text file of record numbers, one a line: only these are taken. For ablations."""
+    """A text file that names images, one a line, by record number or, where images are files, by path: only these
+    are taken. For ablations."""
     broken_images_tolerated: float = 0.001
     """Share of unreadable images, in [0, 1], above which `prepare` refuses the data set."""
     num_workers: int = 16
@@ -324,8 +325,6 @@ def check(config: Config) -> None:
     if not 0.0 < config.model.sample_rate <= 1.0:
         raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; it must lie in (0, 1].")
     if config.train.min_nodes > config.train.max_nodes:
-        raise ConfigError(
-            f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}."
-        )
+        raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
     if config.data.synthetic_pairs % 20:
         raise ConfigError(f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from oaml_core.data.sources import IMAGE_SUFFIXES, SourceFolder, TrainingSource
+from oaml_core.data.sources import IMAGE_SUFFIXES, Ints, SourceFolder, TrainingSource
 from oaml_core.errors import DataError
 
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
@@ -33,8 +33,12 @@ class ImageFileSource(TrainingSource):
     def identity_name(self, label: int) -> str:
         return str(self.identities[label])
 
-    def files(self) -> Iterable[str]:
-        return self.names
+    def find(self, wanted: Sequence[str]) -> Ints:
+        numbers = {name: number for number, name in enumerate(self.names)}
+        unknown = next((name for name in wanted if name not in numbers), None)
+        if unknown is not None:
+            raise DataError(f"data.subset names {unknown!r}, which is no training image of {self.folder.uri}.")
+        return np.array([numbers[name] for name in wanted], dtype=np.int64)
 
 
 class ImageFolderSource(ImageFileSource):

@@ -44,7 +44,7 @@ def padded(length: int) -> int:
     return (length + 3) & ~3
 
 
-def join_frames(data: bytes | memoryview, offset: int = 0) -> tuple[bytes | memoryview, int]:
+def join_frames(data: bytes | memoryview | mmap.mmap, offset: int = 0) -> tuple[bytes | memoryview, int]:
     """The payload of the record whose first frame starts at `offset`, and the offset behind its last frame.
 
     Raises:
@@ -64,7 +64,7 @@ def join_frames(data: bytes | memoryview, offset: int = 0) -> tuple[bytes | memo
     return MAGIC_BYTES.join(parts), offset
 
 
-def _frame(data: bytes | memoryview, offset: int) -> tuple[memoryview, int, int]:
+def _frame(data: bytes | memoryview | mmap.mmap, offset: int) -> tuple[memoryview, int, int]:
     view = memoryview(data)
     if len(view) < offset + FRAME.size:
         raise DataError("the record is cut off in its frame header")

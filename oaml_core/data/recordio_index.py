@@ -192,10 +192,10 @@ def _read(folder: Path, stamp: dict[str, int]) -> RecordIndex | None:
         about = json.loads((folder / "about.json").read_text())
         if about["stamp"] != stamp:
             return None
-        arrays = [np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS]
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     except (OSError, ValueError, KeyError):
         return None
-    return RecordIndex(*arrays, bytes_outside=about["bytes_outside"])
+    return RecordIndex(**arrays, bytes_outside=about["bytes_outside"])
 
 
 def _write(folder: Path, index: RecordIndex, stamp: dict[str, int]) -> bool:
@@ -210,9 +210,7 @@ def _write(folder: Path, index: RecordIndex, stamp: dict[str, int]) -> bool:
     try:
         for name in ARRAYS:
             np.save(unfinished / f"{name}.npy", getattr(index, name))
-        (unfinished / "about.json").write_text(
-            json.dumps({"stamp": stamp, "bytes_outside": index.bytes_outside})
-        )
+        (unfinished / "about.json").write_text(json.dumps({"stamp": stamp, "bytes_outside": index.bytes_outside}))
         shutil.rmtree(folder, ignore_errors=True)
         os.rename(unfinished, folder)
     except OSError:

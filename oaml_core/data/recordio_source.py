@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from oaml_core.data.recordio import parse_record
 from oaml_core.data.recordio_index import open_index
-from oaml_core.data.sources import SourceFolder, TrainingSource
+from oaml_core.data.sources import Ints, SourceFolder, TrainingSource
 from oaml_core.errors import DataError
 
 RECORDS, INDEX, PROPERTY, META = "train.rec", "train.idx", "property", "train_meta.json"
@@ -61,8 +61,18 @@ class RecordIOSource(TrainingSource):
     def identity_name(self, label: int) -> str:
         return self.identities[label] if label < len(self.identities) else str(label)
 
-    def files(self) -> Iterable[str]:
-        return [name for name in (RECORDS, INDEX, PROPERTY, META) if name in self.folder]
+    def find(self, wanted: Sequence[str]) -> Ints:
+        try:
+            keys = np.array(wanted, dtype=np.int64)
+        except ValueError as error:
+            raise DataError(f"data.subset must hold record numbers, one a line ({error}).") from None
+        order = np.argsort(self.index.keys, kind="stable")
+        place = np.searchsorted(self.index.keys, keys, sorter=order).clip(max=len(self) - 1)
+        found = order[place]
+        unknown = keys[self.index.keys[found] != keys]
+        if len(unknown):
+            raise DataError(f"data.subset names record {unknown[0]}, which {self.path} does not have as an image.")
+        return found
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -78,9 +88,7 @@ class RecordIOSource(TrainingSource):
                 try:
                     points[row] = known
                 except ValueError:
-                    raise DataError(
-                        f"{self.folder.where(META)}: record {key} needs five points [x, y]."
-                    ) from None
+                    raise DataError(f"{self.folder.where(META)}: record {key} needs five points [x, y].") from None
         return points
 
     def _property_notes(self) -> list[str]:

@@ -12,7 +12,7 @@ import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,8 +170,8 @@ class _Machine:
             _version, target.shape, target.dtype, target.fortran_order, target.data = state
             self.check_array(target, position)
         elif isinstance(target, np.dtype) and isinstance(state, tuple) and len(state) >= 2:
-            order = state[1] if isinstance(state[1], str) else "|"
-            self.stack[-1] = self.memo_replace(target, target.newbyteorder(order if order in "<>" else "="))
+            order: Literal["<", ">", "="] = state[1] if state[1] in ("<", ">") else "="
+            self.stack[-1] = self.memo_replace(target, target.newbyteorder(order))
         else:
             raise self.refused("setting attributes of something that is no plain array", position)
 

@@ -6,6 +6,8 @@ and identity), else one folder an identity, in `train/` or at the top.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -33,9 +35,7 @@ class SourceFile:
     """Relative to the source, with forward slashes."""
     size: int
     stamp: str
-    """Changes when the content does: time of the last change, or checksum, or nothing known (empty)."""
-    sha256: str | None = None
-    """Checksum, where it is known without reading the file."""
+    """Time of the last change; empty where it is not known."""
 
 
 class SourceFolder(ABC):
@@ -43,6 +43,8 @@ class SourceFolder(ABC):
 
     def __init__(self, uri: str, files: Iterable[SourceFile]) -> None:
         self.uri = uri
+        self.identity = uri
+        """Tells this folder from all others on the machine."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
 
     def __contains__(self, name: str) -> bool:
@@ -55,6 +57,11 @@ class SourceFolder(ABC):
     @abstractmethod
     def local(self, name: str) -> Path:
         """The file on the local disk, fetched there if it lies elsewhere."""
+
+    def sha256(self, name: str) -> str:
+        """Checksum of a file's content."""
+        with self.local(name).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def where(self, name: str) -> str:
         """The file's full name, for messages."""
@@ -72,6 +79,7 @@ class LocalFolder(SourceFolder):
             )
         self.folder = folder
         super().__init__(str(folder), _walk(folder))
+        self.identity = str(folder.resolve())
 
     def read(self, name: str) -> bytes:
         try:
@@ -84,21 +92,14 @@ class LocalFolder(SourceFolder):
 
 
 def _walk(folder: Path) -> Iterable[SourceFile]:
-    for parent, folders, names in folder.walk() if hasattr(folder, "walk") else _os_walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".index")]
         for name in names:
             if name.startswith("."):
                 continue
-            path = parent / name
+            path = Path(parent, name)
             stat = path.stat()
             yield SourceFile(path.relative_to(folder).as_posix(), stat.st_size, str(stat.st_mtime_ns))
-
-
-def _os_walk(folder: Path) -> Iterable[tuple[Path, list[str], list[str]]]:
-    import os
-
-    for parent, folders, names in os.walk(folder):
-        yield Path(parent), folders, names
 
 
 class StoreFolder(SourceFolder):
@@ -108,11 +109,15 @@ class StoreFolder(SourceFolder):
     def __init__(self, store: Store, scratch: Path) -> None:
         self.store = store
         self.scratch = scratch
-        objects = (SourceFile(info.key, info.size, info.sha256 or "", info.sha256) for info in store.list(""))
+        objects = (SourceFile(info.key, info.size, "") for info in store.list())
         super().__init__(store.uri, objects)
 
     def read(self, name: str) -> bytes:
         return self.store.read_bytes(name)
+
+    def sha256(self, name: str) -> str:
+        known = self.store.stat(name).sha256
+        return known or hashlib.sha256(self.read(name)).hexdigest()
 
     def local(self, name: str) -> Path:
         path = self.scratch / name
@@ -165,12 +170,12 @@ class TrainingSource(ABC):
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the image is called in messages, lists and subsets."""
+        """What the image is called in messages and lists."""
 
     @abstractmethod
     def identity_name(self, label: int) -> str:
         """What an identity is called."""
 
     @abstractmethod
-    def files(self) -> Iterable[str]:
-        """Names of the files that the images, labels and landmarks come from."""
+    def find(self, wanted: Sequence[str]) -> Ints:
+        """Numbers of the images that the lines of a subset file name; raises DataError for one that is unknown."""

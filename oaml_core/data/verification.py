@@ -9,18 +9,20 @@ Landmarks are taken from `<name>_meta.json` beside either: `{"pairs": [[first, s
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.data.decode import decode_image, fit_square
-from oaml_core.data.memfile import MemfileWriter, open_memfile
+from oaml_core.data.memfile import MemfileWriter, conf_path, open_memfile
 from oaml_core.data.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
+from oaml_core.data.sources import SourceFolder
 from oaml_core.errors import DataError
 
 Floats = NDArray[np.float32]
@@ -49,44 +51,55 @@ class VerificationSource:
     """A verification set as its owner has it: encoded images, read one at a time."""
 
     name: str
-    path: Path
+    where: str
+    """Full name of its file, for messages."""
     issame: Bools
     """bool [N]"""
-    landmarks: Floats | None
+    landmarks: Callable[[], Floats | None]
     """float32 [2N, 5, 2] in pixels of the encoded images, or None."""
     read_images: Callable[[], Iterator[bytes]]
-    """The 2N encoded images in order, from the disk."""
+    """The 2N encoded images in order, one at a time."""
 
     def __len__(self) -> int:
         return len(self.issame)
 
 
-def find_verification_sources(folder: Path) -> dict[str, Path]:
-    """Names and files of the verification sets in a folder and in its `verification/`: every `.bin`, every pair list."""
-    found: dict[str, Path] = {}
-    for place in (folder, folder / "verification"):
-        for path in sorted([*place.glob("*.bin"), *place.glob(f"*{PAIRS_SUFFIX}")]):
-            name = path.stem if path.suffix == ".bin" else path.name.removesuffix(PAIRS_SUFFIX)
-            if name in found:
-                raise DataError(f"{path} and {found[name]} are both the verification set {name!r}; rename one.")
-            found[name] = path
+def find_verification(folder: SourceFolder) -> dict[str, str]:
+    """Verification sets of a source and their files: every `.bin` and every pair list at the top or in `verification/`.
+
+    Raises:
+        DataError: two files have one set's name.
+    """
+    found: dict[str, str] = {}
+    for file in folder.files:
+        path = PurePosixPath(file)
+        if path.parent.as_posix() not in (".", "verification") or not file.endswith((".bin", PAIRS_SUFFIX)):
+            continue
+        name = path.stem if path.suffix == ".bin" else path.name.removesuffix(PAIRS_SUFFIX)
+        if name in found:
+            raise DataError(f"{folder.where(file)} and {found[name]} are both called {name!r}; rename one.")
+        found[name] = file
     return found
 
 
-def open_verification_source(name: str, path: Path) -> VerificationSource:
-    """Read what the set consists of, but no image.
+def open_verification_source(folder: SourceFolder, name: str, file: str) -> VerificationSource:
+    """Read what a set consists of, but no image.
 
     Raises:
         DataError: the file is damaged, holds something else, or asks to run something.
     """
-    if path.suffix == ".bin":
+    meta = PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
+    if file.endswith(".bin"):
+        path = folder.local(file)
         images, issame = _read_bin(path)
+        landmarks = _landmarks(folder, meta, issame)
         return VerificationSource(
-            name, path, issame, _landmarks(name, path, issame), lambda: _bin_images(path, images)
+            name, folder.where(file), issame, lambda: landmarks, lambda: _bin_images(path, images)
         )
-    pairs, issame = _read_pairs(path)
+    names, issame = _read_pairs(folder, file)
+    landmarks = _landmarks(folder, meta, issame)
     return VerificationSource(
-        name, path, issame, _landmarks(name, path, issame), lambda: _files(path.parent, pairs)
+        name, folder.where(file), issame, lambda: landmarks, lambda: (folder.read(image) for image in names)
     )
 
 
@@ -124,43 +137,42 @@ def _image_bytes(file: BinaryIO, image: BytesAt | PlainArray | bytes) -> bytes:
     return data if isinstance(data, bytes) else data.tobytes()
 
 
-def _read_pairs(path: Path) -> tuple[list[str], Bools]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
+    where = folder.where(file)
+    rows = list(csv.DictReader(io.StringIO(folder.read(file).decode("utf-8-sig", errors="replace"))))
     if not rows or not {"first", "second", "same"} <= set(rows[0]):
-        raise DataError(f"{path} must have the columns first,second,same and at least one pair.")
+        raise DataError(f"{where} must have the columns first,second,same and at least one pair.")
+    parent = PurePosixPath(file).parent
+    names, truth = [], []
     for number, row in enumerate(rows, start=2):
         if row["same"] not in ("0", "1"):
-            raise DataError(f"{path} line {number}: `same` is {row['same']!r}; write 1 or 0.")
-    names = [row[column] for row in rows for column in ("first", "second")]
-    return names, np.array([row["same"] == "1" for row in rows])
+            raise DataError(f"{where} line {number}: `same` is {row['same']!r}; write 1 or 0.")
+        truth.append(row["same"] == "1")
+        for column in ("first", "second"):
+            name = (parent / (row[column] or "")).as_posix()
+            if name not in folder:
+                raise DataError(f"{where} line {number}: there is no image {row[column]!r} beside the list.")
+            names.append(name)
+    return names, np.array(truth)
 
 
-def _files(folder: Path, names: list[str]) -> Iterator[bytes]:
-    for name in names:
-        try:
-            yield (folder / name).read_bytes()
-        except OSError as error:
-            raise DataError(f"{folder / name} cannot be read: {error.strerror}.") from None
-
-
-def _landmarks(name: str, path: Path, issame: Bools) -> Floats | None:
-    meta_path = path.parent / f"{name}_meta.json"
-    if not meta_path.is_file():
+def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | None:
+    if meta_file not in folder:
         return None
+    where = folder.where(meta_file)
     try:
-        meta = json.loads(meta_path.read_text())
+        meta = json.loads(folder.read(meta_file))
         names = [image for pair in meta["pairs"] for image in pair]
         unknown = np.full((5, 2), np.nan)
         points = np.array([meta["landmarks"].get(image, unknown) for image in names], dtype=np.float32)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{meta_path} cannot be used ({error}); it needs `pairs` and `landmarks`.") from None
+        raise DataError(f"{where} cannot be used ({error}); it needs `pairs` and `landmarks`.") from None
     if points.shape != (2 * len(issame), 5, 2):
-        raise DataError(f"{meta_path} has landmarks for {len(points)} images, {path.name} has {2 * len(issame)}.")
+        raise DataError(f"{where} has landmarks for {len(points)} images, the set has {2 * len(issame)}.")
     return points
 
 
-Watcher = Callable[[int, bytes, NDArray[np.uint8]], None]
+Watcher = Callable[[str, int, bytes, NDArray[np.uint8]], None]
 
 
 def write_verification(
@@ -170,13 +182,13 @@ def write_verification(
     image_size: int,
     channel_order: Literal["rgb", "bgr"] = "rgb",
     watch: Watcher | None = None,
-) -> None:
+) -> list[Path]:
     """Decode a set into `<name>.dat`, `<name>.dat.conf`, `<name>_list.npy` (issame), `<name>_landmarks.npy`.
 
-    One image is in memory at a time.
+    One image is in memory at a time. Returns the files written.
 
     Args:
-        watch: is shown (number, encoded, RGB image as written) of each image.
+        watch: is shown (name of the set, number, encoded, RGB image as written) of each image.
 
     Raises:
         DataError: an image cannot be read; a set with missing images would give other numbers than the published
@@ -191,16 +203,20 @@ def write_verification(
                 image = fit_square(decoded, image_size)
             except DataError as error:
                 raise DataError(
-                    f"{source.path}: image {number} (pair {number // 2}) is unusable: {error}. "
-                    "Copy the file again, or remove it to go on without this set."
+                    f"{source.where}: image {number} (pair {number // 2}) is unusable: {error}. Copy the file again, "
+                    "or remove it to go on without this set."
                 ) from None
             scale[number] = image_size / decoded.shape[0]
             memfile.write(image)
             if watch is not None:
-                watch(number, encoded, image)
-    np.save(folder / f"{source.name}_list.npy", source.issame)
-    if source.landmarks is not None:
-        np.save(folder / f"{source.name}_landmarks.npy", source.landmarks * scale[:, None, None])
+                watch(source.name, number, encoded, image)
+    written = [memfile.path, conf_path(memfile.path), folder / f"{source.name}_list.npy"]
+    np.save(written[-1], source.issame)
+    landmarks = source.landmarks()
+    if landmarks is not None:
+        written.append(folder / f"{source.name}_landmarks.npy")
+        np.save(written[-1], landmarks * scale[:, None, None])
+    return written
 
 
 def open_verification(folder: Path, name: str) -> VerificationSet:

@@ -1,0 +1,91 @@
+"""Reads images once, on all cores, and says of each what it is like or why it cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.data.check_duplicates import BrightnessSteps, DuplicateFinder
+from oaml_core.data.check_report import SetAside
+from oaml_core.data.decode import decode_image, fit_square
+from oaml_core.data.sources import TrainingSource
+from oaml_core.errors import DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
+AHEAD = 8
+"""Images that each core may be ahead of the one that is used next: bounds the memory."""
+
+
+class Looked(NamedTuple):
+    """A usable image."""
+
+    data: bytes
+    """As it is encoded."""
+    sha256: bytes
+    """Of `data`, 32 bytes."""
+    side: int
+    """Pixels of each side, before it is resized."""
+    mean: NDArray[np.float64]
+    """float64 [3]: mean of R, G, B, 0 to 255."""
+    low: int
+    high: int
+    """Smallest and largest value of a pixel, 0 to 255."""
+    perceptual: bytes
+    """Hash that finds duplicates; empty where there is nothing to compare with."""
+
+
+class Scanner:
+    """Looks at encoded images.
+
+    Args:
+        image_size: side that the images are brought to.
+        channel_order: how they decode.
+        finder: gives the perceptual hashes.
+    """
+
+    def __init__(self, image_size: int, channel_order: Literal["rgb", "bgr"], finder: DuplicateFinder) -> None:
+        self.image_size = image_size
+        self.channel_order = channel_order
+        self.finder = finder
+        self.steps = BrightnessSteps(image_size)
+
+    def look(self, data: bytes) -> Looked:
+        """Decode and measure one image; raises DataError if it is damaged or not square."""
+        decoded = decode_image(data, self.channel_order)
+        image = fit_square(decoded, self.image_size)
+        perceptual = self.finder.hash(self.steps(image)) if self.finder.wants_hashes else b""
+        mean = image.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+        digest = hashlib.sha256(data).digest()
+        return Looked(data, digest, decoded.shape[0], mean, int(image.min()), int(image.max()), perceptual)
+
+    def training(self, source: TrainingSource, numbers: Iterable[int]) -> Iterator[tuple[int, Looked | SetAside]]:
+        """Each image by its number, in the given order."""
+
+        def read(number: int) -> tuple[int, Looked | SetAside]:
+            try:
+                return number, self.look(source.read(number))
+            except DataError as error:
+                return number, SetAside(source.name(number), str(error))
+
+        yield from in_order(read, numbers)
+
+
+def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`map` on all cores; decoders and hashes release the interpreter's lock."""
+    cores = os.cpu_count() or 1
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > cores * AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

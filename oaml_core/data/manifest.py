@@ -1,0 +1,87 @@
+"""What a prepared data set consists of: `manifest.json`, written after everything that it names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from oaml_core.errors import DataError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raised when the prepared files change their form; part of every fingerprint."""
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One file of the data set."""
+
+    path: str
+    """Relative to the data set's folder."""
+    size: int
+    sha256: str
+    key: str
+    """Where the content lies in the store: named by checksum, so that data sets share what they have in common."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A prepared data set. Nothing in it depends on when or where it was prepared."""
+
+    fingerprint: str
+    """Of the source's content and of the configuration keys that shape the result."""
+    source_kind: str
+    """`recordio`, `image_folder`, `image_list` or `synthetic`."""
+    image_size: int
+    """Side of the images that are read from it, in pixels."""
+    channel_order: Literal["rgb", "bgr"]
+    """How the stored training images decode; what is read is RGB."""
+    images: int
+    """Training images."""
+    identities: list[str]
+    """Names of the training identities by label."""
+    verification: dict[str, int]
+    """Pairs of each verification set."""
+    visibility_pairs: int
+    """Faces with masks."""
+    set_aside: int
+    """Images that could not be used; listed in `checks.json`."""
+    images_looked_at: int
+    """All that were read, those set aside among them."""
+    warnings: list[str]
+    """What the checks found and training can live with."""
+    settings: dict[str, Any]
+    """The configuration keys that went into the fingerprint."""
+    files: list[ManifestFile]
+    format: int = FORMAT
+
+    @property
+    def num_identities(self) -> int:
+        """Training identities."""
+        return len(self.identities)
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
+
+    def file(self, path: str) -> ManifestFile | None:
+        """The entry of one path, if there is one."""
+        return next((file for file in self.files if file.path == path), None)
+
+
+def parse_manifest(text: str | bytes, where: str) -> Manifest:
+    """The manifest in a `manifest.json`; `where` names it in errors.
+
+    Raises:
+        DataError: it is damaged, or was written by another version.
+    """
+    try:
+        content = json.loads(text)
+        if content["format"] != FORMAT:
+            raise DataError(f"{where} has format {content['format']}, this version reads {FORMAT}; prepare it again.")
+        content["files"] = [ManifestFile(**file) for file in content["files"]]
+        return Manifest(**content)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where} is no manifest of a prepared data set ({error}); prepare it again.") from None
