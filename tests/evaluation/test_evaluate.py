@@ -14,7 +14,7 @@ from oaml_core.evaluation.evaluate import evaluate_model, judge_set, validation_
 from oaml_core.evaluation.results import SCORES, headline, metrics, roc_points, write_metrics
 from oaml_core.evaluation.scores import score_pairs
 
-CONFIG = Config(evaluate=EvaluateConfig(occluders=("surgical", "blocks"), far=(0.1, 1e-6)))
+CONFIG = Config(evaluate=EvaluateConfig(occluders=("veil", "blocks"), far=(0.1, 1e-6)))
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def evaluation(model, pairs):
 
 def test_every_condition_and_score_is_judged(evaluation):
     result = evaluation.sets["patterns"]
-    assert list(result.conditions) == ["clean", "surgical", "blocks"]
+    assert list(result.conditions) == ["clean", "veil", "blocks"]
     for condition in result.conditions.values():
         assert tuple(condition.scores) == SCORES
         for score in condition.scores.values():
@@ -36,7 +36,7 @@ def test_patterns_are_recognised_and_covering_costs_accuracy(evaluation):
     conditions = evaluation.sets["patterns"].conditions
     assert conditions["clean"].scores["global"].accuracy >= 0.95
     assert conditions["clean"].scores["global"].accuracy_published >= 0.95
-    assert conditions["surgical"].scores["global"].auc < conditions["clean"].scores["global"].auc
+    assert conditions["veil"].scores["global"].auc < conditions["clean"].scores["global"].auc
 
 
 def test_two_evaluations_of_one_model_agree_exactly(model, pairs, evaluation):
@@ -81,7 +81,7 @@ def test_headline_has_at_most_eight_scalars_with_names_free_of_sets_and_occluder
     assert len(found) <= 8
     assert {"val_accuracy_clean_combined", "val_accuracy_occluded_combined"} <= set(found)
     conditions = evaluation.sets["patterns"].conditions
-    expected = np.mean([conditions[name].scores["combined"].accuracy for name in ("surgical", "blocks")])
+    expected = np.mean([conditions[name].scores["combined"].accuracy for name in ("veil", "blocks")])
     assert found["val_accuracy_occluded_combined"] == pytest.approx(expected)
     assert metrics(evaluation)["headline"] == found
 

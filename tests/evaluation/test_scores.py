@@ -94,3 +94,11 @@ def test_covered_faces_score_lower_and_their_maps_are_judged(model, pairs):
     genuine = pairs.issame
     assert covered.global_score[genuine].mean() < clean.global_score[genuine].mean()
     assert (covered.hidden_intersection <= covered.hidden_union).all()
+
+
+def test_what_is_drawn_depends_on_the_pair_alone(model, pairs):
+    condition = Condition("surgical", "surgical")
+    together = score_conditions(model, pairs.images, [condition])["surgical"]
+    apart = score_conditions(model, pairs.images, [condition], batch_size=3, pairs=np.array([31]))["surgical"]
+    assert apart.covered_share[0] == together.covered_share[31]
+    assert len(set(together.covered_share.tolist())) > 40
