@@ -41,7 +41,7 @@ class Condition:
         Args:
             images: uint8 [n, 3, H, W], the second images of the pairs.
             pairs: [n], their pair numbers.
-            landmarks: [2N, 5, 2] of the whole set in pixels; None: the standard template.
+            landmarks: [2N, 5, 2] of the whole set in pixels; None, and NaN for an image: the standard template.
 
         Returns:
             Images uint8 [n, 3, H, W] and masks float [n, 1, H, W], 1 = visible.
@@ -51,7 +51,7 @@ class Condition:
         drawn = [
             draw_test_occluder(
                 image,
-                None if landmarks is None else torch.from_numpy(np.array(landmarks[2 * pair + 1])),
+                _landmarks_of(landmarks, 2 * int(pair) + 1),
                 self.occluder,
                 int(pair),
             )
@@ -89,3 +89,10 @@ def draw_test_occluder(image: Tensor, landmarks: Tensor | None, occluder: Occlud
     entropy = np.random.SeedSequence([SEED, zlib.crc32(occluder.encode()), pair])
     generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
     return draw_occluder(image, landmarks, occluder, generator, split="test")
+
+
+def _landmarks_of(landmarks: NDArray[np.float32] | None, row: int) -> Tensor | None:
+    """[5, 2] of one image; None if they are not known."""
+    if landmarks is None or np.isnan(landmarks[row]).any():
+        return None
+    return torch.from_numpy(np.array(landmarks[row]))

@@ -102,3 +102,11 @@ def test_what_is_drawn_depends_on_the_pair_alone(model, pairs):
     apart = score_conditions(model, pairs.images, [condition], batch_size=3, pairs=np.array([31]))["surgical"]
     assert apart.covered_share[0] == together.covered_share[31]
     assert len(set(together.covered_share.tolist())) > 40
+
+
+def test_images_without_landmarks_are_covered_where_the_template_has_them(model, pairs):
+    condition = Condition("surgical", "surgical")
+    unknown = np.full((len(pairs.images), 5, 2), np.nan, np.float32)
+    with_nan = score_conditions(model, pairs.images, [condition], landmarks=unknown)["surgical"]
+    without = score_conditions(model, pairs.images, [condition])["surgical"]
+    np.testing.assert_array_equal(with_nan.covered_share, without.covered_share)
