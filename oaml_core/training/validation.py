@@ -10,7 +10,7 @@ import torch
 from oaml_core.config import Config
 from oaml_core.data.verification import VerificationSet
 from oaml_core.evaluation.evaluate import validation_accuracy
-from oaml_core.evaluation.scores import gather, score_pairs
+from oaml_core.evaluation.scores import PairScores, score_pairs
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.training.world import World, gather_objects
 
@@ -25,10 +25,9 @@ def validate(
     """
     accuracies: dict[str, float] = {}
     for name, pairs in sets.items():
-        count = len(pairs.issame)
-        mine = np.arange(count)[world.rank :: world.size]
+        mine = np.array_split(np.arange(len(pairs.issame)), world.size)[world.rank]
         scores = score_pairs(model, pairs.images, pairs=mine, batch_size=config.evaluate.batch_size, device=device)
-        whole = gather(gather_objects((mine, scores)), count)
+        whole = PairScores(*map(np.concatenate, zip(*gather_objects(scores), strict=True)))
         for score, accuracy in validation_accuracy(whole, pairs.issame, config.evaluate).items():
             accuracies[f"val/{name}/{score}"] = accuracy
     combined = [value for key, value in accuracies.items() if key.endswith("/combined")]
