@@ -14,12 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
 from oaml_core.settings import config_to_yaml, digest
 from oaml_core.store import open_store, split_uri
+
+if TYPE_CHECKING:
+    from oaml_core.data.prepared import PreparedDataset
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ def train(config: Config, dataset_uri: str, *, launcher: str = "local") -> Train
     run_dir = Path(config.work_dir) / prefix
     reused = store.exists(f"{prefix}/{RESULT}")
     if not reused:
-        launch(config, dataset, run_dir, prefix, in_process=launcher == "none")
+        launch(config, dataset.directory, run_dir, prefix, in_process=launcher == "none")
         store.put_file(run_dir / "checkpoints" / "best.ckpt", f"{prefix}/best.ckpt")
         store.put_file(run_dir / "metrics.csv", f"{prefix}/metrics.csv")
         store.put_file(run_dir / RESULT, f"{prefix}/{RESULT}")
@@ -140,13 +143,12 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
     """
     import torch
 
-    from oaml_core.data.prepared import open_prepared
     from oaml_core.evaluation.evaluate import evaluate_model
     from oaml_core.evaluation.report import write_report
     from oaml_core.evaluation.results import metrics, roc_points, write_metrics
     from oaml_core.training.trained import load_trained
 
-    dataset = open_prepared(fetch_dataset(config, dataset_uri))
+    dataset = fetch_dataset(config, dataset_uri)
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_trained(checkpoint)
     config = replace(config, model=trained.config.model, data=trained.config.data)
@@ -178,13 +180,12 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
     Raises:
         ExportError: the exported model does not do what the trained one does.
     """
-    from oaml_core.data.prepared import open_prepared
     from oaml_core.export.model_card import model_card
     from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
     from oaml_core.export.runtime import matcher_path
     from oaml_core.training.trained import load_trained
 
-    dataset = open_prepared(fetch_dataset(config, dataset_uri))
+    dataset = fetch_dataset(config, dataset_uri)
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_trained(checkpoint)
     measured = read_metrics_json(metrics_uri)
@@ -241,16 +242,12 @@ def run_prefix(config: Config, dataset_uri: str) -> str:
     return f"runs/{config.name}-{digest(*learnt, dataset_uri.rpartition('/')[2])}"
 
 
-def fetch_dataset(config: Config, dataset_uri: str) -> Path:
+def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
     """The data set in the local cache, fetched from the store if it is not whole there."""
     from oaml_core.data.prepare import dataset_folder
-    from oaml_core.data.prepared import MANIFEST
+    from oaml_core.data.prepared import fetch_prepared
 
-    folder = dataset_folder(config, dataset_uri.rpartition("/")[2])
-    if not (folder / MANIFEST).exists():
-        store, prefix = split_uri(dataset_uri)
-        store.get_tree(prefix, folder, last=MANIFEST)
-    return folder
+    return fetch_prepared(dataset_uri, dataset_folder(config, dataset_uri.rpartition("/")[2]))
 
 
 def fetch_file(config: Config, uri: str) -> Path:
