@@ -77,7 +77,7 @@ def checked_pairs(scores: ArrayLike, issame: ArrayLike, what: str = "scores") ->
     if genuine in (0, labels.size):
         missing = "genuine" if genuine == 0 else "impostor"
         raise EvaluationError(
-            f"None of the {labels.size} pairs is a {missing} pair; accuracy and error rates need both kinds. "
+            f"There is no {missing} pair among the {labels.size} pairs; accuracy and error rates need both kinds. "
             "Check the labels (issame) of the verification set."
         )
     return values, labels
