@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.data.verification import VerificationSet
 from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.bootstrap import paired_interval
 from oaml_core.evaluation.combine import calibrated_scores, combined_rule
-from oaml_core.evaluation.conditions import CLEAN, conditions_of
+from oaml_core.evaluation.conditions import CLEAN, SEED, conditions_of
 from oaml_core.evaluation.examples import pick_examples
 from oaml_core.evaluation.protocols import checked_pairs, ten_fold, ten_fold_any_range
 from oaml_core.evaluation.results import ConditionResult, Evaluation, ScoreResult, SetResult
@@ -109,7 +110,7 @@ def judge_set(
                 "calibrated": calibrated[condition],
             }
             judged = {score: _judge(values, labels, config.far) for score, values in found.items()}
-            conditions[condition] = ConditionResult(condition, judged | _published(judged, labels), scores)
+            conditions[condition] = ConditionResult(condition, _compared(judged, labels), scores)
     except EvaluationError as error:
         raise EvaluationError(f"Verification set {name}: {error}") from error
     return SetResult(name, labels, rule, conditions, seconds)
@@ -147,12 +148,20 @@ def _judge(values: NDArray[np.float64], issame: NDArray[np.bool_], rates: Sequen
         eer=eer(curve),
         tar_at_far=tar_at_far(curve, rates),
         roc=thinned(curve),
+        correct=folds.correct,
+        against_global=None,
         values=values,
     )
 
 
-def _published(judged: Mapping[str, ScoreResult], issame: NDArray[np.bool_]) -> dict[str, ScoreResult]:
-    """The global score's result again, with the accuracy of the published protocol."""
-    result = judged["global"]
-    accuracy = ten_fold(2.0 - 2.0 * result.values, issame).accuracy
-    return {"global": replace(result, accuracy_published=accuracy)}
+def _compared(judged: Mapping[str, ScoreResult], issame: NDArray[np.bool_]) -> dict[str, ScoreResult]:
+    """The global score's result with the accuracy of the published protocol, the others' compared with it."""
+    alone = judged["global"]
+    published = ten_fold(2.0 - 2.0 * alone.values, issame).accuracy
+    # The same resamples at every call: an evaluation can be repeated to the last digit.
+    return {
+        name: replace(result, accuracy_published=published)
+        if name == "global"
+        else replace(result, against_global=paired_interval(result.correct, alone.correct, np.random.default_rng(SEED)))
+        for name, result in judged.items()
+    }

@@ -31,6 +31,8 @@ class TenFold:
     """[folds], each in [0, 1]."""
     threshold_by_fold: Floats
     """[folds], the threshold chosen on the other folds, in the unit of what was given."""
+    correct: Bools
+    """[N], whether each pair was decided rightly when its fold was the test fold."""
     tpr_by_threshold: Floats | None = None
     """[thresholds], mean over the folds; published protocol only."""
     fpr_by_threshold: Floats | None = None
@@ -131,6 +133,7 @@ def ten_fold(
     return TenFold(
         accuracy_by_fold=correct[np.arange(folds), chosen] / (genuine + impostors),
         threshold_by_fold=thresholds[chosen],
+        correct=(values < thresholds[chosen][fold]) == labels,
         tpr_by_threshold=_rates(accepted[1], genuine).mean(axis=0),
         fpr_by_threshold=_rates(accepted[0], impostors).mean(axis=0),
     )
@@ -155,14 +158,14 @@ def ten_fold_any_range(scores: ArrayLike, issame: ArrayLike, folds: int = FOLDS)
     """
     values, labels = checked_pairs(scores, issame)
     fold = fold_numbers(values.size, folds)
-    accuracy, threshold = np.empty(folds), np.empty(folds)
+    threshold = np.empty(folds)
     order = np.argsort(values, kind="stable")
     for k in range(folds):
         train = order[fold[order] != k]
         threshold[k] = best_threshold(values[train], labels[train])
-        test = fold == k
-        accuracy[k] = np.mean((values[test] >= threshold[k]) == labels[test])
-    return TenFold(accuracy_by_fold=accuracy, threshold_by_fold=threshold)
+    correct = (values >= threshold[fold]) == labels
+    accuracy = np.bincount(fold, weights=correct) / np.bincount(fold)
+    return TenFold(accuracy_by_fold=accuracy, threshold_by_fold=threshold, correct=correct)
 
 
 def best_threshold(ascending: Floats, labels: Bools) -> float:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.evaluation import charts
+from oaml_core.evaluation.bootstrap import Interval
 from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.pictures import pair_svg
 from oaml_core.evaluation.results import (
@@ -148,7 +149,7 @@ def _legend(names: Iterable[str]) -> str:
 
 
 def _accuracy_table(result: SetResult) -> str:
-    head = "".join(f"<th>{score}</th>" for score in SCORES) + "<th>global,<br>published protocol</th>"
+    head = "".join(f"<th>{score}</th>" for score in SCORES)
     rows = []
     for name, condition in result.conditions.items():
         best = max(found.accuracy for found in condition.scores.values())
@@ -159,8 +160,19 @@ def _accuracy_table(result: SetResult) -> str:
         )
         published = condition.scores["global"].accuracy_published
         last = "" if published is None else f"{100 * published:.2f}"
-        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{last}</td></tr>")
-    return _table(f"<th>condition</th>{head}", rows)
+        gain = _gain(condition.scores["combined"].against_global)
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{gain}</td><td>{last}</td></tr>")
+    return _table(
+        f"<th>condition</th>{head}<th>combined − global<br>(95 % interval)</th><th>global,<br>published protocol</th>",
+        rows,
+    )
+
+
+def _gain(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    points = [f"{100 * value:+.2f}".replace("-", "−") for value in interval]
+    return f"{points[0]} <small>({points[1]} … {points[2]})</small>"
 
 
 def _tar_table(result: SetResult) -> str:

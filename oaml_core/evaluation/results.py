@@ -18,6 +18,8 @@
           accuracy, accuracy_std, accuracy_by_fold, threshold
                                 10 folds, `ten_fold_any_range`; threshold: mean over the folds
           accuracy_published    10 folds, `ten_fold` on 2 − 2·cosine; `global` only, else null
+          against_global        {difference, low, high}: accuracy less that of the global score, with the 95 %
+                                interval of a paired bootstrap over pairs; null for `global` itself
           auc, eer
           tar_at_far            [{far, tar, threshold, measured_far, measurable, smallest_far}]
           roc                   {fpr, tpr, threshold}, lists of at most 200 measured points
@@ -37,6 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.evaluation.bootstrap import Interval
 from oaml_core.evaluation.combine import CombinedRule
 from oaml_core.evaluation.compared_pair import ComparedPair
 from oaml_core.evaluation.conditions import CLEAN
@@ -62,6 +65,10 @@ class ScoreResult:
     tar_at_far: list[TarAtFar]
     roc: Roc
     """At most 200 points."""
+    correct: NDArray[np.bool_]
+    """[N], whether each pair was decided rightly; not written."""
+    against_global: Interval | None
+    """None for the global score itself."""
     values: NDArray[np.float64]
     """[N], the scores themselves; not written."""
 
@@ -208,6 +215,7 @@ def _score_metrics(result: ScoreResult, issame: NDArray[np.bool_]) -> dict[str, 
         "accuracy_by_fold": result.accuracy_by_fold,
         "threshold": result.threshold,
         "accuracy_published": result.accuracy_published,
+        "against_global": result.against_global and result.against_global._asdict(),
         "auc": result.auc,
         "eer": result.eer,
         "tar_at_far": [{**asdict(point), "measurable": point.measurable} for point in result.tar_at_far],

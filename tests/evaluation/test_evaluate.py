@@ -64,6 +64,11 @@ def test_metrics_json_is_strict_json_with_the_documented_keys(evaluation, tmp_pa
     score = patterns["conditions"]["blocks"]["scores"]["combined"]
     assert len(score["accuracy_by_fold"]) == 10
     assert score["tar_at_far"][1]["tar"] is None
+    gain = score["against_global"]
+    alone = patterns["conditions"]["blocks"]["scores"]["global"]
+    assert alone["against_global"] is None
+    assert gain["difference"] == pytest.approx(score["accuracy"] - alone["accuracy"])
+    assert gain["low"] <= gain["difference"] <= gain["high"]
     assert sum(score["histogram"]["genuine"]) == 40
     assert not list(tmp_path.glob("*.partial"))
 
