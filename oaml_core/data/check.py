@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -70,7 +71,7 @@ class Checks:
         self.seen.set_aside = [SetAside(name, reason) for name, reason in inputs.training.damaged]
         self.finder = DuplicateFinder()
         self.scanner = Scanner(config.data.image_size, config.data.channel_order, self.finder)
-        self._numbers: list[int] = []
+        self._numbers = array("q")
 
     def verification_image(self, name: str, number: int, data: bytes, image: NDArray[np.uint8]) -> None:
         """A decoded verification image [H, W, 3]."""
@@ -93,7 +94,7 @@ class Checks:
         self.finder.close_verification()
         source, chosen = self.inputs.training, self.inputs.selected
         limit = self.seen.config.data.max_images_per_identity
-        looked_at = self.scanner.training(source, chosen.tolist())
+        looked_at = self.scanner.training(source, map(int, chosen))
         for number, looked in progress(looked_at, len(chosen), "check images"):
             label = int(source.labels[number])
             if isinstance(looked, SetAside):

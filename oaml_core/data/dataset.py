@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +105,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         an image has none; None if no image has any."""
         self._files = PartFiles(folder)
 
-    @property
+    @cached_property
     def num_identities(self) -> int:
         """Number of identities."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0

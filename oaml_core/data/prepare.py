@@ -196,16 +196,16 @@ class _Packer:
             return
         folder = self.outbox.folder / "visibility"
         places: list[Place] = []
-        held_out: list[bool] = []
+        names: list[str] = []
         with PartWriter(folder, self.outbox.send) as writer:
             for pair, looked in self.checks.visibility():
                 places += [writer.add(data, digest) for data, digest in looked]
-                held_out.append(is_validation(pair.name))
-        if not held_out:
+                names.append(pair.name)
+        if not names:
             return
         _write_index(folder, np.array(places, dtype=np.int64).reshape(-1, 2, 3))
-        np.save(folder / "validation.npy", np.array(held_out))
-        (folder / "names.json").write_text(json.dumps([pair.name for pair in self.inputs.visibility.pairs]))
+        np.save(folder / "validation.npy", np.array([is_validation(name) for name in names]))
+        (folder / "names.json").write_text(json.dumps(names))
         self.outbox.send_all(folder)
 
 

@@ -29,6 +29,8 @@ Ints = NDArray[np.int64]
 CHUNK = 1 << 16
 HEAD_BYTES = FRAME.size + HEADER.size + 8
 INDEX_VERSION = 1
+CONTRADICTIONS = 0.1
+"""Share of labels that differ from their identity record above which the file is taken to number them otherwise."""
 ARRAYS = ("keys", "offsets", "sizes", "labels", "spans", "broken")
 
 
@@ -85,13 +87,33 @@ def build_index(path: Path) -> RecordIndex:
         raise DataError(f"{path} is missing or empty (0 bytes); copy the file again.")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         listed = _read_idx(path.with_suffix(".idx"))
-        if listed is None:
-            walked = np.array(list(walk_records(data)), dtype=np.int64).reshape(-1, 2)
-            listed = np.stack([np.full(len(walked), -1), walked[:, 0]], axis=1)
-        index = _gather(data, listed)
+        index = _gather(data, _walk(data)) if listed is None else _listed_or_walked(path, data, listed)
     if not len(index) and not len(index.spans):
         raise DataError(f"{path} holds no RecordIO record; is it a training set of this format, and whole?")
     return index
+
+
+def _walk(data: mmap.mmap) -> Ints:
+    walked = np.array([offset for offset, _ in walk_records(data)], dtype=np.int64)
+    return np.stack([np.full(len(walked), -1), walked], axis=1)
+
+
+def _listed_or_walked(path: Path, data: mmap.mmap, listed: Ints) -> RecordIndex:
+    """Goes by `.idx`, unless reading the file through finds images that it does not lead to."""
+    index = _gather(data, listed)
+    if not index.bytes_outside:
+        return index
+    walked = _gather(data, _walk(data))
+    if len(walked) <= len(index):
+        return index
+    log.warning(
+        "%s leads to %d images, reading %s through finds %d: it is not gone by.",
+        path.with_suffix(".idx"),
+        len(index),
+        path.name,
+        len(walked),
+    )
+    return walked
 
 
 def _read_idx(path: Path) -> Ints | None:
@@ -111,21 +133,40 @@ def _read_idx(path: Path) -> Ints | None:
 
 
 def _gather(data: mmap.mmap, listed: Ints) -> RecordIndex:
-    chunks = [_gather_chunk(data, listed[i : i + CHUNK]) for i in range(0, len(listed), CHUNK)]
+    starts = np.append(np.minimum(np.sort(listed[:, 1]), len(data)), len(data))  # a record ends where one begins
+    chunks = [_gather_chunk(data, listed[i : i + CHUNK], starts) for i in range(0, len(listed), CHUNK)]
     keys, offsets, sizes, labels, spans, broken = (
         np.concatenate([chunk[i] for chunk in chunks]) for i in range(len(ARRAYS))
     )
     if (listed[:, 0] < 0).any() and len(np.unique(keys)) < len(keys):  # header ids that name nothing
         keys = np.arange(1, len(keys) + 1)
+    contradicted = _contradicted(keys, labels, spans)
+    broken = np.concatenate([broken, np.column_stack([keys, offsets])[contradicted]])
+    keys, offsets, sizes, labels = (column[~contradicted] for column in (keys, offsets, sizes, labels))
     covered = int(sizes.sum(dtype=np.int64)) + sum(_record_size(data, offset) for offset in spans[:, 3])
     return RecordIndex(keys, offsets, sizes, labels, spans[:, :3], broken, max(0, len(data) - covered))
+
+
+def _contradicted(keys: Ints, labels: NDArray[np.int32], spans: Ints) -> NDArray[np.bool_]:
+    """bool [N]: images whose label is not that of the identity record that spans them.
+
+    InsightFace numbers identity records as it numbers labels; a file in which it is otherwise is left alone.
+    """
+    identities = spans[spans[:, 0] > 0]
+    identities = identities[np.argsort(identities[:, 0], kind="stable")]
+    if not len(identities) or (np.diff(identities[:, 1]) < 0).any():
+        return np.zeros(len(keys), dtype=bool)
+    ordinal = np.searchsorted(identities[:, 1], keys, side="right") - 1
+    inside = (ordinal >= 0) & (keys < identities[ordinal, 2])
+    other = inside & (labels != ordinal)
+    return other if other.mean() < CONTRADICTIONS else np.zeros(len(keys), dtype=bool)
 
 
 def _record_size(data: mmap.mmap, offset: int) -> int:
     return join_frames(data, int(offset))[1] - int(offset)
 
 
-def _gather_chunk(data: mmap.mmap, listed: Ints) -> tuple[NDArray[np.generic], ...]:
+def _gather_chunk(data: mmap.mmap, listed: Ints, starts: Ints) -> tuple[NDArray[np.generic], ...]:
     """Headers of many records at once: the arrays of `RecordIndex`, spans with a fourth column, their offset."""
     keys, offsets = listed[:, 0].copy(), listed[:, 1]
     raw = np.frombuffer(data, dtype=np.uint8)
@@ -134,12 +175,7 @@ def _gather_chunk(data: mmap.mmap, listed: Ints) -> tuple[NDArray[np.generic], .
     length = (words[:, 1] & LENGTH_MASK).astype(np.int64)
     continuation, flag = words[:, 1] >> 29, words[:, 2].astype(np.int64)
     sizes = FRAME.size + (length + 3) // 4 * 4
-    whole = (
-        (words[:, 0] == MAGIC)
-        & (offsets + FRAME.size + HEADER.size <= len(raw))
-        & (offsets + sizes <= len(raw))
-        & (length >= HEADER.size)
-    )
+    whole = (words[:, 0] == MAGIC) & (offsets + FRAME.size + HEADER.size <= len(raw)) & (length >= HEADER.size)
     for row in np.flatnonzero(whole & (continuation != WHOLE)):
         try:
             payload, end = join_frames(data, int(offsets[row]))
@@ -147,6 +183,7 @@ def _gather_chunk(data: mmap.mmap, listed: Ints) -> tuple[NDArray[np.generic], .
             whole[row] = False
             continue
         length[row], sizes[row] = len(payload), end - offsets[row]
+    whole &= offsets + sizes <= starts[np.searchsorted(starts, offsets, side="right").clip(max=len(starts) - 1)]
     payload_left = length - HEADER.size - 4 * flag
     whole &= payload_left >= 0
     floats = heads.view("<f4")

@@ -21,6 +21,7 @@ from oaml_core.data.recordio_index import open_index
 from oaml_core.data.sources import Ints, SourceFolder, TrainingSource
 from oaml_core.errors import DataError
 
+NO_RECORD = "no whole record with a usable label stands here"
 RECORDS, INDEX, PROPERTY, META = "train.rec", "train.idx", "property", "train_meta.json"
 
 
@@ -42,8 +43,7 @@ class RecordIOSource(TrainingSource):
         self.index = open_index(self.path, cache)
         self.labels = self.index.labels.astype(np.int64)
         self.damaged = [
-            (f"record {key}" if key >= 0 else f"byte {offset}", "no whole record with a usable label stands here")
-            for key, offset in self.index.broken
+            (f"record {key}" if key >= 0 else f"byte {offset}", NO_RECORD) for key, offset in self.index.broken
         ]
         self.notes = [*self._property_notes(), *self._coverage_notes()]
         meta = _read_meta(folder) if META in folder else {}
@@ -105,9 +105,17 @@ class RecordIOSource(TrainingSource):
         return [f"property announces {classes} identities, the records' labels reach {found}"]
 
     def _coverage_notes(self) -> list[str]:
-        if not self.index.bytes_outside:
-            return []
-        return [f"{self.index.bytes_outside} bytes of {RECORDS} belong to no record that {INDEX} lists"]
+        notes = []
+        if self.index.bytes_outside and not len(self.index.broken):
+            notes.append(f"{self.index.bytes_outside} bytes of {RECORDS} belong to no record that {INDEX} lists")
+        header = self.index.spans[self.index.spans[:, 0] == 0]
+        announced = int(header[0, 1]) - 1 if len(header) else None
+        found = len(self) + len(self.index.broken)
+        if announced is None:
+            notes.append(f"{RECORDS} has no header record 0: it was cut off, or another tool wrote it")
+        elif announced > found:
+            notes.append(f"the header of {RECORDS} announces {announced:,} images, {found:,} are there")
+        return notes
 
 
 def _read_meta(folder: SourceFolder) -> dict[str, Any]:

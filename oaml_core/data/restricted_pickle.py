@@ -8,11 +8,13 @@ read in constant memory.
 
 from __future__ import annotations
 
+import codecs
+import os
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from oaml_core.errors import DataError
 
 
-class BytesAt(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BytesAt:
     """Bytes that stand in the pickle file as they are."""
 
     offset: int
@@ -54,7 +57,8 @@ class _Mark:
     """Where a list or tuple begins on the stack."""
 
 
-class _Named(NamedTuple):
+@dataclass(frozen=True)
+class _Named:
     """An admitted class or function: a name to compare with, never an object to call."""
 
     name: str
@@ -71,15 +75,15 @@ _ADMITTED = {
     ("builtins", "bytes"): _Named("bytes"),
     ("__builtin__", "bytes"): _Named("bytes"),
 }
-_PREFIX = {
-    "BINBYTES": 5,
-    "SHORT_BINBYTES": 2,
-    "BINBYTES8": 9,
-    "BYTEARRAY8": 9,
-    "BINSTRING": 5,
-    "SHORT_BINSTRING": 2,
+_BYTES = {
+    "BINBYTES": 4,
+    "SHORT_BINBYTES": 1,
+    "BINBYTES8": 8,
+    "BYTEARRAY8": 8,
+    "BINSTRING": 4,
+    "SHORT_BINSTRING": 1,
 }
-"""Opcodes whose argument stands in the file as it is, and the bytes before it."""
+"""Opcodes whose argument stands in the file as it is, and the bytes of the length before it."""
 _VALUES = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "BINFLOAT", "FLOAT"}
 _TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "UNICODE"}
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -101,17 +105,35 @@ def read_plain_pickle(path: Path) -> Any:
         raise DataError(f"{path} is missing or empty (0 bytes); copy the file again.")
     with path.open("rb") as file:
         try:
-            for opcode, argument, position in pickletools.genops(file):
-                if opcode.name == "STOP":
+            for name, argument, position in _opcodes(file, path.stat().st_size):
+                if name == "STOP":
                     return machine.pop()
-                machine.step(opcode.name, argument, position or 0)
+                machine.step(name, argument, position)
         except DataError:
             raise
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, MemoryError) as error:
             raise DataError(
                 f"{path} is not a whole pickle ({error}); it was cut off or damaged: copy the file again."
             ) from None
     raise DataError(f"{path} ends before its pickle does; copy the file again.")
+
+
+def _opcodes(file: BinaryIO, size: int) -> Iterator[tuple[str, Any, int]]:
+    """(name, argument, position) of every opcode; bytes are passed over and noted as `BytesAt`."""
+    while code := file.read(1):
+        position = file.tell() - 1
+        opcode = pickletools.code2op[code.decode("latin-1")]
+        if opcode.name in _BYTES:
+            length = int.from_bytes(file.read(_BYTES[opcode.name]), "little")
+            argument: Any = BytesAt(file.tell(), length)
+            if argument.offset + length > size:
+                raise ValueError(f"{length} bytes announced at byte {position}, {size - argument.offset} are there")
+            file.seek(length, os.SEEK_CUR)
+        elif opcode.name == "STRING":  # the library reads ASCII only; Python 2 wrote images so
+            argument = codecs.escape_decode(file.readline().strip()[1:-1])[0]
+        else:
+            argument = opcode.arg.reader(file) if opcode.arg else None
+        yield opcode.name, argument, position
 
 
 class _Machine:
@@ -134,12 +156,8 @@ class _Machine:
         return items
 
     def step(self, name: str, argument: Any, position: int) -> None:
-        if name in _PREFIX:
-            self.stack.append(BytesAt(position + _PREFIX[name], len(argument)))
-        elif name in _VALUES or name in _TEXT:
+        if name in _BYTES or name in _VALUES or name in _TEXT or name == "STRING":
             self.stack.append(argument)
-        elif name == "STRING":
-            self.stack.append(argument.encode("latin-1"))
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
         elif name in _SHORT_TUPLES:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from oaml_core.store import Store
 
 Ints = NDArray[np.int64]
+LARGE = 64 << 20
+"""Bytes above which a stored file is not read into memory."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
@@ -108,7 +110,8 @@ class StoreFolder(SourceFolder):
 
     def __init__(self, store: Store, scratch: Path) -> None:
         self.store = store
-        self.scratch = scratch
+        self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
+        self._fetched: set[Path] = set()
         objects = (SourceFile(info.key, info.size, "") for info in store.list())
         super().__init__(store.uri, objects)
 
@@ -117,13 +120,29 @@ class StoreFolder(SourceFolder):
 
     def sha256(self, name: str) -> str:
         known = self.store.stat(name).sha256
-        return known or hashlib.sha256(self.read(name)).hexdigest()
+        if known or self.files[name].size > LARGE:
+            return known or super().sha256(name)
+        return hashlib.sha256(self.read(name)).hexdigest()
 
     def local(self, name: str) -> Path:
         path = self.scratch / name
-        size = self.files[name].size
-        if path.is_file() and path.stat().st_size == size:
+        if path in self._fetched or self._still_right(name, path):
             return path
+        self._fetch(name, path)
+        self._fetched.add(path)
+        return path
+
+    def _still_right(self, name: str, path: Path) -> bool:
+        """Whether an earlier run fetched what the store still has."""
+        if not path.is_file() or path.stat().st_size != self.files[name].size:
+            return False
+        known = self.store.stat(name).sha256
+        with path.open("rb") as file:
+            return bool(known) and hashlib.file_digest(file, "sha256").hexdigest() == known
+
+    def _fetch(self, name: str, path: Path) -> None:
+        size = self.files[name].size
+        path.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if size > free:
@@ -133,7 +152,6 @@ class StoreFolder(SourceFolder):
                 "image by image."
             )
         self.store.get_file(name, path)
-        return path
 
 
 def open_folder(source: str, scratch: Path) -> SourceFolder:

@@ -108,20 +108,27 @@ def _read_bin(path: Path) -> tuple[list[BytesAt | PlainArray | bytes], Bools]:
     if not isinstance(content, (tuple, list)) or len(content) != 2:
         raise DataError(f"{path} is no verification set: it must hold (images, issame), and nothing else.")
     images, truth = content
-    if isinstance(truth, PlainArray):
-        with path.open("rb") as file:
-            truth = truth.read(file).tolist()
     if not isinstance(images, list) or not all(isinstance(x, (BytesAt, PlainArray, bytes)) for x in images):
         raise DataError(f"{path} is no verification set: its first part must be a list of encoded images.")
-    with path.open("rb") as file:
-        flags = [x.read(file).item() if isinstance(x, PlainArray) else x for x in truth]
-    if not all(flag in (0, 1) for flag in flags):
+    flags = _flags(path, truth)
+    if flags is None:
         raise DataError(f"{path} is no verification set: its second part must be a list of booleans.")
     if not flags or len(images) != 2 * len(flags):
         raise DataError(
             f"{path} holds {len(images)} images for {len(flags)} pairs; each pair needs two: copy the file again."
         )
     return images, np.array(flags, dtype=bool)
+
+
+def _flags(path: Path, truth: Any) -> list[bool] | None:
+    """The truth of each pair from a list of booleans or of 0 and 1, or from an array; None if it is none of them."""
+    with path.open("rb") as file:
+        if isinstance(truth, PlainArray):
+            truth = truth.read(file).tolist()
+        if not isinstance(truth, (list, tuple)):
+            return None
+        flags = [flag.read(file).item() if isinstance(flag, PlainArray) else flag for flag in truth]
+    return [bool(flag) for flag in flags] if all(flag in (0, 1) for flag in flags) else None
 
 
 def _bin_images(path: Path, images: list[BytesAt | PlainArray | bytes]) -> Iterator[bytes]:
