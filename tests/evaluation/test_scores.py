@@ -110,3 +110,15 @@ def test_images_without_landmarks_are_covered_where_the_template_has_them(model,
     with_nan = score_conditions(model, pairs.images, [condition], landmarks=unknown)["surgical"]
     without = score_conditions(model, pairs.images, [condition])["surgical"]
     np.testing.assert_array_equal(with_nan.covered_share, without.covered_share)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_the_scores_of_the_cpu(model, pairs):
+    reference = score_conditions(model, pairs.images, [CLEAN, Condition("surgical", "surgical")])
+    found = score_conditions(
+        model.cuda(), pairs.images, [CLEAN, Condition("surgical", "surgical")], device="cuda", batch_size=64
+    )
+    for name, scores in reference.items():
+        for field in scores._fields:
+            np.testing.assert_allclose(getattr(found[name], field), getattr(scores, field), rtol=1e-4, atol=1e-5)
