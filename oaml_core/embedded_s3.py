@@ -15,6 +15,7 @@ from pathlib import Path
 
 from oaml_core.errors import StoreError
 from oaml_core.processes import die_with_parent
+from oaml_core.store.s3 import FORGETFUL
 
 START_SECONDS = 15.0
 
@@ -48,6 +49,7 @@ def embedded_s3(folder: Path) -> Iterator[dict[str, str]]:
             "OAML_S3_ENDPOINT": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": key,
             "AWS_SECRET_ACCESS_KEY": secret,
+            FORGETFUL: "1",
         }
     finally:
         server.terminate()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import secrets
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +18,10 @@ from oaml_core.errors import StoreError
 
 WORKERS = 8
 """Transfers that run at a time."""
+COMPLETE = "manifest.json"
+"""The file that makes a tree complete: it goes last."""
+DIGESTS = ".sha256"
+"""Where a store that has no metadata of its own keeps them: one file an object, in this folder beside it."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,15 @@ class ObjectInfo:
     """Of the content, hexadecimal; empty where it is not known without reading."""
 
 
+class MissingObject(StoreError, FileNotFoundError):
+    """There is no object of that key, or only half of one."""
+
+
 class Store(ABC):
     """Objects by key below one prefix. What is read has the SHA-256 that it was written with.
+
+    Keys are relative POSIX paths without `..`. Names that begin with a dot are the store's own and are not listed.
+    Objects that something else put there have no SHA-256; they are read as they are.
 
     Attributes:
         uri: `s3://bucket/prefix` or `file:///folder`.
@@ -43,27 +57,35 @@ class Store(ABC):
 
     @abstractmethod
     def get_file(self, key: str, path: Path) -> None:
-        """Fetch an object; `path` appears by rename, and only if its SHA-256 is right."""
+        """Fetch an object; `path` appears by rename, and only if its SHA-256 is right.
+
+        Raises:
+            MissingObject: there is none. StoreError: it is damaged, or cannot be read or written here.
+        """
 
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo:
         """What is known of an object.
 
         Raises:
-            StoreError: there is none.
+            MissingObject: there is none.
         """
 
     @abstractmethod
-    def exists(self, key: str) -> bool:
-        """Whether there is such an object."""
-
-    @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key begins with `prefix`, in order; their SHA-256 is empty."""
+        """All objects whose key begins with `prefix`, by key; their SHA-256 is empty."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens if there is none."""
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object, whole as far as its size tells."""
+        try:
+            self.stat(key)
+        except MissingObject:
+            return False
+        return True
 
     def url(self, key: str = "") -> str:
         """Full address of `key`."""
@@ -83,38 +105,54 @@ class Store(ABC):
             path.write_bytes(data)
             return self.put_file(path, key)
 
-    def put_tree(self, folder: Path, prefix: str, last: str | None = None) -> None:
-        """Put all files below `folder`, the one called `last` after all others."""
-        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for _ in pool.map(lambda f: self.put_file(folder / f, f"{prefix}/{f}"), (f for f in files if f != last)):
-                pass
-        if last is not None:
-            self.put_file(folder / last, f"{prefix}/{last}")
+    def put_tree(self, folder: Path, prefix: str, last: str = COMPLETE) -> None:
+        """Put all files below `folder` that have no name with a leading dot, the one called `last` after all others.
 
-    def get_tree(self, prefix: str, folder: Path, last: str | None = None) -> None:
-        """Fetch all objects below `prefix`, the one called `last` after all others; what is there and right stays."""
-        keys = [info.key.removeprefix(f"{prefix}/") for info in self.list(f"{prefix}/")]
-        if not keys:
-            raise StoreError(f"There is nothing below {self.url(prefix)}.")
+        What the store has already, with the same content, is not sent again.
+        """
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        top = _folder_prefix(prefix)
+        in_order(lambda name: self.put_file(folder / name, top + name), filter(is_listed, names), last)
+
+    def get_tree(self, prefix: str, folder: Path, last: str = COMPLETE) -> None:
+        """Fetch all objects below `prefix`, the one called `last` after all others; what is there and right stays.
+
+        Raises:
+            MissingObject: there are none. StoreError: one is damaged, or cannot be read or written here.
+        """
+        top = _folder_prefix(prefix)
+        names = [info.key.removeprefix(top) for info in self.list(top)]
+        if not names:
+            raise MissingObject(f"There is nothing below {self.url(prefix)}.")
 
         def fetch(name: str) -> None:
             target = folder / name
-            if not (target.exists() and sha256_of(target) == self.stat(f"{prefix}/{name}").sha256):
-                self.get_file(f"{prefix}/{name}", target)
+            if not (target.is_file() and sha256_of(target) == self.stat(top + name).sha256):
+                self.get_file(top + name, target)
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for _ in pool.map(fetch, (key for key in keys if key != last)):
-                pass
-        if last is not None:
-            fetch(last)
+        in_order(fetch, names, last)
+
+
+def in_order(transfer: Callable[[str], object], names: Iterable[str], last: str) -> None:
+    """`transfer` all names, several at a time, and `last`, if it is among them, when all others are through."""
+    names = list(names)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        tasks = [pool.submit(transfer, name) for name in names if name != last]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    if last in names:
+        transfer(last)
 
 
 def open_store(uri: str) -> Store:
     """The store at `s3://bucket/prefix`, `file:///folder` or a folder's path.
 
     S3 credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-    OAML_S3_ENDPOINT (`http://host:port`), OAML_S3_CA_BUNDLE.
+    OAML_S3_ENDPOINT (`http://host:port`), OAML_S3_CA_BUNDLE (certificates of a private authority).
 
     Raises:
         StoreError: the address is not one of these, or the store cannot be reached.
@@ -134,9 +172,9 @@ def split_uri(uri: str) -> tuple[Store, str]:
     """The store that holds the object at `uri`, and its key: `s3://bucket/a/b` gives (bucket, `a/b`)."""
     if uri.startswith("s3://"):
         bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return open_store(f"s3://{bucket}"), key
+        return open_store(f"s3://{bucket}"), checked_key(key)
     path = Path(uri.removeprefix("file://"))
-    return open_store(str(path.parent)), path.name
+    return open_store(str(path.parent)), checked_key(path.name)
 
 
 def checked_key(key: str) -> str:
@@ -145,10 +183,39 @@ def checked_key(key: str) -> str:
     Raises:
         StoreError: it is absolute, empty, or climbs out with `..`.
     """
-    parts = PurePosixPath(key).parts
-    if not parts or key.startswith("/") or ".." in parts:
+    if not PurePosixPath(key).parts:
         raise StoreError(f"{key!r} is not a key: keys are relative paths without '..'.")
-    return key
+    return checked_prefix(key)
+
+
+def checked_prefix(prefix: str) -> str:
+    """`prefix`, empty or below the store's own.
+
+    Raises:
+        StoreError: it is absolute, or climbs out with `..`.
+    """
+    if prefix.startswith("/") or ".." in prefix.split("/") or "\0" in prefix:
+        raise StoreError(f"{prefix!r} is not a key: keys are relative paths without '..'.")
+    return prefix
+
+
+def is_listed(key: str) -> bool:
+    """Whether `key` is not one of the store's own, by a name in it that begins with a dot."""
+    return not any(part.startswith(".") for part in PurePosixPath(key).parts)
+
+
+def digest_key(key: str) -> str:
+    """Where a store that has no metadata of its own keeps the SHA-256 of `key`, whatever prefix it is opened at."""
+    path = PurePosixPath(key)
+    return (path.parent / DIGESTS / path.name).as_posix()
+
+
+def damaged(url: str, found: str, expected: str) -> StoreError:
+    """The error for content that is not what was put."""
+    return StoreError(
+        f"{url} is damaged: its SHA-256 is {found[:16]}…, not {expected[:16]}…. Delete it, and run the stage that "
+        "makes it again."
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -157,9 +224,34 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def temporary_beside(path: Path) -> Path:
-    """A name in the same folder, so that the rename to `path` is atomic."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    return Path(name)
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A new file beside `path` to write to, which becomes `path` when the block ends well, and else goes.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise unusable_file(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unusable_file(path: Path, error: OSError) -> StoreError:
+    """The error for a file that this machine cannot write or read."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
+    return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")
+
+
+def _folder_prefix(prefix: str) -> str:
+    return f"{prefix.rstrip('/')}/" if prefix else ""

@@ -1,41 +1,50 @@
-"""A store in a folder. Each object has its SHA-256 beside it in `.sha256/`, so that damage is noticed."""
+"""A store in a folder. The SHA-256 of what was put lies beside it in `.sha256/`, so that damage is noticed."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from oaml_core.errors import StoreError
-from oaml_core.store.base import ObjectInfo, Store, checked_key, sha256_of, temporary_beside
+from oaml_core.store.base import (
+    MissingObject,
+    ObjectInfo,
+    Store,
+    appearing,
+    checked_key,
+    checked_prefix,
+    damaged,
+    digest_key,
+    is_listed,
+    sha256_of,
+    unusable_file,
+)
 
-DIGESTS = ".sha256"
+CHUNK_BYTES = 2**20
 
 
 class FolderStore(Store):
-    """Objects are files below `folder`."""
+    """Objects are files below `folder`. Each appears by rename, after its content is on the disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.uri = f"file://{self.folder}"
 
     def put_file(self, path: Path, key: str) -> ObjectInfo:
-        digest = sha256_of(path)
-        if not (self.exists(key) and self._digest(key) == digest):
-            self._copy(path, self._path(key))
-            target = self._digest_path(key)
-            temporary = temporary_beside(target)
-            temporary.write_text(digest)
-            temporary.replace(target)
-        return ObjectInfo(key, path.stat().st_size, digest)
+        target, digest_path = self._path(key), self._path(digest_key(key))
+        digest = sha256_of(target) if target.is_file() else ""
+        if digest != _digest_of_source(path):
+            # In between there is an object without a digest, never one with another's.
+            digest_path.unlink(missing_ok=True)
+            digest = _copy(path, target)
+        if self._digest(key) != digest:
+            with appearing(digest_path) as temporary:
+                temporary.write_text(f"{digest} {target.stat().st_size}\n")
+        return ObjectInfo(key, target.stat().st_size, digest)
 
     def get_file(self, key: str, path: Path) -> None:
         source = self._existing(key)
-        expected, found = self._digest(key), sha256_of(source)
-        if expected not in ("", found):
-            raise StoreError(f"{self.url(key)} is damaged: its SHA-256 is {found}, not {expected}. Put it again.")
-        self._copy(source, path)
+        _copy(source, path, self.url(key), self._digest(key))
 
     def stat(self, key: str) -> ObjectInfo:
         path = self._existing(key)
@@ -45,41 +54,48 @@ class FolderStore(Store):
         return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        top = self.folder / prefix.rpartition("/")[0]
-        for path in sorted(top.rglob("*")):
-            relative = path.relative_to(self.folder)
-            hidden = any(part.startswith(".") for part in relative.parts)
-            if path.is_file() and relative.as_posix().startswith(prefix) and not hidden:
-                yield ObjectInfo(relative.as_posix(), path.stat().st_size, "")
+        top = self.folder / checked_prefix(prefix).rpartition("/")[0]
+        keys = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
+        for key in sorted(key for key in keys if key.startswith(prefix) and is_listed(key)):
+            yield ObjectInfo(key, (self.folder / key).stat().st_size, "")
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
-        self._digest_path(key).unlink(missing_ok=True)
+        self._path(digest_key(key)).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self.folder / checked_key(key)
 
-    def _digest_path(self, key: str) -> Path:
-        return self.folder / DIGESTS / checked_key(key)
-
     def _digest(self, key: str) -> str:
-        path = self._digest_path(key)
-        return path.read_text() if path.exists() else ""
+        """The SHA-256 that the object was put with; empty if something else put it there."""
+        path = self._path(digest_key(key))
+        return path.read_text().split()[0] if path.is_file() else ""
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)
         if not path.is_file():
-            raise StoreError(f"There is no {self.url(key)}.")
+            raise MissingObject(f"There is no {self.url(key)}.")
         return path
 
-    def _copy(self, source: Path, target: Path) -> None:
-        temporary = temporary_beside(target)
-        try:
-            shutil.copyfile(source, temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(target)
-        except OSError as error:
-            raise StoreError(f"{target} could not be written: {error}.") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+
+def _digest_of_source(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise unusable_file(path, error) from None
+
+
+def _copy(source: Path, target: Path, url: str = "", expected: str = "") -> str:
+    """Copy, by rename at the end; the SHA-256 of what was copied.
+
+    Raises:
+        StoreError: that is not `expected`, if it is given; or the target cannot be written.
+    """
+    digest = hashlib.sha256()
+    with appearing(target) as temporary, temporary.open("wb") as out, source.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            out.write(chunk)
+        if expected not in ("", digest.hexdigest()):
+            raise damaged(url, digest.hexdigest(), expected)
+    return digest.hexdigest()

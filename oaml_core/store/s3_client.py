@@ -1,0 +1,121 @@
+"""The connection to an S3 server: where it is, with which credentials, what is tried again, and what errors say."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlparse
+
+from oaml_core.errors import StoreError
+from oaml_core.store.base import MissingObject
+
+T = TypeVar("T")
+TRIES = 5
+FIRST_WAIT = 0.3
+"""Seconds before the second try; each further wait is twice as long, and jittered."""
+MISSING = ("NoSuchKey", "NoSuchObject")
+PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted")
+"""Error codes of faults that may pass."""
+REMEDIES = {
+    "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is not known there",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is wrong, or belongs to another key",
+    "AccessDenied": "these credentials do not allow it; check AWS_ACCESS_KEY_ID and the bucket's policy",
+    "NoSuchBucket": "the bucket does not exist: create it, or correct the store's address",
+    "InvalidBucketName": "bucket names have 3 to 63 lower-case letters, digits and hyphens",
+    "RequestTimeTooSkewed": "the clock of this machine is off by minutes: set it",
+    "XMinioStorageFull": "the server's disk is full",
+}
+
+
+def connect() -> Any:
+    """A `minio.Minio` for the server and credentials that the environment names; nothing is sent yet.
+
+    Raises:
+        StoreError: a variable is missing, or the endpoint is not an address.
+    """
+    from minio import Minio
+
+    names = ("OAML_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    if missing := [name for name in names if not os.environ.get(name)]:
+        raise StoreError(f"An s3:// store needs {', '.join(missing)} in the environment.")
+    endpoint, key, secret = (os.environ[name] for name in names)
+    address = urlparse(endpoint)
+    if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
+        raise StoreError("OAML_S3_ENDPOINT must read http://host:port or https://host:port.")
+    return Minio(
+        address.netloc,
+        access_key=key,
+        secret_key=secret,
+        secure=address.scheme == "https",
+        region=os.environ.get("AWS_REGION", "us-east-1"),
+        http_client=_pool(),
+    )
+
+
+def with_retries(url: str, call: Callable[[], T]) -> T:
+    """`call()`, tried again with growing waits where the fault may pass.
+
+    Args:
+        url: what error messages say could not be reached.
+
+    Raises:
+        MissingObject: the server has no such object. StoreError: any other fault.
+    """
+    from minio.error import MinioException, S3Error
+    from urllib3.exceptions import HTTPError
+
+    for tries in range(1, TRIES + 1):
+        try:
+            return call()
+        except S3Error as error:
+            if error.code in MISSING:
+                raise MissingObject(f"There is no {url}.") from None
+            if error.code not in PASSING or tries == TRIES:
+                raise StoreError(f"{url}: {error.code}: {_remedy(error)}.") from None
+        except HTTPError as error:
+            if tries == TRIES or _is_certificate_fault(error):
+                raise StoreError(f"{url} cannot be reached: {_why(error)}.") from None
+        except MinioException as error:
+            if tries == TRIES:
+                raise StoreError(f"{url}: no S3 server answers there: {str(error)[:200]}.") from None
+        except ValueError as error:  # names that the client refuses before it sends them
+            raise StoreError(f"{url} is not an S3 address: {error}.") from None
+        time.sleep(FIRST_WAIT * 2 ** (tries - 1) * random.SystemRandom().uniform(0.5, 1.5))
+    raise AssertionError("the last try returns or raises")
+
+
+def _remedy(error: Any) -> str:
+    return REMEDIES.get(error.code, error.message or "the server gives no reason")
+
+
+def _is_certificate_fault(error: Exception) -> bool:
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
+
+
+def _why(error: Exception) -> str:
+    if _is_certificate_fault(error):
+        return "its certificate is not trusted here; name the file of its authority in OAML_S3_CA_BUNDLE"
+    return f"{type(getattr(error, 'reason', error)).__name__}; check OAML_S3_ENDPOINT, and that the server runs"
+
+
+def _pool() -> Any:
+    """Connections that call XML errors by the type that the client expects; some servers say text/xml."""
+    import urllib3
+
+    class Pool(urllib3.PoolManager):
+        def urlopen(self, *arguments: Any, **options: Any) -> Any:
+            response = super().urlopen(*arguments, **options)
+            if response.headers.get("Content-Type", "").startswith("text/xml"):
+                response.headers["Content-Type"] = "application/xml"
+            return response
+
+    return Pool(
+        timeout=urllib3.Timeout(connect=5, read=60),
+        maxsize=16,
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("OAML_S3_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
+        retries=urllib3.Retry(total=0),
+    )
