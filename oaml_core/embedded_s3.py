@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,33 +19,30 @@ from oaml_core.processes import die_with_parent
 from oaml_core.store.s3 import FORGETFUL
 
 START_SECONDS = 15.0
+STARTS = 3
+"""Another process may take the port between our finding it free and the server's binding it."""
+ABANDONED = ".rclone_temp_multipart_*"
+"""What the server leaves of an upload in several parts when it is killed."""
+ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
 def embedded_s3(folder: Path) -> Iterator[dict[str, str]]:
     """Serve `folder`, one bucket a sub-folder; gives the environment variables that clients need.
 
-    Credentials are random and new each time; they travel in the environment, not on a command line.
+    Credentials are random and new each time; they travel in the environment, not on a command line. The server keeps
+    metadata in memory only, which the variables tell the store: see `oaml_core.store.s3.FORGETFUL`.
+
+    Call it in the main thread: the kernel ends the server with the thread that started it.
 
     Raises:
         StoreError: rclone is not installed, or does not start.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    _remove_abandoned(folder)
     key, secret = f"oaml{secrets.token_hex(8)}", secrets.token_hex(20)
-    # rclone reads the variable as a list in CSV, in which the pair is one quoted entry.
-    environment = os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull}
-    command = [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--log-level", "ERROR"]
-    server = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=die_with_parent,
-    )
+    server, port = _started(folder, key, secret)
     try:
-        _wait(server, port)
         yield {
             "OAML_S3_ENDPOINT": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": key,
@@ -52,12 +50,64 @@ def embedded_s3(folder: Path) -> Iterator[dict[str, str]]:
             FORGETFUL: "1",
         }
     finally:
-        server.terminate()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        _end(server)
+
+
+def _started(folder: Path, key: str, secret: str) -> tuple[subprocess.Popen[bytes], int]:
+    """A server that answers, and its port."""
+    # rclone reads the variable as a list in CSV, in which the pair is one quoted entry.
+    environment = os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull}
+    for _ in range(STARTS):
+        port = _free_port()
+        command = [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--log-level", "ERROR"]
+        with tempfile.TemporaryFile() as said:
+            server = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+            try:
+                if _answers(server, port):
+                    return server, port
+            except BaseException:
+                _end(server)
+                raise
+            _end(server)
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip()
+        if "address already in use" not in words:
+            break
+    raise StoreError(f"rclone did not answer on 127.0.0.1:{port} within {START_SECONDS:.0f} seconds. {words[-500:]}")
+
+
+def _answers(server: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the server takes connections; False if it has ended, or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return server.poll() is None
+        time.sleep(0.02)
+    return False
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(5)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    for path in folder.rglob(ABANDONED):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 def _rclone() -> str:
@@ -74,16 +124,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait(server: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.poll() is not None:
-            said = server.stderr.read().decode(errors="replace") if server.stderr else ""
-            raise StoreError(f"rclone did not start: {said.strip()[-500:]}")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise StoreError(f"rclone did not answer on 127.0.0.1:{port} within {START_SECONDS:.0f} seconds.")

@@ -212,6 +212,26 @@ def test_the_server_dies_with_the_process_that_started_it(tmp_path: Path) -> Non
     server.wait(timeout=10)
 
 
+def test_what_a_killed_server_left_goes_after_a_while(tmp_path: Path) -> None:
+    old, new = (tmp_path / "oaml" / f".rclone_temp_multipart_{name}" for name in ("old", "new"))
+    for path in (old, new):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"part")
+    os.utime(old, (0, 0))
+    with embedded_s3(tmp_path):
+        assert new.exists()
+        assert not old.exists()
+
+
+def test_a_server_that_does_not_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "rclone"
+    broken.write_text("#!/bin/sh\necho this machine has no loopback >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(StoreError, match="this machine has no loopback"), embedded_s3(tmp_path / "s3"):
+        pass
+
+
 def test_a_missing_rclone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
