@@ -1,23 +1,40 @@
 """Runs the pipeline's graph on this machine: each task a subprocess of this one. Started by `pipelines.run_local`."""
 
+from __future__ import annotations
+
 import logging
+import os
+import signal
 import sys
 import tempfile
 import warnings
 from pathlib import Path
 
-from kfp import local
+warnings.filterwarnings("ignore")  # before the SDK is imported, which warns about itself
 
-from pipelines.oaml_pipeline import oaml_pipeline
+from kfp import local  # noqa: E402
+
+from pipelines.oaml_pipeline import oaml_pipeline  # noqa: E402
 
 
 def main() -> None:
-    """Run the graph with the configuration in the file that the first argument names."""
-    warnings.filterwarnings("ignore")
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    """Run the graph with the configuration in the file that the first argument names; exit 1 if a task fails."""
+    signal.signal(signal.SIGTERM, _end_tasks)
+    logging.disable(logging.INFO)  # the SDK's own; tasks have their own process, and log there
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
-        oaml_pipeline(config=Path(sys.argv[1]).read_text())
+        try:
+            oaml_pipeline(config=Path(sys.argv[1]).read_text())
+        except RuntimeError as error:  # the task has said why
+            print(error)
+            sys.exit(1)
+
+
+def _end_tasks(number: int, _: object) -> None:
+    """Pass a signal on to the task that runs, and end when it has ended: the SDK waits for it on the way out."""
+    signal.signal(number, signal.SIG_IGN)
+    os.killpg(0, number)
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

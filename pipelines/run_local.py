@@ -2,123 +2,184 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oaml_core import stages
 from oaml_core.config import Config
-from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_parser, config_to_yaml, parse_config
-from oaml_core.store import open_store
+from pipelines.local_log import readable
 
-GRACE_SECONDS = 40
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+GRACE_SECONDS = 45
 """Time that a stage has to end in order after Ctrl-C; training writes a checkpoint in it."""
 BUCKET = "s3://oaml"
-NOISE = re.compile(
-    r"INFO -|^\s*$|KFP Executor|Looking for component|Loading KFP|Got executor_input|^-{5,}|FutureWarning"
-)
-"""Lines of kfp's own that say nothing about the run."""
+GRAPH = "pipelines.execute"
+"""Module that runs the graph."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the pipeline as the options say; print the table and where the results are."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _ended_by)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = config_parser("python -m pipelines.run_local", "the pipeline on one machine")
-    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        config, _ = parse_config(parser, words)
+        config, _ = parse_config(parser, sys.argv[1:] if arguments is None else arguments)
         run(config)
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("oaml: interrupted; nothing is half-written, the same command goes on.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(128 + signal.SIGINT)
 
 
 def run(config: Config) -> None:
-    """Run the pipeline on the embedded S3 server, or on the one that OAML_S3_ENDPOINT names.
+    """Run the pipeline in the store that `config` names; by default in S3: the server that OAML_S3_ENDPOINT names,
+    else one of our own over `<work_dir>/s3`, for as long as the run takes.
 
     Raises:
         OamlError: a stage failed; its own message stands above.
     """
-    signal.signal(signal.SIGTERM, _terminated)
-    own_server = "OAML_S3_ENDPOINT" not in os.environ
-    server = embedded_s3(Path(config.work_dir) / "s3") if own_server else nullcontext({})
+    from oaml_core.embedded_s3 import embedded_s3
+
+    default = config.store == Config().store
+    own_server = default and "OAML_S3_ENDPOINT" not in os.environ
+    server: AbstractContextManager[dict[str, str]] = (
+        embedded_s3(Path(config.work_dir) / "s3") if own_server else nullcontext({})
+    )
     with server as variables:
         os.environ.update(variables)
-        config = replace(config, store=config.store if config.store.startswith("s3://") else BUCKET)
-        _execute(config)
+        config = replace(config, store=BUCKET) if default else config
+        with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
+            recipe = Path(folder) / "config.yaml"
+            recipe.write_text(config_to_yaml(config))
+            _run_graph(recipe)
         print(_results(config))
 
 
-def _execute(config: Config) -> None:
-    """Run the graph in a process group of its own, which ends with this process."""
-    with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
-        recipe = Path(folder) / "config.yaml"
-        recipe.write_text(config_to_yaml(config))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.execute", str(recipe)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            for line in process.stdout:
-                if not NOISE.search(line):
-                    print(line, end="", flush=True)
-            code = process.wait()
-        finally:
-            _end_group(process)
+def _run_graph(recipe: Path) -> None:
+    """Run the graph in a process group of its own, and see to it that nothing of it is left, whatever happens here.
+
+    Raises:
+        OamlError: a stage failed.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", GRAPH, str(recipe)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"},
+        start_new_session=True,
+        preexec_fn=die_with_parent,
+        text=True,
+        errors="replace",
+    )
+    # Read in a thread, so that a stage that ends in order is never stuck in a full pipe.
+    reader = threading.Thread(target=_show, args=(process,), daemon=True)
+    try:
+        reader.start()
+        code = process.wait()
+    finally:
+        _end(process)
+        reader.join(5)
     if code:
         raise OamlError("the pipeline stopped: the reason stands above. The same command goes on where it stopped.")
 
 
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """Ask what is left of the group to end, and insist after a while."""
-    for number, patience in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGKILL, 5)):
+def _show(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    for line in readable(process.stdout):
+        print(line, flush=True)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask the graph's process to end in order; insist after a while, or when asked twice."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(GRACE_SECONDS)
+    except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired):
+        for pid in [*_descendants(process.pid), process.pid]:
+            _kill(pid)
+        process.wait()
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _descendants(pid: int) -> list[int]:
+    """Processes that `pid` has started, and those that they have."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            os.killpg(process.pid, number)
-            process.wait(patience)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
             continue
+    found = [pid]
+    for ancestor in found:
+        found += [child for child, parent in parents.items() if parent == ancestor]
+    return found[1:]
 
 
-def _terminated(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+def _ended_by(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _results(config: Config) -> str:
     """Copy what people want to keep out of the store, and say what came out."""
+    from oaml_core import stages
+    from oaml_core.store import open_store
+
     store = open_store(config.store)
     uris = stages.run_summary(config, stages.prepare(config).dataset_uri)
-    uris["report"] = uris["metrics"].rpartition("/")[0] + "/report.html"
     folder = Path(config.work_dir) / config.name
-    paths = {name: folder / uri.rpartition("/")[2] for name, uri in uris.items()}
-    for name, uri in uris.items():
-        store.get_file(uri.removeprefix(f"{store.uri}/"), paths[name])
-    headline = stages.read_metrics_json(str(paths["metrics"]))["headline"]
-    rows = ["", "accuracy (10 folds)   global   local   combined"]
-    for condition in ("clean", "occluded"):
-        values = [headline.get(f"val_accuracy_{condition}_{score}") for score in ("global", "local", "combined")]
-        cells = "   ".join("   –   " if value is None else f"{100 * value:5.2f} %" for value in values)
-        rows.append(f"  {condition:<18} {cells}")
-    return "\n".join([*rows, "", *(f"{name:<11} {path}" for name, path in paths.items())])
+    measured, report, checkpoint = (
+        _fetch(store, uri, folder)
+        for uri in (uris["metrics"], uris["metrics"].rpartition("/")[0] + "/report.html", uris["checkpoint"])
+    )
+    model = folder / uris["model"].rpartition("/")[2]
+    store.get_tree(_key(store, uris["model"]).rpartition("/")[0], folder, last=model.name)
+    headline = stages.read_metrics_json(str(measured))["headline"]
+    paths = {"report": report, "metrics": measured, "model": model, "checkpoint": checkpoint}
+    return "\n".join([*_table(headline), "", *(f"{name:<11} {path}" for name, path in paths.items())])
+
+
+def _fetch(store: Store, uri: str, folder: Path) -> Path:
+    path = folder / uri.rpartition("/")[2]
+    store.get_file(_key(store, uri), path)
+    return path
+
+
+def _key(store: Store, uri: str) -> str:
+    return uri.removeprefix(f"{store.uri}/")
+
+
+def _table(headline: dict[str, float]) -> list[str]:
+    """Accuracies over ten folds, means over the verification sets."""
+    rows = ["", f"{'accuracy (10 folds)':<20}{'global':>10}{'local':>10}{'combined':>10}"]
+    for shown, name in (("clean", "clean"), ("masked", "occluded")):
+        values = [headline.get(f"val_accuracy_{name}_{score}") for score in ("global", "local", "combined")]
+        cells = [f"{'–':>10}" if value is None else f"{100 * value:>8.2f} %" for value in values]
+        rows.append(f"  {shown:<18}{''.join(cells)}")
+    return rows
 
 
 if __name__ == "__main__":
