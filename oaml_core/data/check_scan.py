@@ -1,12 +1,12 @@
-"""Reads images once, on all cores, and says of each what it is like or why it cannot be used."""
+"""Reads images once, on several threads, and says of each what it is like or why it cannot be used."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,8 +20,10 @@ from oaml_core.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")
-AHEAD = 8
-"""Images that each core may be ahead of the one that is used next: bounds the memory."""
+BATCH = 16
+"""Images that a thread takes at a time."""
+AHEAD = 2
+"""Batches that each thread may be ahead of the one that is used next: bounds the memory."""
 
 
 class Looked(NamedTuple):
@@ -62,7 +64,8 @@ class Scanner:
         decoded = decode_image(data, self.channel_order)
         image = fit_square(decoded, self.image_size)
         perceptual = self.finder.hash(self.steps(image)) if self.finder.wants_hashes else b""
-        mean = image.reshape(-1, 3).mean(axis=0, dtype=np.float64)
+        columns = np.add.reduce(image.reshape(self.image_size, -1), axis=0, dtype=np.uint32)
+        mean = columns.reshape(-1, 3).sum(axis=0) / self.image_size**2
         digest = hashlib.sha256(data).digest()
         return Looked(data, digest, decoded.shape[0], mean, int(image.min()), int(image.max()), perceptual)
 
@@ -75,17 +78,17 @@ class Scanner:
             except DataError as error:
                 return number, SetAside(source.name(number), str(error))
 
-        yield from in_order(read, numbers)
+        yield from in_order(read, numbers, source.readers)
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """`map` on all cores; decoders and hashes release the interpreter's lock."""
-    cores = os.cpu_count() or 1
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(cores) as pool:
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > cores * AHEAD:
-                yield waiting.popleft().result()
+def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+    """`map` on several threads; reading, decoding and hashing release the interpreter's lock."""
+    waiting: deque[Future[list[R]]] = deque()
+    left = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        while batch := list(islice(left, BATCH)):
+            waiting.append(pool.submit(lambda batch: [work(item) for item in batch], batch))
+            if len(waiting) > threads * AHEAD:
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()

@@ -14,6 +14,10 @@ from oaml_core.errors import DataError
 
 Image8 = NDArray[np.uint8]
 JPEG_START = b"\xff\xd8\xff"
+MAX_PIXELS = 100_000_000
+"""Above it an image is refused unread: a few megabytes can announce gigabytes of pixels."""
+LARGE_FILE = 1 << 18
+"""Bytes above which a file could announce so many pixels."""
 
 
 def decode_image(data: bytes, channel_order: Literal["rgb", "bgr"] = "rgb") -> Image8:
@@ -35,6 +39,10 @@ def decode_image(data: bytes, channel_order: Literal["rgb", "bgr"] = "rgb") -> I
 
 def _decode_jpeg(data: bytes) -> Image8:
     try:
+        if len(data) > LARGE_FILE:
+            height, width, *_ = simplejpeg.decode_jpeg_header(data)
+            if height * width > MAX_PIXELS:
+                raise DataError(f"{width}×{height} pixels are too many; is this a face crop?")
         return simplejpeg.decode_jpeg(data, "RGB", strict=True)
     except ValueError as error:
         raise DataError(f"damaged JPEG: {error}") from None

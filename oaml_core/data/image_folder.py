@@ -1,4 +1,9 @@
-"""Training sets with one folder an identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`."""
+"""Training sets with one folder an identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`.
+
+Landmarks are picked up from `<source>/train_meta.json`: `{"landmarks_by_path": {"anna/01.jpg": [[x, y] × 5], …}}`, in
+pixels, in the order left eye, right eye, nose, left and right mouth corner as they appear in the image; paths are
+relative to the source.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from oaml_core.data.sources import IMAGE_SUFFIXES, Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources import IMAGE_SUFFIXES, Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
 from oaml_core.errors import DataError
 
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
@@ -23,6 +28,8 @@ class ImageFileSource(TrainingSource):
         unique, numbers = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
         self.identities = unique
         self.labels = numbers.astype(np.int64)
+        self.readers = folder.readers
+        self.landmarks = landmarks_of(folder, read_meta(folder).get("landmarks_by_path", {}), names, len(names))
 
     def read(self, index: int) -> bytes:
         return self.folder.read(self.names[index])

@@ -95,7 +95,9 @@ def _checksums(folder: SourceFolder, cache: Path) -> Iterator[tuple[str, str]]:
         known = _Known(database, folder.identity)
         files = [file for file in folder.files.values() if _is_read(file.name)]
         found = ((file, known.find(file) if file.stamp else None) for file in files)
-        hashed = in_order(lambda item: (item[0], item[1] or folder.sha256(item[0].name), item[1] is None), found)
+        hashed = in_order(
+            lambda item: (item[0], item[1] or folder.sha256(item[0].name), item[1] is None), found, folder.readers
+        )
         for file, checksum, new in progress(hashed, len(files), "checksums"):
             if new and file.stamp:
                 known.keep(file, checksum)

@@ -7,22 +7,19 @@ left and right mouth corner as they appear in the image.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oaml_core.data.recordio import parse_record
 from oaml_core.data.recordio_index import open_index
-from oaml_core.data.sources import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
 from oaml_core.errors import DataError
 
 NO_RECORD = "no whole record with a usable label stands here"
-RECORDS, INDEX, PROPERTY, META = "train.rec", "train.idx", "property", "train_meta.json"
+RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
 
 
 class RecordIOSource(TrainingSource):
@@ -46,9 +43,11 @@ class RecordIOSource(TrainingSource):
             (f"record {key}" if key >= 0 else f"byte {offset}", NO_RECORD) for key, offset in self.index.broken
         ]
         self.notes = [*self._property_notes(), *self._coverage_notes()]
-        meta = _read_meta(folder) if META in folder else {}
+        meta = read_meta(folder)
         self.identities: list[str] = meta.get("identities", [])
-        self.landmarks = self._landmarks(meta.get("landmarks_by_record", {}))
+        self.landmarks = landmarks_of(
+            folder, meta.get("landmarks_by_record", {}), map(str, self.index.keys), len(self.index)
+        )
         self._file = os.open(self.path, os.O_RDONLY)
 
     def read(self, index: int) -> bytes:
@@ -78,19 +77,6 @@ class RecordIOSource(TrainingSource):
         if hasattr(self, "_file"):
             os.close(self._file)
 
-    def _landmarks(self, by_record: dict[str, Any]) -> NDArray[np.float32] | None:
-        if not by_record:
-            return None
-        points = np.full((len(self), 5, 2), np.nan, dtype=np.float32)
-        for row, key in enumerate(self.index.keys.tolist()):
-            known = by_record.get(str(key))
-            if known is not None:
-                try:
-                    points[row] = known
-                except ValueError:
-                    raise DataError(f"{self.folder.where(META)}: record {key} needs five points [x, y].") from None
-        return points
-
     def _property_notes(self) -> list[str]:
         if PROPERTY not in self.folder:
             return []
@@ -116,13 +102,3 @@ class RecordIOSource(TrainingSource):
         elif announced > found:
             notes.append(f"the header of {RECORDS} announces {announced:,} images, {found:,} are there")
         return notes
-
-
-def _read_meta(folder: SourceFolder) -> dict[str, Any]:
-    try:
-        meta = json.loads(folder.read(META))
-        if not isinstance(meta, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise DataError(f"{folder.where(META)} is no JSON object ({error}).") from None
-    return meta

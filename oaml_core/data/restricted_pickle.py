@@ -84,6 +84,7 @@ _BYTES = {
     "SHORT_BINSTRING": 1,
 }
 """Opcodes whose argument stands in the file as it is, and the bytes of the length before it."""
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _VALUES = {"BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "BINFLOAT", "FLOAT"}
 _TEXT = {"BINUNICODE", "SHORT_BINUNICODE", "UNICODE"}
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -122,7 +123,7 @@ def _opcodes(file: BinaryIO, size: int) -> Iterator[tuple[str, Any, int]]:
     """(name, argument, position) of every opcode; bytes are passed over and noted as `BytesAt`."""
     while code := file.read(1):
         position = file.tell() - 1
-        opcode = pickletools.code2op[code.decode("latin-1")]
+        opcode = _OPCODES[code.decode("latin-1")]
         if opcode.name in _BYTES:
             length = int.from_bytes(file.read(_BYTES[opcode.name]), "little")
             argument: Any = BytesAt(file.tell(), length)

@@ -7,13 +7,14 @@ and identity), else one folder an identity, in `train/` or at the top.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from oaml_core.store import Store
 
 Ints = NDArray[np.int64]
+Landmarks = NDArray[np.float32]
+META = "train_meta.json"
+CORES = os.cpu_count() or 1
+READERS = 16
+"""Objects of a store that are read at a time: each waits for the network most of the time."""
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
@@ -42,6 +48,9 @@ class SourceFile:
 
 class SourceFolder(ABC):
     """A folder of raw data."""
+
+    readers = CORES
+    """Files that are worth reading at a time."""
 
     def __init__(self, uri: str, files: Iterable[SourceFile]) -> None:
         self.uri = uri
@@ -108,6 +117,8 @@ class StoreFolder(SourceFolder):
     """A prefix in an object store. Single images are read from it one by one; a record file or a verification set
     is fetched whole into `scratch` first, which must have room for it."""
 
+    readers = READERS
+
     def __init__(self, store: Store, scratch: Path) -> None:
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
@@ -166,13 +177,48 @@ def open_folder(source: str, scratch: Path) -> SourceFolder:
     return folder
 
 
+def read_meta(folder: SourceFolder) -> dict[str, Any]:
+    """The content of `train_meta.json`, empty where there is none; raises DataError if it is no JSON object."""
+    if META not in folder:
+        return {}
+    try:
+        meta = json.loads(folder.read(META))
+        if not isinstance(meta, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise DataError(f"{folder.where(META)} is no JSON object ({error}).") from None
+    return meta
+
+
+def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[str], count: int) -> Landmarks | None:
+    """float32 [count, 5, 2] with the points of each image that is known, NaN for others; None if none is known.
+
+    Raises:
+        DataError: an entry is not five points [x, y].
+    """
+    if not known:
+        return None
+    points = np.full((count, 5, 2), np.nan, dtype=np.float32)
+    for row, image in enumerate(images):
+        entry = known.get(image)
+        if entry is None:
+            continue
+        try:
+            points[row] = np.array(entry, dtype=np.float32).reshape(5, 2)
+        except (ValueError, TypeError):
+            raise DataError(f"{folder.where(META)}: {image!r} needs five points [x, y].") from None
+    return points
+
+
 class TrainingSource(ABC):
     """The training images of a source, numbered from 0, none of them read yet."""
 
     kind: str
+    readers: int = CORES
+    """Images that are worth reading at a time."""
     labels: Ints
     """int64 [N]: identity number of each image, as the source numbers them."""
-    landmarks: NDArray[np.float32] | None = None
+    landmarks: Landmarks | None = None
     """float32 [N, 5, 2] in pixels of the encoded image, NaN where not known; None: no image has any."""
     notes: Sequence[str] = ()
     """What is odd about the source and does not stop its use."""

@@ -56,6 +56,14 @@ def test_a_truncated_png_is_an_error(size: int) -> None:
         decode_image(encoded(Image.fromarray(face(1)), "PNG")[:size])
 
 
+def test_an_image_that_announces_too_many_pixels_is_refused_unread() -> None:
+    huge = bytearray(encode_jpeg(face(1)))
+    frame = huge.index(b"\xff\xc0") + 5
+    huge[frame : frame + 4] = b"\xf0\x00\xf0\x00"
+    with pytest.raises(DataError, match="61440×61440 pixels are too many"):
+        decode_image(bytes(huge) + b"\0" * 300_000)
+
+
 def test_something_else_than_an_image_is_an_error() -> None:
     with pytest.raises(DataError, match="unreadable"):
         decode_image(b"<html>not found</html>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_a_wrong_list_is_refused(image_folder: Path, config, text: str, message:
     (image_folder / "train.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         inputs(image_folder, config)
+
+
+def test_landmarks_of_image_files_are_picked_up(image_folder: Path) -> None:
+    points = [[float(i), 2.0 * i] for i in range(5)]
+    meta = image_folder / "train_meta.json"
+    meta.write_text(json.dumps({"landmarks_by_path": {"person1/0.jpg": points}}))
+    landmarks = ImageFolderSource(LocalFolder(image_folder)).landmarks
+    assert landmarks is not None
+    assert landmarks[3].tolist() == points
+    assert np.isnan(np.delete(landmarks, 3, axis=0)).all()
+    meta.write_text(json.dumps({"landmarks_by_path": {"person1/0.jpg": points[:4]}}))
+    with pytest.raises(DataError, match=r"person1/0\.jpg.* needs five points"):
+        ImageFolderSource(LocalFolder(image_folder))
 
 
 def test_an_empty_folder_says_what_is_wanted(tmp_path: Path) -> None:
