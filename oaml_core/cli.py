@@ -190,3 +190,7 @@ COMMANDS = {
     "check": Command("look at a data set before training on it", _check, _check_options),
     "doctor": Command("what is installed, which GPU, whether the store answers", _doctor),
 }
+
+
+if __name__ == "__main__":
+    main()
