@@ -20,7 +20,7 @@ from oaml_core.data.check_scan import Looked, Scanner
 from oaml_core.data.decode import decode_image, decode_mask, fit_square
 from oaml_core.data.prepare_inputs import Inputs, open_inputs
 from oaml_core.data.sources import open_folder
-from oaml_core.data.visibility_set import Pair, fit_mask, read_pairs
+from oaml_core.data.visibility_set import Pair, fit_mask
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 
@@ -68,7 +68,8 @@ class Checks:
         self.seen = Seen(inputs, config)
         self.seen.counts = np.zeros(int(inputs.training.labels.max(initial=-1)) + 1, dtype=np.int64)
         self.seen.bad_sets = [str(error) for _, error in inputs.unusable_sets]
-        self.seen.set_aside = [SetAside(name, reason) for name, reason in inputs.training.damaged]
+        if config.data.subset is None:  # a subset names usable records only
+            self.seen.set_aside = [SetAside(name, reason) for name, reason in inputs.training.damaged]
         self.finder = DuplicateFinder()
         self.scanner = Scanner(config.data.image_size, config.data.channel_order, self.finder)
         self._numbers = array("q")
@@ -120,14 +121,12 @@ class Checks:
         source, seen = self.inputs.visibility, self.seen
         if source is None:
             return
-        for item in progress(read_pairs(source), len(source.pairs), "check masks"):
+        for pair in progress(source.pairs, len(source.pairs), "check masks"):
             try:
-                if isinstance(item[1], DataError):
-                    raise item[1]
-                pair, face, mask = item  # type: ignore[misc]
+                face, mask = source.folder.read(pair.face), source.folder.read(pair.mask)
                 self._look_at_pair(face, mask)
             except DataError as error:
-                seen.pairs_set_aside.append(SetAside(item[0].name, str(error)))
+                seen.pairs_set_aside.append(SetAside(pair.name, str(error)))
                 continue
             seen.visibility_pairs += 1
             yield pair, [(data, hashlib.sha256(data).digest()) for data in (face, mask)]

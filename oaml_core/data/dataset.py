@@ -68,11 +68,8 @@ class PartFiles:
             for file in self._files.values():
                 os.close(file)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PartFiles, (self.folder,)
 
 
 class FaceDataset(Dataset[tuple[Tensor, int]]):
@@ -91,7 +88,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         self.folder = folder
         self.image_size = image_size
         self.channel_order = channel_order
-        index = {name: _load(folder / f"{name}.npy") for name in INDEX}
+        index = {name: open_array(folder / f"{name}.npy") for name in INDEX}
         if len({len(array) for array in index.values()}) != 1:
             raise DataError(f"{folder}: the index files have different lengths; fetch the data set again.")
         self.labels: NDArray[np.int64] = index["labels"]
@@ -100,7 +97,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         """int64 [N]: number of each image in its source (record number, or place in the list of files)."""
         self._parts, self._offsets, self._sizes = index["parts"], index["offsets"], index["sizes"]
         points = folder / "landmarks.npy"
-        self.landmarks: NDArray[np.float32] | None = _load(points) if points.exists() else None
+        self.landmarks: NDArray[np.float32] | None = open_array(points) if points.exists() else None
         """float32 [N, 5, 2] in pixels of what `read` returns (left eye, right eye, nose, mouth corners); NaN where
         an image has none; None if no image has any."""
         self._files = PartFiles(folder)
@@ -123,7 +120,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         try:
             image = fit_square(decode_image(self.encoded(index), self.channel_order), self.image_size)
         except DataError as error:
-            raise DataError(f"training image {index} (source {self.sources[index]}): {error}") from None
+            raise DataError(f"training image {index} (number {self.sources[index]} of its source): {error}") from None
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
@@ -132,14 +129,12 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "image_size": self.image_size, "channel_order": self.channel_order}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FaceDataset, (self.folder, self.image_size, self.channel_order)
 
 
-def _load(path: Path) -> NDArray[Any]:
+def open_array(path: Path) -> NDArray[Any]:
+    """A `.npy` file as a memory map; raises DataError if it cannot be opened."""
     try:
         return np.load(path, mmap_mode="r").view(np.ndarray)  # the subclass would cost 2 µs an access
     except (OSError, ValueError, EOFError) as error:

@@ -66,10 +66,6 @@ class Manifest:
         """The text of `manifest.json`."""
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
 
-    def file(self, path: str) -> ManifestFile | None:
-        """The entry of one path, if there is one."""
-        return next((file for file in self.files if file.path == path), None)
-
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
     """The manifest in a `manifest.json`; `where` names it in errors.
@@ -82,6 +78,9 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         if content["format"] != FORMAT:
             raise DataError(f"{where} has format {content['format']}, this version reads {FORMAT}; prepare it again.")
         content["files"] = [ManifestFile(**file) for file in content["files"]]
+        outside = next((f.path for f in content["files"] if f.path.startswith("/") or ".." in f.path.split("/")), None)
+        if outside is not None:
+            raise DataError(f"{where} names {outside!r}, which leaves the data set's folder; do not trust it.")
         return Manifest(**content)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where} is no manifest of a prepared data set ({error}); prepare it again.") from None

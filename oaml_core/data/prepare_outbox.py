@@ -44,7 +44,7 @@ class Outbox:
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         key, size = content_key(sha256), path.stat().st_size
-        if self.store.exists(key):
+        if self._is_there(key, size, sha256):
             self.already_there += size
         else:
             self.store.put_file(path, key)
@@ -52,6 +52,12 @@ class Outbox:
         self.files.append(ManifestFile(path.relative_to(self.folder).as_posix(), size, sha256, key))
         if not self.keep:
             path.unlink()
+
+    def _is_there(self, key: str, size: int, sha256: str) -> bool:
+        if not self.store.exists(key):
+            return False
+        found = self.store.stat(key)
+        return found.size == size and found.sha256 in ("", sha256)  # not every server tells the checksum
 
     def send_all(self, folder: Path) -> None:
         """Send the files of a folder that were not sent yet, by name."""

@@ -13,6 +13,7 @@ In a store the files lie under `datasets/files/<SHA-256>`, each content once, an
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,11 @@ def fetch_prepared(dataset_uri: str, directory: Path) -> PreparedDataset:
 def _fetch(store: Store, file: ManifestFile, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     store.get_file(file.key, path)
+    with path.open("rb") as fetched:
+        found = hashlib.file_digest(fetched, "sha256").hexdigest()
+    if found != file.sha256:
+        path.unlink()
+        raise DataError(f"{store.url(file.key)} is damaged (SHA-256 {found}); delete it there and run `oaml prepare`.")
 
 
 def _is_there(directory: Path, file: ManifestFile) -> bool:

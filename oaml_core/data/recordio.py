@@ -32,11 +32,10 @@ class Record(NamedTuple):
     labels: tuple[float, ...]
     """The header's label, or the label array that replaces it."""
     id: int
+    """Record number, in the files that MXNet writes."""
     id2: int
     image: bytes
     """The encoded image; empty for header and identity records."""
-    flag: int
-    """Length of the label array; 0: the label stands in the header."""
 
 
 def padded(length: int) -> int:
@@ -90,7 +89,7 @@ def parse_payload(payload: bytes | memoryview) -> Record:
     if len(payload) < start:
         raise DataError(f"the record announces {flag} labels but ends before them")
     labels = struct.unpack_from(f"<{flag}f", payload, HEADER.size) if flag else (label,)
-    return Record(labels, id_, id2, bytes(payload[start:]), flag)
+    return Record(labels, id_, id2, bytes(payload[start:]))
 
 
 def parse_record(data: bytes | memoryview, offset: int = 0) -> Record:

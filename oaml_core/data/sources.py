@@ -104,7 +104,7 @@ class LocalFolder(SourceFolder):
 
 def _walk(folder: Path) -> Iterable[SourceFile]:
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".index")]
+        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".rec.index")]
         for name in names:
             if name.startswith("."):
                 continue

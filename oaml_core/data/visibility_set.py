@@ -6,7 +6,6 @@ The layout is looked for at the top of the source and in `visibility/`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NamedTuple
@@ -18,10 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from oaml_core.data.dataset import PartFiles, _load
+from oaml_core.data.dataset import PartFiles, open_array
 from oaml_core.data.decode import Image8, decode_image, decode_mask, fit_square
 from oaml_core.data.sources import IMAGE_SUFFIXES, SourceFolder
-from oaml_core.errors import DataError
 
 FACES, MASKS, MASK_ENDING = "kept_faces", "masks", "_mask"
 VALIDATION_SHARE = 0.1
@@ -98,7 +96,7 @@ class VisibilityDataset(Dataset[tuple[Tensor, Tensor]]):
         self.folder = folder
         self.image_size = image_size
         self.channel_order = channel_order
-        self._parts, self._offsets, self._sizes, validation = (_load(folder / f"{name}.npy") for name in INDEX)
+        self._parts, self._offsets, self._sizes, validation = (open_array(folder / f"{name}.npy") for name in INDEX)
         self.validation: NDArray[np.bool_] = validation
         """bool [N]: held-out pairs; never trained on."""
         self._files = PartFiles(folder)
@@ -123,17 +121,5 @@ class VisibilityDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.validation)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "image_size": self.image_size, "channel_order": self.channel_order}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
-
-
-def read_pairs(source: VisibilitySource) -> Iterator[tuple[Pair, bytes, bytes] | tuple[Pair, DataError]]:
-    """Each pair with its encoded face and mask, or with what is wrong with it."""
-    for pair in source.pairs:
-        try:
-            yield pair, source.folder.read(pair.face), source.folder.read(pair.mask)
-        except DataError as error:
-            yield pair, error
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VisibilityDataset, (self.folder, self.image_size, self.channel_order)

@@ -268,6 +268,14 @@ def test_an_unfinished_folder_is_no_data_set(tmp_path: Path) -> None:
         open_prepared(tmp_path)
 
 
+def test_a_manifest_that_leaves_its_folder_is_refused(image_folder: Path, tmp_path: Path, config) -> None:
+    dataset = fetched(prepare(config(image_folder)), tmp_path)
+    text = dataset.manifest.to_json().replace('"train/labels.npy"', '"../../labels.npy"')
+    (dataset.directory / MANIFEST).write_text(text)
+    with pytest.raises(DataError, match="leaves the data set's folder"):
+        open_prepared(dataset.directory)
+
+
 def test_verification_sets_are_opened_by_name(recordio: Path, tmp_path: Path, config) -> None:
     (recordio / "small_lfw.bin").write_bytes((DATA / "small_lfw.bin").read_bytes())
     dataset = fetched(prepare(config(recordio)), tmp_path)
