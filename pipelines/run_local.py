@@ -20,6 +20,7 @@ from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_parser, config_to_yaml, parse_config
 from pipelines.local_log import readable
+from pipelines.process_tree import end_tree
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -34,7 +35,8 @@ GRAPH = "pipelines.execute"
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the pipeline as the options say; print the table and where the results are."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _ended_by)
+        if signal.getsignal(number) != signal.SIG_IGN:  # as it is under nohup
+            signal.signal(number, _ended_by)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = config_parser("python -m pipelines.run_local", "the pipeline on one machine")
     try:
@@ -94,7 +96,7 @@ def _run_graph(recipe: Path) -> None:
         reader.start()
         code = process.wait()
     finally:
-        _end(process)
+        end_tree(process, GRACE_SECONDS)
         reader.join(5)
     if code:
         raise OamlError("the pipeline stopped: the reason stands above. The same command goes on where it stopped.")
@@ -104,39 +106,6 @@ def _show(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
     for line in readable(process.stdout):
         print(line, flush=True)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """Ask the graph's process to end in order; insist after a while, or when asked twice."""
-    try:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(GRACE_SECONDS)
-    except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired):
-        for pid in [*_descendants(process.pid), process.pid]:
-            _kill(pid)
-        process.wait()
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-
-
-def _descendants(pid: int) -> list[int]:
-    """Processes that `pid` has started, and those that they have."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it ended meanwhile
-            continue
-    found = [pid]
-    for ancestor in found:
-        found += [child for child, parent in parents.items() if parent == ancestor]
-    return found[1:]
 
 
 def _ended_by(number: int, _: object) -> None:
