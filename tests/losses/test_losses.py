@@ -1,0 +1,61 @@
+"""Losses: the published numbers, and faults that are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oaml_core.errors import ModelInputError, NonFiniteLossError
+from oaml_core.losses.finite import FiniteGuard
+from oaml_core.losses.pairwise import pairwise_matching_loss
+from oaml_core.losses.visibility import resize_visibility, visibility_loss
+from oaml_core.models.qaconv import QAConv
+
+REFERENCE = np.load(Path(__file__).parents[1] / "data" / "pairwise_matching_loss.npz")
+
+
+def test_pairwise_loss_and_accuracy_are_the_published_ones() -> None:
+    matcher = QAConv(32, (7, 7)).eval()
+    state = {name.removeprefix("state."): torch.from_numpy(REFERENCE[name]) for name in REFERENCE if "state." in name}
+    matcher.load_state_dict(state)
+    features, target = torch.from_numpy(REFERENCE["feature"]), torch.from_numpy(REFERENCE["target"])
+    result = pairwise_matching_loss(matcher.match(features, features), target, target)
+    np.testing.assert_allclose(result.loss.detach().numpy(), REFERENCE["loss_per_row"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(result.accuracy.numpy(), REFERENCE["accuracy_per_row"])
+
+
+def test_a_probe_is_not_its_own_genuine_pair() -> None:
+    labels = torch.tensor([0, 0, 1])
+    scores = torch.tensor([[9.0, -1.0, 0.0], [-1.0, 9.0, 0.0], [0.0, 0.0, 9.0]])
+    with_itself = pairwise_matching_loss(scores, labels, labels)
+    without = pairwise_matching_loss(scores, labels, labels, torch.arange(3))
+    assert without.accuracy.tolist() == [0.0, 0.0, 1.0]
+    torch.testing.assert_close(
+        with_itself.loss - without.loss, torch.nn.functional.softplus(torch.full((3,), -9.0)), rtol=1e-3, atol=1e-6
+    )
+
+
+def test_visibility_shrinks_by_area() -> None:
+    mask = torch.ones(1, 1, 112, 112)
+    mask[..., :8] = 0  # half of the first column of places
+    small = resize_visibility(mask, (7, 7))
+    assert torch.equal(small[0, 0, :, 0], torch.full((7,), 0.5))
+    assert torch.equal(small[0, 0, :, 1:], torch.ones(7, 6))
+    assert visibility_loss(torch.ones(1, 1, 7, 7), mask).item() == pytest.approx(0.25 / 7)
+    with pytest.raises(ModelInputError, match=r"\[B, 1, h, w\]"):
+        visibility_loss(torch.ones(1, 2, 7, 7), mask)
+
+
+def test_the_first_term_that_is_not_finite_is_named_and_in_the_end_an_error() -> None:
+    guard = FiniteGuard(max_skipped_steps=2)
+    good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
+    assert guard.check({"adaface": good, "qaconv": good}, 1) is None
+    assert guard.check({"adaface": good, "qaconv": bad}, 2) == "qaconv"
+    assert guard.check({"adaface": good, "qaconv": good}, 3) is None
+    guard.check({"adaface": bad}, 4)
+    guard.check({"adaface": bad}, 5)
+    with pytest.raises(NonFiniteLossError, match=r"'adaface'.*step 6.*optim.lr"):
+        guard.check({"adaface": bad}, 6)
