@@ -33,7 +33,7 @@ def decode_image(data: bytes, channel_order: Literal["rgb", "bgr"] = "rgb") -> I
     """
     if not data:
         raise DataError("the image is empty (0 bytes)")
-    image = _decode_jpeg(data) if data.startswith(JPEG_START) else _decode_other(data)
+    image = _decode_jpeg(data) if data.startswith(JPEG_START) else _decode_other(data, "RGB", "image")
     return image if channel_order == "rgb" else np.ascontiguousarray(image[..., ::-1])
 
 
@@ -48,21 +48,17 @@ def _decode_jpeg(data: bytes) -> Image8:
         raise DataError(f"damaged JPEG: {error}") from None
 
 
-def _decode_other(data: bytes) -> Image8:
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"unreadable image: {error}") from None
-
-
 def decode_mask(data: bytes) -> Image8:
     """A mask image as uint8 [H, W], 255 = visible; raises DataError as `decode_image` does."""
+    return _decode_other(data, "L", "mask")
+
+
+def _decode_other(data: bytes, mode: str, what: str) -> Image8:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("L"))
+            return np.asarray(image.convert(mode))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise DataError(f"unreadable mask: {error}") from None
+        raise DataError(f"unreadable {what}: {error}") from None
 
 
 def fit_square(image: Image8, size: int) -> Image8:
