@@ -20,15 +20,26 @@ def export(
         dataset: what preprocess made; its faces are what the check runs on.
         model: what train made.
         metrics: what evaluate made.
-        onnx_model: metadata `store_uri`.
+        onnx_model: metadata `store_uri`, `fingerprint` of the data set, `config_digest` and the model's accuracies.
     """
-    from oaml_core import stages
-    from oaml_core.settings import config_from_yaml
+    import logging
 
+    from oaml_core import stages
+    from oaml_core.settings import config_from_yaml, digest
+
+    for converter in ("onnx_ir", "onnxscript"):
+        logging.getLogger(converter).setLevel(logging.WARNING)
+    settings = config_from_yaml(config)
     exported = stages.export(
-        config_from_yaml(config),
+        settings,
         dataset.metadata["store_uri"],
         model.metadata["checkpoint_uri"],
         metrics.metadata["store_uri"],
     )
-    onnx_model.metadata.update(store_uri=exported.model_uri, fingerprint=dataset.metadata["fingerprint"])
+    accuracies = {name: value for name, value in metrics.metadata.items() if name.startswith("val_")}
+    onnx_model.metadata.update(
+        accuracies,
+        store_uri=exported.model_uri,
+        fingerprint=dataset.metadata["fingerprint"],
+        config_digest=digest(settings),
+    )

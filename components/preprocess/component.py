@@ -11,10 +11,16 @@ def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> None:
 
     Args:
         config: the whole configuration as YAML.
-        dataset: metadata `store_uri`, `fingerprint` and counts; the images stay in the store.
+        dataset: metadata `store_uri`, `fingerprint`, `config_digest` and counts; the images stay in the store.
     """
     from oaml_core import stages
-    from oaml_core.settings import config_from_yaml
+    from oaml_core.settings import config_from_yaml, digest
 
-    prepared = stages.prepare(config_from_yaml(config))
-    dataset.metadata.update(prepared.summary, store_uri=prepared.dataset_uri, fingerprint=prepared.fingerprint)
+    settings = config_from_yaml(config)
+    prepared = stages.prepare(settings)
+    dataset.metadata.update(
+        prepared.summary,
+        store_uri=prepared.dataset_uri,
+        fingerprint=prepared.fingerprint,
+        config_digest=digest(settings),
+    )

@@ -13,15 +13,18 @@ def train(config: str, launcher: str, dataset: dsl.Input[dsl.Dataset], model: ds
         config: the whole configuration as YAML.
         launcher: `local` starts the workers in this container.
         dataset: what preprocess made.
-        model: metadata `checkpoint_uri`, `run_uri`, `val_acc`; the checkpoint stays in the store.
+        model: metadata `checkpoint_uri`, `run_uri`, `val_acc`, `fingerprint` of the data set and `config_digest`; the
+            checkpoint stays in the store.
     """
     from oaml_core import stages
-    from oaml_core.settings import config_from_yaml
+    from oaml_core.settings import config_from_yaml, digest
 
-    trained = stages.train(config_from_yaml(config), dataset.metadata["store_uri"], launcher=launcher)
+    settings = config_from_yaml(config)
+    trained = stages.train(settings, dataset.metadata["store_uri"], launcher=launcher)
     model.metadata.update(
         checkpoint_uri=trained.checkpoint_uri,
         run_uri=trained.run_uri,
         val_acc=trained.val_acc,
         fingerprint=dataset.metadata["fingerprint"],
+        config_digest=digest(settings),
     )

@@ -1,0 +1,117 @@
+"""Components hand on to the stages what they are given, and describe what comes back; the stages are stand-ins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from components.evaluate.component import evaluate
+from components.export.component import export
+from components.preprocess.component import preprocess
+from components.promote.component import promote
+from components.train.component import train
+from oaml_core import stages
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError
+from oaml_core.settings import config_to_yaml, digest
+
+CONFIG = Config(name="night")
+TEXT = config_to_yaml(CONFIG)
+
+
+@pytest.fixture
+def dataset() -> dsl.Dataset:
+    return dsl.Dataset(metadata={"store_uri": "s3://b/datasets/f1", "fingerprint": "f1"})
+
+
+@pytest.fixture
+def model() -> dsl.Model:
+    return dsl.Model(metadata={"checkpoint_uri": "s3://b/runs/1/best.ckpt"})
+
+
+@pytest.fixture
+def metrics() -> dsl.Metrics:
+    return dsl.Metrics(metadata={"store_uri": "s3://b/runs/1/metrics.json", "val_accuracy_clean_combined": 0.9})
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, stage: str, result: object) -> list[tuple[Any, ...]]:
+    """Replace a stage; the list gets the arguments of each call."""
+    calls: list[tuple[Any, ...]] = []
+
+    def called(*arguments: Any, **options: Any) -> object:
+        calls.append((*arguments, *options.values()))
+        return result
+
+    monkeypatch.setattr(stages, stage, called)
+    return calls
+
+
+def test_preprocess(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = stand_in(monkeypatch, "prepare", stages.Prepared("s3://b/datasets/f1", "f1", False, {"images": 5}))
+    dataset = dsl.Dataset()
+    preprocess.python_func(config=TEXT, dataset=dataset)
+    assert calls == [(CONFIG,)]
+    assert dataset.metadata == {
+        "images": 5,
+        "store_uri": "s3://b/datasets/f1",
+        "fingerprint": "f1",
+        "config_digest": digest(CONFIG),
+    }
+
+
+def test_train(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset) -> None:
+    trained = stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {})
+    calls = stand_in(monkeypatch, "train", trained)
+    model = dsl.Model()
+    train.python_func(config=TEXT, launcher="none", dataset=dataset, model=model)
+    assert calls == [(CONFIG, "s3://b/datasets/f1", "none")]
+    assert model.metadata["checkpoint_uri"] == trained.checkpoint_uri
+    assert model.metadata["run_uri"] == trained.run_uri
+    assert model.metadata["val_acc"] == 0.91
+    assert model.metadata["fingerprint"] == "f1"
+
+
+def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.Dataset, model: dsl.Model) -> None:
+    local = tmp_path / "local.html"
+    local.write_text("<p>report")
+    curve = {"fpr": [0.0, 0.5, 1.0], "tpr": [0.2, 0.8, 1.0], "threshold": [0.9, 0.5, 0.1]}
+    evaluated = stages.Evaluated(
+        "s3://b/runs/1/metrics.json", "s3://b/runs/1/report.html", {"val_accuracy_clean_combined": 0.9}, curve, local
+    )
+    calls = stand_in(monkeypatch, "evaluate", evaluated)
+    metrics, roc = dsl.Metrics(), dsl.ClassificationMetrics()
+    report = dsl.HTML(uri=str(tmp_path / "out.html"))
+    evaluate.python_func(config=TEXT, dataset=dataset, model=model, metrics=metrics, roc=roc, report=report)
+    assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt")]
+    assert metrics.metadata == {"val_accuracy_clean_combined": 0.9, "store_uri": evaluated.metrics_uri}
+    assert [point["recall"] for point in roc.metadata["confidenceMetrics"]] == curve["tpr"]
+    assert Path(report.path).read_text() == "<p>report"
+    assert report.metadata["store_uri"] == evaluated.report_uri
+
+
+def test_export(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, model: dsl.Model, metrics: dsl.Metrics) -> None:
+    calls = stand_in(monkeypatch, "export", stages.Exported("s3://b/runs/1/export/model.onnx", {}))
+    onnx_model = dsl.Model()
+    export.python_func(config=TEXT, dataset=dataset, model=model, metrics=metrics, onnx_model=onnx_model)
+    assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt", "s3://b/runs/1/metrics.json")]
+    assert onnx_model.metadata == {
+        "val_accuracy_clean_combined": 0.9,
+        "store_uri": "s3://b/runs/1/export/model.onnx",
+        "fingerprint": "f1",
+        "config_digest": digest(CONFIG),
+    }
+
+
+@pytest.mark.parametrize(("promoted", "words"), [(True, "promoted"), (False, "kept the champion")])
+def test_promote(monkeypatch: pytest.MonkeyPatch, metrics: dsl.Metrics, promoted: bool, words: str) -> None:
+    stand_in(monkeypatch, "promote", stages.Promoted("v1", promoted, "because"))
+    onnx_model = dsl.Model(metadata={"store_uri": "s3://b/runs/1/export/model.onnx"})
+    assert promote.python_func(config=TEXT, onnx_model=onnx_model, metrics=metrics) == f"{words}: because"
+
+
+def test_a_mistyped_configuration_is_refused(dataset: dsl.Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"optim\.lr"):
+        train.python_func(config="optim: {lrr: 1}", launcher="local", dataset=dataset, model=dsl.Model())
