@@ -17,6 +17,7 @@ from oaml_core.config import Config
 from oaml_core.errors import StoreError
 
 PACKAGES = ("torch", "torchvision", "lightning", "onnxruntime", "kfp", "minio", "wandb")
+PYTHON = (3, 11)
 FREE_WANTED = 10 * 2**30
 SHARED_WANTED = 1 * 2**30
 """Bytes: decoding processes hand batches over in shared memory."""
@@ -48,7 +49,10 @@ def format_findings(findings: list[Finding]) -> str:
 
 
 def _software() -> Iterator[Finding]:
-    yield Finding("python", "ok" if sys.version_info >= (3, 11) else "fail", platform.python_version())
+    enough = sys.version_info >= PYTHON
+    wanted = ".".join(map(str, PYTHON))
+    remedy = "" if enough else f"make a virtual environment with Python {wanted} or newer"
+    yield Finding("python", "ok" if enough else "fail", platform.python_version(), remedy)
     for package in PACKAGES:
         try:
             yield Finding(package, "ok", version(package))
@@ -73,7 +77,9 @@ def _machine(config: Config) -> Iterator[Finding]:
             half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
             yield Finding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
     else:
-        yield Finding("gpu", "warn", "none", "small models train on the CPU; the others want a GPU")
+        small = config.model.arch in ("ir_mini", "mobilefacenet")
+        remedy = "" if small else f"train {config.model.arch} on a GPU, or take model.arch ir_mini"
+        yield Finding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
     work_dir = Path(config.work_dir).absolute()
     existing = next(folder for folder in (work_dir, *work_dir.parents) if folder.exists())
     yield _space("disk", existing, FREE_WANTED, "free some, or set work_dir to another disk")
@@ -88,17 +94,21 @@ def _space(name: str, folder: Path, wanted: int, remedy: str) -> Finding:
 
 
 def _store(config: Config) -> Finding:
-    """Write, read and remove an object."""
+    """Write, read and remove an object; a store that does not exist yet is not made for that."""
     from oaml_core.store import open_store
 
-    key = f"doctor/{secrets.token_hex(4)}"
+    if "://" not in config.store and not Path(config.store).exists():
+        return Finding("store", "ok", f"{config.store}, a folder that the first run makes")
+    key, content = f"doctor-{secrets.token_hex(8)}", secrets.token_bytes(64)
     try:
         store = open_store(config.store)
-        store.write_bytes(key, b"ok")
-        store.read_bytes(key)
+        store.write_bytes(key, content)
+        intact = store.read_bytes(key) == content
         store.delete(key)
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         return Finding("store", "fail", config.store, str(error))
+    if not intact:
+        return Finding("store", "fail", store.uri, "it gives back other bytes than were put: use another server")
     return Finding("store", "ok", f"{store.uri} can be written and read")
 
 
@@ -106,4 +116,6 @@ def _tracking(config: Config) -> Finding:
     if config.tracking.wandb == "off":
         return Finding("wandb run", "ok", "off")
     key = bool(os.environ.get("WANDB_API_KEY"))
+    if config.tracking.wandb == "online" and not key:
+        return Finding("wandb run", "warn", "online", "set WANDB_API_KEY, or log in, or set tracking.wandb offline")
     return Finding("wandb run", "ok", "online" if key and config.tracking.wandb != "offline" else "offline")
