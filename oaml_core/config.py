@@ -39,8 +39,8 @@ class DataConfig:
     """Channel order of the images that the files decode to; batches are RGB always."""
     batch_size: int = 256
     """Images in a global batch, over all workers."""
-    sampler: Literal["pk", "random_identity", "graph"] = "pk"
-    """How a global batch is planned; `graph` puts identities that look alike into one batch."""
+    sampler: Literal["pk", "random_identity"] = "pk"
+    """How a global batch is planned: identities with num_instances images each, or images in random order."""
     num_instances: int = 4
     """Images of each identity in a batch (the K of P × K)."""
     min_images_per_identity: int = 1
@@ -60,10 +60,6 @@ class DataConfig:
     """Keep the decoding processes from one epoch to the next."""
     prefetch_factor: int = 4
     """Batches that each decoding process prepares ahead."""
-    visibility_batch_size: int = 64
-    """Images in a global visibility batch (image and mask pairs)."""
-    visibility_clean_share: float = 0.2
-    """Share of a visibility batch, in [0, 1], that is clean faces with all-ones maps."""
     synthetic_identities: int = 400
     """Training identities to draw when there is no `source`."""
     synthetic_images_per_identity: int = 16
@@ -108,7 +104,7 @@ class ModelConfig:
     width: int = 16
     """Channels of the first stage of `ir_mini`; the other backbones have their published widths."""
     weights: str | None = None
-    """Pretrained backbone to start from: `.ckpt`, `.pt`, `.safetensors` or MobileFaceNet `.onnx`."""
+    """Pretrained backbone to start from: `.ckpt`, `.pt` or `.safetensors`."""
     weights_channel_order: Literal["rgb", "bgr"] = "rgb"
     """Order that `weights` were trained with; published AdaFace weights want `bgr`."""
     head: Literal["adaface", "arcface", "cosface"] = "adaface"
@@ -122,13 +118,13 @@ class ModelConfig:
     t_alpha: float = 0.01
     """Momentum of AdaFace's running mean and deviation of the norms."""
     sample_rate: float = 1.0
-    """Share of the classes, in (0, 1], that takes part in a step (Partial FC)."""
-    matcher: Literal["qaconv", "transmatcher"] = "qaconv"
+    """Share of the classes that takes part in a step (Partial FC). Only 1 so far."""
+    matcher: Literal["qaconv"] = "qaconv"
     """Local matcher."""
     weighting: Literal["evidence", "multiply"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas."""
     k_nearest: int = 32
-    """Nearest classes that a sample chooses its class candidates from, own class included; 0: none."""
+    """Nearest classes that a sample chooses its class candidates from. No effect yet: there are no class embeddings."""
     visibility_trains_backbone: bool = False
     """Let the visibility loss reach the backbone."""
 
@@ -140,13 +136,9 @@ class LossConfig:
     adaface_loss_weight: float = 0.1
     """Margin-head cross-entropy."""
     qaconv_loss_weight: float = 0.9
-    """Matching: pairwise and softmax-triplet."""
+    """Pairwise matching."""
     occlusion_loss_weight: float = 0.1
     """Mean squared error of the visibility map."""
-    triplet_margin: float = 1.0
-    """Margin of the hardest-pair ranking in the softmax-triplet loss."""
-    triplet_weight: float = 0.5
-    """Weight of that ranking beside the classification over class candidates."""
     cross_rank_pairs: bool = True
     """Form pairs over the global batch; False: over each worker's slice."""
     max_skipped_steps: int = 20
@@ -298,7 +290,6 @@ def check(config: Config) -> None:
         )
     }
     probabilities["data.broken_images_tolerated"] = config.data.broken_images_tolerated
-    probabilities["data.visibility_clean_share"] = config.data.visibility_clean_share
     for key, value in probabilities.items():
         if not 0.0 <= value <= 1.0:
             raise ConfigError(f"{key} is {value}; it is a share and must lie in [0, 1].")
@@ -322,8 +313,8 @@ def check(config: Config) -> None:
             f"data.batch_size {config.data.batch_size} is not a multiple of data.num_instances "
             f"{config.data.num_instances}: a batch holds whole identities. Change one of the two."
         )
-    if not 0.0 < config.model.sample_rate <= 1.0:
-        raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; it must lie in (0, 1].")
+    if config.model.sample_rate != 1.0:
+        raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; a sampled classifier is not there yet: 1.")
     if config.train.min_nodes > config.train.max_nodes:
         raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
     if config.data.synthetic_pairs % 20:

@@ -117,9 +117,7 @@ def _instantiated(parser: ArgumentParser, parse: Callable[[], Any]) -> Any:
         message = " ".join(str(error).split())
         raise ConfigError(message.rstrip(".") + "." + _hint(parser, message)) from error
     except TypeError as error:  # what jsonargparse raises for `optim: 3`
-        groups = ", ".join(
-            f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.default_factory)
-        )
+        groups = ", ".join(f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.default_factory))
         raise ConfigError(
             f"A plain value stands where a group of keys belongs ({groups}): put its keys below it, indented."
         ) from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -33,7 +34,7 @@ class TrainingBatch(NamedTuple):
     """int64 [b]: numbers of the images in the data set."""
 
 
-class TrainingFaces(Dataset[tuple[Tensor, Tensor, int, int]]):
+class TrainingFaces(Dataset[Any]):
     """Images as training sees them: augmented and occluded, each as its sample key says."""
 
     def __init__(self, faces: FaceDataset, transform: TrainTransform) -> None:
@@ -42,9 +43,11 @@ class TrainingFaces(Dataset[tuple[Tensor, Tensor, int, int]]):
 
     def __getitem__(self, key: SampleKey) -> tuple[Tensor, Tensor, int, int]:
         generator = torch.Generator().manual_seed(key.seed)
-        landmarks = None if self.faces.landmarks is None else self.faces.landmarks[key.index]
-        image, mask = self.transform(self.faces.read(key.index), landmarks, generator)
-        return image, mask, int(self.faces.labels[key.index]), key.index
+        landmarks = None if self.faces.landmarks is None else self.faces.landmarks[key.image]
+        if landmarks is not None and np.isnan(landmarks).any():
+            landmarks = None
+        image, mask = self.transform(self.faces.read(key.image), landmarks, generator)
+        return image, mask, int(self.faces.labels[key.image]), key.image
 
     def __len__(self) -> int:
         return len(self.faces)
@@ -82,7 +85,7 @@ class FaceDataModule(L.LightningDataModule):
         """Global batches in one epoch."""
         return len(self.batch_sampler)
 
-    def train_dataloader(self) -> DataLoader[TrainingBatch]:
+    def train_dataloader(self) -> DataLoader[Any]:
         """The batches that are left of the sampler's epoch."""
         return DataLoader(
             TrainingFaces(self.dataset.train, TrainTransform(self.config.augment)),
@@ -100,7 +103,7 @@ class FaceDataModule(L.LightningDataModule):
         self.batch_sampler.load_state_dict(state_dict)
 
 
-def loader_options(config: DataConfig) -> dict[str, object]:
+def loader_options(config: DataConfig) -> dict[str, Any]:
     """Options of `DataLoader` that the configuration decides."""
     if config.num_workers == 0:
         return {"num_workers": 0}

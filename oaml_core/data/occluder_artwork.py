@@ -8,14 +8,15 @@ tested on a drawing that it was trained on.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.config import Occluder
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
+"""float32 throughout; formulas with Python numbers keep it."""
 Split = Literal["train", "test"]
 
 EDGE = 0.03

@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 class SampleKey(NamedTuple):
     """One sample of a batch."""
 
-    index: int
+    image: int
     """Number of the image in the data set."""
     seed: int
     """Seed of its augmentation: a function of (run seed, epoch, place in the epoch), not of the worker."""
@@ -158,8 +158,9 @@ class PKBatchSampler(BatchSampler):
         identities = int((self._counts > 0).sum())
         if identities < batch_size // num_instances:
             raise ConfigError(
-                f"A batch of {batch_size} images, {num_instances} of each identity, wants {batch_size // num_instances} "
-                f"identities; the data set has {identities}. Lower data.batch_size or raise data.num_instances."
+                f"A batch of {batch_size} images, {num_instances} of each identity, wants "
+                f"{batch_size // num_instances} identities; the data set has {identities}. Lower data.batch_size or "
+                "raise data.num_instances."
             )
 
     def _plan(self, generator: np.random.Generator) -> Ints:
@@ -220,6 +221,4 @@ def build_batch_sampler(
     place = {"seed": seed, "rank": rank, "world_size": world_size}
     if config.sampler == "random_identity":
         return ShuffleBatchSampler(labels, config.batch_size, **place)
-    if config.sampler == "pk":
-        return PKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
-    raise ConfigError(f"data.sampler {config.sampler!r} is not available yet; take 'pk' or 'random_identity'.")
+    return PKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)

@@ -7,11 +7,13 @@ which pose carries to the image. They stand in for photographs where none may be
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
+Floats = NDArray[Any]
+"""float32 throughout; formulas with Python numbers keep it."""
 
 SIZE = 112
 CENTRE = (56.0, 66.0)

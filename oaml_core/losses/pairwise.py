@@ -34,7 +34,8 @@ def pairwise_matching_loss(
     """
     if scores.shape != (len(probe_labels), len(gallery_labels)):
         raise ModelInputError(
-            f"Scores {list(scores.shape)} do not fit {len(probe_labels)} probe and {len(gallery_labels)} gallery labels."
+            f"Scores {list(scores.shape)} do not fit {len(probe_labels)} probe labels and {len(gallery_labels)} "
+            "gallery labels."
         )
     genuine = probe_labels[:, None] == gallery_labels
     counted = torch.ones_like(genuine)

@@ -27,4 +27,6 @@ def visibility_loss(predicted: Tensor, target: Tensor) -> Tensor:
         raise ModelInputError(
             f"Visibility maps are [B, 1, h, w] on both sides, not {list(predicted.shape)} and {list(target.shape)}."
         )
-    return functional.mse_loss(predicted, resize_visibility(target.to(predicted.dtype), predicted.shape[-2:]))
+    return functional.mse_loss(
+        predicted, resize_visibility(target.to(predicted.dtype), (predicted.shape[2], predicted.shape[3]))
+    )

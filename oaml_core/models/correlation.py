@@ -36,9 +36,7 @@ def correlation_maxima(
     """
     if probe_visibility is None or gallery_visibility is None:
         probe_visibility = gallery_visibility = None
-    over_gallery, over_probe = _CorrelationMaxima.apply(
-        probe, gallery, probe_visibility, gallery_visibility, shift
-    )
+    over_gallery, over_probe = _CorrelationMaxima.apply(probe, gallery, probe_visibility, gallery_visibility, shift)
     return over_gallery, over_probe
 
 

@@ -84,9 +84,7 @@ class AdaFace(MarginHead):
     batch_mean: Tensor
     batch_std: Tensor
 
-    def __init__(
-        self, embedding_size: int, num_classes: int, *, m: float, s: float, h: float, t_alpha: float
-    ) -> None:
+    def __init__(self, embedding_size: int, num_classes: int, *, m: float, s: float, h: float, t_alpha: float) -> None:
         super().__init__(embedding_size, num_classes, m=m, s=s)
         self.h = h
         self.t_alpha = t_alpha

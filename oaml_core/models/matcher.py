@@ -7,7 +7,6 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from oaml_core.config import ModelConfig
-from oaml_core.errors import ConfigError
 
 
 class Matcher(nn.Module, ABC):
@@ -41,6 +40,4 @@ def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int])
     """The matcher that `config` names, for maps [B, channels, *map_size]."""
     from oaml_core.models.qaconv import QAConv
 
-    if config.matcher != "qaconv":
-        raise ConfigError(f"model.matcher {config.matcher!r} is not available; take qaconv.")
     return QAConv(channels, map_size, weighting=config.weighting)

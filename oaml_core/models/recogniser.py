@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from oaml_core.errors import ModelInputError
 from oaml_core.models.backbone import Backbone, build_backbone
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.pretrained import load_backbone
 from oaml_core.models.visibility import OcclusionHead
 
 
@@ -51,8 +54,14 @@ class Recogniser(nn.Module):
 
 
 def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
-    """The recogniser that `config` describes, with fresh weights."""
+    """The recogniser that `config` describes: the backbone from `config.weights` if given, the rest fresh.
+
+    Raises:
+        ConfigError: there is no such backbone or matcher. CheckpointError: the weights are not of this backbone.
+    """
     backbone = build_backbone(config.arch, image_size=image_size, width=config.width)
+    if config.weights is not None:
+        load_backbone(backbone, Path(config.weights), channel_order=config.weights_channel_order)
     return Recogniser(
         backbone,
         OcclusionHead(backbone.channels),

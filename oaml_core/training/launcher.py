@@ -14,8 +14,10 @@ from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 
-GRACE_SECONDS = 30
-"""Time that workers have to write a checkpoint after SIGTERM; torchrun's own limit is the same."""
+ERROR = "error.txt"
+"""In the run's folder: written by a worker that restarting would not help."""
+POLL_SECONDS = 0.25
+"""Between two looks for it; torchrun takes longer to restart workers."""
 
 
 def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, in_process: bool = False) -> None:
@@ -46,7 +48,11 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, i
         *("-m", "oaml_core.training.worker", "--config", str(recipe)),
         *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
     ]
-    code = _run_to_end(command, _environment(config))
+    error = run_dir / ERROR
+    error.unlink(missing_ok=True)
+    code = _run_to_end(command, _environment(config), error)
+    if error.exists():
+        raise OamlError(error.read_text())
     if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
         raise SystemExit(128 + signal.SIGTERM)
     if code != 0:
@@ -80,11 +86,13 @@ def _environment(config: Config) -> dict[str, str]:
     workers = config.train.nproc or _gpus() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    # torchrun's shared store keeps the addresses of dead workers, which restarted ones then wait for.
+    environment.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     return environment
 
 
-def _run_to_end(command: list[str], environment: dict[str, str]) -> int:
-    """Run `command` in a process group of its own that SIGINT and SIGTERM end in order; the exit code."""
+def _run_to_end(command: list[str], environment: dict[str, str], error: Path) -> int:
+    """Run `command` in a process group of its own that SIGINT, SIGTERM and the file `error` end; the exit code."""
     process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_parent)
 
     def pass_on(number: int, _: object) -> None:
@@ -95,7 +103,9 @@ def _run_to_end(command: list[str], environment: dict[str, str]) -> int:
     in_main_thread = threading.current_thread() is threading.main_thread()
     before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
     try:
-        code = process.wait()
+        while (code := _ended(process)) is None:
+            if error.exists():
+                process.terminate()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -104,6 +114,14 @@ def _run_to_end(command: list[str], environment: dict[str, str]) -> int:
     if received == signal.SIGINT:
         raise KeyboardInterrupt
     return -received if received else code
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """The exit code, if the process ends within a moment."""
+    try:
+        return process.wait(POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

@@ -36,8 +36,10 @@ from oaml_core.training.world import World, any_worker, from_main
 
 log = logging.getLogger(__name__)
 
-MAY_DIFFER = ("name", "store", "work_dir", "train.", "tracking.", "evaluate.", "export.", "data.num_workers")
-MAY_DIFFER += ("data.pin_memory", "data.persistent_workers", "data.prefetch_factor")
+MAY_DIFFER = (
+    *("name", "store", "work_dir", "train.", "tracking.", "evaluate.", "export."),
+    *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
+)
 """Keys, and beginnings of keys, that a resumed run may change: none of them changes what is learnt."""
 
 
@@ -124,7 +126,7 @@ class TrainingLoop:
     def _epoch(self) -> None:
         """The batches that are left of the current epoch, then validation where it is due."""
         self.data.load_state_dict({"epoch": self.position.epoch, "batch": self.position.batch})
-        loader = self.fabric.setup_dataloaders(self.data.train_dataloader(), use_distributed_sampler=False)
+        loader: Any = self.fabric.setup_dataloaders(self.data.train_dataloader(), use_distributed_sampler=False)
         batches = self.data.batches_per_epoch
         checks = _validation_batches(self.config.train.val_every_epochs, self.position.epoch, batches)
         self.model.train()
@@ -261,7 +263,7 @@ class TrainingLoop:
             values["gradient_norm"] = norm
         names = list(values)
         packed = torch.stack([values[name].detach().float().reshape(()) for name in names])
-        means = self.fabric.all_reduce(packed, reduce_op="mean")
+        means: Any = self.fabric.all_reduce(packed, reduce_op="mean")
         logged = dict(zip(names, means.tolist(), strict=True)) | {"lr": lr, "skipped_steps": float(self.guard.skipped)}
         logged |= timer.shares(self.config.data.batch_size)
         if self.tracker is None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from oaml_core.config import Config
@@ -28,7 +27,7 @@ class StepResult(NamedTuple):
     """What else is worth a curve, without gradient."""
 
 
-class RecognitionModule(L.LightningModule):
+class RecognitionModule(nn.Module):
     """The recogniser and its margin head.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oaml_core.config import Config
@@ -34,7 +34,8 @@ def load_trained(path: Path) -> TrainedModel:
     """
     state = read_checkpoint(path)
     config = config_from_yaml(state["config"])
-    recogniser = build_recogniser(config.model, config.data.image_size)
+    # The checkpoint has all weights; those that training started from need not be there any more.
+    recogniser = build_recogniser(replace(config.model, weights=None), config.data.image_size)
     recogniser.load_state_dict(
         {key.removeprefix(PREFIX): value for key, value in state["module"].items() if key.startswith(PREFIX)}
     )

@@ -20,6 +20,7 @@ from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
 from oaml_core.training.checkpoints import CheckpointKeeper
+from oaml_core.training.launcher import ERROR
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
@@ -41,8 +42,9 @@ def main() -> None:
     except Interrupted:
         sys.exit(128 + signal.SIGTERM)
     except OamlError as error:
-        print(f"oaml: {error}", file=sys.stderr)
-        raise
+        # A fault of data or configuration is there after a restart too: the launcher reads this and ends the run.
+        (arguments.run_dir / ERROR).write_text(str(error))
+        sys.exit(1)
 
 
 def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:

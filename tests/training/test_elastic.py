@@ -35,7 +35,7 @@ def plan(tiny: TinyRun, labels: np.ndarray, epochs: int) -> Consumed:
     for epoch in range(epochs):
         sampler.set_epoch(epoch)
         for batch in range(len(sampler)):
-            planned[epoch, batch] = [key.index for key in sampler.global_batch(batch)]
+            planned[epoch, batch] = [key.image for key in sampler.global_batch(batch)]
     return planned
 
 

@@ -1,0 +1,55 @@
+"""Published checkpoints load, by name and colour order, or say why not."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from oaml_core.errors import CheckpointError
+from oaml_core.models.backbone import build_backbone
+from oaml_core.models.pretrained import load_backbone
+
+
+def test_prefixed_checkpoint_in_bgr_gives_the_same_embedding_of_rgb_images(tmp_path: Path) -> None:
+    published, ours = build_backbone("ir_mini", width=8).eval(), build_backbone("ir_mini", width=8).eval()
+    state = {f"model.{name}": tensor for name, tensor in published.state_dict().items()} | {
+        "head.kernel": torch.zeros(3)
+    }
+    torch.save({"state_dict": state}, tmp_path / "adaface.ckpt")
+    load_backbone(ours, tmp_path / "adaface.ckpt", channel_order="bgr")
+    image = torch.randn(2, 3, 112, 112)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(image).embedding, published(image.flip(1)).embedding)
+
+
+def test_safetensors_load(tmp_path: Path) -> None:
+    model = build_backbone("ir_mini", width=8)
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other = build_backbone("ir_mini", width=8)
+    load_backbone(other, tmp_path / "weights.safetensors")
+    for name, tensor in other.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_weights_of_another_backbone_are_refused_by_name(tmp_path: Path) -> None:
+    state = build_backbone("ir_mini", width=8).state_dict()
+    del state["output_layer.3.bias"]
+    torch.save(state | {"extra": torch.zeros(1)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"output_layer\.3\.bias\) missing.*extra\) left over"):
+        load_backbone(build_backbone("ir_mini", width=8), tmp_path / "other.pt")
+
+
+def test_a_pickle_that_runs_code_is_refused_and_runs_nothing(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    (tmp_path / "attack.pt").write_bytes(pickle.dumps(Attack()))
+    with pytest.raises(CheckpointError, match=r"attack\.pt"):
+        load_backbone(build_backbone("ir_mini", width=8), tmp_path / "attack.pt")
+    assert not (tmp_path / "ran").exists()
