@@ -36,7 +36,7 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Conf
     Raises:
         ConfigError: a key or value does not exist; the message names the nearest that does.
     """
-    values = _instantiated(parser, lambda: parser.parse_args(list(arguments)))
+    values = _instantiated(parser, lambda: parser.parse_args([_spelled(word) for word in arguments]))
     return Config(**{name: values[name] for name in _field_names(Config)}), values
 
 
@@ -84,6 +84,11 @@ def differing_keys(one: Config, other: Config) -> list[str]:
     """Dotted names of the leaves in which two configurations differ."""
     ours, theirs = dict(_leaves(one)), dict(_leaves(other))
     return [key for key, value in ours.items() if theirs[key] != value]
+
+
+def _spelled(word: str) -> str:
+    """Our option names have dashes; the parser's own has not."""
+    return word.replace("--print-config", "--print_config")
 
 
 def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:

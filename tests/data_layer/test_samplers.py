@@ -1,0 +1,101 @@
+"""Batches: whole identities, the same for any number of workers, resumable anywhere."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oaml_core.config import DataConfig
+from oaml_core.data.samplers import BatchSampler, SampleKey, build_batch_sampler
+from oaml_core.errors import ConfigError, DataError
+
+COUNTS = st.lists(st.integers(1, 30), min_size=8, max_size=40)
+
+
+def sampler(counts: list[int], *, seed: int = 0, rank: int = 0, world_size: int = 1, kind: str = "pk") -> BatchSampler:
+    config = DataConfig(batch_size=32, num_instances=4, sampler=kind)  # type: ignore[arg-type]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return build_batch_sampler(config, labels, seed=seed, rank=rank, world_size=world_size)
+
+
+def batches(plan: BatchSampler) -> list[list[SampleKey]]:
+    return [plan.global_batch(number) for number in range(len(plan))]
+
+
+@settings(max_examples=40, deadline=None)
+@given(COUNTS, st.integers(0, 1000))
+def test_every_identity_of_a_batch_has_k_images_of_its_own(counts: list[int], seed: int) -> None:
+    plan = sampler(counts, seed=seed)
+    for batch in batches(plan):
+        groups = np.array([key.image for key in batch]).reshape(-1, 4)
+        identities = plan.labels[groups]
+        assert (identities == identities[:, :1]).all()
+        for group, identity in zip(groups, identities[:, 0], strict=True):
+            assert len(set(group.tolist())) == min(4, counts[identity])
+
+
+def test_no_identity_is_in_a_batch_twice_where_that_can_be_helped() -> None:
+    plan = sampler([5] * 60 + [40] * 4)
+    for batch in batches(plan):
+        labels = plan.labels[[key.image for key in batch]]
+        assert np.unique(labels, return_counts=True)[1].tolist() == [4] * 8
+
+
+@settings(max_examples=20, deadline=None)
+@given(COUNTS, st.sampled_from(["pk", "random_identity"]), st.integers(0, 3))
+def test_the_workers_slices_are_the_plan(counts: list[int], kind: str, epoch: int) -> None:
+    whole = sampler(counts, kind=kind)
+    whole.set_epoch(epoch)
+    planned = batches(whole)
+    for workers in (1, 2, 3, 4, 8):
+        slices = []
+        for rank in range(workers):
+            mine = sampler(counts, rank=rank, world_size=workers, kind=kind)
+            mine.set_epoch(epoch)
+            slices.append(list(mine))
+        assert [list(chain(*parts)) for parts in zip(*slices, strict=True)] == planned
+
+
+@settings(max_examples=20, deadline=None)
+@given(COUNTS, st.data())
+def test_resuming_anywhere_gives_the_rest_of_the_plan(counts: list[int], data: st.DataObject) -> None:
+    first = sampler(counts)
+    first.set_epoch(2)
+    planned = list(first)
+    batch = data.draw(st.integers(0, len(planned)))
+    resumed = sampler(counts)
+    resumed.load_state_dict({"epoch": 2, "batch": batch})
+    assert list(resumed) == planned[batch:]
+    assert len(resumed) == len(planned), "the length is the epoch's, wherever it is entered"
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    one, again, other = sampler([6] * 20), sampler([6] * 20), sampler([6] * 20, seed=1)
+    assert batches(one) == batches(again)
+    assert batches(one) != batches(other)
+    again.set_epoch(1)
+    assert batches(one) != batches(again)
+
+
+def test_every_place_of_an_epoch_has_its_own_augmentation() -> None:
+    seeds = [key.seed for batch in batches(sampler([20] * 40)) for key in batch]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_an_epoch_shows_every_image_once_where_identities_divide() -> None:
+    plan = sampler([8] * 32)
+    shown = [key.image for batch in batches(plan) for key in batch]
+    assert sorted(shown) == list(range(256))
+
+
+def test_what_does_not_fit_is_refused_with_what_would() -> None:
+    with pytest.raises(ConfigError, match=r"from 1 to 8"):
+        sampler([5] * 20, world_size=9)
+    with pytest.raises(ConfigError, match=r"wants\s+8\s+identities; the data set has 3"):
+        sampler([5] * 3)
+    with pytest.raises(DataError, match=r"no images"):
+        sampler([])

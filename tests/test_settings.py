@@ -1,0 +1,82 @@
+"""Recipes and overrides: strict, and helpful where they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError
+from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, digest, load_config
+
+RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+def test_defaults_are_the_specification_s() -> None:
+    config = Config()
+    assert (config.optim.epochs, config.data.batch_size, config.optim.lr) == (24, 256, 0.1)
+    assert (config.optim.lr_milestones, config.optim.lr_gamma) == ((8, 12, 14), 0.1)
+    assert (config.optim.momentum, config.optim.weight_decay, config.optim.accumulate_grad_batches) == (0.9, 5e-4, 1)
+    assert (config.model.arch, config.model.head, config.model.m, config.model.h) == ("ir_50", "adaface", 0.5, 0.0)
+    assert (config.model.s, config.model.t_alpha, config.model.k_nearest) == (64.0, 0.01, 32)
+    assert (config.data.num_instances, config.data.num_workers, config.augment.mask_prob) == (4, 16, 0.5)
+    loss = config.loss
+    assert (loss.adaface_loss_weight, loss.qaconv_loss_weight, loss.occlusion_loss_weight) == (0.1, 0.9, 0.1)
+    assert (config.evaluate.adaface_weight, config.evaluate.qaconv_weight) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_comes_back_from_yaml(recipe: Path) -> None:
+    config = load_config(recipe)
+    assert config_from_yaml(config_to_yaml(config)) == config
+
+
+def test_an_option_overrides_the_recipe() -> None:
+    config = load_config(RECIPES[0], ["--optim.lr", "0.05"])
+    assert config.optim.lr == 0.05
+    assert differing_keys(config, load_config(RECIPES[0])) in ([], ["optim.lr"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "hint"),
+    [
+        (["--optim.lrr", "1"], "'--optim.lr'"),
+        (["--model.arch", "ir50"], "'ir_50'"),
+        (["--augment.occluders", "[surgicl]"], "'surgical'"),
+        (["--data.batch_size", "7"], "data.num_instances"),
+        (["--optim.lr", "fast"], "optim.lr"),
+        (["--augment.mask_prob", "1.5"], "augment.mask_prob"),
+    ],
+)
+def test_mistyped_options_are_answered_with_what_is_near(overrides: list[str], hint: str) -> None:
+    with pytest.raises(ConfigError, match=r".") as caught:
+        load_config(None, overrides)
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("optim: {lrr: 1}", "'optim.lr'"),
+        ("optm: {lr: 1}", "'optim.lr'"),
+        ("lr: 1", "'optim.lr'"),
+        ("optim: 3", "indented"),
+        ("- 1", "mapping"),
+        ("a: [", "YAML"),
+    ],
+)
+def test_mistyped_recipes_too(text: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=r".") as caught:
+        config_from_yaml(text)
+    assert hint in str(caught.value)
+
+
+def test_a_missing_recipe_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"configs/demmo\.yaml"):
+        load_config("configs/demmo.yaml")
+
+
+def test_the_digest_follows_every_leaf() -> None:
+    assert digest(load_config(None, ["--seed", "1"])) != digest(Config())
+    assert digest(load_config(None, ["--seed", "0"])) == digest(Config())
