@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -16,17 +17,19 @@ from kfp import local  # noqa: E402
 
 from pipelines.oaml_pipeline import oaml_pipeline  # noqa: E402
 
+COLOUR = re.compile(r"\x1b\[\d+m")
+
 
 def main() -> None:
     """Run the graph with the configuration in the file that the first argument names; exit 1 if a task fails."""
     signal.signal(signal.SIGTERM, _end_tasks)
-    logging.disable(logging.INFO)  # the SDK's own; tasks have their own process, and log there
+    logging.disable(logging.ERROR)  # the SDK's own; tasks have their own process, and log there
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
         try:
             oaml_pipeline(config=Path(sys.argv[1]).read_text())
         except RuntimeError as error:  # the task has said why
-            print(error)
+            print(f"failed: {COLOUR.sub('', str(error)).rpartition('Inner task failed: ')[2]}")
             sys.exit(1)
 
 

@@ -104,8 +104,11 @@ def _run_graph(recipe: Path) -> None:
 
 def _show(process: subprocess.Popen[str]) -> None:
     assert process.stdout is not None
-    for line in readable(process.stdout):
-        print(line, flush=True)
+    try:
+        for line in readable(process.stdout):
+            print(line, flush=True)
+    except BrokenPipeError:  # nobody reads on, as after `| head`: stop in order
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _ended_by(number: int, _: object) -> None:

@@ -16,11 +16,10 @@ name: tiny
 data:
   batch_size: 16
   num_workers: 0
-  visibility_batch_size: 8
   synthetic_identities: 8
   synthetic_images_per_identity: 4
   synthetic_pairs: 40
-model: {arch: ir_mini, width: 4, k_nearest: 4}
+model: {arch: ir_mini, width: 4}
 optim: {epochs: 1}
 train: {nproc: 2}
 evaluate: {batch_size: 40}

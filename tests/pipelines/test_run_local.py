@@ -94,6 +94,7 @@ def test_stopping_ends_even_tasks_that_do_not_listen(
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_stopping_while_it_trains(tiny_work: Path, start) -> None:  # type: ignore[no-untyped-def]
     process = start(tiny_work, "--name", "stopped", "--optim.epochs", "400")
     wait_for(process, "epoch 1/400")
@@ -111,9 +112,23 @@ def test_a_stage_that_fails_says_why(tiny_work: Path, start) -> None:  # type: i
     process = start(tiny_work, "--data.source", "nowhere")
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "nowhere" in said
-    assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("oaml: the pipeline stopped")
+    reason, stage, last = said.splitlines()
+    assert reason.startswith("oaml: ")
+    assert "nowhere" in reason
+    assert stage == "failed: 'preprocess'."
+    assert last.startswith("oaml: the pipeline stopped")
+
+
+def test_output_that_nobody_reads_stops_the_run(tiny_work: Path, start) -> None:  # type: ignore[no-untyped-def]
+    (tiny_work / "stubborn.py").write_text(
+        STUBBORN.replace("time.sleep(120)", "[print(n, flush=True) for n in range(10**9)]")
+    )
+    process = start(tiny_work, program=WITH_STUB)
+    wait_for(process, "child is up")
+    tree = psutil.Process(process.pid).children(recursive=True)
+    process.stdout.close()
+    process.wait(timeout=30)
+    assert [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
 
 
 def test_a_mistyped_key_is_refused_before_anything_starts(tiny_work: Path, start) -> None:  # type: ignore[no-untyped-def]
