@@ -24,7 +24,7 @@ def config_parser(prog: str, description: str) -> ArgumentParser:
     """A parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
     from jsonargparse import ArgumentParser
 
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="recipe (YAML); options after it override it")
     parser.add_class_arguments(Config)
     return parser

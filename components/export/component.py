@@ -22,13 +22,9 @@ def export(
         metrics: what evaluate made.
         onnx_model: metadata `store_uri`, `fingerprint` of the data set, `config_digest` and the model's accuracies.
     """
-    import logging
-
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml, digest
 
-    for converter in ("onnx_ir", "onnxscript"):
-        logging.getLogger(converter).setLevel(logging.WARNING)
     settings = config_from_yaml(config)
     exported = stages.export(
         settings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -207,6 +208,8 @@ def _on_cpu(model: nn.Module) -> Iterator[None]:
 
 
 def _export(model: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path, config: Config) -> None:
+    for converter in ("onnx_ir", "onnxscript"):  # they tell each of their passes
+        logging.getLogger(converter).setLevel(logging.WARNING)
     try:
         program = torch.onnx.export(
             model,

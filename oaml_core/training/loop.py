@@ -126,13 +126,13 @@ class TrainingLoop:
     def _epoch(self) -> None:
         """The batches that are left of the current epoch, then validation where it is due."""
         self.data.load_state_dict({"epoch": self.position.epoch, "batch": self.position.batch})
-        loader: Any = self.fabric.setup_dataloaders(self.data.train_dataloader(), use_distributed_sampler=False)
         batches = self.data.batches_per_epoch
         checks = _validation_batches(self.config.train.val_every_epochs, self.position.epoch, batches)
         self.model.train()
         timer = _Timer()
-        for batch in self._shown(timer.timed(iter(loader))):
-            self._step(batch, timer)
+        # Fabric's own loader would announce epochs to the sampler, by its own count; the position is ours.
+        for batch in self._shown(timer.timed(iter(self.data.train_dataloader()))):
+            self._step(self.fabric.to_device(batch), timer)
             self.position.batch += 1
             self.position.step += 1
             if self.position.batch in checks or self._last_batch(batches):
