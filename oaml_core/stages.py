@@ -209,22 +209,35 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
 
 
 def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
-    """Make the model at `model_uri` the one in production, unless that one is better.
+    """Make the model at `model_uri` the one in production, unless that one is better or cannot be compared.
 
     The pointer `models/production.json` is written last; what it pointed to before stays where it is.
     """
     store = open_store(config.store)
-    accuracy = read_metrics_json(metrics_uri)["headline"][GATE_METRIC]
+    measured = read_metrics_json(metrics_uri)
+    accuracy, sets = measured["headline"][GATE_METRIC], sorted(measured["sets"])
     name = digest(model_uri, metrics_uri)
     champion = json.loads(store.read_bytes(PRODUCTION)) if store.exists(PRODUCTION) else None
-    if champion is not None and champion["accuracy"] > accuracy:
-        reason = f"{GATE_METRIC} {accuracy:.4f} is below the {champion['accuracy']:.4f} of {champion['version']}"
-        log.info("promote: kept %s: %s", champion["version"], reason)
-        return Promoted(name, False, reason)
-    pointer = {"version": name, "model_uri": model_uri, "metrics_uri": metrics_uri, "accuracy": accuracy}
+    objection = None if champion is None else _objection(champion, accuracy, sets)
+    if champion is not None and objection is not None:
+        log.info("promote: kept %s: %s", champion["version"], objection)
+        return Promoted(name, False, objection)
+    pointer = {"version": name, "model_uri": model_uri, "metrics_uri": metrics_uri, "accuracy": accuracy, "sets": sets}
     store.write_bytes(PRODUCTION, json.dumps(pointer, indent=1).encode())
     _done("promote", f"version {name}", store.url(PRODUCTION), False)
     return Promoted(name, True, "the first model" if champion is None else f"not below {champion['accuracy']:.4f}")
+
+
+def _objection(champion: Mapping[str, Any], accuracy: float, sets: list[str]) -> str | None:
+    """Why a model of this accuracy on these verification sets does not replace the champion; None if it does."""
+    if champion["sets"] != sets:
+        return (
+            f"it was measured on {', '.join(champion['sets'])} and the new model on {', '.join(sets)}, so that the two "
+            f"cannot be compared. Remove {PRODUCTION} from the store to begin anew"
+        )
+    if champion["accuracy"] > accuracy:
+        return f"the new model's {GATE_METRIC} {accuracy:.4f} is below its {champion['accuracy']:.4f}"
+    return None
 
 
 def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
