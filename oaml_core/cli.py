@@ -135,7 +135,10 @@ def _check(config: Config, options: Any) -> int:
     config = replace(config, data=replace(config.data, source=options.folder))
     report = check_source(options.folder, config)
     print(report.table())
-    Path("checks.json").write_text(report.to_json())
+    path = Path(config.work_dir) / "checks.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(report.to_json())
+    print(path)
     return 1 if report.must_not_train else 0
 
 

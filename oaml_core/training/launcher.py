@@ -39,9 +39,7 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, i
     recipe = run_dir / "config.yaml"
     recipe.write_text(config_to_yaml(config))
     if in_process:
-        from oaml_core.training.worker import train_as_worker
-
-        train_as_worker(config, dataset, run_dir, store_prefix)
+        _train_here(config, dataset, run_dir, store_prefix)
         return
     command = [
         *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
@@ -60,6 +58,16 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, i
             f"Training stopped with exit code {code}; the reason stands above. Its checkpoints are in "
             f"{run_dir / 'checkpoints'}: the same command goes on from the newest."
         )
+
+
+def _train_here(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
+    from oaml_core.training.loop import Interrupted
+    from oaml_core.training.worker import train_as_worker
+
+    try:
+        train_as_worker(config, dataset, run_dir, store_prefix)
+    except Interrupted:
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def _rendezvous(config: Config, run_id: str) -> list[str]:
