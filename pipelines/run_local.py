@@ -163,7 +163,7 @@ def _verdict(config: Config, headline: dict[str, float]) -> list[str]:
     if config.data.source is not None:
         return []
     accuracy = headline["val_accuracy_clean_combined"]
-    said = "reached" if accuracy >= DRAWN_GOAL else "NOT reached: train longer (optim.epochs) or on more identities"
+    said = "reached" if accuracy >= DRAWN_GOAL else "NOT reached: train longer, or on more identities"
     return [f"  goal on drawn faces, clean, combined: {100 * DRAWN_GOAL:.0f} %: {said}"]
 
 

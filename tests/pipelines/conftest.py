@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# A shell that runs the tests in the background has SIGINT ignored, and so would all processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPO = Path(__file__).parents[2]
 RECIPE = """\
