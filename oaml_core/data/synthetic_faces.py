@@ -128,7 +128,7 @@ def draw_faces(identities: Identities, which: NDArray[np.integer], generator: np
 
 
 class _Canvas:
-    """Pictures [n, H, W, 3] in [0, 1], painted shape by shape in coordinates that pose has undone."""
+    """Pictures [n, 3, H, W] in [0, 1], painted shape by shape in coordinates that pose has undone."""
 
     def __init__(self, people: Identities, generator: np.random.Generator) -> None:
         n = len(people)
@@ -146,7 +146,7 @@ class _Canvas:
         self.x, self.y = own[..., 0] + CENTRE[0], own[..., 1] + CENTRE[1]
         # What lies in the middle of the face turns further than its outline.
         self.inner_x, self.inner_y = self.x - 4.0 * self.yaw[:, None, None], self.y - 2.5 * self.nod[:, None, None]
-        self.pixels = np.empty((n, SIZE, SIZE, 3), np.float32)
+        self.pixels = np.empty((n, 3, SIZE, SIZE), np.float32)
 
     def normal(self, shape: int | tuple[int, ...], deviation: float) -> Floats:
         return self.generator.normal(0, deviation, shape).astype(np.float32)
@@ -155,11 +155,17 @@ class _Canvas:
         """Cover where `distance` (pixels, negative inside) says with `colour` [n, 3]."""
         alpha = np.clip(0.5 - distance, 0, 1)
         if not isinstance(opacity, float):
-            alpha = alpha * opacity[:, None, None]
+            alpha *= opacity[:, None, None]
         elif opacity != 1.0:
-            alpha = alpha * opacity
-        part = self.pixels[:, rows]
-        part += alpha[..., None] * (colour[:, None, None] - part)
+            alpha *= opacity
+        touched = np.flatnonzero(alpha.any((0, 2)))
+        if not len(touched):
+            return
+        inside = slice(touched[0], touched[-1] + 1)
+        part, alpha = self.pixels[:, :, rows][:, :, inside], alpha[:, inside]
+        for channel in range(3):
+            plane = part[:, channel]
+            plane += alpha * (colour[:, channel, None, None] - plane)
 
     def place(self, x: Floats, y: Floats) -> Floats:
         """Pixels [n, 2] of a point of the inner face."""
@@ -198,8 +204,8 @@ def _background(canvas: _Canvas, people: Identities) -> None:
     angle = canvas.generator.uniform(0, 2 * np.pi, n).astype(np.float32)
     across = (np.cos(angle)[:, None, None] * canvas.x + np.sin(angle)[:, None, None] * canvas.y) / 56 - 1
     ramp = 1 / (1 + np.exp(-canvas.generator.uniform(0.5, 6, n).astype(np.float32)[:, None, None] * across))
-    canvas.pixels[:] = colours[:, None, None, 0]
-    canvas.pixels += ramp[..., None] * (colours[:, None, None, 1] - colours[:, None, None, 0])
+    canvas.pixels[:] = colours[:, 0, :, None, None]
+    canvas.pixels += ramp[:, None] * (colours[:, 1] - colours[:, 0])[..., None, None]
     volume = people.hair_volume[:, None, None]
     back = _ellipse(canvas.x, canvas.y, CENTRE[0], 58, people.width[:, None, None] + volume, 48 + volume)
     below = canvas.y - (40 + people.hair_length)[:, None, None]
@@ -219,7 +225,7 @@ def _head(canvas: _Canvas, people: Identities) -> None:
     light = canvas.normal((len(people), 2), 0.22)
     slope = light[:, :1, None] * (canvas.x - CENTRE[0]) / wide + light[:, 1:, None] * (canvas.y - CENTRE[1]) / high
     shade = np.clip(1 + slope - 0.18 * np.minimum(radius, 1.2) ** 4, 0.3, 1.5)
-    canvas.pixels *= np.where(outline < 1, shade, 1)[..., None]
+    canvas.pixels *= np.where(outline < 1, shade, 1)[:, None]
     chin = _ellipse(canvas.inner_x, canvas.inner_y, CENTRE[0], 98, 0.72 * wide, 22)
     mouth = _ellipse(canvas.inner_x, canvas.inner_y, CENTRE[0], 92, 12, 6)
     beard = np.maximum(np.maximum(chin, -mouth), outline) / 3
@@ -312,15 +318,22 @@ def _glasses(canvas: _Canvas, people: Identities) -> None:
 def _photographed(canvas: _Canvas) -> NDArray[np.uint8]:
     """Exposure, colour cast, a little blur and noise."""
     n = len(canvas.pixels)
-    gain = np.exp(canvas.normal(n, 0.18))[:, None, None, None] * np.exp(canvas.normal((n, 1, 1, 3), 0.05))
-    pixels = canvas.pixels * gain + canvas.normal((n, 1, 1, 1), 0.03)
+    gain = np.exp(canvas.normal(n, 0.18))[:, None, None, None] * np.exp(canvas.normal((n, 3, 1, 1), 0.05))
+    pixels = canvas.pixels
+    pixels *= gain
+    pixels += canvas.normal((n, 1, 1, 1), 0.03)
     soft = canvas.generator.uniform(0, 0.5, (n, 1, 1, 1)).astype(np.float32)
-    pixels[:, 1:-1, 1:-1] += soft * (
-        0.25 * (pixels[:, :-2, 1:-1] + pixels[:, 2:, 1:-1] + pixels[:, 1:-1, :-2] + pixels[:, 1:-1, 2:])
-        - pixels[:, 1:-1, 1:-1]
-    )
-    pixels += canvas.generator.standard_normal(pixels.shape, np.float32) * 0.02
-    return (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    around = pixels[..., :-2, 1:-1] + pixels[..., 2:, 1:-1]
+    around += pixels[..., 1:-1, :-2]
+    around += pixels[..., 1:-1, 2:]
+    around *= 0.25
+    around -= pixels[..., 1:-1, 1:-1]
+    around *= soft
+    pixels[..., 1:-1, 1:-1] += around
+    noisy = canvas.generator.standard_normal((n, SIZE, SIZE, 3), np.float32)
+    noisy *= 0.02
+    noisy += pixels.transpose(0, 2, 3, 1)
+    return (np.clip(noisy, 0, 1, out=noisy) * 255 + 0.5).astype(np.uint8)
 
 
 def _ellipse(
