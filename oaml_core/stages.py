@@ -230,10 +230,11 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
 
 def _objection(champion: Mapping[str, Any], accuracy: float, sets: list[str]) -> str | None:
     """Why a model of this accuracy on these verification sets does not replace the champion; None if it does."""
-    if champion["sets"] != sets:
+    theirs = champion.get("sets", [])
+    if theirs != sets:
         return (
-            f"it was measured on {', '.join(champion['sets'])} and the new model on {', '.join(sets)}, so that the two "
-            f"cannot be compared. Remove {PRODUCTION} from the store to begin anew"
+            f"it was measured on {', '.join(theirs)} and the new model on {', '.join(sets)}, so that the two cannot be "
+            f"compared. Remove {PRODUCTION} from the store to begin anew"
         )
     if champion["accuracy"] > accuracy:
         return f"the new model's {GATE_METRIC} {accuracy:.4f} is below its {champion['accuracy']:.4f}"
