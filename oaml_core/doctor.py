@@ -97,11 +97,11 @@ def _store(config: Config) -> Finding:
     """Write, read and remove an object; a store that does not exist yet is not made for that."""
     from oaml_core.store import open_store
 
-    if "://" not in config.store and not Path(config.store).exists():
-        return Finding("store", "ok", f"{config.store}, a folder that the first run makes")
     key, content = f"doctor-{secrets.token_hex(8)}", secrets.token_bytes(64)
     try:
         store = open_store(config.store)
+        if not store.is_made():
+            return Finding("store", "ok", f"{store.uri} is not there yet; the first run makes it")
         store.write_bytes(key, content)
         intact = store.read_bytes(key) == content
         store.delete(key)

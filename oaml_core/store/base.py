@@ -52,6 +52,10 @@ class Store(ABC):
     uri: str
 
     @abstractmethod
+    def is_made(self) -> bool:
+        """Whether the folder or bucket is there; putting the first object makes it."""
+
+    @abstractmethod
     def put_file(self, path: Path, key: str) -> ObjectInfo:
         """Put a file; an object of the same content is not sent again."""
 
@@ -118,10 +122,11 @@ class Store(ABC):
         """Fetch all objects below `prefix`, the one called `last` after all others; what is there and right stays.
 
         Raises:
-            MissingObject: there are none. StoreError: one is damaged, or cannot be read or written here.
+            MissingObject: there are none. StoreError: one is damaged, or cannot be read or written here, or its key
+            leads out of `folder`.
         """
         top = _folder_prefix(prefix)
-        names = [info.key.removeprefix(top) for info in self.list(top)]
+        names = [checked_key(info.key.removeprefix(top)) for info in self.list(top)]
         if not names:
             raise MissingObject(f"There is nothing below {self.url(prefix)}.")
 
@@ -181,10 +186,10 @@ def checked_key(key: str) -> str:
     """`key`, if it stays below the store's prefix.
 
     Raises:
-        StoreError: it is absolute, empty, or climbs out with `..`.
+        StoreError: it is absolute, empty, ends in a slash, or climbs out with `..`.
     """
-    if not PurePosixPath(key).parts:
-        raise StoreError(f"{key!r} is not a key: keys are relative paths without '..'.")
+    if not PurePosixPath(key).parts or key.endswith("/"):
+        raise _no_key(key)
     return checked_prefix(key)
 
 
@@ -192,16 +197,20 @@ def checked_prefix(prefix: str) -> str:
     """`prefix`, empty or below the store's own.
 
     Raises:
-        StoreError: it is absolute, or climbs out with `..`.
+        StoreError: it is absolute, climbs out with `..`, or has `.` or nothing between two slashes: no folder can tell
+            such a key from another one, and what follows two slashes could pass for an absolute path.
     """
-    if prefix.startswith("/") or ".." in prefix.split("/") or "\0" in prefix:
-        raise StoreError(f"{prefix!r} is not a key: keys are relative paths without '..'.")
+    if prefix.startswith("/") or "//" in prefix or {".", ".."} & set(prefix.split("/")) or "\0" in prefix:
+        raise _no_key(prefix)
     return prefix
 
 
 def is_listed(key: str) -> bool:
-    """Whether `key` is not one of the store's own, by a name in it that begins with a dot."""
-    return not any(part.startswith(".") for part in PurePosixPath(key).parts)
+    """Whether `key` is neither one of the store's own, by a name in it that begins with a dot, nor the empty object
+    that S3 consoles make for a folder, by its slash at the end.
+    """
+    own = any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(key).parts)
+    return not own and not key.endswith("/")
 
 
 def digest_key(key: str) -> str:
@@ -251,6 +260,10 @@ def unusable_file(path: Path, error: OSError) -> StoreError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
     return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")
+
+
+def _no_key(key: str) -> StoreError:
+    return StoreError(f"{key!r} is not a key: keys are relative paths without '.', '..' and empty parts.")
 
 
 def _folder_prefix(prefix: str) -> str:

@@ -30,6 +30,9 @@ class FolderStore(Store):
         self.folder = folder.absolute()
         self.uri = f"file://{self.folder}"
 
+    def is_made(self) -> bool:
+        return self.folder.exists()
+
     def put_file(self, path: Path, key: str) -> ObjectInfo:
         target, digest_path = self._path(key), self._path(digest_key(key))
         digest = sha256_of(target) if target.is_file() else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from oaml_core.store.base import (
     sha256_of,
     unusable_file,
 )
-from oaml_core.store.s3_client import connect, with_retries
+from oaml_core.store.s3_client import OPEN_TRIES, connect, with_retries
 
 T = TypeVar("T")
 METADATA = "sha256"
@@ -35,7 +35,7 @@ when it is killed. The SHA-256 of each object is then put as an object of its ow
 
 
 class S3Store(Store):
-    """Objects below `s3://bucket/prefix`. The bucket is created where it is missing and that is allowed.
+    """Objects below `s3://bucket/prefix`. Putting the first object makes a missing bucket, reading does not.
 
     Raises:
         StoreError: endpoint or credentials are missing or wrong.
@@ -47,36 +47,48 @@ class S3Store(Store):
         checked_prefix(self.prefix)
         self._client = connect()
         self._digests = os.environ.get(FORGETFUL) == "1"
-        self._open_bucket()
+        self._made = with_retries(self.uri, self._bucket_exists, OPEN_TRIES)
+
+    def is_made(self) -> bool:
+        self._made = self._made or self._try("", self._bucket_exists)
+        return self._made
 
     def put_file(self, path: Path, key: str) -> ObjectInfo:
+        full = self._full(key)
         try:
             info = ObjectInfo(key, path.stat().st_size, sha256_of(path))
-            if not self._has(info):
+            there = self._stat_or_none(key)
+            if there != info:
+                self._make_bucket()
                 if self._digests:
-                    self._put_digest(info)
-                self._send(key, path, info.sha256)
+                    self._put_digests(info, there)
+                self._send(full, path, info)
         except OSError as error:
             raise error if isinstance(error, StoreError) else unusable_file(path, error) from None
         return info
 
     def get_file(self, key: str, path: Path) -> None:
+        full = self._full(key)
         with appearing(path) as temporary:
-            found, expected = self._try(key, self._fetch, self._full(key), temporary)
-            if not expected and self._digests:
-                expected = self.stat(key).sha256
-            if expected not in ("", found):
-                raise damaged(self.url(key), found, expected)
+            found, digest = self._try(key, self._fetch, full, temporary)
+            expected = [digest] if digest or not self._digests else self._known_digests(key, temporary.stat().st_size)
+            if any(expected) and found not in expected:
+                raise damaged(self.url(key), found, expected[0])
 
     def stat(self, key: str) -> ObjectInfo:
         found = self._try(key, self._client.stat_object, self.bucket, self._full(key))
         metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-        info = ObjectInfo(key, found.size, metadata.get(f"x-amz-meta-{METADATA}", ""))
-        return info if info.sha256 or not self._digests else self._with_digest(info)
+        digest = metadata.get(f"x-amz-meta-{METADATA}", "")
+        if not digest and self._digests:
+            known = self._known_digests(key, found.size)
+            digest = known[0] if len(known) == 1 else ""
+        return ObjectInfo(key, found.size, digest)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         top = f"{self.prefix}/" if self.prefix else ""
         full = top + checked_prefix(prefix)
+        if not self.is_made():
+            return
         found = self._try(prefix, lambda: list(self._client.list_objects(self.bucket, prefix=full, recursive=True)))
         for entry in sorted(found, key=lambda entry: entry.object_name):
             key = entry.object_name.removeprefix(top)
@@ -87,20 +99,20 @@ class S3Store(Store):
         for name in (key, digest_key(key)) if self._digests else (key,):
             self._try(name, self._client.remove_object, self.bucket, self._full(name))
 
-    def _has(self, info: ObjectInfo) -> bool:
+    def _stat_or_none(self, key: str) -> ObjectInfo | None:
         try:
-            return self.stat(info.key) == info
+            return self.stat(key)
         except MissingObject:
-            return False
+            return None
 
-    def _send(self, key: str, path: Path, digest: str) -> None:
+    def _send(self, full: str, path: Path, info: ObjectInfo) -> None:
         self._try(
-            key,
+            info.key,
             self._client.fput_object,
             self.bucket,
-            self._full(key),
+            full,
             str(path),
-            metadata={METADATA: digest},
+            metadata={METADATA: info.sha256},
             part_size=PART_BYTES,
         )
 
@@ -118,28 +130,34 @@ class S3Store(Store):
             response.release_conn()
         return digest.hexdigest(), response.headers.get(f"x-amz-meta-{METADATA}", "")
 
-    def _put_digest(self, info: ObjectInfo) -> None:
-        """Say what the object will be: half of it, which a killed server leaves, is then known for what it is."""
-        text = f"{info.sha256} {info.size}\n".encode()
+    def _put_digests(self, info: ObjectInfo, there: ObjectInfo | None) -> None:
+        """Say what the object will be, and what it is: whenever this ends, the object is one of the two, and half an
+        object, which a killed server leaves, is known for what it is.
+        """
+        contents = [info] if there is None or not there.sha256 else [info, there]
+        text = "".join(f"{each.sha256} {each.size}\n" for each in contents).encode()
         name = self._full(digest_key(info.key))
         self._try(info.key, lambda: self._client.put_object(self.bucket, name, io.BytesIO(text), len(text)))
 
-    def _with_digest(self, info: ObjectInfo) -> ObjectInfo:
-        """`info` with the SHA-256 that was put beside it, if one was.
+    def _known_digests(self, key: str, size: int) -> Sequence[str]:
+        """The SHA-256 that an object of this size has by what was put beside it; one of two, if it was being replaced.
+        Empty if nothing was.
 
         Raises:
-            MissingObject: the object has not the size that it was to have.
+            MissingObject: it was to have another size.
         """
-        name = self._full(digest_key(info.key))
         try:
-            digest, size = self._try(info.key, self._read, name).split()
+            lines = self._try(key, self._read, self._full(digest_key(key))).splitlines()
         except MissingObject:
-            return info
-        if int(size) != info.size:
+            return []
+        digests = {digest: int(whole) for digest, whole in map(str.split, lines)}
+        known = [digest for digest, whole in digests.items() if whole == size]
+        if not known:
             raise MissingObject(
-                f"{self.url(info.key)} is not whole: {info.size} of {size} bytes. Run the stage that makes it again."
+                f"{self.url(key)} is not whole: {size} of {next(iter(digests.values()))} bytes. Run the stage that "
+                "makes it again."
             )
-        return ObjectInfo(info.key, info.size, digest)
+        return known
 
     def _read(self, name: str) -> str:
         response = self._client.get_object(self.bucket, name)
@@ -149,19 +167,19 @@ class S3Store(Store):
             response.close()
             response.release_conn()
 
-    def _open_bucket(self) -> None:
-        """Create the bucket if there is none.
+    def _make_bucket(self) -> None:
+        """Make the bucket if there is none.
 
         Raises:
-            StoreError: it cannot be reached, or these credentials open none.
+            StoreError: it cannot be made.
         """
-        if self._try("", self._bucket_exists):
+        if self.is_made():
             return
         try:
             self._try("", self._client.make_bucket, self.bucket)
         except StoreError as error:
-            if not self._try("", self._bucket_exists):  # and nobody else has made it since
-                raise StoreError(f"There is no bucket {self.bucket!r}, and it could not be created: {error}") from None
+            if not self.is_made():  # and nobody else has made it since
+                raise StoreError(f"There is no bucket {self.bucket!r}, and it could not be made: {error}") from None
 
     def _bucket_exists(self) -> bool:
         """Whether the bucket is there; an answer without a body ("forbidden") is asked for again with its reason."""

@@ -13,9 +13,13 @@ from oaml_core.errors import StoreError
 from oaml_core.store.base import MissingObject
 
 T = TypeVar("T")
-TRIES = 5
+TRIES = 8
+"""Half a minute in all: a server that restarts is waited for."""
+OPEN_TRIES = 3
+"""A second in all: when a store is opened, a wrong address is likelier than a server that restarts."""
 FIRST_WAIT = 0.3
 """Seconds before the second try; each further wait is twice as long, and jittered."""
+LONGEST_WAIT = 10.0
 MISSING = ("NoSuchKey", "NoSuchObject")
 PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted")
 """Error codes of faults that may pass."""
@@ -45,6 +49,8 @@ def connect() -> Any:
     address = urlparse(endpoint)
     if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
         raise StoreError("OAML_S3_ENDPOINT must read http://host:port or https://host:port.")
+    if (authority := os.environ.get("OAML_S3_CA_BUNDLE")) and not os.path.isfile(authority):
+        raise StoreError(f"OAML_S3_CA_BUNDLE: there is no file {authority}.")
     return Minio(
         address.netloc,
         access_key=key,
@@ -55,11 +61,12 @@ def connect() -> Any:
     )
 
 
-def with_retries(url: str, call: Callable[[], T]) -> T:
+def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
     """`call()`, tried again with growing waits where the fault may pass.
 
     Args:
         url: what error messages say could not be reached.
+        most_tries: the last of which raises, whatever the fault.
 
     Raises:
         MissingObject: the server has no such object. StoreError: any other fault.
@@ -67,23 +74,23 @@ def with_retries(url: str, call: Callable[[], T]) -> T:
     from minio.error import MinioException, S3Error
     from urllib3.exceptions import HTTPError
 
-    for tries in range(1, TRIES + 1):
+    for tries in range(1, most_tries + 1):
         try:
             return call()
         except S3Error as error:
             if error.code in MISSING:
                 raise MissingObject(f"There is no {url}.") from None
-            if error.code not in PASSING or tries == TRIES:
+            if error.code not in PASSING or tries == most_tries:
                 raise StoreError(f"{url}: {error.code}: {_remedy(error)}.") from None
         except HTTPError as error:
-            if tries == TRIES or _is_certificate_fault(error):
+            if tries == most_tries or _is_certificate_fault(error):
                 raise StoreError(f"{url} cannot be reached: {_why(error)}.") from None
         except MinioException as error:
-            if tries == TRIES:
+            if tries == most_tries:
                 raise StoreError(f"{url}: no S3 server answers there: {str(error)[:200]}.") from None
         except ValueError as error:  # names that the client refuses before it sends them
             raise StoreError(f"{url} is not an S3 address: {error}.") from None
-        time.sleep(FIRST_WAIT * 2 ** (tries - 1) * random.SystemRandom().uniform(0.5, 1.5))
+        time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.SystemRandom().uniform(0.5, 1.5))
     raise AssertionError("the last try returns or raises")
 
 

@@ -78,6 +78,43 @@ def test_a_bucket_that_cannot_be(s3_environment: dict[str, str]) -> None:
         open_store("s3://NO/x")
 
 
+def test_reading_makes_no_bucket(s3_environment: dict[str, str], s3_folder: Path, tmp_path: Path) -> None:
+    store = open_store("s3://mistyped/x")
+    assert not store.is_made()
+    assert not store.exists("a")
+    assert list(store.list()) == []
+    with pytest.raises(StoreError, match=r"NoSuchBucket: the bucket does not exist: create it, or correct"):
+        store.read_bytes("a")
+    with pytest.raises(StoreError, match="nothing below s3://mistyped/x"):
+        store.get_tree("", tmp_path / "tree")
+    assert not (s3_folder / "mistyped").exists()
+
+
+def test_more_objects_than_a_server_lists_at_a_time(tmp_path: Path) -> None:
+    keys = [f"many/{number:04d}" for number in range(2100)]
+    (tmp_path / "oaml" / "x" / "many").mkdir(parents=True)
+    for key in keys:
+        (tmp_path / "oaml" / "x" / key).touch()
+    with serving(tmp_path) as store:
+        assert [info.key for info in store.list("many/")] == keys
+
+
+def test_putting_makes_the_bucket(s3_environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for number in range(20):
+        (tmp_path / "tree" / str(number)).write_text(str(number))
+    store = open_store("s3://new-bucket/x")
+    store.put_tree(tmp_path / "tree", "t")
+    assert store.is_made()
+    assert len(list(open_store("s3://new-bucket/x").list("t/"))) == 20
+
+
+def test_missing_certificates_are_named(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OAML_S3_CA_BUNDLE", "/no/such.pem")
+    with pytest.raises(StoreError, match=r"OAML_S3_CA_BUNDLE: there is no file /no/such\.pem"):
+        open_store("s3://oaml/x")
+
+
 def test_an_unreachable_server_is_named(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("oaml_core.store.s3_client.FIRST_WAIT", 0.01)
     with socket.socket() as free:
@@ -132,6 +169,25 @@ def test_objects_outlive_the_server_with_their_sha256(tmp_path: Path) -> None:
         assert store.stat("a/b") == info
         with pytest.raises(StoreError, match="damaged"):
             store.read_bytes("a/b")
+
+
+@pytest.mark.parametrize("new", [b"new", b"a longer one"])
+def test_an_object_whose_replacement_was_cut_short_is_still_the_old_one(tmp_path: Path, new: bytes) -> None:
+    """As a machine that loses power between the two requests of a put leaves it."""
+    with serving(tmp_path / "s3") as store:
+        store.write_bytes("pointer", b"old")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "_send", lambda *_: pytest.fail("power lost"))
+            with pytest.raises(pytest.fail.Exception):
+                store.write_bytes("pointer", new)
+    with serving(tmp_path / "s3") as store:
+        assert store.read_bytes("pointer") == b"old"
+        store.write_bytes("pointer", new)
+    with serving(tmp_path / "s3") as store:
+        assert store.read_bytes("pointer") == new
+    (tmp_path / "s3" / "oaml" / "x" / "pointer").write_bytes(new[::-1])
+    with serving(tmp_path / "s3") as store, pytest.raises(StoreError, match="damaged"):
+        store.read_bytes("pointer")
 
 
 def test_what_the_server_stores_is_a_folder_store_as_well(tmp_path: Path) -> None:
