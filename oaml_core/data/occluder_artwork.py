@@ -1,8 +1,8 @@
 """Our own drawings of what covers faces: shapes and colours in the unit square, by formula.
 
 Coordinates u (right) and v (down) span [-1, 1] over the box that the occluder is pasted into. Each drawing comes in
-styles; those with an even number are for training, those with an odd one for testing, so that a model is never
-tested on a drawing that it was trained on.
+styles, shape and colour: some for training, others for testing, so that a model is never tested on a drawing that it
+was trained on.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ def _ffp2(u: Floats, v: Floats, shape: float) -> Floats:
 
 
 def _veil(u: Floats, v: Floats, shape: float) -> Floats:
-    """Covers all but a slit for the eyes."""
-    slit = _rounded(u, v + 0.42, 0.62, 0.12 + 0.05 * shape, 0.1)
-    cloth = np.maximum(np.abs(u) - 0.98, np.abs(v) - 1.4)
-    return np.maximum(cloth, -slit)
+    """Round over the head, falling to the shoulders; all but a slit for the eyes is covered."""
+    slit = _rounded(u, v + 0.42 + 0.08 * u * u, 0.50 + 0.06 * shape, 0.12 + 0.06 * shape, 0.11)
+    head = np.hypot(u / 1.0, np.minimum(v + 0.25, 0) / 1.15) - 1
+    fall = np.abs(u) - 0.98 - 0.22 * np.maximum(v, 0)
+    return np.maximum(np.where(v < -0.25, head, fall), -slit)
 
 
 def _sunglasses(u: Floats, v: Floats, shape: float) -> Floats:
@@ -97,10 +98,6 @@ def _hand(u: Floats, v: Floats, shape: float) -> Floats:
     return np.minimum(0.5 * palm, np.minimum.reduce(fingers))
 
 
-def _block(u: Floats, v: Floats, _: float) -> Floats:
-    return np.maximum(np.abs(u), np.abs(v)) - 1
-
-
 def _rounded(u: Floats, v: Floats, wide: float, high: float, radius: float) -> Floats:
     """Distance to a rectangle with rounded corners."""
     x, y = np.abs(u) - (wide - radius), np.abs(v) - (high - radius)
@@ -113,46 +110,56 @@ ARTWORK: dict[Occluder, Artwork] = {
         (
             Style((0.55, 0.75, 0.85), 0.2, "pleats"),
             Style((0.93, 0.94, 0.95), 0.6, "pleats"),
-            Style((0.1, 0.1, 0.12), 0.4),
+            Style((0.10, 0.10, 0.12), 0.4),
+            Style((0.62, 0.60, 0.78), 0.8, "pleats"),
         ),
-        (Style((0.45, 0.75, 0.65), 0.9, "pleats"), Style((0.85, 0.62, 0.70), 0.0)),
+        (Style((0.45, 0.75, 0.65), 0.9, "pleats"), Style((0.85, 0.62, 0.70), 0.0), Style((0.30, 0.38, 0.62), 0.5)),
     ),
     "cloth": Artwork(
         _cloth,
         (
-            Style((0.15, 0.2, 0.4), 0.1),
-            Style((0.6, 0.15, 0.2), 0.7, "check"),
-            Style((0.75, 0.7, 0.6), 0.4, "stripes"),
+            Style((0.15, 0.20, 0.40), 0.1),
+            Style((0.60, 0.15, 0.20), 0.7, "check"),
+            Style((0.75, 0.70, 0.60), 0.4, "stripes"),
+            Style((0.80, 0.55, 0.15), 0.6, "dots"),
         ),
-        (Style((0.25, 0.4, 0.25), 0.9, "dots"), Style((0.45, 0.45, 0.5), 0.0, "stripes")),
+        (
+            Style((0.25, 0.40, 0.25), 0.9, "dots"),
+            Style((0.45, 0.45, 0.50), 0.0, "stripes"),
+            Style((0.35, 0.15, 0.35), 0.3),
+        ),
     ),
     "ffp2": Artwork(
         _ffp2,
-        (Style((0.95, 0.95, 0.93), 0.3), Style((0.12, 0.12, 0.12), 0.8)),
-        (Style((0.75, 0.82, 0.9), 0.0), Style((0.9, 0.86, 0.8), 0.6, "stripes")),
+        (Style((0.95, 0.95, 0.93), 0.3), Style((0.12, 0.12, 0.12), 0.8), Style((0.70, 0.72, 0.74), 0.5, "pleats")),
+        (Style((0.75, 0.82, 0.90), 0.0), Style((0.90, 0.86, 0.80), 0.6, "stripes")),
     ),
     "veil": Artwork(
         _veil,
-        (Style((0.05, 0.05, 0.06), 0.3), Style((0.35, 0.28, 0.22), 0.8)),
-        (Style((0.18, 0.18, 0.3), 0.0), Style((0.6, 0.58, 0.55), 0.6)),
+        (Style((0.05, 0.05, 0.06), 0.3), Style((0.35, 0.28, 0.22), 0.8), Style((0.82, 0.80, 0.76), 0.5)),
+        (Style((0.18, 0.18, 0.30), 0.0), Style((0.60, 0.58, 0.55), 0.6)),
     ),
     "sunglasses": Artwork(
         _sunglasses,
-        (Style((0.04, 0.04, 0.05), 0.1), Style((0.25, 0.15, 0.08), 0.7), Style((0.1, 0.15, 0.2), 0.4)),
-        (Style((0.08, 0.1, 0.08), 1.0), Style((0.3, 0.25, 0.3), 0.0)),
+        (Style((0.04, 0.04, 0.05), 0.1), Style((0.25, 0.15, 0.08), 0.7), Style((0.10, 0.15, 0.20), 0.4)),
+        (Style((0.08, 0.10, 0.08), 1.0), Style((0.30, 0.25, 0.30), 0.0)),
     ),
     "scarf": Artwork(
         _scarf,
-        (Style((0.5, 0.1, 0.12), 0.3, "stripes"), Style((0.2, 0.3, 0.5), 0.8), Style((0.7, 0.7, 0.68), 0.5, "check")),
-        (Style((0.3, 0.3, 0.1), 1.0, "dots"), Style((0.55, 0.35, 0.2), 0.0, "stripes")),
+        (
+            Style((0.50, 0.10, 0.12), 0.3, "stripes"),
+            Style((0.20, 0.30, 0.50), 0.8),
+            Style((0.70, 0.70, 0.68), 0.5, "check"),
+        ),
+        (Style((0.30, 0.30, 0.10), 1.0, "dots"), Style((0.55, 0.35, 0.20), 0.0, "stripes")),
     ),
     "hand": Artwork(
         _hand,
-        (Style((0.87, 0.67, 0.52), 0.3), Style((0.42, 0.28, 0.2), 0.7)),
-        (Style((0.95, 0.8, 0.7), 0.0), Style((0.62, 0.43, 0.31), 1.0)),
+        (Style((0.87, 0.67, 0.52), 0.3), Style((0.42, 0.28, 0.20), 0.7), Style((0.28, 0.18, 0.13), 0.5)),
+        (Style((0.95, 0.80, 0.70), 0.0), Style((0.62, 0.43, 0.31), 1.0)),
     ),
-    "blocks": Artwork(_block, (Style((0.5, 0.5, 0.5), 0),), (Style((0.5, 0.5, 0.5), 0),)),
 }
+"""Of every kind but `blocks`, which have no artwork: their sizes, places and colours are random."""
 
 
 def paint(artwork: Artwork, style: Style, u: Floats, v: Floats) -> tuple[Floats, Floats]:

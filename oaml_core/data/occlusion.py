@@ -8,10 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from oaml_core.config import Occluder
-from oaml_core.data.occluder_artwork import ARTWORK, Floats, Split, paint
+from oaml_core.data.occluder_artwork import ARTWORK, Floats, Split
+from oaml_core.data.occluder_artwork_raster import level_of, raster
 
 TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], dtype=np.float32)
 """Eyes, nose, mouth corners of a face aligned to 112×112."""
@@ -62,20 +64,15 @@ def draw_occluder(
     draws = _Draws(generator)
     height, width = image.shape[1:]
     points = TEMPLATE * (width / TEMPLATE_SIZE) if landmarks is None else np.asarray(landmarks, dtype=np.float32)
-    pixels = image.permute(1, 2, 0).numpy().astype(np.float32)
+    pixels = image.numpy().copy()
     visible = np.ones((height, width), np.float32)
     if kind == "blocks":
         _cover_by_blocks(pixels, visible, draws)
     else:
-        styles = ARTWORK[kind].styles(split)
-        style = styles[int(draws.between(0, len(styles)))]
-        u, v = _coordinates(_box(kind, points, width / TEMPLATE_SIZE, draws), height, width)
-        alpha, colour = paint(ARTWORK[kind], style, u, v)
-        light = draws.between(0.8, 1.15)
-        pixels += alpha[..., None] * (np.minimum(255 * light * colour, 255) - pixels)
-        visible -= alpha
-    covered = torch.from_numpy((pixels + 0.5).astype(np.uint8)).permute(2, 0, 1).contiguous()
-    return covered, torch.from_numpy(visible)[None]
+        style = int(draws.between(0, len(ARTWORK[kind].styles(split))))
+        box = _box(kind, points, width / TEMPLATE_SIZE, draws)
+        _paste(pixels, visible, box, (kind, split, style), light=draws.between(0.8, 1.15))
+    return torch.from_numpy(pixels), torch.from_numpy(visible)[None]
 
 
 class _Draws:
@@ -109,17 +106,46 @@ def _box(kind: Occluder, points: NDArray[np.float32], unit: float, draws: _Draws
     return _Box(mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1], wide, high, turn)
 
 
-def _coordinates(box: _Box, height: int, width: int) -> tuple[Floats, Floats]:
-    """u, v of every pixel [H, W] in the box's own frame."""
-    x = np.arange(width, dtype=np.float32)[None] - np.float32(box.x)
-    y = np.arange(height, dtype=np.float32)[:, None] - np.float32(box.y)
-    cos, sin = np.float32(math.cos(box.turn)), np.float32(math.sin(box.turn))
-    u = (cos * x + sin * y) / np.float32(max(box.half_width, 1.0))
-    v = (cos * y - sin * x) / np.float32(max(box.half_height, 1.0))
-    return u, v
+def _paste(
+    pixels: NDArray[np.uint8], visible: Floats, box: _Box, drawing: tuple[Occluder, Split, int], light: float
+) -> None:
+    """Lay a drawing over `pixels` [3, H, W] by its opacity, which `visible` [H, W] loses; in place."""
+    half_width, half_height = max(box.half_width, 1.0), max(box.half_height, 1.0)
+    picture = raster(*drawing, level_of(half_width), level_of(half_height))
+    cos, sin = math.cos(box.turn), math.sin(box.turn)
+    corners = [
+        (box.x + cos * u * half_width - sin * v * half_height, box.y + sin * u * half_width + cos * v * half_height)
+        for u in (picture.left, picture.right)
+        for v in (picture.top, picture.bottom)
+    ]
+    height, width = visible.shape
+    x0, x1 = _span([x for x, _ in corners], width)
+    y0, y1 = _span([y for _, y in corners], height)
+    if x0 >= x1 or y0 >= y1:
+        return
+    # Pillow looks up, for the middle of each pixel of the result, a place in the raster by this affine map.
+    du, dv = picture.level_u / half_width, picture.level_v / half_height
+    dx, dy = x0 - 0.5 - box.x, y0 - 0.5 - box.y
+    lookup = (
+        cos * du, sin * du, (cos * dx + sin * dy) * du - picture.left * picture.level_u,
+        -sin * dv, cos * dv, (cos * dy - sin * dx) * dv - picture.top * picture.level_v,
+    )  # fmt: skip
+    size = (x1 - x0, y1 - y0)
+    laid = picture.image.transform(size, Image.Transform.AFFINE, lookup, Image.Resampling.BILINEAR)
+    *colours, opacity = np.asarray(laid).transpose(2, 0, 1).astype(np.float32, order="C")
+    shown = 1 - opacity / 255
+    for plane, colour in zip(pixels[:, y0:y1, x0:x1], colours, strict=True):
+        colour *= light
+        plane[:] = plane * shown + np.minimum(colour, opacity, out=colour) + 0.5
+    visible[y0:y1, x0:x1] = shown
 
 
-def _cover_by_blocks(pixels: Floats, visible: Floats, draws: _Draws) -> None:
+def _span(places: list[float], size: int) -> tuple[int, int]:
+    """First pixel, and the one after the last, that such places reach in an image of `size` pixels."""
+    return max(0, math.floor(min(places)) - 1), min(size, math.ceil(max(places)) + 2)
+
+
+def _cover_by_blocks(pixels: NDArray[np.uint8], visible: Floats, draws: _Draws) -> None:
     height, width = visible.shape
     count = 1 + int(draws.between(0, BLOCKS))
     area = draws.between(*BLOCK_AREA) * height * width / count
@@ -130,6 +156,6 @@ def _cover_by_blocks(pixels: Floats, visible: Floats, draws: _Draws) -> None:
         )
         top, left = int(draws.between(0, height - high + 1)), int(draws.between(0, width - wide + 1))
         black = draws.between(0, 1) < 0.5
-        colour = [0.0 if black else draws.between(0, 255) for _ in range(3)]
-        pixels[top : top + high, left : left + wide] = colour
+        colour = [0 if black else int(draws.between(0, 256)) for _ in range(3)]
+        pixels[:, top : top + high, left : left + wide] = np.array(colour)[:, None, None]
         visible[top : top + high, left : left + wide] = 0

@@ -1,4 +1,4 @@
-"""Occluders and training transforms: what changes, what the mask says, and that both move together."""
+"""Occluders: what changes, what the mask says, and where they go."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from oaml_core.config import AugmentConfig, Occluder
+from oaml_core.config import Occluder
 from oaml_core.data.occluder_artwork import ARTWORK
 from oaml_core.data.occlusion import TEMPLATE, draw_occluder
-from oaml_core.data.transforms import TrainTransform
 from oaml_core.losses.visibility import resize_visibility
 
 KINDS = get_args(Occluder)
@@ -71,30 +70,59 @@ def test_coverage_on_the_feature_map_is_the_exact_area() -> None:
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "blocks"])
 def test_models_are_tested_on_artwork_that_training_never_draws(kind: Occluder) -> None:
-    assert set(ARTWORK[kind].train).isdisjoint(ARTWORK[kind].test)
-
-
-def test_an_occluder_goes_where_the_mirrored_face_is() -> None:
-    """Landmarks are mirrored with the image: a face at the left edge has its mask at the right one."""
-    landmarks = TEMPLATE * 0.5 + np.array([2, 20], np.float32)
-    config = AugmentConfig(flip_prob=1.0, mask_prob=1.0, occluders=("surgical",))
-    image, mask = TrainTransform(config)(face(), landmarks, generator())
-    assert mask[0, :, 56:].mean() < mask[0, :, :56].mean()
-    assert torch.equal(image[:, mask[0] == 1], face().flip(2)[:, mask[0] == 1])
-
-
-def test_without_an_occluder_everything_is_visible() -> None:
-    config = AugmentConfig(
-        mask_prob=0.0, crop_augmentation_prob=1.0, photometric_augmentation_prob=1.0, low_res_augmentation_prob=1.0
+    train, test = ARTWORK[kind].train, ARTWORK[kind].test
+    assert {style.shape for style in train}.isdisjoint(style.shape for style in test)
+    assert {style.colour for style in train}.isdisjoint(style.colour for style in test)
+    trained, tested = (
+        [draw_occluder(face(), None, kind, generator(seed), split)[0] for seed in range(4)]
+        for split in ("train", "test")
     )
-    image, mask = TrainTransform(config)(face(), None, generator())
-    assert image.shape == (3, 112, 112)
-    assert image.dtype == torch.uint8
-    assert not torch.equal(image, face())
+    assert not any(torch.equal(one, other) for one, other in zip(trained, tested, strict=True))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "blocks"])
+def test_a_kind_comes_in_clearly_different_colours(kind: Occluder) -> None:
+    """More different than the light alone makes them: that varies from 0.8 to 1.15."""
+    black = torch.zeros(3, 112, 112, dtype=torch.uint8)
+    colours = []
+    for seed in range(40):
+        covered, mask = draw_occluder(black, None, kind, generator(seed))
+        colours.append(covered[:, mask[0] == 0].float().mean(1))
+    drawn = torch.stack(colours)
+    assert (drawn.amax(0) / drawn.amin(0)).max() > 1.15 / 0.8 * 1.2
+
+
+def test_an_edge_is_blended_by_its_opacity() -> None:
+    """On black and on white the same drawing leaves 1 - mask of itself: image = mask * below + drawing."""
+    black, white = (torch.full((3, 112, 112), value, dtype=torch.uint8) for value in (0, 255))
+    for kind in KINDS:
+        (on_black, mask), (on_white, _) = (draw_occluder(below, None, kind, generator(3)) for below in (black, white))
+        difference = on_white.float() - on_black.float()
+        assert (difference - 255 * mask).abs().max() <= 1, kind
+
+
+def test_a_medical_mask_has_the_published_size_and_place() -> None:
+    """Box: 4 x mouth width by 4 x nose-to-mouth, its middle 25 px above the mouth; seen at the scarf's sides, which lie
+    1.2 half-widths from the middle."""
+    landmarks = np.array([[50, 60], [62, 60], [56, 70], [51, 80], [61, 80]], np.float32)
+    widths, middles = [], []
+    for seed in range(200):
+        _, mask = draw_occluder(face(), landmarks, "scarf", generator(seed))
+        covered = np.flatnonzero((mask[0] < 0.5).any(0))
+        widths.append(covered[-1] - covered[0] + 1)
+        middles.append((covered[-1] + covered[0]) / 2)
+    assert np.mean(widths) == pytest.approx(1.2 * 4 * 10 * 1.025, rel=0.15)
+    assert np.mean(middles) == pytest.approx(56, abs=1.5)
+
+
+def test_a_face_beside_the_image_is_left_alone() -> None:
+    image, mask = draw_occluder(face(), TEMPLATE + np.float32(500), "sunglasses", generator())
+    assert torch.equal(image, face())
     assert (mask == 1).all()
 
 
-def test_probabilities_are_kept() -> None:
-    transform = TrainTransform(AugmentConfig(mask_prob=0.25))
-    drawn = sum(bool((transform(face(), None, generator(seed))[1] < 1).any()) for seed in range(200))
-    assert 30 < drawn < 70
+def test_an_image_of_twice_the_size_is_covered_alike() -> None:
+    for kind in KINDS:
+        small, large = (draw_occluder(face(size), None, kind, generator(5))[1][0] for size in (112, 224))
+        halved = large.reshape(112, 2, 112, 2).mean((1, 3))
+        assert (halved - small).abs().mean() < 0.02, kind
