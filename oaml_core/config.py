@@ -39,8 +39,9 @@ class DataConfig:
     """Channel order of the images that the files decode to; batches are RGB always."""
     batch_size: int = 256
     """Images in a global batch, over all workers."""
-    sampler: Literal["pk", "random_identity"] = "pk"
-    """How a global batch is planned: identities with num_instances images each, or images in random order."""
+    sampler: Literal["pk", "random_identity", "shuffle"] = "pk"
+    """How global batches are planned: `pk`, identities with num_instances images each, every image shown;
+    `random_identity`, the same with every identity once an epoch; `shuffle`, images in random order."""
     num_instances: int = 4
     """Images of each identity in a batch (the K of P × K)."""
     min_images_per_identity: int = 1
@@ -308,7 +309,7 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key} is {number}; it must be greater than 0.")
     if config.data.image_size not in (112, 224):
         raise ConfigError(f"data.image_size is {config.data.image_size}; the backbones take 112 or 224.")
-    if config.data.sampler != "random_identity" and config.data.batch_size % config.data.num_instances:
+    if config.data.sampler != "shuffle" and config.data.batch_size % config.data.num_instances:
         raise ConfigError(
             f"data.batch_size {config.data.batch_size} is not a multiple of data.num_instances "
             f"{config.data.num_instances}: a batch holds whole identities. Change one of the two."

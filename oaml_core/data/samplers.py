@@ -128,17 +128,15 @@ class ShuffleBatchSampler(BatchSampler):
         return np.resize(generator.permutation(len(self.labels)), len(self) * self.batch_size)
 
 
-class PKBatchSampler(BatchSampler):
-    """P identities × K images a batch (Hermans et al. 2017).
-
-    An epoch deals each identity's shuffled images in groups of K and spreads the groups over the batches so that no
-    identity is in a batch twice where that can be helped. Only identities with fewer than K images repeat some.
+class IdentityBatchSampler(BatchSampler):
+    """Batches of P identities × K images; what its sub-classes choose is which identities meet in a batch.
 
     Args:
         num_instances: K.
 
     Raises:
-        ConfigError: fewer identities than P, or workers that P identities cannot be shared out among.
+        ConfigError: the batch is no multiple of K, there are fewer identities than P, or workers that P identities
+            cannot be shared out among.
     """
 
     def __init__(
@@ -151,41 +149,44 @@ class PKBatchSampler(BatchSampler):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        if batch_size % num_instances:
+            raise ConfigError(
+                f"data.batch_size {batch_size} is not a multiple of data.num_instances {num_instances}: a batch holds "
+                "whole identities. Change one of the two."
+            )
         self.unit = num_instances
         super().__init__(labels, batch_size, seed=seed, rank=rank, world_size=world_size)
         self._order = np.argsort(self.labels, kind="stable")
         self._counts = np.bincount(self.labels)
-        identities = int((self._counts > 0).sum())
-        if identities < batch_size // num_instances:
+        self._start = np.cumsum(self._counts) - self._counts
+        self.identities = np.flatnonzero(self._counts)
+        """int64 [C]: the labels that there are images of."""
+        if len(self.identities) < self.identities_per_batch:
             raise ConfigError(
                 f"A batch of {batch_size} images, {num_instances} of each identity, wants "
-                f"{batch_size // num_instances} identities; the data set has {identities}. Lower data.batch_size or "
-                "raise data.num_instances."
+                f"{self.identities_per_batch} identities; the data set has {len(self.identities)}. Lower "
+                "data.batch_size or raise data.num_instances."
             )
 
-    def _plan(self, generator: np.random.Generator) -> Ints:
-        wanted = len(self) * (self.batch_size // self.unit)
-        groups = self._deal(generator)
-        while len(groups) < wanted:
-            groups = np.concatenate([groups, self._deal(generator)])
-        groups = groups[:wanted].reshape(len(self), -1, self.unit)
-        self._part_twins(groups, generator)
-        return groups.reshape(len(self), self.batch_size)
+    @property
+    def identities_per_batch(self) -> int:
+        """P."""
+        return self.batch_size // self.unit
 
-    def _deal(self, generator: np.random.Generator) -> Ints:
-        """Every image once in a group of K of its identity, [groups, K]; an identity's last group is filled up.
+    def _shuffled(self, generator: np.random.Generator) -> Ints:
+        """Image numbers [N]: identity after identity, the images of each in random order."""
+        labels = self.labels[self._order]
+        # One sort of label + fraction; the factor keeps the sum below the next label in double precision.
+        keys = labels + generator.random(len(labels)) * (1 - 2**-20)
+        return self._order[np.argsort(keys, kind="stable")]
 
-        An identity's groups are spread evenly over the epoch, so that one with many images is not all of its end.
+    def _groups(self, shuffled: Ints, identity: Ints, number: Ints) -> Ints:
+        """Group `number` [n] of K images of `identity` [n] as [n, K]; an identity that has no more starts again.
+
+        K images in a row are K different ones wherever the identity has so many.
         """
-        keys = generator.random(len(self.labels))
-        shuffled = self._order[np.lexsort((keys, self.labels[self._order]))]
-        per_identity = -(-self._counts // self.unit)
-        identity = np.repeat(np.arange(len(per_identity)), per_identity)
-        number = np.arange(len(identity)) - np.repeat(np.cumsum(per_identity) - per_identity, per_identity)
-        start = np.cumsum(self._counts) - self._counts
         place = number[:, None] * self.unit + np.arange(self.unit)
-        groups = shuffled[start[identity][:, None] + place % self._counts[identity][:, None]]
-        return groups[np.argsort((number + generator.random(len(number))) / per_identity[identity], kind="stable")]
+        return shuffled[self._start[identity][:, None] + place % self._counts[identity][:, None]]
 
     def _part_twins(self, groups: Ints, generator: np.random.Generator) -> None:
         """Swap groups [batches, P, K] in place until no batch has an identity twice, or no swap is found."""
@@ -203,9 +204,70 @@ class PKBatchSampler(BatchSampler):
                     break
 
 
+class PKBatchSampler(IdentityBatchSampler):
+    """P identities × K images a batch (Hermans et al. 2017), each identity as often as it has images.
+
+    An epoch deals each identity's shuffled images in groups of K and spreads the groups over the batches so that no
+    identity is in a batch twice where that can be helped. Every identity is in every epoch; only those with fewer
+    than K images repeat some within a group. Where the groups are more than the epoch holds, those that would repeat
+    images are left out first.
+    """
+
+    def __len__(self) -> int:
+        """Global batches in a whole epoch: as many images as there are, and more where that misses identities."""
+        return max(len(self.labels) // self.batch_size, -(-len(self.identities) // self.identities_per_batch))
+
+    def _plan(self, generator: np.random.Generator) -> Ints:
+        wanted = len(self) * self.identities_per_batch
+        groups = self._deal(generator, wanted)
+        while len(groups) < wanted:
+            groups = np.concatenate([groups, self._deal(generator, wanted)])
+        groups = groups[:wanted].reshape(len(self), -1, self.unit)
+        self._part_twins(groups, generator)
+        return groups.reshape(len(self), self.batch_size)
+
+    def _deal(self, generator: np.random.Generator, most: int) -> Ints:
+        """Every image once in a group of K of its identity, [groups, K], but for groups above `most`.
+
+        An identity's groups are spread evenly over the epoch, so that one with many images is not all of its end.
+        """
+        shuffled = self._shuffled(generator)
+        per_identity = -(-self._counts // self.unit)
+        identity = np.repeat(np.arange(len(per_identity)), per_identity)
+        number = np.arange(len(identity)) - np.repeat(np.cumsum(per_identity) - per_identity, per_identity)
+        moment = (number + generator.random(len(number))) / per_identity[identity]
+        if (surplus := len(identity) - most) > 0:
+            repeats = (number + 1) * self.unit > self._counts[identity]
+            repeating, others = (np.flatnonzero((number > 0) & chosen) for chosen in (repeats, ~repeats))
+            dispensable = np.concatenate([generator.permutation(repeating), generator.permutation(others)])[:surplus]
+            kept = np.ones(len(identity), dtype=bool)
+            kept[dispensable] = False
+            identity, number, moment = identity[kept], number[kept], moment[kept]
+        order = np.argsort(moment, kind="stable")
+        return self._groups(shuffled, identity[order], number[order])
+
+
+class RandomIdentityBatchSampler(IdentityBatchSampler):
+    """Every identity once an epoch, with K of its images, in random order: rare identities count like frequent ones.
+
+    The last batch is filled up with identities of the epoch's beginning, of which it takes other images.
+    """
+
+    def __len__(self) -> int:
+        """Global batches in a whole epoch: the identities shared out among batches of P."""
+        return -(-len(self.identities) // self.identities_per_batch)
+
+    def _plan(self, generator: np.random.Generator) -> Ints:
+        shuffled = self._shuffled(generator)
+        identity = np.resize(generator.permutation(self.identities), len(self) * self.identities_per_batch)
+        number = (np.arange(len(identity)) >= len(self.identities)).astype(np.int64)
+        return self._groups(shuffled, identity, number)
+
+
 SWAPS_TRIED = 64
 """Random places that are tried to part two groups of one identity in a batch."""
 _MASK = 2**64 - 1
+SAMPLERS: dict[str, type[IdentityBatchSampler]] = {"pk": PKBatchSampler, "random_identity": RandomIdentityBatchSampler}
 
 
 def build_batch_sampler(
@@ -219,6 +281,6 @@ def build_batch_sampler(
     if len(labels) == 0:
         raise DataError("The training set has no images: check data.min_images_per_identity and data.subset.")
     place = {"seed": seed, "rank": rank, "world_size": world_size}
-    if config.sampler == "random_identity":
+    if config.sampler == "shuffle":
         return ShuffleBatchSampler(labels, config.batch_size, **place)
-    return PKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
+    return SAMPLERS[config.sampler](labels, config.batch_size, num_instances=config.num_instances, **place)

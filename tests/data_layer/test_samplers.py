@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oaml_core.config import DataConfig
-from oaml_core.data.samplers import BatchSampler, SampleKey, build_batch_sampler
+from oaml_core.data.samplers import BatchSampler, PKBatchSampler, SampleKey, build_batch_sampler
 from oaml_core.errors import ConfigError, DataError
 
 COUNTS = st.lists(st.integers(1, 30), min_size=8, max_size=40)
@@ -27,15 +27,45 @@ def batches(plan: BatchSampler) -> list[list[SampleKey]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(COUNTS, st.integers(0, 1000))
-def test_every_identity_of_a_batch_has_k_images_of_its_own(counts: list[int], seed: int) -> None:
-    plan = sampler(counts, seed=seed)
+@given(COUNTS, st.integers(0, 1000), st.sampled_from(["pk", "random_identity"]))
+def test_every_identity_of_a_batch_has_k_images_of_its_own(counts: list[int], seed: int, kind: str) -> None:
+    plan = sampler(counts, seed=seed, kind=kind)
     for batch in batches(plan):
         groups = np.array([key.image for key in batch]).reshape(-1, 4)
         identities = plan.labels[groups]
         assert (identities == identities[:, :1]).all()
         for group, identity in zip(groups, identities[:, 0], strict=True):
             assert len(set(group.tolist())) == min(4, counts[identity])
+
+
+@settings(max_examples=40, deadline=None)
+@given(COUNTS, st.integers(0, 3), st.sampled_from(["pk", "random_identity"]))
+def test_every_identity_is_in_every_epoch(counts: list[int], epoch: int, kind: str) -> None:
+    plan = sampler(counts, kind=kind)
+    plan.set_epoch(epoch)
+    shown = {int(plan.labels[key.image]) for batch in batches(plan) for key in batch}
+    assert shown == set(range(len(counts)))
+
+
+def test_an_epoch_is_as_long_as_its_kind_says() -> None:
+    counts = [2] * 20 + [100] * 4
+    assert len(sampler(counts)) == 440 // 32
+    assert len(sampler(counts, kind="shuffle")) == 440 // 32
+    assert len(sampler(counts, kind="random_identity")) == 24 // 8
+    assert len(sampler([1] * 20)) == 3, "20 identities want three batches of 8, though there are 20 images only"
+
+
+def test_rare_identities_count_like_frequent_ones() -> None:
+    plan = sampler([4] * 16 + [200] * 8, kind="random_identity")
+    shown = plan.labels[[key.image for batch in batches(plan) for key in batch]]
+    assert np.bincount(shown).tolist() == [4] * 24
+
+
+def test_images_that_would_repeat_are_left_out_first() -> None:
+    """Of 5 images in groups of 4, the second group would show three again; there is room for one group each."""
+    plan = sampler([5] * 16 + [16] * 4)
+    shown = np.bincount([key.image for batch in batches(plan) for key in batch], minlength=len(plan.labels))
+    assert shown.max() == 1
 
 
 def test_no_identity_is_in_a_batch_twice_where_that_can_be_helped() -> None:
@@ -46,7 +76,7 @@ def test_no_identity_is_in_a_batch_twice_where_that_can_be_helped() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(COUNTS, st.sampled_from(["pk", "random_identity"]), st.integers(0, 3))
+@given(COUNTS, st.sampled_from(["pk", "random_identity", "shuffle"]), st.integers(0, 3))
 def test_the_workers_slices_are_the_plan(counts: list[int], kind: str, epoch: int) -> None:
     whole = sampler(counts, kind=kind)
     whole.set_epoch(epoch)
@@ -97,5 +127,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
         sampler([5] * 20, world_size=9)
     with pytest.raises(ConfigError, match=r"wants\s+8\s+identities; the data set has 3"):
         sampler([5] * 3)
+    with pytest.raises(ConfigError, match=r"32 is not a multiple of data.num_instances 5"):
+        PKBatchSampler(np.zeros(9, np.int64), 32, num_instances=5, seed=0)
     with pytest.raises(DataError, match=r"no images"):
         sampler([])
