@@ -1,119 +1,186 @@
 """The largest correlation of every place with any place of the other map, in both directions.
 
-For probe maps [P, C, s] and gallery maps [G, C, r] (places flattened, unit length over channels) the correlation
-is c[p, g, s, r] = Σ_c probe[p, c, s] · gallery[g, c, r]. Only its maxima over r and over s, and where they are, are
-kept: O(P·G·2hw) instead of O(P·G·hw²). Correlations exist for one block of probes at a time.
+Maps come as rows, one unit vector a place, in B groups: probes [B, A, S, C] and gallery maps [B, R, K, C], place
+before map. Each of a group's A probes meets each of its K gallery maps:
+
+    c[b, a, s, r, k] = Σ_c probe[b, a, s, c] · gallery[b, r, k, c]
+
+One group of all maps is a score matrix, N groups of one probe and one gallery map are N pairs, N groups of one probe
+and K gallery maps are N probes with candidates of their own. With the gallery map as the last axis both maxima run
+over an outer axis, where a processor takes a whole vector of maps at a time.
+
+Only the maxima and where they are outlive a block: O(B·A·K·2hw) instead of O(B·A·K·hw²).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-BLOCK_BYTES = 64 * 2**20
-"""Budget for the correlations of one block."""
+CPU_BLOCK_BYTES = 8 * 2**20
+"""Budget for the correlations of one block on a CPU: they are reduced before they leave its caches."""
+GPU_BLOCK_BYTES = 512 * 2**20
+"""The same on a GPU, where large matrix products count."""
+
+
+class Block(NamedTuple):
+    """Which correlations are held at a time."""
+
+    groups: slice
+    probes: slice
+
+
+class BlockSize(NamedTuple):
+    """Shape of a block: its correlations fit the budget."""
+
+    probes: int
+    maps: int
+    """Gallery maps of each group."""
+
+    @classmethod
+    def within(cls, budget: int, maps: int, bytes_a_pair: int) -> BlockSize:
+        """The largest block of at most `budget` bytes (of one pair, if that alone is more), nearly square."""
+        pairs = max(1, budget // bytes_a_pair)
+        most = min(pairs, _whole_vectors(2 * math.isqrt(pairs)))
+        parts = max(1, math.ceil(maps / most))
+        maps = max(1, min(most, _whole_vectors(math.ceil(maps / parts))))
+        return cls(max(1, pairs // maps), maps)
+
+    def blocks(self, groups: int, probes: int) -> Iterator[Block]:
+        """Whole groups together, or parts of one group's probes."""
+        if self.probes >= probes:
+            step = self.probes // max(1, probes)
+            yield from (Block(some, slice(None)) for some in slices(groups, step))
+            return
+        for group in slices(groups, 1):
+            yield from (Block(group, some) for some in slices(probes, self.probes))
+
+
+def _whole_vectors(maps: int) -> int:
+    """So many maps or a few more that reductions leave no half-filled vector register."""
+    return maps if maps < 16 else math.ceil(maps / 16) * 16
+
+
+def slices(count: int, step: int) -> list[slice]:
+    """`range(count)` in slices of `step`."""
+    return [slice(start, min(start + step, count)) for start in range(0, count, step)]
+
+
+def block_bytes(device: torch.device) -> int:
+    """Budget for the correlations of one block on this device."""
+    return CPU_BLOCK_BYTES if device.type == "cpu" else GPU_BLOCK_BYTES
+
+
+def correlate(probe: Tensor, gallery: Tensor, places: int) -> Tensor:
+    """c [b, a, S, R, k] of one block: one matrix product a group, in the type of the gallery rows.
+
+    Args:
+        probe: rows [b, a, S, C].
+        gallery: rows [b, R·k, C].
+        places: R.
+    """
+    b, a, s = probe.shape[:3]
+    left = probe.flatten(1, 2).to(gallery.dtype)
+    c = torch.mm(left[0], gallery[0].T)[None] if b == 1 else torch.bmm(left, gallery.transpose(1, 2))
+    return at_least_float32(c.view(b, a, s, places, gallery.shape[1] // places))
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision is too coarse for sums over places and for the batch normalisation of scores."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def correlation_maxima(
-    probe: Tensor,
-    gallery: Tensor,
-    probe_visibility: Tensor | None,
-    gallery_visibility: Tensor | None,
-    shift: float,
+    probe: Tensor, gallery: Tensor, candidates: Tensor | None = None, product: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Maxima of the weighted correlation w·(c + shift) − shift, w = visibility_probe(s) · visibility_gallery(r).
-
-    With shift 1, cosines of invisible places become −1, the least there is; with shift 0 they become 0.
+    """Both directions' maxima, differentiable; the backward pass uses the places of the maxima and no correlation.
 
     Args:
-        probe: [P, C, S], gallery: [G, C, R].
-        probe_visibility: [P, S] in [0, 1], gallery_visibility: [G, R]; both or none.
+        probe: rows [B, A, S, C], float32 or float64.
+        gallery: rows [B, R, K, C]; with `candidates` [1, R, G, C], which then get no gradient.
+        candidates: int64 [B, K]: group b meets these of the G gallery maps. They are gathered by the block.
+        product: type of the factors of all matrix products; None: that of the rows. With bfloat16 a correlation of
+            unit rows is off by at most 3·2⁻⁹ = 0.006 (its two factors and the result are each rounded to 8 bits).
 
     Returns:
-        Maxima over the gallery's places [P, G, S], and over the probe's places [P, G, R].
+        max over r: [B, A, S, K], and max over s: [B, A, R, K], in the type of the rows.
     """
-    if probe_visibility is None or gallery_visibility is None:
-        probe_visibility = gallery_visibility = None
-    over_gallery, over_probe = _CorrelationMaxima.apply(probe, gallery, probe_visibility, gallery_visibility, shift)
+    over_gallery, over_probe = _CorrelationMaxima.apply(probe, gallery, candidates, product or probe.dtype)
     return over_gallery, over_probe
 
 
 class _CorrelationMaxima(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        probe: Tensor,
-        gallery: Tensor,
-        probe_visibility: Tensor | None,
-        gallery_visibility: Tensor | None,
-        shift: float,
+        ctx: Any, probe: Tensor, gallery: Tensor, candidates: Tensor | None, product: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        flat_gallery = gallery.transpose(0, 1).flatten(1)  # [C, G·R]
-        maxima, where = [], []
-        for block in _blocks(probe, gallery):
-            correlation = _weighted(
-                _correlation(probe[block], flat_gallery, len(gallery)),
-                None if probe_visibility is None else probe_visibility[block],
-                gallery_visibility,
-                shift,
-            )
-            over_gallery, over_probe = correlation.max(3), correlation.max(1)
-            maxima.append((over_gallery.values.transpose(1, 2), over_probe.values))
-            where.append((over_gallery.indices, over_probe.indices))
-        ctx.save_for_backward(
-            probe,
-            gallery,
-            probe_visibility,
-            gallery_visibility,
-            *(torch.cat(parts).to(torch.int16) for parts in zip(*where, strict=True)),
-        )
-        over_gallery_maxima, over_probe_maxima = (torch.cat(parts) for parts in zip(*maxima, strict=True))
-        return over_gallery_maxima, over_probe_maxima
+        (b, a, s), r = probe.shape[:3], gallery.shape[1]
+        k = gallery.shape[2] if candidates is None else candidates.shape[1]
+        over_gallery, over_probe = probe.new_empty((b, a, s, k)), probe.new_empty((b, a, r, k))
+        index = torch.uint8 if max(s, r) <= 256 else torch.int16
+        best_gallery, best_probe = (torch.empty_like(maxima, dtype=index) for maxima in (over_gallery, over_probe))
+        for groups, probes, maps, part in _blocks(probe, gallery, candidates, product):
+            c = correlate(probe[groups, probes], part, r)
+            here = (groups, probes, slice(None), maps)
+            over_gallery[here], best_gallery[here] = _largest(c, 3)
+            over_probe[here], best_probe[here] = _largest(c, 2)
+        ctx.save_for_backward(probe, gallery, candidates, best_gallery, best_probe)
+        ctx.product = product
+        return over_gallery, over_probe
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        """Each maximum's gradient goes to the pair of places that it came from; visibility has none."""
-        probe, gallery, probe_visibility, gallery_visibility, best_gallery, best_probe = ctx.saved_tensors
-        to_probe, to_gallery = torch.empty_like(probe), torch.zeros_like(gallery)
-        flat_gallery = gallery.transpose(1, 2).flatten(0, 1)  # [G·R, C]
-        for block in _blocks(probe, gallery):
-            part = probe[block]
-            gradient = probe.new_zeros((len(part), part.shape[2], len(gallery), gallery.shape[2]))
-            gradient.scatter_add_(
-                3, best_gallery[block].long()[..., None], gradients[0][block].transpose(1, 2)[..., None]
-            )
-            gradient.scatter_add_(1, best_probe[block].long()[:, None], gradients[1][block][:, None])
-            if probe_visibility is not None:
-                gradient *= probe_visibility[block][:, :, None, None]
-                gradient *= gallery_visibility
-            flat = gradient.flatten(2).flatten(0, 1)  # [p·S, G·R]
-            to_probe[block] = (flat @ flat_gallery).unflatten(0, (len(part), -1)).transpose(1, 2)
-            flat_probe = part.transpose(1, 2).flatten(0, 1)  # [p·S, C]
-            to_gallery += (flat.T @ flat_probe).unflatten(0, (len(gallery), -1)).transpose(1, 2)
-        return to_probe, to_gallery, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        """A maximum's gradient goes to the two rows whose product it is."""
+        probe, gallery, candidates, best_gallery, best_probe = ctx.saved_tensors
+        to_probe = torch.zeros_like(probe)
+        to_gallery = torch.zeros_like(gallery) if candidates is None and ctx.needs_input_grad[1] else None
+        for groups, probes, maps, part in _blocks(probe, gallery, candidates, ctx.product):
+            here = (groups, probes, slice(None), maps)
+            of_c = _spread([g[here] for g in gradients], best_gallery[here], best_probe[here]).to(ctx.product)
+            rows = probe[groups, probes]
+            to_probe[groups, probes] += (of_c @ part).view_as(rows)
+            if to_gallery is not None:
+                down = of_c.transpose(1, 2) @ rows.flatten(1, 2).to(ctx.product)  # [b, R·k, C]
+                to_gallery[groups, :, maps] += down.view(len(down), gallery.shape[1], -1, down.shape[-1])
+        return to_probe, to_gallery, None, None
 
 
-def _correlation(probe: Tensor, flat_gallery: Tensor, galleries: int) -> Tensor:
-    """[p, S, G, R] as one matrix product."""
-    flat = probe.transpose(1, 2).flatten(0, 1) @ flat_gallery
-    return flat.unflatten(1, (galleries, -1)).unflatten(0, (len(probe), -1))
+def _blocks(
+    probe: Tensor, gallery: Tensor, candidates: Tensor | None, product: torch.dtype
+) -> Iterator[tuple[slice, slice, slice, Tensor]]:
+    """(groups, probes, gallery maps) of each block, and the rows [b, R·k, C] of these maps."""
+    r, k = gallery.shape[1], gallery.shape[2] if candidates is None else candidates.shape[1]
+    size = BlockSize.within(block_bytes(probe.device), k, probe.shape[2] * r * max(4, probe.element_size()))
+    for maps in slices(k, size.maps):
+        shared = None if candidates is not None else gallery[:, :, maps].flatten(1, 2).to(product)
+        for groups, probes in size.blocks(len(probe), probe.shape[1]):
+            if shared is not None:
+                yield groups, probes, maps, shared[groups]
+            elif candidates is not None:
+                own = gallery[0][:, candidates[groups, maps]].transpose(0, 1)  # [b, R, k, C]
+                yield groups, probes, maps, own.flatten(1, 2).to(product)
 
 
-def _weighted(
-    correlation: Tensor, probe_visibility: Tensor | None, gallery_visibility: Tensor | None, shift: float
-) -> Tensor:
-    """w·c − shift·(1 − w), in place; exactly c where w is 1."""
-    if probe_visibility is None or gallery_visibility is None:
-        return correlation
-    weight = probe_visibility[:, :, None, None] * gallery_visibility
-    correlation *= weight
-    return correlation.add_(weight.sub_(1), alpha=shift) if shift else correlation
+def _largest(c: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Maximum and its place along `axis`."""
+    if c.device.type != "cpu":
+        found = c.max(axis)
+        return found.values, found.indices
+    # Four passes that run in vector registers take a quarter of the time of one `max` with indices.
+    largest = c.amax(axis, keepdim=True)
+    places = torch.arange(c.shape[axis], dtype=c.dtype).view([-1 if i == axis else 1 for i in range(c.ndim)])
+    is_largest = torch.eq(c, largest, out=torch.empty_like(c))
+    return largest.squeeze(axis), is_largest.mul_(places).amax(axis)
 
 
-def _blocks(probe: Tensor, gallery: Tensor) -> list[slice]:
-    """Slices of the probes whose correlations fit the budget."""
-    each = probe.shape[2] * gallery.shape[0] * gallery.shape[2] * probe.element_size()
-    count = max(1, BLOCK_BYTES // max(1, each))
-    return [slice(start, start + count) for start in range(0, len(probe), count)]
+def _spread(gradients: list[Tensor], best_gallery: Tensor, best_probe: Tensor) -> Tensor:
+    """Gradient [b, a·S, R·k] of a block's correlations from those of its maxima."""
+    (b, a, s, k), r = best_gallery.shape, best_probe.shape[2]
+    of_c = gradients[0].new_zeros((b, a, s, r, k))
+    of_c.scatter_(3, best_gallery.long()[:, :, :, None], gradients[0][:, :, :, None])
+    of_c.scatter_add_(2, best_probe.long()[:, :, None], gradients[1][:, :, None])
+    return of_c.view(b, a * s, r * k)

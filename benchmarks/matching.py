@@ -1,0 +1,228 @@
+"""Local matching, side by side with the published formula written plainly: pairs a second, extra memory.
+
+    python benchmarks/matching.py [match] [pairs] [train] [evaluate] [--channels 512 --side 7 --threads 2]
+
+`gemm` is the matrix product of the same correlations in fp32 and nothing else, measured in the same rounds: what a
+matcher that spends no time on anything but correlations would reach with fp32 factors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oaml_core.models.qaconv import QAConv
+
+ROUNDS = 7
+
+
+class PlainQAConv(nn.Module):
+    """The published formula, all correlations of a call at once."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.bn, self.fc, self.logit_bn = nn.BatchNorm1d(1), nn.Linear(places, 1), nn.BatchNorm1d(1)
+
+    def match(self, probe: Tensor, gallery: Tensor) -> Tensor:
+        probe, gallery = (functional.normalize(maps.flatten(2), dim=1) for maps in (probe, gallery))
+        correlation = torch.einsum("gcr,pcs->pgrs", gallery, probe)
+        return self._score(correlation).view(len(probe), len(gallery))
+
+    def match_pairs(self, probe: Tensor, gallery: Tensor) -> Tensor:
+        probe, gallery = (functional.normalize(maps.flatten(2), dim=1) for maps in (probe, gallery))
+        return self._score(torch.einsum("ncr,ncs->nrs", gallery, probe)).flatten()
+
+    def _score(self, correlation: Tensor) -> Tensor:
+        best = torch.cat([correlation.max(-2).values, correlation.max(-1).values], -1)
+        best = best.view(-1, 1, self.fc.in_features)
+        best = self.fc(self.bn(best).view(-1, self.fc.in_features))
+        return self.logit_bn(best.view(-1, 2).sum(-1, keepdim=True))
+
+
+def drawn(count: int, options: argparse.Namespace, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, options.channels, options.side, options.side, generator=generator)
+
+
+def visible(count: int, options: argparse.Namespace, seed: int = 0) -> Tensor:
+    return torch.rand(count, 1, options.side, options.side, generator=torch.Generator().manual_seed(seed))
+
+
+def ours(options: argparse.Namespace, product: str = "fp32") -> QAConv:
+    return QAConv(options.channels, (options.side, options.side), product="bf16" if product == "bf16" else "fp32")
+
+
+def clock() -> float:
+    """Seconds; of the processor with one thread, so that it does not matter what else the machine does."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def medians(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Median seconds of each, taken in turns so that what else the machine does meets all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            start = clock()
+            run()
+            if number:  # the first round warms up
+                seconds[name].append(clock() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def print_rates(title: str, pairs: int, seconds: dict[str, float]) -> None:
+    gemm = seconds["gemm"]
+    print(f"\n{title}")
+    for name, value in seconds.items():
+        print(f"  {name:24} {pairs / value:12,.0f} pairs/s   {gemm / value:5.2f} × gemm")
+
+
+def peak_memory(kind: str, options: argparse.Namespace) -> float:
+    """MiB above the inputs, in a process of its own."""
+    with get_context("spawn").Pool(1) as pool:
+        return pool.apply(_peak_memory, (kind, options))
+
+
+def _peak_memory(kind: str, options: argparse.Namespace) -> float:
+    torch.set_num_threads(options.threads)
+    warm, run = prepared(kind, options)
+    warm()
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _status("VmRSS")
+    run()
+    return (_status("VmHWM") - before) / 1024
+
+
+def _status(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1])
+
+
+def prepared(kind: str, options: argparse.Namespace) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A small call that loads what the first call loads, and the call to be measured."""
+    what, who, count = kind.split("-")
+    model = PlainQAConv(options.side**2) if who == "plain" else ours(options, who)
+    probe, gallery = drawn(int(count), options, 0), drawn(int(count), options, 1)
+    if what == "train":
+        model.train()
+        small, full = probe[:4].clone().requires_grad_(), probe.requires_grad_()
+        return lambda: step(model, small), lambda: step(model, full)
+    model.eval()
+    call = model.match if what == "match" else model.match_pairs
+    return (lambda: without_gradient(call, probe[:2], gallery[:2])), (lambda: without_gradient(call, probe, gallery))
+
+
+def without_gradient(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return call(*inputs)
+
+
+def step(model: nn.Module, maps: Tensor, visibility: Tensor | None = None) -> None:
+    """Forward and backward of a batch matched with itself."""
+    maps.grad = None
+    scores = model.match(maps, maps) if visibility is None else model.match(maps, maps, visibility, visibility)  # type: ignore[operator]
+    scores.square().mean().backward()
+
+
+def gemm(probes: int, maps: int, options: argparse.Namespace) -> Callable[[], Tensor]:
+    left = torch.randn(probes * options.side**2, options.channels)
+    right = torch.randn(options.channels, maps * options.side**2)
+    out = torch.empty(len(left), right.shape[1])
+    return lambda: torch.mm(left, right, out=out)
+
+
+def bench_match(options: argparse.Namespace) -> None:
+    plain = PlainQAConv(options.side**2).eval()
+    for count in options.sizes:
+        probe, gallery, v, u = (
+            make(count, options, seed) for seed, make in enumerate((drawn, drawn, visible, visible))
+        )
+        runs: dict[str, Callable[[], object]] = {}
+        # Larger products than 256 × 256 do not fit the memory at once: as many of them.
+        tiles = max(1, count // 256) ** 2
+        once = gemm(min(count, 256), min(count, 256), options)
+        runs["gemm"] = lambda once=once, tiles=tiles: [once() for _ in range(tiles)]
+        parts = [slice(start, start + 256) for start in range(0, count, 256)]
+        runs["plain"] = lambda probe=probe, gallery=gallery, parts=parts: [
+            without_gradient(plain.match, probe[p], gallery[g]) for p in parts for g in parts
+        ]
+        for product in ("fp32", "bf16"):
+            model = ours(options, product).eval()
+            runs[product] = lambda m=model, p=probe, g=gallery: without_gradient(m.match, p, g)
+            runs[f"{product}, weighted"] = lambda m=model, p=probe, g=gallery, v=v, u=u: without_gradient(
+                m.match, p, g, v, u
+            )
+        rounds = ROUNDS if count <= 256 else 3
+        print_rates(f"match {count} × {count}", count**2, medians(runs, rounds))
+        for who in ("plain", "fp32", "bf16"):
+            if who != "plain" or count <= 256:
+                print(f"  {who:24} {peak_memory(f'match-{who}-{count}', options):12,.0f} MiB beyond the inputs")
+
+
+def bench_pairs(options: argparse.Namespace) -> None:
+    count = 4096
+    probe, gallery, v, u = (make(count, options, seed) for seed, make in enumerate((drawn, drawn, visible, visible)))
+    plain = PlainQAConv(options.side**2).eval()
+    product64 = gemm(64, 64, options)  # 64 × 64 = 4,096 pairs
+    runs: dict[str, Callable[[], object]] = {
+        "gemm": product64,
+        "plain": lambda: without_gradient(plain.match_pairs, probe, gallery),
+    }
+    for product in ("fp32", "bf16"):
+        model = ours(options, product).eval()
+        runs[product] = lambda m=model: without_gradient(m.match_pairs, probe, gallery)
+        runs[f"{product}, weighted"] = lambda m=model: without_gradient(m.match_pairs, probe, gallery, v, u)
+    print_rates(f"match_pairs {count}", count, medians(runs))
+    for who in ("plain", "fp32", "bf16"):
+        print(f"  {who:24} {peak_memory(f'pairs-{who}-{count}', options):12,.0f} MiB beyond the inputs")
+
+
+def bench_train(options: argparse.Namespace) -> None:
+    count = options.batch
+    maps, visibility = drawn(count, options).requires_grad_(), visible(count, options)
+    plain = PlainQAConv(options.side**2).train()
+    once = gemm(count, count, options)
+    runs: dict[str, Callable[[], object]] = {
+        # One product forward, two backward: the least that dense products allow.
+        "gemm": lambda: [once() for _ in range(3)],
+        "plain": lambda: step(plain, maps),
+    }
+    for product in ("fp32", "bf16"):
+        model = ours(options, product).train()
+        runs[product] = lambda m=model: step(m, maps)
+        runs[f"{product}, weighted"] = lambda m=model: step(m, maps, visibility)
+    print_rates(f"training step, batch {count}, forward and backward", count**2, medians(runs, 3))
+    for who in ("plain", "fp32", "bf16"):
+        print(f"  {who:24} {peak_memory(f'train-{who}-{count}', options):12,.0f} MiB beyond the inputs")
+
+
+def bench_evaluate(options: argparse.Namespace) -> None:
+    for who in ("fp32", "bf16"):
+        start = time.perf_counter()
+        used = peak_memory(f"match-{who}-4096", options)
+        print(f"match 4096 × 4096, {who}: {used:,.0f} MiB beyond the inputs, {time.perf_counter() - start:,.0f} s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="*", default=["match", "pairs", "train"])
+    parser.add_argument("--channels", type=int, default=512)
+    parser.add_argument("--side", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    benches = {"match": bench_match, "pairs": bench_pairs, "train": bench_train, "evaluate": bench_evaluate}
+    for name in arguments.what:
+        benches[name](arguments)

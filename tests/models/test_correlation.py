@@ -1,0 +1,95 @@
+"""Correlation maxima: values, gradients, blocks, types."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from oaml_core.models import correlation
+from oaml_core.models.correlation import BlockSize, correlation_maxima
+from oaml_core.models.correlation_weighting import Weighting, weighted_side
+
+SEEDS = st.integers(0, 2**31 - 1)
+
+
+def drawn(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(probe: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
+    c = torch.einsum("basc,brkc->basrk", probe, gallery)
+    return c.amax(3), c.amax(2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(SEEDS, st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(1, 6), st.integers(1, 33))
+def test_maxima_are_those_of_all_correlations_whatever_the_block(
+    seed: int, groups: int, probes: int, places: int, maps: int, block: int
+) -> None:
+    probe = drawn(seed, groups, probes, places, 3).requires_grad_()
+    gallery = drawn(seed + 1, groups, places + 1, maps, 3).requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "CPU_BLOCK_BYTES", block * 40)
+        found = correlation_maxima(probe, gallery)
+        gradients = torch.autograd.grad([m.square().sum() for m in found], [probe, gallery])
+    expected = plain(probe, gallery)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        gradients, torch.autograd.grad([m.square().sum() for m in expected], [probe, gallery]), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_candidates_are_the_gallery_maps_that_they_number() -> None:
+    probe, gallery = drawn(0, 4, 1, 5, 3).requires_grad_(), drawn(1, 1, 5, 6, 3)
+    candidates = torch.tensor([[0, 5], [2, 2], [1, 3], [4, 0]])
+    found = correlation_maxima(probe, gallery, candidates)
+    own = gallery[0][:, candidates].transpose(0, 1)
+    expected = plain(probe, own)
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad([m.square().sum() for m in maxima], probe)[0] for maxima in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["evidence", "multiply", None])
+def test_gradients_are_those_of_finite_differences(weighting: Weighting | None) -> None:
+    probe, gallery = (drawn(seed, 3, 5, 4, dtype=torch.float64) for seed in (0, 1))
+    v, u = (torch.rand(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    v[0], u[1, 0] = 0, 0
+
+    def maxima(probe: Tensor, gallery: Tensor) -> tuple[Tensor, Tensor]:
+        seen = (None, None) if weighting is None else (v, u)
+        left = weighted_side(probe, seen[0], weighting or "evidence", torch.float64)
+        right = weighted_side(gallery, seen[1], weighting or "evidence", torch.float64, gallery=True)
+        return correlation_maxima(left.rows[None], right.rows.transpose(0, 1)[None])
+
+    assert torch.autograd.gradcheck(maxima, (probe.requires_grad_(), gallery.requires_grad_()))
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS)
+def test_bfloat16_factors_keep_each_maximum_within_its_bound(seed: int) -> None:
+    rows = [torch.nn.functional.normalize(drawn(seed + i, 2, 9, 2, 64), dim=-1) for i in range(2)]
+    exact = correlation_maxima(rows[0].transpose(1, 2), rows[1])
+    rounded = correlation_maxima(rows[0].transpose(1, 2), rows[1], product=torch.bfloat16)
+    for one, other in zip(exact, rounded, strict=True):
+        assert (one - other).abs().max() <= 3 * 2**-9
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 10**9), st.integers(1, 5000), st.integers(1, 40_000))
+def test_blocks_fit_the_budget(budget: int, maps: int, bytes_a_pair: int) -> None:
+    size = BlockSize.within(budget, maps, bytes_a_pair)
+    assert size.probes * size.maps * bytes_a_pair <= max(budget, bytes_a_pair)
+
+
+def test_only_maxima_and_their_places_are_kept_for_the_backward_pass() -> None:
+    probe, gallery = drawn(0, 1, 20, 49, 8).requires_grad_(), drawn(1, 1, 49, 20, 8).requires_grad_()
+    kept: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: (kept.append(x), x)[1], lambda x: x):
+        correlation_maxima(probe, gallery)
+    bytes_kept = sum(x.numel() * x.element_size() for x in kept)
+    inputs = 4 * (probe.numel() + gallery.numel())
+    assert bytes_kept <= inputs + 20 * 20 * 2 * 49
