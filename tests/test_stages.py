@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from oaml_core import stages
+from oaml_core.stages.promote_stage import GATE_METRIC
 from oaml_core.config import Config
 
 
 def measured(folder: Path, name: str, accuracy: float, verification: str = "lfw") -> str:
     path = folder / f"{name}.json"
-    path.write_text(json.dumps({"headline": {stages.GATE_METRIC: accuracy}, "sets": {verification: {}}}))
+    path.write_text(json.dumps({"headline": {GATE_METRIC: accuracy}, "sets": {verification: {}}}))
     return str(path)
 
 

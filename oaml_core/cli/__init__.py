@@ -1,0 +1,68 @@
+"""The `oaml` command: one sub-command a stage, and what one wants beside them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+from oaml_core import __version__
+from oaml_core.cli import data_commands, face_commands, machine_commands, stage_commands
+from oaml_core.errors import ConfigError, OamlError, nearest
+
+COMMANDS = {
+    **stage_commands.COMMANDS,
+    **face_commands.COMMANDS,
+    **data_commands.COMMANDS,
+    **machine_commands.COMMANDS,
+}
+"""All sub-commands, in the order of the overview."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `oaml` with `arguments`; exits 0, 1 for an error, 2 for a mistyped command line, 130 after Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        sys.exit(_run(words))
+    except OamlError as error:
+        print(f"oaml: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("oaml: interrupted; nothing is half-written, the same command goes on.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] in ("-V", "--version"):
+        print(f"oaml {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise ConfigError(f"There is no command {name!r}.{nearest(name, COMMANDS)} `oaml --help` lists them.")
+    from oaml_core.settings import config_parser, parse_config
+
+    command = COMMANDS[name]
+    parser = config_parser(f"oaml {name}", command.purpose)
+    if command.options is not None:
+        command.options(parser)
+    config, values = parse_config(parser, rest)
+    return command.run(config, values)
+
+
+def _overview() -> str:
+    rows = [f"  {name:<10} {command.purpose}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "oaml: face recognition that still works when part of the face is covered",
+            "",
+            "oaml COMMAND [--config RECIPE.yaml] [--key value …]",
+            "",
+            *rows,
+            "",
+            "oaml COMMAND --help lists its options; --print-config shows the resolved configuration.",
+        ]
+    )

@@ -1,0 +1,28 @@
+"""What a sub-command is, and the options that several share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from oaml_core.config import Config
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+class Command(NamedTuple):
+    """A sub-command."""
+
+    purpose: str
+    run: Callable[[Config, Any], int]
+    options: Callable[[ArgumentParser], None] | None = None
+
+
+def dataset_option(parser: ArgumentParser) -> None:
+    parser.add_argument("--dataset", type=str | None, default=None, help="data set in the store; default: prepare it")
+
+
+def model_options(parser: ArgumentParser) -> None:
+    dataset_option(parser)
+    parser.add_argument("--checkpoint", required=True, help="checkpoint: file or address in the store")

@@ -1,0 +1,65 @@
+"""`oaml prepare|train|evaluate|export`: one command a stage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command, dataset_option, model_options
+from oaml_core.config import Config
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _prepare(config: Config, _: Any) -> int:
+    from oaml_core import stages
+
+    print(stages.prepare(config).dataset_uri)
+    return 0
+
+
+def _train(config: Config, options: Any) -> int:
+    from oaml_core import stages
+
+    dataset = options.dataset or stages.prepare(config).dataset_uri
+    print(stages.train(config, dataset, launcher=options.launcher).checkpoint_uri)
+    return 0
+
+
+def _evaluate(config: Config, options: Any) -> int:
+    from oaml_core import stages
+
+    dataset = options.dataset or stages.prepare(config).dataset_uri
+    evaluated = stages.evaluate(config, dataset, options.checkpoint)
+    for name, value in evaluated.metrics.items():
+        print(f"{name:<34} {value:.4f}")
+    print(evaluated.report)
+    return 0
+
+
+def _export(config: Config, options: Any) -> int:
+    from oaml_core import stages
+
+    dataset = options.dataset or stages.prepare(config).dataset_uri
+    print(stages.export(config, dataset, options.checkpoint, options.metrics).model_uri)
+    return 0
+
+
+def _train_options(parser: ArgumentParser) -> None:
+    dataset_option(parser)
+    parser.add_argument(
+        "--launcher", choices=("local", "none"), default="local", help="torchrun on this machine, or this process"
+    )
+
+
+def _export_options(parser: ArgumentParser) -> None:
+    model_options(parser)
+    parser.add_argument("--metrics", required=True, help="metrics.json of the model: file or address in the store")
+
+
+COMMANDS = {
+    "prepare": Command("check faces and put them into the store in the form that training reads", _prepare),
+    "train": Command("train, or go on training, on one machine or as one node of several", _train, _train_options),
+    "evaluate": Command("measure a model on every verification set, clean and occluded", _evaluate, model_options),
+    "export": Command("write a model as ONNX, checked against torch", _export, _export_options),
+}

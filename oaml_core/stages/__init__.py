@@ -1,0 +1,38 @@
+"""prepare → train → evaluate → export → promote: plain functions over a store.
+
+The command line and the Kubeflow components call these and nothing below them. Each stage takes addresses of what
+earlier stages put into the store, puts its own results there, the file that makes them complete last, and says
+where they are. A stage whose results are there already, from the same inputs, gives those.
+"""
+
+from oaml_core.stages.addresses import (
+    fetch_dataset,
+    fetch_file,
+    read_metrics_json,
+    run_prefix,
+    run_summary,
+)
+from oaml_core.stages.evaluate_stage import Evaluated, evaluate
+from oaml_core.stages.export_stage import Exported, export
+from oaml_core.stages.prepare_stage import Prepared, prepare
+from oaml_core.stages.promote_stage import PRODUCTION, Promoted, promote
+from oaml_core.stages.train_stage import Trained, train
+
+__all__ = [
+    "PRODUCTION",
+    "Evaluated",
+    "Exported",
+    "Prepared",
+    "Promoted",
+    "Trained",
+    "evaluate",
+    "export",
+    "fetch_dataset",
+    "fetch_file",
+    "prepare",
+    "promote",
+    "read_metrics_json",
+    "run_prefix",
+    "run_summary",
+    "train",
+]

@@ -1,0 +1,73 @@
+"""Where a run and its results lie: in the store, and below `work_dir`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.config import Config
+from oaml_core.settings import digest
+from oaml_core.store import open_store, split_uri
+
+if TYPE_CHECKING:
+    from oaml_core.data.prepared import PreparedDataset
+
+log = logging.getLogger(__name__)
+
+SUMMARY = "run.json"
+"""Addresses of a run's checkpoint, metrics and model; there when the model is."""
+
+
+def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
+    """Addresses of `checkpoint`, `metrics` and `model` of the exported run that `config` describes.
+
+    Raises:
+        StoreError: there is no such run, or its model is not exported.
+    """
+    return json.loads(open_store(config.store).read_bytes(f"{run_prefix(config, dataset_uri)}/{SUMMARY}"))
+
+
+def run_prefix(config: Config, dataset_uri: str) -> str:
+    """The run's place in the store and below `work_dir`: the same for all tries of the same training."""
+    learnt = (config.seed, config.data, config.augment, config.model, config.loss, config.optim)
+    return f"runs/{config.name}-{digest(*learnt, dataset_uri.rpartition('/')[2])}"
+
+
+def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
+    """The data set in the local cache, fetched from the store if it is not whole there."""
+    from oaml_core.data.prepare import dataset_folder
+    from oaml_core.data.prepared import fetch_prepared
+
+    return fetch_prepared(dataset_uri, dataset_folder(config, dataset_uri.rpartition("/")[2]))
+
+
+def fetch_file(config: Config, uri: str) -> Path:
+    """The object at `uri` (or a local file) in the run's local folder."""
+    if "://" not in uri:
+        return Path(uri)
+    store, key = split_uri(uri)
+    path = Path(config.work_dir) / prefix_of(config, uri) / uri.rpartition("/")[2]
+    store.get_file(key, path)
+    return path
+
+
+def read_metrics_json(uri: str) -> dict[str, Any]:
+    """The content of a `metrics.json` in a store or a local file."""
+    if "://" not in uri:
+        return json.loads(Path(uri).read_text())
+    store, key = split_uri(uri)
+    return json.loads(store.read_bytes(key))
+
+
+def prefix_of(config: Config, uri: str) -> str:
+    """The run's prefix within the store that `uri`, an object of the run, lies in; `adopted/…` for other files."""
+    base = open_store(config.store).uri
+    if uri.startswith(f"{base}/runs/"):
+        return "/".join(uri.removeprefix(f"{base}/").split("/")[:2])
+    return f"adopted/{digest(uri)}"
+
+
+def announce(stage: str, what: str, uri: str, reused: bool) -> None:
+    log.info("%s: %s%s\n  → %s", stage, what, " (was there already)" if reused else "", uri)

@@ -1,0 +1,40 @@
+"""Faces from anywhere → a data set in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oaml_core.config import Config
+from oaml_core.stages.addresses import announce
+from oaml_core.store import open_store
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` gives."""
+
+    dataset_uri: str
+    fingerprint: str
+    reused: bool
+    summary: dict[str, int]
+    """Images, identities, verification pairs, images set aside."""
+
+
+def prepare(config: Config) -> Prepared:
+    """Check the faces that `config.data` names, and put them into the store in the form that training reads.
+
+    Raises:
+        DataError: the source cannot be used, or too much of it is broken.
+    """
+    from oaml_core.data.prepare import prepare_dataset
+
+    made = prepare_dataset(config, open_store(config.store))
+    manifest = made.manifest
+    summary = {
+        "images": manifest.images,
+        "identities": len(manifest.identities),
+        "verification_pairs": sum(manifest.verification.values()),
+        "set_aside": manifest.set_aside,
+    }
+    announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
+    return Prepared(made.uri, made.fingerprint, made.reused, summary)
