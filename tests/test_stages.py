@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from oaml_core import stages
-from oaml_core.stages.promote_stage import GATE_METRIC
 from oaml_core.config import Config
+from oaml_core.stages.promote_stage import GATE_METRIC
 
 
 def measured(folder: Path, name: str, accuracy: float, verification: str = "lfw") -> str:
