@@ -105,7 +105,7 @@ class ModelConfig:
     width: int = 16
     """Channels of the first stage of `ir_mini`; the other backbones have their published widths."""
     weights: str | None = None
-    """Pretrained backbone to start from: `.ckpt`, `.pt` or `.safetensors`."""
+    """Pretrained backbone to start from: `.ckpt`, `.pt`, `.safetensors`, or `.onnx` with the same layers in order."""
     weights_channel_order: Literal["rgb", "bgr"] = "rgb"
     """Order that `weights` were trained with; published AdaFace weights want `bgr`."""
     head: Literal["adaface", "arcface", "cosface"] = "adaface"

@@ -1,11 +1,8 @@
-"""IR and IR-SE backbones (He et al. 2016 in the "improved residual" form of ArcFace, section 3.2.2).
-
-Parameter names are those of the published AdaFace implementation, so that its checkpoints load.
-"""
+"""What a backbone is, and the one that a configuration names."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -13,89 +10,25 @@ from torch import Tensor, nn
 
 from oaml_core.errors import ConfigError, ModelInputError, nearest
 
+IMAGE_SIZES = (112, 224)
+"""Sides of aligned faces, in pixels."""
+SHORTEST = 1e-6
+"""Length below which an embedding has no direction: a unit vector made from it would be rounding noise."""
+
 
 class BackboneOutput(NamedTuple):
-    """Feature map [B, C, h, w], unit-length embedding [B, E], its norm [B, 1] before normalisation."""
+    """Feature map [B, C, h, w], unit-length embedding [B, E], its norm [B, 1] before normalisation.
+
+    An embedding shorter than `SHORTEST` has no direction: it is given as it is, next to zero, with finite gradients.
+    """
 
     feature_map: Tensor
     embedding: Tensor
     norm: Tensor
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """Blocks of the four stages and the kind of block."""
-
-    blocks: tuple[int, int, int, int]
-    bottleneck: bool = False
-    squeeze: bool = False
-    early_stride: bool = False
-    """Halve the image in the first convolution, and not in the last stage: a fraction of the work."""
-
-
-ARCHITECTURES = {
-    "ir_mini": Architecture((1, 1, 1, 1), early_stride=True),
-    "ir_18": Architecture((2, 2, 2, 2)),
-    "ir_34": Architecture((3, 4, 6, 3)),
-    "ir_50": Architecture((3, 4, 14, 3)),
-    "ir_101": Architecture((3, 13, 30, 3)),
-    "ir_152": Architecture((3, 8, 36, 3), bottleneck=True),
-    "ir_200": Architecture((3, 24, 36, 3), bottleneck=True),
-    "ir_se_50": Architecture((3, 4, 14, 3), squeeze=True),
-    "ir_se_101": Architecture((3, 13, 30, 3), squeeze=True),
-}
-PUBLISHED_WIDTH = 64
-SQUEEZE_REDUCTION = 16
-
-
-class SqueezeExcitation(nn.Module):
-    """Channel gate (Hu et al. 2018), [B, C, h, w] to the same."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.avg_pool = nn.AdaptiveAvgPool2d(1)
-        self.fc1 = nn.Conv2d(channels, channels // SQUEEZE_REDUCTION, 1, bias=False)
-        self.relu = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(channels // SQUEEZE_REDUCTION, channels, 1, bias=False)
-        self.sigmoid = nn.Sigmoid()
-        nn.init.xavier_uniform_(self.fc1.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
-
-
-class Block(nn.Module):
-    """BN – Conv – BN – PReLU – Conv – BN beside a shortcut; the stride is in the second convolution.
-
-    `bottleneck` squeezes to a quarter of the channels between two 1×1 convolutions.
-    """
-
-    def __init__(self, inputs: int, outputs: int, stride: int, *, bottleneck: bool, squeeze: bool) -> None:
-        super().__init__()
-        self.shortcut_layer: nn.Module = (
-            nn.MaxPool2d(1, stride)
-            if inputs == outputs
-            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        )
-        layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
-        if bottleneck:
-            inner = outputs // 4
-            layers += [nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.PReLU(inner)]
-            layers += [nn.Conv2d(inner, inner, 3, 1, 1, bias=False), nn.BatchNorm2d(inner), nn.PReLU(inner)]
-            layers += [nn.Conv2d(inner, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)]
-        else:
-            layers += [nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.PReLU(outputs)]
-            layers += [nn.Conv2d(outputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)]
-        self.res_layer = nn.Sequential(*layers)
-        if squeeze:
-            self.res_layer.add_module("se_block", SqueezeExcitation(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.res_layer(x) + self.shortcut_layer(x)
-
-
-class Backbone(nn.Module):
-    """An IR network for square aligned faces.
+class Backbone(nn.Module, ABC):
+    """Describes square aligned faces.
 
     Attributes:
         channels: C of the feature map.
@@ -104,38 +37,19 @@ class Backbone(nn.Module):
         image_size: side of the input in pixels.
     """
 
-    def __init__(self, architecture: Architecture, *, image_size: int, width: int, embedding_size: int) -> None:
+    def __init__(self, *, channels: int, embedding_size: int, image_size: int) -> None:
         super().__init__()
-        expansion = 4 if architecture.bottleneck else 1
-        stages = [width * factor * expansion for factor in (1, 2, 4, 8)]
+        self.channels = channels
+        self.embedding_size = embedding_size
         self.image_size = image_size
         self.map_size = (image_size // 16, image_size // 16)
-        self.channels = stages[-1]
-        self.embedding_size = embedding_size
-        self.input_layer = nn.Sequential(
-            nn.Conv2d(3, width, 3, 2 if architecture.early_stride else 1, 1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.PReLU(width),
-        )
-        self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(self.channels),
-            nn.Dropout(0.4),
-            nn.Flatten(),
-            nn.Linear(self.channels * self.map_size[0] * self.map_size[1], embedding_size),
-            nn.BatchNorm1d(embedding_size, affine=False),
-        )
-        strides = (2, 2, 2, 1 if architecture.early_stride else 2)
-        kind = {"bottleneck": architecture.bottleneck, "squeeze": architecture.squeeze}
-        blocks, inputs = [], width
-        for count, outputs, stride in zip(architecture.blocks, stages, strides, strict=True):
-            for number in range(count):
-                blocks.append(Block(inputs, outputs, stride if number == 0 else 1, **kind))
-                inputs = outputs
-        self.body = nn.Sequential(*blocks)
-        self.apply(_initialise)
+
+    @abstractmethod
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature map [B, C, h, w] and embedding [B, E], not normalised, of `images` as `forward` takes them."""
 
     def forward(self, images: Tensor) -> BackboneOutput:
-        """Describe `images`, float [B, 3, S, S] in [-1, 1].
+        """Describe `images`, RGB, float [B, 3, S, S] in [-1, 1].
 
         Raises:
             ModelInputError: another shape.
@@ -146,32 +60,36 @@ class Backbone(nn.Module):
                 f"The backbone takes images [B, {', '.join(map(str, expected))}], not {list(images.shape)}: align and "
                 f"resize faces to {self.image_size}×{self.image_size} and put the colour axis second."
             )
-        feature_map = self.body(self.input_layer(images))
-        raw = self.output_layer(feature_map).float()
-        norm = torch.linalg.vector_norm(raw, dim=1, keepdim=True)
-        return BackboneOutput(feature_map, raw / norm.clamp_min(1e-12), norm)
+        feature_map, raw = self.describe(images)
+        return BackboneOutput(feature_map, *unit_length(raw))
+
+
+def unit_length(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """`raw` [B, E] at unit length, and its norm [B, 1], both float32: half precision overflows when it squares."""
+    raw = raw.float()
+    norm = torch.linalg.vector_norm(raw, dim=1, keepdim=True)
+    return raw / norm.where(norm > SHORTEST, 1.0), norm
 
 
 def build_backbone(arch: str, *, image_size: int = 112, width: int = 16) -> Backbone:
-    """The backbone called `arch`; `width` is the first stage's of `ir_mini`, the others have the published 64.
+    """The backbone called `arch`; `width` is the first stage's of `ir_mini`, the others have their published ones.
 
     Raises:
         ConfigError: there is none of that name, or it does not take `image_size`.
     """
-    if arch not in ARCHITECTURES:
-        raise ConfigError(f"There is no backbone {arch!r}.{nearest(arch, ARCHITECTURES)}")
-    if image_size % 16:
-        raise ConfigError(f"data.image_size is {image_size}; backbones take 112 or 224.")
-    small = arch == "ir_mini"
-    return Backbone(
-        ARCHITECTURES[arch],
-        image_size=image_size,
-        width=width if small else PUBLISHED_WIDTH,
-        embedding_size=8 * width if small else 512,
-    )
+    from oaml_core.models.backbone_ir import ARCHITECTURES, build_ir
+    from oaml_core.models.mobilefacenet import MobileFaceNet
+
+    if image_size not in IMAGE_SIZES:
+        raise ConfigError(f"data.image_size is {image_size}; backbones take {' or '.join(map(str, IMAGE_SIZES))}.")
+    if arch in ARCHITECTURES:
+        return build_ir(arch, image_size=image_size, width=width)
+    if arch == "mobilefacenet":
+        return MobileFaceNet(image_size=image_size)
+    raise ConfigError(f"There is no backbone {arch!r}.{nearest(arch, [*ARCHITECTURES, 'mobilefacenet'])}")
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """He initialisation of what has weights, as published."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -2,55 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
 
 PREFIX = "model."
 """Of the backbone's parameters in a published AdaFace checkpoint."""
-FIRST_CONVOLUTION = "input_layer.0.weight"
+COUNTER = ".num_batches_tracked"
+"""Of batch normalisation: no weight, and not in every file."""
 NAMED = 5
 """Keys that an error lists."""
 
 
-def load_backbone(backbone: Backbone, path: Path, *, channel_order: Literal["rgb", "bgr"] = "rgb") -> None:
-    """Load the weights in `path` into `backbone`, which takes RGB images ever after.
+def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Literal["rgb", "bgr"] = "rgb") -> None:
+    """Load the weights in `path` into `backbone`, which takes RGB images in [-1, 1] ever after.
 
     Args:
-        path: `.safetensors`, or a `.pt` / `.ckpt` state dict, whole or below `state_dict`, with or without the
-            prefix `model.`. Nothing in it is executed (weights_only).
+        path: `.safetensors`; a `.pt` / `.ckpt` state dict, whole or below `state_dict`, with or without the prefix
+            `model.`; or `.onnx` with the same layers in the same order (`oaml_core.models.onnx_weights`). Nothing in
+            it is executed (weights_only).
         channel_order: of the images that the weights were trained on; published AdaFace weights: `bgr`.
 
     Raises:
-        CheckpointError: the file cannot be read; names that are missing or left over.
+        CheckpointError: the file cannot be read; names that are missing or left over; parameters of other shapes.
+            The backbone is left as it was.
     """
-    weights = _read(path)
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"There are no weights {path}: correct model.weights.")
+    if path.suffix == ".onnx":
+        from oaml_core.models.onnx_weights import read_onnx
+
+        weights = read_onnx(backbone, path)
+    else:
+        weights = _read(path)
     known = backbone.state_dict()
-    missing = [name for name in known if name not in weights]
+    missing = [name for name in known if name not in weights and not name.endswith(COUNTER)]
     left_over = [name for name in weights if name not in known]
     if missing or left_over:
         raise CheckpointError(
             f"{path} is not of this backbone: {_listed(missing)} missing, {_listed(left_over)} left over. "
             "Check model.arch."
         )
+    differing = [
+        f"{name} {list(weight.shape)} instead of {list(known[name].shape)}"
+        for name, weight in weights.items()
+        if weight.shape != known[name].shape
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{path} has parameters of other shapes than this backbone: {_listed(differing)}. Check model.arch, "
+            "model.width and data.image_size."
+        )
     if channel_order == "bgr":
-        weights[FIRST_CONVOLUTION] = weights[FIRST_CONVOLUTION].flip(1)
-    try:
-        backbone.load_state_dict(weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} has parameters of other sizes than this backbone: {error}") from error
+        first = first_convolution(backbone)
+        weights[first] = weights[first].flip(1)
+    backbone.load_state_dict(known | weights)
+
+
+def first_convolution(backbone: nn.Module) -> str:
+    """Name of the weight that sees the colours."""
+    return next(f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Backbone parameters by name."""
-    if not path.is_file():
-        raise CheckpointError(f"There are no weights {path}: correct model.weights.")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -60,11 +82,17 @@ def _read(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each kind of damage raises its own error
         raise CheckpointError(f"{path} cannot be read as weights: {error}") from error
-    found: Mapping[str, Any] = content.get("state_dict", content)
-    own = {k.removeprefix(PREFIX): v for k, v in found.items() if k.startswith(PREFIX)}
-    return own or dict(found)
+    found = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        raise CheckpointError(f"{path} holds no weights by name: give the state dict of a backbone.")
+    own = {name.removeprefix(PREFIX): value for name, value in found.items() if name.startswith(PREFIX)}
+    own = own or dict(found)
+    if strange := [name for name, value in own.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(f"{path} holds something else than tensors: {_listed(strange)}. Give a state dict.")
+    return own
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
     shown = ", ".join(names[:NAMED])
     return f"{len(names)} names ({shown}{', …' if len(names) > NAMED else ''})" if names else "nothing"

@@ -53,3 +53,27 @@ def test_a_pickle_that_runs_code_is_refused_and_runs_nothing(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=r"attack\.pt"):
         load_backbone(build_backbone("ir_mini", width=8), tmp_path / "attack.pt")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"state_dict": [1]}, {"epoch": 3}], ids=str)
+def test_files_that_hold_no_weights_by_name_are_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"odd\.pt holds"):
+        load_backbone(build_backbone("ir_mini", width=8), tmp_path / "odd.pt")
+
+
+def test_other_shapes_are_refused_and_change_nothing(tmp_path: Path) -> None:
+    torch.save(build_backbone("ir_mini", width=16).state_dict(), tmp_path / "wide.pt")
+    model = build_backbone("ir_mini", width=8)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"input_layer\.0\.weight \[16, 3, 3, 3\] instead of \[8, 3, 3, 3\]"):
+        load_backbone(model, tmp_path / "wide.pt")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_files_without_batch_counters_load(tmp_path: Path) -> None:
+    state = build_backbone("ir_mini", width=8).state_dict()
+    torch.save({k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}, tmp_path / "old.pt")
+    model = build_backbone("ir_mini", width=8)
+    load_backbone(model, tmp_path / "old.pt")
+    assert torch.equal(model.state_dict()["body.0.res_layer.1.weight"], state["body.0.res_layer.1.weight"])
