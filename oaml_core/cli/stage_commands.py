@@ -1,4 +1,4 @@
-"""`oaml prepare|train|evaluate|export`: one command a stage."""
+"""`oaml prepare|train|evaluate|export|rollback`: one command a stage."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def _export(config: Config, options: Any) -> int:
     return 0
 
 
+def _rollback(config: Config, options: Any) -> int:
+    from oaml_core import stages
+
+    back = stages.rollback(config, options.to)
+    print(f"{back.version} is in production again; {back.withdrawn} is not\n{back.model_uri}")
+    return 0
+
+
 def _train_options(parser: ArgumentParser) -> None:
     dataset_option(parser)
     parser.add_argument(
@@ -57,9 +65,14 @@ def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument("--metrics", required=True, help="metrics.json of the model: file or address in the store")
 
 
+def _rollback_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--to", type=str | None, default=None, help="version; default: the one before the present one")
+
+
 COMMANDS = {
     "prepare": Command("check faces and put them into the store in the form that training reads", _prepare),
     "train": Command("train, or go on training, on one machine or as one node of several", _train, _train_options),
     "evaluate": Command("measure a model on every verification set, clean and occluded", _evaluate, model_options),
     "export": Command("write a model as ONNX, checked against torch", _export, _export_options),
+    "rollback": Command("put the model that was in production before back there", _rollback, _rollback_options),
 }

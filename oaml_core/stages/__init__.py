@@ -15,7 +15,9 @@ from oaml_core.stages.addresses import (
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.prepare_stage import Prepared, prepare
-from oaml_core.stages.promote_stage import PRODUCTION, Promoted, promote
+from oaml_core.stages.production import PRODUCTION
+from oaml_core.stages.promote_stage import Promoted, promote
+from oaml_core.stages.rollback_stage import RolledBack, rollback
 from oaml_core.stages.train_stage import Trained, train
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Exported",
     "Prepared",
     "Promoted",
+    "RolledBack",
     "Trained",
     "evaluate",
     "export",
@@ -32,6 +35,7 @@ __all__ = [
     "prepare",
     "promote",
     "read_metrics_json",
+    "rollback",
     "run_prefix",
     "run_summary",
     "train",

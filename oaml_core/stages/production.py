@@ -1,0 +1,77 @@
+"""Which model is in production, and which have been: the pointer and the history behind it.
+
+`models/<version>.json` says all there is to know of a promoted version and stays; the pointer
+`models/production.json` is a copy of one of them, and moves last.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from oaml_core.store import Store
+
+PRODUCTION = "models/production.json"
+WITHDRAWN = "withdrawn"
+"""In a version's record: when it was rolled back. Promotion passes over such a version."""
+
+
+def champion(store: Store) -> dict[str, Any] | None:
+    """What is in production: `version`, `model_uri`, `metrics_uri`, `accuracy`, `sets`, `previous`, `promoted_at`
+    (UTC, ISO 8601); None if nothing is.
+    """
+    return json.loads(store.read_bytes(PRODUCTION)) if store.exists(PRODUCTION) else None
+
+
+def record(store: Store, version: str) -> dict[str, Any] | None:
+    """What is known of a version that was promoted once; None if there was no such version."""
+    key = record_key(version)
+    return json.loads(store.read_bytes(key)) if store.exists(key) else None
+
+
+def records(store: Store) -> list[dict[str, Any]]:
+    """All versions that were ever promoted, in the order of their promotion."""
+    found = [json.loads(store.read_bytes(info.key)) for info in store.list("models/") if is_record(info.key)]
+    return sorted(found, key=lambda each: each["promoted_at"])
+
+
+def point_at(store: Store, pointer: Mapping[str, Any]) -> dict[str, Any]:
+    """Put a version into production: its record first, the pointer last.
+
+    Args:
+        pointer: at least `version`. `previous`, the version that it follows, and `promoted_at` are added.
+    """
+    before = champion(store)
+    previous = None if before is None else before["version"]
+    made = {**pointer, "previous": previous, "promoted_at": datetime.now(UTC).isoformat(timespec="microseconds")}
+    if before is not None and record(store, before["version"]) is None:  # a pointer of the time before records
+        _write(store, record_key(before["version"]), {"previous": None, "promoted_at": "", **before})
+    _write(store, record_key(made["version"]), made)
+    _write(store, PRODUCTION, made)
+    return made
+
+
+def point_back(store: Store, wanted: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+    """Put the version of the record `wanted` into production again, and mark `present`, which leaves, as withdrawn."""
+    if wanted["version"] != present["version"]:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        _write(store, record_key(present["version"]), {**present, WITHDRAWN: now})
+    back = {name: value for name, value in wanted.items() if name != WITHDRAWN}
+    _write(store, record_key(wanted["version"]), back)
+    _write(store, PRODUCTION, back)
+
+
+def record_key(version: str) -> str:
+    """Where the record of a version lies."""
+    return f"models/{version}.json"
+
+
+def is_record(key: str) -> bool:
+    """Whether `key` is that of a version's record."""
+    return key.startswith("models/") and key.endswith(".json") and key != PRODUCTION and key.count("/") == 1
+
+
+def _write(store: Store, key: str, content: Mapping[str, Any]) -> None:
+    store.write_bytes(key, json.dumps(content, indent=1).encode())
