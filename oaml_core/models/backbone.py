@@ -52,7 +52,7 @@ class Backbone(nn.Module, ABC):
         """Describe `images`, RGB, float [B, 3, S, S] in [-1, 1].
 
         Raises:
-            ModelInputError: another shape.
+            ModelInputError: another shape or type, or images on another device than the weights.
         """
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
@@ -60,6 +60,11 @@ class Backbone(nn.Module, ABC):
                 f"The backbone takes images [B, {', '.join(map(str, expected))}], not {list(images.shape)}: align and "
                 f"resize faces to {self.image_size}×{self.image_size} and put the colour axis second."
             )
+        if not images.is_floating_point():
+            raise ModelInputError(f"The backbone takes floats in [-1, 1], not {images.dtype}: use pixels / 127.5 - 1.")
+        device = next(self.parameters()).device
+        if images.device != device:
+            raise ModelInputError(f"The images are on {images.device}, the backbone on {device}. Move them to one.")
         feature_map, raw = self.describe(images)
         return BackboneOutput(feature_map, *unit_length(raw))
 

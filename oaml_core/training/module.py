@@ -6,16 +6,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from oaml_core.config import Config
 from oaml_core.data.datamodule import TrainingBatch
 from oaml_core.losses.pairwise import pairwise_matching_loss
 from oaml_core.losses.visibility import visibility_loss
 from oaml_core.models.features import Features
+from oaml_core.models.global_batch import batch_sizes, gather_batch, own_rows
 from oaml_core.models.margin_heads import build_margin_head
 from oaml_core.models.recogniser import build_recogniser
-from oaml_core.training.world import World, batch_sizes, gather_batch
+from oaml_core.training.world import World
 
 
 class StepResult(NamedTuple):
@@ -50,17 +50,17 @@ class RecognitionModule(nn.Module):
         the W workers are then those of one worker that sees all of the batch.
         """
         features = self.recogniser(batch.images)
-        logits = self.head(features.embedding, features.norm, batch.labels)
-        matching, accuracy = self._matching(features, batch.labels)
-        sizes = batch_sizes(batch.labels) if self.world.size > 1 else [len(batch.labels)]
+        identity = self.head.loss(features.embedding, features.norm, batch.labels)
+        sizes = batch_sizes(batch.labels)
+        matching, accuracy = self._matching(features, batch.labels, sizes)
         share = len(batch.labels) * len(sizes) / sum(sizes)
         terms = {
-            "adaface": functional.cross_entropy(logits, batch.labels) * share,
+            "adaface": identity.loss.mean() * share,
             "qaconv": matching * share,
             "visibility": visibility_loss(features.visibility, batch.visibility) * share,
         }
         metrics = {
-            "head_accuracy": (logits.detach().argmax(1) == batch.labels).float().mean() * share,
+            "head_accuracy": identity.correct.mean() * share,
             "pair_accuracy": accuracy * share,
             "norm": features.norm.detach().mean() * share,
         }
@@ -75,14 +75,14 @@ class RecognitionModule(nn.Module):
             + weights.occlusion_loss_weight * terms["visibility"]
         )
 
-    def _matching(self, features: Features, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
         """Pairwise loss and accuracy of this slice's probes against the global batch, means over the probes."""
         maps, visibility, gallery_labels, start = features.feature_map, features.visibility.detach(), labels, 0
         gallery, gallery_visibility = maps, visibility
         if self.config.loss.cross_rank_pairs and self.world.size > 1:
-            gallery, gallery_visibility = gather_batch(maps), gather_batch(visibility)
-            gallery_labels = gather_batch(labels)
-            start = sum(batch_sizes(labels)[: self.world.rank])
+            gallery, gallery_visibility = gather_batch(maps, sizes), gather_batch(visibility, sizes)
+            gallery_labels = gather_batch(labels, sizes)
+            start = own_rows(sizes).start
         scores = self.recogniser.matcher.match(maps, gallery, visibility, gallery_visibility)
         itself = torch.arange(start, start + len(labels), device=labels.device)
         result = pairwise_matching_loss(scores, labels, gallery_labels, itself)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 T = TypeVar("T")
 
@@ -37,42 +36,6 @@ class World:
     def is_main(self) -> bool:
         """True on the one worker that writes logs and checkpoints."""
         return self.rank == 0
-
-
-def gather_batch(local: Tensor) -> Tensor:
-    """Concatenate every worker's [b_r, …] into [Σ b_r, …], in order of rank; slices may differ in length.
-
-    The gradient flows back to the worker that each row came from, summed over the workers that used it.
-    """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return local
-    return _GatherBatch.apply(local, batch_sizes(local))
-
-
-def batch_sizes(local: Tensor) -> list[int]:
-    """Rows that each worker holds, in order of rank."""
-    sizes = [torch.zeros(1, dtype=torch.int64, device=local.device) for _ in range(dist.get_world_size())]
-    dist.all_gather(sizes, torch.tensor([len(local)], device=local.device))
-    return [int(size) for size in sizes]
-
-
-class _GatherBatch(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, local: Tensor, sizes: list[int]) -> Tensor:
-        ctx.sizes = sizes
-        # all_gather wants equal shapes: rows are padded to the longest slice, and the padding is cut off again.
-        padded = local.new_zeros((max(sizes), *local.shape[1:]))
-        padded[: len(local)] = local
-        parts = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(parts, padded)
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = gradients[0].contiguous()
-        dist.all_reduce(total)
-        start = sum(ctx.sizes[: dist.get_rank()])
-        return total[start : start + ctx.sizes[dist.get_rank()]], None
 
 
 def gather_objects(local: T) -> list[T]:

@@ -76,33 +76,57 @@ def test_squeeze_excitation_is_the_published_one() -> None:
     assert (embedding * torch.from_numpy(reference["ir_se_50.embedding"])).sum(1).min() > 0.9
 
 
-@pytest.mark.parametrize(
-    ("arch", "size", "channels"),
-    [("ir_mini", 112, 128), ("ir_mini", 224, 128), ("ir_18", 224, 512), ("mobilefacenet", 224, 512)],
-)
-def test_map_is_a_sixteenth_of_the_image(arch: str, size: int, channels: int) -> None:
-    model = build_backbone(arch, image_size=size, width=16).eval()
-    with torch.inference_mode():
-        feature_map, embedding, norm = model(torch.randn(1, 3, size, size))
-    assert feature_map.shape == (1, channels, size // 16, size // 16)
-    assert (model.channels, model.map_size) == (channels, (size // 16, size // 16))
-    assert embedding.shape == (1, model.embedding_size)
-    assert norm.shape == (1, 1)
-    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(1))
+WIDE = ("ir_152", "ir_200")
+
+
+@pytest.mark.parametrize("size", [112, 224])
+@pytest.mark.parametrize("arch", get_args(Arch))
+def test_every_backbone_that_a_recipe_can_name_describes_faces_of_both_sizes(arch: str, size: int) -> None:
+    with torch.device("meta"):
+        model = build_backbone(arch, image_size=size).eval()
+        feature_map, embedding, norm = model(torch.zeros(2, 3, size, size))
+    assert model.channels == (2048 if arch in WIDE else 128 if arch == "ir_mini" else 512)
+    assert model.embedding_size == (128 if arch in ("ir_mini", "mobilefacenet") else 512)
+    assert model.map_size == (size // 16, size // 16)
+    assert feature_map.shape == (2, model.channels, *model.map_size)
+    assert embedding.shape == (2, model.embedding_size)
+    assert norm.shape == (2, 1)
+
+
+@pytest.mark.parametrize(("arch", "blocks"), [("ir_152", 50), ("ir_200", 66)])
+def test_deep_backbones_have_the_published_bottlenecks(arch: str, blocks: int) -> None:
+    """Of AdaFace's `BottleneckIR`: 1×1 to a quarter, 3×3, 1×1 back with the stride."""
+    with torch.device("meta"):
+        state = build_backbone(arch).state_dict()
+    shapes = {name: list(tensor.shape) for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    assert {int(name.split(".")[1]) for name in shapes if name.startswith("body.")} == set(range(blocks))
+    norm = ("weight", "bias", "running_mean", "running_var")
+    expected = {
+        "shortcut_layer.0.weight": [256, 64, 1, 1],
+        **{f"shortcut_layer.1.{part}": [256] for part in norm},
+        **{f"res_layer.0.{part}": [64] for part in norm},
+        "res_layer.1.weight": [64, 64, 1, 1],
+        **{f"res_layer.2.{part}": [64] for part in norm},
+        "res_layer.3.weight": [64],
+        "res_layer.4.weight": [64, 64, 3, 3],
+        **{f"res_layer.5.{part}": [64] for part in norm},
+        "res_layer.6.weight": [64],
+        "res_layer.7.weight": [256, 64, 1, 1],
+        **{f"res_layer.8.{part}": [256] for part in norm},
+    }
+    assert {n.removeprefix("body.0."): s for n, s in shapes.items() if n.startswith("body.0.")} == expected
+    assert shapes["output_layer.0.weight"] == [2048]
+    assert shapes["output_layer.3.weight"] == [512, 2048 * 7 * 7]
 
 
 def test_wrong_shapes_and_names_are_refused_by_name() -> None:
     with pytest.raises(ModelInputError, match="112"):
         build_backbone("ir_mini")(torch.zeros(1, 3, 96, 112))
+    with pytest.raises(ModelInputError, match=r"127\.5"):
+        build_backbone("ir_mini")(torch.zeros(1, 3, 112, 112, dtype=torch.uint8))
+    with pytest.raises(ModelInputError, match="on meta, the backbone on cpu"):
+        build_backbone("ir_mini")(torch.zeros(1, 3, 112, 112, device="meta"))
     with pytest.raises(ConfigError, match="ir_50"):
         build_backbone("ir50")
     with pytest.raises(ConfigError, match="112 or 224"):
         build_backbone("ir_mini", image_size=128)
-
-
-@pytest.mark.parametrize("arch", get_args(Arch))
-def test_every_backbone_that_a_recipe_can_name_exists(arch: str) -> None:
-    with torch.device("meta"):
-        model = build_backbone(arch)
-    assert model.channels == {"ir_mini": 128, "ir_152": 2048, "ir_200": 2048}.get(arch, 512)
-    assert model.embedding_size == {"ir_mini": 128, "mobilefacenet": 128}.get(arch, 512)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gloo_workers import run_workers
 from torch.nn import functional
 
 from oaml_core.config import ModelConfig
@@ -48,16 +49,62 @@ def test_running_norm_statistics_are_the_published_ones(case: str) -> None:
     head = head_of(CASES[case])
     head(*(torch.from_numpy(REFERENCE[name]) for name in ("embeddings", "norms", "labels")))
     state = head.state_dict()
-    np.testing.assert_allclose(state["batch_mean"].numpy(), REFERENCE[f"{case}.batch_mean_after"], rtol=1e-4)
-    np.testing.assert_allclose(state["batch_std"].numpy(), REFERENCE[f"{case}.batch_std_after"], rtol=1e-4)
+    np.testing.assert_allclose(state["margin.batch_mean"].numpy(), REFERENCE[f"{case}.batch_mean_after"], rtol=1e-4)
+    np.testing.assert_allclose(state["margin.batch_std"].numpy(), REFERENCE[f"{case}.batch_std_after"], rtol=1e-4)
 
 
 def test_running_statistics_rest_in_evaluation() -> None:
     head = head_of(CASES["adaface_m0.4_h0.333_t1.0"]).eval()
     head(*(torch.from_numpy(REFERENCE[name]) for name in ("embeddings", "norms", "labels")))
-    assert head.state_dict()["batch_mean"].item() == 20.0
+    assert head.state_dict()["margin.batch_mean"].item() == 20.0
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ModelInputError, match=r"\[B, 16\]"):
-        head_of(CASES["arcface_m0.5"])(torch.zeros(2, 8), torch.ones(2, 1), torch.zeros(2, dtype=torch.int64))
+def statistics_after_two_batches(rank: int, slices: list[slice]) -> tuple[float, float]:
+    head = head_of(CASES["adaface_m0.4_h0.333_t1.0"])
+    for factor in (1.0, 0.2):
+        norms = torch.from_numpy(REFERENCE["norms"]) * factor
+        embeddings, labels = (torch.from_numpy(REFERENCE[name]) for name in ("embeddings", "labels"))
+        head(embeddings[slices[rank]], norms[slices[rank]], labels[slices[rank]])
+    state = head.state_dict()
+    return state["margin.batch_mean"].item(), state["margin.batch_std"].item()
+
+
+def test_running_statistics_are_those_of_the_global_batch() -> None:
+    alone = statistics_after_two_batches(0, [slice(None)])
+    first, second = run_workers(statistics_after_two_batches, 2, [slice(5), slice(5, None)])
+    assert first == second
+    assert first == pytest.approx(alone, rel=1e-5)
+
+
+def test_deviation_of_norms_that_hardly_differ_is_exact() -> None:
+    head = head_of(CASES["adaface_m0.4_h0.333_t1.0"])
+    norms = 90 + 1e-3 * torch.arange(12.0)[:, None]
+    for _ in range(3):
+        head(torch.from_numpy(REFERENCE["embeddings"]), norms, torch.from_numpy(REFERENCE["labels"]))
+    state = head.state_dict()
+    assert state["margin.batch_mean"].item() == pytest.approx(norms.double().mean().item(), rel=1e-6)
+    assert state["margin.batch_std"].item() == pytest.approx(norms.double().std().item(), rel=1e-2)
+
+
+LABELS = torch.zeros(2, dtype=torch.int64)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "norm", "label", "message"),
+    [
+        (torch.zeros(2, 8), torch.ones(2, 1), LABELS, r"embedding \[B, 16\].*\[2, 8\]"),
+        (torch.zeros(2, 16), torch.ones(2), LABELS, r"norm \[B, 1\].*\[2\]"),
+        (torch.zeros(2, 16), torch.ones(2, 1), LABELS[:1], r"label \[B\].*\[1\]"),
+        (torch.zeros(2, 16), torch.ones(2, 1), LABELS.float(), "int64"),
+        (torch.zeros(2, 16), torch.ones(2, 1), LABELS + 10, "from 10 to 10.*classes 0 to 9"),
+        (torch.zeros(2, 16), torch.ones(2, 1), LABELS - 1, "from -1 to -1"),
+        (torch.zeros(2, 16, device="meta"), torch.ones(2, 1), LABELS, "weights on cpu, embedding on meta"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(
+    embedding: torch.Tensor, norm: torch.Tensor, label: torch.Tensor, message: str
+) -> None:
+    head = head_of(CASES["adaface_m0.4_h0.333_t1.0"])
+    with pytest.raises(ModelInputError, match=message):
+        head(embedding, norm, label)
+    assert head.state_dict()["margin.batch_mean"].item() == 20.0

@@ -1,0 +1,116 @@
+"""Margins: what makes the cosine between a face and its own class harder."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from oaml_core.config import ModelConfig
+from oaml_core.models.global_batch import is_distributed
+
+EPSILON = 1e-3
+"""Distance that cosines and angles keep from their ends, as published."""
+
+
+class Margin(nn.Module, ABC):
+    """Edits the own-class cosine.
+
+    Args:
+        m: margin.
+        s: scale of the logits.
+    """
+
+    def __init__(self, *, m: float, s: float) -> None:
+        super().__init__()
+        self.m = m
+        self.s = s
+
+    def observe(self, norm: Tensor) -> None:
+        """Take note of this worker's norms [b, 1], once a training step."""
+
+    @abstractmethod
+    def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
+        """The own-class cosine, of the shape of `cosine` and `norm`, after the margin."""
+
+    def logits(self, cosine: Tensor, norm: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Scaled logits [B, K] of cosines [B, K].
+
+        The cosine of the own class only is edited, in place of a one-hot mask of batch × classes.
+
+        Args:
+            norm: [B, 1], of the embeddings before normalisation; no gradient flows to it.
+            rows, columns: int64 [n], where `cosine` holds the own class of a sample.
+        """
+        cosine = cosine.clamp(-1 + EPSILON, 1 - EPSILON)
+        own = cosine[rows, columns][:, None]
+        harder = self.harder(own, norm.detach().float()[rows])
+        return self.s * cosine.index_put((rows, columns), harder[:, 0])
+
+
+class ArcFace(Margin):
+    """cos(θ + m) (Deng et al. 2019, equation 3)."""
+
+    def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
+        return (cosine.acos() + self.m).clamp(EPSILON, math.pi - EPSILON).cos()
+
+
+class CosFace(Margin):
+    """cos θ − m (Wang et al. 2018, equation 4)."""
+
+    def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
+        return cosine - self.m
+
+
+class AdaFace(Margin):
+    """cos(θ + g_angle) − g_add, margins that follow the image quality (Kim et al. 2022, equations 11 to 13).
+
+    With ẑ = clip(h · (norm − μ) / (σ + ε), −1, 1): g_angle = −m·ẑ, g_add = m·ẑ + m. μ and σ are running means of
+    the norms' mean and deviation over the global batch, with momentum `t_alpha`.
+    """
+
+    batch_mean: Tensor
+    batch_std: Tensor
+
+    def __init__(self, *, m: float, s: float, h: float, t_alpha: float) -> None:
+        super().__init__(m=m, s=s)
+        self.h = h
+        self.t_alpha = t_alpha
+        self.register_buffer("batch_mean", torch.full((1,), 20.0))
+        self.register_buffer("batch_std", torch.full((1,), 100.0))
+
+    def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
+        quality = ((_bounded(norm) - self.batch_mean) / (self.batch_std + EPSILON) * self.h).clamp(-1, 1)
+        angle = (cosine.acos() - self.m * quality).clamp(EPSILON, math.pi - EPSILON)
+        return angle.cos() - (self.m + self.m * quality)
+
+    @torch.no_grad()
+    def observe(self, norm: Tensor) -> None:
+        """Move the running statistics by those of the global batch, the same on every worker.
+
+        The moments are taken about the running mean: sums of squares of norms that hardly differ would cancel.
+        """
+        distance = _bounded(norm.float()) - self.batch_mean
+        moments = torch.stack([distance.new_tensor(float(len(norm))), distance.sum(), distance.square().sum()])
+        if is_distributed():
+            dist.all_reduce(moments)
+        count, total, squares = moments
+        mean = total / count
+        deviation = ((squares - count * mean.square()).clamp_min(0) / (count - 1).clamp_min(1)).sqrt()
+        self.batch_mean.add_(self.t_alpha * mean)
+        self.batch_std.lerp_(deviation, self.t_alpha)
+
+
+def _bounded(norm: Tensor) -> Tensor:
+    """Norms within what is published."""
+    return norm.clamp(0.001, 100)
+
+
+def build_margin(config: ModelConfig) -> Margin:
+    """The margin that `config.head` names."""
+    if config.head == "adaface":
+        return AdaFace(m=config.m, s=config.s, h=config.h, t_alpha=config.t_alpha)
+    return {"arcface": ArcFace, "cosface": CosFace}[config.head](m=config.m, s=config.s)
