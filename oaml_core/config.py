@@ -39,11 +39,18 @@ class DataConfig:
     """Channel order of the images that the files decode to; batches are RGB always."""
     batch_size: int = 256
     """Images in a global batch, over all workers."""
-    sampler: Literal["pk", "random_identity", "shuffle"] = "pk"
+    sampler: Literal["pk", "random_identity", "graph", "shuffle"] = "pk"
     """How global batches are planned: `pk`, identities with num_instances images each, every image shown;
-    `random_identity`, the same with every identity once an epoch; `shuffle`, images in random order."""
+    `random_identity`, the same with every identity once an epoch; `graph`, an identity and those that the model finds
+    most like it at the start of the epoch; `shuffle`, images in random order."""
     num_instances: int = 4
     """Images of each identity in a batch (the K of P × K)."""
+    visibility_batch_size: int | None = None
+    """Images in a global batch that only the visibility map is learnt from: faces with masks where the source has
+    them, else occluders drawn on training images. None: a quarter of batch_size where the source has faces with
+    masks, else 0. At 0 the map is learnt from the occluders that are drawn on the recognition batch."""
+    visibility_clean_share: float = 0.2
+    """Share of that batch, in [0, 1], that is clean faces, all of them visible."""
     min_images_per_identity: int = 1
     """Identities with fewer images are left out of training."""
     max_images_per_identity: int | None = None
@@ -290,7 +297,8 @@ def check(config: Config) -> None:
             "mask_prob",
         )
     }
-    probabilities["data.broken_images_tolerated"] = config.data.broken_images_tolerated
+    for name in ("broken_images_tolerated", "visibility_clean_share"):
+        probabilities[f"data.{name}"] = getattr(config.data, name)
     for key, value in probabilities.items():
         if not 0.0 <= value <= 1.0:
             raise ConfigError(f"{key} is {value}; it is a share and must lie in [0, 1].")
@@ -307,6 +315,10 @@ def check(config: Config) -> None:
     for key, number in positive.items():
         if number <= 0:
             raise ConfigError(f"{key} is {number}; it must be greater than 0.")
+    if (config.data.visibility_batch_size or 0) < 0:
+        raise ConfigError(
+            f"data.visibility_batch_size is {config.data.visibility_batch_size}; it is a number of images, 0 or more."
+        )
     if config.data.image_size not in (112, 224):
         raise ConfigError(f"data.image_size is {config.data.image_size}; the backbones take 112 or 224.")
     if config.data.sampler != "shuffle" and config.data.batch_size % config.data.num_instances:

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.data.samplers import IdentityBatchSampler, Ints
+from oaml_core.data.batch_plan import IdentityBatchSampler, Ints
 from oaml_core.errors import ConfigError, DataError
 
 ClassDistances = Callable[[slice], Tensor] | Tensor | NDArray[np.floating]
 """Distances from classes to all classes: [C, C], or what gives rows of it, `distances(slice) -> [rows, C]`."""
+NearestClasses = Callable[[int], Ints]
 BLOCK_ELEMENTS = 1 << 24
 """Distances that are held at a time: 64 MiB of float32."""
 ANCHORS = 1
@@ -31,18 +32,18 @@ class GraphBatchSampler(IdentityBatchSampler):
     Anchors come in random order, each once before any comes again, on from one epoch to the next; an epoch has as many
     batches as other samplers give it. An identity that is shown again within an epoch shows other images.
 
-    The nearest classes are looked up when an epoch is first asked for a batch, in blocks, and belong to the position:
+    The nearest classes are asked for when an epoch is first asked for a batch, and belong to the position:
     `state_dict` holds them, so that a run resumed in mid-epoch goes on with the same plan although its model has moved
-    on. Workers must hold the same: where their distances could differ in the last digit, take one worker's
-    `state_dict` to all of them.
+    on. Workers must hold the same: where their models could differ in the last digit, give one worker's answer to all.
 
     Args:
         labels: int64 [N], contiguous from 0.
-        distances: of the C identities; a callable is asked anew every epoch and may compute on a GPU.
+        nearest: the so many nearest other classes of each of the C classes, int64 [C, count], nearest first, as
+            `nearest_classes` gives them; asked anew every epoch.
         batch_size, num_instances, seed, rank, world_size: see `IdentityBatchSampler`.
 
     Raises:
-        DataError: labels with gaps, or distances of another number of classes.
+        DataError: labels with gaps.
         ConfigError: see `IdentityBatchSampler`.
     """
 
@@ -52,7 +53,7 @@ class GraphBatchSampler(IdentityBatchSampler):
         batch_size: int,
         *,
         num_instances: int,
-        distances: ClassDistances,
+        nearest: NearestClasses,
         seed: int,
         rank: int = 0,
         world_size: int = 1,
@@ -60,8 +61,8 @@ class GraphBatchSampler(IdentityBatchSampler):
         super().__init__(labels, batch_size, num_instances=num_instances, seed=seed, rank=rank, world_size=world_size)
         if len(self.identities) != len(self._counts):
             missing = np.flatnonzero(self._counts == 0)
-            raise DataError(f"Class distances want labels without gaps; there is no image of label {missing[0]}.")
-        self.distances = distances
+            raise DataError(f"Nearest classes want labels without gaps; there is no image of label {missing[0]}.")
+        self.nearest = nearest
         self._neighbours: tuple[int, Ints] | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,10 +93,7 @@ class GraphBatchSampler(IdentityBatchSampler):
 
     def _plan(self, generator: np.random.Generator) -> Ints:
         if self._neighbours is None or self._neighbours[0] != self.epoch:
-            self._neighbours = (
-                self.epoch,
-                nearest_classes(self.distances, self.identities_per_batch - 1, len(self.identities)),
-            )
+            self._neighbours = (self.epoch, self.nearest(self.identities_per_batch - 1))
         anchors = self._anchors()
         identity = np.concatenate([anchors[:, None], self._neighbours[1][anchors]], axis=1).ravel()
         return self._groups(self._shuffled(generator), identity, _occurrence(identity))

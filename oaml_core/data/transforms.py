@@ -26,7 +26,11 @@ class TrainTransform:
         self.augmenter = Augmenter(config)
 
     def __call__(
-        self, image: Tensor, landmarks: NDArray[np.float32] | None, generator: torch.Generator
+        self,
+        image: Tensor,
+        landmarks: NDArray[np.float32] | None,
+        generator: torch.Generator,
+        mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Augment one image; the one given stays as it is.
 
@@ -34,6 +38,7 @@ class TrainTransform:
             image: uint8 [3, H, W].
             landmarks: [5, 2] in pixels; None: those of the template.
             generator: of everything random.
+            mask: visibility, float32 [1, H, W]; None: all of the image is visible.
 
         Returns:
             The image uint8 [3, H, W], and its visibility float32 [1, H, W] in [0, 1].
@@ -42,10 +47,13 @@ class TrainTransform:
         flip, occlude, kind = torch.rand(3, generator=generator).tolist()
         if flip < config.flip_prob:
             image, landmarks = flipped(image, landmarks)
-        mask = torch.ones(1, *image.shape[1:])
+            mask = None if mask is None else mask.flip(2)
+        if mask is None:
+            mask = torch.ones(1, *image.shape[1:])
         if occlude < config.mask_prob and config.occluders:
             chosen = config.occluders[int(kind * len(config.occluders))]
-            image, mask = draw_occluder(image, landmarks, chosen, generator)
+            image, visible = draw_occluder(image, landmarks, chosen, generator)
+            mask = mask * visible
         return self.augmenter(image, mask, generator)
 
 

@@ -17,12 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from oaml_core.config import Config
 from oaml_core.data.datamodule import FaceDataModule, TrainingBatch
+from oaml_core.data.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.losses.finite import FiniteGuard
@@ -86,7 +90,7 @@ class TrainingLoop:
         self.model, optimiser = self.fabric.setup(self.module, build_optimiser(config, self.module))
         self.model.mark_forward_method("training_step")
         self.optimiser = optimiser
-        self.data = FaceDataModule(config, dataset, world.rank, world.size)
+        self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes)
         self.guard = FiniteGuard(config.loss.max_skipped_steps)
         self.position = Position()
         self.metrics: dict[str, float] = {}
@@ -198,6 +202,7 @@ class TrainingLoop:
         self.module.load_state_dict(state["module"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.position = Position(**state["position"])
+        self.data.load_state_dict(state["plan"])
         self.metrics = state["metrics"]
         torch.set_rng_state(state["rng"])
         log.info("resumes from %s", name)
@@ -216,6 +221,13 @@ class TrainingLoop:
                 "the run another name, or train.start_from for its weights."
             )
 
+    def _nearest_classes(self, count: int) -> NDArray[np.int64]:
+        """The `count` nearest classes of each, by the weights of the classifier as they are now; the main worker's."""
+        if self.world.is_main:
+            centres = functional.normalize(self.module.head.kernel.detach(), dim=0).T
+            found = nearest_classes(feature_distances(centres), count, self.module.head.num_classes)
+        return from_main(found if self.world.is_main else np.zeros(0, dtype=np.int64))
+
     def _load_weights(self, path: Path) -> None:
         from oaml_core.training.checkpoints import read_checkpoint
 
@@ -231,6 +243,7 @@ class TrainingLoop:
             "module": self.module.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "position": vars(self.position),
+            "plan": self.data.state_dict(),
             "metrics": self.metrics,
             "rng": torch.get_rng_state(),
             "config": config_to_yaml(self.config),

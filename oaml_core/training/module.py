@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -53,11 +55,11 @@ class RecognitionModule(nn.Module):
         identity = self.head.loss(features.embedding, features.norm, batch.labels)
         sizes = batch_sizes(batch.labels)
         matching, accuracy = self._matching(features, batch.labels, sizes)
-        share = len(batch.labels) * len(sizes) / sum(sizes)
+        share = share_of(sizes, len(batch.labels))
         terms = {
             "adaface": identity.loss.mean() * share,
             "qaconv": matching * share,
-            "visibility": visibility_loss(features.visibility, batch.visibility) * share,
+            "visibility": self._visibility(features, batch, share),
         }
         metrics = {
             "head_accuracy": identity.correct.mean() * share,
@@ -65,6 +67,19 @@ class RecognitionModule(nn.Module):
             "norm": features.norm.detach().mean() * share,
         }
         return StepResult(terms, metrics)
+
+    def _visibility(self, features: Features, batch: TrainingBatch, share: float) -> Tensor:
+        """The visibility loss: of the visibility batch where there is one, else of the recognition batch's occluders.
+
+        Where that loss does not train the backbone, the visibility batch passes it with the running statistics, as in
+        use, and leaves them to the recognition batch.
+        """
+        if batch.occluded is None:
+            return visibility_loss(features.visibility, batch.visibility) * share
+        images, visible = batch.occluded
+        with nullcontext() if self.config.model.visibility_trains_backbone else frozen(self.recogniser.backbone):
+            predicted = self.recogniser(images).visibility
+        return visibility_loss(predicted, visible) * share_of(batch_sizes(visible), len(visible))
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Σ weight · term."""
@@ -87,3 +102,20 @@ class RecognitionModule(nn.Module):
         itself = torch.arange(start, start + len(labels), device=labels.device)
         result = pairwise_matching_loss(scores, labels, gallery_labels, itself)
         return result.loss.mean(), result.accuracy.mean()
+
+
+def share_of(sizes: list[int], own: int) -> float:
+    """What a mean over this worker's `own` rows is multiplied with, so that the workers' mean is that of all rows."""
+    return own * len(sizes) / sum(sizes)
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """`module` as in evaluation, each part of it as it was afterwards."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -20,7 +20,11 @@ ON_A_LINE = torch.arange(CLASSES).float()[:, None] ** 1.1
 
 def sampler(distances: object = None, labels: np.ndarray = LABELS, **place: int) -> GraphBatchSampler:
     given = feature_distances(ON_A_LINE) if distances is None else distances
-    return GraphBatchSampler(labels, 8, num_instances=2, distances=given, seed=0, **place)  # type: ignore[arg-type]
+
+    def nearest(count: int) -> np.ndarray:
+        return nearest_classes(given, count, CLASSES)  # type: ignore[arg-type]
+
+    return GraphBatchSampler(labels, 8, num_instances=2, nearest=nearest, seed=0, **place)  # type: ignore[arg-type]
 
 
 def identities(batch: list) -> list[int]:

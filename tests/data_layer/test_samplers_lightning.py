@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from oaml_core.config import DataConfig
-from oaml_core.data.samplers import BatchSampler, SampleKey, build_batch_sampler
+from oaml_core.data.batch_plan import BatchSampler, SampleKey
+from oaml_core.data.samplers import build_batch_sampler
 
 LABELS = np.repeat(np.arange(10), 6)
 EPOCHS = 3
