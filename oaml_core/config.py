@@ -24,6 +24,7 @@ Arch = Literal[
     "mobilefacenet",
 ]
 Occluder = Literal["surgical", "cloth", "ffp2", "veil", "sunglasses", "scarf", "hand", "blocks"]
+Sides = Literal["second", "both"]
 
 
 @dataclass(frozen=True)
@@ -223,12 +224,33 @@ class EvaluateConfig:
     """Weight of the global score in the combined one."""
     qaconv_weight: float = 0.5
     """Weight of the local score."""
-    occluders: tuple[Occluder, ...] = ("surgical",)
-    """Occluders drawn on the second image of each pair, one condition each, beside `clean`."""
+    occluders: tuple[Occluder, ...] = ("surgical", "veil", "sunglasses")
+    """Occluders drawn on the pairs, one condition each, beside `clean`."""
+    block_shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    """Shares of the image, in (0, 0.9], that drawn blocks cover, one condition each."""
+    sides: tuple[Sides, ...] = ("second", "both")
+    """Images of a pair that are covered: the second alone, both (each by its own drawing), or one after the other."""
     far: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
     """False accept rates at which TAR is reported, where the impostor pairs are enough."""
     batch_size: int = 256
     """Images a forward pass."""
+    pictures: int = 8
+    """Pairs of each verification set, about so many, that the report shows; 0 for faces that must not be shared."""
+
+
+@dataclass(frozen=True)
+class PromoteConfig:
+    """When a model may take the place of the one in production."""
+
+    non_inferior_by: float = 0.2
+    """Points of 10-fold accuracy in %, ≥ 0, that the combined score may lose in any gated set and condition."""
+    sets: tuple[str, ...] = ()
+    """Verification sets that are gated; empty: all that the model in production was measured on."""
+    conditions: tuple[str, ...] = ()
+    """Conditions that are gated, as the report names them; empty: all."""
+    undecided: Literal["difference", "refuse", "accept"] = "difference"
+    """What holds where the pairs are too few to show whether more than non_inferior_by is lost: the measured
+    `difference` decides, the model is `refuse`d, or it is `accept`ed."""
 
 
 @dataclass(frozen=True)
@@ -275,6 +297,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
+    promote: PromoteConfig = field(default_factory=PromoteConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -330,5 +353,24 @@ def check(config: Config) -> None:
         raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; a sampled classifier is not there yet: 1.")
     if config.train.min_nodes > config.train.max_nodes:
         raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
+    _check_evaluation(config)
     if config.data.synthetic_pairs % 20:
         raise ConfigError(f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20.")
+
+
+def _check_evaluation(config: Config) -> None:
+    for share in config.evaluate.block_shares:
+        if not 0.0 < share <= 0.9:
+            raise ConfigError(f"evaluate.block_shares has {share}; shares of the image lie in (0, 0.9].")
+    for rate in config.evaluate.far:
+        if not 0.0 < rate <= 1.0:
+            raise ConfigError(f"evaluate.far has {rate}; false accept rates lie in (0, 1].")
+    if not config.evaluate.far:
+        raise ConfigError("evaluate.far is empty; name at least one false accept rate, such as 1e-3.")
+    if config.evaluate.pictures < 0:
+        raise ConfigError(f"evaluate.pictures is {config.evaluate.pictures}; it is a number of pairs, 0 or more.")
+    if config.promote.non_inferior_by < 0:
+        raise ConfigError(
+            f"promote.non_inferior_by is {config.promote.non_inferior_by}; it is what accuracy may fall by, in points: "
+            "0 or more."
+        )

@@ -41,6 +41,8 @@ class VerificationSet:
     """bool [N]: True for a genuine pair."""
     landmarks: Floats | None
     """float32 [2N, 5, 2] in pixels (left eye, right eye, nose, mouth corners), or None. NaN: not known."""
+    identities: NDArray[np.int64] | None = None
+    """int64 [2N]: number of the person whom each image shows, or None: not known."""
 
     def __len__(self) -> int:
         return len(self.issame)

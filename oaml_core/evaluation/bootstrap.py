@@ -1,40 +1,113 @@
-"""How sure a difference between two scores on the same pairs is."""
+"""How sure a figure is: resampling of identities, not of pairs.
+
+Pairs that show the same person are not independent, so people are drawn with replacement and pairs follow: with w(i)
+the number of times that identity i was drawn, a genuine pair of i counts w(i) times and an impostor pair of i and j
+w(i)·w(j) times (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007). Where most people appear
+in one impostor pair only, these intervals are wider than they need be, by √3 at most, and never narrower.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from oaml_core.evaluation.protocols import Bools
+from oaml_core.evaluation.protocols import Bools, Floats
 
-RESAMPLES = 10_000
+RESAMPLES = 1_000
 LEVEL = 0.95
+CHUNK_BYTES = 32 * 2**20
+"""Budget for the weights of the pairs that are held at a time."""
+
+Ints = NDArray[np.int64]
 
 
 class Interval(NamedTuple):
-    """A difference of accuracies and its bootstrap interval, all as shares in [-1, 1]."""
+    """A figure, or a difference of two, and its 95 % percentile interval; shares in [-1, 1]."""
 
     difference: float
     low: float
     high: float
 
+    @classmethod
+    def of(cls, found: float, resampled: Floats) -> Interval:
+        """`found` and the percentiles of its resamples [R]."""
+        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        return cls(found, float(low), float(high))
 
-def paired_interval(ours: Bools, theirs: Bools, generator: np.random.Generator) -> Interval:
-    """Accuracy of `ours` less that of `theirs`, with the 95 % percentile interval of a bootstrap over pairs.
 
-    Only three kinds of pairs matter: right by ours alone, by theirs alone, and alike. A resample of the pairs is a
-    multinomial draw of the three counts, so no pair is ever copied. Pairs that share a person are not independent;
-    where many do, the true interval is wider.
+class IdentityBootstrap:
+    """The same resamples of a set's identities for every score and condition, so that differences are paired.
 
     Args:
-        ours: [N], whether one score decided each pair rightly.
-        theirs: [N], the same of the score it is compared with.
+        first: [N] identity number of each pair's first image.
+        second: [N] of its second image.
+        issame: [N], true for genuine pairs; they count by the first image's identity.
         generator: of the resamples.
+        resamples: R.
     """
-    gained, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    counts = np.array([gained, lost, ours.size - gained - lost])
-    draws = generator.multinomial(ours.size, counts / ours.size, RESAMPLES)
-    differences = (draws[:, 0] - draws[:, 1]) / ours.size
-    low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval((gained - lost) / ours.size, float(low), float(high))
+
+    def __init__(
+        self,
+        first: Ints,
+        second: Ints,
+        issame: Bools,
+        generator: np.random.Generator,
+        resamples: int = RESAMPLES,
+    ) -> None:
+        _, compact = np.unique(np.concatenate([first, second]), return_inverse=True)
+        self._first, self._second = np.split(compact, 2)
+        self._issame = issame
+        self.identities = int(compact.max()) + 1
+        shares = np.full(self.identities, 1 / self.identities)
+        # The last column is the 1 that genuine pairs are multiplied by.
+        self._drawn = np.ones((resamples, self.identities + 1), dtype=np.float32)
+        self._drawn[:, :-1] = generator.multinomial(self.identities, shares, resamples)
+
+    def shares(self, flags: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """[R, K]: weighted share of pairs for which each of K statements [N, K] holds, in each resample."""
+        numbers = flags.astype(np.float32)
+        everything = np.arange(len(self._issame))
+        found = [
+            (weights @ numbers) / np.maximum(weights.sum(1, keepdims=True), 1) for weights in self._weights(everything)
+        ]
+        return np.concatenate(found).astype(np.float64)
+
+    def tar_at_far(self, scores: Floats, rates: Sequence[float]) -> NDArray[np.float64]:
+        """[R, rates]: TAR in each resample, at the loosest threshold whose FAR there does not exceed the rate.
+
+        Args:
+            scores: [N] similarities.
+            rates: false accept rates.
+        """
+        genuine, impostor = _descending(scores, self._issame), _descending(scores, ~self._issame)
+        # Genuine pairs that score above each impostor; all of them, if no impostor is refused.
+        above = np.searchsorted(-scores[genuine], -scores[impostor], side="left")
+        above = np.append(above, genuine.size)
+        found = []
+        for of_genuine, of_impostors in zip(self._weights(genuine), self._weights(impostor), strict=True):
+            accepted = np.cumsum(of_genuine, axis=1, dtype=np.float64)
+            accepted = np.concatenate([np.zeros((len(accepted), 1)), accepted], axis=1)
+            let_in = np.cumsum(of_impostors, axis=1, dtype=np.float64)
+            for tar, far in zip(accepted, let_in, strict=True):
+                refused_from = np.searchsorted(far, np.asarray(rates) * far[-1] + 1e-6, side="right")
+                found.append(tar[above[refused_from]] / max(tar[-1], 1))
+        return np.array(found)
+
+    def _weights(self, pairs: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
+        """[r, len(pairs)] of some resamples at a time."""
+        first = self._first[pairs]
+        second = np.where(self._issame[pairs], self.identities, self._second[pairs])
+        # As many rows whatever the pairs, so that two of these run in step.
+        rows = max(1, CHUNK_BYTES // (4 * len(self._issame)))
+        for start in range(0, len(self._drawn), rows):
+            drawn = self._drawn[start : start + rows]
+            yield drawn[:, first] * drawn[:, second]
+
+
+def _descending(scores: Floats, chosen: Bools) -> NDArray[np.intp]:
+    """Numbers of the chosen pairs, best score first."""
+    numbers = np.flatnonzero(chosen)
+    return numbers[np.argsort(-scores[numbers], kind="stable")]

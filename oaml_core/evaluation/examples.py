@@ -56,9 +56,9 @@ def _example(
     device: torch.device | str,
 ) -> Example:
     numbers = np.array([pair])
-    first = read_images(pairs.images, 2 * numbers)
-    clean = read_images(pairs.images, 2 * numbers + 1)
-    second, _ = condition_named(condition.name).apply(clean, numbers, pairs.landmarks)
+    shown = condition_named(condition.name)
+    first, _ = shown.apply(read_images(pairs.images, 2 * numbers), numbers, pairs.landmarks, side=0)
+    second, _ = shown.apply(read_images(pairs.images, 2 * numbers + 1), numbers, pairs.landmarks)
     return Example(
         caption=f"{result.name} · {condition.name} · pair {pair}",
         kind=kind,

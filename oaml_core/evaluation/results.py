@@ -1,30 +1,6 @@
 """What an evaluation found, and how it is written: `metrics.json` and the headline scalars.
 
-`metrics.json`, schema 1 (numbers are JSON numbers or null, never NaN; rates and accuracies lie in [0, 1]):
-
-    schema                      1
-    headline                    {name: number}, at most eight, see `headline`
-    sets.<set>
-      pairs, genuine, impostors counts
-      combined                  rule of the combined score: global_weight, local_weight, fallback, and
-                                normalisation {global_mean, global_std, local_mean, local_std}
-      seconds                   wall-clock seconds of scoring this set
-      conditions.<condition>    `clean` or the occluder drawn on the second image of each pair
-        covered_share           mean share of the second image that is covered
-        visibility              of the second image's map against the drawn mask (area averaging):
-          iou                   Σ intersection / Σ union of covered places (below 0.5), null if none
-          mae                   mean absolute error
-        scores.<score>          `global`, `local`, `combined`, `calibrated`
-          accuracy, accuracy_std, accuracy_by_fold, threshold
-                                10 folds, `ten_fold_any_range`; threshold: mean over the folds
-          accuracy_published    10 folds, `ten_fold` on 2 − 2·cosine; `global` only, else null
-          against_global        {difference, low, high}: accuracy less that of the global score, with the 95 %
-                                interval of a paired bootstrap over pairs; null for `global` itself
-          auc, eer
-          tar_at_far            [{far, tar, threshold, measured_far, measurable, smallest_far}]
-          roc                   {fpr, tpr, threshold}, lists of at most 200 measured points
-          histogram             {edges [41], genuine [40], impostor [40]}, counts
-    context                     what the caller adds: fingerprint, config, versions, timings
+`docs/metrics.md` is the schema of `metrics.json`. Numbers are JSON numbers or null, never NaN.
 """
 
 from __future__ import annotations
@@ -43,10 +19,11 @@ from oaml_core.evaluation.bootstrap import Interval
 from oaml_core.evaluation.combine import CombinedRule
 from oaml_core.evaluation.compared_pair import ComparedPair
 from oaml_core.evaluation.conditions import CLEAN
+from oaml_core.evaluation.identities import PairIdentities
 from oaml_core.evaluation.roc import Roc, TarAtFar
 from oaml_core.evaluation.scores import PairScores
 
-SCHEMA = 1
+SCHEMA = 2
 SCORES = ("global", "local", "combined", "calibrated")
 """Names of the scores, in the order of every table."""
 
@@ -67,10 +44,16 @@ class ScoreResult:
     """At most 200 points."""
     correct: NDArray[np.bool_]
     """[N], whether each pair was decided rightly; not written."""
-    against_global: Interval | None
-    """None for the global score itself."""
     values: NDArray[np.float64]
-    """[N], the scores themselves; not written."""
+    """[N], the scores themselves, exact in single precision; written by `write_scores`."""
+    accuracy_interval: Interval | None = None
+    """Of the accuracy."""
+    tar_intervals: list[Interval] = field(default_factory=list)
+    """Of the measurable ones of `tar_at_far`."""
+    against_global: Interval | None = None
+    """Accuracy less that of the global score; None for the global score itself."""
+    tar_against_global: list[Interval] = field(default_factory=list)
+    """The same for the measurable ones of `tar_at_far`; empty for the global score itself."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +67,7 @@ class ConditionResult:
 
     @property
     def covered_share(self) -> float:
-        """Mean share of the second image that is covered."""
+        """Mean share of the drawn images that is covered."""
         return float(self.pair_scores.covered_share.mean())
 
     @property
@@ -98,6 +81,19 @@ class ConditionResult:
         """Mean absolute error of the visibility map."""
         return float(self.pair_scores.map_error.mean())
 
+    @property
+    def reliability(self) -> NDArray[np.float64]:
+        """[3, BINS]: places, mean predicted and true visibility by bins of the predicted one; NaN without places."""
+        places, predicted, true = self.pair_scores.reliability.sum(0)
+        with np.errstate(invalid="ignore"):
+            return np.stack([places, predicted / places, true / places])
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean difference between predicted and true visibility over the bins, weighted by their places."""
+        places, predicted, true = self.pair_scores.reliability.sum(0)
+        return float(np.abs(predicted - true).sum() / places.sum())
+
 
 @dataclass(frozen=True)
 class SetResult:
@@ -108,6 +104,13 @@ class SetResult:
     rule: CombinedRule
     conditions: dict[str, ConditionResult]
     seconds: float
+    """Wall-clock time of scoring."""
+    identities: PairIdentities
+
+    @property
+    def people(self) -> int:
+        """Identities that the intervals resample."""
+        return int(np.unique(np.concatenate([self.identities.first, self.identities.second])).size)
 
 
 @dataclass(frozen=True)
@@ -174,6 +177,22 @@ def write_metrics(evaluation: Evaluation, path: Path, context: Mapping[str, Any]
     os.replace(partial, path)
 
 
+def write_scores(evaluation: Evaluation, path: Path) -> None:
+    """Write every pair's scores for later comparisons, by rename; `comparison.read_scores` reads them."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, result in evaluation.sets.items():
+        people = np.stack([result.identities.first, result.identities.second]).astype(np.int32)
+        arrays |= {f"{name}/issame": result.issame, f"{name}/identities": people}
+        arrays[f"{name}/digest"] = np.array(result.identities.digest)
+        for condition, found in result.conditions.items():
+            for score, judged in found.scores.items():
+                arrays[f"{name}/{condition}/{score}"] = judged.values.astype(np.float32)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+    os.replace(partial, path)
+
+
 def roc_points(curve: Roc) -> dict[str, list[float]]:
     """`fpr`, `tpr` and `threshold` as lists of finite numbers."""
     return {"fpr": curve.far.tolist(), "tpr": curve.tar.tolist(), "threshold": curve.threshold.tolist()}
@@ -197,10 +216,12 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
         "impostors": int(result.issame.size) - genuine,
         "combined": asdict(result.rule),
         "seconds": result.seconds,
+        "identities": {"count": result.people, "source": result.identities.source},
+        "pairs_digest": result.identities.digest,
         "conditions": {
             name: {
                 "covered_share": condition.covered_share,
-                "visibility": {"iou": condition.visibility_iou, "mae": condition.visibility_mae},
+                "visibility": _visibility_metrics(condition),
                 "scores": {score: _score_metrics(found, result.issame) for score, found in condition.scores.items()},
             }
             for name, condition in result.conditions.items()
@@ -208,17 +229,44 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
     }
 
 
+def _visibility_metrics(condition: ConditionResult) -> dict[str, Any]:
+    places, predicted, true = condition.reliability
+    return {
+        "iou": condition.visibility_iou,
+        "mae": condition.visibility_mae,
+        "calibration_error": condition.calibration_error,
+        "reliability": [
+            {"places": int(count), "predicted": float(said), "true": float(truth)}
+            for count, said, truth in zip(places, predicted, true, strict=True)
+            if count
+        ],
+    }
+
+
 def _score_metrics(result: ScoreResult, issame: NDArray[np.bool_]) -> dict[str, Any]:
     return {
         "accuracy": result.accuracy,
         "accuracy_std": result.accuracy_std,
+        "accuracy_interval": result.accuracy_interval and list(result.accuracy_interval[1:]),
         "accuracy_by_fold": result.accuracy_by_fold,
         "threshold": result.threshold,
         "accuracy_published": result.accuracy_published,
         "against_global": result.against_global and result.against_global._asdict(),
         "auc": result.auc,
         "eer": result.eer,
-        "tar_at_far": [{**asdict(point), "measurable": point.measurable} for point in result.tar_at_far],
+        "tar_at_far": _tar_metrics(result),
         "roc": roc_points(result.roc),
         "histogram": histogram(result.values, issame),
     }
+
+
+def _tar_metrics(result: ScoreResult) -> list[dict[str, Any]]:
+    intervals, gains = iter(result.tar_intervals), iter(result.tar_against_global)
+    rows = []
+    for point in result.tar_at_far:
+        row = {**asdict(point), "measurable": point.measurable, "interval": None, "against_global": None}
+        if point.measurable:
+            interval, gain = next(intervals, None), next(gains, None)
+            row |= {"interval": interval and list(interval[1:]), "against_global": gain and gain._asdict()}
+        rows.append(row)
+    return rows

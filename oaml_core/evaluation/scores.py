@@ -27,9 +27,12 @@ Floats = NDArray[np.float64]
 CPU_BATCH = 24
 """Images in a forward pass on a CPU at most: larger batches fall out of its cache and take twice as long."""
 
+BINS = 10
+"""Bins of predicted visibility, equally wide."""
+
 
 class PairScores(NamedTuple):
-    """Scores of N pairs under one condition. All arrays are [N]."""
+    """Scores of N pairs under one condition. All arrays are [N], unless they say otherwise."""
 
     global_score: Floats
     """Cosine of the two faces' embeddings, image and mirrored image fused, in [-1, 1]."""
@@ -38,13 +41,16 @@ class PairScores(NamedTuple):
     visible_share: Floats
     """Mean over the places of the map of the product of both predicted visibilities, in [0, 1]."""
     covered_share: Floats
-    """Share of the second image that the drawn occluder covers, in [0, 1]; 0 for clean pairs."""
+    """Share of the drawn images that the occluder covers, in [0, 1]; 0 for clean pairs."""
     hidden_intersection: Floats
-    """Places of the second image's map that are covered and predicted so (both below 0.5)."""
+    """Places of the drawn images' maps that are covered and predicted so (both below 0.5)."""
     hidden_union: Floats
     """Places that are covered or predicted so."""
     map_error: Floats
-    """Mean absolute error of the second image's predicted visibility, in [0, 1]."""
+    """Mean absolute error of the drawn images' predicted visibility, in [0, 1]."""
+    reliability: Floats
+    """[N, 3, BINS]: by bins of predicted visibility the number of places, the sum of the predicted visibility and the
+    sum of the true one."""
 
 
 @contextmanager
@@ -92,12 +98,12 @@ def score_conditions(
 ) -> dict[str, PairScores]:
     """Scores of the same pairs under several conditions, by the condition's name.
 
-    The first images pass through the model once for all conditions; a condition changes the second ones.
+    First images that no condition covers pass through the model once for all conditions.
 
     Args:
         model: recogniser; it is put into evaluation mode for the time of the call.
         images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, …
-        conditions: what is drawn on the second image of each pair.
+        conditions: what is drawn on the second image of each pair, or on both.
         landmarks: [2N, 5, 2] in pixels; None: the standard template of aligned faces.
         batch_size: images in a forward pass; on a CPU at most `CPU_BATCH`.
         device: where the model is.
@@ -116,11 +122,16 @@ def score_conditions(
     with evaluating(model), torch.inference_mode():
         for start in tqdm(starts, desc=progress, unit="batch", disable=None if progress else True):
             batch = chosen[start : start + step]
-            first = face_features(model, read_images(images, 2 * batch), device)
+            firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
+            clean_first = face_features(model, firsts, device)
             for condition in conditions:
-                second_images, masks = condition.apply(read_images(images, 2 * batch + 1), batch, landmarks)
-                second = face_features(model, second_images, device)
-                parts[condition.name].append(compare_features(model, first, second, masks))
+                drawn, masks = condition.apply(seconds, batch, landmarks)
+                second = face_features(model, drawn, device)
+                first, first_masks = clean_first, None
+                if condition.covers(0):
+                    drawn, first_masks = condition.apply(firsts, batch, landmarks, side=0)
+                    first = face_features(model, drawn, device)
+                parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
     return {name: _joined(batches) for name, batches in parts.items()}
 
 
@@ -194,7 +205,9 @@ def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_nor
     return normalize(embedding.float() * norm.float() + mirrored.float() * mirrored_norm.float(), dim=1)
 
 
-def compare_features(model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor) -> PairScores:
+def compare_features(
+    model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor, first_masks: Tensor | None = None
+) -> PairScores:
     """Scores of n pairs of faces.
 
     Args:
@@ -202,25 +215,42 @@ def compare_features(model: Recogniser, first: FaceFeatures, second: FaceFeature
         first: of n faces.
         second: of n faces.
         masks: float [n, 1, H, W], true visibility of the second images, 1 = visible.
+        first_masks: of the first images; None: nothing was drawn on them, and their maps are not judged.
     """
     local = model.matcher.match_pairs(first.feature_map, second.feature_map, first.visibility, second.visibility)
-    masks = masks.to(second.visibility.device)
-    truth = resize_visibility(masks, (second.visibility.shape[-2], second.visibility.shape[-1]))
-    visibility = second.visibility.float()
-    hidden, predicted_hidden = truth < 0.5, visibility < 0.5
+    visible = (first.visibility.float() * second.visibility.float()).mean((1, 2, 3))
+    predicted, truth = second.visibility, masks
+    if first_masks is not None:
+        # Side by side, so that both maps of a pair are judged as one.
+        predicted = torch.cat([first.visibility, predicted], dim=3)
+        truth = torch.cat([first_masks, truth], dim=3)
     columns: Mapping[str, Tensor] = {
         "global_score": (first.embedding * second.embedding).sum(1),
         "local_score": local,
-        "visible_share": (first.visibility.float() * visibility).mean((1, 2, 3)),
-        "covered_share": 1.0 - masks.mean((1, 2, 3)),
-        "hidden_intersection": (hidden & predicted_hidden).sum((1, 2, 3)),
-        "hidden_union": (hidden | predicted_hidden).sum((1, 2, 3)),
-        "map_error": (visibility - truth).abs().mean((1, 2, 3)),
+        "visible_share": visible,
+        "covered_share": 1.0 - truth.mean((1, 2, 3)),
+        **_map_quality(predicted.float(), truth.to(predicted.device)),
     }
     return PairScores(**{name: column.cpu().double().numpy() for name, column in columns.items()})
 
 
+def _map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """Predicted visibility [n, 1, h, w] against masks [n, 1, H, W], averaged over the area of each place."""
+    truth = resize_visibility(masks, (predicted.shape[-2], predicted.shape[-1]))
+    hidden, predicted_hidden = truth < 0.5, predicted < 0.5
+    bins = (predicted * BINS).long().clamp(0, BINS - 1).flatten(1)
+    in_bins = torch.nn.functional.one_hot(bins, BINS).to(predicted.dtype)
+    sums = torch.stack([torch.ones_like(predicted), predicted, truth], dim=1).flatten(2)
+    return {
+        "hidden_intersection": (hidden & predicted_hidden).sum((1, 2, 3)),
+        "hidden_union": (hidden | predicted_hidden).sum((1, 2, 3)),
+        "map_error": (predicted - truth).abs().mean((1, 2, 3)),
+        "reliability": sums @ in_bins,
+    }
+
+
 def _joined(batches: list[PairScores]) -> PairScores:
     if not batches:
-        return PairScores(*(np.empty(0) for _ in PairScores._fields))
+        empty = dict.fromkeys(PairScores._fields, np.empty(0))
+        return PairScores(**{**empty, "reliability": np.empty((0, 3, BINS))})
     return PairScores(*(np.concatenate(column) for column in zip(*batches, strict=True)))

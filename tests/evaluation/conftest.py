@@ -44,6 +44,7 @@ class Pairs:
     images: np.ndarray
     issame: np.ndarray
     landmarks: np.ndarray | None = None
+    identities: np.ndarray | None = None
 
 
 def draw_pairs(count: int, noise: float, seed: int = 0) -> Pairs:

@@ -1,34 +1,85 @@
-"""The interval of a difference holds the truth as often as it says, and is seen to be narrow or wide."""
+"""Intervals hold the truth as often as they say, people shared among pairs included, and differences are paired."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from oaml_core.evaluation.bootstrap import paired_interval
+from oaml_core.evaluation.bootstrap import IdentityBootstrap, Interval
+from oaml_core.evaluation.roc import roc, tar_at_far
 
 
-def test_interval_holds_the_true_difference_about_as_often_as_it_says():
+def people_of(count: int, people: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    first, second = generator.integers(0, people, (2, count))
+    issame = np.arange(count) % 2 == 0
+    second[issame] = first[issame]
+    second[~issame & (second == first)] = (first[~issame & (second == first)] + 1) % people
+    return first, second, issame
+
+
+def test_interval_holds_the_truth_about_as_often_as_it_says_although_pairs_share_people():
     generator = np.random.default_rng(0)
-    hits = 0
+    hits = {"people": 0, "pairs": 0}
+    truth = 0.8
     for _ in range(200):
-        ours, theirs = generator.random(500) < 0.9, generator.random(500) < 0.85
-        interval = paired_interval(ours, theirs, generator)
-        hits += interval.low <= 0.05 <= interval.high
-    assert 180 <= hits <= 199
+        first, second, issame = people_of(400, 40, generator)
+        # Some people are hard to tell: all their pairs suffer.
+        hard = generator.normal(0, 1.0, 40)
+        right = (hard[first] + hard[second]) / 2 + generator.normal(0, 1, 400) * 0.3
+        spread = np.sqrt(np.where(issame, 1.0, 0.5) + 0.09)
+        correct = (right / spread > -0.8416)[:, None]
+        found = float(correct.mean())
+        by_people = IdentityBootstrap(first, second, issame, generator, 200)
+        alone = np.arange(400)
+        by_pairs = IdentityBootstrap(alone, alone, np.ones(400, bool), generator, 200)
+        for name, bootstrap in (("people", by_people), ("pairs", by_pairs)):
+            interval = Interval.of(found, bootstrap.shares(correct)[:, 0])
+            hits[name] += interval.low <= truth <= interval.high
+    assert hits["people"] >= 180
+    assert hits["pairs"] < 160
 
 
-def test_agrees_with_resampling_the_pairs_themselves():
+def test_pairs_without_common_people_are_resampled_as_pairs():
     generator = np.random.default_rng(1)
-    ours, theirs = generator.random(300) < 0.9, generator.random(300) < 0.8
-    interval = paired_interval(ours, theirs, generator)
+    correct = generator.random(500) < 0.9
+    alone = np.arange(500)
+    bootstrap = IdentityBootstrap(alone, alone, np.ones(500, bool), generator, 4000)
+    drawn = bootstrap.shares(correct[:, None])[:, 0]
+    rows = generator.integers(0, 500, (4000, 500))
+    np.testing.assert_allclose(
+        np.quantile(drawn, [0.025, 0.975]), np.quantile(correct[rows].mean(1), [0.025, 0.975]), atol=0.005
+    )
 
-    rows = generator.integers(0, 300, (10_000, 300))
-    differences = ours[rows].mean(1) - theirs[rows].mean(1)
-    np.testing.assert_allclose(interval[1:], np.quantile(differences, [0.025, 0.975]), atol=0.006)
-    assert interval.difference == pytest.approx(ours.mean() - theirs.mean())
+
+def test_an_impostor_pair_counts_as_often_as_both_its_people_were_drawn():
+    bootstrap = IdentityBootstrap(
+        np.array([0, 1, 0]), np.array([0, 1, 1]), np.array([True, True, False]), np.random.default_rng(2), 500
+    )
+    genuine, other, impostor = bootstrap.shares(np.eye(3, dtype=bool)).T
+    total = np.round(1 / np.maximum(genuine + other + impostor, 1e-9)).astype(int)
+    assert set(total) == {1}
+    # Two draws of two people: 2 + 0, 1 + 1 or 0 + 2 times.
+    assert {(round(a, 3), round(b, 3), round(c, 3)) for a, b, c in zip(genuine, other, impostor, strict=True)} == {
+        (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.333, 0.333, 0.333),
+    }  # fmt: skip
 
 
-def test_equal_decisions_leave_no_doubt():
+def test_tar_of_a_resample_is_that_of_its_pairs_written_out():
+    generator = np.random.default_rng(3)
+    first, second, issame = people_of(300, 25, generator)
+    scores = np.round(generator.normal(issame * 1.0, 1.0), 1)  # with ties
+    bootstrap = IdentityBootstrap(first, second, issame, generator, 20)
+    found = bootstrap.tar_at_far(scores, [0.1, 0.02])
+    for drawn, tars in zip(bootstrap._drawn, found, strict=True):
+        times = (drawn[first] * np.where(issame, 1, drawn[second])).astype(int)
+        written_out = tar_at_far(roc(np.repeat(scores, times), np.repeat(issame, times)), [0.1, 0.02])
+        np.testing.assert_allclose([point.tar or np.nan for point in written_out], tars, atol=1e-6)
+
+
+def test_equal_decisions_leave_no_doubt_about_their_difference():
+    generator = np.random.default_rng(4)
+    bootstrap = IdentityBootstrap(*people_of(100, 20, generator), generator, 100)
     right = np.arange(100) % 7 > 0
-    assert paired_interval(right, right, np.random.default_rng(0)) == (0.0, 0.0, 0.0)
+    one, other = bootstrap.shares(np.stack([right, right], axis=1)).T
+    assert Interval.of(0.0, one - other) == (0.0, pytest.approx(0), pytest.approx(0))
+    assert one.std() > 0

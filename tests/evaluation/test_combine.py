@@ -31,6 +31,7 @@ def drawn_scores(separation_global: float, separation_local: float, seed: int = 
         hidden_intersection=zeros,
         hidden_union=zeros,
         map_error=zeros,
+        reliability=np.zeros((PAIRS, 3, 10)),
     )
     return scores, issame
 

@@ -14,7 +14,8 @@ from oaml_core.evaluation.evaluate import evaluate_model, judge_set, validation_
 from oaml_core.evaluation.results import SCORES, headline, metrics, roc_points, write_metrics
 from oaml_core.evaluation.scores import score_pairs
 
-CONFIG = Config(evaluate=EvaluateConfig(occluders=("veil", "blocks"), far=(0.1, 1e-6)))
+SECOND_ONLY = EvaluateConfig(occluders=("veil", "blocks"), block_shares=(), sides=("second",), far=(0.1, 1e-6))
+CONFIG = Config(evaluate=SECOND_ONLY)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_metrics_json_is_strict_json_with_the_documented_keys(evaluation, tmp_pa
         raise AssertionError(f"{name} is not JSON")
 
     found = json.loads(path.read_text(), parse_constant=refuse)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     assert found["context"] == {"fingerprint": "abc"}
     patterns = found["sets"]["patterns"]
     assert (patterns["pairs"], patterns["genuine"], patterns["impostors"]) == (80, 40, 40)
@@ -92,7 +93,7 @@ def test_headline_has_at_most_eight_scalars_with_names_free_of_sets_and_occluder
 
 
 def test_without_occluders_the_headline_says_nothing_about_them(model, pairs):
-    config = Config(evaluate=EvaluateConfig(occluders=()))
+    config = Config(evaluate=EvaluateConfig(occluders=(), block_shares=()))
     found = headline(evaluate_model(model, {"patterns": pairs}, config, examples=0))
     assert set(found) == {f"val_accuracy_clean_{score}" for score in ("global", "local", "combined")}
 

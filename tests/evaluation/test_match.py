@@ -25,7 +25,7 @@ def files(pairs, tmp_path):
 
 @pytest.fixture
 def found_metrics(model, pairs):
-    config = Config(evaluate=EvaluateConfig(far=(0.1, 0.025, 1e-6)))
+    config = Config(evaluate=EvaluateConfig(occluders=(), block_shares=(), far=(0.1, 0.025, 1e-6)))
     return metrics(evaluate_model(model, {"patterns": pairs}, config, examples=0))
 
 
@@ -40,7 +40,9 @@ def test_decides_as_the_evaluation_did(model, files, found_metrics):
 
 
 def test_combined_score_is_the_one_that_the_evaluation_gave_this_pair(model, pairs, files, found_metrics):
-    evaluation = evaluate_model(model, {"patterns": pairs}, Config(), examples=0)
+    evaluation = evaluate_model(
+        model, {"patterns": pairs}, Config(evaluate=EvaluateConfig(occluders=(), block_shares=())), examples=0
+    )
     expected = evaluation.sets["patterns"].conditions["clean"].scores["combined"].values[0]
     assert match_images(model, files[0], files[1], metrics=found_metrics).combined_score == pytest.approx(expected)
 

@@ -40,7 +40,7 @@ class Structure(HTMLParser):
 
 @pytest.fixture
 def evaluation(model, pairs):
-    config = Config(evaluate=EvaluateConfig(occluders=("surgical",)))
+    config = Config(evaluate=EvaluateConfig(occluders=("surgical",), block_shares=(0.3,)))
     return evaluate_model(model, {"patterns": pairs}, config, examples=8)
 
 
@@ -102,7 +102,7 @@ def test_faces_that_must_not_be_shared_are_left_out(evaluation, tmp_path):
 
 
 def test_a_set_name_cannot_inject_markup(model, pairs, tmp_path):
-    config = Config(evaluate=EvaluateConfig(occluders=()))
+    config = Config(evaluate=EvaluateConfig(occluders=(), block_shares=()))
     path = tmp_path / "report.html"
     write_report(evaluate_model(model, {"<b>bad": pairs}, config), path)
     assert "<b>bad" not in path.read_text()

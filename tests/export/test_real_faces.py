@@ -24,7 +24,8 @@ from oaml_core.models.recogniser import build_recogniser
 SHARED = Path(os.environ.get("OAML_SHARED", Path(__file__).parents[3] / "shared"))
 FACES = SHARED / "data" / "lfw112"
 CONFIG = Config(
-    model=ModelConfig(arch="ir_mini", width=8), evaluate=EvaluateConfig(occluders=("surgical",), far=(0.1,))
+    model=ModelConfig(arch="ir_mini", width=8),
+    evaluate=EvaluateConfig(occluders=("surgical",), block_shares=(), sides=("second",), far=(0.1,)),
 )
 PAIRS = slice(40, 80)
 """Of the first fold: half of them genuine."""

@@ -26,7 +26,7 @@ data:
 model: {arch: ir_mini, width: 4}
 optim: {epochs: 1}
 train: {nproc: 2}
-evaluate: {batch_size: 40}
+evaluate: {batch_size: 40, occluders: [surgical], block_shares: [], sides: [second]}
 export: {check_images: 4}
 tracking: {wandb: 'off'}
 """

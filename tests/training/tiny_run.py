@@ -24,7 +24,7 @@ data:
 model: {arch: ir_mini, width: 8, m: 0.4, h: 0.333}
 optim: {epochs: 2, lr: 0.05}
 train: {nproc: 2, checkpoint_every_steps: 2, log_every_steps: 1, log_samples: true}
-evaluate: {batch_size: 40}
+evaluate: {batch_size: 40, occluders: [surgical], block_shares: [], sides: [second]}
 tracking: {wandb: 'off'}
 """
 

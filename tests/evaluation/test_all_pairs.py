@@ -1,0 +1,109 @@
+"""All pairs of a set, streamed: what whole arrays would give, in memory that does not grow with the pairs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.all_pairs import all_pairs_roc
+from oaml_core.evaluation.roc import auc, eer, roc, tar_at_far
+
+RATES = (1e-1, 1e-2, 1e-3, 1e-9)
+
+
+def embeddings(identities: np.ndarray, noise: float, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    centres = generator.normal(size=(identities.max() + 1, 16))
+    rows = centres[identities] + generator.normal(0, noise, (len(identities), 16))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def streamed(matrix: np.ndarray, identities: np.ndarray, block: int = 17):
+    return all_pairs_roc(lambda rows, columns: matrix[rows, columns], identities, RATES, block=block)
+
+
+def whole(matrix: np.ndarray, identities: np.ndarray):
+    upper = np.triu_indices(len(identities), 1)
+    return matrix[upper], (identities[:, None] == identities)[upper]
+
+
+@pytest.mark.parametrize("digits", [None, 1])
+@pytest.mark.parametrize("block", [17, 1000])
+def test_agrees_with_the_roc_of_all_scores_at_once(block, digits):
+    identities = np.random.default_rng(1).integers(0, 25, 120)
+    rows = embeddings(identities, 0.7)
+    matrix = rows @ rows.T
+    matrix = matrix if digits is None else matrix.round(digits)  # with ties, and with −0
+    found, curve = streamed(matrix, identities, block), roc(*whole(matrix, identities))
+
+    assert (found.genuine, found.impostors) == (curve.genuine, curve.impostors)
+    for ours, theirs in zip(found.tar_at_far, tar_at_far(curve, RATES), strict=True):
+        assert (ours.tar, ours.measured_far) == (theirs.tar, theirs.measured_far)
+    assert abs(found.auc.value - auc(curve)) <= found.auc.error + 1e-12
+    assert found.auc.error < (0.2 if digits else 1e-3)
+    if digits is None:
+        assert abs(found.eer.value - eer(curve)) <= found.eer.error + 1 / curve.genuine
+    assert sum(found.histogram["genuine"]) == curve.genuine
+    assert sum(found.histogram["impostor"]) == curve.impostors
+
+
+def test_every_point_of_the_curve_was_measured():
+    identities = np.random.default_rng(2).integers(0, 12, 80)
+    rows = embeddings(identities, 1.0)
+    matrix = rows @ rows.T
+    scores, same = whole(matrix, identities)
+    curve = streamed(matrix, identities).roc
+    assert (np.diff(curve.far) >= 0).all()
+    assert (np.diff(curve.tar) >= 0).all()
+    for far, tar, threshold in zip(curve.far, curve.tar, curve.threshold, strict=True):
+        accepted = scores >= threshold
+        assert accepted[~same].mean() == pytest.approx(far)
+        assert accepted[same].mean() == pytest.approx(tar)
+
+
+def test_perfect_and_tied_scores():
+    identities = np.repeat(np.arange(10), 3)
+    same = (identities[:, None] == identities).astype(np.float32)
+    perfect, tied = streamed(same, identities), streamed(np.zeros_like(same), identities)
+    assert perfect.auc.value == 1
+    assert perfect.eer.value == pytest.approx(0)
+    assert [point.tar for point in perfect.tar_at_far] == [1.0, 1.0, None, None]
+    assert tied.auc.value == 0.5
+    assert tied.tar_at_far[0].tar == 0
+
+
+def test_one_class_missing_broken_scores_and_rates_are_named():
+    matrix = np.zeros((6, 6), dtype=np.float32)
+    with pytest.raises(EvaluationError, match="no two images show the same person"):
+        streamed(matrix, np.arange(6))
+    with pytest.raises(EvaluationError, match="all images show one person"):
+        streamed(matrix, np.zeros(6, dtype=int))
+    matrix[1, 4] = np.nan
+    with pytest.raises(EvaluationError, match="images 1 and 4 is NaN"):
+        streamed(matrix, np.array([0, 0, 1, 1, 2, 2]))
+    with pytest.raises(EvaluationError, match=r"FAR 0\.5 cannot be reported"):
+        all_pairs_roc(lambda r, c: matrix[r, c], np.array([0, 0, 1, 1, 2, 2]), [0.5])
+
+
+MEMORY = """
+import resource, numpy as np
+from oaml_core.evaluation.all_pairs import all_pairs_roc
+rows = np.random.default_rng(0).normal(size=({n}, 32)).astype(np.float32)
+rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = all_pairs_roc(lambda r, c: rows[r] @ rows[c].T, np.arange({n}) // 10, (1e-1, 1e-3, 1e-6))
+print(found.impostors, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_memory_stays_below_two_gigabytes_at_twenty_thousand_images():
+    """What is kept grows with the pairs at most, all else not at all: the bound for 4,000 images is 25 times less."""
+    run = subprocess.run([sys.executable, "-c", MEMORY.format(n=4000)], capture_output=True, text=True, check=True)
+    impostors, mebibytes = map(float, run.stdout.split())
+    assert impostors == 4000 * 3999 / 2 - 4000 * 9 / 2
+    # 20 MiB of blocks and bins do not grow.
+    assert 20 + 25 * (mebibytes - 20) < 2048
