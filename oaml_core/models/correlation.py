@@ -15,7 +15,7 @@ Only the maxima and where they are outlive a block: O(B·A·K·2hw) instead of O
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -94,8 +94,26 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+class Prior(NamedTuple):
+    """What is known of places before their vectors are compared; the maxima are those of
+
+    exp(log_affinity[s, r]) · c[b, a, s, r, k] − penalty of the place that is chosen
+    """
+
+    log_affinity: Tensor
+    """[S, R], differentiable."""
+    probe_penalty: Tensor | None
+    """[B, A, S, 1], taken where probe places are chosen."""
+    gallery_penalty: Tensor | None
+    """[B, 1, R, K], taken where gallery places are chosen."""
+
+
 def correlation_maxima(
-    probe: Tensor, gallery: Tensor, candidates: Tensor | None = None, product: torch.dtype | None = None
+    probe: Tensor,
+    gallery: Tensor,
+    candidates: Tensor | None = None,
+    product: torch.dtype | None = None,
+    prior: Prior | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Both directions' maxima, differentiable; the backward pass uses the places of the maxima and no correlation.
 
@@ -105,48 +123,89 @@ def correlation_maxima(
         candidates: int64 [B, K]: group b meets these of the G gallery maps. They are gathered by the block.
         product: type of the factors of all matrix products; None: that of the rows. With bfloat16 a correlation of
             unit rows is off by at most 3·2⁻⁹ = 0.006 (its two factors and the result are each rounded to 8 bits).
+        prior: changes each correlation before the maxima; none with penalties of gallery places and `candidates`.
 
     Returns:
         max over r: [B, A, S, K], and max over s: [B, A, R, K], in the type of the rows.
     """
-    over_gallery, over_probe = _CorrelationMaxima.apply(probe, gallery, candidates, product or probe.dtype)
+    log_affinity, *penalties = prior or (None, None, None)
+    over_gallery, over_probe = _CorrelationMaxima.apply(
+        probe, gallery, log_affinity, candidates, product or probe.dtype, *penalties
+    )
     return over_gallery, over_probe
 
 
 class _CorrelationMaxima(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, probe: Tensor, gallery: Tensor, candidates: Tensor | None, product: torch.dtype
+        ctx: Any,
+        probe: Tensor,
+        gallery: Tensor,
+        log_affinity: Tensor | None,
+        candidates: Tensor | None,
+        product: torch.dtype,
+        probe_penalty: Tensor | None,
+        gallery_penalty: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         (b, a, s), r = probe.shape[:3], gallery.shape[1]
         k = gallery.shape[2] if candidates is None else candidates.shape[1]
         over_gallery, over_probe = probe.new_empty((b, a, s, k)), probe.new_empty((b, a, r, k))
         index = torch.uint8 if max(s, r) <= 256 else torch.int16
         best_gallery, best_probe = (torch.empty_like(maxima, dtype=index) for maxima in (over_gallery, over_probe))
+        affinity = None if log_affinity is None else log_affinity.exp()[:, :, None]
         for groups, probes, maps, part in _blocks(probe, gallery, candidates, product):
             c = correlate(probe[groups, probes], part, r)
+            c = c if affinity is None else c.mul_(affinity)
             here = (groups, probes, slice(None), maps)
-            over_gallery[here], best_gallery[here] = _largest(c, 3)
-            over_probe[here], best_probe[here] = _largest(c, 2)
-        ctx.save_for_backward(probe, gallery, candidates, best_gallery, best_probe)
-        ctx.product = product
+            taken = None if gallery_penalty is None else gallery_penalty[groups, :, None, :, maps]
+            over_gallery[here], best_gallery[here] = _largest(c, 3, taken)
+            taken = None if probe_penalty is None else probe_penalty[groups, probes, :, None]
+            over_probe[here], best_probe[here] = _largest(c, 2, taken)
+        # Only an affinity's gradient needs to know how large the maxima are.
+        learnt = [] if log_affinity is None else [log_affinity, over_gallery, over_probe]
+        ctx.save_for_backward(probe, gallery, candidates, best_gallery, best_probe, *learnt)
+        ctx.product, ctx.penalties = product, (gallery_penalty, probe_penalty)
         return over_gallery, over_probe
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """A maximum's gradient goes to the two rows whose product it is."""
-        probe, gallery, candidates, best_gallery, best_probe = ctx.saved_tensors
+        probe, gallery, candidates, best_gallery, best_probe, *learnt = ctx.saved_tensors
+        affinity = learnt[0].exp() if learnt else None
         to_probe = torch.zeros_like(probe)
         to_gallery = torch.zeros_like(gallery) if candidates is None and ctx.needs_input_grad[1] else None
         for groups, probes, maps, part in _blocks(probe, gallery, candidates, ctx.product):
             here = (groups, probes, slice(None), maps)
-            of_c = _spread([g[here] for g in gradients], best_gallery[here], best_probe[here]).to(ctx.product)
+            of_c = _spread([g[here] for g in gradients], best_gallery[here], best_probe[here], affinity)
+            of_c = of_c.to(ctx.product)
             rows = probe[groups, probes]
             to_probe[groups, probes] += (of_c @ part).view_as(rows)
             if to_gallery is not None:
                 down = of_c.transpose(1, 2) @ rows.flatten(1, 2).to(ctx.product)  # [b, R·k, C]
                 to_gallery[groups, :, maps] += down.view(len(down), gallery.shape[1], -1, down.shape[-1])
-        return to_probe, to_gallery, None, None
+        to_affinity = None
+        if learnt and ctx.needs_input_grad[2]:
+            to_affinity = _to_log_affinity(gradients, (best_gallery, best_probe), learnt[1:], ctx.penalties)
+        return to_probe, to_gallery, to_affinity, None, None, None, None
+
+
+def _to_log_affinity(
+    gradients: Sequence[Tensor], places: Sequence[Tensor], maxima: Sequence[Tensor], penalties: Sequence[Tensor | None]
+) -> Tensor:
+    """[S, R]: a correlation changes by itself, as it was before its penalty, times the change of its log affinity."""
+    s, r = places[0].shape[2], places[1].shape[2]
+    total = maxima[0].new_zeros(s * r)
+    # 0: probe place s and the r chosen for it; 1: gallery place r and its s.
+    for (own, other), gradient, best, largest, penalty in zip(
+        ((r, 1), (1, r)), gradients, places, maxima, penalties, strict=True
+    ):
+        start = own * torch.arange(best.shape[2], device=best.device)[:, None]
+        for group in range(len(best)):  # one after the other, for the int64 places need room
+            chosen, found = largest[group], best[group].long()
+            if penalty is not None:
+                chosen = chosen + penalty[group].expand(len(found), -1, found.shape[2]).gather(1, found)
+            total.index_add_(0, (start + other * found).flatten(), (gradient[group] * chosen).flatten())
+    return total.view(s, r)
 
 
 def _blocks(
@@ -165,8 +224,10 @@ def _blocks(
                 yield groups, probes, maps, own.flatten(1, 2).to(product)
 
 
-def _largest(c: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Maximum and its place along `axis`."""
+def _largest(c: Tensor, axis: int, penalty: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Maximum of c − penalty and its place along `axis`."""
+    if penalty is not None:
+        c = c - penalty
     if c.device.type != "cpu":
         found = c.max(axis)
         return found.values, found.indices
@@ -177,10 +238,14 @@ def _largest(c: Tensor, axis: int) -> tuple[Tensor, Tensor]:
     return largest.squeeze(axis), is_largest.mul_(places).amax(axis)
 
 
-def _spread(gradients: list[Tensor], best_gallery: Tensor, best_probe: Tensor) -> Tensor:
+def _spread(
+    gradients: list[Tensor], best_gallery: Tensor, best_probe: Tensor, affinity: Tensor | None = None
+) -> Tensor:
     """Gradient [b, a·S, R·k] of a block's correlations from those of its maxima."""
     (b, a, s, k), r = best_gallery.shape, best_probe.shape[2]
     of_c = gradients[0].new_zeros((b, a, s, r, k))
     of_c.scatter_(3, best_gallery.long()[:, :, :, None], gradients[0][:, :, :, None])
     of_c.scatter_add_(2, best_probe.long()[:, :, None], gradients[1][:, :, None])
+    if affinity is not None:
+        of_c.mul_(affinity[:, :, None])
     return of_c.view(b, a * s, r * k)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Weighting = Literal["evidence", "multiply"]
 
@@ -86,3 +86,65 @@ def evidence(probe: Tensor, gallery: Tensor) -> Tensor:
     both = probe * gallery
     share = both.mean(-2, keepdim=True)
     return both / (share + LEAST_EVIDENCE * (1 - share))
+
+
+def normalisation(bn: nn.BatchNorm1d, one: Tensor, other: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Scale and shift by which a batch normalisation of one channel maps both directions' maxima.
+
+    In training the statistics, and what the running ones move by, count each maximum by its `weight`, so that what
+    is occluded does not move them.
+    """
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    mean, variance = bn.running_mean, bn.running_var
+    if bn.training:
+        count = 2 * (one.new_tensor(one.numel()) if weight is None else weight.expand_as(one).sum())
+        mean = _weighted_sum(one + other, weight) / count.clamp_min(1)
+        variance = _weighted_sum((one - mean).square() + (other - mean).square(), weight) / count.clamp_min(1)
+        move_running_statistics(bn, mean, variance * count / (count - 1).clamp_min(1))
+    scale = bn.weight * (variance + bn.eps).rsqrt()
+    return scale, bn.bias - mean * scale
+
+
+@torch.no_grad()
+def move_running_statistics(bn: nn.BatchNorm1d, mean: Tensor, unbiased_variance: Tensor) -> None:
+    """What a batch normalisation does to its running statistics in training."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    assert bn.num_batches_tracked is not None
+    assert bn.momentum is not None
+    bn.num_batches_tracked += 1
+    for running, new in ((bn.running_mean, mean), (bn.running_var, unbiased_variance)):
+        running.lerp_(new.to(running.dtype).view_as(running), bn.momentum)
+
+
+def _weighted_sum(x: Tensor, weight: Tensor | None) -> Tensor:
+    return (x if weight is None else x * weight).sum()
+
+
+def pair_evidence(weighting: Weighting, maxima: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor | None:
+    """ê of the probe's visibility v and the gallery's u, which broadcast to `maxima`; None: all counts alike."""
+    if weighting != "evidence" or (v is None and u is None):
+        return None
+    one = maxima.new_ones(())
+    return evidence(one if v is None else v, one if u is None else u)
+
+
+def part(x: Tensor | None, rows: slice) -> Tensor | None:
+    """`x[rows]` of what may not be there."""
+    return None if x is None else x[rows]
+
+
+def of_probes(x: Tensor | None) -> Tensor | None:
+    """[1, P, hw, 1] of [P, hw]: the same for all gallery maps."""
+    return None if x is None else x[None, :, :, None]
+
+
+def of_maps(x: Tensor | None) -> Tensor | None:
+    """[1, 1, hw, G] of [G, hw]: the same for all probes."""
+    return None if x is None else x.T[None, None]
+
+
+def of_groups(x: Tensor | None) -> Tensor | None:
+    """[N, 1, hw, 1] of [N, hw]: one for each group."""
+    return None if x is None else x[:, None, :, None]

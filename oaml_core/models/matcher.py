@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError, ModelInputError
+from oaml_core.models.correlation import BlockSize, at_least_float32, block_bytes, slices
+from oaml_core.models.correlation_weighting import Weighting, part
 
 Product = Literal["fp32", "bf16"]
 """Type of the factors in a matcher's large matrix products; they are summed in float32 in any case."""
@@ -19,19 +21,39 @@ class Matcher(nn.Module, ABC):
     """Compares feature maps place by place. Maps are normalised over channels here, so raw ones may be given.
 
     Visibility maps are [B, 1, h, w] in [0, 1], 1 = visible; a side without one is all visible. They weight the
-    comparison and get no gradient from it.
+    comparison and get no gradient from it. `correlation_weighting` has the formulas.
+
+    Evaluation (`eval()` and no gradient) holds one block of correlations at a time and nothing else that grows with
+    P·G but the scores. Training keeps maxima and their places, no correlations.
 
     Args:
         channels: C of the maps.
         map_size: (h, w) of the maps.
+        weighting: how visibility enters.
+        product: type of the factors of correlations. `bf16` is about twice as fast on processors with such
+            instructions; each correlation of unit vectors is then off by at most 0.006.
     """
 
-    def __init__(self, channels: int, map_size: tuple[int, int]) -> None:
+    prepared_at_once = 128 * 2**20
+    """Budget in bytes for the probe maps that evaluation prepares at a time."""
+    pairs_at_once = 2 * 2**20
+    """Budget in bytes for the probe maps of pairs that a processor compares at a time: it reads them twice, from its
+    cache."""
+
+    def __init__(
+        self,
+        channels: int,
+        map_size: tuple[int, int],
+        *,
+        weighting: Weighting = "evidence",
+        product: Product = "fp32",
+    ) -> None:
         super().__init__()
         self.channels = channels
         self.map_size = (int(map_size[0]), int(map_size[1]))
+        self.weighting = weighting
+        self.product = product
 
-    @abstractmethod
     def match(
         self,
         probe: Tensor,
@@ -44,8 +66,12 @@ class Matcher(nn.Module, ABC):
         Raises:
             ModelInputError: maps or visibility of another shape, range, type or device.
         """
+        probe, gallery, v, u = self._checked(probe, gallery, probe_visibility, gallery_visibility)
+        with torch.autocast(probe.device.type, enabled=False):
+            if self._only_scores_needed(probe, gallery):
+                return self._match_in_blocks(probe, gallery, v, u)
+            return self._match(probe, gallery, v, u)
 
-    @abstractmethod
     def match_pairs(
         self,
         probe: Tensor,
@@ -58,8 +84,18 @@ class Matcher(nn.Module, ABC):
         Raises:
             ModelInputError: as for `match`, or as many probes as gallery maps are not given.
         """
+        probe, gallery, v, u = self._checked(probe, gallery, probe_visibility, gallery_visibility)
+        if len(probe) != len(gallery):
+            raise ModelInputError(
+                f"match_pairs takes as many probes as gallery maps, not {len(probe)} and {len(gallery)}."
+            )
+        with torch.autocast(probe.device.type, enabled=False):
+            if torch.compiler.is_compiling():
+                return self._score_pairs(probe, gallery, v, u)
+            if self._only_scores_needed(probe, gallery):
+                return self._match_pairs_in_blocks(probe, gallery, v, u)
+            return self._match_pairs(probe, gallery, v, u)
 
-    @abstractmethod
     def match_candidates(
         self, probe: Tensor, gallery: Tensor, candidates: Tensor, probe_visibility: Tensor | None = None
     ) -> Tensor:
@@ -72,6 +108,75 @@ class Matcher(nn.Module, ABC):
         Raises:
             ModelInputError: as for `match`, or a candidate that is no row of `gallery`.
         """
+        probe, gallery, v, _ = self._checked(probe, gallery, probe_visibility, None)
+        check_candidates(candidates, len(probe), len(gallery))
+        with torch.autocast(probe.device.type, enabled=False):
+            return self._match_candidates(probe, gallery.detach(), candidates, v)
+
+    # What a matcher is made of. Maps are [N, C, hw] here, visibility [N, hw].
+
+    @abstractmethod
+    def _match(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        """Differentiable scores [P, G], which keep no correlations."""
+
+    @abstractmethod
+    def _match_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        """Differentiable scores [N], which keep no correlations."""
+
+    @abstractmethod
+    def _match_candidates(self, probe: Tensor, gallery: Tensor, candidates: Tensor, v: Tensor | None) -> Tensor:
+        """Differentiable scores [P, k], which keep no correlations."""
+
+    @abstractmethod
+    def _score_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        """Scores [N], all at once, traceable."""
+
+    @abstractmethod
+    def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Any:
+        """One side of `_score_block`, done once for many blocks."""
+
+    @abstractmethod
+    def _score_block(self, probe: Any, rows: slice, gallery: Any) -> Tensor:
+        """Scores of the prepared probes `rows` with all of a prepared gallery."""
+
+    def _match_in_blocks(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        scores = probe.new_empty((len(probe), len(gallery)))
+        size = BlockSize.within(block_bytes(probe.device), len(gallery), probe.shape[2] ** 2 * probe.element_size())
+        for some in slices(len(probe), self._as_many(self.prepared_at_once, probe)):
+            left = self._prepared(probe[some], part(v, some))
+            for maps in slices(len(gallery), size.maps):
+                right = self._prepared(gallery[maps], part(u, maps), gallery=True)
+                for rows in slices(len(scores[some]), size.probes):
+                    scores[some][rows, maps] = self._score_block(left, rows, right)
+        return scores
+
+    def _match_pairs_in_blocks(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        scores = probe.new_empty(len(probe))
+        budget = self.pairs_at_once if probe.device.type == "cpu" else self.prepared_at_once
+        for some in slices(len(probe), self._as_many(budget, probe)):
+            scores[some] = self._score_pairs(probe[some], gallery[some], part(v, some), part(u, some))
+        return scores
+
+    @staticmethod
+    def _as_many(budget: int, maps: Tensor) -> int:
+        return max(1, budget // (maps[:1].numel() * maps.element_size()))
+
+    def _only_scores_needed(self, probe: Tensor, gallery: Tensor) -> bool:
+        """No gradient will be asked for, and the batch normalisations need not see all maxima at once."""
+        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (probe, gallery, *self.parameters()))
+        return not self.training and not learns
+
+    def _product_type(self, maps: Tensor) -> torch.dtype:
+        return torch.bfloat16 if self.product == "bf16" else maps.dtype
+
+    def _checked(
+        self, probe: Tensor, gallery: Tensor, probe_visibility: Tensor | None, gallery_visibility: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Maps [B, C, hw] and visibility [B, hw]; one and the same tensor twice where it was given twice."""
+        left, v = self._places(probe, "probe"), self._visible(probe_visibility, probe, "probe")
+        if gallery is probe and gallery_visibility is probe_visibility:
+            return left, left, v, v
+        return left, self._places(gallery, "gallery"), v, self._visible(gallery_visibility, gallery, "gallery")
 
     def _places(self, maps: Tensor, what: str) -> Tensor:
         """[B, C, hw] in at least float32, after its shape, type and device are checked."""
@@ -85,7 +190,7 @@ class Matcher(nn.Module, ABC):
         device = next(self.parameters()).device
         if maps.device != device:
             raise ModelInputError(f"The {what} maps are on {maps.device}, the matcher on {device}; move one of them.")
-        return (maps.float() if maps.dtype in (torch.float16, torch.bfloat16) else maps).flatten(2)
+        return at_least_float32(maps).flatten(2)
 
     def _visible(self, visibility: Tensor | None, maps: Tensor, what: str) -> Tensor | None:
         """[B, hw] in the type of `maps`, without gradient, after shape, range and device are checked."""
@@ -98,7 +203,7 @@ class Matcher(nn.Module, ABC):
             )
         if visibility.device != maps.device:
             raise ModelInputError(f"The {what}'s visibility is on {visibility.device}, its maps on {maps.device}.")
-        flat = visibility.detach().flatten(1).to(maps.dtype)
+        flat = visibility.detach().flatten(1).to(at_least_float32(maps[:0]).dtype)
         # NaN passes: it makes the scores NaN, which training answers by skipping the step and naming the term.
         if not torch.compiler.is_compiling() and flat.numel() and bool(((flat < 0) | (flat > 1)).any()):
             raise ModelInputError(
@@ -106,16 +211,6 @@ class Matcher(nn.Module, ABC):
                 "1 = visible."
             )
         return flat
-
-
-def check_as_many(probe: Tensor, gallery: Tensor) -> None:
-    """Refuse different numbers of maps.
-
-    Raises:
-        ModelInputError: there are not as many probes as gallery maps.
-    """
-    if len(probe) != len(gallery):
-        raise ModelInputError(f"match_pairs takes as many probes as gallery maps, not {len(probe)} and {len(gallery)}.")
 
 
 def check_candidates(candidates: Tensor, probes: int, gallery: int) -> None:
@@ -137,7 +232,9 @@ def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int])
         ConfigError: `model.matcher` names no matcher.
     """
     from oaml_core.models.qaconv import QAConv
+    from oaml_core.models.transmatcher import TransMatcher
 
-    if config.matcher == "qaconv":
-        return QAConv(channels, map_size, weighting=config.weighting)
-    raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are 'qaconv' and 'transmatcher'.")
+    matchers: dict[str, type[Matcher]] = {"qaconv": QAConv, "transmatcher": TransMatcher}
+    if config.matcher not in matchers:
+        raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are 'qaconv' and 'transmatcher'.")
+    return matchers[config.matcher](channels, map_size, weighting=config.weighting)

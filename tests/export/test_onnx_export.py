@@ -153,6 +153,13 @@ def test_the_matcher_is_checked_too(tmp_path, images):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_transmatcher_is_exported_like_qaconv(tmp_path, images):
+    config = replace(CONFIG, model=replace(CONFIG.model, matcher="transmatcher"))
+    torch.manual_seed(0)
+    differences = export_matcher_onnx(build_recogniser(config.model), tmp_path / "model.matcher.onnx", config, images)
+    assert differences["score"] <= config.export.tolerance
+
+
 def test_without_preprocessing_the_input_is_a_normalised_tensor(tmp_path, images):
     path = tmp_path / "model.onnx"
     config = replace(CONFIG, export=replace(CONFIG.export, preprocessing=False))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from oaml_core.models import correlation
-from oaml_core.models.correlation import BlockSize, correlation_maxima
+from oaml_core.models.correlation import BlockSize, Prior, correlation_maxima
 from oaml_core.models.correlation_weighting import Weighting, weighted_side
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -66,6 +66,25 @@ def test_gradients_are_those_of_finite_differences(weighting: Weighting | None) 
         return correlation_maxima(left.rows[None], right.rows.transpose(0, 1)[None])
 
     assert torch.autograd.gradcheck(maxima, (probe.requires_grad_(), gallery.requires_grad_()))
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+def test_gradients_of_affinities_are_those_of_finite_differences(penalised: bool) -> None:
+    probe, gallery = drawn(0, 2, 3, 5, 4, dtype=torch.float64), drawn(1, 2, 6, 4, 4, dtype=torch.float64)
+    log_affinity = drawn(2, 5, 6, dtype=torch.float64)
+    taken = [drawn(3, 2, 3, 5, 1, dtype=torch.float64), drawn(4, 2, 1, 6, 4, dtype=torch.float64)]
+    penalties = [x.abs() for x in taken] if penalised else [None, None]
+
+    def maxima(probe: Tensor, gallery: Tensor, log_affinity: Tensor) -> tuple[Tensor, Tensor]:
+        return correlation_maxima(probe, gallery, prior=Prior(log_affinity, *penalties))
+
+    inputs = [x.requires_grad_() for x in (probe, gallery, log_affinity)]
+    c = torch.einsum("basc,brkc->basrk", probe, gallery) * log_affinity.exp()[:, :, None]
+    expected = (c, c) if not penalised else (c - taken[1].abs()[:, :, None], c - taken[0].abs()[:, :, :, None])
+    torch.testing.assert_close(maxima(*inputs), (expected[0].amax(3), expected[1].amax(2)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "CPU_BLOCK_BYTES", 5 * 6 * 8 * 3)
+        assert torch.autograd.gradcheck(maxima, inputs)
 
 
 @settings(max_examples=20, deadline=None)
