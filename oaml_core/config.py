@@ -129,8 +129,8 @@ class ModelConfig:
     sample_rate: float = 1.0
     """Share of the classes that takes part in a step (Partial FC). Only 1 so far."""
     matcher: Literal["qaconv", "transmatcher"] = "qaconv"
-    """Local matcher: `qaconv`, a few hundred parameters; `transmatcher`, self-attention and three layers of cross-matching,
-    about 7 million parameters at 512 channels and a tenth of the speed."""
+    """Local matcher: `qaconv`, places as they are, or `transmatcher`, places after self-attention, slower and with
+    millions of parameters."""
     weighting: Literal["evidence", "multiply"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas."""
     k_nearest: int = 32
