@@ -27,11 +27,14 @@ ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
-def embedded_s3(folder: Path) -> Iterator[dict[str, str]]:
+def embedded_s3(
+    folder: Path, wanted: int | None = None, credentials: tuple[str, str] | None = None
+) -> Iterator[dict[str, str]]:
     """Serve `folder`, one bucket a sub-folder; gives the environment variables that clients need.
 
-    Credentials are random and new each time; they travel in the environment, not on a command line. The server keeps
-    metadata in memory only, which the variables tell the store: see `oaml_core.store.s3.FORGETFUL`.
+    The port, unless one is `wanted`, and the credentials, unless they are given, are random; they travel in the
+    environment, not on a command line. The server keeps metadata in memory only, which the variables tell the store:
+    see `oaml_core.store.s3.FORGETFUL`.
 
     Call it in the main thread: the kernel ends the server with the thread that started it.
 
@@ -40,8 +43,8 @@ def embedded_s3(folder: Path) -> Iterator[dict[str, str]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
-    key, secret = f"oaml{secrets.token_hex(8)}", secrets.token_hex(20)
-    server, port = _started(folder, key, secret)
+    key, secret = credentials or (f"oaml{secrets.token_hex(8)}", secrets.token_hex(20))
+    server, port = _started(folder, key, secret, wanted)
     try:
         yield {
             "OAML_S3_ENDPOINT": f"http://127.0.0.1:{port}",
@@ -53,12 +56,12 @@ def embedded_s3(folder: Path) -> Iterator[dict[str, str]]:
         _end(server)
 
 
-def _started(folder: Path, key: str, secret: str) -> tuple[subprocess.Popen[bytes], int]:
+def _started(folder: Path, key: str, secret: str, wanted: int | None) -> tuple[subprocess.Popen[bytes], int]:
     """A server that answers, and its port."""
     # rclone reads the variable as a list in CSV, in which the pair is one quoted entry.
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull}
     for _ in range(STARTS):
-        port = _free_port()
+        port = wanted or _free_port()
         command = [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--log-level", "ERROR"]
         with tempfile.TemporaryFile() as said:
             server = subprocess.Popen(

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import os
-import secrets
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from oaml_core.errors import StoreError
+from oaml_core.progress import bytes_progress
+from oaml_core.store.local_file import sha256_of, size_of
 
 WORKERS = 8
 """Transfers that run at a time."""
 COMPLETE = "manifest.json"
 """The file that makes a tree complete: it goes last."""
+LINK_VALID = timedelta(days=1)
+Moved = Callable[[int], None]
+"""Told the bytes that have just been moved."""
 DIGESTS = ".sha256"
 """Where a store that has no metadata of its own keeps them: one file an object, in this folder beside it."""
 
@@ -33,6 +34,8 @@ class ObjectInfo:
     """Bytes."""
     sha256: str
     """Of the content, hexadecimal; empty where it is not known without reading."""
+    modified: datetime | None = field(default=None, compare=False)
+    """When it was put, in UTC; listings tell it."""
 
 
 class MissingObject(StoreError, FileNotFoundError):
@@ -56,18 +59,6 @@ class Store(ABC):
         """Whether the folder or bucket is there; putting the first object makes it."""
 
     @abstractmethod
-    def put_file(self, path: Path, key: str) -> ObjectInfo:
-        """Put a file; an object of the same content is not sent again."""
-
-    @abstractmethod
-    def get_file(self, key: str, path: Path) -> None:
-        """Fetch an object; `path` appears by rename, and only if its SHA-256 is right.
-
-        Raises:
-            MissingObject: there is none. StoreError: it is damaged, or cannot be read or written here.
-        """
-
-    @abstractmethod
     def stat(self, key: str) -> ObjectInfo:
         """What is known of an object.
 
@@ -78,6 +69,44 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """All objects whose key begins with `prefix`, by key; their SHA-256 is empty."""
+
+    @abstractmethod
+    def is_intact(self, key: str) -> bool | None:
+        """Read an object and say whether it is what was put; None if nothing tells, as for what others put there.
+
+        Raises:
+            MissingObject: there is none.
+        """
+
+    @abstractmethod
+    def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
+        """An address that a browser opens without credentials, as long as it is valid; of a folder the file's own.
+
+        Raises:
+            MissingObject: there is no such object. StoreError: it may not be valid for so long.
+        """
+
+    @abstractmethod
+    def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
+        """`put_file`; `moved` is told the bytes as they go, `is_new` that there is no such object."""
+
+    @abstractmethod
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
+        """`get_file`; `moved` is told the bytes as they come, `size` is what they are expected to be, if known."""
+
+    def put_file(self, path: Path, key: str) -> ObjectInfo:
+        """Put a file; an object of the same content is not sent again."""
+        with bytes_progress(size_of(path), f"put {key}") as moved:
+            return self._put(path, key, moved, is_new=False)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Fetch an object; `path` appears by rename, and only if its SHA-256 is right.
+
+        Raises:
+            MissingObject: there is none. StoreError: it is damaged, or cannot be read or written here.
+        """
+        with bytes_progress(None, f"get {key}") as moved:
+            self._get(key, path, moved, None)
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -99,7 +128,7 @@ class Store(ABC):
         """Content of a small object."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "object"
-            self.get_file(key, path)
+            self._get(key, path, lambda _: None, 0)
             return path.read_bytes()
 
     def write_bytes(self, key: str, data: bytes) -> ObjectInfo:
@@ -115,8 +144,11 @@ class Store(ABC):
         What the store has already, with the same content, is not sent again.
         """
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = [name for name in names if is_listed(name)]
         top = _folder_prefix(prefix)
-        in_order(lambda name: self.put_file(folder / name, top + name), filter(is_listed, names), last)
+        there = {info.key for info in self.list(top)}
+        with bytes_progress(sum(size_of(folder / name) for name in names), f"put {prefix}") as moved:
+            in_order(lambda name: self._put(folder / name, top + name, moved, top + name not in there), names, last)
 
     def get_tree(self, prefix: str, folder: Path, last: str = COMPLETE) -> None:
         """Fetch all objects below `prefix`, the one called `last` after all others; what is there and right stays.
@@ -126,16 +158,19 @@ class Store(ABC):
             leads out of `folder`.
         """
         top = _folder_prefix(prefix)
-        names = [checked_key(info.key.removeprefix(top)) for info in self.list(top)]
-        if not names:
+        sizes = {checked_key(info.key.removeprefix(top)): info.size for info in self.list(top)}
+        if not sizes:
             raise MissingObject(f"There is nothing below {self.url(prefix)}.")
 
         def fetch(name: str) -> None:
             target = folder / name
-            if not (target.is_file() and sha256_of(target) == self.stat(top + name).sha256):
-                self.get_file(top + name, target)
+            if target.is_file() and sha256_of(target) == self.stat(top + name).sha256:
+                moved(sizes[name])
+            else:
+                self._get(top + name, target, moved, sizes[name])
 
-        in_order(fetch, names, last)
+        with bytes_progress(sum(sizes.values()), f"get {prefix}") as moved:
+            in_order(fetch, sizes, last)
 
 
 def in_order(transfer: Callable[[str], object], names: Iterable[str], last: str) -> None:
@@ -225,41 +260,6 @@ def damaged(url: str, found: str, expected: str) -> StoreError:
         f"{url} is damaged: its SHA-256 is {found[:16]}…, not {expected[:16]}…. Delete it, and run the stage that "
         "makes it again."
     )
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A new file beside `path` to write to, which becomes `path` when the block ends well, and else goes.
-
-    Raises:
-        StoreError: the folder cannot be written, or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise unusable_file(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def unusable_file(path: Path, error: OSError) -> StoreError:
-    """The error for a file that this machine cannot write or read."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
-    return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")
 
 
 def _no_key(key: str) -> StoreError:

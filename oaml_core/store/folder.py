@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from oaml_core.store.base import (
+    LINK_VALID,
     MissingObject,
+    Moved,
     ObjectInfo,
     Store,
-    appearing,
     checked_key,
     checked_prefix,
     damaged,
     digest_key,
     is_listed,
-    sha256_of,
-    unusable_file,
 )
+from oaml_core.store.local_file import appearing, sha256_of, unusable_file
 
 CHUNK_BYTES = 2**20
 
@@ -33,21 +34,29 @@ class FolderStore(Store):
     def is_made(self) -> bool:
         return self.folder.exists()
 
-    def put_file(self, path: Path, key: str) -> ObjectInfo:
+    def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
         target, digest_path = self._path(key), self._path(digest_key(key))
         digest = sha256_of(target) if target.is_file() else ""
         if digest != _digest_of_source(path):
             # In between there is an object without a digest, never one with another's.
             digest_path.unlink(missing_ok=True)
-            digest = _copy(path, target)
+            digest = _copy(path, target, moved)
         if self._digest(key) != digest:
             with appearing(digest_path) as temporary:
                 temporary.write_text(f"{digest} {target.stat().st_size}\n")
         return ObjectInfo(key, target.stat().st_size, digest)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
         source = self._existing(key)
-        _copy(source, path, self.url(key), self._digest(key))
+        _copy(source, path, moved, self.url(key), self._digest(key))
+
+    def is_intact(self, key: str) -> bool | None:
+        found = sha256_of(self._existing(key))
+        known = self._digest(key)
+        return found == known if known else None
+
+    def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
+        return self._existing(key).as_uri()
 
     def stat(self, key: str) -> ObjectInfo:
         path = self._existing(key)
@@ -60,7 +69,8 @@ class FolderStore(Store):
         top = self.folder / checked_prefix(prefix).rpartition("/")[0]
         keys = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
         for key in sorted(key for key in keys if key.startswith(prefix) and is_listed(key)):
-            yield ObjectInfo(key, (self.folder / key).stat().st_size, "")
+            found = (self.folder / key).stat()
+            yield ObjectInfo(key, found.st_size, "", datetime.fromtimestamp(found.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)
@@ -88,7 +98,7 @@ def _digest_of_source(path: Path) -> str:
         raise unusable_file(path, error) from None
 
 
-def _copy(source: Path, target: Path, url: str = "", expected: str = "") -> str:
+def _copy(source: Path, target: Path, moved: Moved, url: str = "", expected: str = "") -> str:
     """Copy, by rename at the end; the SHA-256 of what was copied.
 
     Raises:
@@ -99,6 +109,7 @@ def _copy(source: Path, target: Path, url: str = "", expected: str = "") -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             out.write(chunk)
+            moved(len(chunk))
         if expected not in ("", digest.hexdigest()):
             raise damaged(url, digest.hexdigest(), expected)
     return digest.hexdigest()

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import io
+import mimetypes
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 from oaml_core.errors import StoreError
 from oaml_core.store.base import (
+    LINK_VALID,
     MissingObject,
+    Moved,
     ObjectInfo,
     Store,
-    appearing,
     checked_key,
     checked_prefix,
     damaged,
     digest_key,
     is_listed,
-    sha256_of,
-    unusable_file,
 )
-from oaml_core.store.s3_client import OPEN_TRIES, connect, with_retries
+from oaml_core.store.local_file import appearing, sha256_of, unusable_file
+from oaml_core.store.partial_file import partial_file
+from oaml_core.store.s3_client import OPEN_TRIES, LostUpload, connect, with_retries
+from oaml_core.store.s3_parts import CHUNK_BYTES, PART_BYTES, PartTransfers
 
 T = TypeVar("T")
 METADATA = "sha256"
-PART_BYTES = 16 * 2**20
-CHUNK_BYTES = 2**20
+WHOLE_BYTES = PART_BYTES
+"""Up to this size an object moves in one request."""
+BEGINNINGS = 5
+"""Uploads in parts that are begun before a server that keeps forgetting them is given up."""
+LONGEST_LINK = timedelta(days=7)
+"""S3's limit."""
 FORGETFUL = "OAML_S3_FORGETS_METADATA"
 """Environment variable that says, with `1`, that the server loses metadata when it ends, and may leave half an object
 when it is killed. The SHA-256 of each object is then put as an object of its own, before it."""
@@ -46,6 +55,7 @@ class S3Store(Store):
         self.bucket, _, self.prefix = self.uri.removeprefix("s3://").partition("/")
         checked_prefix(self.prefix)
         self._client = connect()
+        self._parts = PartTransfers(self._client, self.bucket)
         self._digests = os.environ.get(FORGETFUL) == "1"
         self._made = with_retries(self.uri, self._bucket_exists, OPEN_TRIES)
 
@@ -53,36 +63,64 @@ class S3Store(Store):
         self._made = self._made or self._try("", self._bucket_exists)
         return self._made
 
-    def put_file(self, path: Path, key: str) -> ObjectInfo:
-        full = self._full(key)
+    def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
         try:
             info = ObjectInfo(key, path.stat().st_size, sha256_of(path))
-            there = self._stat_or_none(key)
-            if there != info:
+            there = None if is_new and not self._digests else self._stat_or_none(key)
+            if there == info:
+                moved(info.size)
+            else:
                 self._make_bucket()
                 if self._digests:
                     self._put_digests(info, there)
-                self._send(full, path, info)
+                self._send(path, info, moved)
         except OSError as error:
             raise error if isinstance(error, StoreError) else unusable_file(path, error) from None
         return info
 
-    def get_file(self, key: str, path: Path) -> None:
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
         full = self._full(key)
+        if (self.stat(key).size if size is None else size) > WHOLE_BYTES:
+            self._get_parts(key, path, moved)
+            return
         with appearing(path) as temporary:
-            found, digest = self._try(key, self._fetch, full, temporary)
-            expected = [digest] if digest or not self._digests else self._known_digests(key, temporary.stat().st_size)
+            found, digest = self._try(key, self._stream, full, temporary)
+            size = temporary.stat().st_size
+            moved(size)
+            expected = [digest] if digest or not self._digests else self._known_digests(key, size)
             if any(expected) and found not in expected:
                 raise damaged(self.url(key), found, expected[0])
 
+    def _get_parts(self, key: str, path: Path, moved: Moved) -> None:
+        """Fetch a large object; parts that an earlier try has fetched are taken as they are, if the whole is right."""
+        head = self._head(key)
+        expected = self._expected(key, head)
+        tag = None if expected else head.etag
+        with partial_file(path, f"{expected or head.etag}-{head.size}-{PART_BYTES}") as file:
+            for resumed in (True, False) if file.done else (False,):
+                found = self._parts.fetch(self._full(key), file, head.size, self.url(key), moved, tag)
+                if not expected or found in expected:
+                    return
+                file.forget()
+                if not resumed:
+                    raise damaged(self.url(key), found, expected[0])
+
+    def is_intact(self, key: str) -> bool | None:
+        head = self._head(key)
+        expected = self._expected(key, head)
+        found, _ = self._try(key, self._stream, self._full(key), None)
+        return found in expected if expected else None
+
+    def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
+        if not timedelta(seconds=1) <= valid <= LONGEST_LINK:
+            raise StoreError(f"A link to {self.url(key)} is valid for one second to {LONGEST_LINK.days} days.")
+        self.stat(key)
+        return str(self._try(key, self._client.presigned_get_object, self.bucket, self._full(key), expires=valid))
+
     def stat(self, key: str) -> ObjectInfo:
-        found = self._try(key, self._client.stat_object, self.bucket, self._full(key))
-        metadata = {name.lower(): value for name, value in (found.metadata or {}).items()}
-        digest = metadata.get(f"x-amz-meta-{METADATA}", "")
-        if not digest and self._digests:
-            known = self._known_digests(key, found.size)
-            digest = known[0] if len(known) == 1 else ""
-        return ObjectInfo(key, found.size, digest)
+        head = self._head(key)
+        known = self._expected(key, head)
+        return ObjectInfo(key, head.size, known[0] if len(known) == 1 else "", head.last_modified)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         top = f"{self.prefix}/" if self.prefix else ""
@@ -93,7 +131,7 @@ class S3Store(Store):
         for entry in sorted(found, key=lambda entry: entry.object_name):
             key = entry.object_name.removeprefix(top)
             if is_listed(key):
-                yield ObjectInfo(key, entry.size, "")
+                yield ObjectInfo(key, entry.size, "", entry.last_modified)
 
     def delete(self, key: str) -> None:
         for name in (key, digest_key(key)) if self._digests else (key,):
@@ -105,26 +143,52 @@ class S3Store(Store):
         except MissingObject:
             return None
 
-    def _send(self, full: str, path: Path, info: ObjectInfo) -> None:
-        self._try(
-            info.key,
-            self._client.fput_object,
-            self.bucket,
-            full,
-            str(path),
-            metadata={METADATA: info.sha256},
-            part_size=PART_BYTES,
-        )
+    def _head(self, key: str) -> Any:
+        """What the server says of an object: `size`, `etag`, `last_modified`, `metadata`."""
+        return self._try(key, self._client.stat_object, self.bucket, self._full(key))
 
-    def _fetch(self, name: str, path: Path) -> tuple[str, str]:
-        """Stream an object into `path`; its SHA-256, and the one that it was put with (empty: not known)."""
+    def _expected(self, key: str, head: Any) -> Sequence[str]:
+        """The SHA-256 that the object was put with; one of two, if it was being replaced; empty if nothing tells."""
+        metadata = {name.lower(): value for name, value in (head.metadata or {}).items()}
+        digest = metadata.get(f"x-amz-meta-{METADATA}", "")
+        return [digest] if digest else self._known_digests(key, head.size) if self._digests else []
+
+    def _send(self, path: Path, info: ObjectInfo, moved: Moved) -> None:
+        """Send the content, in parts if it is large.
+
+        Raises:
+            StoreError: the server keeps forgetting what was sent, or cannot be reached.
+        """
+        full, kind = self._full(info.key), mimetypes.guess_type(info.key)[0] or "application/octet-stream"
+        if info.size <= WHOLE_BYTES:
+            self._try(info.key, self._put_whole, full, path.read_bytes(), {METADATA: info.sha256}, kind)
+            moved(info.size)
+            return
+        headers = {f"x-amz-meta-{METADATA}": info.sha256, "Content-Type": kind}
+        resume = True
+        for _ in range(BEGINNINGS):
+            try:
+                resumed = self._parts.send(full, path, headers, self.url(info.key), moved, resume=resume)
+            except LostUpload:
+                resumed = True
+            if not resumed or self._stat_or_none(info.key) == info:
+                return
+            resume = False  # what was gone on with was begun for another file
+        raise StoreError(f"{self.url(info.key)}: the server has forgotten what was sent {BEGINNINGS} times.")
+
+    def _put_whole(self, full: str, data: bytes, metadata: dict[str, str], kind: str) -> None:
+        self._client.put_object(self.bucket, full, io.BytesIO(data), len(data), kind, metadata)
+
+    def _stream(self, full: str, path: Path | None) -> tuple[str, str]:
+        """Read an object, into `path` if there is one; its SHA-256, and the one that it was put with (or empty)."""
         digest = hashlib.sha256()
-        response = self._client.get_object(self.bucket, name)
+        response = self._client.get_object(self.bucket, full)
         try:
-            with path.open("wb") as file:
+            with path.open("wb") if path else nullcontext() as file:
                 for chunk in response.stream(CHUNK_BYTES):
                     digest.update(chunk)
-                    file.write(chunk)
+                    if file:
+                        file.write(chunk)
         finally:
             response.close()
             response.release_conn()

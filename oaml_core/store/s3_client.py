@@ -13,6 +13,12 @@ from oaml_core.errors import StoreError
 from oaml_core.store.base import MissingObject
 
 T = TypeVar("T")
+
+
+class LostUpload(StoreError):
+    """An upload in parts that the server knows no longer."""
+
+
 TRIES = 8
 """Half a minute in all: a server that restarts is waited for."""
 OPEN_TRIES = 3
@@ -69,7 +75,7 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
         most_tries: the last of which raises, whatever the fault.
 
     Raises:
-        MissingObject: the server has no such object. StoreError: any other fault.
+        MissingObject: the server has no such object. LostUpload: it has no such upload. StoreError: any other fault.
     """
     from minio.error import MinioException, S3Error
     from urllib3.exceptions import HTTPError
@@ -80,6 +86,8 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
         except S3Error as error:
             if error.code in MISSING:
                 raise MissingObject(f"There is no {url}.") from None
+            if error.code == "NoSuchUpload":
+                raise LostUpload(f"{url}: the server has forgotten the parts that were sent.") from None
             if error.code not in PASSING or tries == most_tries:
                 raise StoreError(f"{url}: {error.code}: {_remedy(error)}.") from None
         except HTTPError as error:

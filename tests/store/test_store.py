@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -65,9 +67,9 @@ def test_the_manifest_goes_last_both_ways(
     store: Store, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    put, get = store.put_file, store.get_file
-    monkeypatch.setattr(store, "put_file", lambda path, key: (order.append(key), put(path, key)))
-    monkeypatch.setattr(store, "get_file", lambda key, path: (order.append(key), get(key, path)))
+    put, get = store._put, store._get
+    monkeypatch.setattr(store, "_put", lambda path, key, *rest: (order.append(key), put(path, key, *rest)))
+    monkeypatch.setattr(store, "_get", lambda key, *rest: (order.append(key), get(key, *rest)))
     store.put_tree(tree, "d")
     assert (len(order), order[-1]) == (4, "d/manifest.json")
     store.get_tree("d", tmp_path / "back")
@@ -189,6 +191,34 @@ def test_addresses_lead_back(store: Store) -> None:
     tree_store, prefix = split_uri(store.url("datasets/1"))
     assert [info.key for info in tree_store.list(f"{prefix}/")] == [f"{prefix}/manifest.json"]
     assert open_store(store.uri).read_bytes("datasets/1/manifest.json") == b"{}"
+
+
+def test_links_open_without_credentials(store: Store, kind: str) -> None:
+    store.write_bytes("runs/1/report.html", b"<p>fine</p>")
+    with urllib.request.urlopen(store.link("runs/1/report.html", timedelta(minutes=5))) as answer:
+        assert answer.read() == b"<p>fine</p>"
+        assert answer.headers["Content-Type"] == "text/html"
+    with pytest.raises(MissingObject):
+        store.link("runs/2/report.html")
+    if kind == "s3":
+        with pytest.raises(StoreError, match="one second to 7 days"):
+            store.link("runs/1/report.html", timedelta(days=8))
+
+
+def test_objects_are_checked_where_they_lie(store: Store, root: Path) -> None:
+    store.write_bytes("a/object", CONTENT)
+    assert store.is_intact("a/object") is True
+    flip_a_bit(root / "a" / "object")
+    assert store.is_intact("a/object") is False
+    with pytest.raises(MissingObject):
+        store.is_intact("a/other")
+
+
+def test_listings_tell_when_objects_were_put(store: Store) -> None:
+    store.write_bytes("a", b"1")
+    (info,) = store.list()
+    assert info.modified is not None
+    assert abs(datetime.now(UTC) - info.modified) < timedelta(minutes=1)
 
 
 def test_a_missing_source_is_named(store: Store, tmp_path: Path) -> None:

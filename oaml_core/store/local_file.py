@@ -1,0 +1,60 @@
+"""Files of this machine that a store reads and writes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from oaml_core.errors import StoreError
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes in a file.
+
+    Raises:
+        StoreError: it is not there, or may not be looked at.
+    """
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise unusable_file(path, error) from None
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A new file beside `path` to write to, which becomes `path` when the block ends well, and else goes.
+
+    Raises:
+        StoreError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise unusable_file(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unusable_file(path: Path, error: OSError) -> StoreError:
+    """The error for a file that this machine cannot write or read."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
+    return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")

@@ -1,0 +1,182 @@
+"""Large objects go to and come from S3 in parts, several at a time; a part that has arrived is not moved again.
+
+Uploads go on where an earlier process stopped, as long as the server remembers the parts: each of those is compared
+with the file by its MD5, which S3 gives as the part's ETag. Downloads go on from `partial_file`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oaml_core.errors import StoreError
+from oaml_core.store.partial_file import PartialFile
+from oaml_core.store.s3_client import with_retries
+
+PART_BYTES = 16 * 2**20
+MOST_PARTS = 10_000
+"""S3's limit."""
+AT_A_TIME = 4
+"""Parts of one object that move at a time."""
+IN_FLIGHT = 8
+"""Parts that move at a time in one store; an upload holds them in memory."""
+CHUNK_BYTES = 2**20
+
+Moved = Callable[[int], None]
+"""Told the bytes that have just arrived."""
+
+
+class Part(NamedTuple):
+    """A stretch of an object."""
+
+    number: int
+    """From 1."""
+    start: int
+    """Bytes."""
+    length: int
+
+
+def parts_of(size: int) -> list[Part]:
+    """How an object of `size` bytes is divided: the same at every try."""
+    length = PART_BYTES * -(-size // (PART_BYTES * MOST_PARTS))
+    starts = range(0, size, length) if size else range(0)
+    return [Part(number, start, min(length, size - start)) for number, start in enumerate(starts, 1)]
+
+
+class PartTransfers:
+    """Moves parts between files and one bucket."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._in_flight = threading.BoundedSemaphore(IN_FLIGHT)
+
+    def send(
+        self, name: str, path: Path, headers: Mapping[str, str], url: str, moved: Moved, *, resume: bool = True
+    ) -> bool:
+        """Put the file at `path` as the object `name`, with `headers` unless an earlier upload is gone on with.
+
+        Returns:
+            Whether an earlier upload was gone on with; the object then has that one's headers.
+
+        Raises:
+            LostUpload: the server has forgotten the upload, as one does that was killed.
+        """
+        parts = parts_of(path.stat().st_size)
+        upload, there = self._unfinished(name, path, parts, url) if resume else (None, {})
+        resumed = upload is not None
+        if upload is None:
+            upload = with_retries(url, lambda: self._client._create_multipart_upload(self._bucket, name, dict(headers)))
+        moved(sum(part.length for part in parts if part.number in there))
+
+        def send_part(part: Part) -> str:
+            with self._in_flight:
+                data = _stretch(path, part)
+                tag = with_retries(
+                    url,
+                    lambda: self._client._upload_part(self._bucket, name, data, None, upload, part.number),
+                )
+            moved(part.length)
+            return tag
+
+        missing = [part for part in parts if part.number not in there]
+        for part, task in _several(send_part, missing):
+            there[part.number] = task.result()
+        self._complete(name, upload, there, url)
+        return resumed
+
+    def fetch(self, name: str, file: PartialFile, size: int, url: str, moved: Moved, tag: str | None = None) -> str:
+        """Fill `file` with the object `name` of `size` bytes; its SHA-256, hexadecimal.
+
+        Args:
+            tag: ETag that every part's answer must carry; None where the SHA-256 will tell.
+
+        Raises:
+            StoreError: the object was replaced meanwhile.
+        """
+
+        def fetch_part(part: Part) -> None:
+            if part.number not in file.done:
+                with self._in_flight:
+                    with_retries(url, lambda: self._stream(name, part, file, url, tag))
+                file.mark(part.number)
+            moved(part.length)
+
+        digest = hashlib.sha256()
+        for part, task in _several(fetch_part, parts_of(size)):
+            task.result()
+            digest.update(_stretch(file.path, part))
+        return digest.hexdigest()
+
+    def _stream(self, name: str, part: Part, file: PartialFile, url: str, tag: str | None) -> None:
+        response = self._client.get_object(self._bucket, name, offset=part.start, length=part.length)
+        try:
+            if int(response.headers.get("Content-Length", -1)) != part.length:
+                raise StoreError(f"{url} was replaced while it was read, or its server knows no ranges: try again.")
+            if tag is not None and response.headers.get("ETag", "").strip('"') != tag:
+                raise StoreError(f"{url} was replaced while it was read: try again.")
+            with file.open_at(part.start) as out:
+                for chunk in response.stream(CHUNK_BYTES):
+                    out.write(chunk)
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _unfinished(self, name: str, path: Path, parts: list[Part], url: str) -> tuple[str | None, dict[int, str]]:
+        """An upload of this file that somebody began, and the ETags of its parts by number."""
+        found = with_retries(url, lambda: self._client._list_multipart_uploads(self._bucket, prefix=name))
+        for upload in sorted(found.uploads, key=lambda each: each.initiated_time, reverse=True):
+            if upload.object_name == name:
+                tags = self._arrived(name, upload.upload_id, url)
+                known = {part.number: part for part in parts}
+                if tags and all(number in known and _md5(path, known[number]) == tags[number] for number in tags):
+                    return upload.upload_id, tags
+        return None, {}
+
+    def _arrived(self, name: str, upload: str, url: str) -> dict[int, str]:
+        tags: dict[int, str] = {}
+        marker: str | None = None
+        while True:
+            found = with_retries(
+                url,
+                lambda marker=marker: self._client._list_parts(  # type: ignore[misc]
+                    self._bucket, name, upload, part_number_marker=marker
+                ),
+            )
+            tags |= {part.part_number: part.etag.strip('"') for part in found.parts}
+            if not found.is_truncated:
+                return tags
+            marker = str(found.next_part_number_marker)
+
+    def _complete(self, name: str, upload: str, tags: Mapping[int, str], url: str) -> None:
+        from minio.datatypes import Part as Sent
+
+        parts = [Sent(number, tags[number]) for number in sorted(tags)]
+        with_retries(url, lambda: self._client._complete_multipart_upload(self._bucket, name, upload, parts))
+
+
+def _several(move: Callable[[Part], Any], parts: list[Part]) -> Any:
+    """`move` all parts, AT_A_TIME; each with its task, in order. After the first fault nothing new is begun."""
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        tasks: list[tuple[Part, Future[Any]]] = [(part, pool.submit(move, part)) for part in parts]
+        try:
+            for part, task in tasks:
+                task.result()
+                yield part, task
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _stretch(path: Path, part: Part) -> bytes:
+    with path.open("rb") as file:
+        file.seek(part.start)
+        return file.read(part.length)
+
+
+def _md5(path: Path, part: Part) -> str:
+    return hashlib.md5(_stretch(path, part), usedforsecurity=False).hexdigest()
