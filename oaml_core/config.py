@@ -195,6 +195,8 @@ class TrainConfig:
     """Most nodes that take part."""
     max_restarts: int = 10
     """Restarts after a failed worker or a change of the number of nodes."""
+    worker_timeout_seconds: float = 600.0
+    """Seconds that a worker waits for the others before it takes them for lost; more than any validation takes."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """`auto`: bf16 on a GPU that has it, else fp32."""
     channels_last: bool = False
@@ -335,6 +337,9 @@ def check(config: Config) -> None:
         "model.s": config.model.s,
         "evaluate.batch_size": config.evaluate.batch_size,
         "train.val_every_epochs": config.train.val_every_epochs,
+        "train.worker_timeout_seconds": config.train.worker_timeout_seconds,
+        "train.keep_checkpoints": config.train.keep_checkpoints,
+        "train.log_every_steps": config.train.log_every_steps,
     }
     for key, number in positive.items():
         if number <= 0:

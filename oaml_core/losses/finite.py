@@ -30,20 +30,29 @@ class FiniteGuard:
         self.max_skipped_steps = max_skipped_steps
         self.skipped_in_a_row = 0
         self.skipped = 0
+        self._seen: dict[str, Tensor] = {}
 
-    def check(self, terms: Mapping[str, Tensor], step: int) -> str | None:
-        """Name of the first term that is NaN or infinite on any worker; None if all are finite everywhere.
+    def watch(self, terms: Mapping[str, Tensor]) -> None:
+        """Note which of `terms` are NaN or infinite; nothing waits for the device yet."""
+        for name, term in terms.items():
+            bad = ~term.detach().isfinite().all()
+            self._seen[name] = self._seen[name] | bad if name in self._seen else bad
+
+    def verdict(self, step: int) -> str | None:
+        """Name of the first term that was not finite on any worker since the last verdict; None if all were.
 
         Raises:
             NonFiniteLossError: more than `max_skipped_steps` steps in a row were not finite.
         """
-        bad = torch.stack([~term.detach().isfinite().all() for term in terms.values()]).float()
+        names, bad = list(self._seen), torch.stack(list(self._seen.values())).float()
+        self._seen = {}
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(bad)
-        if not bad.any():
+        found = bad.nonzero().flatten().tolist()
+        if not found:
             self.skipped_in_a_row = 0
             return None
-        name = list(terms)[int(bad.gt(0).nonzero()[0])]
+        name = names[found[0]]
         self.skipped += 1
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row > self.max_skipped_steps:

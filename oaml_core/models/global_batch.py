@@ -31,7 +31,8 @@ def batch_sizes(local: Tensor) -> list[int]:
     """Rows that each worker holds, in order of rank."""
     if not is_distributed():
         return [len(local)]
-    sizes = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=local.device)
+    # On the CPU, whatever `local` is on: nothing waits for what a GPU has queued.
+    sizes = torch.zeros(dist.get_world_size(), dtype=torch.int64)
     sizes[dist.get_rank()] = len(local)
     dist.all_reduce(sizes)
     return sizes.tolist()

@@ -44,6 +44,9 @@ class RecognitionModule(nn.Module):
         self.world = world
         self.recogniser = build_recogniser(config.model, config.data.image_size)
         self.head = build_margin_head(config.model, self.recogniser.backbone.embedding_size, num_classes)
+        # What no loss term reaches must not be waited for when gradients are averaged.
+        self.recogniser.matcher.requires_grad_(config.loss.qaconv_loss_weight > 0)
+        self.recogniser.visibility_head.requires_grad_(config.loss.occlusion_loss_weight > 0)
 
     def training_step(self, batch: TrainingBatch) -> StepResult:
         """The loss terms of this worker's slice, each weighted so that the workers' mean is the global batch's.
@@ -51,21 +54,21 @@ class RecognitionModule(nn.Module):
         With slices of b_r of the B images, a term is (mean over the slice) · b_r · W / B: gradients averaged over
         the W workers are then those of one worker that sees all of the batch.
         """
+        weights = self.config.loss
         features = self.recogniser(batch.images)
         identity = self.head.loss(features.embedding, features.norm, batch.labels)
         sizes = batch_sizes(batch.labels)
-        matching, accuracy = self._matching(features, batch.labels, sizes)
         share = share_of(sizes, len(batch.labels))
-        terms = {
-            "adaface": identity.loss.mean() * share,
-            "qaconv": matching * share,
-            "visibility": self._visibility(features, batch, share),
-        }
+        terms = {"adaface": identity.loss.mean() * share}
         metrics = {
             "head_accuracy": identity.correct.mean() * share,
-            "pair_accuracy": accuracy * share,
             "norm": features.norm.detach().mean() * share,
         }
+        if weights.qaconv_loss_weight:
+            matching, accuracy = self._matching(features, batch.labels, sizes)
+            terms["qaconv"], metrics["pair_accuracy"] = matching * share, accuracy * share
+        if weights.occlusion_loss_weight:
+            terms["visibility"] = self._visibility(features, batch, share)
         return StepResult(terms, metrics)
 
     def _visibility(self, features: Features, batch: TrainingBatch, share: float) -> Tensor:
@@ -83,12 +86,13 @@ class RecognitionModule(nn.Module):
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Σ weight · term."""
-        weights = self.config.loss
-        return (
-            weights.adaface_loss_weight * terms["adaface"]
-            + weights.qaconv_loss_weight * terms["qaconv"]
-            + weights.occlusion_loss_weight * terms["visibility"]
-        )
+        loss = self.config.loss
+        weights = {
+            "adaface": loss.adaface_loss_weight,
+            "qaconv": loss.qaconv_loss_weight,
+            "visibility": loss.occlusion_loss_weight,
+        }
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
         """Pairwise loss and accuracy of this slice's probes against the global batch, means over the probes."""

@@ -52,10 +52,16 @@ def test_visibility_shrinks_by_area() -> None:
 def test_the_first_term_that_is_not_finite_is_named_and_in_the_end_an_error() -> None:
     guard = FiniteGuard(max_skipped_steps=2)
     good, bad = torch.tensor(1.0), torch.tensor(float("nan"))
-    assert guard.check({"adaface": good, "qaconv": good}, 1) is None
-    assert guard.check({"adaface": good, "qaconv": bad}, 2) == "qaconv"
-    assert guard.check({"adaface": good, "qaconv": good}, 3) is None
-    guard.check({"adaface": bad}, 4)
-    guard.check({"adaface": bad}, 5)
+
+    def verdict(step: int, *batches: dict[str, torch.Tensor]) -> str | None:
+        for terms in batches:
+            guard.watch(terms)
+        return guard.verdict(step)
+
+    assert verdict(1, {"adaface": good, "qaconv": good}) is None
+    assert verdict(2, {"adaface": good, "qaconv": bad}, {"adaface": good, "qaconv": good}) == "qaconv"
+    assert verdict(3, {"adaface": good, "qaconv": good}) is None
+    verdict(4, {"adaface": bad})
+    verdict(5, {"adaface": good}, {"gradient": bad})
     with pytest.raises(NonFiniteLossError, match=r"'adaface'.*step 6.*optim.lr"):
-        guard.check({"adaface": bad}, 6)
+        verdict(6, {"adaface": bad})

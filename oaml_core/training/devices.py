@@ -1,0 +1,51 @@
+"""Devices, precision and the process group, as Lightning Fabric sets them up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import TorchElasticEnvironment
+from lightning.fabric.strategies import DDPStrategy
+
+from oaml_core.config import TrainConfig
+from oaml_core.training.world import World
+
+PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+"""Fabric's names."""
+
+
+class ElasticWorkers(TorchElasticEnvironment):
+    """torchrun's environment, with any number of workers on each node: a node that is left may have fewer GPUs."""
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Nothing to refuse; Lightning's own wants the same number of workers everywhere."""
+
+
+def build_fabric(config: TrainConfig, world: World) -> Fabric:
+    """Fabric for this worker; with several, their process group is up after `launch()`."""
+    cuda = torch.cuda.is_available()
+    precision: Any = PRECISION.get(config.precision)
+    if precision is None:
+        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    accelerator = "cuda" if cuda else "cpu"
+    if world.size == 1:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    strategy = DDPStrategy(
+        # Small decisions travel between CPUs, so that they do not wait for what a GPU has queued.
+        process_group_backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
+        timeout=timedelta(seconds=config.worker_timeout_seconds),
+        find_unused_parameters=False,
+        gradient_as_bucket_view=True,
+        # Running statistics are averaged over the workers when they are used, not copied from one at every step.
+        broadcast_buffers=False,
+    )
+    return Fabric(
+        accelerator=accelerator,
+        devices=world.local_size,
+        strategy=strategy,
+        precision=precision,
+        plugins=[ElasticWorkers()],
+    )

@@ -1,0 +1,131 @@
+"""What a checkpoint holds, and how a run goes on from it.
+
+Not in it, because they are functions of the position: the learning rate, the plan of the batches, and the random
+numbers of dropout, which are drawn anew for each (seed, step, worker); see `step_seed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning.fabric import Fabric
+from torch.optim import Optimizer
+
+from oaml_core.config import Config
+from oaml_core.data.datamodule import FaceDataModule
+from oaml_core.data.prepared import PreparedDataset
+from oaml_core.errors import CheckpointError
+from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
+from oaml_core.training.checkpoints import read_checkpoint
+from oaml_core.training.module import RecognitionModule
+
+MAY_DIFFER = (
+    *("name", "store", "work_dir", "train.", "tracking.", "evaluate.", "export."),
+    *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
+)
+"""Keys, and beginnings of keys, that a resumed run may change: none of them changes what is learnt."""
+RECOGNISER = "recogniser."
+
+
+@dataclass
+class Position:
+    """Where a run stands."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Global batch within the epoch that comes next."""
+    step: int = 0
+    """Global batches done in all."""
+    best: float = 0.0
+    """Best val_acc so far."""
+    validated: int = 0
+    """`step` at the last validation."""
+
+
+@dataclass
+class RunState:
+    """Everything that a run is made of, beside its position.
+
+    Args:
+        config: the whole configuration.
+        dataset: what it trains on.
+        data, module, optimiser, fabric: what changes while it trains.
+    """
+
+    config: Config
+    dataset: PreparedDataset
+    data: FaceDataModule
+    module: RecognitionModule
+    optimiser: Optimizer
+    fabric: Fabric
+
+    def to_save(self, position: Position, metrics: Mapping[str, float], run_id: str | None) -> dict[str, Any]:
+        """The content of a checkpoint; `run_id` is Weights & Biases'. Every worker must call it."""
+        return {
+            "module": self.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
+            "position": asdict(position),
+            "plan": self.data.state_dict(),
+            "metrics": dict(metrics),
+            "config": config_to_yaml(self.config),
+            "fingerprint": self.dataset.manifest.fingerprint,
+            "num_classes": self.dataset.train.num_identities,
+            "run_id": run_id,
+        }
+
+    def restore(self, state: Mapping[str, Any], folder: Path) -> Position:
+        """Go to where `state` was saved.
+
+        Raises:
+            CheckpointError: it is of another data set or of a configuration that learns something else; names the keys
+                and `folder`.
+        """
+        self._refuse_other_run(state, folder)
+        self.module.load_state_dict(state["module"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.data.load_state_dict(state["plan"])
+        return Position(**state["position"])
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of the checkpoint at `path`; the classifier's only if it has the same identities.
+
+        Raises:
+            CheckpointError: the file is no checkpoint, or of another model.
+        """
+        state = read_checkpoint(path)
+        same = state["fingerprint"] == self.dataset.manifest.fingerprint
+        weights = {key: value for key, value in state["module"].items() if same or key.startswith(RECOGNISER)}
+        own = self.module.state_dict()
+        wanted = [key for key in own if same or key.startswith(RECOGNISER)]
+        unfit = [key for key in wanted if key not in weights or weights[key].shape != own[key].shape]
+        if unfit := unfit or [key for key in weights if key not in own]:
+            raise CheckpointError(
+                f"train.start_from {path} is of another model: {unfit[0]} and {len(unfit) - 1} more do not fit. Give "
+                "the `model` keys that it was trained with; `oaml train --print-config` shows this run's."
+            )
+        self.module.load_state_dict(weights, strict=False)
+
+    def _refuse_other_run(self, state: Mapping[str, Any], folder: Path) -> None:
+        fingerprint = self.dataset.manifest.fingerprint
+        if state["fingerprint"] != fingerprint:
+            raise CheckpointError(
+                f"The checkpoints in {folder} are of data set {state['fingerprint']}, not of {fingerprint}: give the "
+                "run another name, or train.start_from for its weights."
+            )
+        keys = differing_keys(config_from_yaml(state["config"]), self.config)
+        if changed := [key for key in keys if not key.startswith(MAY_DIFFER)]:
+            raise CheckpointError(
+                f"The checkpoints in {folder} were trained with other values of {', '.join(changed)}: give the run "
+                "another name, or train.start_from for its weights."
+            )
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """Seed of a worker's random numbers in a step: the same again after a restart, another one on each worker."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,112 @@
+"""One step of the optimiser from one or several global batches."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.optim import Optimizer
+
+from oaml_core.config import Config
+from oaml_core.data.datamodule import TrainingBatch
+from oaml_core.losses.finite import FiniteGuard
+from oaml_core.training.module import RecognitionModule, StepResult
+from oaml_core.training.optimisation import learning_rate, set_learning_rate
+from oaml_core.training.resume import Position, step_seed
+from oaml_core.training.world import World
+
+
+class Taken(NamedTuple):
+    """What became of a global batch."""
+
+    result: StepResult
+    total: Tensor
+    """Weighted sum of the loss terms on this worker."""
+    lr: float
+    norm: Tensor | None
+    """Gradient's L2 norm; None while gradients are accumulated."""
+    skipped: str | None
+    """The loss term, or `gradient`, for which the whole step was left out."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether no gradient waits for further batches."""
+        return self.norm is not None
+
+
+class Stepper:
+    """Forward, backward, and every `accumulate_grad_batches` a step of the optimiser.
+
+    A step counts or is left out as a whole, on all workers alike: a term that is not finite in one of the accumulated
+    batches of one worker leaves all of them out.
+
+    Args:
+        config: the whole configuration.
+        fabric: brings the data to the device, and backward passes to all workers.
+        model: `module` as Fabric wraps it.
+        batches_per_epoch: global batches; those left at an epoch's end are a step of their own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        fabric: Fabric,
+        module: RecognitionModule,
+        model: Any,
+        optimiser: Optimizer,
+        world: World,
+        batches_per_epoch: int,
+    ) -> None:
+        self.config, self.fabric, self.module, self.model, self.optimiser = config, fabric, module, model, optimiser
+        self.world, self.batches_per_epoch = world, batches_per_epoch
+        self.guard = FiniteGuard(config.loss.max_skipped_steps)
+
+    def take(self, batch: TrainingBatch, position: Position) -> Taken:
+        """Learn from the batch at `position`.
+
+        Raises:
+            NonFiniteLossError: too many steps in a row were left out.
+        """
+        size, closes = accumulated(position.batch, self.config.optim.accumulate_grad_batches, self.batches_per_epoch)
+        lr = learning_rate(self.config, position.step, self.batches_per_epoch)
+        torch.manual_seed(step_seed(self.config.seed, position.step, self.world.rank))
+        shared = self.world.size > 1 and not closes
+        with self.fabric.no_backward_sync(self.model) if shared else nullcontext():
+            result: StepResult = self.model.training_step(batch)
+            total = self.module.total(result.terms)
+            self.fabric.backward(total / size)
+        self.guard.watch(result.terms)
+        if not closes:
+            return Taken(result, total, lr, None, None)
+        set_learning_rate(self.optimiser, lr)
+        norm = self._gradient_norm()
+        skipped = self._update(norm, position.step)
+        return Taken(result, total, lr, norm, skipped)
+
+    def _gradient_norm(self) -> Tensor:
+        """The gradient's norm, before it is clipped where the configuration says so."""
+        limit = self.config.optim.gradient_clip_norm or float("inf")
+        norm = self.fabric.clip_gradients(self.model, self.optimiser, max_norm=limit, error_if_nonfinite=False)
+        assert norm is not None
+        return norm
+
+    def _update(self, norm: Tensor, step: int) -> str | None:
+        self.guard.watch({"gradient": norm})
+        skipped = self.guard.verdict(step)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if skipped is None:
+            self.optimiser.step()
+        elif scaler is not None:
+            scaler.update()  # fp16: an overflow lowers the scale, so that the next step may count
+        self.optimiser.zero_grad()
+        return skipped
+
+
+def accumulated(batch: int, accumulate: int, batches_per_epoch: int) -> tuple[int, bool]:
+    """Global batches of the step that `batch` belongs to, and whether it is the last of them."""
+    first = batch - batch % accumulate
+    size = min(accumulate, batches_per_epoch - first)
+    return size, batch + 1 == first + size
