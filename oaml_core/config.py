@@ -83,6 +83,8 @@ class AugmentConfig:
 
     flip_prob: float = 0.5
     """Horizontal flip."""
+    rect_crop_prob: float = 0.0
+    """Random rectangle of 64 to 100 % of the area, enlarged to the whole image."""
     crop_augmentation_prob: float = 0.0
     """Random crop with zero padding (AdaFace)."""
     photometric_augmentation_prob: float = 0.0
@@ -91,6 +93,10 @@ class AugmentConfig:
     """Down- and up-sampling with a random interpolation (AdaFace)."""
     mask_prob: float = 0.5
     """An occluder drawn on the face, its visibility map with it."""
+    random_occlusion_prob: float = 0.0
+    """A square of one colour, 20 to 80 % of the side, anywhere."""
+    erasing_prob: float = 0.0
+    """A rectangle of noise, 2 to 40 % of the area, anywhere (random erasing)."""
     occluders: tuple[Occluder, ...] = (
         "surgical",
         "cloth",
@@ -102,6 +108,9 @@ class AugmentConfig:
         "blocks",
     )
     """What is drawn, each with the same probability."""
+    mask_images: tuple[str, ...] = ()
+    """Pictures with transparency (PNG) that are drawn as well, laid on like a medical mask; paths that every training
+    worker can read."""
 
 
 @dataclass(frozen=True)
@@ -314,14 +323,7 @@ def check(config: Config) -> None:
         ConfigError: a value is out of its range, or two values do not fit together.
     """
     probabilities = {
-        f"augment.{name}": getattr(config.augment, name)
-        for name in (
-            "flip_prob",
-            "crop_augmentation_prob",
-            "photometric_augmentation_prob",
-            "low_res_augmentation_prob",
-            "mask_prob",
-        )
+        f"augment.{name}": getattr(config.augment, name) for name in vars(config.augment) if name.endswith("_prob")
     }
     for name in ("broken_images_tolerated", "visibility_clean_share"):
         probabilities[f"data.{name}"] = getattr(config.data, name)

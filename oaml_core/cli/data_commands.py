@@ -1,11 +1,11 @@
-"""`oaml check`: faces before they are trained on."""
+"""`oaml check|inspect`: faces before they are trained on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oaml_core.cli.command import Command
+from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
 
 if TYPE_CHECKING:
@@ -27,10 +27,30 @@ def _check(config: Config, options: Any) -> int:
     return 1 if report.must_not_train else 0
 
 
+def _inspect(config: Config, options: Any) -> int:
+    from oaml_core import stages
+    from oaml_core.data.inspect import write_sample_sheet
+    from oaml_core.stages.addresses import fetch_dataset
+
+    path = Path(config.work_dir) / "samples.png"
+    dataset = fetch_dataset(config, options.dataset or stages.prepare(config).dataset_uri)
+    write_sample_sheet(config, dataset, path, options.count)
+    print(path)
+    return 0
+
+
+def _inspect_options(parser: ArgumentParser) -> None:
+    from jsonargparse.typing import PositiveInt
+
+    dataset_option(parser)
+    parser.add_argument("--count", type=PositiveInt, default=16, help="columns of the sheet, an image each")
+
+
 def _check_options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", help="folder with train.rec or one folder an identity, and .bin sets")
 
 
 COMMANDS = {
     "check": Command("look at a data set before training on it", _check, _check_options),
+    "inspect": Command("draw what training sees: before, after, mask", _inspect, _inspect_options),
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torchvision import tv_tensors
 
-from oaml_core.config import AugmentConfig
+from oaml_core.data.geometry import random_rectangle
+from oaml_core.data.pair_transform import PairTransform, like, plain, size_of
 
-CROP_AREA, CROP_ASPECT = (0.2, 1.0), (3 / 4, 4 / 3)
-"""Share of the image that a crop keeps, and its width by height."""
 FACTORS = (0.5, 1.5)
 """Of brightness, contrast and saturation."""
 SMALLEST_SIDE = 0.2
@@ -18,53 +20,87 @@ LUMA = (0.299, 0.587, 0.114)
 INTERPOLATIONS = ("nearest", "bilinear", "area", "bicubic")
 
 
-class Augmenter:
-    """Crop, colour and resolution, each with its own probability, in this order."""
+class Augmenter(PairTransform):
+    """Crop, colour and resolution, each with its own probability, in this order.
 
-    def __init__(self, config: AugmentConfig) -> None:
-        self.config = config
+    A crop keeps a random rectangle where it is and blackens the rest, which shows no face any more: its visibility
+    becomes 0, as under a black block. Colour and resolution leave visibility as it is.
 
-    def __call__(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Augment one image.
-
-        Args:
-            image: uint8 [3, H, W].
-            mask: visibility, float32 [1, H, W]; what a crop blackens is no longer visible.
-            generator: of everything random.
-        """
-        config = self.config
-        crop, colour, resolution = torch.rand(3, generator=generator).tolist()
-        if crop < config.crop_augmentation_prob:
-            image, mask = zero_padded_crop(image, mask, generator)
-        if colour < config.photometric_augmentation_prob:
-            image = photometric(image, generator)
-        if resolution < config.low_res_augmentation_prob:
-            image = low_resolution(image, generator)
-        return image, mask
-
-
-def zero_padded_crop(image: Tensor, mask: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Keep a random rectangle of 20 to 100 % of the area where it is, and blacken the rest.
-
-    The rest shows no face any more, so its visibility becomes 0, as under a black block.
+    Args:
+        crop_augmentation_prob: of keeping 20 to 100 % of the area, width by height 3/4 to 4/3.
+        photometric_augmentation_prob: of brightness, contrast and saturation by factors in [0.5, 1.5].
+        low_res_augmentation_prob: of shrinking to 20 to 100 % of the side and enlarging again, each with a random
+            interpolation.
+        generator: of everything random.
     """
-    share, shape, top, left = torch.rand(4, generator=generator).tolist()
-    height, width = image.shape[1:]
-    area = CROP_AREA[0] + (CROP_AREA[1] - CROP_AREA[0]) * share
-    aspect = CROP_ASPECT[0] * (CROP_ASPECT[1] / CROP_ASPECT[0]) ** shape
-    high = min(height, max(1, round(height * (area / aspect) ** 0.5)))
-    wide = min(width, max(1, round(width * (area * aspect) ** 0.5)))
-    y, x = int(top * (height - high + 1)), int(left * (width - wide + 1))
-    kept, visible = torch.zeros_like(image), torch.zeros_like(mask)
-    kept[:, y : y + high, x : x + wide] = image[:, y : y + high, x : x + wide]
-    visible[:, y : y + high, x : x + wide] = mask[:, y : y + high, x : x + wide]
-    return kept, visible
+
+    area, aspect = (0.2, 1.0), (3 / 4, 4 / 3)
+
+    def __init__(
+        self,
+        crop_augmentation_prob: float = 0.0,
+        photometric_augmentation_prob: float = 0.0,
+        low_res_augmentation_prob: float = 0.0,
+        *,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(1.0, generator)
+        self.probabilities = crop_augmentation_prob, photometric_augmentation_prob, low_res_augmentation_prob
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        size = size_of(flat_inputs)
+        crop, colour, resolution = (
+            drawn < wanted for drawn, wanted in zip(self.draw(3), self.probabilities, strict=True)
+        )
+        return {
+            "box": random_rectangle(self, size) if crop else None,
+            "factors": _between(FACTORS, self.draw(3)) if colour else None,
+            "detour": _detour(size, self.draw(3)) if resolution else None,
+        }
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if isinstance(inpt, tv_tensors.KeyPoints):
+            return inpt
+        pixels = plain(inpt)
+        if params["box"] is not None:
+            pixels = kept(pixels, params["box"])
+        if isinstance(inpt, tv_tensors.Image) and params["factors"] is not None:
+            pixels = photometric(pixels, *params["factors"])
+        if isinstance(inpt, tv_tensors.Image) and params["detour"] is not None:
+            pixels = low_resolution(pixels, params["detour"])
+        return like(inpt, pixels)
 
 
-def photometric(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast and saturation by random factors in [0.5, 1.5]."""
-    low, high = FACTORS
-    brightness, contrast, saturation = (low + (high - low) * torch.rand(3, generator=generator)).tolist()
+class Detour(NamedTuple):
+    """How an image loses detail: to which size it shrinks, and by which interpolations it goes there and back."""
+
+    size: tuple[int, int]
+    down: str
+    up: str
+
+
+def _detour(size: tuple[int, int], drawn: list[float]) -> Detour:
+    share = SMALLEST_SIDE + (1 - SMALLEST_SIDE) * drawn[0]
+    down, up = (INTERPOLATIONS[int(number * len(INTERPOLATIONS))] for number in drawn[1:])
+    return Detour((max(1, round(size[0] * share)), max(1, round(size[1] * share))), down, up)
+
+
+def _between(limits: tuple[float, float], drawn: list[float]) -> list[float]:
+    low, high = limits
+    return [low + (high - low) * number for number in drawn]
+
+
+def kept(pixels: Tensor, box: tuple[int, int, int, int]) -> Tensor:
+    """`pixels` [C, H, W] in a box (top, left, height, width), 0 elsewhere."""
+    top, left, height, width = box
+    result = torch.zeros_like(pixels)
+    place = (..., slice(top, top + height), slice(left, left + width))
+    result[place] = pixels[place]
+    return result
+
+
+def photometric(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
+    """Brightness, then contrast about the mean luma, then saturation of a uint8 image [3, H, W], by factors."""
     pixels = image.float().mul_(brightness).clamp_(0, 255)
     luma = pixels.new_tensor(LUMA)[:, None, None]
     middle = float((pixels.mean((1, 2), keepdim=True) * luma).sum())
@@ -73,14 +109,11 @@ def photometric(image: Tensor, generator: torch.Generator) -> Tensor:
     return torch.lerp(grey, pixels, saturation).clamp_(0, 255).round_().to(torch.uint8)
 
 
-def low_resolution(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Shrink to 20 to 100 % of the side and enlarge again, each with a random interpolation."""
-    ratio, down, up = torch.rand(3, generator=generator).tolist()
-    share = SMALLEST_SIDE + (1 - SMALLEST_SIDE) * ratio
-    height, width = image.shape[1:]
-    modes = INTERPOLATIONS[int(down * len(INTERPOLATIONS))], INTERPOLATIONS[int(up * len(INTERPOLATIONS))]
-    small = _resized(image[None].float(), (max(1, round(height * share)), max(1, round(width * share))), modes[0])
-    return _resized(small, (height, width), modes[1])[0].clamp_(0, 255).round_().to(torch.uint8)
+def low_resolution(image: Tensor, detour: Detour) -> Tensor:
+    """A uint8 image [3, H, W] shrunk and enlarged again."""
+    small = _resized(image[None].float(), detour.size, detour.down)
+    back = _resized(small, (image.shape[1], image.shape[2]), detour.up)
+    return back[0].clamp_(0, 255).round_().to(torch.uint8)
 
 
 def _resized(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:

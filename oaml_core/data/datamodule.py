@@ -64,21 +64,26 @@ class TrainingFaces(Dataset[Any]):
     def __init__(self, faces: FaceDataset, augment: AugmentConfig, pairs: VisibilityDataset | None = None) -> None:
         self.faces = faces
         self.pairs = pairs
-        self.transform = TrainTransform(augment)
-        self._covered = TrainTransform(replace(augment, mask_prob=1.0))
-        self._uncovered = TrainTransform(replace(augment, mask_prob=0.0))
+        self.transform = TrainTransform(augment, faces.image_size)
+        clean = replace(augment, mask_prob=0.0, random_occlusion_prob=0.0, erasing_prob=0.0)
+        self._covered = TrainTransform(replace(clean, mask_prob=1.0), faces.image_size)
+        self._uncovered = TrainTransform(clean, faces.image_size)
+
+    def read(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor | None]:
+        """The image uint8 [3, H, W] as it is, and its mask float32 [1, H, W] where it has one of its own."""
+        if self.pairs is not None and isinstance(key, VisibilityKey) and key.kind == "paired":
+            return self.pairs.read(key.image)
+        return self.faces.read(key.image), None
 
     def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor, int, int]:
         """Image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys."""
-        generator = torch.Generator().manual_seed(key.seed)
+        image, mask = self.read(key)
         if isinstance(key, SampleKey):
-            image, mask = self.transform(self.faces.read(key.image), self.landmarks(key.image), generator)
-            return image, mask, int(self.faces.labels[key.image]), key.image
-        if key.kind == "paired" and self.pairs is not None:
-            face, visible = self.pairs.read(key.image)
-            return *self._uncovered(face, None, generator, visible), -1, key.image
+            label = int(self.faces.labels[key.image])
+            return *self.transform(image, self.landmarks(key.image), key.seed), label, key.image
+        landmarks = self.landmarks(key.image) if mask is None else None
         transform = self._covered if key.kind == "drawn" else self._uncovered
-        return *transform(self.faces.read(key.image), self.landmarks(key.image), generator), -1, key.image
+        return *transform(image, landmarks, key.seed, mask), -1, key.image
 
     def landmarks(self, image: int) -> NDArray[np.float32] | None:
         """[5, 2] in pixels; None where they are not known."""
@@ -152,7 +157,7 @@ class FaceDataModule(L.LightningDataModule):
         self.batch_sampler: BatchSampler = build_batch_sampler(
             config.data, dataset.train.labels, seed=config.seed, rank=rank, world_size=world_size, nearest=nearest
         )
-        self.visibility = _visibility_plan(config, dataset, rank, world_size)
+        self.visibility = visibility_plan(config, dataset, rank, world_size)
         self._loader: DataLoader[Any] | None = None
 
     @property
@@ -165,7 +170,7 @@ class FaceDataModule(L.LightningDataModule):
         if self._loader is None:
             joint = JointBatches(self.batch_sampler, self.visibility) if self.visibility else self.batch_sampler
             self._loader = DataLoader(
-                TrainingFaces(self.dataset.train, self.config.augment, self.dataset.visibility),
+                training_faces(self.config, self.dataset),
                 batch_sampler=joint,
                 collate_fn=collate,
                 **loader_options(self.config.data),
@@ -181,7 +186,15 @@ class FaceDataModule(L.LightningDataModule):
         self.batch_sampler.load_state_dict(state_dict)
 
 
-def _visibility_plan(config: Config, dataset: PreparedDataset, rank: int, world_size: int) -> VisibilityPlan | None:
+def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
+    """The images of a data set as training sees them."""
+    return TrainingFaces(dataset.train, config.augment, dataset.visibility)
+
+
+def visibility_plan(
+    config: Config, dataset: PreparedDataset, rank: int = 0, world_size: int = 1
+) -> VisibilityPlan | None:
+    """The visibility batches that the configuration asks for; None if it asks for none. Raises what they raise."""
     size = config.data.visibility_batch_size
     if size is None:
         size = config.data.batch_size // 4 if dataset.visibility is not None else 0

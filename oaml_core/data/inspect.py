@@ -9,45 +9,61 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
-from oaml_core.data.dataset import FaceDataset
-from oaml_core.data.transforms import TrainTransform
-from oaml_core.errors import DataError
+from oaml_core.config import Config
+from oaml_core.data.batch_plan import SampleKey, mixed_seed
+from oaml_core.data.datamodule import TrainingFaces, training_faces, visibility_plan
+from oaml_core.data.prepared import PreparedDataset
+from oaml_core.data.visibility_plan import VisibilityKey
 
+COLUMNS = 16
 GAP = 2
 """White pixels between pictures."""
+SHEET = -2
+"""Stream of the samples' seeds below the run's seed."""
 
 
-def write_sample_sheet(
-    dataset: FaceDataset, transform: TrainTransform, path: Path, count: int, generator: torch.Generator
-) -> None:
-    """Write a PNG of `count` columns, each an image of the data set: as it is, as training sees it, and its visibility
-    (white = visible). Images are drawn without repetition; `path` appears when it is whole.
+def write_sample_sheet(config: Config, dataset: PreparedDataset, path: Path, count: int = COLUMNS) -> None:
+    """Write a PNG of `count` columns, each an image of the recognition batches: as it is, as training sees it, and its
+    visibility (white = visible); below it as many of the visibility batches, where there are any.
+
+    The images are chosen by `config.seed`, none of them twice; `path` appears when it is whole.
 
     Raises:
-        DataError: `count` is below 1, the data set is empty, or one of the images drawn is damaged.
+        DataError: one of the images is damaged.
     """
-    if count < 1 or len(dataset) == 0:
-        raise DataError(f"A sheet of {count} of {len(dataset)} images shows nothing; take at least one of each.")
-    chosen = torch.randperm(len(dataset), generator=generator)[:count].tolist()
-    sheet = np.concatenate([_column(dataset, transform, index, generator) for index in chosen], axis=1)
+    faces = training_faces(config, dataset)
+    rows = [_band(faces, _recognition_keys(faces, config.seed, count))]
+    if (plan := visibility_plan(config, dataset)) is not None:
+        rows.append(_band(faces, [key for number in range(count) for key in plan.global_batch(number)][:count]))
+    width = max(band.shape[1] for band in rows)
+    sheet = np.concatenate([_padded(band, 0, width - band.shape[1]) for band in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     Image.fromarray(sheet).save(unfinished, format="PNG")
     unfinished.replace(path)
 
 
-def _column(
-    dataset: FaceDataset, transform: TrainTransform, index: int, generator: torch.Generator
-) -> NDArray[np.uint8]:
+def _recognition_keys(faces: TrainingFaces, seed: int, count: int) -> list[SampleKey]:
+    chosen = torch.randperm(len(faces), generator=torch.Generator().manual_seed(seed))[:count].tolist()
+    return [SampleKey(image, mixed_seed(seed, SHEET, place)) for place, image in enumerate(chosen)]
+
+
+def _band(faces: TrainingFaces, keys: list[SampleKey] | list[VisibilityKey]) -> NDArray[np.uint8]:
+    return np.concatenate([_column(faces, key) for key in keys], axis=1)
+
+
+def _column(faces: TrainingFaces, key: SampleKey | VisibilityKey) -> NDArray[np.uint8]:
     """Before, after and mask of one image, below one another: uint8 [3 (H + gap), W + gap, 3]."""
-    landmarks = None if dataset.landmarks is None else dataset.landmarks[index]
-    if landmarks is not None and np.isnan(landmarks).any():
-        landmarks = None
-    before = dataset.read(index)
-    after, mask = transform(before, landmarks, generator)
+    before, (after, mask, *_) = faces.read(key)[0], faces[key]
     shown = (before, after, (mask * 255).round().to(torch.uint8).expand_as(before))
-    framed = (
-        np.pad(picture.permute(1, 2, 0).numpy(), ((0, GAP), (0, GAP), (0, 0)), constant_values=255) for picture in shown
-    )
-    return np.concatenate(list(framed))
+    return np.concatenate([_padded(_picture(part), GAP, GAP) for part in shown])
+
+
+def _picture(image: Tensor) -> NDArray[np.uint8]:
+    return image.permute(1, 2, 0).numpy()
+
+
+def _padded(picture: NDArray[np.uint8], below: int, right: int) -> NDArray[np.uint8]:
+    return np.pad(picture, ((0, below), (0, right), (0, 0)), constant_values=255)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from oaml_core.config import Occluder
 from oaml_core.data.occluder_artwork import ARTWORK, Split, paint
+from oaml_core.errors import DataError
 
 REACH_U, REACH_UP, REACH_DOWN = 1.3, 1.5, 4.0
 """How far drawings may go beyond their box's middle, in units of half the box; veils and scarves end below."""
@@ -37,7 +39,7 @@ class Raster(NamedTuple):
 def level_of(half: float) -> int:
     """Pixels of a unit at which to paint what is shown at `half` pixels: the nearest power of two, so that looking up
     neither blurs nor aliases much."""
-    return min(LARGEST_LEVEL, max(SMALLEST_LEVEL, 2 ** round(math.log2(half))))
+    return min(LARGEST_LEVEL, max(SMALLEST_LEVEL, 2 ** round(math.log2(max(half, 1.0)))))
 
 
 @lru_cache(maxsize=256)
@@ -61,3 +63,24 @@ def raster(kind: Occluder, split: Split, style: int, level_u: int, level_v: int)
         level_u,
         level_v,
     )
+
+
+@lru_cache(maxsize=64)
+def raster_of(path: Path, level_u: int, level_v: int) -> Raster:
+    """A picture with transparency from a file, filling its box.
+
+    Raises:
+        DataError: it cannot be read, or nothing of it is transparent.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("RGBA")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"augment.mask_images: {path} cannot be read: {error}") from None
+    if picture.getchannel("A").getextrema()[0] == 255:
+        raise DataError(
+            f"augment.mask_images: nothing of {path} is transparent: save it as a PNG with an alpha channel."
+        )
+    size = 2 * level_u, 2 * level_v
+    fitted = picture.convert("RGBa").resize(size, Image.Resampling.BILINEAR)
+    return Raster(Image.frombytes("RGBX", size, fitted.tobytes()), -1.0, 1.0, -1.0, 1.0, level_u, level_v)

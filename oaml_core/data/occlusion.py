@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,17 @@ from torch import Tensor
 
 from oaml_core.config import Occluder
 from oaml_core.data.occluder_artwork import ARTWORK, Floats, Split
-from oaml_core.data.occluder_artwork_raster import level_of, raster
+from oaml_core.data.occluder_artwork_raster import Raster, level_of, raster, raster_of
 
-TEMPLATE = np.array([[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], dtype=np.float32)
-"""Eyes, nose, mouth corners of a face aligned to 112×112."""
+REFERENCE = np.array(
+    [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]],
+    dtype=np.float32,
+)
+"""Eyes, nose, mouth corners of a face aligned to 96 × 112 (width × height), as published; the specification's mask is
+placed by the last three."""
 TEMPLATE_SIZE = 112
+TEMPLATE = REFERENCE + np.array([(TEMPLATE_SIZE - 96) / 2, 0], dtype=np.float32)
+"""The same in the middle of 112 × 112."""
 
 JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
 """Of the specification's medical mask: pixels a point, pixels of the whole, degrees; each ±."""
@@ -41,7 +48,7 @@ class _Box(NamedTuple):
 def draw_occluder(
     image: Tensor,
     landmarks: Tensor | NDArray[np.float32] | None,
-    kind: Occluder,
+    kind: Occluder | Path,
     generator: torch.Generator,
     split: Split = "train",
 ) -> tuple[Tensor, Tensor]:
@@ -54,12 +61,15 @@ def draw_occluder(
     Args:
         image: uint8 [3, H, W].
         landmarks: [5, 2] in pixels; None: those of the template of aligned faces.
-        kind: what is drawn.
+        kind: what is drawn; a path: a picture with transparency, laid on like a medical mask.
         generator: of styles and places.
         split: whose artwork is taken; `train` and `test` share none.
 
     Returns:
         The image uint8 [3, H, W], and its visibility float32 [1, H, W]: 1 = visible, 0 = covered.
+
+    Raises:
+        DataError: the picture cannot be read, or has no transparency.
     """
     draws = _Draws(generator)
     height, width = image.shape[1:]
@@ -69,9 +79,11 @@ def draw_occluder(
     if kind == "blocks":
         _cover_by_blocks(pixels, visible, draws)
     else:
-        style = int(draws.between(0, len(ARTWORK[kind].styles(split))))
+        style = int(draws.between(0, 1 if isinstance(kind, Path) else len(ARTWORK[kind].styles(split))))
         box = _box(kind, points, width / TEMPLATE_SIZE, draws)
-        _paste(pixels, visible, box, (kind, split, style), light=draws.between(0.8, 1.15))
+        levels = level_of(box.half_width), level_of(box.half_height)
+        picture = raster_of(kind, *levels) if isinstance(kind, Path) else raster(kind, split, style, *levels)
+        _paste(pixels, visible, box, picture, light=draws.between(0.8, 1.15))
     return torch.from_numpy(pixels), torch.from_numpy(visible)[None]
 
 
@@ -85,7 +97,7 @@ class _Draws:
         return low + (high - low) * next(self._numbers)
 
 
-def _box(kind: Occluder, points: NDArray[np.float32], unit: float, draws: _Draws) -> _Box:
+def _box(kind: Occluder | Path, points: NDArray[np.float32], unit: float, draws: _Draws) -> _Box:
     """Where `kind` belongs on a face; `unit` is the size of a template's pixel."""
     jitter = np.array([[draws.between(-JITTER, JITTER) * unit for _ in range(2)] for _ in range(5)], np.float32)
     left_eye, right_eye, nose, left_mouth, right_mouth = points + jitter
@@ -106,12 +118,9 @@ def _box(kind: Occluder, points: NDArray[np.float32], unit: float, draws: _Draws
     return _Box(mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1], wide, high, turn)
 
 
-def _paste(
-    pixels: NDArray[np.uint8], visible: Floats, box: _Box, drawing: tuple[Occluder, Split, int], light: float
-) -> None:
-    """Lay a drawing over `pixels` [3, H, W] by its opacity, which `visible` [H, W] loses; in place."""
+def _paste(pixels: NDArray[np.uint8], visible: Floats, box: _Box, picture: Raster, light: float) -> None:
+    """Lay a picture over `pixels` [3, H, W] by its opacity, which `visible` [H, W] loses; in place."""
     half_width, half_height = max(box.half_width, 1.0), max(box.half_height, 1.0)
-    picture = raster(*drawing, level_of(half_width), level_of(half_height))
     cos, sin = math.cos(box.turn), math.sin(box.turn)
     corners = [
         (box.x + cos * u * half_width - sin * v * half_height, box.y + sin * u * half_width + cos * v * half_height)

@@ -14,6 +14,7 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from oaml_core.config import Config
+from oaml_core.data.inspect import write_sample_sheet
 from oaml_core.data.prepared import open_prepared
 from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
@@ -24,6 +25,8 @@ from oaml_core.training.launcher import ERROR
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
+SAMPLES = "samples.png"
+"""What training does to its images, for people to look at."""
 RESULT = "result.json"
 """Written by the main worker when training has come to its end."""
 
@@ -69,7 +72,10 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
         f"{store_prefix}/checkpoints",
         config.train.keep_checkpoints,
     )
-    loop = TrainingLoop(config, open_prepared(dataset), run_dir, keeper, world)
+    prepared = open_prepared(dataset)
+    loop = TrainingLoop(config, prepared, run_dir, keeper, world)
+    if world.is_main and not (run_dir / SAMPLES).exists():
+        write_sample_sheet(config, prepared, run_dir / SAMPLES)
     metrics = loop.run()
     if world.is_main:
         temporary = run_dir / f".{RESULT}.tmp"
