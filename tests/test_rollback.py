@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stored_scores import write_evaluation
 
 from oaml_core import stages
 from oaml_core.cli import main
 from oaml_core.config import Config
 from oaml_core.errors import StoreError
-from oaml_core.stages.promote_stage import GATE_METRIC
 from oaml_core.store import Store, open_store
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return replace(Config(), store=str(tmp_path / "store"))
+    return replace(Config(), store=str(tmp_path / "store"), work_dir=str(tmp_path / "work"))
 
 
 @pytest.fixture
@@ -29,8 +29,9 @@ def store(config: Config) -> Store:
 def promote(config: Config, name: str, accuracy: float) -> stages.Promoted:
     store = open_store(config.store)
     store.write_bytes(f"runs/{name}/model.onnx", name.encode())
-    metrics = {"headline": {GATE_METRIC: accuracy}, "sets": {"lfw": {}}}
-    store.write_bytes(f"runs/{name}/metrics.json", json.dumps(metrics).encode())
+    folder = Path(config.work_dir) / "evaluations" / name
+    write_evaluation(folder, {"lfw": {"clean": accuracy}})
+    store.put_tree(folder, f"runs/{name}", last="metrics.json")
     return stages.promote(config, store.url(f"runs/{name}/model.onnx"), store.url(f"runs/{name}/metrics.json"))
 
 
@@ -70,12 +71,12 @@ def test_promoting_what_is_in_production_keeps_the_way_back(config: Config, stor
     assert production(store)["previous"] == first
 
 
-def test_a_pointer_from_before_the_history_can_be_returned_to(config: Config, store: Store) -> None:
+def test_a_pointer_from_before_the_history_can_be_returned_to(config: Config, store: Store, tmp_path: Path) -> None:
     store.write_bytes("runs/old/model.onnx", b"old")
     old = {
         "version": "old",
         "model_uri": store.url("runs/old/model.onnx"),
-        "metrics_uri": "",
+        "metrics_uri": write_evaluation(tmp_path / "old", {"lfw": {"clean": 0.5}}),
         "accuracy": 0.5,
         "sets": ["lfw"],
     }

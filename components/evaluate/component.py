@@ -13,6 +13,7 @@ def evaluate(
     metrics: dsl.Output[dsl.Metrics],
     roc: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
+    summary: dsl.Output[dsl.Markdown],
 ) -> None:
     """Evaluate on every verification set, clean and occluded.
 
@@ -23,8 +24,10 @@ def evaluate(
         metrics: the headline accuracies, and metadata `store_uri` of metrics.json.
         roc: combined score on clean pairs of the first verification set.
         report: report.html, and metadata `store_uri`.
+        summary: accuracies, TAR and the comparison with the model in production as tables.
     """
     import shutil
+    from pathlib import Path
 
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml
@@ -38,3 +41,4 @@ def evaluate(
     roc.log_roc_curve(evaluated.roc["fpr"], evaluated.roc["tpr"], evaluated.roc["threshold"])
     report.metadata["store_uri"] = evaluated.report_uri
     shutil.copyfile(evaluated.report, report.path)
+    Path(summary.path).write_text(evaluated.summary, encoding="utf-8")

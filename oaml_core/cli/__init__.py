@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 
 from oaml_core import __version__
-from oaml_core.cli import data_commands, face_commands, machine_commands, stage_commands
+from oaml_core.cli import data_commands, evaluation_commands, face_commands, machine_commands, stage_commands
 from oaml_core.errors import ConfigError, OamlError, nearest
 
 COMMANDS = {
     **stage_commands.COMMANDS,
+    **evaluation_commands.COMMANDS,
     **face_commands.COMMANDS,
     **data_commands.COMMANDS,
     **machine_commands.COMMANDS,

@@ -1,4 +1,4 @@
-"""`oaml prepare|train|evaluate|export|rollback`: one command a stage."""
+"""`oaml prepare|train|export|rollback`: one command a stage."""
 
 from __future__ import annotations
 
@@ -23,17 +23,6 @@ def _train(config: Config, options: Any) -> int:
 
     dataset = options.dataset or stages.prepare(config).dataset_uri
     print(stages.train(config, dataset, launcher=options.launcher).checkpoint_uri)
-    return 0
-
-
-def _evaluate(config: Config, options: Any) -> int:
-    from oaml_core import stages
-
-    dataset = options.dataset or stages.prepare(config).dataset_uri
-    evaluated = stages.evaluate(config, dataset, options.checkpoint)
-    for name, value in evaluated.metrics.items():
-        print(f"{name:<34} {value:.4f}")
-    print(evaluated.report)
     return 0
 
 
@@ -72,7 +61,6 @@ def _rollback_options(parser: ArgumentParser) -> None:
 COMMANDS = {
     "prepare": Command("check faces and put them into the store in the form that training reads", _prepare),
     "train": Command("train, or go on training, on one machine or as one node of several", _train, _train_options),
-    "evaluate": Command("measure a model on every verification set, clean and occluded", _evaluate, model_options),
     "export": Command("write a model as ONNX, checked against torch", _export, _export_options),
     "rollback": Command("put the model that was in production before back there", _rollback, _rollback_options),
 }

@@ -61,10 +61,11 @@ class IdentityBootstrap:
         self._first, self._second = np.split(compact, 2)
         self._issame = issame
         self.identities = int(compact.max()) + 1
-        shares = np.full(self.identities, 1 / self.identities)
         # The last column is the 1 that genuine pairs are multiplied by.
         self._drawn = np.ones((resamples, self.identities + 1), dtype=np.float32)
-        self._drawn[:, :-1] = generator.multinomial(self.identities, shares, resamples)
+        for row in self._drawn:
+            drawn = generator.integers(self.identities, size=self.identities)
+            row[:-1] = np.bincount(drawn, minlength=self.identities)
 
     def shares(self, flags: NDArray[np.bool_]) -> NDArray[np.float64]:
         """[R, K]: weighted share of pairs for which each of K statements [N, K] holds, in each resample."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from oaml_core.evaluation.examples import pick_examples
 from oaml_core.evaluation.identities import identities_of
 from oaml_core.evaluation.judge import judge_set
 from oaml_core.evaluation.protocols import checked_pairs, ten_fold_any_range
-from oaml_core.evaluation.results import Evaluation, SetResult
+from oaml_core.evaluation.results import Evaluation, Example, SetResult
 from oaml_core.evaluation.scores import PairScores, score_conditions
 from oaml_core.models.recogniser import Recogniser
 
@@ -56,25 +57,36 @@ def evaluate_model(
     conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides)
     examples = chosen.pictures if examples is None else examples
     results: dict[str, SetResult] = {}
-    pictures = []
+    pictures: list[Example] = []
+    spent = dict.fromkeys(("scoring", "judging", "pictures"), 0.0)
     for name, pairs in sets.items():
-        start = time.perf_counter()
-        scored = score_conditions(
-            model,
-            pairs.images,
-            conditions,
-            landmarks=pairs.landmarks,
-            batch_size=chosen.batch_size,
-            device=device,
-            progress=name,
-        )
-        seconds = time.perf_counter() - start
-        people = identities_of(pairs)
-        results[name] = judge_set(name, scored, pairs.issame, chosen, seconds, identities=people)
+        with _timed(spent, "scoring"):
+            scored = score_conditions(
+                model,
+                pairs.images,
+                conditions,
+                landmarks=pairs.landmarks,
+                batch_size=chosen.batch_size,
+                device=device,
+                progress=name,
+            )
+        seconds = spent["scoring"] - sum(result.seconds for result in results.values())
+        with _timed(spent, "judging"):
+            people = identities_of(pairs)
+            results[name] = judge_set(name, scored, pairs.issame, chosen, seconds, identities=people)
         logger.info("%s: %d pairs under %d conditions in %.1f s", name, len(pairs.issame), len(scored), seconds)
         if examples:
-            pictures += pick_examples(model, pairs, results[name], device, examples)
-    return Evaluation(results, pictures)
+            with _timed(spent, "pictures"):
+                pictures += pick_examples(model, pairs, results[name], device, examples)
+    return Evaluation(results, pictures, seconds=spent)
+
+
+@contextmanager
+def _timed(spent: dict[str, float], what: str) -> Iterator[None]:
+    """Add the block's wall-clock seconds to `spent[what]`."""
+    began = time.perf_counter()
+    yield
+    spent[what] += time.perf_counter() - began
 
 
 def validation_accuracy(scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig) -> dict[str, float]:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.identities import PairIdentities
 from oaml_core.evaluation.roc import Roc, TarAtFar
 from oaml_core.evaluation.scores import PairScores
+
+if TYPE_CHECKING:
+    from oaml_core.evaluation.comparison import Comparison
 
 SCHEMA = 2
 SCORES = ("global", "local", "combined", "calibrated")
@@ -45,7 +48,7 @@ class ScoreResult:
     correct: NDArray[np.bool_]
     """[N], whether each pair was decided rightly; not written."""
     values: NDArray[np.float64]
-    """[N], the scores themselves, exact in single precision; written by `write_scores`."""
+    """[N], the scores themselves, exact in single precision; kept for comparisons."""
     accuracy_interval: Interval | None = None
     """Of the accuracy."""
     tar_intervals: list[Interval] = field(default_factory=list)
@@ -132,6 +135,10 @@ class Evaluation:
 
     sets: dict[str, SetResult]
     examples: list[Example] = field(default_factory=list)
+    comparison: Comparison | None = None
+    """With the model in production; None: there is none, or it is this one."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall-clock time of scoring, judging and pictures, over all sets."""
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
@@ -160,11 +167,12 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
 
 
 def metrics(evaluation: Evaluation, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of `metrics.json`; the module's docstring has the schema."""
+    """The content of `metrics.json`; `docs/metrics.md` is its schema."""
     return {
         "schema": SCHEMA,
         "headline": headline(evaluation),
         "sets": {name: _set_metrics(result) for name, result in evaluation.sets.items()},
+        "comparison": evaluation.comparison and evaluation.comparison.as_json(),
         "context": dict(context or {}),
     }
 
@@ -174,22 +182,6 @@ def write_metrics(evaluation: Evaluation, path: Path, context: Mapping[str, Any]
     text = json.dumps(metrics(evaluation, context), indent=1, allow_nan=False, default=str)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def write_scores(evaluation: Evaluation, path: Path) -> None:
-    """Write every pair's scores for later comparisons, by rename; `comparison.read_scores` reads them."""
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, result in evaluation.sets.items():
-        people = np.stack([result.identities.first, result.identities.second]).astype(np.int32)
-        arrays |= {f"{name}/issame": result.issame, f"{name}/identities": people}
-        arrays[f"{name}/digest"] = np.array(result.identities.digest)
-        for condition, found in result.conditions.items():
-            for score, judged in found.scores.items():
-                arrays[f"{name}/{condition}/{score}"] = judged.values.astype(np.float32)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
     os.replace(partial, path)
 
 

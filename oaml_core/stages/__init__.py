@@ -8,6 +8,7 @@ where they are. A stage whose results are there already, from the same inputs, g
 from oaml_core.stages.addresses import (
     fetch_dataset,
     fetch_file,
+    fetch_scores,
     read_metrics_json,
     run_prefix,
     run_summary,
@@ -32,6 +33,7 @@ __all__ = [
     "export",
     "fetch_dataset",
     "fetch_file",
+    "fetch_scores",
     "prepare",
     "promote",
     "read_metrics_json",

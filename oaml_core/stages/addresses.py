@@ -13,6 +13,7 @@ from oaml_core.store import open_store, split_uri
 
 if TYPE_CHECKING:
     from oaml_core.data.prepared import PreparedDataset
+    from oaml_core.evaluation.comparison import StoredSet
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,18 @@ def read_metrics_json(uri: str) -> dict[str, Any]:
         return json.loads(Path(uri).read_text())
     store, key = split_uri(uri)
     return json.loads(store.read_bytes(key))
+
+
+def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:
+    """Every pair's scores, which lie beside the `metrics.json` at `metrics_uri`.
+
+    Raises:
+        StoreError: they are missing. EvaluationError: they cannot be read.
+    """
+    from oaml_core.evaluation.comparison import SCORES_FILE, read_scores
+
+    folder, slash, _ = metrics_uri.rpartition("/")
+    return read_scores(fetch_file(config, f"{folder}{slash}{SCORES_FILE}"))
 
 
 def prefix_of(config: Config, uri: str) -> str:

@@ -1,18 +1,37 @@
-"""A checkpoint → what it can do: `metrics.json` and the report."""
+"""A checkpoint → what it can do: `metrics.json`, every pair's scores, and the report."""
 
 from __future__ import annotations
 
+import logging
 import platform
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
+from oaml_core.errors import EvaluationError, StoreError
 from oaml_core.settings import config_to_yaml, digest
-from oaml_core.stages.addresses import announce, fetch_dataset, fetch_file, prefix_of
-from oaml_core.store import open_store
+from oaml_core.stages.addresses import (
+    announce,
+    fetch_dataset,
+    fetch_file,
+    fetch_scores,
+    prefix_of,
+    read_metrics_json,
+)
+from oaml_core.stages.production import champion
+from oaml_core.store import Store, open_store
+from oaml_core.store.base import sha256_of
+
+if TYPE_CHECKING:
+    from oaml_core.evaluation.comparison import Comparison
+
+log = logging.getLogger(__name__)
+
+METRICS, REPORT = "metrics.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -27,56 +46,127 @@ class Evaluated:
     """`fpr`, `tpr`, `threshold` of the combined score on clean pairs; finite, at most 200 points."""
     report: Path
     """The report as a local file."""
+    summary: str
+    """The same in a page of Markdown."""
+    reused: bool
+    """The same model was evaluated on the same pairs before."""
 
 
 def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated:
-    """Measure the model at `checkpoint_uri` on every verification set, clean and occluded.
+    """Measure the model at `checkpoint_uri` on every verification set, clean and occluded, and against the champion.
+
+    An evaluation that is in the store already, of the same checkpoint, pairs and `config.evaluate`, and compared with
+    the model that is in production now, is given back as it is.
 
     Raises:
         EvaluationError: no protocol can be computed. CheckpointError: the model cannot be read.
     """
-    import torch
+    from oaml_core.evaluation.results import SCHEMA
 
-    from oaml_core.evaluation.evaluate import evaluate_model
-    from oaml_core.evaluation.report import write_report
-    from oaml_core.evaluation.results import metrics, roc_points, write_metrics
-    from oaml_core.training.trained import load_trained
-
-    dataset = fetch_dataset(config, dataset_uri)
     checkpoint = fetch_file(config, checkpoint_uri)
-    trained = load_trained(checkpoint)
-    config = replace(config, model=trained.config.model, data=trained.config.data)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    evaluation = evaluate_model(trained.recogniser.to(device), dataset.verification, config, device)
-    context = _context(config, dataset.manifest.fingerprint, checkpoint_uri, trained.step)
-    folder = checkpoint.parent / f"evaluation-{digest(config.evaluate, dataset_uri)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    report, measured = folder / "report.html", folder / "metrics.json"
-    write_report(evaluation, report, context, title=config.name)
-    write_metrics(evaluation, measured, context)
-    store, prefix = open_store(config.store), f"{prefix_of(config, checkpoint_uri)}/{folder.name}"
-    store.put_file(report, f"{prefix}/{report.name}")
-    store.put_file(measured, f"{prefix}/{measured.name}")
-    clean = next(iter(evaluation.sets.values())).conditions["clean"].scores["combined"]
-    announce("evaluate", "report.html and metrics.json", store.url(prefix), False)
+    store = open_store(config.store)
+    inputs = digest(config.evaluate, dataset_uri, sha256_of(checkpoint), SCHEMA)
+    prefix = f"{prefix_of(config, checkpoint_uri)}/evaluation-{inputs}"
+    folder = checkpoint.parent / f"evaluation-{inputs}"
+    rival = champion(store)
+    if rival is not None and rival["metrics_uri"] == store.url(f"{prefix}/{METRICS}"):
+        rival = None
+    reused = _is_current(store, f"{prefix}/{METRICS}", rival)
+    if reused:
+        store.get_file(f"{prefix}/{REPORT}", folder / REPORT)
+    else:
+        _measure(config, dataset_uri, checkpoint_uri, checkpoint, folder, rival)
+        # What the others are found by comes last.
+        store.put_tree(folder, prefix, last=METRICS)
+    announce("evaluate", "report.html and metrics.json", store.url(prefix), reused)
+    return _given_back(store, prefix, folder / REPORT, reused)
+
+
+def _is_current(store: Store, key: str, rival: Mapping[str, Any] | None) -> bool:
+    """Whether there are metrics, and they were compared with `rival`, if there is one to compare with."""
+    if not store.exists(key):
+        return False
+    compared = read_metrics_json(store.url(key))["comparison"]
+    return rival is None or (compared is not None and compared["champion"] == rival["version"])
+
+
+def _given_back(store: Store, prefix: str, report: Path, reused: bool) -> Evaluated:
+    from oaml_core.evaluation.summary import markdown
+
+    metrics_uri = store.url(f"{prefix}/{METRICS}")
+    found = read_metrics_json(metrics_uri)
+    first = next(iter(found["sets"].values()))
     return Evaluated(
-        store.url(f"{prefix}/{measured.name}"),
-        store.url(f"{prefix}/{report.name}"),
-        metrics(evaluation)["headline"],
-        roc_points(clean.roc),
+        metrics_uri,
+        store.url(f"{prefix}/{REPORT}"),
+        found["headline"],
+        first["conditions"]["clean"]["scores"]["combined"]["roc"],
         report,
+        markdown(found),
+        reused,
     )
 
 
-def _context(config: Config, fingerprint: str, checkpoint_uri: str, step: int) -> Mapping[str, Any]:
+def _measure(
+    config: Config,
+    dataset_uri: str,
+    checkpoint_uri: str,
+    checkpoint: Path,
+    folder: Path,
+    rival: Mapping[str, Any] | None,
+) -> None:
+    """Evaluate, and write report, scores and metrics into `folder`."""
+    import torch
+
+    from oaml_core.evaluation.comparison import SCORES_FILE, write_scores
+    from oaml_core.evaluation.evaluate import evaluate_model
+    from oaml_core.evaluation.report import write_report
+    from oaml_core.evaluation.results import write_metrics
+    from oaml_core.training.trained import load_trained
+
+    began = time.perf_counter()
+    dataset = fetch_dataset(config, dataset_uri)
+    trained = load_trained(checkpoint)
+    config = replace(config, model=trained.config.model, data=trained.config.data)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    loaded = time.perf_counter()
+    evaluation = evaluate_model(trained.recogniser.to(device), dataset.verification, config, device)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_scores(evaluation, folder / SCORES_FILE)
+    if rival is not None:
+        evaluation = replace(evaluation, comparison=_compared(config, rival, folder / SCORES_FILE))
+    seconds = {"loading": loaded - began, **evaluation.seconds}
+    context = {
+        "dataset_fingerprint": dataset.manifest.fingerprint,
+        "checkpoint": checkpoint_uri,
+        "step": trained.step,
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU",
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "config": _plain_config(config),
+        "versions": _versions(),
+    }
+    write_report(evaluation, folder / REPORT, context, title=config.name, images=config.evaluate.pictures > 0)
+    write_metrics(evaluation, folder / METRICS, context)
+
+
+def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> Comparison | None:
+    """With the model in production; None, and a line in the log, if its scores cannot be had."""
+    from oaml_core.evaluation.comparison import Comparison, compare, read_scores
+
+    try:
+        theirs = fetch_scores(config, rival["metrics_uri"])
+    except (EvaluationError, StoreError) as error:
+        log.warning("evaluate: no comparison with the model in production, %s: %s", rival["version"], error)
+        return Comparison(rival["version"], [], [])
+    return compare(theirs, read_scores(ours), config.evaluate.far, name=rival["version"])
+
+
+def _plain_config(config: Config) -> Any:
     import yaml
 
-    packages = ("torch", "torchvision", "lightning", "numpy", "onnxruntime")
-    return {
-        "dataset_fingerprint": fingerprint,
-        "checkpoint": checkpoint_uri,
-        "step": step,
-        "config": yaml.safe_load(config_to_yaml(config)),
-        "versions": {"python": platform.python_version(), "oaml": version("oaml")}
-        | {package: version(package) for package in packages},
-    }
+    return yaml.safe_load(config_to_yaml(config))
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "torchvision", "lightning", "numpy", "scipy", "onnxruntime")
+    return {"python": platform.python_version(), "oaml": version("oaml")} | {name: version(name) for name in packages}

@@ -1,22 +1,26 @@
-"""An exported model → the one in production, where it is not worse."""
+"""An exported model → the one in production, where it is not inferior."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
+from oaml_core.errors import EvaluationError, StoreError
 from oaml_core.settings import digest
-from oaml_core.stages.addresses import announce, read_metrics_json
+from oaml_core.stages.addresses import announce, fetch_scores, read_metrics_json
 from oaml_core.stages.production import PRODUCTION, WITHDRAWN, champion, point_at, record
 from oaml_core.store import open_store
 
+if TYPE_CHECKING:
+    from oaml_core.evaluation.gate import GateDecision
+
 log = logging.getLogger(__name__)
 
-GATE_METRIC = "val_accuracy_clean_combined"
-"""What promotion compares."""
+HEADLINE_METRIC = "val_accuracy_clean_combined"
+"""Kept with every version, for those who read the history."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +33,35 @@ class Promoted:
 
 
 def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
-    """Make the model at `model_uri` the one in production, unless that one is better or cannot be compared.
+    """Make the model at `model_uri` the one in production, unless it is inferior to that one or cannot be compared.
 
-    The pointer `models/production.json` is written last; what it pointed to before stays where it is, and
+    The two are compared pair by pair from the scores beside both `metrics.json`; `config.promote` says what is let
+    pass. The pointer `models/production.json` is written last; what it pointed to before stays where it is, and
     `rollback` leads back to it. A model that was rolled back is not promoted again.
     """
     store = open_store(config.store)
     measured = read_metrics_json(metrics_uri)
-    accuracy, sets = measured["headline"][GATE_METRIC], sorted(measured["sets"])
     name = digest(model_uri, metrics_uri)
     present = champion(store)
     if present is not None and present["version"] == name:
         return Promoted(name, True, "it is in production already")
-    objection = _withdrawn(record(store, name)) or (_objection(present, accuracy, sets) if present else None)
+    objection, reason = _withdrawn(record(store, name)), "the first model"
+    if objection is None and present is not None:
+        decision = _gate(config, present, metrics_uri)
+        objection, reason = (None if decision.passes else decision.reason), decision.reason
     if objection is not None:
         log.info("promote: kept %s: %s", present["version"] if present else "nothing", objection)
         return Promoted(name, False, objection)
-    pointer = {"version": name, "model_uri": model_uri, "metrics_uri": metrics_uri, "accuracy": accuracy, "sets": sets}
+    pointer = {
+        "version": name,
+        "model_uri": model_uri,
+        "metrics_uri": metrics_uri,
+        "accuracy": measured["headline"][HEADLINE_METRIC],
+        "sets": sorted(measured["sets"]),
+    }
     point_at(store, pointer)
-    announce("promote", f"version {name}", store.url(PRODUCTION), False)
-    return Promoted(name, True, "the first model" if present is None else f"not below {present['accuracy']:.4f}")
+    announce("promote", f"version {name}: {reason}", store.url(PRODUCTION), False)
+    return Promoted(name, True, reason)
 
 
 def _withdrawn(known: Mapping[str, Any] | None) -> str | None:
@@ -58,14 +71,27 @@ def _withdrawn(known: Mapping[str, Any] | None) -> str | None:
     return f"it was rolled back on {known[WITHDRAWN]}; `oaml rollback --to {known['version']}` brings it back"
 
 
-def _objection(champion: Mapping[str, Any], accuracy: float, sets: list[str]) -> str | None:
-    """Why a model of this accuracy on these verification sets does not replace the champion; None if it does."""
-    theirs = champion.get("sets", [])
-    if theirs != sets:
-        return (
-            f"it was measured on {', '.join(theirs)} and the new model on {', '.join(sets)}, so that the two cannot be "
-            f"compared. Remove {PRODUCTION} from the store to begin anew"
+def _gate(config: Config, present: Mapping[str, Any], metrics_uri: str) -> GateDecision:
+    """Challenger against champion, by their stored scores."""
+    from oaml_core.evaluation.comparison import compare
+    from oaml_core.evaluation.gate import GateDecision, decide
+
+    try:
+        theirs = fetch_scores(config, present["metrics_uri"])
+    except (EvaluationError, StoreError) as error:
+        return GateDecision(
+            False,
+            f"it cannot be compared with the champion, whose scores cannot be read: {error} Remove {PRODUCTION} from "
+            "the store to begin anew",
+            [],
         )
-    if champion["accuracy"] > accuracy:
-        return f"the new model's {GATE_METRIC} {accuracy:.4f} is below its {champion['accuracy']:.4f}"
-    return None
+    compared = compare(theirs, fetch_scores(config, metrics_uri), scores=("combined",), name=present["version"])
+    decision = decide(compared, config.promote)
+    if decision.gated or decision.passes:
+        return decision
+    return GateDecision(
+        False,
+        f"{decision.reason}. Evaluate both with the same `evaluate` keys on the same data set, name what both have in "
+        f"promote.sets and promote.conditions, or remove {PRODUCTION} from the store to begin anew",
+        [],
+    )

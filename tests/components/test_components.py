@@ -79,16 +79,26 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.
     local.write_text("<p>report")
     curve = {"fpr": [0.0, 0.5, 1.0], "tpr": [0.2, 0.8, 1.0], "threshold": [0.9, 0.5, 0.1]}
     evaluated = stages.Evaluated(
-        "s3://b/runs/1/metrics.json", "s3://b/runs/1/report.html", {"val_accuracy_clean_combined": 0.9}, curve, local
+        "s3://b/runs/1/metrics.json",
+        "s3://b/runs/1/report.html",
+        {"val_accuracy_clean_combined": 0.9},
+        curve,
+        local,
+        "| a |",
+        True,
     )
     calls = stand_in(monkeypatch, "evaluate", evaluated)
     metrics, roc = dsl.Metrics(), dsl.ClassificationMetrics()
     report = dsl.HTML(uri=str(tmp_path / "out.html"))
-    evaluate.python_func(config=TEXT, dataset=dataset, model=model, metrics=metrics, roc=roc, report=report)
+    summary = dsl.Markdown(uri=str(tmp_path / "out.md"))
+    evaluate.python_func(
+        config=TEXT, dataset=dataset, model=model, metrics=metrics, roc=roc, report=report, summary=summary
+    )
     assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt")]
     assert metrics.metadata == {"val_accuracy_clean_combined": 0.9, "store_uri": evaluated.metrics_uri}
     assert [point["recall"] for point in roc.metadata["confidenceMetrics"]] == curve["tpr"]
     assert Path(report.path).read_text() == "<p>report"
+    assert Path(summary.path).read_text() == "| a |"
     assert report.metadata["store_uri"] == evaluated.report_uri
 
 

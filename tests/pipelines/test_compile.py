@@ -53,6 +53,7 @@ def test_artifacts_have_the_types_that_dashboards_show(spec: dict) -> None:
         "metrics": "system.Metrics",
         "roc": "system.ClassificationMetrics",
         "report": "system.HTML",
+        "summary": "system.Markdown",
     }
     assert outputs("export") == {"onnx_model": "system.Model"}
 

@@ -1,0 +1,59 @@
+"""`oaml evaluate|compare`: what a model can do, and which of two is better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command, model_options
+from oaml_core.config import Config
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _evaluate(config: Config, options: Any) -> int:
+    from oaml_core import stages
+
+    dataset = options.dataset or stages.prepare(config).dataset_uri
+    evaluated = stages.evaluate(config, dataset, options.checkpoint)
+    for name, value in evaluated.metrics.items():
+        print(f"{name:<34} {value:.4f}")
+    print(evaluated.report)
+    return 0
+
+
+def _compare(config: Config, options: Any) -> int:
+    import json
+
+    from oaml_core import stages
+    from oaml_core.evaluation.comparison import compare
+    from oaml_core.evaluation.gate import decide
+    from oaml_core.evaluation.summary import comparison_table
+
+    champion, challenger = (stages.fetch_scores(config, uri) for uri in (options.champion, options.challenger))
+    compared = compare(champion, challenger, config.evaluate.far, name=options.champion)
+    decision = decide(compared, config.promote)
+    found = {**compared.as_json(), "gate": {"passes": decision.passes, "reason": decision.reason}}
+    print("\n".join(comparison_table(found)))
+    for one in compared.incomparable:
+        print(f"not compared: {one}")
+    print(f"\nThe gate {'lets the challenger pass' if decision.passes else 'keeps the champion'}: {decision.reason}")
+    if options.out is not None:
+        Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        print(options.out)
+    return 0
+
+
+def _compare_options(parser: ArgumentParser) -> None:
+    parser.add_argument("champion", help="metrics.json of the model to beat: file or address in the store")
+    parser.add_argument("challenger", help="metrics.json of the other model; scores.npz lies beside both")
+    parser.add_argument("--out", type=str | None, default=None, help="write the comparison as JSON too")
+
+
+COMMANDS = {
+    "evaluate": Command("measure a model on every verification set, clean and occluded", _evaluate, model_options),
+    "compare": Command(
+        "say which of two evaluated models is better, and whether it may be chance", _compare, _compare_options
+    ),
+}
