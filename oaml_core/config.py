@@ -143,7 +143,8 @@ class ModelConfig:
     weighting: Literal["evidence", "multiply"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas."""
     k_nearest: int = 32
-    """Nearest classes that a sample chooses its class candidates from. No effect yet: there are no class embeddings."""
+    """Classes that a sample is classified among by local matching: its own and the nearest others, 2 or more. In effect
+    with `loss.softmax_triplet_loss_weight`."""
     visibility_trains_backbone: bool = False
     """Let the visibility loss reach the backbone."""
 
@@ -158,6 +159,16 @@ class LossConfig:
     """Pairwise matching."""
     occlusion_loss_weight: float = 0.1
     """Mean squared error of the visibility map."""
+    softmax_triplet_loss_weight: float = 0.0
+    """Classification among the nearest classes by local matching, and ranking of the batch's hardest pairs; 0: no class
+    embeddings are kept."""
+    triplet_margin: float = 1.0
+    """Margin of the ranking in units of the matcher's score, 0 or more."""
+    triplet_weight: float = 0.5
+    """Weight of the ranking beside the classification, 0 or more."""
+    class_embeddings_gib: float = 8.0
+    """Most memory, in GiB on every worker, that class embeddings may take: identities · channels · h · w · 2 bytes.
+    They are part of each checkpoint."""
     cross_rank_pairs: bool = True
     """Form pairs over the global batch; False: over each worker's slice."""
     max_skipped_steps: int = 20
@@ -346,6 +357,7 @@ def check(config: Config) -> None:
     for key, number in positive.items():
         if number <= 0:
             raise ConfigError(f"{key} is {number}; it must be greater than 0.")
+    _check_losses(config)
     if (config.data.visibility_batch_size or 0) < 0:
         raise ConfigError(
             f"data.visibility_batch_size is {config.data.visibility_batch_size}; it is a number of images, 0 or more."
@@ -364,6 +376,17 @@ def check(config: Config) -> None:
     _check_evaluation(config)
     if config.data.synthetic_pairs % 20:
         raise ConfigError(f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20.")
+
+
+def _check_losses(config: Config) -> None:
+    weights = ("adaface", "qaconv", "occlusion", "softmax_triplet")
+    for name in (*(f"{weight}_loss_weight" for weight in weights), "triplet_margin", "triplet_weight"):
+        if getattr(config.loss, name) < 0:
+            raise ConfigError(f"loss.{name} is {getattr(config.loss, name)}; it must be 0 or more.")
+    if config.loss.class_embeddings_gib <= 0:
+        raise ConfigError(f"loss.class_embeddings_gib is {config.loss.class_embeddings_gib}; it must be more than 0.")
+    if config.model.k_nearest < 2:
+        raise ConfigError(f"model.k_nearest is {config.model.k_nearest}; a sample needs 2 classes to choose from.")
 
 
 def _check_evaluation(config: Config) -> None:

@@ -11,6 +11,25 @@ from torch.nn import functional
 from oaml_core.errors import ModelInputError
 
 
+class PairScores(NamedTuple):
+    """Scores of samples with a batch, and which pairs are genuine."""
+
+    scores: Tensor
+    """[P, G]."""
+    genuine: Tensor
+    """bool [P, G]."""
+    counted: Tensor
+    """bool [P, G], False for the pair of a sample with itself."""
+
+    def hardest(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Smallest genuine and largest impostor score [P], 0 where there is none, and bool [P]: there are both."""
+        genuine, impostor = self.genuine & self.counted, ~self.genuine & self.counted
+        both = genuine.any(1) & impostor.any(1)
+        lowest = self.scores.masked_fill(~genuine, torch.inf).amin(1)
+        highest = self.scores.masked_fill(~impostor, -torch.inf).amax(1)
+        return lowest.masked_fill(~both, 0), highest.masked_fill(~both, 0), both
+
+
 class PairwiseLoss(NamedTuple):
     """`loss` [P]: sum of binary cross-entropies of each probe's pairs; `accuracy` [P] in {0, 1}."""
 
@@ -18,12 +37,10 @@ class PairwiseLoss(NamedTuple):
     accuracy: Tensor
 
 
-def pairwise_matching_loss(
+def pair_scores(
     scores: Tensor, probe_labels: Tensor, gallery_labels: Tensor, self_columns: Tensor | None = None
-) -> PairwiseLoss:
-    """Binary cross-entropy of `scores` [P, G] (logits) over all pairs but that of a probe with itself.
-
-    Accuracy is hard: 1 where the smallest genuine score exceeds the largest impostor score.
+) -> PairScores:
+    """What is known of the pairs that `scores` [P, G] are of.
 
     Args:
         probe_labels: int64 [P], gallery_labels: int64 [G].
@@ -41,9 +58,17 @@ def pairwise_matching_loss(
     counted = torch.ones_like(genuine)
     if self_columns is not None:
         counted.scatter_(1, self_columns[:, None], False)
+    return PairScores(scores, genuine, counted)
+
+
+def pairwise_matching_loss(pairs: PairScores) -> PairwiseLoss:
+    """Binary cross-entropy of the scores (logits) over all pairs but that of a probe with itself.
+
+    Accuracy is hard: 1 where the smallest genuine score exceeds the largest impostor score, or one of them is missing.
+    """
+    scores, genuine, counted = pairs
     losses = functional.binary_cross_entropy_with_logits(scores, genuine.to(scores.dtype), reduction="none")
     with torch.no_grad():
-        hardest_genuine = scores.masked_fill(~(genuine & counted), torch.inf).amin(1)
-        hardest_impostor = scores.masked_fill(genuine | ~counted, -torch.inf).amax(1)
-        accuracy = (hardest_genuine > hardest_impostor).to(scores.dtype)
+        lowest, highest, both = pairs.hardest()
+        accuracy = ((lowest > highest) | ~both).to(scores.dtype)
     return PairwiseLoss((losses * counted).sum(1), accuracy)

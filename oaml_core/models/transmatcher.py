@@ -92,10 +92,8 @@ class TransMatcher(Matcher):
 
     def _match_candidates(self, probe: Tensor, gallery: Tensor, candidates: Tensor, v: Tensor | None) -> Tensor:
         left = self._encoded(probe, v)
-        # Only the maps that some probe meets are encoded; no gradient reaches them.
-        met, candidates = candidates.unique(return_inverse=True)
         with torch.no_grad():
-            right = self._encoded(gallery[met], None)
+            right = self._encoded(gallery, None)
         layers = [
             (x.unit[:, None], y.unit.transpose(0, 1)[None], x.length[:, None, None] * y.length[candidates][:, None])
             for x, y in zip(left.layers, right.layers, strict=True)

@@ -110,6 +110,8 @@ class TrainingLoop:
         """The batches that are left of the current epoch, with the validations that are due."""
         self.data.load_state_dict({"epoch": self.position.epoch, "batch": self.position.batch})
         self.model.train()
+        if self.position.batch == 0:
+            self.module.begin_epoch(self._nearest_classes)
         self._validate_if_due()  # a run may have been stopped in the middle of a validation
         # Fabric's own loader would announce epochs to the sampler, by its own count; the position is ours.
         for batch in self.log.timed(iter(self.data.train_dataloader())):
@@ -176,7 +178,8 @@ class TrainingLoop:
 
     def _save(self, *, best: bool = False) -> None:
         """Hand a checkpoint to the keeper; all workers hold the same state, the main one writes it."""
-        average_buffers(self.module)
+        for part in (self.module.recogniser, self.module.head):  # class embeddings are the same everywhere
+            average_buffers(part)
         run_id = self.tracker.run_id if self.tracker is not None else None
         state = self.state.to_save(self.position, self.metrics, run_id)
         if self.world.is_main:

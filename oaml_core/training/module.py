@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from oaml_core.config import Config
 from oaml_core.data.datamodule import TrainingBatch
-from oaml_core.losses.pairwise import pairwise_matching_loss
+from oaml_core.data.graph_sampler import NearestClasses
+from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matching_loss
+from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import visibility_loss
+from oaml_core.models.class_embeddings import GIB, ClassEmbeddings
 from oaml_core.models.features import Features
 from oaml_core.models.global_batch import batch_sizes, gather_batch, own_rows
 from oaml_core.models.margin_heads import build_margin_head
@@ -29,8 +32,15 @@ class StepResult(NamedTuple):
     """What else is worth a curve, without gradient."""
 
 
+class MatchingLosses(NamedTuple):
+    """What local matching learns from; each with one value a probe."""
+
+    pairwise: PairwiseLoss
+    classes: SoftmaxTripletLoss | None
+
+
 class RecognitionModule(nn.Module):
-    """The recogniser and its margin head.
+    """The recogniser, its margin head and, where a loss wants them, class embeddings.
 
     Args:
         config: the whole configuration.
@@ -45,8 +55,10 @@ class RecognitionModule(nn.Module):
         self.recogniser = build_recogniser(config.model, config.data.image_size)
         self.head = build_margin_head(config.model, self.recogniser.backbone.embedding_size, num_classes)
         # What no loss term reaches must not be waited for when gradients are averaged.
-        self.recogniser.matcher.requires_grad_(config.loss.qaconv_loss_weight > 0)
-        self.recogniser.visibility_head.requires_grad_(config.loss.occlusion_loss_weight > 0)
+        loss = config.loss
+        self.recogniser.matcher.requires_grad_(loss.qaconv_loss_weight > 0 or loss.softmax_triplet_loss_weight > 0)
+        self.recogniser.visibility_head.requires_grad_(loss.occlusion_loss_weight > 0)
+        self.classes = self._class_embeddings(num_classes) if loss.softmax_triplet_loss_weight else None
 
     def training_step(self, batch: TrainingBatch) -> StepResult:
         """The loss terms of this worker's slice, each weighted so that the workers' mean is the global batch's.
@@ -64,9 +76,14 @@ class RecognitionModule(nn.Module):
             "head_accuracy": identity.correct.mean() * share,
             "norm": features.norm.detach().mean() * share,
         }
-        if weights.qaconv_loss_weight:
-            matching, accuracy = self._matching(features, batch.labels, sizes)
-            terms["qaconv"], metrics["pair_accuracy"] = matching * share, accuracy * share
+        if weights.qaconv_loss_weight or self.classes is not None:
+            matching = self._matching(features, batch.labels, sizes)
+            metrics["pair_accuracy"] = matching.pairwise.accuracy.mean() * share
+            if weights.qaconv_loss_weight:
+                terms["qaconv"] = matching.pairwise.loss.mean() * share
+            if matching.classes is not None:
+                terms["softmax_triplet"] = matching.classes.loss.mean() * share
+                metrics["class_accuracy"] = matching.classes.accuracy.mean() * share
         if weights.occlusion_loss_weight:
             terms["visibility"] = self._visibility(features, batch, share)
         return StepResult(terms, metrics)
@@ -91,21 +108,51 @@ class RecognitionModule(nn.Module):
             "adaface": loss.adaface_loss_weight,
             "qaconv": loss.qaconv_loss_weight,
             "visibility": loss.occlusion_loss_weight,
+            "softmax_triplet": loss.softmax_triplet_loss_weight,
         }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
-    def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> tuple[Tensor, Tensor]:
-        """Pairwise loss and accuracy of this slice's probes against the global batch, means over the probes."""
-        maps, visibility, gallery_labels, start = features.feature_map, features.visibility.detach(), labels, 0
-        gallery, gallery_visibility = maps, visibility
+    def begin_epoch(self, nearest: NearestClasses) -> None:
+        """Look up the nearest classes anew; `nearest` gives all workers the same."""
+        if self.classes is not None and self.classes.nearest.shape[1]:
+            self.classes.nearest.copy_(torch.from_numpy(nearest(self.classes.nearest.shape[1])))
+
+    def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> MatchingLosses:
+        """The losses [b] of this slice's probes against the global batch and the class embeddings."""
+        maps, visibility, start = features.feature_map, features.visibility.detach(), 0
+        batch = maps, visibility, labels
+        if self.world.size > 1 and (self.config.loss.cross_rank_pairs or self.classes is not None):
+            batch = gather_batch(maps, sizes), gather_batch(visibility, sizes), gather_batch(labels, sizes)
+        gallery, gallery_visibility, gallery_labels = maps, visibility, labels
         if self.config.loss.cross_rank_pairs and self.world.size > 1:
-            gallery, gallery_visibility = gather_batch(maps, sizes), gather_batch(visibility, sizes)
-            gallery_labels = gather_batch(labels, sizes)
+            gallery, gallery_visibility, gallery_labels = batch
             start = own_rows(sizes).start
         scores = self.recogniser.matcher.match(maps, gallery, visibility, gallery_visibility)
         itself = torch.arange(start, start + len(labels), device=labels.device)
-        result = pairwise_matching_loss(scores, labels, gallery_labels, itself)
-        return result.loss.mean(), result.accuracy.mean()
+        pairs = pair_scores(scores, labels, gallery_labels, itself)
+        if self.classes is None:
+            return MatchingLosses(pairwise_matching_loss(pairs), None)
+        candidates = self.classes.candidates(labels)
+        class_scores = self.recogniser.matcher.match_candidates(maps, candidates.maps, candidates.columns, visibility)
+        classes = softmax_triplet_loss(
+            class_scores,
+            candidates.known,
+            pairs,
+            margin=self.config.loss.triplet_margin,
+            triplet_weight=self.config.loss.triplet_weight,
+        )
+        self.classes.update(batch[2], batch[0].detach(), batch[1])
+        return MatchingLosses(pairwise_matching_loss(pairs), classes)
+
+    def _class_embeddings(self, num_classes: int) -> ClassEmbeddings:
+        matcher = self.recogniser.matcher
+        return ClassEmbeddings(
+            num_classes,
+            matcher.channels,
+            matcher.map_size,
+            k_nearest=self.config.model.k_nearest,
+            limit=round(self.config.loss.class_embeddings_gib * GIB),
+        )
 
 
 def share_of(sizes: list[int], own: int) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from oaml_core.errors import ModelInputError, NonFiniteLossError
 from oaml_core.losses.finite import FiniteGuard
-from oaml_core.losses.pairwise import pairwise_matching_loss
+from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.losses.visibility import resize_visibility, visibility_loss
 from oaml_core.models.qaconv import QAConv
 
@@ -22,7 +22,7 @@ def test_pairwise_loss_and_accuracy_are_the_published_ones() -> None:
     state = {name.removeprefix("state."): torch.from_numpy(REFERENCE[name]) for name in REFERENCE if "state." in name}
     matcher.load_state_dict(state)
     features, target = torch.from_numpy(REFERENCE["feature"]), torch.from_numpy(REFERENCE["target"])
-    result = pairwise_matching_loss(matcher.match(features, features), target, target)
+    result = pairwise_matching_loss(pair_scores(matcher.match(features, features), target, target))
     np.testing.assert_allclose(result.loss.detach().numpy(), REFERENCE["loss_per_row"], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(result.accuracy.numpy(), REFERENCE["accuracy_per_row"])
 
@@ -30,8 +30,8 @@ def test_pairwise_loss_and_accuracy_are_the_published_ones() -> None:
 def test_a_probe_is_not_its_own_genuine_pair() -> None:
     labels = torch.tensor([0, 0, 1])
     scores = torch.tensor([[9.0, -1.0, 0.0], [-1.0, 9.0, 0.0], [0.0, 0.0, 9.0]])
-    with_itself = pairwise_matching_loss(scores, labels, labels)
-    without = pairwise_matching_loss(scores, labels, labels, torch.arange(3))
+    with_itself = pairwise_matching_loss(pair_scores(scores, labels, labels))
+    without = pairwise_matching_loss(pair_scores(scores, labels, labels, torch.arange(3)))
     assert without.accuracy.tolist() == [0.0, 0.0, 1.0]
     torch.testing.assert_close(
         with_itself.loss - without.loss, torch.nn.functional.softplus(torch.full((3,), -9.0)), rtol=1e-3, atol=1e-6
