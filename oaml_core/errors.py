@@ -46,6 +46,10 @@ class ExportError(OamlError):
     """An exported model that does not do what the trained one does."""
 
 
+class ClusterError(OamlError):
+    """A cluster that cannot be reached or refuses a training job, or a training job that failed there."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint `` Did you mean 'x'?`` for a mistyped name, or an empty string if nothing is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

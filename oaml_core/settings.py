@@ -9,7 +9,7 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -18,6 +18,8 @@ from oaml_core.errors import ConfigError, nearest
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+T = TypeVar("T")
 
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
@@ -52,8 +54,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     return parse_config(config_parser("oaml", "OAML"), [*arguments, *overrides])[0]
 
 
-def config_to_yaml(config: Config) -> str:
-    """All leaves of `config` as YAML that `config_from_yaml` reads back."""
+def config_to_yaml(config: Any) -> str:
+    """All leaves of `config`, any dataclass, as YAML that `config_from_yaml` or `dataclass_from_yaml` reads back."""
     return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
 
 
@@ -63,15 +65,30 @@ def config_from_yaml(text: str) -> Config:
     Raises:
         ConfigError: as `load_config`.
     """
+    return dataclass_from_yaml(Config, text, "The configuration")
+
+
+def dataclass_from_yaml(cls: type[T], text: str, what: str) -> T:
+    """The tree of dataclasses `cls` that YAML `text` describes; keys that it does not name have their defaults.
+
+    Args:
+        what: how error messages call it.
+
+    Raises:
+        ConfigError: it is not YAML, or a key or value does not exist; the message names the nearest that does.
+    """
     try:
         tree = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
-        raise ConfigError(f"The configuration is not YAML: {error}") from error
+        raise ConfigError(f"{what} is not YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise ConfigError("The configuration must be a YAML mapping of keys to values.")
-    parser = config_parser("oaml", "OAML")
-    values = _instantiated(parser, lambda: parser.parse_object(tree))
-    return Config(**{name: values[name] for name in _field_names(Config)})
+        raise ConfigError(f"{what} must be a YAML mapping of keys to values.")
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls)
+    values = _instantiated(parser, lambda: parser.parse_object(tree), cls)
+    return cls(**{name: values[name] for name in _field_names(cls)})
 
 
 def digest(*parts: object) -> str:
@@ -110,7 +127,7 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
-def _instantiated(parser: ArgumentParser, parse: Callable[[], Any]) -> Any:
+def _instantiated(parser: ArgumentParser, parse: Callable[[], Any], cls: type = Config) -> Any:
     """What `parse` gives, as dataclasses.
 
     Raises:
@@ -120,16 +137,16 @@ def _instantiated(parser: ArgumentParser, parse: Callable[[], Any]) -> Any:
         return parser.instantiate(parse())
     except argparse.ArgumentError as error:
         message = " ".join(str(error).split())
-        raise ConfigError(message.rstrip(".") + "." + _hint(parser, message)) from error
+        raise ConfigError(message.rstrip(".") + "." + _hint(parser, message, cls)) from error
     except TypeError as error:  # what jsonargparse raises for `optim: 3`
-        groups = ", ".join(f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.default_factory))
+        groups = ", ".join(f.name for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default_factory))
         raise ConfigError(
             f"A plain value stands where a group of keys belongs ({groups}): put its keys below it, indented."
         ) from error
 
 
-def _hint(parser: ArgumentParser, message: str) -> str:
-    keys = [key for key, _ in _leaves(Config())]
+def _hint(parser: ArgumentParser, message: str, cls: type) -> str:
+    keys = [key for key, _ in _leaves(cls())]
     if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
         return nearest(found[1], [s for action in parser._actions for s in action.option_strings])
     if found := re.search(r"Literal\[(.*)\]\. Got value: (\S+)", message):

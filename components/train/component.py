@@ -6,25 +6,30 @@ from components.images import image
 
 
 @dsl.component(base_image=image("train"), install_kfp_package=False)
-def train(config: str, launcher: str, dataset: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model]) -> None:
+def train(
+    config: str, fingerprint: str, cluster: str, dataset: dsl.Input[dsl.Dataset], model: dsl.Output[dsl.Model]
+) -> None:
     """Train, or go on training where an earlier try stopped.
 
     Args:
         config: the whole configuration as YAML.
-        launcher: `local` starts the workers in this container.
+        fingerprint: of the data set; what was trained on the same one with the same configuration is not trained again.
+        cluster: the cluster file; empty: the workers run in this container.
         dataset: what preprocess made.
-        model: metadata `checkpoint_uri`, `run_uri`, `val_acc`, `fingerprint` of the data set and `config_digest`; the
-            checkpoint stays in the store.
+        model: metadata `checkpoint_uri`, `run_uri`, `val_acc`, `fingerprint` of the data set, `config` and
+            `config_digest`; the checkpoint stays in the store.
     """
+    from components.train.launchers import launcher
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml, digest
 
     settings = config_from_yaml(config)
-    trained = stages.train(settings, dataset.metadata["store_uri"], launcher=launcher)
+    trained = stages.train(settings, dataset.metadata["store_uri"], launcher=launcher(cluster))
     model.metadata.update(
         checkpoint_uri=trained.checkpoint_uri,
         run_uri=trained.run_uri,
         val_acc=trained.val_acc,
-        fingerprint=dataset.metadata["fingerprint"],
+        fingerprint=fingerprint,
+        config=config,
         config_digest=digest(settings),
     )

@@ -19,12 +19,13 @@ from oaml_core.stages.prepare_stage import Prepared, prepare
 from oaml_core.stages.production import PRODUCTION
 from oaml_core.stages.promote_stage import Promoted, promote
 from oaml_core.stages.rollback_stage import RolledBack, rollback
-from oaml_core.stages.train_stage import Trained, train
+from oaml_core.stages.train_stage import Launcher, Trained, train
 
 __all__ = [
     "PRODUCTION",
     "Evaluated",
     "Exported",
+    "Launcher",
     "Prepared",
     "Promoted",
     "RolledBack",

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from oaml_core.config import Config
+from oaml_core.errors import OamlError
 from oaml_core.stages.addresses import announce, fetch_dataset, run_prefix
-from oaml_core.store import open_store
+from oaml_core.store import Store, open_store
+from oaml_core.training.launcher import RESULT
+
+RESULT_SECONDS = 900.0
+"""Longest wait of a node for the main worker's, which uploads the best checkpoint."""
+POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -23,29 +31,62 @@ class Trained:
     """Of the last validation."""
 
 
-def train(config: Config, dataset_uri: str, *, launcher: str = "local") -> Trained:
+class Launcher(Protocol):
+    """Something that trains elsewhere."""
+
+    def __call__(self, config: Config, dataset_uri: str, run_prefix: str) -> None:
+        """Return when the run's result is in the store."""
+
+
+def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local") -> Trained:
     """Train on the data set at `dataset_uri`, or go on where an earlier try of the same run stopped.
 
     Args:
-        launcher: `local` starts `torchrun` on this machine; `none` trains in this process.
+        launcher: `local` starts `torchrun` on this machine; `none` trains in this process; a `Launcher` elsewhere,
+            and neither data nor checkpoints come here then.
 
     Raises:
         OamlError: the workers failed for good; the message names the log and the checkpoints.
     """
-    from oaml_core.training.launcher import launch
-    from oaml_core.training.worker import RESULT
-
     store = open_store(config.store)
-    dataset = fetch_dataset(config, dataset_uri)
     prefix = run_prefix(config, dataset_uri)
-    run_dir = Path(config.work_dir) / prefix
     reused = store.exists(f"{prefix}/{RESULT}")
     if not reused:
-        launch(config, dataset.directory, run_dir, prefix, in_process=launcher == "none")
-        store.put_file(run_dir / "checkpoints" / "best.ckpt", f"{prefix}/best.ckpt")
-        store.put_file(run_dir / "metrics.csv", f"{prefix}/metrics.csv")
-        store.put_file(run_dir / RESULT, f"{prefix}/{RESULT}")
+        if isinstance(launcher, str):
+            _train_here(config, dataset_uri, store, in_process=launcher == "none")
+        else:
+            launcher(config, dataset_uri, prefix)
     result = json.loads(store.read_bytes(f"{prefix}/{RESULT}"))
     best = result.pop("best_val_acc")
     announce("train", f"val_acc {best:.4f}", store.url(f"{prefix}/best.ckpt"), reused)
     return Trained(store.url(f"{prefix}/best.ckpt"), store.url(prefix), best, result)
+
+
+def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: bool) -> None:
+    """Train on this node. The result is put into the store by the node of the main worker.
+
+    The other nodes wait for it: where workers run as one job, the first that ends may end the job.
+    """
+    from oaml_core.training.launcher import launch
+
+    dataset = fetch_dataset(config, dataset_uri)
+    prefix = run_prefix(config, dataset_uri)
+    run_dir = Path(config.work_dir) / prefix
+    launch(config, dataset.directory, run_dir, prefix, in_process=in_process)
+    if not (run_dir / RESULT).exists():
+        _wait_for_main_node(store, f"{prefix}/{RESULT}")
+        return
+    store.put_file(run_dir / "checkpoints" / "best.ckpt", f"{prefix}/best.ckpt")
+    store.put_file(run_dir / "metrics.csv", f"{prefix}/metrics.csv")
+    store.put_file(run_dir / RESULT, f"{prefix}/{RESULT}")
+
+
+def _wait_for_main_node(store: Store, key: str) -> None:
+    deadline = time.monotonic() + RESULT_SECONDS
+    while not store.exists(key):
+        if time.monotonic() > deadline:
+            raise OamlError(
+                f"This node's workers ended well, but {store.url(key)} was not there {RESULT_SECONDS:.0f} s later: the "
+                "log of the node with the main worker says why. The same command goes on from the newest checkpoint."
+            )
+        time.sleep(POLL_SECONDS)

@@ -14,6 +14,8 @@ from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 
+RESULT = "result.json"
+"""In the run's folder, and at last in the store: written by the main worker when training has come to its end."""
 ERROR = "error.txt"
 """In the run's folder: written by a worker that restarting would not help."""
 POLL_SECONDS = 0.25
@@ -71,15 +73,18 @@ def _train_here(config: Config, dataset: Path, run_dir: Path, store_prefix: str)
 
 
 def _rendezvous(config: Config, run_id: str) -> list[str]:
-    """torchrun's options; on one node its rendezvous is this process' own, on a free port."""
+    """torchrun's options; on one node its rendezvous is this process' own, on a free port.
+
+    The id is always the run's: runs that share one, as by torchrun's default, would take one another for their own.
+    """
     train = config.train
     workers = f"--nproc-per-node={train.nproc or _gpus() or 1}"
-    restarts = [f"--max-restarts={train.max_restarts}", "--monitor-interval=0.5"]
-    if "PET_RDZV_ENDPOINT" in os.environ:
-        return [*restarts, *([workers] if "PET_NPROC_PER_NODE" not in os.environ else [])]
+    always = [f"--max-restarts={train.max_restarts}", "--monitor-interval=0.5", f"--rdzv-id={run_id}"]
+    if "PET_RDZV_ENDPOINT" in os.environ or "PET_MASTER_ADDR" in os.environ:  # elastic, or of fixed size
+        return [*always, *([workers] if "PET_NPROC_PER_NODE" not in os.environ else [])]
     nodes = f"--nnodes={train.min_nodes}:{train.max_nodes}"
     endpoint = os.environ.get("OAML_RDZV_ENDPOINT", "127.0.0.1:0")
-    return [*restarts, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}", f"--rdzv-id={run_id}"]
+    return [*always, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
 
 
 def _gpus() -> int:

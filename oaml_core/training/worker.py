@@ -21,14 +21,12 @@ from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
 from oaml_core.training.checkpoints import CheckpointKeeper
-from oaml_core.training.launcher import ERROR
+from oaml_core.training.launcher import ERROR, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
 SAMPLES = "samples.png"
 """What training does to its images, for people to look at."""
-RESULT = "result.json"
-"""Written by the main worker when training has come to its end."""
 
 
 @record

@@ -1,0 +1,93 @@
+"""Trains on a cluster: a job in place of `torchrun` on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from components.cluster import ClusterConfig
+from components.train.backend import Json
+from components.train.backends import BACKENDS
+from components.train.client import ClusterClient, connect
+from components.train.follow import follow
+from components.train.run import training_run
+from components.train.submit import sealed, submit
+from components.train.workers import CannotStart
+from oaml_core.config import Config
+from oaml_core.errors import ClusterError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ClusterLauncher:
+    """Starts the workers of a run as a job on a cluster, and waits for them; a `oaml_core.stages.Launcher`."""
+
+    cluster: ClusterConfig
+
+    def __call__(self, config: Config, dataset_uri: str, run_prefix: str) -> None:
+        """Return when the run's result is in the store.
+
+        SIGTERM (the pipeline run is terminated) and Ctrl-C cancel the job, unless it is only this pod that is moved to
+        another node: then the job goes on, and the step takes it up again there.
+
+        Raises:
+            ConfigError: the job cannot do what is asked for. ClusterError: it failed, or the cluster refused.
+        """
+        backend = BACKENDS[self.cluster.training_backend]
+        manifest = backend.manifest(training_run(config, dataset_uri, run_prefix, self.cluster), self.cluster)
+        backend.check(manifest)
+        client = ClusterClient(backend, self.cluster.namespace, connect())
+        with _signals_raise():
+            try:
+                job = submit(client, sealed(manifest))
+                follow(client, job, self.cluster.training.start_patience_seconds)
+            except CannotStart:
+                _cancel(client, manifest)
+                raise
+            except (SystemExit, KeyboardInterrupt):
+                if not _is_moved(client):
+                    _cancel(client, manifest)
+                raise
+
+
+def _cancel(client: ClusterClient, manifest: Json) -> None:
+    """Delete the job that `manifest` describes, if there is one, whether or not its creation was answered."""
+    name = manifest["metadata"]["name"]
+    if (job := client.get(name)) is None:
+        return
+    log.warning("train: cancels %s %s; its checkpoints stay in the store", client.backend.kind, name)
+    client.delete(name, job["metadata"]["uid"])
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """SIGTERM raises SystemExit, as SIGINT does KeyboardInterrupt."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_moved(client: ClusterClient) -> bool:
+    """Whether this process' own pod is taken away by the cluster, and not by who terminated the run."""
+    name = os.environ.get("KFP_POD_NAME")
+    try:
+        pod = client.pod(name) if name else None
+    except ClusterError:
+        return False
+    conditions = (pod or {}).get("status", {}).get("conditions") or []
+    return any(each["type"] == "DisruptionTarget" and each["status"] == "True" for each in conditions)

@@ -1,0 +1,130 @@
+"""Follows a training job to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from queue import Empty, Queue
+from threading import Event, Thread
+
+from components.train.backend import JobState, Json
+from components.train.client import ClusterClient
+from components.train.watch import Change, ListCall, OutOfReach, changes
+from components.train.workers import Failure, Workers
+from oaml_core.errors import ClusterError
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.5
+"""Between two looks at the clock while nothing changes."""
+JOB, POD = "job", "pod"
+
+
+def follow(client: ClusterClient, job: Json, patience: float, write: Callable[[str], None] = print) -> None:
+    """Return when `job` has succeeded; pass on the main worker's log meanwhile.
+
+    Args:
+        patience: seconds that a pod which cannot start is given before the job is cancelled.
+        write: takes the log's lines.
+
+    Raises:
+        ClusterError: the job failed, was deleted, or cannot start; says why, with the failing worker's last lines.
+    """
+    name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+    workers = Workers(client, patience, write)
+    stop = Event()
+    events: Queue[tuple[str, Change | Exception]] = Queue()
+    for kind, list_call in {JOB: client.job_list(name), POD: client.pod_list(name)}.items():
+        Thread(target=_report, args=(kind, list_call, events, stop), name=f"watch {kind}s", daemon=True).start()
+    try:
+        state = _follow(client, uid, events, workers)
+        workers.finish_logs()
+        if state.phase == "failed":
+            raise ClusterError(_failed(client, name, state, workers.failures))
+    finally:
+        stop.set()
+
+
+def _report(kind: str, list_call: ListCall, events: Queue[tuple[str, Change | Exception]], stop: Event) -> None:
+    """Put all changes, and what ends them, into the queue."""
+    try:
+        for change in changes(list_call, stop):
+            events.put((kind, change))
+    except Exception as error:  # whatever it is, the main thread has to know
+        events.put((kind, error))
+
+
+def _follow(
+    client: ClusterClient, uid: str, events: Queue[tuple[str, Change | Exception]], workers: Workers
+) -> JobState:
+    """The state in which the job `uid` ends."""
+    state = JobState("created")
+    while True:
+        try:
+            kind, what = events.get(timeout=TICK_SECONDS)
+        except Empty:
+            workers.refuse_hopeless()
+            continue
+        if isinstance(what, Exception):
+            _raise(client, what)
+        elif kind == POD:
+            workers.take(what)
+            workers.refuse_hopeless()
+        elif what.object["metadata"]["uid"] == uid:
+            state = _said(client, state, what)
+            if state.has_ended:
+                _take_last_pods(events, workers)
+                return state
+
+
+def _said(client: ClusterClient, before: JobState, change: Change) -> JobState:
+    """The job's state, logged where it is new.
+
+    Raises:
+        ClusterError: the job is gone.
+    """
+    name = change.object["metadata"]["name"]
+    now = client.backend.state(change.object)
+    if change.deleted and not now.has_ended:
+        raise ClusterError(
+            f"{client.backend.kind} {name} was deleted, by a person or a controller, before it had ended. Its "
+            "checkpoints stay: the same run goes on from the newest."
+        )
+    if now != before:
+        log.info(
+            "train: %s %s is %s%s", client.backend.kind, name, now.phase, f": {now.message}" if now.message else ""
+        )
+    return now
+
+
+def _take_last_pods(events: Queue[tuple[str, Change | Exception]], workers: Workers) -> None:
+    """What the pods' watch has still to say: it is not in step with the job's."""
+    while True:
+        try:
+            kind, what = events.get(timeout=2 * TICK_SECONDS)
+        except Empty:
+            return
+        if kind == POD and isinstance(what, Change):
+            workers.take(what)
+
+
+def _raise(client: ClusterClient, error: Exception) -> None:
+    from kubernetes.client import ApiException
+
+    if isinstance(error, OutOfReach):
+        raise ClusterError(
+            "The Kubernetes API server has not answered for a quarter of an hour. The training job goes on without it, "
+            "and this step takes it up again when it is repeated."
+        ) from None
+    if isinstance(error, ApiException):
+        client.refused("watch", error)
+    raise error
+
+
+def _failed(client: ClusterClient, name: str, state: JobState, failures: list[Failure]) -> str:
+    """What happened: the operator's words, the workers' troubles, and the last lines of the one that tells most."""
+    parts = [f"{client.backend.kind} {name} failed: {state.message}"]
+    parts += dict.fromkeys(f"  {failure.trouble}" for failure in failures)
+    if telling := next((each for each in reversed(failures) if each.last_lines), None):
+        parts += [f"Last lines of {telling.trouble.pod}:", *(f"  {line}" for line in telling.last_lines)]
+    return "\n".join([*parts, "Its checkpoints stay in the store: the same run goes on from the newest."])

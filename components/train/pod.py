@@ -1,0 +1,126 @@
+"""The pod of one node of a training run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.cluster import ClusterConfig, PodConfig
+from components.train.run import TrainingRun
+
+Json = dict[str, Any]
+
+
+def labels(run: TrainingRun) -> Json:
+    """Labels of the job and its pods."""
+    return {
+        "app.kubernetes.io/name": "oaml",
+        "app.kubernetes.io/component": "train",
+        "app.kubernetes.io/instance": run.name,
+    }
+
+
+def pod_template(run: TrainingRun, cluster: ClusterConfig, container_name: str) -> Json:
+    """Template of the pods, for jobs whose operator takes a whole one."""
+    training = cluster.training
+    container = {
+        "name": container_name,
+        "image": training.image,
+        "imagePullPolicy": cluster.image_pull_policy,
+        "command": list(run.arguments[:1]),
+        "args": list(run.arguments[1:]),
+        "env": environment(run, cluster),
+        "resources": resources(training),
+        **container_extras(cluster),
+    }
+    spec = pod_extras(cluster) | {"containers": [container]}
+    if training.priority_class:
+        spec["priorityClassName"] = training.priority_class
+    return {"metadata": {"labels": labels(run)}, "spec": spec}
+
+
+def environment(run: TrainingRun, cluster: ClusterConfig) -> list[Json]:
+    """Plain variables first, then those from Secrets."""
+    plain = {
+        "HOME": "/tmp",
+        "OMP_NUM_THREADS": str(max(1, int(_cores(cluster.training.cpu)) // run.nproc)),
+        "PYTHONUNBUFFERED": "1",
+        **cluster.training.env,
+    }
+    secret = {
+        variable: {"secretKeyRef": {"name": source.name, "key": key}}
+        for source in cluster.secrets
+        for key, variable in source.keys.items()
+    }
+    return [
+        *({"name": name, "value": value} for name, value in plain.items()),
+        *({"name": name, "valueFrom": source} for name, source in secret.items()),
+    ]
+
+
+def resources(pod: PodConfig) -> Json:
+    """Requests and limits; memory is always limited, since what goes beyond harms the node's other pods."""
+    requests: Json = {"cpu": pod.cpu, "memory": pod.memory}
+    limits: Json = {"memory": pod.memory_limit or pod.memory}
+    if pod.cpu_limit:
+        limits["cpu"] = pod.cpu_limit
+    if pod.gpus:
+        requests[pod.gpu_resource] = limits[pod.gpu_resource] = str(pod.gpus)
+    return {"requests": requests, "limits": limits}
+
+
+def container_extras(cluster: ClusterConfig) -> Json:
+    """Mounts and security context of the container."""
+    mounts = {"scratch": "/tmp", "shared-memory": "/dev/shm"}
+    if cluster.cache.kind != "none":
+        mounts["cache"] = cluster.cache.path
+    return {
+        "volumeMounts": [{"name": name, "mountPath": path} for name, path in mounts.items()],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+    }
+
+
+def pod_extras(cluster: ClusterConfig) -> Json:
+    """Placement, volumes and identity of the pod. Workers talk to the store, never to the API server: no token."""
+    training = cluster.training
+    optional = {
+        "nodeSelector": training.node_selector,
+        "tolerations": [_toleration(vars(each)) for each in training.tolerations],
+        "affinity": training.affinity,
+        "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
+    }
+    return {key: value for key, value in optional.items() if value} | {
+        "terminationGracePeriodSeconds": training.termination_grace_seconds,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": training.run_as_user,
+            "runAsGroup": training.run_as_user,
+            "fsGroup": training.run_as_user,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "volumes": _volumes(cluster),
+    }
+
+
+def _volumes(cluster: ClusterConfig) -> list[Json]:
+    volumes: list[Json] = [
+        {"name": "scratch", "emptyDir": {}},
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.training.shared_memory}},
+    ]
+    if cluster.cache.kind == "pvc":
+        volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": cluster.cache.claim}})
+    elif cluster.cache.kind == "empty_dir":
+        volumes.append({"name": "cache", "emptyDir": {"sizeLimit": cluster.cache.size_limit}})
+    return volumes
+
+
+def _toleration(values: Json) -> Json:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _cores(quantity: str) -> float:
+    return float(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)

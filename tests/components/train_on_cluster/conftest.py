@@ -1,0 +1,40 @@
+"""A cluster to train on: the server double, or with the marker `cluster` the API server that KUBECONFIG names."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubernetes_server.kube_server import KubeServer
+from kubernetes import config
+from operator_part import OperatorPart
+from real_cluster import real_namespace
+from training_place import Place
+
+
+@pytest.fixture
+def kube() -> Iterator[KubeServer]:
+    with KubeServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.cluster)])
+def place(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[Place]:
+    caplog.set_level(logging.INFO)
+    monkeypatch.delenv("KFP_POD_NAME", raising=False)
+    if request.param == "real":
+        with real_namespace() as found:
+            yield Place(*found)
+        return
+    server: KubeServer = request.getfixturevalue("kube")
+    path = server.write_kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    operator = OperatorPart(config.new_client_from_config(str(path)), "faces", server.logs)
+    yield Place(path, "faces", operator, True)

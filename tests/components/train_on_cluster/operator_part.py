@@ -1,0 +1,115 @@
+"""The part of the training operator and of the kubelets, played through the API server: pods appear, run and fail."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernetes import client
+from kubernetes_server.pod_logs import PodLogs
+
+Json = dict[str, Any]
+GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
+PATIENCE = 15.0
+"""Seconds within which everything that is waited for here has come."""
+
+
+@dataclass
+class OperatorPart:
+    """Acts on the jobs of one namespace."""
+
+    api: client.ApiClient
+    namespace: str
+    logs: PodLogs
+    node: str | None = None
+    """Node that pods are bound to, where the API server fetches logs from one."""
+
+    def job(self) -> Json:
+        """The one job, once it is there."""
+        return wait_for(lambda: next(iter(self.jobs()), None))
+
+    def jobs(self) -> list[Json]:
+        return self._custom().list_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)["items"]
+
+    def start(self, job: Json, replicas: int = 2) -> list[str]:
+        """Pods for `job`, all running; their names."""
+        names = [self.create_pod(job, number) for number in range(replicas)]
+        for name in names:
+            self.set_container(name, {"running": {"startedAt": now()}}, phase="Running")
+        self.set_condition(job, "Created", "Running")
+        return names
+
+    def create_pod(self, job: Json, number: int) -> str:
+        """The pod of one worker, pending."""
+        name = f"{job['metadata']['name']}-worker-{number}"
+        template = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+        labels = {
+            "training.kubeflow.org/job-name": job["metadata"]["name"],
+            "training.kubeflow.org/replica-type": "worker",
+            "training.kubeflow.org/replica-index": str(number),
+        }
+        spec = template["spec"] | {"restartPolicy": "Never", "nodeName": self.node}
+        metadata = {"name": name, "labels": template["metadata"]["labels"] | labels}
+        self._core().create_namespaced_pod(self.namespace, {"metadata": metadata, "spec": spec})
+        return name
+
+    def set_container(self, pod: str, state: Json, phase: str = "Pending", **status: Any) -> None:
+        """What the kubelet says of the container, and of the pod."""
+        image = "registry.example.com/oaml/train:1"
+        container = {
+            "name": "pytorch",
+            "state": state,
+            "ready": "running" in state,
+            "restartCount": 0,
+            "image": image,
+            "imageID": "",
+        }
+        self.set_pod(pod, phase=phase, containerStatuses=[container], **status)
+
+    def set_pod(self, pod: str, **status: Any) -> None:
+        self._core().patch_namespaced_pod_status(pod, self.namespace, {"status": status})
+
+    def end_container(self, pod: str, exit_code: int, reason: str = "Error", lines: tuple[str, ...] = ()) -> None:
+        """The container writes `lines` and ends."""
+        self.logs.write(pod, "pytorch", *lines)
+        self.logs.end(pod, "pytorch")
+        ended = {"exitCode": exit_code, "reason": reason, "startedAt": now(), "finishedAt": now()}
+        self.set_container(pod, {"terminated": ended}, phase="Failed" if exit_code else "Succeeded")
+
+    def set_condition(self, job: Json, *kinds: str, message: str = "as the operator says") -> None:
+        """Conditions that are True; the others are gone."""
+        conditions = [
+            {"type": kind, "status": "True", "reason": f"PyTorchJob{kind}", "message": message} for kind in kinds
+        ]
+        self._custom().patch_namespaced_custom_object_status(
+            *(GROUP, VERSION, self.namespace, PLURAL, job["metadata"]["name"]), {"status": {"conditions": conditions}}
+        )
+
+    def delete_pod(self, pod: str) -> None:
+        self._core().delete_namespaced_pod(pod, self.namespace, grace_period_seconds=0)
+
+    def delete_job(self, job: Json) -> None:
+        self._custom().delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, job["metadata"]["name"])
+
+    def _core(self) -> client.CoreV1Api:
+        return client.CoreV1Api(self.api)
+
+    def _custom(self) -> client.CustomObjectsApi:
+        return client.CustomObjectsApi(self.api)
+
+
+def wait_for(look: Callable[[], Any]) -> Any:
+    """What `look` gives, once it gives something."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := look():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("what was waited for did not come")
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,53 @@
+"""A namespace of the cluster that KUBECONFIG names, with the CustomResourceDefinitions, for as long as a test runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from kubernetes_server.kube_schema import crd
+from kubelet_part import kubelet
+from kubernetes import client, config
+from kubernetes.client import ApiException
+from operator_part import OperatorPart, wait_for
+from kubernetes_server.pod_logs import PodLogs
+
+
+@contextmanager
+def real_namespace() -> Iterator[tuple[Path, str, OperatorPart, bool]]:
+    """Path of the kubeconfig, the namespace, somebody who plays the operator in it, and whether logs can be read."""
+    if not (path := os.environ.get("KUBECONFIG")):
+        pytest.skip("KUBECONFIG names no Kubernetes API server")
+    api = config.new_client_from_config(path)
+    core, name = client.CoreV1Api(api), f"oaml-test-{secrets.token_hex(4)}"
+    for plural in ("pytorchjobs", "trainjobs"):
+        _install(api, plural)
+    core.create_namespace({"metadata": {"name": name}})
+    with suppress(ApiException):  # a controller may have been faster
+        core.create_namespaced_service_account(name, {"metadata": {"name": "default"}})
+    logs = PodLogs()
+    is_here = api.configuration.host.split("//")[1].startswith(("127.0.0.1", "localhost", "[::1]"))
+    try:
+        with kubelet(core, logs) as node:
+            yield Path(path), name, OperatorPart(api, name, logs, node), is_here
+    finally:
+        for pod in core.list_namespaced_pod(name).items:
+            core.delete_namespaced_pod(pod.metadata.name, name, grace_period_seconds=0)
+        core.delete_namespace(name)
+
+
+def _install(api: client.ApiClient, plural: str) -> None:
+    extensions, definition = client.ApiextensionsV1Api(api), crd(plural)
+    with suppress(ApiException):  # it is there
+        extensions.create_custom_resource_definition(definition)
+    name = definition["metadata"]["name"]
+
+    def is_served() -> bool:
+        conditions = extensions.read_custom_resource_definition(name).status.conditions or []
+        return any(each.type == "Established" and each.status == "True" for each in conditions)
+
+    wait_for(is_served)
