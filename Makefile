@@ -6,12 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= configs/demo.yaml
 DATA ?=
+CLUSTER ?= configs/cluster/default.yaml
 ARGS ?=
 
-.PHONY: help setup demo test lint compile clean
+.PHONY: help setup demo test test-cluster lint compile clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.done ## virtual environment in .venv, pinned by constraints.txt; done once
 
@@ -35,8 +36,11 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow
-	$(BIN)/python -m pipelines.compile
+compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow; CLUSTER=configs/cluster/….yaml for your cluster
+	$(BIN)/python -m pipelines.compile --cluster $(CLUSTER)
+
+test-cluster: setup ## tests of training jobs on the Kubernetes API server that KUBECONFIG names
+	$(BIN)/python -m pytest -m cluster $(ARGS)
 
 clean: ## remove caches and runs, not the environment
 	rm -rf .oaml runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

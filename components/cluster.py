@@ -123,8 +123,6 @@ class TrainingConfig(PodConfig):
     """Size of /dev/shm, through which the loader's processes pass batches; it counts as memory of the pod."""
     env: dict[str, str] = field(default_factory=dict)
     """Further environment variables, such as NCCL_SOCKET_IFNAME."""
-    run_as_user: int = 1000
-    """User and group that the processes run as."""
     termination_grace_seconds: int = 120
     """Seconds between SIGTERM and SIGKILL: a batch, and writing and uploading a checkpoint, must fit."""
     join_timeout_seconds: int = 1800
@@ -162,6 +160,8 @@ class ClusterConfig:
     """When nodes pull an image that they have."""
     image_pull_secrets: list[str] = field(default_factory=list)
     """Secrets with the registry's credentials."""
+    run_as_user: int = 1000
+    """Number of the user and group that all processes run as; the images are made for 1000."""
     training_backend: Literal["pytorchjob", "trainjob", "local"] = "pytorchjob"
     """What starts the workers: PyTorchJob (elastic), TrainJob (fixed size), or the train step itself, in its pod."""
     secrets: list[SecretConfig] = field(default_factory=list)

@@ -4,6 +4,6 @@ REGISTRY = "oaml"
 TAG = "0.1.0"
 
 
-def image(component: str) -> str:
+def image(component: str, registry: str = REGISTRY) -> str:
     """Reference of the image that `component` runs in."""
-    return f"{REGISTRY}/{component}:{TAG}"
+    return f"{registry}/{component}:{TAG}"

@@ -1,21 +1,42 @@
-"""`python -m pipelines.compile [OUT]`: the graph as YAML for Kubeflow; the same input gives the same bytes."""
+"""`python -m pipelines.compile [OUT] [--cluster FILE]`: the graph as YAML for Kubeflow; the same input gives the same
+bytes."""
 
+from __future__ import annotations
+
+import argparse
 import sys
 from pathlib import Path
 
 from kfp import compiler
 
+from components.cluster import load_cluster
+from oaml_core.errors import OamlError
 from pipelines.oaml_pipeline import oaml_pipeline
 
 COMPILED = Path(__file__).with_name("oaml_pipeline.yaml")
+CLUSTER = Path(__file__).parents[1] / "configs" / "cluster" / "default.yaml"
 
 
-def compile_pipeline(path: Path = COMPILED) -> None:
-    """Write the compiled graph to `path`."""
-    compiler.Compiler().compile(oaml_pipeline, str(path))
+def compile_pipeline(out: Path = COMPILED, cluster: Path = CLUSTER) -> None:
+    """Write the graph, placed on the cluster that the file `cluster` describes, to `out`."""
+    compiler.Compiler().compile(oaml_pipeline(load_cluster(cluster)), str(out))
+
+
+def main() -> None:
+    """Compile as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.compile", description=__doc__)
+    parser.add_argument("out", nargs="?", type=Path, default=COMPILED, help=f"default: {COMPILED.name}")
+    parser.add_argument(
+        "--cluster", type=Path, default=CLUSTER, help="cluster file; default: configs/cluster/default.yaml"
+    )
+    arguments = parser.parse_args()
+    try:
+        compile_pipeline(arguments.out, arguments.cluster)
+    except OamlError as error:
+        print(f"oaml: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    print(arguments.out)
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else COMPILED
-    compile_pipeline(target)
-    print(target)
+    main()

@@ -27,7 +27,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
         try:
-            oaml_pipeline(config=Path(sys.argv[1]).read_text())
+            oaml_pipeline()(config=Path(sys.argv[1]).read_text())
         except RuntimeError as error:  # the task has said why
             print(f"failed: {COLOUR.sub('', str(error)).rpartition('Inner task failed: ')[2]}")
             sys.exit(1)

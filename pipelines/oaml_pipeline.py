@@ -1,29 +1,58 @@
 """preprocess → train → evaluate → export → promote: the graph that runs on a cluster and on one machine."""
 
-from kfp import dsl
+from dataclasses import replace
 
+from kfp import dsl
+from kfp.dsl.graph_component import GraphComponent
+
+from components.cluster import ClusterConfig
 from components.evaluate.component import evaluate
 from components.export.component import export
+from components.images import image
 from components.preprocess.component import preprocess
 from components.promote.component import promote
 from components.train.component import train
+from oaml_core.settings import config_to_yaml
+from pipelines.placement import place
 
 
-@dsl.pipeline(name="oaml", description="Occlusion-aware face recognition: prepare, train, prove, export, promote")
-def oaml_pipeline(config: str, launcher: str = "local") -> None:
-    """Run all stages.
+def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
+    """The graph, placed on `cluster`; None: on this machine, where the train step runs the workers itself.
 
-    Args:
-        config: the whole configuration as YAML (`oaml train --print-config`); nothing secret belongs there.
-        launcher: how the training step starts its workers.
+    The graph is the same in both: only images, resources, secrets and the like differ, and what `train` is told of the
+    cluster. Kubeflow caches a step by its parameters and its image, not by what its input artifacts hold: that is why
+    the data set's fingerprint is a parameter of each later step. `preprocess` is what finds it, and `promote` what
+    changes the world, so that neither is cached.
     """
-    prepared = preprocess(config=config)
-    trained = train(config=config, launcher=launcher, dataset=prepared.outputs["dataset"])
-    evaluated = evaluate(config=config, dataset=prepared.outputs["dataset"], model=trained.outputs["model"])
-    exported = export(
-        config=config,
-        dataset=prepared.outputs["dataset"],
-        model=trained.outputs["model"],
-        metrics=evaluated.outputs["metrics"],
+
+    @dsl.pipeline(name="oaml", description="Occlusion-aware face recognition: prepare, train, prove, export, promote")
+    def oaml(config: str) -> None:
+        """Run all stages.
+
+        Args:
+            config: the whole configuration as YAML (`oaml train --print-config`); nothing secret belongs there.
+        """
+        prepared = preprocess(config=config).set_caching_options(False)
+        fingerprint, dataset = prepared.outputs["fingerprint"], prepared.outputs["dataset"]
+        trained = train(config=config, fingerprint=fingerprint, cluster=_for_training(cluster), dataset=dataset)
+        model = trained.outputs["model"]
+        evaluated = evaluate(config=config, fingerprint=fingerprint, dataset=dataset, model=model)
+        metrics = evaluated.outputs["metrics"]
+        exported = export(config=config, fingerprint=fingerprint, dataset=dataset, model=model, metrics=metrics)
+        promoted = promote(config=config, onnx_model=exported.outputs["onnx_model"], metrics=metrics)
+        promoted.set_caching_options(False)
+        if cluster is not None:
+            for task in (prepared, trained, evaluated, exported, promoted):
+                place(task, task.name, cluster)
+
+    return oaml
+
+
+def _for_training(cluster: ClusterConfig | None) -> str:
+    """What the train step is told, with the image of the workers."""
+    if cluster is None:
+        return ""
+    training = cluster.training
+    return config_to_yaml(
+        replace(cluster, training=replace(training, image=training.image or image("train", cluster.registry)))
     )
-    promote(config=config, onnx_model=exported.outputs["onnx_model"], metrics=evaluated.outputs["metrics"])

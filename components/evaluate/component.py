@@ -8,6 +8,7 @@ from components.images import image
 @dsl.component(base_image=image("evaluate"), install_kfp_package=False)
 def evaluate(
     config: str,
+    fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -19,26 +20,27 @@ def evaluate(
 
     Args:
         config: the whole configuration as YAML.
+        fingerprint: of the data set; what was done with the same one and the same configuration is not done again.
         dataset: what preprocess made.
         model: what train made.
-        metrics: the headline accuracies, and metadata `store_uri` of metrics.json.
+        metrics: the headline accuracies, and metadata `store_uri` of metrics.json, `fingerprint`, `config_digest`.
         roc: combined score on clean pairs of the first verification set.
-        report: report.html, and metadata `store_uri`.
+        report: report.html, and metadata `store_uri`, `fingerprint`, `config_digest`.
         summary: accuracies, TAR and the comparison with the model in production as tables.
     """
     import shutil
     from pathlib import Path
 
     from oaml_core import stages
-    from oaml_core.settings import config_from_yaml
+    from oaml_core.settings import config_from_yaml, digest
 
-    evaluated = stages.evaluate(
-        config_from_yaml(config), dataset.metadata["store_uri"], model.metadata["checkpoint_uri"]
-    )
+    settings = config_from_yaml(config)
+    evaluated = stages.evaluate(settings, dataset.metadata["store_uri"], model.metadata["checkpoint_uri"])
     for name, value in evaluated.metrics.items():
         metrics.log_metric(name, value)
-    metrics.metadata["store_uri"] = evaluated.metrics_uri
+    described = {"fingerprint": fingerprint, "config_digest": digest(settings)}
+    metrics.metadata.update(described, store_uri=evaluated.metrics_uri)
     roc.log_roc_curve(evaluated.roc["fpr"], evaluated.roc["tpr"], evaluated.roc["threshold"])
-    report.metadata["store_uri"] = evaluated.report_uri
+    report.metadata.update(described, store_uri=evaluated.report_uri)
     shutil.copyfile(evaluated.report, report.path)
     Path(summary.path).write_text(evaluated.summary, encoding="utf-8")

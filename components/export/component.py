@@ -8,6 +8,7 @@ from components.images import image
 @dsl.component(base_image=image("export"), install_kfp_package=False)
 def export(
     config: str,
+    fingerprint: str,
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     metrics: dsl.Input[dsl.Metrics],
@@ -17,10 +18,11 @@ def export(
 
     Args:
         config: the whole configuration as YAML.
+        fingerprint: of the data set; what was done with the same one and the same configuration is not done again.
         dataset: what preprocess made; its faces are what the check runs on.
         model: what train made.
         metrics: what evaluate made.
-        onnx_model: metadata `store_uri`, `fingerprint` of the data set, `config_digest` and the model's accuracies.
+        onnx_model: metadata `store_uri`, `fingerprint` of the data set, `config`, `config_digest` and accuracies.
     """
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml, digest
@@ -36,6 +38,7 @@ def export(
     onnx_model.metadata.update(
         accuracies,
         store_uri=exported.model_uri,
-        fingerprint=dataset.metadata["fingerprint"],
+        fingerprint=fingerprint,
+        config=config,
         config_digest=digest(settings),
     )

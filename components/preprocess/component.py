@@ -1,17 +1,22 @@
 """Prepares the data set: check, pack, fingerprint, store."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.images import image
 
 
 @dsl.component(base_image=image("preprocess"), install_kfp_package=False)
-def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> None:
+def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> NamedTuple("Prepared", [("fingerprint", str)]):  # type: ignore[valid-type]
     """Check the faces that `config` names and put them into the store.
 
     Args:
         config: the whole configuration as YAML.
-        dataset: metadata `store_uri`, `fingerprint`, `config_digest` and counts; the images stay in the store.
+        dataset: metadata `store_uri`, `fingerprint`, `config`, `config_digest` and counts; images stay in the store.
+
+    Returns:
+        fingerprint: of the data set: of the images, labels and pairs that it holds. Later steps are cached by it.
     """
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml, digest
@@ -22,5 +27,7 @@ def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> None:
         prepared.summary,
         store_uri=prepared.dataset_uri,
         fingerprint=prepared.fingerprint,
+        config=config,
         config_digest=digest(settings),
     )
+    return (prepared.fingerprint,)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from kfp import dsl
 
+from components.cluster import ClusterConfig
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.preprocess.component import preprocess
 from components.promote.component import promote
+from components.train.cluster_launcher import ClusterLauncher
 from components.train.component import train
 from oaml_core import stages
 from oaml_core.config import Config
@@ -52,12 +54,14 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, stage: str, result: object) -> lis
 def test_preprocess(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = stand_in(monkeypatch, "prepare", stages.Prepared("s3://b/datasets/f1", "f1", False, {"images": 5}))
     dataset = dsl.Dataset()
-    preprocess.python_func(config=TEXT, dataset=dataset)
+    prepared = preprocess.python_func(config=TEXT, dataset=dataset)
     assert calls == [(CONFIG,)]
+    assert prepared == ("f1",)
     assert dataset.metadata == {
         "images": 5,
         "store_uri": "s3://b/datasets/f1",
         "fingerprint": "f1",
+        "config": TEXT,
         "config_digest": digest(CONFIG),
     }
 
@@ -66,12 +70,27 @@ def test_train(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset) -> None:
     trained = stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {})
     calls = stand_in(monkeypatch, "train", trained)
     model = dsl.Model()
-    train.python_func(config=TEXT, launcher="none", dataset=dataset, model=model)
-    assert calls == [(CONFIG, "s3://b/datasets/f1", "none")]
+    train.python_func(config=TEXT, fingerprint="f1", cluster="", dataset=dataset, model=model)
+    assert calls == [(CONFIG, "s3://b/datasets/f1", "local")]
     assert model.metadata["checkpoint_uri"] == trained.checkpoint_uri
     assert model.metadata["run_uri"] == trained.run_uri
     assert model.metadata["val_acc"] == 0.91
     assert model.metadata["fingerprint"] == "f1"
+    assert model.metadata["config"] == TEXT
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("pytorchjob", ClusterLauncher), ("local", str)])
+def test_train_on_a_cluster(
+    monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, backend: Literal["pytorchjob", "local"], kind: type
+) -> None:
+    cluster = ClusterConfig(namespace="faces", training_backend=backend)
+    calls = stand_in(monkeypatch, "train", stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {}))
+    train.python_func(
+        config=TEXT, fingerprint="f1", cluster=config_to_yaml(cluster), dataset=dataset, model=dsl.Model()
+    )
+    assert type(calls[0][2]) is kind
+    if isinstance(calls[0][2], ClusterLauncher):
+        assert calls[0][2].cluster == cluster
 
 
 def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.Dataset, model: dsl.Model) -> None:
@@ -92,25 +111,40 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.
     report = dsl.HTML(uri=str(tmp_path / "out.html"))
     summary = dsl.Markdown(uri=str(tmp_path / "out.md"))
     evaluate.python_func(
-        config=TEXT, dataset=dataset, model=model, metrics=metrics, roc=roc, report=report, summary=summary
+        config=TEXT,
+        fingerprint="f1",
+        dataset=dataset,
+        model=model,
+        metrics=metrics,
+        roc=roc,
+        report=report,
+        summary=summary,
     )
     assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt")]
-    assert metrics.metadata == {"val_accuracy_clean_combined": 0.9, "store_uri": evaluated.metrics_uri}
+    described = {"fingerprint": "f1", "config_digest": digest(CONFIG)}
+    assert metrics.metadata == {
+        "val_accuracy_clean_combined": 0.9,
+        "store_uri": evaluated.metrics_uri,
+        **described,
+    }
     assert [point["recall"] for point in roc.metadata["confidenceMetrics"]] == curve["tpr"]
     assert Path(report.path).read_text() == "<p>report"
     assert Path(summary.path).read_text() == "| a |"
-    assert report.metadata["store_uri"] == evaluated.report_uri
+    assert report.metadata == {"store_uri": evaluated.report_uri, **described}
 
 
 def test_export(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, model: dsl.Model, metrics: dsl.Metrics) -> None:
     calls = stand_in(monkeypatch, "export", stages.Exported("s3://b/runs/1/export/model.onnx", {}))
     onnx_model = dsl.Model()
-    export.python_func(config=TEXT, dataset=dataset, model=model, metrics=metrics, onnx_model=onnx_model)
+    export.python_func(
+        config=TEXT, fingerprint="f1", dataset=dataset, model=model, metrics=metrics, onnx_model=onnx_model
+    )
     assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt", "s3://b/runs/1/metrics.json")]
     assert onnx_model.metadata == {
         "val_accuracy_clean_combined": 0.9,
         "store_uri": "s3://b/runs/1/export/model.onnx",
         "fingerprint": "f1",
+        "config": TEXT,
         "config_digest": digest(CONFIG),
     }
 
@@ -124,4 +158,4 @@ def test_promote(monkeypatch: pytest.MonkeyPatch, metrics: dsl.Metrics, promoted
 
 def test_a_mistyped_configuration_is_refused(dataset: dsl.Dataset) -> None:
     with pytest.raises(ConfigError, match=r"optim\.lr"):
-        train.python_func(config="optim: {lrr: 1}", launcher="local", dataset=dataset, model=dsl.Model())
+        train.python_func(config="optim: {lrr: 1}", fingerprint="f1", cluster="", dataset=dataset, model=dsl.Model())

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kubernetes_server.kube_server import KubeServer
 from kubernetes import config
+from kubernetes_server.kube_server import KubeServer
 from operator_part import OperatorPart
 from real_cluster import real_namespace
 from training_place import Place

@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from kubernetes_server.kube_schema import crd
 from kubelet_part import kubelet
 from kubernetes import client, config
 from kubernetes.client import ApiException
-from operator_part import OperatorPart, wait_for
+from kubernetes_server.kube_schema import crd
 from kubernetes_server.pod_logs import PodLogs
+from operator_part import OperatorPart, wait_for
 
 
 @contextmanager

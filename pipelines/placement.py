@@ -1,0 +1,55 @@
+"""Where the pipeline's steps run on a cluster, with what, and how often they are tried again."""
+
+from __future__ import annotations
+
+from kfp import dsl, kubernetes
+
+from components.cluster import ClusterConfig, PodConfig
+from components.images import image
+
+
+def place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
+    """Give `task`, the step `stage`, what the cluster file says."""
+    pod = cluster.stages.get(stage, PodConfig())
+    task.set_container_image(image(stage, cluster.registry))
+    _set_resources(task, pod)
+    _set_node(task, pod)
+    _set_environment(task, cluster)
+    retries = cluster.retries
+    task.set_retry(
+        num_retries=retries.count,
+        backoff_duration=f"{retries.backoff_seconds}s",
+        backoff_factor=retries.backoff_factor,
+        backoff_max_duration=f"{retries.backoff_max_seconds}s",
+    )
+
+
+def _set_resources(task: dsl.PipelineTask, pod: PodConfig) -> None:
+    task.set_cpu_request(pod.cpu).set_memory_request(pod.memory)
+    task.set_memory_limit(pod.memory_limit or pod.memory)
+    if pod.cpu_limit:
+        task.set_cpu_limit(pod.cpu_limit)
+    if pod.gpus:
+        task.set_accelerator_type(pod.gpu_resource).set_accelerator_limit(pod.gpus)
+
+
+def _set_node(task: dsl.PipelineTask, pod: PodConfig) -> None:
+    for key, value in sorted(pod.node_selector.items()):
+        kubernetes.add_node_selector(task, label_key=key, label_value=value)
+    for each in pod.tolerations:
+        kubernetes.add_toleration(task, each.key, each.operator, each.value, each.effect)
+
+
+def _set_environment(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
+    user = cluster.run_as_user
+    kubernetes.set_security_context(task, run_as_user=user, run_as_group=user, run_as_non_root=user != 0)
+    kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
+    if cluster.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
+    for secret in cluster.secrets:
+        kubernetes.use_secret_as_env(task, secret.name, secret.keys)
+    cache = cluster.cache
+    if cache.kind == "pvc":
+        kubernetes.mount_pvc(task, pvc_name=str(cache.claim), mount_path=cache.path)
+    elif cache.kind == "empty_dir":
+        kubernetes.empty_dir_mount(task, volume_name="cache", mount_path=cache.path, size_limit=cache.size_limit)
