@@ -7,7 +7,14 @@ import sys
 from collections.abc import Sequence
 
 from oaml_core import __version__
-from oaml_core.cli import data_commands, evaluation_commands, face_commands, machine_commands, stage_commands
+from oaml_core.cli import (
+    data_commands,
+    evaluation_commands,
+    face_commands,
+    machine_commands,
+    stage_commands,
+    store_commands,
+)
 from oaml_core.errors import ConfigError, OamlError, nearest
 
 COMMANDS = {
@@ -15,6 +22,7 @@ COMMANDS = {
     **evaluation_commands.COMMANDS,
     **face_commands.COMMANDS,
     **data_commands.COMMANDS,
+    **store_commands.COMMANDS,
     **machine_commands.COMMANDS,
 }
 """All sub-commands, in the order of the overview."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -85,6 +85,14 @@ class Store(ABC):
         Raises:
             MissingObject: there is no such object. StoreError: it may not be valid for so long.
         """
+
+    @abstractmethod
+    def unfinished(self) -> Sequence[ObjectInfo]:
+        """Uploads in parts that were begun and not ended; they take space and are not listed."""
+
+    @abstractmethod
+    def forget_unfinished(self, key: str) -> None:
+        """Give up all uploads of `key` that were begun and not ended."""
 
     @abstractmethod
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:

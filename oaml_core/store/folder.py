@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -71,6 +71,12 @@ class FolderStore(Store):
         for key in sorted(key for key in keys if key.startswith(prefix) and is_listed(key)):
             found = (self.folder / key).stat()
             yield ObjectInfo(key, found.st_size, "", datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def unfinished(self) -> Sequence[ObjectInfo]:
+        return ()
+
+    def forget_unfinished(self, key: str) -> None:
+        checked_key(key)
 
     def delete(self, key: str) -> None:
         self._path(key).unlink(missing_ok=True)

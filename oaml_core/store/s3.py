@@ -117,6 +117,16 @@ class S3Store(Store):
         self.stat(key)
         return str(self._try(key, self._client.presigned_get_object, self.bucket, self._full(key), expires=valid))
 
+    def unfinished(self) -> Sequence[ObjectInfo]:
+        top = f"{self.prefix}/" if self.prefix else ""
+        if not self.is_made():
+            return []
+        begun = self._try("", self._parts.begun, top)
+        return [ObjectInfo(each.object_name.removeprefix(top), 0, "", each.initiated_time) for each in begun]
+
+    def forget_unfinished(self, key: str) -> None:
+        self._try(key, self._parts.give_up, self._full(key))
+
     def stat(self, key: str) -> ObjectInfo:
         head = self._head(key)
         known = self._expected(key, head)

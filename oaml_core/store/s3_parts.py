@@ -112,6 +112,31 @@ class PartTransfers:
             digest.update(_stretch(file.path, part))
         return digest.hexdigest()
 
+    def begun(self, prefix: str) -> list[Any]:
+        """Uploads of objects whose name begins so: each has `object_name`, `upload_id` and `initiated_time`."""
+        from minio.error import S3Error
+
+        found: list[Any] = []
+        marker: dict[str, str | None] = {}
+        while True:
+            try:
+                page = self._client._list_multipart_uploads(self._bucket, prefix=prefix, **marker)
+            except S3Error as error:
+                if error.code == "NoSuchUpload":  # so some servers say that there are none
+                    return found
+                raise
+            found += page.uploads
+            if not page.is_truncated or not page.uploads:
+                return found
+            last = page.uploads[-1]  # the client does not pass on the marker that the server gives
+            marker = {"key_marker": last.object_name, "upload_id_marker": last.upload_id}
+
+    def give_up(self, name: str) -> None:
+        """End all uploads of the object `name`; what has arrived of them goes."""
+        for upload in self.begun(name):
+            if upload.object_name == name:
+                self._client._abort_multipart_upload(self._bucket, name, upload.upload_id)
+
     def _stream(self, name: str, part: Part, file: PartialFile, url: str, tag: str | None) -> None:
         response = self._client.get_object(self._bucket, name, offset=part.start, length=part.length)
         try:
@@ -128,8 +153,8 @@ class PartTransfers:
 
     def _unfinished(self, name: str, path: Path, parts: list[Part], url: str) -> tuple[str | None, dict[int, str]]:
         """An upload of this file that somebody began, and the ETags of its parts by number."""
-        found = with_retries(url, lambda: self._client._list_multipart_uploads(self._bucket, prefix=name))
-        for upload in sorted(found.uploads, key=lambda each: each.initiated_time, reverse=True):
+        found = with_retries(url, lambda: self.begun(name))
+        for upload in sorted(found, key=lambda each: each.initiated_time, reverse=True):
             if upload.object_name == name:
                 tags = self._arrived(name, upload.upload_id, url)
                 known = {part.number: part for part in parts}

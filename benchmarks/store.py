@@ -1,0 +1,207 @@
+"""The store beside the bare MinIO client and `rclone copy`, on one server, in one run.
+
+    python benchmarks/store.py throughput [--mib 1024]
+    python benchmarks/store.py killed [--mib 1024]
+
+`throughput` moves the same mixed objects up and down with each, in turns, and gives the best of three. `killed` moves
+them while the server is killed with SIGKILL in the middle and started again, and says what had to be sent twice. The
+server is `rclone serve s3` on loopback, over a folder of /dev/shm if there is one, so that the disk plays no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlparse
+
+import numpy as np
+import psutil
+
+from oaml_core.embedded_s3 import _rclone, embedded_s3
+from oaml_core.store import open_store
+from oaml_core.store.s3 import FORGETFUL
+from oaml_core.store.s3_client import connect
+
+BUCKET = "bench"
+REPEATS = 3
+SHARES = ((256, 0.5), (32, 0.25), (2, 0.2), (0.0625, 0.05))
+"""Sizes in MiB, and the share of all bytes in objects of that size."""
+
+
+def make_objects(folder: Path, mib: int) -> int:
+    """Write the mixed objects; gives their bytes."""
+    generator = np.random.default_rng(0)
+    total = 0
+    for size, share in SHARES:
+        size = min(size, mib / 4)
+        for number in range(max(1, round(mib * share / size))):
+            path = folder / f"{size}" / f"{number}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(generator.bytes(int(size * 2**20)))
+            total += path.stat().st_size
+    return total
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file by its relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def with_store(source: Path, prefix: str, back: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    store = open_store(f"s3://{BUCKET}")
+    return lambda: store.put_tree(source, prefix), lambda: store.get_tree(prefix, back)
+
+
+def with_client(source: Path, prefix: str, back: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The bare client in as many threads as the store has."""
+    client = connect()
+    names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+
+    def up() -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: client.fput_object(BUCKET, f"{prefix}/{name}", str(source / name)), names))
+
+    def down() -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: client.fget_object(BUCKET, f"{prefix}/{name}", str(back / name)), names))
+
+    return up, down
+
+
+def with_rclone(source: Path, prefix: str, back: Path) -> tuple[Callable[[], object], Callable[[], object]]:
+    """`rclone copy` with its defaults, but 8 transfers."""
+    variables = {
+        "RCLONE_CONFIG": os.devnull,
+        "RCLONE_CONFIG_BENCH_TYPE": "s3",
+        "RCLONE_CONFIG_BENCH_PROVIDER": "Other",
+        "RCLONE_CONFIG_BENCH_ENDPOINT": os.environ["OAML_S3_ENDPOINT"],
+        "RCLONE_CONFIG_BENCH_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
+        "RCLONE_CONFIG_BENCH_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
+    }
+
+    def copy(one: str, other: str) -> None:
+        command = [_rclone(), "copy", "--transfers", "8", "--quiet", one, other]
+        subprocess.run(command, check=True, env=os.environ | variables)
+
+    remote = f"bench:{BUCKET}/{prefix}"
+    return lambda: copy(str(source), remote), lambda: copy(remote, str(back))
+
+
+MOVERS = {"store": with_store, "MinIO client": with_client, "rclone copy": with_rclone}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def throughput(folder: Path, mib: int) -> None:
+    total = make_objects(folder / "source", mib)
+    expected = digests(folder / "source")
+    best: dict[tuple[str, str], float] = {}
+    with embedded_s3(folder / "s3") as variables:
+        os.environ.update(variables)
+        os.environ.pop(FORGETFUL)  # as on servers that keep metadata, which all others do
+        connect().make_bucket(BUCKET)
+        for number in range(REPEATS):
+            for name, mover in MOVERS.items():
+                prefix, back = f"{number}-{name.replace(' ', '-')}", folder / "back"
+                up, down = mover(folder / "source", prefix, back)
+                for direction, work in (("up", up), ("down", down)):
+                    taken = seconds(work)
+                    best[direction, name] = min(taken, best.get((direction, name), taken))
+                if digests(back) != expected:
+                    raise SystemExit(f"{name}: what came back is not what went")
+                shutil.rmtree(back)
+                shutil.rmtree(folder / "s3" / BUCKET / prefix)
+    print(f"{total / 2**20:.0f} MiB in {len(expected)} objects, best of {REPEATS}")
+    for direction in ("up", "down"):
+        fastest_other = min(best[direction, name] for name in MOVERS if name != "store")
+        for name in MOVERS:
+            print(f"{direction:<5} {name:<13} {total / best[direction, name] / 1e6:7.0f} MB/s")
+        print(f"{direction:<5} store / faster of the others: {fastest_other / best[direction, 'store']:.2f}")
+
+
+def killed(folder: Path, mib: int) -> None:
+    total = make_objects(folder / "source", mib)
+    expected = digests(folder / "source")
+    with embedded_s3(folder / "s3") as variables:
+        os.environ.update(variables)
+        store = open_store(f"s3://{BUCKET}")
+        store.write_bytes("first", b"1")
+        sent = _interrupted(folder, variables, total, lambda: store.put_tree(folder / "source", "tree"), "bytes_recv")
+    with embedded_s3(folder / "s3") as variables:
+        os.environ.update(variables)
+        store = open_store(f"s3://{BUCKET}")
+        got = _interrupted(folder, variables, total, lambda: store.get_tree("tree", folder / "back"), "bytes_sent")
+        damaged = sum(store.is_intact(info.key) is not True for info in store.list("tree/"))
+        path = next((folder / "s3" / BUCKET / "tree").rglob("*.bin"))
+        flip(path)
+        noticed = store.is_intact(path.relative_to(folder / "s3" / BUCKET).as_posix()) is False
+    same = digests(folder / "back") == expected
+    print(f"{total / 2**20:.0f} MiB in {len(expected)} objects; the server was killed halfway, once each way")
+    print(f"up    {sent / total - 1:6.1%} sent twice")
+    print(f"down  {got / total - 1:6.1%} fetched twice")
+    print(f"lost or changed: {'nothing' if same else 'SOMETHING'}; damaged in the store: {damaged}")
+    print(f"a bit flipped in the store: {'noticed' if noticed else 'NOT NOTICED'}")
+
+
+def _interrupted(folder: Path, variables: dict[str, str], total: int, work: Callable[[], object], counter: str) -> int:
+    """Do `work` on a server that is killed halfway; bytes of loopback traffic in one direction, both servers together.
+
+    The kernel counts loopback's bytes for all processes: run it on a machine that does little else over loopback.
+    """
+    server = max(
+        (child for child in psutil.Process().children() if child.name().startswith("rclone")),
+        key=lambda child: child.create_time(),
+    )
+    port = urlparse(variables["OAML_S3_ENDPOINT"]).port
+    before = getattr(psutil.net_io_counters(pernic=True)["lo"], counter)
+    worker = threading.Thread(target=work)
+    worker.start()
+    while worker.is_alive() and getattr(psutil.net_io_counters(pernic=True)["lo"], counter) - before < total / 2:
+        time.sleep(0.005)
+    server.kill()
+    server.wait()
+    time.sleep(1)
+    keys = (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"])
+    with embedded_s3(folder / "s3", port, keys):
+        worker.join()
+    return int(getattr(psutil.net_io_counters(pernic=True)["lo"], counter) - before)
+
+
+def flip(path: Path) -> None:
+    with path.open("r+b") as file:
+        byte = file.read(1)[0]
+        file.seek(0)
+        file.write(bytes([byte ^ 1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("throughput", "killed"))
+    parser.add_argument("--mib", type=int, default=1024)
+    options = parser.parse_args()
+    memory = Path("/dev/shm")
+    room = memory.is_dir() and shutil.disk_usage(memory).free > 6 * options.mib * 2**20
+    with tempfile.TemporaryDirectory(dir=memory if room else None) as folder:
+        print(f"in {Path(folder).parent}")
+        {"throughput": throughput, "killed": killed}[options.what](Path(folder), options.mib)
+
+
+if __name__ == "__main__":
+    main()

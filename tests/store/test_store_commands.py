@@ -1,0 +1,82 @@
+"""`oaml store …` as a person meets it, on both kinds of store."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from oaml_core.cli import main
+from oaml_core.store import Store
+
+
+@pytest.fixture
+def oaml(store: Store, capsys: pytest.CaptureFixture[str]):
+    """Run `oaml store …`; exit status and what was printed."""
+
+    def run(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["store", *words, "--store", store.uri])
+        shown = capsys.readouterr()
+        return int(ended.value.code or 0), shown.out + shown.err
+
+    return run
+
+
+def test_a_tree_goes_up_and_comes_down(oaml, tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "a.txt").write_text("1")
+    (tmp_path / "in" / "b.txt").write_text("22")
+    assert oaml("put", str(tmp_path / "in"), "tree/")[0] == 0
+    code, listing = oaml("ls", "tree/")
+    assert code == 0
+    assert [line.split()[-1] for line in listing.splitlines()[:2]] == ["tree/b.txt", "tree/deep/a.txt"]
+    assert "3  bytes in 2 objects" in listing
+    assert oaml("get", "tree", str(tmp_path / "out"))[0] == 0
+    assert (tmp_path / "out" / "deep" / "a.txt").read_text() == "1"
+    assert oaml("get", "tree/b.txt", str(tmp_path / "out" / "deep"))[0] == 0
+    assert (tmp_path / "out" / "deep" / "b.txt").read_text() == "22"
+
+
+def test_damage_is_listed_and_told_by_the_exit_status(oaml, store: Store, root: Path) -> None:
+    store.write_bytes("a/fine", b"1")
+    assert oaml("verify") == (0, "1 intact, 0 damaged, 0 put by others, of which no sum is known\n")
+    store.write_bytes("a/bad", b"12")
+    (root / "a" / "bad").write_bytes(b"21")
+    code, shown = oaml("verify", "a/")
+    assert code == 1
+    assert f"damaged  {store.url('a/bad')}\n1 intact, 1 damaged" in shown
+
+
+def test_a_link_opens(oaml, store: Store) -> None:
+    store.write_bytes("report.html", b"<p>")
+    link = oaml("link", "report.html", "--hours", "1")[1].strip()
+    with urllib.request.urlopen(link) as answer:
+        assert answer.read() == b"<p>"
+
+
+def test_garbage_is_only_listed_until_asked(oaml, store: Store) -> None:
+    store.write_bytes("runs/old/best.ckpt", b"123")
+    code, shown = oaml("gc", "--young_days", "-1")
+    assert (code, "garbage  runs/old/best.ckpt" in shown) == (0, True)
+    assert "1 objects, 3 bytes" in shown
+    assert store.exists("runs/old/best.ckpt")
+    assert oaml("pin", "old")[0] == 0
+    assert "kept     runs/old: pinned" in oaml("gc", "--young_days", "-1", "--delete")[1]
+    assert oaml("unpin", "old")[0] == 0
+    assert oaml("gc", "--young_days", "-1", "--delete")[0] == 0
+    assert not store.exists("runs/old/best.ckpt")
+
+
+@pytest.mark.parametrize("words", [("get",), ("put", "a"), ("pin",), ("gc", "x"), ("link", "a", "b")])
+def test_operands_that_are_missing_or_too_many_are_explained(oaml, words: tuple[str, ...]) -> None:
+    code, shown = oaml(*words)
+    assert code == 2
+    assert f"It reads: oaml store {words[0]}" in shown
+
+
+def test_missing_objects_are_an_error(oaml, tmp_path: Path) -> None:
+    code, shown = oaml("get", "no/such", str(tmp_path / "x"))
+    assert code == 1
+    assert "nothing below" in shown

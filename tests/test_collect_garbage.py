@@ -1,0 +1,112 @@
+"""What `oaml store gc` keeps, and what it takes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from oaml_core.errors import StoreError
+from oaml_core.stages.collect_garbage import Garbage, find_garbage, pin, remove, unpin
+from oaml_core.stages.production import point_at
+from oaml_core.store import Store, open_store
+
+Night = Callable[..., None]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def night(store: Store) -> Night:
+    """Leave in the store what a night leaves: a data set, a run on it, and perhaps a champion."""
+
+    def passes(name: str, data: str, evaluated: bool = True, promoted: bool = True) -> None:
+        for part in ("shared", data):
+            store.write_bytes(f"datasets/files/{part}", part.encode())
+        files = [{"key": f"datasets/files/{part}"} for part in ("shared", data)]
+        store.write_bytes(f"datasets/{data}/manifest.json", json.dumps({"files": files}).encode())
+        for file in ("best.ckpt", "result.json", "checkpoints/step-1.ckpt", "export/model.onnx"):
+            store.write_bytes(f"runs/{name}/{file}", b"{}")
+        if evaluated:
+            measured = {"context": {"dataset_fingerprint": data}}
+            store.write_bytes(f"runs/{name}/evaluation-1/metrics.json", json.dumps(measured).encode())
+        if evaluated and promoted:
+            model, metrics = f"runs/{name}/export/model.onnx", f"runs/{name}/evaluation-1/metrics.json"
+            point_at(store, {"version": name, "model_uri": store.url(model), "metrics_uri": store.url(metrics)})
+
+    return passes
+
+
+def found(store: Store, nights: int = 7, later: timedelta = timedelta(days=30)) -> Garbage:
+    return find_garbage(store, nights, timedelta(days=2), datetime.now(UTC) + later)
+
+
+def groups(garbage: Garbage) -> set[str]:
+    return {"/".join(info.key.split("/")[: 3 if "/files/" in info.key else 2]) for info in garbage.objects}
+
+
+def test_losers_go_with_their_data_and_shared_content_stays(store: Store, night: Night) -> None:
+    night("champion", "monday")
+    night("loser", "tuesday", promoted=False)
+    store.write_bytes("notes/mine.txt", b"theirs")
+    garbage = found(store)
+    assert groups(garbage) == {"runs/loser", "datasets/tuesday", "datasets/files/tuesday"}
+    assert "in production" in garbage.kept["runs/champion"]
+    remove(store, garbage)
+    assert store.exists("runs/champion/best.ckpt")
+    assert store.exists("datasets/files/shared")
+    assert store.exists("notes/mine.txt")
+    assert groups(found(store)) == set()
+
+
+def test_what_makes_a_run_complete_goes_first(store: Store, night: Night) -> None:
+    night("champion", "monday")
+    night("loser", "tuesday", promoted=False)
+    keys = [info.key for info in found(store).objects]
+    assert keys == sorted(keys, key=lambda key: not key.endswith(".json"))
+    assert keys[0].endswith(".json")
+
+
+def test_what_is_young_stays(store: Store, night: Night) -> None:
+    night("champion", "monday")
+    night("running", "tuesday", evaluated=False)
+    garbage = found(store, later=timedelta(days=1))
+    assert garbage.objects == []
+    assert garbage.kept["runs/running"] == "young"
+
+
+def test_champions_of_the_last_nights_and_the_way_back_stay(store: Store, night: Night) -> None:
+    for name in ("a", "b", "c"):
+        night(name, "data")
+    assert groups(found(store, nights=60)) == set()
+    assert groups(found(store, nights=7)) == {"runs/a"}
+    assert "roll back" in found(store, nights=7).kept["runs/b"]
+
+
+def test_pinned_runs_stay(store: Store, night: Night) -> None:
+    night("champion", "monday")
+    night("loser", "tuesday", promoted=False)
+    pin(store, "loser")
+    assert groups(found(store)) == set()
+    unpin(store, "loser")
+    assert "runs/loser" in groups(found(store))
+    with pytest.raises(StoreError, match="not pinned"):
+        unpin(store, "loser")
+    with pytest.raises(StoreError, match="There is no run"):
+        pin(store, "mistyped")
+
+
+def test_a_kept_run_of_unknown_data_keeps_all_data(store: Store, night: Night) -> None:
+    night("champion", "monday")
+    night("unmeasured", "tuesday", evaluated=False)
+    night("loser", "wednesday", promoted=False)
+    pin(store, "unmeasured")
+    garbage = found(store)
+    assert groups(garbage) == {"runs/loser"}
+    assert "does not say" in garbage.kept["datasets/wednesday"]
