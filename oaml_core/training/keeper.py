@@ -100,8 +100,8 @@ class CheckpointKeeper:
             self._pending.clear()
         if lost is not None:
             raise CheckpointError(
-                f"The checkpoint of step {lost} could not be written to {self.folder}. Free some space or choose another "
-                "work_dir; the same command goes on from the newest one that is there."
+                f"The checkpoint of step {lost} could not be written to {self.folder}. Free some space or choose "
+                "another work_dir; the same command goes on from the newest one that is there."
             )
 
     def newest(self) -> str | None:
@@ -145,18 +145,25 @@ class CheckpointKeeper:
         return sorted(path for path in self.folder.glob("step-*.ckpt") if NAME.fullmatch(path.name))
 
     def _work(self) -> None:
-        """Write and send until there is nothing left to do."""
+        try:
+            self._write_and_send()
+        except Exception:
+            log.exception("Checkpoints cannot be written.")
+        finally:
+            self._idle.set()
+
+    def _write_and_send(self) -> None:
+        """Until there is nothing left to do, or the end of the run does not wait any longer."""
         delay = self.retry_seconds
         while True:
             with self._lock:
                 snapshot = min(self._pending.values(), key=lambda one: one.step, default=None)
                 if snapshot is None and not self._unsent:
-                    self._idle.set()
+                    self._idle.set()  # under the lock: a state that is saved from here on starts anew
                     return
             if self._write(snapshot) if snapshot is not None else self._send():
                 delay = self.retry_seconds
             elif self._give_up.wait(delay):
-                self._idle.set()
                 return
             else:
                 delay = min(2 * delay, RETRY_SECONDS_MOST)

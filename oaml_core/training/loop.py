@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,17 @@ from oaml_core.config import Config
 from oaml_core.data.datamodule import FaceDataModule
 from oaml_core.data.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.prepared import PreparedDataset
+from oaml_core.errors import CheckpointError
 from oaml_core.tracking import Tracker
-from oaml_core.training.checkpoints import CheckpointKeeper
 from oaml_core.training.devices import build_fabric
+from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
-from oaml_core.training.resume import Position, RunState
+from oaml_core.training.resume import Position, RunState, newest_checkpoint
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
 from oaml_core.training.validation import validate
-from oaml_core.training.world import World, any_worker, average_buffers, from_main
+from oaml_core.training.world import World, any_worker, average_buffers, broadcast_object
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +102,10 @@ class TrainingLoop:
         try:
             while self.position.epoch < self.config.optim.epochs:
                 self._epoch()
-        finally:
             self.keeper.wait()
+        finally:
+            with suppress(CheckpointError):  # what ended the run is the news
+                self.keeper.wait()
             if self.tracker is not None:
                 self.tracker.close()
         return self.metrics
@@ -157,12 +161,12 @@ class TrainingLoop:
 
     def _resume(self) -> str | None:
         """Go to where the newest checkpoint is; Weights & Biases' id of the run."""
-        name = from_main(self.keeper.newest())
-        if name is None:
+        found = newest_checkpoint(self.keeper, self.world)
+        if found is None:
             if self.config.train.start_from:
                 self.state.start_from(Path(self.config.train.start_from))
             return None
-        state = self.keeper.load(name)
+        name, state = found
         self.position = self.state.restore(state, self.keeper.folder)
         self.metrics = state["metrics"]
         self._saved_step = self.position.step
@@ -174,7 +178,7 @@ class TrainingLoop:
         if self.world.is_main:
             centres = functional.normalize(self.module.head.kernel.detach(), dim=0).T
             found = nearest_classes(feature_distances(centres), count, self.module.head.num_classes)
-        return from_main(found if self.world.is_main else np.zeros(0, dtype=np.int64))
+        return broadcast_object(found if self.world.is_main else np.zeros(0, dtype=np.int64))
 
     def _save(self, *, best: bool = False) -> None:
         """Hand a checkpoint to the keeper; all workers hold the same state, the main one writes it."""

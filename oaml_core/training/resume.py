@@ -21,7 +21,9 @@ from oaml_core.data.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
 from oaml_core.training.checkpoints import read_checkpoint
+from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
+from oaml_core.training.world import World, any_worker, broadcast_object, gather_objects
 
 MAY_DIFFER = (
     *("name", "store", "work_dir", "train.", "tracking.", "evaluate.", "export."),
@@ -124,6 +126,28 @@ class RunState:
                 f"The checkpoints in {folder} were trained with other values of {', '.join(changed)}: give the run "
                 "another name, or train.start_from for its weights."
             )
+
+
+def newest_checkpoint(keeper: CheckpointKeeper, world: World) -> tuple[str, dict[str, Any]] | None:
+    """Name and content of the newest checkpoint that any worker can reach, on all of them; None if there is none.
+
+    One worker of each node fetches it. It need not have reached the store: the node that wrote it shows it to the
+    others.
+    """
+    names = gather_objects(keeper.newest() if world.local_rank == 0 else None)
+    name = max((name for name in names if name is not None), default=None)
+    if name is None:
+        return None
+    holders = [rank for rank, has in enumerate(gather_objects(world.local_rank == 0 and keeper.fetch(name))) if has]
+    if not holders:
+        raise CheckpointError(f"Checkpoint {name} of {keeper.folder} cannot be fetched from the store; see above.")
+    here = (keeper.folder / name).exists()  # the folder is the node's, or that of all nodes
+    state = keeper.load(name) if here else None
+    if any_worker(not here)[0]:
+        shown = broadcast_object(state if world.rank == holders[0] else None, holders[0])
+        state = shown if state is None else state
+    assert state is not None
+    return name, state
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

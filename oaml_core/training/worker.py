@@ -16,11 +16,11 @@ from torch.distributed.elastic.multiprocessing.errors import record
 from oaml_core.config import Config
 from oaml_core.data.inspect import write_sample_sheet
 from oaml_core.data.prepared import open_prepared
-from oaml_core.errors import OamlError
+from oaml_core.errors import OamlError, StoreError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
-from oaml_core.training.checkpoints import CheckpointKeeper
+from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.launcher import ERROR, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
@@ -42,6 +42,8 @@ def main() -> None:
         train_as_worker(load_config(arguments.config), arguments.dataset, arguments.run_dir, arguments.store_prefix)
     except Interrupted:
         sys.exit(128 + signal.SIGTERM)
+    except StoreError:
+        raise  # it may be back after a restart
     except OamlError as error:
         # A fault of data or configuration is there after a restart too: the launcher reads this and ends the run.
         (arguments.run_dir / ERROR).write_text(str(error))

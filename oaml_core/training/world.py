@@ -48,12 +48,12 @@ def gather_objects(local: T) -> list[T]:
     return parts
 
 
-def from_main(value: T) -> T:
-    """The main worker's `value`, on every worker."""
+def broadcast_object(value: T, source: int = 0) -> T:
+    """The `value` of worker number `source`, on every worker."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
     box: list[Any] = [value]
-    dist.broadcast_object_list(box, src=0)
+    dist.broadcast_object_list(box, src=source)
     return box[0]
 
 

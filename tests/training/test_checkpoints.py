@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
-import subprocess
-import sys
+import resource
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import forked
 import pytest
 import torch
+from tiny_run import wait_for
 
-from oaml_core.errors import CheckpointError
+from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import open_store
-from oaml_core.training.checkpoints import CheckpointKeeper, read_checkpoint, write_checkpoint
+from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
+from oaml_core.training.keeper import CheckpointKeeper
 
-WRITER = """
-import sys
-from pathlib import Path
-import torch
-from oaml_core.training.checkpoints import CheckpointKeeper
-keeper = CheckpointKeeper(Path(sys.argv[1]), None, "", 3)
-for step in range(1, 10_000):
-    keeper.save({"config": "x", "weights": torch.full((400_000,), float(step))}, step)
-    print(step, flush=True)
-"""
+
+def write_on_and_on(folder: Path) -> None:
+    keeper = CheckpointKeeper(folder, None, "", 3)
+    for step in range(1, 10_000_000):
+        keeper.save({"config": "x", "weights": torch.full((400_000,), float(step))}, step)
 
 
 def state(step: int) -> dict[str, object]:
@@ -38,14 +36,12 @@ def test_killed_at_any_moment_the_newest_checkpoint_loads(tmp_path: Path) -> Non
     moments = random.Random(0)
     for number in range(10):
         folder = tmp_path / str(number)
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE)
-        assert writer.stdout is not None
-        writer.stdout.readline()
-        writer.stdout.readline()
-        time.sleep(moments.uniform(0, 0.1))
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.wait()
+        writer = forked.start(write_on_and_on, folder)
         keeper = CheckpointKeeper(folder, None, "", 3)
+        wait_for(lambda keeper=keeper: keeper.newest() is not None)
+        time.sleep(moments.uniform(0, 0.1))
+        writer.kill()
+        writer.join()
         name = keeper.newest()
         assert name is not None
         step = int(name.removeprefix("step-").removesuffix(".ckpt"))
@@ -56,7 +52,7 @@ def test_the_newest_few_and_the_best_stay(tmp_path: Path) -> None:
     keeper = CheckpointKeeper(tmp_path / "run", None, "", 2)
     for step in range(1, 6):
         keeper.save(state(step), step, best=step == 2)
-    keeper.wait()
+        keeper.wait()
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
         "best.ckpt",
         "step-0000000004.ckpt",
@@ -79,7 +75,7 @@ def test_another_machine_goes_on_from_the_store(tmp_path: Path) -> None:
     here = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
     for step in (1, 2, 3):
         here.save(state(step), step)
-    here.wait()
+        here.wait()
     there = CheckpointKeeper(tmp_path / "there", store, "runs/a", 2)
     name = there.newest()
     assert name == "step-0000000003.ckpt"
@@ -90,17 +86,89 @@ def test_another_machine_goes_on_from_the_store(tmp_path: Path) -> None:
     ]
 
 
-def test_a_full_disk_is_a_warning_and_the_last_good_one_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    keeper = CheckpointKeeper(tmp_path / "run", None, "", 2)
-    keeper.save(state(1), 1)
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """No file may grow beyond `room` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_on_a_full_disk_training_goes_on_and_the_newest_and_the_best_are_written_once_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = CheckpointKeeper(tmp_path, None, "", 3, retry_seconds=0.02)
+    large = {"weights": torch.ones(100_000)}
+    keeper.save(state(1) | large, 1)
     keeper.wait()
-    (tmp_path / "run").rename(tmp_path / "kept")
-    (tmp_path / "run").write_text("a file where the folder was: nothing can be written below it")
+    with full_disk(100_000), caplog.at_level(logging.WARNING):
+        for step in range(2, 6):
+            keeper.save(state(step) | large, step, best=step == 3)
+        wait_for(lambda: caplog.text.count("the previous one stays, and this is tried again") > 1)
+        assert keeper.newest() == "step-0000000001.ckpt"
+        assert list(keeper.load("step-0000000001.ckpt")["weights"].shape) == [100_000]
+    keeper.wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.ckpt"] + [
+        f"step-000000000{step}.ckpt" for step in (1, 3, 5)
+    ]
+    with full_disk(100_000):
+        keeper.save(state(6) | large, 6)
+        with pytest.raises(CheckpointError, match="step 6 could not be written"):
+            keeper.wait(patience=0.05)
+
+
+def test_an_unreachable_store_is_tried_again_and_the_checkpoints_here_are_used_meanwhile(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    address = tmp_path / "store"
+    address.write_text("a file where the store's folder will be")
+    keeper = CheckpointKeeper(tmp_path / "run", open_store(str(address)), "runs/a", 2, retry_seconds=0.02)
     with caplog.at_level(logging.WARNING):
-        keeper.save(state(2), 2)
-        keeper.wait()
-    assert "Training goes on" in caplog.text
-    assert read_checkpoint(tmp_path / "kept" / "step-0000000001.ckpt")["weights"][0] == 1
+        for step in (1, 2):
+            keeper.save(state(step), step, best=step == 1)
+        wait_for(lambda: caplog.text.count("is here but not in the store yet") > 1)
+        assert keeper.newest() == "step-0000000002.ckpt"
+    address.unlink()
+    keeper.wait()
+    elsewhere = CheckpointKeeper(tmp_path / "elsewhere", open_store(str(address)), "runs/a", 2)
+    assert elsewhere.newest() == "step-0000000002.ckpt"
+    assert (address / "runs/a/best.ckpt").read_bytes() == (tmp_path / "run/best.ckpt").read_bytes()
+
+
+def test_a_store_that_does_not_answer_matters_only_where_there_is_no_checkpoint_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("the store does not answer")
+
+    store = open_store(str(tmp_path / "store"))
+    monkeypatch.setattr(store, "get_file", refuse)
+    write_checkpoint(state(1), tmp_path / "here" / "step-0000000001.ckpt")
+    assert CheckpointKeeper(tmp_path / "here", store, "runs/a", 2).newest() == "step-0000000001.ckpt"
+    with pytest.raises(StoreError, match="does not answer"):
+        CheckpointKeeper(tmp_path / "nothing", store, "runs/a", 2).newest()
+
+
+def test_saving_does_not_wait_for_a_write_that_is_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write = threading.Event()
+    written = []
+
+    def slow(content: dict[str, object], path: Path) -> None:
+        may_write.wait(20)
+        written.append(path.name)
+        write_checkpoint(content, path)
+
+    monkeypatch.setattr("oaml_core.training.keeper.write_checkpoint", slow)
+    keeper = CheckpointKeeper(tmp_path, None, "", 5)
+    for step in range(1, 5):
+        keeper.save(state(step), step)
+    may_write.set()
+    keeper.wait()
+    assert written[-1] == "step-0000000004.ckpt"
+    assert len(written) <= 2, "states that newer ones replace are not written"
 
 
 def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
