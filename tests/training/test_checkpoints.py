@@ -145,7 +145,7 @@ def test_a_store_that_does_not_answer_matters_only_where_there_is_no_checkpoint_
         raise StoreError("the store does not answer")
 
     store = open_store(str(tmp_path / "store"))
-    monkeypatch.setattr(store, "get_file", refuse)
+    monkeypatch.setattr(store, "read_bytes", refuse)
     write_checkpoint(state(1), tmp_path / "here" / "step-0000000001.ckpt")
     assert CheckpointKeeper(tmp_path / "here", store, "runs/a", 2).newest() == "step-0000000001.ckpt"
     with pytest.raises(StoreError, match="does not answer"):
