@@ -136,7 +136,8 @@ class ModelConfig:
     t_alpha: float = 0.01
     """Momentum of AdaFace's running mean and deviation of the norms."""
     sample_rate: float = 1.0
-    """Share of the classes that takes part in a step (Partial FC). Only 1 so far."""
+    """Share, in (0, 1], of the classes that are not in the batch but take part in a step (Partial FC). Below 1 the
+    classifier is also shared out among the workers: for many identities; its docstring says how memory grows."""
     matcher: Literal["qaconv", "transmatcher"] = "qaconv"
     """Local matcher: `qaconv`, places as they are, or `transmatcher`, places after self-attention, slower and with
     millions of parameters."""
@@ -369,8 +370,8 @@ def check(config: Config) -> None:
             f"data.batch_size {config.data.batch_size} is not a multiple of data.num_instances "
             f"{config.data.num_instances}: a batch holds whole identities. Change one of the two."
         )
-    if config.model.sample_rate != 1.0:
-        raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; a sampled classifier is not there yet: 1.")
+    if not 0.0 < config.model.sample_rate <= 1.0:
+        raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; it is a share and must lie in (0, 1].")
     if config.train.min_nodes > config.train.max_nodes:
         raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
     _check_evaluation(config)

@@ -1,85 +1,17 @@
-"""The classifier over training identities, behind one interface: `(embedding, norm, label) -> logits`, and its loss."""
+"""The classifier whose classes all take part in every step: `(embedding, norm, label) -> logits`."""
 
 from __future__ import annotations
-
-from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from oaml_core.config import ModelConfig
-from oaml_core.errors import ModelInputError
-from oaml_core.models.margin import Margin, build_margin
-
-
-class HeadLoss(NamedTuple):
-    """`loss` [b]: cross-entropy of each sample; `correct` [b] in {0, 1}: its own class, margin included, wins."""
-
-    loss: Tensor
-    correct: Tensor
-
-
-class IdentityClassifier(nn.Module, ABC):
-    """A cosine classifier whose own-class cosine is made harder by a margin.
-
-    Args:
-        embedding_size: E.
-        num_classes: training identities.
-        margin: AdaFace, ArcFace or CosFace.
-    """
-
-    def __init__(self, embedding_size: int, num_classes: int, margin: Margin) -> None:
-        super().__init__()
-        self.embedding_size = embedding_size
-        self.num_classes = num_classes
-        self.margin = margin
-
-    @abstractmethod
-    def loss(self, embedding: Tensor, norm: Tensor, label: Tensor) -> HeadLoss:
-        """Cross-entropy of this worker's samples.
-
-        Args:
-            embedding: [b, E], unit length.
-            norm: [b, 1], its length before normalisation.
-            label: int64 [b] in [0, classes).
-
-        Raises:
-            ModelInputError: shapes, types or devices do not fit one another, or a label is out of range.
-        """
-
-    def check(self, embedding: Tensor, norm: Tensor, label: Tensor) -> None:
-        """Refuse what `loss` cannot take, before any arithmetic."""
-        batch = len(embedding)
-        if embedding.shape != (batch, self.embedding_size) or norm.shape != (batch, 1) or label.shape != (batch,):
-            raise ModelInputError(
-                f"The head takes embedding [B, {self.embedding_size}], norm [B, 1] and label [B], not "
-                f"{list(embedding.shape)}, {list(norm.shape)} and {list(label.shape)}."
-            )
-        if label.dtype != torch.int64:
-            raise ModelInputError(f"Labels are int64, not {label.dtype}.")
-        devices = {
-            "weights": next(self.parameters()).device,
-            "embedding": embedding.device,
-            "norm": norm.device,
-            "label": label.device,
-        }
-        if len(set(devices.values())) > 1:
-            where = ", ".join(f"{name} on {device}" for name, device in devices.items())
-            raise ModelInputError(f"The head and its inputs are on several devices: {where}. Move them to one.")
-        if not batch:
-            return
-        least, largest = torch.stack(label.aminmax()).tolist()
-        if least < 0 or largest >= self.num_classes:
-            raise ModelInputError(
-                f"Labels run from {least} to {largest}, the head has classes 0 to {self.num_classes - 1}: prepare the "
-                "data again, or build the head for as many identities as it has."
-            )
+from oaml_core.models.classifier import HeadLoss, IdentityClassifier
+from oaml_core.models.margin import Margin
 
 
 class MarginHead(IdentityClassifier):
-    """Every worker holds every class, and every class takes part in every step."""
+    """Every worker holds every class; the kernel [E, classes] is laid out as published."""
 
     def __init__(self, embedding_size: int, num_classes: int, margin: Margin) -> None:
         super().__init__(embedding_size, num_classes, margin)
@@ -100,7 +32,5 @@ class MarginHead(IdentityClassifier):
         correct = logits.detach().argmax(1) == label
         return HeadLoss(functional.cross_entropy(logits, label, reduction="none"), correct.float())
 
-
-def build_margin_head(config: ModelConfig, embedding_size: int, num_classes: int) -> MarginHead:
-    """The margin head that `config` names."""
-    return MarginHead(embedding_size, num_classes, build_margin(config))
+    def centres(self) -> Tensor:
+        return functional.normalize(self.kernel.detach(), dim=0).T

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from oaml_core.config import Config
 from oaml_core.data.datamodule import FaceDataModule
@@ -28,10 +27,11 @@ from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
 from oaml_core.training.resume import Position, RunState, newest_checkpoint
+from oaml_core.training.running_statistics import average_statistics
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
 from oaml_core.training.validation import validate
-from oaml_core.training.world import World, any_worker, average_buffers, broadcast_object
+from oaml_core.training.world import World, any_worker, broadcast_object
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class TrainingLoop:
             self._save()
         self._in_validation = True
         model = self.module.recogniser
-        average_buffers(model)
+        average_statistics(model)
         self.metrics = validate(model, self.dataset.verification, self.config, self.world, self.fabric.device)
         self._in_validation = False
         self.model.train()
@@ -175,15 +175,14 @@ class TrainingLoop:
 
     def _nearest_classes(self, count: int) -> NDArray[np.int64]:
         """The `count` nearest classes of each, by the weights of the classifier as they are now; the main worker's."""
+        centres = self.module.head.centres()
         if self.world.is_main:
-            centres = functional.normalize(self.module.head.kernel.detach(), dim=0).T
             found = nearest_classes(feature_distances(centres), count, self.module.head.num_classes)
         return broadcast_object(found if self.world.is_main else np.zeros(0, dtype=np.int64))
 
     def _save(self, *, best: bool = False) -> None:
         """Hand a checkpoint to the keeper; all workers hold the same state, the main one writes it."""
-        for part in (self.module.recogniser, self.module.head):  # class embeddings are the same everywhere
-            average_buffers(part)
+        average_statistics(self.module)
         run_id = self.tracker.run_id if self.tracker is not None else None
         state = self.state.to_save(self.position, self.metrics, run_id)
         if self.world.is_main:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from oaml_core.config import Config
 from oaml_core.data.datamodule import TrainingBatch
@@ -16,10 +17,11 @@ from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matchi
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import visibility_loss
 from oaml_core.models.class_embeddings import GIB, ClassEmbeddings
+from oaml_core.models.classifier import build_classifier
 from oaml_core.models.features import Features
 from oaml_core.models.global_batch import batch_sizes, gather_batch, own_rows
-from oaml_core.models.margin_heads import build_margin_head
 from oaml_core.models.recogniser import build_recogniser
+from oaml_core.training.shards import sharded_rows
 from oaml_core.training.world import World
 
 
@@ -53,7 +55,12 @@ class RecognitionModule(nn.Module):
         self.config = config
         self.world = world
         self.recogniser = build_recogniser(config.model, config.data.image_size)
-        self.head = build_margin_head(config.model, self.recogniser.backbone.embedding_size, num_classes)
+        self.head = build_classifier(
+            config.model, self.recogniser.backbone.embedding_size, num_classes, seed=config.seed
+        )
+        if (rows := sharded_rows(self)) is not None:
+            # Each worker has other rows: they are neither copied from the first worker nor averaged.
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, [rows])
         # What no loss term reaches must not be waited for when gradients are averaged.
         loss = config.loss
         self.recogniser.matcher.requires_grad_(loss.qaconv_loss_weight > 0 or loss.softmax_triplet_loss_weight > 0)

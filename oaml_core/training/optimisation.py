@@ -6,22 +6,23 @@ import math
 from bisect import bisect_right
 
 from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from oaml_core.config import Config
+from oaml_core.training.row_sgd import RowSGD
 
 REFERENCE_BATCH_SIZE = 256
 """Global batch size that `optim.lr` is given for when `optim.scale_lr` is on."""
 
 
-def build_optimiser(config: Config, module: nn.Module) -> SGD:
-    """SGD with momentum; biases and batch-norm parameters (all 1-D ones) are not decayed."""
+def build_optimiser(config: Config, module: nn.Module) -> RowSGD:
+    """SGD with momentum; biases and batch-norm parameters (all 1-D ones) are not decayed, resting classes neither."""
     trained = [p for p in module.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.optim.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return SGD(groups, lr=config.optim.lr, momentum=config.optim.momentum)
+    return RowSGD(groups, lr=config.optim.lr, momentum=config.optim.momentum)
 
 
 def learning_rate(config: Config, batch: int, batches_per_epoch: int) -> float:

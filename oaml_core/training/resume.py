@@ -23,6 +23,7 @@ from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
 from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
+from oaml_core.training.shards import own_steps, own_weights, whole_state
 from oaml_core.training.world import World, any_worker, broadcast_object, gather_objects
 
 MAY_DIFFER = (
@@ -67,9 +68,10 @@ class RunState:
 
     def to_save(self, position: Position, metrics: Mapping[str, float], run_id: str | None) -> dict[str, Any]:
         """The content of a checkpoint; `run_id` is Weights & Biases'. Every worker must call it."""
+        weights, steps = whole_state(self.module, self.optimiser)
         return {
-            "module": self.module.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "module": weights,
+            "optimiser": steps,
             "precision": self.fabric.strategy.precision.state_dict(),
             "position": asdict(position),
             "plan": self.data.state_dict(),
@@ -88,8 +90,8 @@ class RunState:
                 and `folder`.
         """
         self._refuse_other_run(state, folder)
-        self.module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.module.load_state_dict(own_weights(self.module, state["module"]))
+        self.optimiser.load_state_dict(own_steps(self.module, self.optimiser, state["optimiser"]))
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.data.load_state_dict(state["plan"])
         return Position(**state["position"])
@@ -102,7 +104,8 @@ class RunState:
         """
         state = read_checkpoint(path)
         same = state["fingerprint"] == self.dataset.manifest.fingerprint
-        weights = {key: value for key, value in state["module"].items() if same or key.startswith(RECOGNISER)}
+        theirs = own_weights(self.module, state["module"])
+        weights = {key: value for key, value in theirs.items() if same or key.startswith(RECOGNISER)}
         own = self.module.state_dict()
         wanted = [key for key in own if same or key.startswith(RECOGNISER)]
         unfit = [key for key in wanted if key not in weights or weights[key].shape != own[key].shape]

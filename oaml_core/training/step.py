@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
-from torch.optim import Optimizer
 
 from oaml_core.config import Config
 from oaml_core.data.datamodule import TrainingBatch
@@ -16,6 +15,8 @@ from oaml_core.losses.finite import FiniteGuard
 from oaml_core.training.module import RecognitionModule, StepResult
 from oaml_core.training.optimisation import learning_rate, set_learning_rate
 from oaml_core.training.resume import Position, step_seed
+from oaml_core.training.row_sgd import clip_gradients
+from oaml_core.training.running_statistics import KeptStatistics
 from oaml_core.training.world import World
 
 
@@ -41,7 +42,7 @@ class Stepper:
     """Forward, backward, and every `accumulate_grad_batches` a step of the optimiser.
 
     A step counts or is left out as a whole, on all workers alike: a term that is not finite in one of the accumulated
-    batches of one worker leaves all of them out.
+    batches of one worker leaves all of them out. What is left out leaves no trace in the running statistics.
 
     Args:
         config: the whole configuration.
@@ -56,13 +57,14 @@ class Stepper:
         fabric: Fabric,
         module: RecognitionModule,
         model: Any,
-        optimiser: Optimizer,
+        optimiser: Any,
         world: World,
         batches_per_epoch: int,
     ) -> None:
         self.config, self.fabric, self.module, self.model, self.optimiser = config, fabric, module, model, optimiser
         self.world, self.batches_per_epoch = world, batches_per_epoch
         self.guard = FiniteGuard(config.loss.max_skipped_steps)
+        self.statistics = KeptStatistics(module)
 
     def take(self, batch: TrainingBatch, position: Position) -> Taken:
         """Learn from the batch at `position`.
@@ -73,6 +75,8 @@ class Stepper:
         size, closes = accumulated(position.batch, self.config.optim.accumulate_grad_batches, self.batches_per_epoch)
         lr = learning_rate(self.config, position.step, self.batches_per_epoch)
         torch.manual_seed(step_seed(self.config.seed, position.step, self.world.rank))
+        if position.batch % self.config.optim.accumulate_grad_batches == 0:
+            self.statistics.keep()
         shared = self.world.size > 1 and not closes
         with self.fabric.no_backward_sync(self.model) if shared else nullcontext():
             result: StepResult = self.model.training_step(batch)
@@ -88,10 +92,9 @@ class Stepper:
 
     def _gradient_norm(self) -> Tensor:
         """The gradient's norm, before it is clipped where the configuration says so."""
-        limit = self.config.optim.gradient_clip_norm or float("inf")
-        norm = self.fabric.clip_gradients(self.model, self.optimiser, max_norm=limit, error_if_nonfinite=False)
-        assert norm is not None
-        return norm
+        optimiser = self.optimiser.optimizer
+        self.fabric.strategy.precision.unscale_gradients(optimiser)
+        return clip_gradients(optimiser, self.config.optim.gradient_clip_norm)
 
     def _update(self, norm: Tensor, step: int) -> str | None:
         self.guard.watch({"gradient": norm})
@@ -99,8 +102,10 @@ class Stepper:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if skipped is None:
             self.optimiser.step()
-        elif scaler is not None:
-            scaler.update()  # fp16: an overflow lowers the scale, so that the next step may count
+        else:
+            self.statistics.put_back()
+            if scaler is not None:
+                scaler.update()  # fp16: an overflow lowers the scale, so that the next step may count
         self.optimiser.zero_grad()
         return skipped
 

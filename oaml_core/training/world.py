@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 T = TypeVar("T")
 
@@ -64,16 +63,3 @@ def any_worker(*flags: bool) -> list[bool]:
     counts = torch.tensor(flags, dtype=torch.int32)
     dist.all_reduce(counts)
     return counts.bool().tolist()
-
-
-@torch.no_grad()
-def average_buffers(module: nn.Module) -> None:
-    """Give every worker the mean of the workers' floating-point buffers: each follows its own slices until then."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return
-    buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
-    flat = torch.cat([buffer.double().reshape(-1) for buffer in buffers])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    for buffer, mean in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
-        buffer.copy_(mean.view_as(buffer))

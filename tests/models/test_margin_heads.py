@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
-from oaml_core.models.margin_heads import MarginHead, build_margin_head
+from oaml_core.models.classifier import build_classifier
+from oaml_core.models.margin_heads import MarginHead
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "margin_heads.npz")
 CASES = {
@@ -25,7 +26,8 @@ CASES = {
 
 
 def head_of(config: ModelConfig) -> MarginHead:
-    head = build_margin_head(config, 16, 10)
+    head = build_classifier(config, 16, 10, seed=0)
+    assert isinstance(head, MarginHead)
     with torch.no_grad():
         head.kernel.copy_(torch.from_numpy(REFERENCE["kernel"]))
     return head

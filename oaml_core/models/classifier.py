@@ -1,0 +1,96 @@
+"""What a classifier over training identities is, and the one that a configuration names."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from oaml_core.config import ModelConfig
+from oaml_core.errors import ModelInputError
+from oaml_core.models.margin import Margin, build_margin
+
+
+class HeadLoss(NamedTuple):
+    """`loss` [b]: cross-entropy of each sample; `correct` [b] in {0, 1}: its own class, margin included, wins."""
+
+    loss: Tensor
+    correct: Tensor
+
+
+class IdentityClassifier(nn.Module, ABC):
+    """A cosine classifier whose own-class cosine is made harder by a margin.
+
+    Args:
+        embedding_size: E.
+        num_classes: training identities.
+        margin: AdaFace, ArcFace or CosFace.
+    """
+
+    def __init__(self, embedding_size: int, num_classes: int, margin: Margin) -> None:
+        super().__init__()
+        self.embedding_size = embedding_size
+        self.num_classes = num_classes
+        self.margin = margin
+
+    @abstractmethod
+    def loss(self, embedding: Tensor, norm: Tensor, label: Tensor) -> HeadLoss:
+        """Cross-entropy of this worker's samples.
+
+        Args:
+            embedding: [b, E], unit length.
+            norm: [b, 1], its length before normalisation.
+            label: int64 [b] in [0, classes).
+
+        Raises:
+            ModelInputError: shapes, types or devices do not fit one another, or a label is out of range.
+        """
+
+    @abstractmethod
+    def centres(self) -> Tensor:
+        """Unit-length weights [classes, E] on the main worker; every worker must call it, others may get none."""
+
+    def check(self, embedding: Tensor, norm: Tensor, label: Tensor) -> None:
+        """Refuse what `loss` cannot take, before any arithmetic."""
+        batch = len(embedding)
+        if embedding.shape != (batch, self.embedding_size) or norm.shape != (batch, 1) or label.shape != (batch,):
+            raise ModelInputError(
+                f"The head takes embedding [B, {self.embedding_size}], norm [B, 1] and label [B], not "
+                f"{list(embedding.shape)}, {list(norm.shape)} and {list(label.shape)}."
+            )
+        if label.dtype != torch.int64:
+            raise ModelInputError(f"Labels are int64, not {label.dtype}.")
+        devices = {
+            "weights": next(self.parameters()).device,
+            "embedding": embedding.device,
+            "norm": norm.device,
+            "label": label.device,
+        }
+        if len(set(devices.values())) > 1:
+            where = ", ".join(f"{name} on {device}" for name, device in devices.items())
+            raise ModelInputError(f"The head and its inputs are on several devices: {where}. Move them to one.")
+        if not batch:
+            return
+        least, largest = torch.stack(label.aminmax()).tolist()
+        if least < 0 or largest >= self.num_classes:
+            raise ModelInputError(
+                f"Labels run from {least} to {largest}, the head has classes 0 to {self.num_classes - 1}: prepare the "
+                "data again, or build the head for as many identities as it has."
+            )
+
+
+def build_classifier(config: ModelConfig, embedding_size: int, num_classes: int, *, seed: int) -> IdentityClassifier:
+    """The classifier that `config` describes: whole on every worker, or sampled and shared out among them.
+
+    Args:
+        seed: of the sampled classifier's first weights and of its sampling.
+    """
+    from oaml_core.models.margin_heads import MarginHead
+    from oaml_core.models.sharded_classifier import ShardedClassifier
+
+    margin = build_margin(config)
+    if config.sample_rate == 1:
+        return MarginHead(embedding_size, num_classes, margin)
+    return ShardedClassifier(embedding_size, num_classes, margin, sample_rate=config.sample_rate, seed=seed)
