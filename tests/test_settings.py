@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
@@ -30,6 +31,29 @@ def test_defaults_are_the_specification_s() -> None:
 def test_every_recipe_loads_and_comes_back_from_yaml(recipe: Path) -> None:
     config = load_config(recipe)
     assert config_from_yaml(config_to_yaml(config)) == config
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_says_only_what_differs_from_the_defaults(recipe: Path) -> None:
+    said = yaml.safe_load(recipe.read_text())
+    keys = [
+        f"{group}.{key}" if isinstance(values, dict) else group
+        for group, values in said.items()
+        for key in (values if isinstance(values, dict) else [None])
+    ]
+    assert sorted(keys) == sorted(differing_keys(load_config(recipe), Config()))
+    assert said["name"] == recipe.stem
+
+
+@pytest.mark.parametrize("name", ["ir18_casia", "ir50_casia", "ir50_ms1mv2", "ir101_ms1mv2", "ir101_webface4m"])
+def test_the_published_recipes_have_the_published_numbers(name: str) -> None:
+    config = load_config(RECIPES[0].with_name(f"{name}.yaml"))
+    assert config.model.arch == "ir_" + name.split("_")[0].removeprefix("ir")
+    assert (config.data.batch_size, config.optim.lr, config.optim.epochs) == (512, 0.1, 26)
+    assert (config.optim.lr_milestones, config.model.m, config.model.h) == ((12, 20, 24), 0.4, 0.333)
+    augment = config.augment
+    published = augment.low_res_augmentation_prob, augment.crop_augmentation_prob, augment.photometric_augmentation_prob
+    assert published == (0.2, 0.2, 0.2)
 
 
 def test_an_option_overrides_the_recipe() -> None:
