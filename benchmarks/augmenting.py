@@ -1,8 +1,8 @@
 """From prepared files to training batches, beside what would be used instead; drawn faces; plans of batches.
 
-    python benchmarks/augmenting.py pipeline --source ../shared/data/lfw112  # batches with masks; torchvision's
+    python benchmarks/augmenting.py pipeline --source ../shared/data/lfw112  # batches; Pillow's, torchvision's
     python benchmarks/augmenting.py faces                                    # drawn faces/s
-    python benchmarks/augmenting.py plan --images 5800000                    # building samplers, planning an epoch
+    python benchmarks/augmenting.py plan --labels 5800000                    # building samplers, planning an epoch
 
 All figures are of one core: processor time, the best of several rounds, so that other work on the machine does little
 harm.
@@ -11,6 +11,7 @@ harm.
 from __future__ import annotations
 
 import argparse
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -19,17 +20,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from PIL import Image, ImageDraw, ImageOps
+from torch.utils.data import DataLoader, Dataset
 
 from oaml_core.config import AugmentConfig, Config, DataConfig
 from oaml_core.data.datamodule import TrainingFaces, collate
 from oaml_core.data.dataset import FaceDataset
-from oaml_core.data.graph_sampler import GraphBatchSampler, feature_distances
+from oaml_core.data.graph_sampler import GraphBatchSampler, feature_distances, nearest_classes
 from oaml_core.data.prepare import prepare_dataset
 from oaml_core.data.prepared import fetch_prepared
 from oaml_core.data.samplers import build_batch_sampler
 from oaml_core.data.synthetic_faces import draw_faces, draw_identities
-from oaml_core.data.transforms import TrainTransform
 from oaml_core.store import open_store
 
 BATCH = 256
@@ -53,31 +54,31 @@ def consume(batches: Iterable[object]) -> None:
         pass
 
 
-def pipeline(source: str, rounds: int) -> None:
+def pipeline(source: str, images: int, rounds: int) -> None:
     """Images/s from the disk to stacked batches, every way over the same files in rounds."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config(work_dir=f"{folder}/work", store=f"{folder}/store", data=DataConfig(source=source))
         uri = prepare_dataset(config, open_store(config.store)).uri
         faces = fetch_prepared(uri, Path(folder) / "dataset").train
-        files = _as_files(faces, Path(folder) / "files")
-        quality = {
-            "crop_augmentation_prob": ADAFACE,
-            "photometric_augmentation_prob": ADAFACE,
-            "low_res_augmentation_prob": ADAFACE,
-        }
-        ways: dict[str, DataLoader[Any]] = {
-            "ours: decode, flip": _ours(faces, AugmentConfig(mask_prob=0)),
-            "ours: decode, flip, occluder on half of the faces": _ours(faces, AugmentConfig()),
-            "ours: decode, flip, occluder on every face": _ours(faces, AugmentConfig(mask_prob=1)),
-            "ours: the half, and AdaFace's augmentation": _ours(faces, AugmentConfig(**quality)),  # type: ignore[arg-type]
-            "ImageFolder, v2: decode, flip": _torchvision(files, erasing=False, quality=False),
-            "ImageFolder, v2: decode, flip, RandomErasing on half": _torchvision(files, erasing=True, quality=False),
-            "ImageFolder, v2: the half, crop and ColorJitter, 0.2 each": _torchvision(
-                files, erasing=True, quality=True
+        images = min(images, len(faces)) // BATCH * BATCH
+        files = _as_files(faces, images, Path(folder) / "files")
+        quality = {f"{name}_augmentation_prob": ADAFACE for name in ("crop", "photometric", "low_res")}
+        ways: dict[str, Iterable[Any]] = {
+            "ours: decode, flip": _ours(faces, images, AugmentConfig(mask_prob=0)),
+            "ours: decode, flip, occluder on half of the faces, its map": _ours(faces, images, AugmentConfig()),
+            "ours: the same and AdaFace's augmentation": _ours(faces, images, AugmentConfig(**quality)),  # type: ignore[arg-type]
+            "Pillow: decode, flip": _pillow(files, masks=False, quality=False),
+            "Pillow: decode, flip, mask pasted on half of the faces, its map": _pillow(
+                files, masks=True, quality=False
             ),
+            "Pillow: the same and AdaFace's augmentation": _pillow(files, masks=True, quality=True),
+            "ImageFolder, v2: decode, flip": _torchvision(files, erasing=False, quality=False),
+            "ImageFolder, v2: decode, flip, RandomErasing on half, no map": _torchvision(
+                files, erasing=True, quality=False
+            ),
+            "ImageFolder, v2: the same, crop and ColorJitter": _torchvision(files, erasing=True, quality=True),
         }
         best = dict.fromkeys(ways, float("inf"))
-        images = len(faces) // BATCH * BATCH
         for _ in range(rounds):
             for name, loader in ways.items():
                 best[name] = min(best[name], seconds_of(lambda loader=loader: consume(loader)))  # type: ignore[misc]
@@ -85,19 +86,73 @@ def pipeline(source: str, rounds: int) -> None:
             say(name, f"{images / seconds:,.0f} images/s")
 
 
-def _as_files(faces: FaceDataset, folder: Path) -> Path:
+def _as_files(faces: FaceDataset, images: int, folder: Path) -> Path:
     """The same JPEG files, one folder an identity."""
-    for index, label in enumerate(faces.labels):
-        path = folder / f"{int(label):05d}" / f"{index:06d}.jpg"
+    for index in range(images):
+        path = folder / f"{int(faces.labels[index]):05d}" / f"{index:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(faces.encoded(index))
     return folder
 
 
-def _ours(faces: FaceDataset, augment: AugmentConfig) -> DataLoader[Any]:
-    config = DataConfig(batch_size=BATCH, sampler="shuffle")
-    sampler = build_batch_sampler(config, faces.labels, seed=0)
-    return DataLoader(TrainingFaces(faces, TrainTransform(augment)), batch_sampler=sampler, collate_fn=collate)
+def _ours(faces: FaceDataset, images: int, augment: AugmentConfig) -> DataLoader[Any]:
+    sampler = build_batch_sampler(DataConfig(batch_size=BATCH, sampler="shuffle"), faces.labels[:images], seed=0)
+    return DataLoader(TrainingFaces(faces, augment), batch_sampler=sampler, collate_fn=collate)
+
+
+class PillowFaces(Dataset[tuple[torch.Tensor, torch.Tensor, int]]):
+    """What a data set written with Pillow and torchvision's first transforms does, with a mask pasted by its alpha."""
+
+    def __init__(self, folder: Path, *, masks: bool, quality: bool) -> None:
+        from torchvision.datasets import ImageFolder
+        from torchvision.transforms import ColorJitter, RandomResizedCrop
+
+        self.files = ImageFolder(str(folder)).samples
+        self.masks, self.quality = masks, quality
+        self.random = random.Random(0)
+        self.artwork = Image.new("RGBA", (240, 160))
+        ImageDraw.Draw(self.artwork).rounded_rectangle((4, 4, 236, 156), 40, (150, 190, 215, 255))
+        self.crop, self.jitter = RandomResizedCrop(112, (0.2, 1.0)), ColorJitter(0.5, 0.5, 0.5)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        path, label = self.files[index]
+        with Image.open(path) as file:
+            image = file.convert("RGB")
+        visible = Image.new("L", image.size, 255)
+        if self.random.random() < 0.5:
+            image = ImageOps.mirror(image)
+        if self.masks and self.random.random() < 0.5:
+            self._paste(image, visible)
+        if self.quality:
+            image = self._degraded(image)
+        coverage = np.asarray(visible.resize((7, 7), Image.Resampling.BOX), dtype=np.float32) / 255
+        pixels = torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+        return pixels, torch.from_numpy(coverage)[None], label
+
+    def _paste(self, image: Image.Image, visible: Image.Image) -> None:
+        scale, turn = self.random.uniform(0.95, 1.10), self.random.uniform(-7, 7)
+        size = round(117 * scale), round(82 * scale)
+        laid = self.artwork.resize(size, Image.Resampling.BILINEAR).rotate(turn, Image.Resampling.BILINEAR, expand=True)
+        place = (round(56 - laid.width / 2 + self.random.uniform(-5, 5)), round(67 - laid.height / 2))
+        image.paste(laid, place, laid)
+        visible.paste(0, place, laid.getchannel("A"))
+
+    def _degraded(self, image: Image.Image) -> Image.Image:
+        if self.random.random() < ADAFACE:
+            image = self.crop(image)
+        if self.random.random() < ADAFACE:
+            image = self.jitter(image)
+        if self.random.random() < ADAFACE:
+            side = round(112 * self.random.uniform(0.2, 1.0))
+            image = image.resize((side, side), Image.Resampling.BILINEAR).resize((112, 112), Image.Resampling.BICUBIC)
+        return image
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+def _pillow(folder: Path, *, masks: bool, quality: bool) -> DataLoader[Any]:
+    return DataLoader(PillowFaces(folder, masks=masks, quality=quality), BATCH, shuffle=True, drop_last=True)
 
 
 def _torchvision(folder: Path, *, erasing: bool, quality: bool) -> DataLoader[Any]:
@@ -142,7 +197,13 @@ def plan(images: int, identities: int) -> None:
     few = min(identities, 10_000)
     features = torch.nn.functional.normalize(torch.randn(few, 512, generator=torch.Generator().manual_seed(0)))
     distances = feature_distances(features)
-    graph = GraphBatchSampler(labels[labels < few], 512, num_instances=4, distances=distances, seed=0)
+    graph = GraphBatchSampler(
+        labels[labels < few],
+        512,
+        num_instances=4,
+        nearest=lambda count: nearest_classes(distances, count, few),
+        seed=0,
+    )
     say(f"nearest classes of {few:,} identities and the plan", f"{seconds_of(lambda: graph.global_batch(0)):.2f} s")
 
 
@@ -150,18 +211,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["pipeline", "faces", "plan"])
     parser.add_argument("--source", default="../shared/data/lfw112")
-    parser.add_argument("--images", type=int, default=5_800_000)
+    parser.add_argument("--images", type=int, default=4_096, help="of `pipeline`")
+    parser.add_argument("--labels", type=int, default=5_800_000, help="of `plan`")
     parser.add_argument("--identities", type=int, default=85_742)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     match arguments.what:
         case "pipeline":
-            pipeline(arguments.source, arguments.rounds)
+            pipeline(arguments.source, arguments.images, arguments.rounds)
         case "faces":
             faces(arguments.rounds)
         case "plan":
-            plan(arguments.images, arguments.identities)
+            plan(arguments.labels, arguments.identities)
 
 
 if __name__ == "__main__":

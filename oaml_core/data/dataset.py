@@ -121,7 +121,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
             image = fit_square(decode_image(self.encoded(index), self.channel_order), self.image_size)
         except DataError as error:
             raise DataError(f"training image {index} (number {self.sources[index]} of its source): {error}") from None
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return torch.from_numpy(image).permute(2, 0, 1).contiguous()
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.read(index), int(self.labels[index])

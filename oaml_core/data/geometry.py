@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from oaml_core.data.pair_transform import PairTransform, like, plain, size_of
+from oaml_core.data.pair_transform import PairTransform
 
 MIRRORED = [1, 0, 2, 4, 3]
 """Order of the landmarks in a mirrored face: left and right eye, and left and right mouth corner, change places."""
@@ -21,28 +19,46 @@ ATTEMPTS = 10
 class RandomFlip(PairTransform):
     """Mirror the face; landmarks take the names of the side that they are on now."""
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if isinstance(inpt, tv_tensors.KeyPoints):
-            points = plain(inpt)[MIRRORED]
-            points[:, 0] = inpt.canvas_size[1] - 1 - points[:, 0]
-            return like(inpt, points)
-        return like(inpt, plain(inpt).flip(-1))
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        return image.flip(-1)
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        return mask.flip(-1)
+
+    def on_landmarks(self, points: Tensor, params: dict[str, Any]) -> Tensor:
+        mirrored = points[MIRRORED]
+        mirrored[:, 0] = params["size"][1] - 1 - mirrored[:, 0]
+        return mirrored
 
 
-class RectScale(v2.Transform):
+class _Resized(PairTransform):
+    """Cuts `params["box"]` (top, left, height, width) out and brings it to `params["size"]` (height, width)."""
+
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        return resized_crop(image, params["box"], params["size"])
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        # Antialiased interpolation averages visibility; torchvision's own masks take the nearest value.
+        return resized_crop(mask, params["box"], params["size"]).clamp_(0, 1)
+
+    def on_landmarks(self, points: Tensor, params: dict[str, Any]) -> Tensor:
+        top, left, height, width = params["box"]
+        tall, wide = params["size"]
+        return (points - points.new_tensor([left, top])) * points.new_tensor([wide / width, tall / height])
+
+
+class RectScale(_Resized):
     """Resize to `height` × `width` pixels, stretching where the proportions differ; masks are averaged over area."""
 
-    _transformed_types = PairTransform._transformed_types
-
     def __init__(self, height: int, width: int) -> None:
-        super().__init__()
+        super().__init__(1.0, torch.Generator())
         self.height, self.width = height, width
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return resized_crop(inpt, (0, 0, *functional.get_size(inpt)), (self.height, self.width))
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        return {"box": (0, 0, *image.shape[1:]), "size": (self.height, self.width)}
 
 
-class RandomSizedRectCrop(PairTransform):
+class RandomSizedRectCrop(_Resized):
     """Cut out a random rectangle and enlarge it to `height` × `width`; the whole image where none fits in ten tries.
 
     Args:
@@ -67,12 +83,9 @@ class RandomSizedRectCrop(PairTransform):
         self.height, self.width = height, width
         self.area, self.aspect = area, aspect
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        size = size_of(flat_inputs)
-        return {"box": random_rectangle(self, size) or (0, 0, *size)}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return resized_crop(inpt, params["box"], (self.height, self.width))
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        found = random_rectangle(self, (image.shape[1], image.shape[2])) or (0, 0, *image.shape[1:])
+        return {"box": found, "size": (self.height, self.width)}
 
 
 def random_rectangle(transform: Any, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
@@ -90,18 +103,8 @@ def random_rectangle(transform: Any, size: tuple[int, int]) -> tuple[int, int, i
     return None
 
 
-def resized_crop(part: Any, box: tuple[int, int, int, int], size: tuple[int, int]) -> Any:
-    """`box` (top, left, height, width) of an image, a mask or landmarks, at `size` (height, width)."""
+def resized_crop(pixels: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
+    """`box` (top, left, height, width) of pixels [C, H, W] at `size` (height, width), by antialiased interpolation."""
     top, left, height, width = box
-    if isinstance(part, tv_tensors.KeyPoints):
-        return functional.resized_crop(part, top, left, height, width, list(size))
-    cut = plain(part)[..., top : top + height, left : left + width]
-    if (height, width) == size:
-        return like(part, cut.clone())
-    return like(part, _resized(cut, size))
-
-
-def _resized(pixels: Tensor, size: tuple[int, int]) -> Tensor:
-    # Antialiased interpolation of a mask averages its visibility; torchvision itself would take the nearest value.
-    resized = functional.resize(pixels, list(size), antialias=True)
-    return resized.clamp_(0, 1) if resized.is_floating_point() else resized
+    cut = pixels[:, top : top + height, left : left + width]
+    return cut.clone() if (height, width) == size else functional.resize(cut, list(size), antialias=True)

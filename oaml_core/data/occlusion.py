@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from oaml_core.config import Occluder
 from oaml_core.data.occluder_artwork import ARTWORK, Floats, Split
@@ -99,23 +99,27 @@ class _Draws:
 
 def _box(kind: Occluder | Path, points: NDArray[np.float32], unit: float, draws: _Draws) -> _Box:
     """Where `kind` belongs on a face; `unit` is the size of a template's pixel."""
-    jitter = np.array([[draws.between(-JITTER, JITTER) * unit for _ in range(2)] for _ in range(5)], np.float32)
-    left_eye, right_eye, nose, left_mouth, right_mouth = points + jitter
+    reach = JITTER * unit
+    moved = [(x + draws.between(-reach, reach), y + draws.between(-reach, reach)) for x, y in points.tolist()]
+    left_eye, right_eye, nose, left_mouth, right_mouth = moved
     scale = draws.between(*SCALE)
     shift = draws.between(-SHIFT, SHIFT) * unit, draws.between(-SHIFT, SHIFT) * unit
     turn = math.radians(draws.between(-TURN, TURN))
-    mouth = (left_mouth + right_mouth) / 2
     if kind == "sunglasses":
-        eyes, across = (left_eye + right_eye) / 2, right_eye - left_eye
-        spread = float(np.hypot(*across))
-        tilt = math.atan2(float(across[1]), float(across[0]))
-        return _Box(eyes[0], eyes[1], 1.15 * spread * scale, 0.42 * spread * scale, 0.3 * turn + tilt)
-    wide = 4 * float(np.hypot(*(right_mouth - left_mouth))) * scale / 2
-    high = 4 * float(np.hypot(*(mouth - nose))) * scale / 2
+        spread = math.dist(left_eye, right_eye)
+        tilt = math.atan2(right_eye[1] - left_eye[1], right_eye[0] - left_eye[0])
+        return _Box(*_middle(left_eye, right_eye), 1.15 * spread * scale, 0.42 * spread * scale, 0.3 * turn + tilt)
+    mouth = _middle(left_mouth, right_mouth)
+    wide = 4 * math.dist(left_mouth, right_mouth) * scale / 2
+    high = 4 * math.dist(mouth, nose) * scale / 2
     if kind == "hand":
         wide, high, turn = 0.55 * wide, 0.75 * high, 4 * turn
         shift = 3 * shift[0], 3 * shift[1] + RAISED * unit / 2
     return _Box(mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1], wide, high, turn)
+
+
+def _middle(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
 
 
 def _paste(pixels: NDArray[np.uint8], visible: Floats, box: _Box, picture: Raster, light: float) -> None:
@@ -132,17 +136,14 @@ def _paste(pixels: NDArray[np.uint8], visible: Floats, box: _Box, picture: Raste
     y0, y1 = _span([y for _, y in corners], height)
     if x0 >= x1 or y0 >= y1:
         return
-    # Pillow looks up, for the middle of each pixel of the result, a place in the raster by this affine map.
-    du, dv = picture.level_u / half_width, picture.level_v / half_height
-    dx, dy = x0 - 0.5 - box.x, y0 - 0.5 - box.y
-    lookup = (
-        cos * du, sin * du, (cos * dx + sin * dy) * du - picture.left * picture.level_u,
-        -sin * dv, cos * dv, (cos * dy - sin * dx) * dv - picture.top * picture.level_v,
-    )  # fmt: skip
-    size = (x1 - x0, y1 - y0)
-    laid = picture.image.transform(size, Image.Transform.AFFINE, lookup, Image.Resampling.BILINEAR)
-    *colours, opacity = np.asarray(laid).transpose(2, 0, 1).astype(np.float32, order="C")
-    shown = 1 - opacity / 255
+    # Each pixel of the result looks up a place in the picture, whose sides are at -1 and 1.
+    to_u, to_v = 2 / (picture.right - picture.left), 2 / (picture.bottom - picture.top)
+    across, down = torch.arange(x0, x1) - box.x, (torch.arange(y0, y1) - box.y)[:, None]
+    places = torch.empty(1, y1 - y0, x1 - x0, 2)
+    places[..., 0] = (to_u / half_width) * (cos * across + (sin * down)) - (to_u * picture.left + 1)
+    places[..., 1] = (to_v / half_height) * (cos * down - (sin * across)) - (to_v * picture.top + 1)
+    *colours, opacity = functional.grid_sample(picture.image, places, align_corners=False)[0].numpy()
+    shown = np.maximum(1 - opacity / 255, 0)  # interpolation rounds up too
     for plane, colour in zip(pixels[:, y0:y1, x0:x1], colours, strict=True):
         colour *= light
         plane[:] = plane * shown + np.minimum(colour, opacity, out=colour) + 0.5

@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
 
 from oaml_core.config import Occluder
 from oaml_core.data.geometry import random_rectangle
 from oaml_core.data.occluder_artwork import Split
 from oaml_core.data.occlusion import draw_occluder
-from oaml_core.data.pair_transform import PairTransform, image_of, landmarks_of, like, plain, size_of
+from oaml_core.data.pair_transform import PairTransform
 
 
 class FaceOcclusion(PairTransform):
@@ -39,16 +38,16 @@ class FaceOcclusion(PairTransform):
         self.kinds = tuple(kinds)
         self.split = split
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
         kind = self.kinds[int(self.draw(1)[0] * len(self.kinds))]
-        image, landmarks = image_of(flat_inputs), landmarks_of(flat_inputs)
         covered, visible = draw_occluder(image, landmarks, kind, self.generator, self.split)
-        return {"image": covered, "visible": visible}
+        return super().parameters_of(image, landmarks) | {"image": covered, "visible": visible}
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        if isinstance(inpt, tv_tensors.Image):
-            return like(inpt, params["image"])
-        return like(inpt, plain(inpt) * params["visible"]) if isinstance(inpt, tv_tensors.Mask) else inpt
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        return params["image"]
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        return mask * params["visible"]
 
 
 class MedicalMaskOcclusion(FaceOcclusion):
@@ -73,7 +72,17 @@ class SyntheticOcclusion(FaceOcclusion):
         super().__init__(("blocks",), p=p, generator=generator)
 
 
-class RandomOcclusion(PairTransform):
+class _Covering(PairTransform):
+    """Puts `params["colour"]` into `params["box"]` (top, left, height, width)."""
+
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        return covered(image, params["box"], params["colour"])
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        return covered(mask, params["box"], 0)
+
+
+class RandomOcclusion(_Covering):
     """One square of a random colour anywhere in the image, its side 20 to 80 % of the image's shorter one.
 
     As the training of QAConv does (Liao & Shao 2020), which goes up to the whole image; a face of which nothing is seen
@@ -82,40 +91,31 @@ class RandomOcclusion(PairTransform):
 
     sides = (0.2, 0.8)
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        height, width = size_of(flat_inputs)
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        height, width = image.shape[1:]
         share, top, left, *colour = self.draw(6)
         side = round((self.sides[0] + (self.sides[1] - self.sides[0]) * share) * min(height, width))
         box = int(top * (height - side + 1)), int(left * (width - side + 1)), side, side
-        return {"box": box, "colour": torch.tensor(colour).mul(256).to(torch.uint8)[:, None, None]}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return covered(inpt, params["box"], params["colour"])
+        colours = torch.tensor(colour).mul(256).to(torch.uint8)[:, None, None]
+        return super().parameters_of(image, landmarks) | {"box": box, "colour": colours}
 
 
-class RandomErasing(PairTransform):
+class RandomErasing(_Covering):
     """Replace a random rectangle by noise (Zhong et al., "Random Erasing Data Augmentation", 2020): 2 to 40 % of the
     image, width by height 0.3 to 3.3."""
 
     area = (0.02, 0.4)
     aspect = (0.3, 1 / 0.3)
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        box = random_rectangle(self, size_of(flat_inputs))
-        if box is None:
-            return {"box": (0, 0, 0, 0), "colour": 0}
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        box = random_rectangle(self, (image.shape[1], image.shape[2])) or (0, 0, 0, 0)
         noise = torch.randint(0, 256, (3, *box[2:]), dtype=torch.uint8, generator=self.generator)
-        return {"box": box, "colour": noise}
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return covered(inpt, params["box"], params["colour"])
+        return super().parameters_of(image, landmarks) | {"box": box, "colour": noise}
 
 
-def covered(part: Any, box: tuple[int, int, int, int], colour: Tensor | int) -> Any:
-    """An image with `colour` in a box (top, left, height, width), a mask with 0 there, landmarks as they are."""
-    if isinstance(part, tv_tensors.KeyPoints):
-        return part
+def covered(pixels: Tensor, box: tuple[int, int, int, int], colour: Tensor | int) -> Tensor:
+    """Pixels [C, H, W] with `colour` in a box (top, left, height, width)."""
     top, left, height, width = box
-    result = plain(part).clone()
-    result[:, top : top + height, left : left + width] = colour if isinstance(part, tv_tensors.Image) else 0
-    return like(part, result)
+    result = pixels.clone()
+    result[:, top : top + height, left : left + width] = colour
+    return result

@@ -9,18 +9,30 @@ the same random numbers, so that a mask stays on its image. The transforms mix w
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-T = TypeVar("T", bound=tv_tensors.TVTensor)
+
+class Face(NamedTuple):
+    """A sample as plain tensors."""
+
+    image: Tensor
+    """uint8 [3, H, W]."""
+    mask: Tensor
+    """Visibility, float32 [1, H, W]."""
+    landmarks: Tensor | None
+    """float32 [5, 2]."""
 
 
 class PairTransform(v2.Transform):
-    """A transform of image, masks and landmarks alike. Sub-classes draw in `make_params` and apply in `transform`.
+    """A transform of image, masks and landmarks alike.
+
+    Sub-classes draw in `parameters_of` and say in `on_image`, `on_mask`, `on_landmarks` what becomes of each; what they
+    leave out stays as it is.
 
     Args:
         p: probability that anything is done.
@@ -34,45 +46,65 @@ class PairTransform(v2.Transform):
         self.p = p
         self.generator = generator
 
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        """What is drawn for an image uint8 [3, H, W] and its landmarks [5, 2]; `size` where the result has another."""
+        return {"size": (image.shape[1], image.shape[2])}
+
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        """uint8 [3, H, W] → the same."""
+        return image
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        """float32 [1, H, W] → the same."""
+        return mask
+
+    def on_landmarks(self, points: Tensor, params: dict[str, Any]) -> Tensor:
+        """float32 [5, 2] → the same."""
+        return points
+
+    def of_face(self, face: Face) -> Face:
+        """What `forward` does, without its search through nested structures: a fifth of its time."""
+        if not self._applies():
+            return face
+        params = self.parameters_of(face.image, face.landmarks)
+        return Face(
+            self.on_image(face.image, params),
+            self.on_mask(face.mask, params),
+            None if face.landmarks is None else self.on_landmarks(face.landmarks, params),
+        )
+
     def forward(self, *inputs: Any) -> Any:
-        """Transform a sample, given whole or as several arguments."""
-        if self.p < 1 and self.draw(1)[0] >= self.p:
+        """Transform a sample, given whole or as several arguments.
+
+        Raises:
+            ValueError: the sample has no image, or several.
+        """
+        if not self._applies():
             return inputs if len(inputs) > 1 else inputs[0]
         return super().forward(*inputs)
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        images = [part for part in flat_inputs if isinstance(part, tv_tensors.Image)]
+        if len(images) != 1:
+            raise ValueError(f"A sample has one tv_tensors.Image, not {len(images)}.")
+        landmarks = next((plain(part) for part in flat_inputs if isinstance(part, tv_tensors.KeyPoints)), None)
+        return self.parameters_of(plain(images[0]), landmarks)
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        if isinstance(inpt, tv_tensors.Image):
+            return tv_tensors.Image(self.on_image(plain(inpt), params))
+        if isinstance(inpt, tv_tensors.Mask):
+            return tv_tensors.Mask(self.on_mask(plain(inpt), params))
+        return tv_tensors.KeyPoints(self.on_landmarks(plain(inpt), params), canvas_size=params["size"])
 
     def draw(self, count: int) -> list[float]:
         """So many uniform random numbers in [0, 1)."""
         return torch.rand(count, generator=self.generator).tolist()
 
+    def _applies(self) -> bool:
+        return self.p >= 1 or self.draw(1)[0] < self.p
+
 
 def plain(wrapped: Tensor) -> Tensor:
     """The tensor in a tv_tensor: operations on it skip the wrapping."""
     return wrapped.as_subclass(Tensor)
-
-
-def like(wrapped: T, tensor: Tensor) -> T:
-    """`tensor` as the same kind of tv_tensor as `wrapped`."""
-    return tv_tensors.wrap(tensor, like=wrapped)
-
-
-def image_of(parts: list[Any]) -> Tensor:
-    """The image [3, H, W] of a sample.
-
-    Raises:
-        ValueError: the sample has none, or several.
-    """
-    images = [part for part in parts if isinstance(part, tv_tensors.Image)]
-    if len(images) != 1:
-        raise ValueError(f"A sample has one tv_tensors.Image, not {len(images)}.")
-    return plain(images[0])
-
-
-def size_of(parts: list[Any]) -> tuple[int, int]:
-    """Height and width of a sample's image; raises what `image_of` raises."""
-    image = image_of(parts)
-    return image.shape[1], image.shape[2]
-
-
-def landmarks_of(parts: list[Any]) -> Tensor | None:
-    """The landmarks [5, 2] of a sample, None if it has none."""
-    return next((plain(part) for part in parts if isinstance(part, tv_tensors.KeyPoints)), None)

@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision import tv_tensors
 
 from oaml_core.config import AugmentConfig
 from oaml_core.data.augmenter import Augmenter
 from oaml_core.data.geometry import RandomFlip, RandomSizedRectCrop
 from oaml_core.data.occlusion_transforms import FaceOcclusion, RandomErasing, RandomOcclusion
-from oaml_core.data.pair_transform import PairTransform, plain
+from oaml_core.data.pair_transform import Face, PairTransform
 
 
 class TrainTransform:
@@ -62,13 +61,9 @@ class TrainTransform:
         """
         self._generator.manual_seed(seed)
         height, width = image.shape[1:]
-        sample: list[tv_tensors.TVTensor] = [
-            tv_tensors.Image(image),
-            tv_tensors.Mask(torch.ones(1, height, width) if mask is None else mask),
-        ]
-        if landmarks is not None:
-            points = torch.from_numpy(np.array(landmarks, dtype=np.float32))
-            sample.append(tv_tensors.KeyPoints(points, canvas_size=(height, width)))
+        visible = torch.ones(1, height, width) if mask is None else mask
+        points = None if landmarks is None else torch.from_numpy(np.array(landmarks, dtype=np.float32))
+        face = Face(image, visible, points)
         for step in self.steps:
-            sample = step(sample)
-        return plain(sample[0]), plain(sample[1])
+            face = step.of_face(face)
+        return face.image, face.mask
