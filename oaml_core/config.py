@@ -258,6 +258,8 @@ class EvaluateConfig:
     """False accept rates at which TAR is reported, where the impostor pairs are enough."""
     batch_size: int = 256
     """Images a forward pass."""
+    matrix_images: int = 2000
+    """Images of a folder of one's own up to which the matrices of all scores are written, 4 bytes a pair and score."""
     pictures: int = 8
     """Pairs of each verification set, about so many, that the report shows; 0 for faces that must not be shared."""
 

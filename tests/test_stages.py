@@ -7,17 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from stored_scores import write_evaluation
+from untrained import write_untrained
 
 from oaml_core import stages
 from oaml_core.config import Config, DataConfig, EvaluateConfig, ModelConfig, PromoteConfig
-from oaml_core.models.recogniser import build_recogniser
-from oaml_core.settings import config_to_yaml
 from oaml_core.stages import evaluate_stage
 from oaml_core.stages.production import point_at
 from oaml_core.store import open_store
-from oaml_core.training.checkpoints import write_checkpoint
 
 
 def measured(folder: Path, name: str, clean: float, veil: float = 0.8, verification: str = "lfw", luck: int = 0) -> str:
@@ -79,12 +76,7 @@ def prepared(config: Config, tmp_path: Path) -> tuple[Config, str, str]:
         model=ModelConfig(arch="ir_mini", width=4),
         evaluate=EvaluateConfig(occluders=("veil",), block_shares=(), sides=("second",), far=(0.1,), pictures=2),
     )
-    torch.manual_seed(0)
-    weights = {f"recogniser.{name}": value for name, value in build_recogniser(config.model).state_dict().items()}
-    checkpoint = tmp_path / "best.ckpt"
-    state = {"config": config_to_yaml(config), "module": weights, "fingerprint": "f", "position": {"step": 1}}
-    write_checkpoint(state, checkpoint)
-    return config, stages.prepare(config).dataset_uri, str(checkpoint)
+    return config, stages.prepare(config).dataset_uri, str(write_untrained(config, tmp_path / "best.ckpt"))
 
 
 def test_an_evaluation_of_the_same_inputs_is_not_repeated(

@@ -58,7 +58,7 @@ def _run(words: list[str]) -> int:
     parser = config_parser(f"oaml {name}", command.purpose)
     if command.options is not None:
         command.options(parser)
-    config, values = parse_config(parser, rest)
+    config, values = parse_config(parser, rest if command.respelled is None else command.respelled(rest))
     return command.run(config, values)
 
 

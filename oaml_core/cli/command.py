@@ -17,6 +17,8 @@ class Command(NamedTuple):
     purpose: str
     run: Callable[[Config, Any], int]
     options: Callable[[ArgumentParser], None] | None = None
+    respelled: Callable[[list[str]], list[str]] | None = None
+    """What the user typed, in the words that the parser knows."""
 
 
 def dataset_option(parser: ArgumentParser) -> None:

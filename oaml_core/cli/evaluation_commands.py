@@ -15,12 +15,37 @@ if TYPE_CHECKING:
 def _evaluate(config: Config, options: Any) -> int:
     from oaml_core import stages
 
+    if options.faces is not None:
+        own = stages.evaluate_own_faces(config, options.faces, options.checkpoint)
+        print("\n".join([own.summary, *map(str, own.written)]))
+        return 0
     dataset = options.dataset or stages.prepare(config).dataset_uri
     evaluated = stages.evaluate(config, dataset, options.checkpoint)
     for name, value in evaluated.metrics.items():
         print(f"{name:<34} {value:.4f}")
     print(evaluated.report)
     return 0
+
+
+def _evaluate_options(parser: ArgumentParser) -> None:
+    model_options(parser)
+    parser.add_argument(
+        "--faces",
+        type=str | None,
+        default=None,
+        help="folder of your own, one folder an identity, or pair list (first,second,same), in place of a data set; "
+        "--data FOLDER says the same",
+    )
+
+
+def _data_is_faces(words: list[str]) -> list[str]:
+    """`--data FOLDER` as `--faces FOLDER`: as a group of configuration keys `--data` takes a YAML file."""
+    return [
+        "--faces"
+        if word == "--data" and not (words[place + 1 : place + 2] or [""])[0].endswith((".yaml", ".yml"))
+        else word
+        for place, word in enumerate(words)
+    ]
 
 
 def _compare(config: Config, options: Any) -> int:
@@ -52,7 +77,9 @@ def _compare_options(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "evaluate": Command("measure a model on every verification set, clean and occluded", _evaluate, model_options),
+    "evaluate": Command(
+        "measure a model on every verification set, clean and occluded", _evaluate, _evaluate_options, _data_is_faces
+    ),
     "compare": Command(
         "say which of two evaluated models is better, and whether it may be chance", _compare, _compare_options
     ),

@@ -42,7 +42,7 @@ def open_inputs(config: Config, folder: SourceFolder | None) -> Inputs:
 
         drawn = SyntheticSource(config.data, config.seed)
         return Inputs("drawn faces", drawn, select(drawn, config.data), [synthetic_pairs(config)], [], None)
-    training = _open_training(folder, Path(config.work_dir) / "indices")
+    training = open_training(folder, Path(config.work_dir) / "indices")
     verification, unusable = _open_verification(folder)
     return Inputs(
         folder.uri,
@@ -54,7 +54,8 @@ def open_inputs(config: Config, folder: SourceFolder | None) -> Inputs:
     )
 
 
-def _open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
+def open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
+    """The images of a folder and whom they show, in whichever form they lie there; raises DataError if none does."""
     if RECORDS in folder:
         return RecordIOSource(folder, cache)
     if any(name in folder for name in LISTS):

@@ -79,7 +79,7 @@ def synthetic_pairs(config: Config) -> VerificationSource:
     def images() -> Iterator[bytes]:
         yield from faces()[0]
 
-    return VerificationSource(NAME, "drawn faces", issame, lambda: faces()[1], images)
+    return VerificationSource(NAME, "drawn faces", issame, lambda: faces()[1], images, which)
 
 
 def drawing_code() -> str:

@@ -3,7 +3,8 @@
 A `.bin` is a pickle of (2N encoded images, N booleans); pairs are images 0-1, 2-3, …. A pair list is
 `<name>_pairs.csv` with the columns `first,second,same`: two image paths, relative to the list's folder, and 1 or 0.
 Landmarks are taken from `<name>_meta.json` beside either: `{"pairs": [[first, second], …], "landmarks":
-{image name: [[x, y] × 5], …}}`, in pixels of the image.
+{image name: [[x, y] × 5], …}}`, in pixels of the image. Where images lie in one folder an identity, those names say who
+is in the pairs.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class VerificationSource:
     """float32 [2N, 5, 2] in pixels of the encoded images, or None."""
     read_images: Callable[[], Iterator[bytes]]
     """The 2N encoded images in order, one at a time."""
+    identities: NDArray[np.int64] | None = None
+    """int64 [2N]: number of the person whom each image shows, or None: not known."""
 
     def __len__(self) -> int:
         return len(self.issame)
@@ -96,12 +99,22 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
         images, issame = _read_bin(path)
         landmarks = _landmarks(folder, meta, issame)
         return VerificationSource(
-            name, folder.where(file), issame, lambda: landmarks, lambda: _bin_images(path, images)
+            name,
+            folder.where(file),
+            issame,
+            lambda: landmarks,
+            lambda: _bin_images(path, images),
+            _people(_names_in(folder, meta), issame),
         )
     names, issame = _read_pairs(folder, file)
     landmarks = _landmarks(folder, meta, issame)
     return VerificationSource(
-        name, folder.where(file), issame, lambda: landmarks, lambda: (folder.read(image) for image in names)
+        name,
+        folder.where(file),
+        issame,
+        lambda: landmarks,
+        lambda: (folder.read(image) for image in names),
+        _people(names, issame),
     )
 
 
@@ -181,6 +194,24 @@ def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | 
     return points
 
 
+def _names_in(folder: SourceFolder, meta_file: str) -> list[str]:
+    """Names of a set's images in their order; empty where its file does not say."""
+    if meta_file not in folder:
+        return []
+    return [str(image) for pair in json.loads(folder.read(meta_file)).get("pairs", []) for image in pair]
+
+
+def _people(names: list[str], issame: Bools) -> NDArray[np.int64] | None:
+    """int64 [2N]: numbers of the folders that images of these names lie in, if every genuine pair lies in one folder
+    and every impostor pair in two; None otherwise.
+    """
+    if len(names) != 2 * len(issame):
+        return None
+    folders = [PurePosixPath(name).parent.as_posix() for name in names]
+    numbers = np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
+    return numbers if np.array_equal(numbers[0::2] == numbers[1::2], issame) else None
+
+
 Watcher = Callable[[str, int, bytes, NDArray[np.uint8]], None]
 
 
@@ -192,7 +223,8 @@ def write_verification(
     channel_order: Literal["rgb", "bgr"] = "rgb",
     watch: Watcher | None = None,
 ) -> list[Path]:
-    """Decode a set into `<name>.dat`, `<name>.dat.conf`, `<name>_list.npy` (issame), `<name>_landmarks.npy`.
+    """Decode a set into `<name>.dat`, `<name>.dat.conf`, `<name>_list.npy` (issame), `<name>_landmarks.npy`,
+    `<name>_identities.npy`.
 
     One image is in memory at a time. Returns the files written.
 
@@ -225,6 +257,9 @@ def write_verification(
     if landmarks is not None:
         written.append(folder / f"{source.name}_landmarks.npy")
         np.save(written[-1], landmarks * scale[:, None, None])
+    if source.identities is not None:
+        written.append(folder / f"{source.name}_identities.npy")
+        np.save(written[-1], source.identities)
     return written
 
 
@@ -232,12 +267,13 @@ def open_verification(folder: Path, name: str) -> VerificationSet:
     """A prepared set; raises DataError where its files are missing or do not fit together."""
     images = open_memfile(folder / f"{name}.dat")
     truth = folder / f"{name}_list.npy"
-    points = folder / f"{name}_landmarks.npy"
+    points, people = folder / f"{name}_landmarks.npy", folder / f"{name}_identities.npy"
     try:
         issame = np.load(truth)
         landmarks = np.load(points) if points.is_file() else None
+        identities = np.load(people) if people.is_file() else None
     except (OSError, ValueError) as error:
         raise DataError(f"{truth} cannot be read ({error}); prepare the data set again.") from None
     if len(images) != 2 * len(issame):
         raise DataError(f"{name}.dat has {len(images)} images for {len(issame)} pairs; prepare the data set again.")
-    return VerificationSet(name, images, issame, landmarks)
+    return VerificationSet(name, images, issame, landmarks, identities)

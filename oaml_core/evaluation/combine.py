@@ -53,11 +53,11 @@ class Normalisation:
             _deviation(clean.local_score),
         )
 
-    def apply(self, scores: PairScores) -> tuple[Floats, Floats]:
-        """Normalised global and local scores, each [N]."""
+    def apply(self, global_score: Floats, local_score: Floats) -> tuple[Floats, Floats]:
+        """Normalised global and local scores, of the shape that they have."""
         return (
-            (scores.global_score - self.global_mean) / self.global_std,
-            (scores.local_score - self.local_mean) / self.local_std,
+            (global_score - self.global_mean) / self.global_std,
+            (local_score - self.local_mean) / self.local_std,
         )
 
 
@@ -73,9 +73,12 @@ class CombinedRule:
 
     def __call__(self, scores: PairScores) -> Floats:
         """[N] combined scores."""
-        global_score, local_score = self.normalisation.apply(scores)
-        total = self.global_weight + self.local_weight
-        return (self.global_weight * global_score + self.local_weight * local_score) / total
+        return self.of(scores.global_score, scores.local_score)
+
+    def of(self, global_score: Floats, local_score: Floats) -> Floats:
+        """Combined scores of global and local ones of any common shape."""
+        one, other = self.normalisation.apply(global_score, local_score)
+        return (self.global_weight * one + self.local_weight * other) / (self.global_weight + self.local_weight)
 
 
 def combined_rule(clean: PairScores, local_accuracy: float, config: EvaluateConfig) -> CombinedRule:
@@ -142,7 +145,7 @@ def fit_logistic(x: Floats, y: Bools, penalty: float = 1.0, steps: int = 50) -> 
 
 
 def _regressors(scores: PairScores, normalisation: Normalisation) -> Floats:
-    global_score, local_score = normalisation.apply(scores)
+    global_score, local_score = normalisation.apply(scores.global_score, scores.local_score)
     share = scores.visible_share
     return np.stack(
         [

@@ -78,7 +78,7 @@ def evaluate_model(
         if examples:
             with _timed(spent, "pictures"):
                 pictures += pick_examples(model, pairs, results[name], device, examples)
-    return Evaluation(results, pictures, seconds=spent)
+    return Evaluation(results, pictures, seconds={what: round(seconds, 3) for what, seconds in spent.items()})
 
 
 @contextmanager

@@ -179,7 +179,12 @@ def metrics(evaluation: Evaluation, context: Mapping[str, Any] | None = None) ->
 
 def write_metrics(evaluation: Evaluation, path: Path, context: Mapping[str, Any] | None = None) -> None:
     """Write `metrics.json`, by rename."""
-    text = json.dumps(metrics(evaluation, context), indent=1, allow_nan=False, default=str)
+    write_json(metrics(evaluation, context), path)
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write strict JSON, by rename; ValueError for a number that JSON has not."""
+    text = json.dumps(content, indent=1, allow_nan=False, default=str)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text + "\n", encoding="utf-8")
     os.replace(partial, path)

@@ -15,6 +15,7 @@ from oaml_core.stages.addresses import (
 )
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
+from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
 from oaml_core.stages.prepare_stage import Prepared, prepare
 from oaml_core.stages.production import PRODUCTION
 from oaml_core.stages.promote_stage import Promoted, promote
@@ -26,11 +27,13 @@ __all__ = [
     "Evaluated",
     "Exported",
     "Launcher",
+    "OwnFaces",
     "Prepared",
     "Promoted",
     "RolledBack",
     "Trained",
     "evaluate",
+    "evaluate_own_faces",
     "export",
     "fetch_dataset",
     "fetch_file",

@@ -116,8 +116,6 @@ def _measure(
     rival: Mapping[str, Any] | None,
 ) -> None:
     """Evaluate, and write report, scores and metrics into `folder`."""
-    import torch
-
     from oaml_core.evaluation.comparison import SCORES_FILE, write_scores
     from oaml_core.evaluation.evaluate import evaluate_model
     from oaml_core.evaluation.report import write_report
@@ -128,25 +126,42 @@ def _measure(
     dataset = fetch_dataset(config, dataset_uri)
     trained = load_trained(checkpoint)
     config = replace(config, model=trained.config.model, data=trained.config.data)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = time.perf_counter()
-    evaluation = evaluate_model(trained.recogniser.to(device), dataset.verification, config, device)
+    evaluation = evaluate_model(trained.recogniser.to(best_device()), dataset.verification, config, best_device())
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation, folder / SCORES_FILE)
     if rival is not None:
         evaluation = replace(evaluation, comparison=_compared(config, rival, folder / SCORES_FILE))
-    seconds = {"loading": loaded - began, **evaluation.seconds}
     context = {
         "dataset_fingerprint": dataset.manifest.fingerprint,
         "checkpoint": checkpoint_uri,
         "step": trained.step,
-        "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU",
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "config": _plain_config(config),
-        "versions": _versions(),
+        "seconds": {"loading": round(loaded - began, 3), **evaluation.seconds},
+        **provenance(config),
     }
     write_report(evaluation, folder / REPORT, context, title=config.name, images=config.evaluate.pictures > 0)
     write_metrics(evaluation, folder / METRICS, context)
+
+
+def best_device() -> str:
+    """`cuda` where there is a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def provenance(config: Config) -> dict[str, Any]:
+    """Device, configuration and versions, for reports."""
+    import torch
+    import yaml
+
+    packages = ("torch", "torchvision", "lightning", "numpy", "scipy", "onnxruntime")
+    return {
+        "device": torch.cuda.get_device_name() if best_device() == "cuda" else f"{platform.machine()} CPU",
+        "config": yaml.safe_load(config_to_yaml(config)),
+        "versions": {"python": platform.python_version(), "oaml": version("oaml")}
+        | {name: version(name) for name in packages},
+    }
 
 
 def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> Comparison | None:
@@ -159,14 +174,3 @@ def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> Compariso
         log.warning("evaluate: no comparison with the model in production, %s: %s", rival["version"], error)
         return Comparison(rival["version"], [], [])
     return compare(theirs, read_scores(ours), config.evaluate.far, name=rival["version"])
-
-
-def _plain_config(config: Config) -> Any:
-    import yaml
-
-    return yaml.safe_load(config_to_yaml(config))
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "torchvision", "lightning", "numpy", "scipy", "onnxruntime")
-    return {"python": platform.python_version(), "oaml": version("oaml")} | {name: version(name) for name in packages}

@@ -20,6 +20,12 @@ class ColourMatcher(nn.Module):
         agreement = (normalize(probe, dim=1) * normalize(gallery, dim=1)).sum(1, keepdim=True)
         return (agreement * probe_visibility * gallery_visibility).sum((1, 2, 3))
 
+    def match(self, probe, gallery, probe_visibility=None, gallery_visibility=None) -> Tensor:
+        a, b = (
+            (normalize(x, dim=1) * v).flatten(1) for x, v in ((probe, probe_visibility), (gallery, gallery_visibility))
+        )
+        return a @ b.T
+
 
 class ColourRecogniser(nn.Module):
     """Knows a face by its colours: the map is the image, area averaged; black places are taken for covered."""

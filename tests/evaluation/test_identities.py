@@ -38,3 +38,20 @@ def test_the_digest_tells_other_pairs_apart(pairs):
     assert identities_of(one).digest == identities_of(replace(one)).digest
     assert identities_of(one).digest != identities_of(replace(one, issame=np.array([False, True]))).digest
     assert identities_of(one).digest != identities_of(replace(one, images=one.images[[0, 1, 3, 2]])).digest
+
+
+def test_a_pair_list_of_one_folder_an_identity_names_people(tmp_path):
+    from oaml_core.data.sources import LocalFolder
+    from oaml_core.data.verification import open_verification_source
+
+    def people(rows: str):
+        (tmp_path / "x_pairs.csv").write_text(f"first,second,same\n{rows}")
+        return open_verification_source(LocalFolder(tmp_path), "x", "x_pairs.csv").identities
+
+    for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "loose.jpg", "other.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"")
+    assert people("a/1.jpg,a/2.jpg,1\na/1.jpg,b/1.jpg,0\n").tolist() == [0, 0, 0, 1]
+    # Folders that contradict the truth are no identities.
+    assert people("a/1.jpg,a/2.jpg,1\nloose.jpg,other.jpg,0\n") is None
