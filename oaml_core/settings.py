@@ -83,6 +83,7 @@ def dataclass_from_yaml(cls: type[T], text: str, what: str) -> T:
         raise ConfigError(f"{what} is not YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{what} must be a YAML mapping of keys to values.")
+    _refuse_plain_values(cls, tree)
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
@@ -139,10 +140,23 @@ def _instantiated(parser: ArgumentParser, parse: Callable[[], Any], cls: type = 
         message = " ".join(str(error).split())
         raise ConfigError(message.rstrip(".") + "." + _hint(parser, message, cls)) from error
     except TypeError as error:  # what jsonargparse raises for `optim: 3`
-        groups = ", ".join(f.name for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default_factory))
-        raise ConfigError(
-            f"A plain value stands where a group of keys belongs ({groups}): put its keys below it, indented."
-        ) from error
+        raise ConfigError(_PLAIN_VALUE.format(", ".join(_groups(cls)))) from error
+
+
+_PLAIN_VALUE = "A plain value stands where a group of keys belongs ({}): put its keys below it, indented."
+
+
+def _groups(cls: type) -> list[str]:
+    return [f.name for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default_factory)]
+
+
+def _refuse_plain_values(cls: type, tree: dict[str, Any]) -> None:
+    """For groups within groups, which jsonargparse takes for their defaults then."""
+    for name in _groups(cls):
+        if not isinstance(tree.get(name, {}), dict):
+            raise ConfigError(_PLAIN_VALUE.format(name))
+        inner = next(f.default_factory for f in dataclasses.fields(cls) if f.name == name)
+        _refuse_plain_values(typing.cast(type, inner), tree.get(name, {}))
 
 
 def _hint(parser: ArgumentParser, message: str, cls: type) -> str:

@@ -144,6 +144,12 @@ class Objects:
             self._watch_generation += 1
             self._changed.notify_all()
 
+    def forget_all(self) -> None:
+        """Forget all changes so far, and break no connection: who has not kept up is answered with 410."""
+        with self._changed:
+            self._oldest = self._version
+            self._history.clear()
+
     def _store(self, event: str, plural: str, item: Json) -> Json:
         self._items[plural, item["metadata"]["namespace"], item["metadata"]["name"]] = item
         self._told(event, plural, item)

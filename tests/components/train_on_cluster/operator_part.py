@@ -56,6 +56,11 @@ class OperatorPart:
         self._core().create_namespaced_pod(self.namespace, {"metadata": metadata, "spec": spec})
         return name
 
+    def create_other_pod(self, name: str) -> None:
+        """A pod that is none of the job's."""
+        spec = {"containers": [{"name": "main", "image": "any"}], "automountServiceAccountToken": False}
+        self._core().create_namespaced_pod(self.namespace, {"metadata": {"name": name}, "spec": spec})
+
     def set_container(self, pod: str, state: Json, phase: str = "Pending", **status: Any) -> None:
         """What the kubelet says of the container, and of the pod."""
         image = "registry.example.com/oaml/train:1"

@@ -1,0 +1,56 @@
+"""Cluster files: what they say, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components.cluster import ClusterConfig, load_cluster
+from oaml_core.errors import ConfigError
+from oaml_core.settings import config_to_yaml, dataclass_from_yaml
+
+CLUSTERS = sorted((Path(__file__).parents[2] / "configs" / "cluster").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CLUSTERS, ids=lambda path: path.name)
+def test_the_files_that_come_with_oaml_can_be_read_and_written(path: Path) -> None:
+    cluster = load_cluster(path)
+    assert dataclass_from_yaml(ClusterConfig, config_to_yaml(cluster), "It") == cluster
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("namespac: x", "Did you mean 'namespace'"),
+        ("training: {gpuss: 1}", "Did you mean 'training.gpus'"),
+        ("training_backend: pytorch", "Did you mean 'pytorchjob'"),
+        ("stages: {trainn: {}}", "stages.trainn: there is no such step; the steps are preprocess, train"),
+        ("stages: {train: {cpus: '1'}}", "cpus"),
+        ("stages: {train: {memory: 3X}}", "stages.train.memory is '3X'; it must be a quantity"),
+        ("training: {shared_memory: lots}", "training.shared_memory is 'lots'"),
+        ("training: {ttl_seconds: -1}", "training.ttl_seconds is -1; it must be 0 or more"),
+        ("retries: {count: -1}", "retries.count is -1"),
+        ("training: {gpus: -1}", "training.gpus is -1"),
+        ("training: {tolerations: [{key: a, value: b}]}", "training.tolerations: a has a value"),
+        ("namespace: Faces", "namespace is 'Faces'"),
+        ("secrets: [{name: oaml_store}]", "secrets[0].name is 'oaml_store'"),
+        ("image_pull_secrets: ['']", "image_pull_secrets[0] is ''"),
+        ("cache: {kind: pvc}", "cache.claim is not set"),
+        ("training: 3", "A plain value stands where a group of keys belongs (training)"),
+        ("training: {gang: 3}", "A plain value stands where a group of keys belongs (gang)"),
+        ("- a", "must be a YAML mapping"),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        load_cluster(path)
+    assert words in str(raised.value)
+    assert str(raised.value).startswith(f"{path}: ")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"There is no cluster file .*nowhere\.yaml"):
+        load_cluster(tmp_path / "nowhere.yaml")

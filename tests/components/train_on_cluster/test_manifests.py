@@ -1,0 +1,216 @@
+"""What the jobs say: valid for their operators, unknown fields refused, all that the cluster file asks for."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kubernetes import config as kube_config
+from kubernetes_server.kube_schema import schema_errors
+from real_cluster import install
+from training_place import CLUSTER, CONFIG, DATASET, PREFIX, Place
+
+from components.cluster import CacheConfig, ClusterConfig, GangConfig, Toleration
+from components.train.backends import BACKENDS
+from components.train.client import ClusterClient
+from components.train.run import job_name, training_run
+from components.train.submit import sealed
+from oaml_core.config import Config, TrainConfig
+from oaml_core.errors import ClusterError, ConfigError
+from oaml_core.settings import load_config
+
+FULL = replace(
+    CLUSTER,
+    image_pull_secrets=["registry"],
+    cache=CacheConfig(kind="pvc", claim="faces"),
+    training=replace(
+        CLUSTER.training,
+        cpu="7500m",
+        cpu_limit="8",
+        memory_limit="20Gi",
+        node_selector={"gpu": "h100"},
+        tolerations=[Toleration("nvidia.com/gpu"), Toleration("team", "Equal", "faces", "NoExecute")],
+        affinity={"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        env={"NCCL_SOCKET_IFNAME": "eth0"},
+        deadline_seconds=86400,
+        suspend=True,
+    ),
+)
+FIXED = replace(CONFIG, train=TrainConfig(min_nodes=2, max_nodes=2))
+
+
+def rendered(backend: str, config: Config = CONFIG, cluster: ClusterConfig = FULL) -> dict[str, Any]:
+    return BACKENDS[backend].manifest(training_run(config, DATASET, PREFIX, cluster), cluster)
+
+
+@pytest.mark.parametrize(("backend", "config"), [("pytorchjob", CONFIG), ("pytorchjob", FIXED), ("trainjob", FIXED)])
+@pytest.mark.parametrize("cluster", [CLUSTER, FULL, replace(FULL, cache=CacheConfig("none"))])
+def test_manifests_are_valid(backend: str, config: Config, cluster: ClusterConfig) -> None:
+    manifest = rendered(backend, config, cluster)
+    BACKENDS[backend].check(manifest)
+    assert schema_errors(BACKENDS[backend].plural, manifest) == []
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
+def test_the_schema_finds_a_misspelt_field(backend: str) -> None:
+    manifest = rendered(backend, FIXED)
+    manifest["spec"]["suspended"] = True
+    assert any("suspended" in error for error in schema_errors(BACKENDS[backend].plural, manifest))
+
+
+def test_an_elastic_run_is_an_elastic_worker_only_job() -> None:
+    spec = rendered("pytorchjob")["spec"]
+    assert spec["nprocPerNode"] == "1"
+    assert list(spec["pytorchReplicaSpecs"]) == ["Worker"]
+    assert spec["pytorchReplicaSpecs"]["Worker"]["replicas"] == 2
+    assert spec["pytorchReplicaSpecs"]["Worker"]["restartPolicy"] == "ExitCode"
+    elastic = spec["elasticPolicy"]
+    assert (elastic["minReplicas"], elastic["maxReplicas"]) == (1, 2)
+    assert (elastic["rdzvBackend"], elastic["rdzvId"]) == ("c10d", "night-0123456789abcdef")
+    assert {each["key"]: each["value"] for each in elastic["rdzvConf"]} == {
+        "join_timeout": "1800",
+        "last_call_timeout": "30",
+    }
+    assert elastic["maxRestarts"] == CONFIG.train.max_restarts
+
+
+def test_the_run_policy_is_the_cluster_files() -> None:
+    gang = GangConfig(enabled=True, queue="faces", schedule_timeout_seconds=600)
+    training = replace(FULL.training, gang=gang, priority_class="nightly")
+    spec = rendered("pytorchjob", cluster=replace(FULL, training=training))["spec"]
+    assert spec["runPolicy"] == {
+        "cleanPodPolicy": "Running",
+        "ttlSecondsAfterFinished": 86400,
+        "backoffLimit": 20,
+        "activeDeadlineSeconds": 86400,
+        "suspend": True,
+        "schedulingPolicy": {
+            "minAvailable": 1,
+            "queue": "faces",
+            "priorityClass": "nightly",
+            "scheduleTimeoutSeconds": 600,
+        },
+    }
+    assert spec["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["priorityClassName"] == "nightly"
+
+
+def test_the_pod_has_what_the_cluster_file_asks_for_and_no_more_rights_than_it_needs() -> None:
+    pod = rendered("pytorchjob")["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert container["name"] == "pytorch"
+    assert container["image"] == "registry.example.com/oaml/train:1"
+    assert container["resources"] == {
+        "requests": {"cpu": "7500m", "memory": "16Gi", "nvidia.com/gpu": "1"},
+        "limits": {"cpu": "8", "memory": "20Gi", "nvidia.com/gpu": "1"},
+    }
+    environment = {each["name"]: each.get("value") for each in container["env"]}
+    assert environment["NCCL_SOCKET_IFNAME"] == "eth0"
+    assert environment["OMP_NUM_THREADS"] == "7"
+    secret = next(each for each in container["env"] if each["name"] == "AWS_SECRET_ACCESS_KEY")
+    assert secret["valueFrom"] == {"secretKeyRef": {"name": "oaml-store", "key": "secret-key"}}
+    mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+    volumes = {each["name"]: each for each in pod["volumes"]}
+    assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}
+    assert volumes[mounts["/oaml/.oaml"]]["persistentVolumeClaim"] == {"claimName": "faces"}
+    assert pod["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists"},
+        {"key": "team", "operator": "Equal", "value": "faces", "effect": "NoExecute"},
+    ]
+    assert pod["nodeSelector"] == {"gpu": "h100"}
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["terminationGracePeriodSeconds"] == 120
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_each_node_runs_the_command_that_a_person_would() -> None:
+    container = rendered("pytorchjob")["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
+    (program,), (stage, *options) = container["command"], container["args"]
+    assert (program, stage) == ("oaml", "train")
+    dataset, work_dir = options.pop(1), options.pop(1)
+    assert dataset == f"--dataset={DATASET}"
+    assert load_config(None, [*options, work_dir]) == replace(CONFIG, work_dir="/oaml/.oaml")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "name"),
+    [
+        ("runs/night-0123456789abcdef", "night-0123456789abcdef"),
+        ("runs/IR_101 on MS1M-0123456789abcdef", "ir-101-on-ms1m-0123456789abcdef"),
+        ("runs/2026-0123456789abcdef", "run-2026-0123456789abcdef"),
+        (f"runs/{'x' * 80}-0123456789abcdef", f"{'x' * 35}-0123456789abcdef"),
+        ("runs/--0123456789abcdef", "run-0123456789abcdef"),
+    ],
+)
+def test_a_jobs_name_is_a_label_whose_pods_have_valid_names(prefix: str, name: str) -> None:
+    assert job_name(prefix) == name
+    assert len(f"{name}-worker-999") <= 63
+
+
+def test_a_train_job_is_of_fixed_size() -> None:
+    spec = rendered("trainjob", FIXED)["spec"]
+    assert (spec["trainer"]["numNodes"], spec["trainer"]["numProcPerNode"]) == (2, 1)
+    with pytest.raises(ConfigError, match=r"A TrainJob has a fixed size, .* training_backend: pytorchjob"):
+        rendered("trainjob", CONFIG)
+
+
+@pytest.mark.parametrize("change", [{"priority_class": "nightly"}, {"gang": GangConfig(enabled=True)}])
+def test_what_a_train_job_lacks_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="no part of a TrainJob"):
+        rendered("trainjob", FIXED, replace(FULL, training=replace(FULL.training, **change)))
+
+
+def _broken(path: str, value: object) -> dict[str, Any]:
+    manifest = copy.deepcopy(rendered("pytorchjob"))
+    node = manifest
+    *parents, last = path.split(".")
+    for key in parents:
+        node = node.setdefault(key, {}) if isinstance(node, dict) else node[int(key)]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    return manifest
+
+
+WORKER = "spec.pytorchReplicaSpecs.Worker"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("metadata.name", "1-night", "metadata.name '1-night' must begin with a letter"),
+        ("metadata.name", "x" * 64, "must begin with a letter"),
+        (f"{WORKER}.template.spec.containers.0.name", "main", "must be named 'pytorch'"),
+        (f"{WORKER}.template.spec.containers.0.image", None, "has no image"),
+        (f"{WORKER}.replicas", 0, "at least one"),
+        ("spec.pytorchReplicaSpecs.Master", {"replicas": 2}, "exactly one Master"),
+        ("spec.pytorchReplicaSpecs.Chief", {"replicas": 1}, "Master or Worker"),
+        (WORKER, None, "needs Workers"),
+        ("spec.elasticPolicy.nProcPerNode", 2, "are the same"),
+        ("spec.elasticPolicy.minReplicas", 3, "minReplicas 3 exceeds maxReplicas 2"),
+    ],
+)
+def test_rules_that_only_the_operators_webhook_knows_are_checked(path: str, value: object, words: str) -> None:
+    with pytest.raises(ClusterError, match=words):
+        BACKENDS["pytorchjob"].check(_broken(path, value))
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
+def test_the_api_server_takes_the_manifests_and_refuses_wrong_ones(place: Place, backend: str) -> None:
+    if place.operator.node is not None:
+        install(place.operator.api, BACKENDS[backend].plural)
+    api = kube_config.new_client_from_config(str(place.kubeconfig))
+    client = ClusterClient(BACKENDS[backend], place.namespace, api)
+    manifest = sealed(rendered(backend, FIXED, replace(FULL, namespace=place.namespace)))
+    answered = client.create(manifest, dry_run=True)
+    assert answered is not None
+    assert answered["metadata"]["uid"]
+    assert client.get(manifest["metadata"]["name"]) is None
+    manifest["spec"]["suspend"] = "perhaps"
+    manifest["spec"]["runPolicy"] = "none"
+    with pytest.raises(ClusterError, match="spec"):
+        client.create(manifest, dry_run=True)

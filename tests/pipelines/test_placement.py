@@ -1,0 +1,173 @@
+"""What the cluster file does to the compiled pipeline, and that it does nothing to the graph."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import compiler
+
+from components.cluster import (
+    CacheConfig,
+    ClusterConfig,
+    PodConfig,
+    RetryConfig,
+    SecretConfig,
+    Toleration,
+    TrainingConfig,
+)
+from oaml_core.settings import dataclass_from_yaml
+from pipelines.oaml_pipeline import oaml_pipeline
+
+CLUSTER = ClusterConfig(
+    namespace="faces",
+    registry="registry.example.com/team",
+    image_pull_secrets=["registry"],
+    secrets=[SecretConfig("oaml-store", {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"})],
+    cache=CacheConfig("pvc", claim="faces"),
+    retries=RetryConfig(count=3, backoff_seconds=30),
+    stages={
+        "evaluate": PodConfig(
+            cpu="4",
+            cpu_limit="6",
+            memory="8Gi",
+            memory_limit="12Gi",
+            gpus=1,
+            node_selector={"gpu": "h100"},
+            tolerations=[Toleration("nvidia.com/gpu", effect="NoSchedule")],
+        )
+    },
+    training=TrainingConfig(gpus=8),
+)
+STAGES = ("preprocess", "train", "evaluate", "export", "promote")
+
+
+def compiled(folder: Path, cluster: ClusterConfig | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The graph, and what belongs to Kubernetes."""
+    path = folder / "pipeline.yaml"
+    compiler.Compiler().compile(oaml_pipeline(cluster), str(path))
+    documents = [*yaml.safe_load_all(path.read_text()), {}]
+    return documents[0], documents[1]
+
+
+@pytest.fixture(scope="module")
+def placed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
+    return compiled(tmp_path_factory.mktemp("placed"), CLUSTER)
+
+
+def graph(spec: dict[str, Any]) -> dict[str, Any]:
+    """Tasks, what each takes from which, components' inputs and outputs, and code: all but placement."""
+    tasks = spec["root"]["dag"]["tasks"]
+    for task in tasks.values():
+        task.pop("retryPolicy", None)
+    tasks["train"]["inputs"]["parameters"].pop("cluster")
+    code = {name: each["container"]["command"] for name, each in spec["deploymentSpec"]["executors"].items()}
+    return {"root": spec["root"], "components": spec["components"], "code": code}
+
+
+def test_the_graph_of_a_local_run_is_that_of_the_cluster(tmp_path: Path) -> None:
+    local, _ = compiled(tmp_path, None)
+    cluster, _ = compiled(tmp_path, CLUSTER)
+    assert graph(local) == graph(cluster)
+
+
+def test_a_local_run_says_nothing_of_kubernetes(tmp_path: Path) -> None:
+    spec, platform = compiled(tmp_path, None)
+    assert platform == {}
+    assert spec["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]["cluster"]["runtimeValue"]["constant"] == ""
+
+
+def test_resources_and_images(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    executors = placed[0]["deploymentSpec"]["executors"]
+    for stage in STAGES:
+        assert executors[f"exec-{stage}"]["container"]["image"].startswith(f"registry.example.com/team/{stage}:")
+    resources = executors["exec-evaluate"]["container"]["resources"]
+    assert resources["resourceCpuRequest"] == "4"
+    assert resources["resourceCpuLimit"] == "6"
+    assert resources["resourceMemoryRequest"] == "8Gi"
+    assert resources["resourceMemoryLimit"] == "12Gi"
+    assert resources["accelerator"] == {
+        "count": "1",
+        "resourceCount": "1",
+        "resourceType": "nvidia.com/gpu",
+        "type": "nvidia.com/gpu",
+    }
+    assert "accelerator" not in executors["exec-train"]["container"]["resources"]
+
+
+def test_nodes_secrets_and_cache(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    executors = placed[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    evaluate = executors["exec-evaluate"]
+    assert evaluate["nodeSelector"] == {"labels": {"gpu": "h100"}}
+    assert evaluate["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    for stage in STAGES:
+        settings = executors[f"exec-{stage}"]
+        assert [each["envVar"] for each in settings["secretAsEnv"][0]["keyToEnv"]] == [
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ]
+        assert settings["pvcMount"][0]["constant"] == "faces"
+        assert settings["imagePullSecret"][0]["secretName"] == "registry"
+        assert settings["securityContext"]["runAsNonRoot"] is True
+
+
+def test_retries_back_off(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    for task in placed[0]["root"]["dag"]["tasks"].values():
+        assert task["retryPolicy"] == {
+            "maxRetryCount": 3,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "600s",
+        }
+
+
+def test_steps_are_cached_by_fingerprint_and_configuration(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    tasks = placed[0]["root"]["dag"]["tasks"]
+    for stage in ("train", "evaluate", "export"):
+        assert tasks[stage]["cachingOptions"] == {"enableCache": True}
+        parameters = tasks[stage]["inputs"]["parameters"]
+        assert parameters["config"] == {"componentInputParameter": "config"}
+        assert parameters["fingerprint"]["taskOutputParameter"]["producerTask"] == "preprocess"
+    for stage in ("preprocess", "promote"):
+        assert not tasks[stage]["cachingOptions"].get("enableCache")
+
+
+def test_the_train_step_gets_the_cluster_file_with_the_workers_image(
+    placed: tuple[dict[str, Any], dict[str, Any]],
+) -> None:
+    parameters = placed[0]["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
+    cluster = dataclass_from_yaml(ClusterConfig, parameters["cluster"]["runtimeValue"]["constant"], "It")
+    assert cluster.namespace == "faces"
+    assert cluster.training.gpus == 8
+    assert cluster.training.image == placed[0]["deploymentSpec"]["executors"]["exec-train"]["container"]["image"]
+
+
+def test_a_cluster_file_of_ones_own_is_compiled_on_the_command_line(tmp_path: Path) -> None:
+    mine, out = tmp_path / "mine.yaml", tmp_path / "out.yaml"
+    mine.write_text("namespace: faces\ntraining_backend: trainjob\n")
+    command = [sys.executable, "-m", "pipelines.compile", str(out), "--cluster", str(mine)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert "training_backend: trainjob" in out.read_text()
+    mine.write_text("namespac: faces\n")
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert (refused.returncode, "Did you mean 'namespace'" in refused.stderr) == (2, True)
+
+
+def test_credentials_in_the_environment_do_not_get_into_the_compiled_file(tmp_path: Path) -> None:
+    values = {name: secrets.token_hex(12) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "WANDB_API_KEY")}
+    out = tmp_path / "out.yaml"
+    said = subprocess.run(
+        [sys.executable, "-m", "pipelines.compile", str(out)],
+        env=os.environ | values,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    text = out.read_text() + said.stdout + said.stderr
+    assert [name for name, value in values.items() if value in text] == []
