@@ -8,8 +8,10 @@ CONFIG ?= configs/demo.yaml
 DATA ?=
 CLUSTER ?= configs/cluster/default.yaml
 ARGS ?=
+CLUSTER ?= configs/cluster/default.yaml
+CRON ?= 0 2 * * *
 
-.PHONY: help setup demo test test-cluster lint compile clean
+.PHONY: help setup demo test test-cluster lint compile submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +43,12 @@ compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow; CLUSTER=configs/clu
 
 test-cluster: setup ## tests of training jobs on the Kubernetes API server that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+submit: setup ## one run on Kubeflow with the recipe CONFIG (`kfp run create`); wants KFP_ENDPOINT
+	$(BIN)/python -m pipelines.submit --config $(CONFIG) --cluster $(CLUSTER) $(ARGS)
+
+schedule: setup ## the same at CRON="0 2 * * *" (UTC), or no longer with CRON=off
+	$(BIN)/python -m pipelines.schedule --config $(CONFIG) --cluster $(CLUSTER) --cron "$(CRON)" $(ARGS)
 
 clean: ## remove caches and runs, not the environment
 	rm -rf .oaml runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

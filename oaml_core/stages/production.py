@@ -14,6 +14,8 @@ from typing import Any
 from oaml_core.store import Store
 
 PRODUCTION = "models/production.json"
+LAST_DECISION = "models/decisions/last.json"
+"""What the gate said last; it tells a night with nothing new from one with a new model."""
 WITHDRAWN = "withdrawn"
 """In a version's record: when it was rolled back. Promotion passes over such a version."""
 
@@ -61,6 +63,18 @@ def point_back(store: Store, wanted: Mapping[str, Any], present: Mapping[str, An
     back = {name: value for name, value in wanted.items() if name != WITHDRAWN}
     _write(store, record_key(wanted["version"]), back)
     _write(store, PRODUCTION, back)
+
+
+def earlier_decision(store: Store, version: str) -> dict[str, Any] | None:
+    """What was decided of this version (`promoted`, `reason`, `when`), if it was the last one that was looked at."""
+    last = json.loads(store.read_bytes(LAST_DECISION)) if store.exists(LAST_DECISION) else {}
+    return last if last.get("version") == version else None
+
+
+def note_decision(store: Store, version: str, promoted: bool, reason: str) -> None:
+    """Remember what was decided of a version."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    _write(store, LAST_DECISION, {"version": version, "promoted": promoted, "reason": reason, "when": when})
 
 
 def record_key(version: str) -> str:

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
 from oaml_core.errors import EvaluationError, StoreError
+from oaml_core.notify import notify
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, fetch_scores, read_metrics_json
-from oaml_core.stages.production import PRODUCTION, WITHDRAWN, champion, point_at, record
-from oaml_core.store import open_store
+from oaml_core.stages.production import (
+    PRODUCTION,
+    WITHDRAWN,
+    champion,
+    earlier_decision,
+    note_decision,
+    point_at,
+    record,
+)
+from oaml_core.store import Store, open_store
 
 if TYPE_CHECKING:
     from oaml_core.evaluation.gate import GateDecision
@@ -44,14 +53,13 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
     name = digest(model_uri, metrics_uri)
     present = champion(store)
     if present is not None and present["version"] == name:
-        return Promoted(name, True, "it is in production already")
+        return Promoted(name, True, "nothing new: this data and configuration gave the model that is in production")
     objection, reason = _withdrawn(record(store, name)), "the first model"
     if objection is None and present is not None:
         decision = _gate(config, present, metrics_uri)
         objection, reason = (None if decision.passes else decision.reason), decision.reason
     if objection is not None:
-        log.info("promote: kept %s: %s", present["version"] if present else "nothing", objection)
-        return Promoted(name, False, objection)
+        return _refused(store, name, present["version"] if present else "nothing", objection)
     pointer = {
         "version": name,
         "model_uri": model_uri,
@@ -60,8 +68,20 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
         "sets": sorted(measured["sets"]),
     }
     point_at(store, pointer)
+    note_decision(store, name, True, reason)
     announce("promote", f"version {name}: {reason}", store.url(PRODUCTION), False)
     return Promoted(name, True, reason)
+
+
+def _refused(store: Store, version: str, champion_version: str, objection: str) -> Promoted:
+    """Leave production alone and say why: to people once, however many nights bring the same model."""
+    log.info("promote: kept %s: %s", champion_version, objection)
+    earlier = earlier_decision(store, version)
+    if earlier is not None and not earlier["promoted"]:
+        return Promoted(version, False, f"nothing new since {earlier['when']}: {objection}")
+    note_decision(store, version, False, objection)
+    notify(f"OAML: {version} was not promoted, {champion_version} stays in production: {objection}")
+    return Promoted(version, False, objection)
 
 
 def _withdrawn(known: Mapping[str, Any] | None) -> str | None:
