@@ -1,0 +1,191 @@
+"""Which rule of visibility weighting is better, on real faces that a published network describes.
+
+    python benchmarks/weighting.py --faces ../shared/data/lfw112 --weights ../shared/weights/mobilefacenet_y1.onnx
+
+The network stays as it is. One matcher for each rule learns its few parameters on the training identities, half of
+their images covered by training artwork, with the true masks as visibility; then the pairs of the verification set are
+compared, the second image (or both) covered by other artwork. TAR counts all pairs of a genuine pair's first image
+with another's second one as impostors; accuracy is that of the ten folds of the set's own pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oaml_core import stages
+from oaml_core.config import Config, DataConfig, ModelConfig, Occluder
+from oaml_core.data.occlusion import draw_occluder
+from oaml_core.data.prepared import PreparedDataset
+from oaml_core.data.verification import VerificationSet
+from oaml_core.evaluation.conditions import Condition, condition_named
+from oaml_core.evaluation.protocols import ten_fold_any_range
+from oaml_core.evaluation.roc import roc, tar_at_far
+from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
+from oaml_core.losses.visibility import resize_visibility
+from oaml_core.models.backbone import Backbone, build_backbone
+from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.pretrained import load_backbone
+
+TEST = ("clean", "surgical", "sunglasses", "scarf", "blocks-30", "surgical-both", "sunglasses-both")
+TRAINING: tuple[Occluder, ...] = ("cloth", "ffp2", "veil", "hand")
+"""Kinds that the test does not show."""
+IMAGES = 4
+"""Of each training identity, at most."""
+
+
+class Faces(NamedTuple):
+    """What the network says of n images."""
+
+    maps: Tensor
+    """float16 [n, C, h, w]"""
+    visibility: Tensor
+    """float32 [n, 1, h, w], the true one."""
+    embedding: Tensor
+    """float32 [n, E]"""
+
+
+@torch.inference_mode()
+def described(backbone: Backbone, images: Tensor, masks: Tensor) -> Faces:
+    """Features of uint8 [n, 3, H, W]."""
+    parts = [backbone(part.float() / 127.5 - 1) for part in images.split(64)]
+    maps = torch.cat([part[0].half() for part in parts])
+    embedding = torch.nn.functional.normalize(torch.cat([part[1] for part in parts]), dim=1)
+    return Faces(maps, resize_visibility(masks, (maps.shape[2], maps.shape[3])), embedding)
+
+
+def training_faces(backbone: Backbone, dataset: PreparedDataset, seed: int) -> tuple[Faces, Faces, Tensor]:
+    """Training images as they are, the same covered, and their labels."""
+    labels, faces = np.asarray(dataset.train.labels), dataset.train
+    chosen = [row for label in np.unique(labels) for row in np.flatnonzero(labels == label)[:IMAGES]]
+    images = torch.stack([faces.read(row) for row in chosen])
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for image, row in zip(images, chosen, strict=True):
+        kind = TRAINING[int(torch.randint(len(TRAINING), (), generator=generator))]
+        points = None if faces.landmarks is None else torch.from_numpy(np.array(faces.landmarks[row]))
+        drawn.append(draw_occluder(image, points, kind, generator))
+    covered, masks = (torch.stack(x) for x in zip(*drawn, strict=True))
+    return (
+        described(backbone, images, torch.ones_like(masks)),
+        described(backbone, covered, masks),
+        torch.from_numpy(labels[chosen]),
+    )
+
+
+def verification_faces(backbone: Backbone, pairs: VerificationSet, condition: Condition) -> tuple[Faces, Faces]:
+    """First and second images of all pairs under a condition."""
+    images = torch.from_numpy(np.array(pairs.images)).permute(0, 3, 1, 2)
+    numbers = np.arange(len(pairs))
+    first, second = (
+        described(backbone, *condition.apply(images[side::2], numbers, pairs.landmarks, side)) for side in (0, 1)
+    )
+    return first, second
+
+
+def learnt(
+    name: str, weighting: str, faces: tuple[Faces, Faces, Tensor], options: argparse.Namespace
+) -> tuple[Matcher, list[float]]:
+    """A matcher after `steps` batches of pairwise matching; the loss of each."""
+    clean, covered, labels = faces
+    torch.manual_seed(0)
+    known = "evidence" if weighting == "unweighted" else weighting
+    config = ModelConfig(matcher=name, weighting=known)  # type: ignore[arg-type]
+    matcher = build_matcher(config, clean.maps.shape[1], (clean.maps.shape[2], clean.maps.shape[3])).train()
+    optimiser = torch.optim.Adam(matcher.parameters(), options.lr[name])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr[name], total_steps=options.steps)
+    generator, losses = torch.Generator().manual_seed(1), []
+    for _ in range(options.steps):
+        identities = labels.unique()[torch.randperm(int(labels.max()) + 1, generator=generator)[: options.batch // 4]]
+        rows = torch.cat([(labels == identity).nonzero()[:, 0] for identity in identities])
+        hidden = torch.rand(len(rows), generator=generator) < 0.5
+        maps = torch.where(hidden[:, None, None, None], covered.maps[rows], clean.maps[rows]).float()
+        seen = torch.where(hidden[:, None, None, None], covered.visibility[rows], 1.0)
+        visible = None if weighting == "unweighted" else seen
+        scores = matcher.match(maps, maps, visible, visible)
+        pairs = pair_scores(scores, labels[rows], labels[rows], torch.arange(len(rows)))
+        loss = pairwise_matching_loss(pairs).loss.mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return matcher.eval(), losses
+
+
+def figures(scores: Tensor, by_pair: Tensor, genuine: Tensor, pairs: VerificationSet) -> tuple[float, float]:
+    """TAR at FAR 1e-3 among all pairs of genuine images, accuracy of the ten folds; in per cent."""
+    assert pairs.identities is not None
+    people = pairs.identities[0::2][genuine.numpy()]
+    same = people[:, None] == people
+    own = np.eye(len(people), dtype=bool)
+    # Different images of one person that make no pair of the set are left out.
+    tar = tar_at_far(roc(scores.numpy()[own | ~same], own[own | ~same]), [1e-3])[0].tar
+    assert tar is not None
+    return 100 * tar, 100 * ten_fold_any_range(by_pair.numpy(), pairs.issame).accuracy
+
+
+@torch.inference_mode()
+def scored(
+    matcher: Matcher | None, faces: tuple[Faces, Faces], genuine: Tensor, weighted: bool
+) -> tuple[Tensor, Tensor]:
+    """All first with all second images of genuine pairs, and all pairs of the set; without matcher, embeddings."""
+    first, second = faces
+    if matcher is None:
+        return first.embedding[genuine] @ second.embedding[genuine].T, (first.embedding * second.embedding).sum(1)
+    sides = [(f.maps.float(), f.visibility if weighted else None) for f in (first, second)]
+    (a, v), (b, u) = sides
+    part = [None if x is None else x[genuine] for x in (v, u)]
+    return matcher.match(a[genuine], b[genuine], *part), matcher.match_pairs(a, b, v, u)
+
+
+def main(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    config = Config(
+        data=DataConfig(source=str(options.faces)), work_dir=str(options.work), store=str(options.work / "store")
+    )
+    dataset = stages.fetch_dataset(config, stages.prepare(config).dataset_uri)
+    backbone = build_backbone("mobilefacenet")
+    load_backbone(backbone, options.weights)
+    backbone.eval()
+    cache = options.work / "weighting.pt"
+    if not cache.exists():
+        (pairs,) = dataset.verification.values()
+        shown = {name: verification_faces(backbone, pairs, condition_named(name)) for name in TEST}
+        torch.save((training_faces(backbone, dataset, 0), shown), cache)
+    training, shown = torch.load(cache, weights_only=False)
+    (pairs,) = dataset.verification.values()
+    genuine = torch.from_numpy(np.flatnonzero(pairs.issame))[:: options.every]
+    print(f"{'TAR % at FAR 1e-3 (accuracy %)':34}" + "".join(f"{name:>16}" for name in TEST), flush=True)
+    rules = [(name, rule) for name in options.matchers for rule in options.rules]
+    for name, rule in [("embedding", ""), *rules]:
+        matcher = None
+        if name != "embedding":
+            matcher, losses = learnt(name, rule, training, options)
+            rule += f", loss {np.mean(losses[:10]):.1f} → {np.mean(losses[-20:]):.1f}"
+        cells = []
+        for condition in TEST:
+            found = figures(*scored(matcher, shown[condition], genuine, "unweighted" not in rule), genuine, pairs)
+            cells.append("{:8.1f} ({:5.1f})".format(*found))
+        print(f"{name + ' ' + rule:34}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path(".oaml/weighting"), help="prepared data and cached features")
+    parser.add_argument("--matchers", nargs="+", default=["qaconv"])
+    parser.add_argument("--rules", nargs="+", default=["unweighted", "multiply", "evidence"])
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--every", type=int, default=2, help="TAR from every so manieth genuine pair")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    arguments.lr = {"qaconv": 0.01, "transmatcher": 0.0003}
+    main(arguments)
