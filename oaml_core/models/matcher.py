@@ -167,7 +167,8 @@ class Matcher(nn.Module, ABC):
         return not self.training and not learns
 
     def _product_type(self, maps: Tensor) -> torch.dtype:
-        return torch.bfloat16 if self.product == "bf16" else maps.dtype
+        # A traced matcher stays in one type: the runtimes of its exported form have fast products of that.
+        return torch.bfloat16 if self.product == "bf16" and not torch.compiler.is_compiling() else maps.dtype
 
     def _checked(
         self, probe: Tensor, gallery: Tensor, probe_visibility: Tensor | None, gallery_visibility: Tensor | None
@@ -237,4 +238,4 @@ def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int])
     matchers: dict[str, type[Matcher]] = {"qaconv": QAConv, "transmatcher": TransMatcher}
     if config.matcher not in matchers:
         raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are 'qaconv' and 'transmatcher'.")
-    return matchers[config.matcher](channels, map_size, weighting=config.weighting)
+    return matchers[config.matcher](channels, map_size, weighting=config.weighting, product=config.matcher_product)
