@@ -66,7 +66,7 @@ def clock() -> float:
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def medians(runs: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, float]:
+def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each, taken in turns so that what else the machine does meets all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
@@ -151,19 +151,16 @@ def bench_match(options: argparse.Namespace) -> None:
         tiles = max(1, count // 256) ** 2
         once = gemm(min(count, 256), min(count, 256), options)
         runs["gemm"] = lambda once=once, tiles=tiles: [once() for _ in range(tiles)]
-        parts = [slice(start, start + 256) for start in range(0, count, 256)]
-        runs["plain"] = lambda probe=probe, gallery=gallery, parts=parts: [
-            without_gradient(plain.match, probe[p], gallery[g]) for p in parts for g in parts
-        ]
-        for product in ("fp32", "bf16"):
+        if count <= 256:  # beyond, it takes as long as so many of them
+            runs["plain"] = lambda probe=probe, gallery=gallery: without_gradient(plain.match, probe, gallery)
+        for product in options.products:
             model = ours(options, product).eval()
             runs[product] = lambda m=model, p=probe, g=gallery: without_gradient(m.match, p, g)
             runs[f"{product}, weighted"] = lambda m=model, p=probe, g=gallery, v=v, u=u: without_gradient(
                 m.match, p, g, v, u
             )
-        rounds = ROUNDS if count <= 256 else 3
-        print_rates(f"match {count} × {count}", count**2, medians(runs, rounds))
-        for who in ("plain", "fp32", "bf16"):
+        print_rates(f"match {count} × {count}", count**2, medians(runs, options.rounds))
+        for who in ("plain", *options.products):
             if who != "plain" or count <= 256:
                 print(f"  {who:24} {peak_memory(f'match-{who}-{count}', options):12,.0f} MiB beyond the inputs")
 
@@ -177,12 +174,12 @@ def bench_pairs(options: argparse.Namespace) -> None:
         "gemm": product64,
         "plain": lambda: without_gradient(plain.match_pairs, probe, gallery),
     }
-    for product in ("fp32", "bf16"):
+    for product in options.products:
         model = ours(options, product).eval()
         runs[product] = lambda m=model: without_gradient(m.match_pairs, probe, gallery)
         runs[f"{product}, weighted"] = lambda m=model: without_gradient(m.match_pairs, probe, gallery, v, u)
-    print_rates(f"match_pairs {count}", count, medians(runs))
-    for who in ("plain", "fp32", "bf16"):
+    print_rates(f"match_pairs {count}", count, medians(runs, options.rounds))
+    for who in ("plain", *options.products):
         print(f"  {who:24} {peak_memory(f'pairs-{who}-{count}', options):12,.0f} MiB beyond the inputs")
 
 
@@ -196,17 +193,17 @@ def bench_train(options: argparse.Namespace) -> None:
         "gemm": lambda: [once() for _ in range(3)],
         "plain": lambda: step(plain, maps),
     }
-    for product in ("fp32", "bf16"):
+    for product in options.products:
         model = ours(options, product).train()
         runs[product] = lambda m=model: step(m, maps)
         runs[f"{product}, weighted"] = lambda m=model: step(m, maps, visibility)
-    print_rates(f"training step, batch {count}, forward and backward", count**2, medians(runs, 3))
-    for who in ("plain", "fp32", "bf16"):
+    print_rates(f"training step, batch {count}, forward and backward", count**2, medians(runs, options.rounds))
+    for who in ("plain", *options.products):
         print(f"  {who:24} {peak_memory(f'train-{who}-{count}', options):12,.0f} MiB beyond the inputs")
 
 
 def bench_evaluate(options: argparse.Namespace) -> None:
-    for who in ("fp32", "bf16"):
+    for who in options.products:
         start = time.perf_counter()
         used = peak_memory(f"match-{who}-4096", options)
         print(f"match 4096 × 4096, {who}: {used:,.0f} MiB beyond the inputs, {time.perf_counter() - start:,.0f} s")
@@ -219,6 +216,8 @@ if __name__ == "__main__":
     parser.add_argument("--side", type=int, default=7)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256, 1024])
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--products", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

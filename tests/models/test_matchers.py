@@ -182,3 +182,18 @@ A, ONES = torch.zeros(2, 32, 7, 7), torch.ones(2, 1, 7, 7)
 def test_input_that_does_not_fit_is_refused(name: str, call: Callable[[Matcher], Tensor], said: str) -> None:
     with pytest.raises(ModelInputError, match=said):
         call(made(name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_configured_bfloat16_product_changes_scores_by_little(name: str) -> None:
+    a = drawn(0, 8)
+    b, v = a + drawn(1, 8), seen(2, 8)
+    rounded = build_matcher(ModelConfig(matcher=name, matcher_product="bf16"), 32, (7, 7)).eval()
+    rounded.load_state_dict(state_of(name))
+    for visibility in (None, v):
+        exact, other = scores_of(made(name), a, b, visibility), scores_of(rounded, a, b, visibility)
+        assert not torch.equal(exact, other)
+        assert (exact - other).std() < 0.02 * exact.std()
+        torch.testing.assert_close(
+            rounded.match_pairs(a, b, visibility).detach(), other.diagonal(), rtol=0.05, atol=0.05
+        )
