@@ -21,8 +21,8 @@ CENTRE = (56.0, 66.0)
 EYES_Y, NOSE_Y, MOUTH_Y = 51.6, 71.74, 92.3
 """Rows of the standard template of aligned faces; eyes at x = 38.29 and 73.53, mouth corners at 41.55 and 70.73."""
 EYE_SPREAD, MOUTH_SPREAD = 17.62, 14.6
-BLOCK = 64
-"""Faces that are drawn at a time."""
+BLOCK = 8
+"""Faces that are drawn at a time: so few that what is computed of them stays in the processor's cache."""
 
 
 @dataclass(frozen=True)
