@@ -14,8 +14,10 @@ import mmap
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +88,7 @@ def build_index(path: Path) -> RecordIndex:
     if not size:
         raise DataError(f"{path} is missing or empty (0 bytes); copy the file again.")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        listed = _read_idx(path.with_suffix(".idx"))
+        listed = read_idx(path.with_suffix(".idx"))
         index = _gather(data, _walk(data)) if listed is None else _listed_or_walked(path, data, listed)
     if not len(index) and not len(index.spans):
         raise DataError(f"{path} holds no RecordIO record; is it a training set of this format, and whole?")
@@ -116,7 +118,7 @@ def _listed_or_walked(path: Path, data: mmap.mmap, listed: Ints) -> RecordIndex:
     return walked
 
 
-def _read_idx(path: Path) -> Ints | None:
+def read_idx(path: Path) -> Ints | None:
     """int64 [R, 2] (key, offset), or None if the file is missing or unusable."""
     if not path.is_file() or not path.stat().st_size:
         log.warning("%s is missing; the records' places are found by reading the record file through.", path)
@@ -133,8 +135,25 @@ def _read_idx(path: Path) -> Ints | None:
 
 
 def _gather(data: mmap.mmap, listed: Ints) -> RecordIndex:
-    starts = np.append(np.minimum(np.sort(listed[:, 1]), len(data)), len(data))  # a record ends where one begins
-    chunks = [_gather_chunk(data, listed[i : i + CHUNK], starts) for i in range(0, len(listed), CHUNK)]
+    pieces = (Piece(data, 0, listed[i : i + CHUNK]) for i in range(0, len(listed), CHUNK))
+    return gather(pieces, listed, len(data))
+
+
+class Piece(NamedTuple):
+    """Some records of a file."""
+
+    data: mmap.mmap | bytes
+    """The file, or a part of it that holds these records whole."""
+    base: int
+    """Bytes of the file before `data`."""
+    listed: Ints
+    """int64 [R, 2]: key and offset in the file of each of them; key -1 where the record's header says it."""
+
+
+def gather(pieces: Iterable[Piece], listed: Ints, size: int) -> RecordIndex:
+    """The index of a file of `size` bytes whose records `listed` names, its pieces in that order."""
+    starts = np.append(np.minimum(np.sort(listed[:, 1]), size), size)  # a record ends where one begins
+    chunks = [_gather_chunk(piece, starts) for piece in pieces]
     keys, offsets, sizes, labels, spans, broken = (
         np.concatenate([chunk[i] for chunk in chunks]) for i in range(len(ARRAYS))
     )
@@ -143,8 +162,8 @@ def _gather(data: mmap.mmap, listed: Ints) -> RecordIndex:
     contradicted = _contradicted(keys, labels, spans)
     broken = np.concatenate([broken, np.column_stack([keys, offsets])[contradicted]])
     keys, offsets, sizes, labels = (column[~contradicted] for column in (keys, offsets, sizes, labels))
-    covered = int(sizes.sum(dtype=np.int64)) + sum(_record_size(data, offset) for offset in spans[:, 3])
-    return RecordIndex(keys, offsets, sizes, labels, spans[:, :3], broken, max(0, len(data) - covered))
+    covered = int(sizes.sum(dtype=np.int64)) + int(spans[:, 3].sum())
+    return RecordIndex(keys, offsets, sizes, labels, spans[:, :3], broken, max(0, size - covered))
 
 
 def _contradicted(keys: Ints, labels: NDArray[np.int32], spans: Ints) -> NDArray[np.bool_]:
@@ -162,13 +181,10 @@ def _contradicted(keys: Ints, labels: NDArray[np.int32], spans: Ints) -> NDArray
     return other if other.mean() < CONTRADICTIONS else np.zeros(len(keys), dtype=bool)
 
 
-def _record_size(data: mmap.mmap, offset: int) -> int:
-    return join_frames(data, int(offset))[1] - int(offset)
-
-
-def _gather_chunk(data: mmap.mmap, listed: Ints, starts: Ints) -> tuple[NDArray[np.generic], ...]:
-    """Headers of many records at once: the arrays of `RecordIndex`, spans with a fourth column, their offset."""
-    keys, offsets = listed[:, 0].copy(), listed[:, 1]
+def _gather_chunk(piece: Piece, starts: Ints) -> tuple[NDArray[np.generic], ...]:
+    """Headers of many records at once: the arrays of `RecordIndex`, spans with a fourth column, their size."""
+    data, starts = piece.data, starts - piece.base if piece.base else starts
+    keys, offsets = piece.listed[:, 0].copy(), piece.listed[:, 1] - piece.base
     raw = np.frombuffer(data, dtype=np.uint8)
     heads = raw[np.minimum(offsets[:, None] + np.arange(HEAD_BYTES), len(raw) - 1)]
     words = heads.view("<u4")
@@ -197,12 +213,13 @@ def _gather_chunk(data: mmap.mmap, listed: Ints, starts: Ints) -> tuple[NDArray[
     bounds = np.where(span[:, None], floats[:, 8:10], 0)
     bounds = np.where(np.abs(bounds) < 2**53, bounds, 0).astype(np.int64)
     del raw  # the map cannot be closed while an array looks into it
+    offsets = offsets + piece.base
     return (
         keys[image],
         offsets[image],
         sizes[image].astype(np.int32),
         label[image].astype(np.int32),
-        np.column_stack([keys, bounds, offsets])[span],
+        np.column_stack([keys, bounds, sizes])[span],
         np.column_stack([keys, offsets])[broken],
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from oaml_core.data.recordio import parse_record
 from oaml_core.data.recordio_index import open_index
+from oaml_core.data.recordio_remote import remote_index
 from oaml_core.data.sources import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
 from oaml_core.errors import DataError
 
@@ -23,7 +24,7 @@ RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
 
 
 class RecordIOSource(TrainingSource):
-    """The images of one `train.rec`.
+    """The images of one `train.rec`; one in a store that the local disk has no room for is read record by record.
 
     Args:
         folder: holds the files.
@@ -31,13 +32,19 @@ class RecordIOSource(TrainingSource):
     """
 
     kind = "recordio"
+    _file: int | None = None
 
     def __init__(self, folder: SourceFolder, cache: Path | None = None) -> None:
         self.folder = folder
-        if INDEX in folder:
-            folder.local(INDEX)
-        self.path = folder.local(RECORDS)
-        self.index = open_index(self.path, cache)
+        if folder.fits(RECORDS):
+            if INDEX in folder:
+                folder.local(INDEX)
+            path = folder.local(RECORDS)
+            self.index = open_index(path, cache)
+            self._file = os.open(path, os.O_RDONLY)
+        else:
+            self.index = remote_index(folder, RECORDS, INDEX)
+            self.readers = folder.readers
         self.labels = self.index.labels.astype(np.int64)
         self.damaged = [
             (f"record {key}" if key >= 0 else f"byte {offset}", NO_RECORD) for key, offset in self.index.broken
@@ -48,11 +55,12 @@ class RecordIOSource(TrainingSource):
         self.landmarks = landmarks_of(
             folder, meta.get("landmarks_by_record", {}), map(str, self.index.keys), len(self.index)
         )
-        self._file = os.open(self.path, os.O_RDONLY)
 
     def read(self, index: int) -> bytes:
-        data = os.pread(self._file, int(self.index.sizes[index]), int(self.index.offsets[index]))
-        return parse_record(data).image
+        size, offset = int(self.index.sizes[index]), int(self.index.offsets[index])
+        if self._file is None:
+            return parse_record(self.folder.read_range(RECORDS, offset, size)).image
+        return parse_record(os.pread(self._file, size, offset)).image
 
     def name(self, index: int) -> str:
         return f"record {self.index.keys[index]}"
@@ -70,11 +78,13 @@ class RecordIOSource(TrainingSource):
         found = order[place]
         unknown = keys[self.index.keys[found] != keys]
         if len(unknown):
-            raise DataError(f"data.subset names record {unknown[0]}, which {self.path} does not have as an image.")
+            raise DataError(
+                f"data.subset names record {unknown[0]}, which {self.folder.where(RECORDS)} does not have as an image."
+            )
         return found
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):
+        if self._file is not None:
             os.close(self._file)
 
     def _property_notes(self) -> list[str]:

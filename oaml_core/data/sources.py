@@ -66,8 +66,16 @@ class SourceFolder(ABC):
         """The bytes of one file; raises DataError if it cannot be read."""
 
     @abstractmethod
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """`size` bytes of one file from `offset` on, fewer at its end; raises what `read` raises."""
+
+    @abstractmethod
     def local(self, name: str) -> Path:
         """The file on the local disk, fetched there if it lies elsewhere."""
+
+    def fits(self, name: str) -> bool:
+        """Whether the local disk has the file, or room for it."""
+        return True
 
     def sha256(self, name: str) -> str:
         """Checksum of a file's content."""
@@ -98,6 +106,13 @@ class LocalFolder(SourceFolder):
         except OSError as error:
             raise DataError(f"{self.folder / name} cannot be read: {error.strerror}.") from None
 
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        try:
+            with (self.folder / name).open("rb") as file:
+                return os.pread(file.fileno(), size, offset)
+        except OSError as error:
+            raise DataError(f"{self.folder / name} cannot be read: {error.strerror}.") from None
+
     def local(self, name: str) -> Path:
         return self.folder / name
 
@@ -114,8 +129,8 @@ def _walk(folder: Path) -> Iterable[SourceFile]:
 
 
 class StoreFolder(SourceFolder):
-    """A prefix in an object store. Single images are read from it one by one; a record file or a verification set
-    is fetched whole into `scratch` first, which must have room for it."""
+    """A prefix in an object store. Single images are read from it one by one. A record file or a verification set is
+    fetched whole into `scratch`; a record file that finds no room there is read record by record."""
 
     readers = READERS
 
@@ -131,9 +146,22 @@ class StoreFolder(SourceFolder):
 
     def sha256(self, name: str) -> str:
         known = self.store.stat(name).sha256
-        if known or self.files[name].size > LARGE:
+        size = self.files[name].size
+        if known or (size > LARGE and self.fits(name)):
             return known or super().sha256(name)
-        return hashlib.sha256(self.read(name)).hexdigest()
+        digest = hashlib.sha256()
+        for offset in range(0, size, LARGE):
+            digest.update(self.read_range(name, offset, LARGE))
+        return digest.hexdigest()
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        return self.store.read_range(name, offset, size)
+
+    def fits(self, name: str) -> bool:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        path = self.scratch / name
+        there = path.stat().st_size if path.is_file() else 0
+        return self.files[name].size - there <= shutil.disk_usage(self.scratch).free
 
     def local(self, name: str) -> Path:
         path = self.scratch / name
@@ -159,8 +187,7 @@ class StoreFolder(SourceFolder):
         if size > free:
             raise DataError(
                 f"{self.where(name)} has {size / 1e9:.1f} GB, {path.parent} has room for {free / 1e9:.1f} GB: give "
-                "a larger disk as work_dir, or store the training set as one folder an identity, which is read "
-                "image by image."
+                "a larger disk as work_dir."
             )
         self.store.get_file(name, path)
 

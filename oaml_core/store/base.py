@@ -139,6 +139,14 @@ class Store(ABC):
             self._get(key, path, lambda _: None, 0)
             return path.read_bytes()
 
+    @abstractmethod
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        """`size` bytes of an object from `offset` on, fewer at its end; a part's SHA-256 is not known, so not checked.
+
+        Raises:
+            MissingObject: there is none. StoreError: it cannot be read.
+        """
+
     def write_bytes(self, key: str, data: bytes) -> ObjectInfo:
         """Put a small object."""
         with tempfile.TemporaryDirectory() as folder:

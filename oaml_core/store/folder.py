@@ -50,6 +50,15 @@ class FolderStore(Store):
         source = self._existing(key)
         _copy(source, path, moved, self.url(key), self._digest(key))
 
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        path = self._existing(key)
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except OSError as error:
+            raise unusable_file(path, error) from None
+
     def is_intact(self, key: str) -> bool | None:
         found = sha256_of(self._existing(key))
         known = self._digest(key)

@@ -105,6 +105,9 @@ class S3Store(Store):
                 if not resumed:
                     raise damaged(self.url(key), found, expected[0])
 
+    def read_range(self, key: str, offset: int, size: int) -> bytes:
+        return self._try(key, self._read_range, self._full(key), offset, size)
+
     def is_intact(self, key: str) -> bool | None:
         head = self._head(key)
         expected = self._expected(key, head)
@@ -188,6 +191,14 @@ class S3Store(Store):
 
     def _put_whole(self, full: str, data: bytes, metadata: dict[str, str], kind: str) -> None:
         self._client.put_object(self.bucket, full, io.BytesIO(data), len(data), kind, metadata)
+
+    def _read_range(self, full: str, offset: int, size: int) -> bytes:
+        response = self._client.get_object(self.bucket, full, offset=offset, length=size)
+        try:
+            return response.read()
+        finally:
+            response.close()
+            response.release_conn()
 
     def _stream(self, full: str, path: Path | None) -> tuple[str, str]:
         """Read an object, into `path` if there is one; its SHA-256, and the one that it was put with (or empty)."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import face
 from PIL import Image
 
 from oaml_core.config import AugmentConfig, Config
@@ -19,6 +18,7 @@ from oaml_core.data.prepare import prepare_dataset
 from oaml_core.data.prepared import PreparedDataset, fetch_prepared
 from oaml_core.errors import ConfigError
 from oaml_core.store import open_store
+from tests.data_layer.conftest import face
 
 PAIRS = 30
 

@@ -49,6 +49,14 @@ def test_empty_and_overwritten_objects(store: Store) -> None:
     assert store.read_bytes("pointer") == b"new"
 
 
+def test_a_part_of_an_object_is_read_alone(store: Store) -> None:
+    store.write_bytes("letters", b"abcdefghij")
+    assert store.read_range("letters", 2, 3) == b"cde"
+    assert store.read_range("letters", 8, 100) == b"ij"
+    with pytest.raises(MissingObject, match="nothing"):
+        store.read_range("nothing", 0, 1)
+
+
 def test_several_parts(store: Store, tmp_path: Path) -> None:
     source, target = tmp_path / "big", tmp_path / "back"
     source.write_bytes(CONTENT * 30)
