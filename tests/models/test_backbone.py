@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from oaml_core.config import Arch
 from oaml_core.errors import ConfigError, ModelInputError
@@ -76,21 +78,30 @@ def test_squeeze_excitation_is_the_published_one() -> None:
     assert (embedding * torch.from_numpy(reference["ir_se_50.embedding"])).sum(1).min() > 0.9
 
 
-WIDE = ("ir_152", "ir_200")
+GUIDE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+TABLE = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)`" + r" \| ([\d.]+)" * 6 + r" \|$", GUIDE, re.MULTILINE)}
+"""Channels, embedding, parameters and GFLOP at 112, at 224."""
+
+
+def test_the_guide_has_every_backbone_that_a_recipe_can_name() -> None:
+    assert set(TABLE) == set(get_args(Arch))
 
 
 @pytest.mark.parametrize("size", [112, 224])
 @pytest.mark.parametrize("arch", get_args(Arch))
-def test_every_backbone_that_a_recipe_can_name_describes_faces_of_both_sizes(arch: str, size: int) -> None:
+def test_backbones_are_what_the_guide_says(arch: str, size: int) -> None:
     with torch.device("meta"):
         model = build_backbone(arch, image_size=size).eval()
-        feature_map, embedding, norm = model(torch.zeros(2, 3, size, size))
-    assert model.channels == (2048 if arch in WIDE else 128 if arch == "ir_mini" else 512)
-    assert model.embedding_size == (128 if arch in ("ir_mini", "mobilefacenet") else 512)
+        with FlopCounterMode(display=False) as counter:
+            feature_map, embedding, norm = model(torch.zeros(1, 3, size, size))
+    channels, embedding_size, *costs = TABLE[arch]
+    assert (model.channels, model.embedding_size) == (int(channels), int(embedding_size))
     assert model.map_size == (size // 16, size // 16)
-    assert feature_map.shape == (2, model.channels, *model.map_size)
-    assert embedding.shape == (2, model.embedding_size)
-    assert norm.shape == (2, 1)
+    assert feature_map.shape == (1, model.channels, *model.map_size)
+    assert embedding.shape == (1, model.embedding_size)
+    assert norm.shape == (1, 1)
+    measured = sum(p.numel() for p in model.parameters()) / 1e6, counter.get_total_flops() / 1e9
+    assert [f"{value:.2f}" for value in measured] == (costs[:2] if size == 112 else costs[2:])
 
 
 @pytest.mark.parametrize(("arch", "blocks"), [("ir_152", 50), ("ir_200", 66)])

@@ -199,3 +199,21 @@ def test_labels_out_of_range_are_refused() -> None:
 def test_shares_cover_all_classes_once() -> None:
     assert class_shares(10, 3) == [range(4), range(4, 7), range(7, 10)]
     assert class_shares(2, 3) == [range(1), range(1, 2), range(2, 2)]
+
+
+@pytest.mark.gpu
+def test_a_gpu_learns_the_same() -> None:
+    learnt: dict[str, list[Tensor]] = {}
+    for device in ("cpu", "cuda"):
+        classifier = ShardedClassifier(SIZE, 500, build_margin(CONFIG), sample_rate=0.2, seed=0).to(device)
+        optimiser = RowSGD(classifier.parameters(), lr=0.1, momentum=0.9)
+        for number in range(3):
+            generator = torch.Generator().manual_seed(number)
+            embedding = nn.functional.normalize(torch.randn(BATCH, SIZE, generator=generator)).to(device)
+            label = torch.randint(0, 500, (BATCH,), generator=generator).to(device)
+            result = classifier.loss(embedding, torch.full((BATCH, 1), 20.0, device=device), label)
+            result.loss.mean().backward()
+            norm = clip_gradients(optimiser, 1.0)
+            optimiser.step()
+        learnt[device] = [classifier.rows.detach().cpu(), result.loss.detach().cpu(), norm.cpu()]
+    torch.testing.assert_close(learnt["cuda"], learnt["cpu"], rtol=1e-3, atol=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import numpy as np
+import pytest
 import torch
 from tiny_run import TinyRun, wait_for
 
@@ -13,6 +14,7 @@ from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.trained import load_trained
 
 
+@pytest.mark.slow
 def test_sampled_classes_survive_a_change_of_the_number_of_workers(tiny: TinyRun) -> None:
     options = ("--name", "sampled", "--optim.epochs", "1", "--model.sample_rate", "0.3")
     options += ("--train.checkpoint_every_steps", "0")
