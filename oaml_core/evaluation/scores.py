@@ -229,12 +229,12 @@ def compare_features(
         "local_score": local,
         "visible_share": visible,
         "covered_share": 1.0 - truth.mean((1, 2, 3)),
-        **_map_quality(predicted.float(), truth.to(predicted.device)),
+        **map_quality(predicted.float(), truth.to(predicted.device)),
     }
     return PairScores(**{name: column.cpu().double().numpy() for name, column in columns.items()})
 
 
-def _map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:
+def map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """Predicted visibility [n, 1, h, w] against masks [n, 1, H, W], averaged over the area of each place."""
     truth = resize_visibility(masks, (predicted.shape[-2], predicted.shape[-1]))
     hidden, predicted_hidden = truth < 0.5, predicted < 0.5

@@ -30,7 +30,7 @@ from oaml_core.training.resume import Position, RunState, newest_checkpoint
 from oaml_core.training.running_statistics import average_statistics
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
-from oaml_core.training.validation import validate
+from oaml_core.training.validation import validate, validate_visibility
 from oaml_core.training.world import World, any_worker, broadcast_object
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,9 @@ class TrainingLoop:
         self._in_validation = True
         model = self.module.recogniser
         average_statistics(model)
-        self.metrics = validate(model, self.dataset.verification, self.config, self.world, self.fabric.device)
+        where = (self.config, self.world, self.fabric.device)
+        self.metrics = validate(model, self.dataset.verification, *where)
+        self.metrics |= validate_visibility(model, self.dataset.visibility, *where)
         self._in_validation = False
         self.model.train()
         accuracy = self.metrics.get("val_acc", 0.0)

@@ -9,8 +9,9 @@ import torch
 
 from oaml_core.config import Config
 from oaml_core.data.verification import VerificationSet
+from oaml_core.data.visibility_set import VisibilityDataset
 from oaml_core.evaluation.evaluate import validation_accuracy
-from oaml_core.evaluation.scores import PairScores, score_pairs
+from oaml_core.evaluation.scores import PairScores, map_quality, score_pairs
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.training.world import World, gather_objects
 
@@ -32,3 +33,29 @@ def validate(
             accuracies[f"val/{name}/{score}"] = accuracy
     combined = [value for key, value in accuracies.items() if key.endswith("/combined")]
     return accuracies | ({"val_acc": float(np.mean(combined))} if combined else {})
+
+
+def validate_visibility(
+    model: Recogniser, pairs: VisibilityDataset | None, config: Config, world: World, device: torch.device
+) -> dict[str, float]:
+    """How right the visibility map is on the held-out faces with masks, equal on any number of workers.
+
+    Returns:
+        `val/visibility/mae`, the mean absolute error, and `val/visibility/iou`, intersection over union of covered
+        places (visibility below 0.5); the latter only where any is or is said to be. Empty without held-out faces.
+    """
+    held_out = np.zeros(0, dtype=np.int64) if pairs is None else pairs.indices("validation")
+    if pairs is None or not len(held_out):
+        return {}
+    sums = np.zeros(4)
+    model.eval()
+    mine, size = np.array_split(held_out, world.size)[world.rank], config.evaluate.batch_size
+    for start in range(0, len(mine), size):
+        images, masks = zip(*(pairs[int(number)] for number in mine[start : start + size]), strict=True)
+        with torch.inference_mode():
+            predicted = model(torch.stack(images).to(device)).visibility.float()
+            found = map_quality(predicted, torch.stack(masks).to(device))
+        columns = found["map_error"], torch.ones(len(images)), found["hidden_intersection"], found["hidden_union"]
+        sums += np.array([float(column.sum()) for column in columns])
+    error, faces, both, either = np.sum(gather_objects(sums), axis=0).tolist()
+    return {"val/visibility/mae": error / faces} | ({"val/visibility/iou": both / either} if either else {})
