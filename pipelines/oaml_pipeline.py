@@ -1,4 +1,4 @@
-"""preprocess → train → evaluate → export → promote: the graph that runs on a cluster and on one machine."""
+"""preprocess → train → evaluate → gate → export → promote: the graph that runs on a cluster and on one machine."""
 
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from components.export.component import export
 from components.images import image
 from components.preprocess.component import preprocess
 from components.promote.component import promote
+from components.promote.gate import gate
 from components.train.component import train
 from oaml_core.settings import config_to_yaml
 from pipelines.placement import place
@@ -21,11 +22,15 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
 
     The graph is the same in both: only images, resources, secrets and the like differ, and what `train` is told of the
     cluster. Kubeflow caches a step by its parameters and its image, not by what its input artifacts hold: that is why
-    the data set's fingerprint is a parameter of each later step. `preprocess` is what finds it, and `promote` what
-    changes the world, so that neither is cached.
+    the data set's fingerprint is a parameter of each later step. `preprocess` is what finds it, and `gate` and
+    `promote` look at what is in production now, so that they are not cached.
+
+    A model that the gate refuses is exported all the same, so that a person may look at it, but not promoted.
     """
 
-    @dsl.pipeline(name="oaml", description="Occlusion-aware face recognition: prepare, train, prove, export, promote")
+    @dsl.pipeline(
+        name="oaml", description="Occlusion-aware face recognition: prepare, train, prove, judge, export, promote"
+    )
     def oaml(config: str) -> None:
         """Run all stages.
 
@@ -38,11 +43,13 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
         model = trained.outputs["model"]
         evaluated = evaluate(config=config, fingerprint=fingerprint, dataset=dataset, model=model)
         metrics = evaluated.outputs["metrics"]
+        judged = gate(config=config, metrics=metrics).set_caching_options(False)
         exported = export(config=config, fingerprint=fingerprint, dataset=dataset, model=model, metrics=metrics)
+        exported.after(judged)
         promoted = promote(config=config, onnx_model=exported.outputs["onnx_model"], metrics=metrics)
         promoted.set_caching_options(False)
         if cluster is not None:
-            for task in (prepared, trained, evaluated, exported, promoted):
+            for task in (prepared, trained, evaluated, judged, exported, promoted):
                 place(task, task.name, cluster)
 
     return oaml

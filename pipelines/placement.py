@@ -7,11 +7,14 @@ from kfp import dsl, kubernetes
 from components.cluster import ClusterConfig, PodConfig
 from components.images import image
 
+IMAGES = {"gate": "promote"}
+"""Steps that run in another's image."""
+
 
 def place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
     """Give `task`, the step `stage`, what the cluster file says."""
     pod = cluster.stages.get(stage, PodConfig())
-    task.set_container_image(image(stage, cluster.registry))
+    task.set_container_image(image(IMAGES.get(stage, stage), cluster.registry))
     _set_resources(task, pod)
     _set_node(task, pod)
     _set_environment(task, cluster)

@@ -52,6 +52,19 @@ def test_only_a_model_that_is_not_inferior_on_the_same_pairs_goes_into_productio
     assert better.version != first.version
 
 
+def test_the_gate_says_what_promotion_would_do_and_changes_nothing(config: Config, tmp_path: Path) -> None:
+    first, worse = measured(tmp_path, "first", 0.94), measured(tmp_path, "worse", 0.90)
+    assert stages.gate(config, first).reason == "there is no model in production yet"
+    stages.promote(config, "first", first)
+    assert stages.gate(config, first).passes
+    judged = stages.gate(config, worse)
+    assert not judged.passes
+    assert judged.reason == stages.promote(config, "worse", worse).reason
+    assert "The model **is refused**: it loses more than 0.2 points" in judged.summary
+    assert "| lfw | clean | 94.00% | 90.00% |" in judged.summary
+    assert json.loads((tmp_path / "store" / stages.PRODUCTION).read_text())["model_uri"] == "first"
+
+
 def test_the_margin_is_the_configuration_s(config: Config, tmp_path: Path) -> None:
     stages.promote(config, "first", measured(tmp_path, "first", 0.94))
     lenient = replace(config, promote=PromoteConfig(non_inferior_by=5.0))

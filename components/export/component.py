@@ -13,6 +13,7 @@ def export(
     model: dsl.Input[dsl.Model],
     metrics: dsl.Input[dsl.Metrics],
     onnx_model: dsl.Output[dsl.Model],
+    model_card: dsl.Output[dsl.Markdown],
 ) -> None:
     """Write the model as ONNX, checked against torch.
 
@@ -23,7 +24,10 @@ def export(
         model: what train made.
         metrics: what evaluate made.
         onnx_model: metadata `store_uri`, `fingerprint` of the data set, `config`, `config_digest` and accuracies.
+        model_card: what the model is, what it was measured to do, and what it is not for.
     """
+    from pathlib import Path
+
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml, digest
 
@@ -42,3 +46,4 @@ def export(
         config=config,
         config_digest=digest(settings),
     )
+    Path(model_card.path).write_text(exported.model_card, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""prepare → train → evaluate → export → promote: plain functions over a store.
+"""prepare → train → evaluate → gate → export → promote: plain functions over a store.
 
 The command line and the Kubeflow components call these and nothing below them. Each stage takes addresses of what
 earlier stages put into the store, puts its own results there, the file that makes them complete last, and says
@@ -15,6 +15,7 @@ from oaml_core.stages.addresses import (
 )
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
+from oaml_core.stages.gate_stage import Judged, gate
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
 from oaml_core.stages.prepare_stage import Prepared, prepare
 from oaml_core.stages.production import PRODUCTION
@@ -26,6 +27,7 @@ __all__ = [
     "PRODUCTION",
     "Evaluated",
     "Exported",
+    "Judged",
     "Launcher",
     "OwnFaces",
     "Prepared",
@@ -38,6 +40,7 @@ __all__ = [
     "fetch_dataset",
     "fetch_file",
     "fetch_scores",
+    "gate",
     "prepare",
     "promote",
     "read_metrics_json",

@@ -18,6 +18,8 @@ class Exported:
 
     model_uri: str
     metadata: dict[str, Any]
+    model_card: str
+    """Markdown."""
 
 
 def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: str) -> Exported:
@@ -43,7 +45,7 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
     metadata = export_onnx(trained.recogniser, path, config, faces, fingerprint=trained.fingerprint, metrics=measured)
     export_matcher_onnx(trained.recogniser, matcher_path(path), config, faces)
     card = path.with_name("MODEL_CARD.md")
-    card.write_text(model_card(metadata, measured))
+    card.write_text(model_card(metadata, measured), encoding="utf-8")
     store, prefix = open_store(config.store), prefix_of(config, checkpoint_uri)
     for made in (card, matcher_path(path), path):
         store.put_file(made, f"{prefix}/export/{made.name}")
@@ -51,4 +53,4 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
     made_from = {"checkpoint": checkpoint_uri, "metrics": metrics_uri, "model": uri}
     store.write_bytes(f"{prefix}/{SUMMARY}", json.dumps(made_from, indent=1).encode())
     announce("export", "model.onnx agrees with torch", uri, False)
-    return Exported(uri, metadata)
+    return Exported(uri, metadata, card.read_text(encoding="utf-8"))

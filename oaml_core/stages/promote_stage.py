@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from oaml_core.config import Config
-from oaml_core.errors import EvaluationError, StoreError
 from oaml_core.notify import notify
 from oaml_core.settings import digest
-from oaml_core.stages.addresses import announce, fetch_scores, read_metrics_json
+from oaml_core.stages.addresses import announce, read_metrics_json
+from oaml_core.stages.gate_stage import challenge
 from oaml_core.stages.production import (
     PRODUCTION,
     WITHDRAWN,
@@ -22,9 +22,6 @@ from oaml_core.stages.production import (
     record,
 )
 from oaml_core.store import Store, open_store
-
-if TYPE_CHECKING:
-    from oaml_core.evaluation.gate import GateDecision
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +53,7 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
         return Promoted(name, True, "nothing new: this data and configuration gave the model that is in production")
     objection, reason = _withdrawn(record(store, name)), "the first model"
     if objection is None and present is not None:
-        decision = _gate(config, present, metrics_uri)
+        decision = challenge(config, present, metrics_uri)
         objection, reason = (None if decision.passes else decision.reason), decision.reason
     if objection is not None:
         return _refused(store, name, present["version"] if present else "nothing", objection)
@@ -89,29 +86,3 @@ def _withdrawn(known: Mapping[str, Any] | None) -> str | None:
     if known is None or WITHDRAWN not in known:
         return None
     return f"it was rolled back on {known[WITHDRAWN]}; `oaml rollback --to {known['version']}` brings it back"
-
-
-def _gate(config: Config, present: Mapping[str, Any], metrics_uri: str) -> GateDecision:
-    """Challenger against champion, by their stored scores."""
-    from oaml_core.evaluation.comparison import compare
-    from oaml_core.evaluation.gate import GateDecision, decide
-
-    try:
-        theirs = fetch_scores(config, present["metrics_uri"])
-    except (EvaluationError, StoreError) as error:
-        return GateDecision(
-            False,
-            f"it cannot be compared with the champion, whose scores cannot be read: {error} Remove {PRODUCTION} from "
-            "the store to begin anew",
-            [],
-        )
-    compared = compare(theirs, fetch_scores(config, metrics_uri), scores=("combined",), name=present["version"])
-    decision = decide(compared, config.promote)
-    if decision.gated or decision.passes:
-        return decision
-    return GateDecision(
-        False,
-        f"{decision.reason}. Evaluate both with the same `evaluate` keys on the same data set, name what both have in "
-        f"promote.sets and promote.conditions, or remove {PRODUCTION} from the store to begin anew",
-        [],
-    )

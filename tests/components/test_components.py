@@ -13,6 +13,7 @@ from components.evaluate.component import evaluate
 from components.export.component import export
 from components.preprocess.component import preprocess
 from components.promote.component import promote
+from components.promote.gate import gate
 from components.train.cluster_launcher import ClusterLauncher
 from components.train.component import train
 from oaml_core import stages
@@ -133,12 +134,21 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.
     assert report.metadata == {"store_uri": evaluated.report_uri, **described}
 
 
-def test_export(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, model: dsl.Model, metrics: dsl.Metrics) -> None:
-    calls = stand_in(monkeypatch, "export", stages.Exported("s3://b/runs/1/export/model.onnx", {}))
-    onnx_model = dsl.Model()
+def test_export(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.Dataset, model: dsl.Model, metrics: dsl.Metrics
+) -> None:
+    calls = stand_in(monkeypatch, "export", stages.Exported("s3://b/runs/1/export/model.onnx", {}, "# Card"))
+    onnx_model, card = dsl.Model(), dsl.Markdown(uri=str(tmp_path / "card.md"))
     export.python_func(
-        config=TEXT, fingerprint="f1", dataset=dataset, model=model, metrics=metrics, onnx_model=onnx_model
+        config=TEXT,
+        fingerprint="f1",
+        dataset=dataset,
+        model=model,
+        metrics=metrics,
+        onnx_model=onnx_model,
+        model_card=card,
     )
+    assert Path(card.path).read_text() == "# Card"
     assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt", "s3://b/runs/1/metrics.json")]
     assert onnx_model.metadata == {
         "val_accuracy_clean_combined": 0.9,
@@ -147,6 +157,14 @@ def test_export(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, model: ds
         "config": TEXT,
         "config_digest": digest(CONFIG),
     }
+
+
+def test_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metrics: dsl.Metrics) -> None:
+    calls = stand_in(monkeypatch, "gate", stages.Judged(False, "it loses", "It **loses**."))
+    decision = dsl.Markdown(uri=str(tmp_path / "decision.md"))
+    assert gate.python_func(config=TEXT, metrics=metrics, decision=decision) == (False, "it loses")
+    assert calls == [(CONFIG, "s3://b/runs/1/metrics.json")]
+    assert Path(decision.path).read_text() == "It **loses**."
 
 
 @pytest.mark.parametrize(("promoted", "words"), [(True, "promoted"), (False, "kept the champion")])

@@ -12,7 +12,7 @@ import yaml
 
 from pipelines.compile import COMPILED
 
-STAGES = ["preprocess", "train", "evaluate", "export", "promote"]
+STAGES = ["preprocess", "train", "evaluate", "gate", "export", "promote"]
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,9 @@ def test_compiling_gives_the_committed_bytes(tmp_path: Path) -> None:
 def test_the_graph_has_the_stages_in_order(spec: dict) -> None:
     tasks = spec["root"]["dag"]["tasks"]
     assert sorted(tasks) == sorted(STAGES)
-    for before, after in itertools.pairwise(STAGES):
+    for before, after in itertools.pairwise(STAGES[:-1]):
         assert before in tasks[after]["dependentTasks"]
+    assert tasks["promote"]["dependentTasks"] == ["evaluate", "export"]
 
 
 def test_images_bring_everything(spec: dict) -> None:
@@ -55,7 +56,8 @@ def test_artifacts_have_the_types_that_dashboards_show(spec: dict) -> None:
         "report": "system.HTML",
         "summary": "system.Markdown",
     }
-    assert outputs("export") == {"onnx_model": "system.Model"}
+    assert outputs("gate") == {"decision": "system.Markdown"}
+    assert outputs("export") == {"onnx_model": "system.Model", "model_card": "system.Markdown"}
 
 
 def test_nothing_secret_can_be_passed(spec: dict) -> None:

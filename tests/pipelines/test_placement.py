@@ -45,7 +45,7 @@ CLUSTER = ClusterConfig(
     },
     training=TrainingConfig(gpus=8),
 )
-STAGES = ("preprocess", "train", "evaluate", "export", "promote")
+STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote")
 
 
 def compiled(folder: Path, cluster: ClusterConfig | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -86,7 +86,8 @@ def test_a_local_run_says_nothing_of_kubernetes(tmp_path: Path) -> None:
 def test_resources_and_images(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     executors = placed[0]["deploymentSpec"]["executors"]
     for stage in STAGES:
-        assert executors[f"exec-{stage}"]["container"]["image"].startswith(f"registry.example.com/team/{stage}:")
+        runs_in = "promote" if stage == "gate" else stage
+        assert executors[f"exec-{stage}"]["container"]["image"].startswith(f"registry.example.com/team/{runs_in}:")
     resources = executors["exec-evaluate"]["container"]["resources"]
     assert resources["resourceCpuRequest"] == "4"
     assert resources["resourceCpuLimit"] == "6"
@@ -134,7 +135,7 @@ def test_steps_are_cached_by_fingerprint_and_configuration(placed: tuple[dict[st
         parameters = tasks[stage]["inputs"]["parameters"]
         assert parameters["config"] == {"componentInputParameter": "config"}
         assert parameters["fingerprint"]["taskOutputParameter"]["producerTask"] == "preprocess"
-    for stage in ("preprocess", "promote"):
+    for stage in ("preprocess", "gate", "promote"):
         assert not tasks[stage]["cachingOptions"].get("enableCache")
 
 
