@@ -47,6 +47,11 @@ def test_visibility_shrinks_by_area() -> None:
     assert visibility_loss(torch.ones(1, 1, 7, 7), mask).item() == pytest.approx(0.25 / 7)
     with pytest.raises(ModelInputError, match=r"\[B, 1, h, w\]"):
         visibility_loss(torch.ones(1, 2, 7, 7), mask)
+    with pytest.raises(ModelInputError, match=r"lies in \[0, 255\].*divided by 255"):
+        visibility_loss(torch.ones(1, 1, 7, 7), 255 * mask)
+    with pytest.raises(ModelInputError, match="on cpu, the target on meta"):
+        visibility_loss(torch.ones(1, 1, 7, 7), mask.to("meta"))
+    assert visibility_loss(torch.ones(1, 1, 7, 7), mask * torch.nan).isnan(), "the guard's business"
 
 
 def test_the_first_term_that_is_not_finite_is_named_and_in_the_end_an_error() -> None:
