@@ -379,9 +379,26 @@ def check(config: Config) -> None:
         raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; it is a share and must lie in (0, 1].")
     if config.train.min_nodes > config.train.max_nodes:
         raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
+    _check_workers(config)
     _check_evaluation(config)
     if config.data.synthetic_pairs % 20:
         raise ConfigError(f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20.")
+
+
+def _check_workers(config: Config) -> None:
+    """Refuse more workers than a global batch can be shared out among, where their number is known."""
+    data, train = config.data, config.train
+    unit = 1 if data.sampler == "shuffle" else data.num_instances
+    workers = (train.nproc or 1) * train.max_nodes
+    shared = [("data.batch_size", data.batch_size, data.batch_size // unit)]
+    if data.visibility_batch_size:
+        shared.append(("data.visibility_batch_size", data.visibility_batch_size, data.visibility_batch_size))
+    for key, size, most in shared:
+        if workers > most:
+            raise ConfigError(
+                f"train.nproc × train.max_nodes is {workers} workers; {key} {size} can be shared out among 1 to {most} "
+                f"of them, any number. Take fewer workers, or a larger {key}."
+            )
 
 
 def _check_losses(config: Config) -> None:

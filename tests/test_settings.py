@@ -104,3 +104,28 @@ def test_a_missing_recipe_is_named() -> None:
 def test_the_digest_follows_every_leaf() -> None:
     assert digest(load_config(None, ["--seed", "1"])) != digest(Config())
     assert digest(load_config(None, ["--seed", "0"])) == digest(Config())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.batch_size", "32"], r"32 can be shared out among 1 to 8"),
+        (["--data.batch_size", "32", "--data.sampler", "shuffle"], ""),
+        (["--data.visibility_batch_size", "12"], r"visibility_batch_size 12 can be shared out among 1 to 12"),
+    ],
+)
+def test_more_workers_than_a_batch_can_be_shared_among_are_refused(options: list[str], message: str) -> None:
+    workers = ["--train.nproc", "8", "--train.max_nodes", "2"]
+    if not message:
+        assert load_config(None, [*workers, *options]).train.nproc == 8
+        return
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [*workers, *options])
+
+
+def test_a_share_out_of_its_range_is_refused() -> None:
+    for key in ("data.visibility_clean_share", "augment.erasing_prob", "augment.rect_crop_prob"):
+        with pytest.raises(ConfigError, match=rf"{key} is 1\.5"):
+            load_config(None, [f"--{key}", "1.5"])
+    with pytest.raises(ConfigError, match="visibility_batch_size is -1"):
+        load_config(None, ["--data.visibility_batch_size", "-1"])
