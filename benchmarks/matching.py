@@ -9,18 +9,17 @@ matcher that spends no time on anything but correlations would reach with fp32 f
 from __future__ import annotations
 
 import argparse
-import gc
 import statistics
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oaml_core.models.qaconv import QAConv
+from oaml_core.peak_memory import peak_mib
 
 ROUNDS = 7
 
@@ -95,16 +94,9 @@ def _peak_memory(kind: str, options: argparse.Namespace) -> float:
     torch.set_num_threads(options.threads)
     warm, run = prepared(kind, options)
     warm()
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _status("VmRSS")
-    run()
-    return (_status("VmHWM") - before) / 1024
-
-
-def _status(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1])
+    used = peak_mib(run)
+    assert used is not None, "memory can only be measured on Linux"
+    return used
 
 
 def prepared(kind: str, options: argparse.Namespace) -> tuple[Callable[[], object], Callable[[], object]]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple, get_args, get_type_hints
 
 import torch
@@ -23,6 +19,7 @@ from oaml_core.evaluation.roc import auc, roc
 from oaml_core.losses.pairwise import PairScores, pair_scores, pairwise_matching_loss
 from oaml_core.models.matcher import Matcher, build_matcher
 from oaml_core.models.recogniser import Recogniser
+from oaml_core.peak_memory import peak_mib
 
 LEARNING_RATE = 1e-3
 """Of Adam."""
@@ -113,7 +110,7 @@ def _figures(
         match_ms=match_ms,
         pairs_ms=pairs_ms,
         step_ms=step_ms,
-        step_mib=_peak_mib(lambda: _step(matcher, test), test.maps.device),
+        step_mib=peak_mib(lambda: _step(matcher, test), test.maps.device),
     )
 
 
@@ -146,28 +143,6 @@ def _fastest(run: Callable[[], object]) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return 1000 * min(times)
-
-
-def _peak_mib(run: Callable[[], object], device: torch.device) -> float | None:
-    """Peak memory of `run` beyond what was in use, in MiB."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        run()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    if sys.platform != "linux":
-        return None
-    ctypes.CDLL(None).malloc_trim(0)  # what is free but not given back would hide what the run takes
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _status_kib("VmRSS")
-    run()
-    return (_status_kib("VmHWM") - before) / 1024
-
-
-def _status_kib(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1])
 
 
 def planned_batches(

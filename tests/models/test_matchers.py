@@ -197,3 +197,17 @@ def test_a_configured_bfloat16_product_changes_scores_by_little(name: str) -> No
         torch.testing.assert_close(
             rounded.match_pairs(a, b, visibility).detach(), other.diagonal(), rtol=0.05, atol=0.05
         )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_gives_the_same_scores_and_gradients(name: str) -> None:
+    outcomes = []
+    for device in ("cpu", "cuda"):
+        matcher = made(name).double().train().to(device)
+        a, b, u, v = (x.double().to(device) for x in (drawn(0, 5), drawn(1, 4), seen(0, 5), seen(1, 4)))
+        a.requires_grad_()
+        scores = matcher.match(a, b, u, v)
+        scores.square().sum().backward()
+        outcomes.append((scores.detach().cpu(), a.grad.cpu(), matcher.eval().match_pairs(a[:4], b, u[:4], v).cpu()))
+    torch.testing.assert_close(outcomes[0], outcomes[1])
