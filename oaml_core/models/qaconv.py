@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from oaml_core.models.correlation import at_least_float32, correlate, correlation_maxima
+from oaml_core.models.correlation import at_least_float32, correlate, correlation_maxima, slices
 from oaml_core.models.correlation_weighting import (
     Side,
     Weighting,
@@ -21,6 +21,10 @@ from oaml_core.models.correlation_weighting import (
     weighted_side,
 )
 from oaml_core.models.matcher import Matcher, Product
+from oaml_core.models.pair_cosines import pair_cosines
+
+PAIRS_AT_ONCE = 192
+"""Pairs whose correlations a processor holds at a time: 2 MiB of them."""
 
 
 class _Prepared(NamedTuple):
@@ -101,11 +105,24 @@ class QAConv(Matcher):
         v, u = of_probes(part(probe.visibility, rows)), of_maps(gallery.visibility)
         return self._scores((c.amax(3), c.amax(2)), given_back, v, u)[0]
 
+    def _match_pairs_in_blocks(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        if probe.device.type != "cpu":
+            return super()._match_pairs_in_blocks(probe, gallery, v, u)
+        scores = probe.new_empty(len(probe))
+        for some in slices(len(probe), PAIRS_AT_ONCE):
+            cosines = pair_cosines(probe[some], gallery[some], self._product_type(probe))
+            scores[some] = self._score_cosines(cosines, part(v, some), part(u, some))
+        return scores
+
     def _score_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
-        """[N] without blocks. Here correlations are fewer than features: they are divided by the lengths."""
+        # Correlations are fewer than features here: it is they that are divided by the lengths.
         product = self._product_type(probe)
         c = at_least_float32(probe.transpose(1, 2).to(product) @ gallery.to(product))  # [N, S, R]
         c = c * inverse_lengths(probe).transpose(1, 2) * inverse_lengths(gallery)
+        return self._score_cosines(c, v, u)
+
+    def _score_cosines(self, c: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        """Scores [N] of the cosines [N, S, R] of pairs."""
         given_back: tuple[Tensor | None, Tensor | None] = None, None
         if self.weighting == "multiply":
             c = c if v is None else c * v[:, :, None]

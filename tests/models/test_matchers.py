@@ -13,7 +13,7 @@ from torch import Tensor
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
-from oaml_core.models import correlation, transmatcher_layers
+from oaml_core.models import correlation, pair_cosines, qaconv, transmatcher_layers
 from oaml_core.models.matcher import Matcher, build_matcher
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -82,6 +82,8 @@ def test_scores_depend_on_no_block_size(seed: int, kind: tuple[str, str], budget
         patch.setattr(transmatcher_layers, "block_bytes", lambda device: budget)
         patch.setattr(matcher, "prepared_at_once", budget)
         patch.setattr(matcher, "pairs_at_once", budget)
+        patch.setattr(pair_cosines, "PAIRS_AT_ONCE", 1 + budget % 5)
+        patch.setattr(qaconv, "PAIRS_AT_ONCE", 1 + budget % 4)
         torch.testing.assert_close(scores_of(matcher, *inputs), whole, **CLOSE)
         torch.testing.assert_close(matcher.match_pairs(*(x[:5] for x in inputs)), pairs, **CLOSE)
 

@@ -56,3 +56,13 @@ def test_visibility_trains_the_backbone_when_asked_to_and_matching_still_leaves_
     asked = replace(CONFIG, model=replace(CONFIG.model, visibility_trains_backbone=True))
     assert parts_trained_by("visibility", asked) == {"backbone", "visibility head"}
     assert parts_trained_by("qaconv", asked) == {"backbone", "matcher"}
+
+
+def test_whichever_matcher_it_is_its_losses_train_it_and_the_backbone() -> None:
+    config = replace(
+        CONFIG,
+        model=replace(CONFIG.model, matcher="transmatcher"),
+        loss=replace(CONFIG.loss, softmax_triplet_loss_weight=1.0),
+    )
+    for term in ("qaconv", "softmax_triplet"):
+        assert parts_trained_by(term, config) == {"backbone", "matcher"}
