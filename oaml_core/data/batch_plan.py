@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Sampler
 
+from oaml_core.data.lightning_sampler import PlacedSampler
 from oaml_core.errors import ConfigError
 
 Ints = NDArray[np.int64]
@@ -31,7 +31,7 @@ class SampleKey(NamedTuple):
     """Seed of its augmentation: a function of (run seed, epoch, place in the epoch), not of the worker."""
 
 
-class BatchSampler(Sampler[list[SampleKey]]):
+class BatchSampler(PlacedSampler):
     """One worker's slices of the planned global batches.
 
     Args:
@@ -51,20 +51,23 @@ class BatchSampler(Sampler[list[SampleKey]]):
         self.labels = np.asarray(labels, dtype=np.int64)
         self.batch_size = batch_size
         self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
         self.epoch = 0
         self.next_batch = 0
         self._planned: tuple[int, Ints] | None = None
-        if world_size > batch_size // self.unit:
-            raise ConfigError(
-                f"{world_size} workers cannot share a global batch of {batch_size} images in units of {self.unit} "
-                f"(data.num_instances): any number from 1 to {batch_size // self.unit} works. Take fewer workers or a "
-                "larger data.batch_size."
-            )
+        self.place(rank, world_size)
 
     unit = 1
     """Images that stay together on one worker."""
+
+    def place(self, rank: int, world_size: int) -> None:
+        units = self.batch_size // self.unit
+        if world_size > units:
+            raise ConfigError(
+                f"{world_size} workers cannot share a global batch of {self.batch_size} images in units of {self.unit} "
+                f"(data.num_instances): any number from 1 to {units} works. Take fewer workers or a larger "
+                "data.batch_size."
+            )
+        self.rank, self.world_size = rank, world_size
 
     @abstractmethod
     def _plan(self, generator: np.random.Generator) -> Ints:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from oaml_core.config import AugmentConfig, Config, DataConfig
 from oaml_core.data.batch_plan import BatchSampler, SampleKey
 from oaml_core.data.dataset import FaceDataset
 from oaml_core.data.graph_sampler import NearestClasses
+from oaml_core.data.lightning_sampler import PlacedSampler
 from oaml_core.data.prepared import PreparedDataset
 from oaml_core.data.samplers import build_batch_sampler
 from oaml_core.data.transforms import TrainTransform
@@ -113,13 +114,18 @@ def collate(items: list[tuple[Tensor, Tensor, int, int]]) -> TrainingBatch:
     )
 
 
-class JointBatches(Sampler[list[SampleKey | VisibilityKey]]):
+class JointBatches(PlacedSampler):
     """Each recognition batch with the visibility batch that belongs to it, so that one pool of processes decodes both
     and neither runs ahead of the other."""
 
     def __init__(self, recognition: BatchSampler, visibility: VisibilityPlan) -> None:
         self.recognition = recognition
         self.visibility = visibility
+        self.sampler = recognition
+
+    def place(self, rank: int, world_size: int) -> None:
+        self.recognition.place(rank, world_size)
+        self.visibility.place(rank, world_size)
 
     def __iter__(self) -> Iterator[list[SampleKey | VisibilityKey]]:
         first = self.recognition.epoch * len(self) + self.recognition.next_batch

@@ -63,18 +63,22 @@ class VisibilityPlan:
     ) -> None:
         if not images:
             raise DataError("The training set has no images to take clean faces from.")
-        if world_size > batch_size:
-            raise ConfigError(
-                f"{world_size} workers cannot share a visibility batch of {batch_size} images: any number from 1 to "
-                f"{batch_size} works. Take fewer workers or a larger data.visibility_batch_size."
-            )
         self.pairs = pairs
         self.images = images
         self.batch_size = batch_size
         self.clean = round(batch_size * clean_share)
         """Clean faces in each global batch."""
         self.seed = seed
-        self.mine = slice_of(rank, world_size, batch_size)
+        self.place(rank, world_size)
+
+    def place(self, rank: int, world_size: int) -> None:
+        """Be worker `rank` of `world_size` from now on; raises ConfigError if there are more than images in a batch."""
+        if world_size > self.batch_size:
+            raise ConfigError(
+                f"{world_size} workers cannot share a visibility batch of {self.batch_size} images: any number from 1 "
+                f"to {self.batch_size} works. Take fewer workers or a larger data.visibility_batch_size."
+            )
+        self.mine = slice_of(rank, world_size, self.batch_size)
 
     def global_batch(self, number: int) -> list[VisibilityKey]:
         """All samples of batch `number`, counted from 0 over all epochs: occluded and clean ones mixed evenly, so that

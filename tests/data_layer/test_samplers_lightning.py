@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.distributed import DistributedSampler
 
 from oaml_core.config import DataConfig
 from oaml_core.data.batch_plan import BatchSampler, SampleKey
@@ -34,13 +35,18 @@ class Killed(Exception):
     """The process ends here."""
 
 
+def nearest(count: int) -> np.ndarray:
+    return (np.arange(10)[:, None] + np.arange(1, count + 1)) % 10
+
+
 class Recorder(L.LightningModule):
     """Writes down what it is given; keeps the position in the plan in its checkpoints."""
 
-    def __init__(self, folder: Path, killed_at: int | None = None) -> None:
+    def __init__(self, folder: Path, killed_at: int | None = None, kind: str = "pk") -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.plan: BatchSampler = build_batch_sampler(DataConfig(batch_size=8, num_instances=2), LABELS, seed=0)
+        config = DataConfig(batch_size=8, num_instances=2, sampler=kind)  # type: ignore[arg-type]
+        self.plan: BatchSampler = build_batch_sampler(config, LABELS, seed=0, nearest=nearest)
         self.seen: list[tuple[int, list[int]]] = []
         self.checkpoint = folder / "last.ckpt"
         self.killed_at = killed_at
@@ -68,19 +74,19 @@ class Recorder(L.LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
-def fit(module: Recorder, checkpoint: Path | None = None) -> None:
+def fit(module: Recorder, checkpoint: Path | None = None, **workers: Any) -> None:
     quiet = {
         "logger": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "enable_checkpointing": False,
     }
-    trainer = L.Trainer(accelerator="cpu", max_epochs=EPOCHS, use_distributed_sampler=False, **quiet)
+    trainer = L.Trainer(accelerator="cpu", max_epochs=EPOCHS, **quiet, **workers)
     trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
 
 
-def planned(folder: Path) -> list[tuple[int, list[int]]]:
-    plan = Recorder(folder).plan
+def planned(folder: Path, kind: str = "pk") -> list[tuple[int, list[int]]]:
+    plan = Recorder(folder, kind=kind).plan
     batches = []
     for epoch in range(EPOCHS):
         plan.set_epoch(epoch)
@@ -89,10 +95,34 @@ def planned(folder: Path) -> list[tuple[int, list[int]]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_trainer_walks_through_the_plan(tmp_path: Path) -> None:
-    module = Recorder(tmp_path)
+@pytest.mark.parametrize("kind", ["pk", "random_identity", "graph", "shuffle"])
+def test_a_trainer_walks_through_the_plan(tmp_path: Path, kind: str) -> None:
+    module = Recorder(tmp_path, kind=kind)
     fit(module)
+    assert module.seen == planned(tmp_path, kind)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_distributed_trainer_with_its_defaults_walks_through_the_plan(tmp_path: Path) -> None:
+    """Where there may be several workers the Trainer wants to inject a sampler of its own."""
+    module = Recorder(tmp_path)
+    fit(module, devices=1, strategy="ddp")
     assert module.seen == planned(tmp_path)
+    torch.distributed.destroy_process_group()
+
+
+def test_an_injected_sampler_says_which_worker_it_is(tmp_path: Path) -> None:
+    from lightning.pytorch.utilities.data import _update_dataloader
+
+    plan = Recorder(tmp_path).plan
+    plan.load_state_dict({"epoch": 1, "batch": 2})
+    whole = [[key.image for key in plan.global_batch(batch)] for batch in range(2, len(plan))]
+    slices = []
+    for rank in range(2):
+        loader = DataLoader(Numbers(), batch_sampler=plan)
+        shared = _update_dataloader(loader, DistributedSampler(Numbers(), num_replicas=2, rank=rank))
+        slices.append([batch.tolist() for batch in shared])
+    assert [one + other for one, other in zip(*slices, strict=True)] == whole
 
 
 @pytest.mark.filterwarnings("ignore")
