@@ -89,13 +89,14 @@ class IdentityBootstrap:
         above = np.append(above, genuine.size)
         found = []
         for of_genuine, of_impostors in zip(self._weights(genuine), self._weights(impostor), strict=True):
-            accepted = np.cumsum(of_genuine, axis=1, dtype=np.float64)
-            accepted = np.concatenate([np.zeros((len(accepted), 1)), accepted], axis=1)
-            let_in = np.cumsum(of_impostors, axis=1, dtype=np.float64)
-            for tar, far in zip(accepted, let_in, strict=True):
-                refused_from = np.searchsorted(far, np.asarray(rates) * far[-1] + 1e-6, side="right")
-                found.append(tar[above[refused_from]] / max(tar[-1], 1))
-        return np.array(found)
+            let_in = np.cumsum(of_impostors, axis=1)
+            accepted = np.zeros((len(of_genuine), genuine.size + 1), dtype=np.float32)
+            np.cumsum(of_genuine, axis=1, out=accepted[:, 1:])
+            # Sums of whole numbers are exact in single precision up to 2^24.
+            refused_from = [(let_in <= rate * let_in[:, -1:] + 1e-3).sum(1) for rate in rates]
+            tar = np.take_along_axis(accepted, above[np.stack(refused_from, axis=1)], axis=1)
+            found.append(tar / np.maximum(accepted[:, -1:], 1))
+        return np.concatenate(found).astype(np.float64)
 
     def _weights(self, pairs: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
         """[r, len(pairs)] of some resamples at a time."""

@@ -13,27 +13,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.results import ConditionResult, ScoreResult, histogram
-from oaml_core.evaluation.roc import Roc
+from oaml_core.evaluation.roc import Roc, thinned
 
 WIDTH, HEIGHT = 360, 250
+DRAWN_POINTS = 80
+"""Of a curve at most; more cannot be told apart at this size."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 34
 """Margins of the plotting area within the view box."""
 
 
 def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[str]) -> str:
-    """One row a condition, one dot a score: accuracy in %, with ± one standard deviation over the folds.
+    """One row a condition, one dot a score: accuracy in %, with its interval over identities.
 
     Positions are percentages of the width, so that text keeps its size on a phone.
     """
-    found = [(c.scores[s].accuracy, c.scores[s].accuracy_std) for c in conditions.values() for s in scores]
-    low = max(0.0, math.floor(min(a - d for a, d in found) * 20) / 20)
-    high = min(1.0, math.ceil(max(a + d for a, d in found) * 20) / 20)
+    ends = [_interval(c.scores[s]) for c in conditions.values() for s in scores]
+    low = max(0.0, math.floor(min(end[0] for end in ends) * 20) / 20)
+    high = min(1.0, math.ceil(max(end[1] for end in ends) * 20) / 20)
     span = max(high - low, 0.05)
 
     def position(accuracy: float) -> float:
         return 2 + 96 * (min(max(accuracy, low), high) - low) / span
 
-    ticks = _ticks(low, low + span, 5)
+    ticks = round_ticks(low, low + span, 5)
     grid = "".join(f'<line class="grid" x1="{position(t):.2f}%" x2="{position(t):.2f}%" y2="100%"/>' for t in ticks)
     rows = []
     for name, condition in conditions.items():
@@ -53,7 +55,7 @@ def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[st
 
 def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
     """TAR against FAR on a log axis that ends at the smallest FAR the impostor pairs can measure."""
-    curves = {score: condition.scores[score].roc for score in scores}
+    curves = {score: thinned(condition.scores[score].roc, DRAWN_POINTS) for score in scores}
     impostors = next(iter(curves.values())).impostors
     decades = max(1.0, math.log10(impostors))
 
@@ -62,7 +64,8 @@ def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     lines = "".join(
-        f'<polyline class="line {score}" points="{_points(_staircase(curve, x))}"/>' for score, curve in curves.items()
+        f'<polyline class="line {score}" points="{points_of(_staircase(curve, x))}"/>'
+        for score, curve in curves.items()
     )
     rates = [10.0**-k for k in range(int(decades) + 1)]
     labels = "".join(
@@ -75,7 +78,7 @@ def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
         for score, result in ((score, condition.scores[score]) for score in scores)
     )
     data = ";".join(
-        f"{score}:" + " ".join(f"{far:.6g},{tar:.4g}" for far, tar in zip(curve.far, curve.tar, strict=True))
+        f"{score}:" + " ".join(f"{far:.3g},{tar:.4g}" for far, tar in zip(curve.far, curve.tar, strict=True))
         for score, curve in curves.items()
     )
     return (
@@ -85,6 +88,42 @@ def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
         f"{_percent_axis()}{labels}{lines}"
         f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">false accept rate, down to '
         f"1 / {impostors:,}</text></svg></figure>"
+    )
+
+
+def det_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
+    """FRR against FAR, both on log axes that end where one pair of each kind is the smallest step."""
+    curves = {score: thinned(condition.scores[score].roc, DRAWN_POINTS) for score in scores}
+    first = next(iter(curves.values()))
+    far_decades, frr_decades = (max(1.0, math.log10(count)) for count in (first.impostors, first.genuine))
+
+    def x(far: float) -> float:
+        share = 1 + math.log10(max(far, 1 / first.impostors)) / far_decades
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(frr: float) -> float:
+        return TOP - math.log10(max(frr, 1 / first.genuine)) / frr_decades * (HEIGHT - TOP - BOTTOM)
+
+    lines = "".join(
+        f'<polyline class="line {score}" points="{points_of(_det_steps(curve, x, y))}"/>'
+        for score, curve in curves.items()
+    )
+    grid = "".join(
+        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(rate):.1f}" y2="{y(rate):.1f}"/>'
+        f'<text x="{LEFT - 6}" y="{y(rate) + 4:.1f}" text-anchor="end">{100 * rate:g}</text>'
+        for rate in (10.0**-k for k in range(int(frr_decades) + 1))
+    ) + "".join(
+        f'<line class="grid" x1="{x(rate):.1f}" x2="{x(rate):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text x="{x(rate):.1f}" y="{HEIGHT - BOTTOM + 14}" text-anchor="middle">{rate_label(rate)}</text>'
+        for rate in (10.0**-k for k in range(int(far_decades) + 1))
+    )
+    words = ", ".join(f"{score} EER {100 * condition.scores[score].eer:.2f} %" for score in scores)
+    return (
+        f'<figure class="chart"><figcaption>{escape(condition.name)}</figcaption>'
+        f'<svg role="img" class="det" viewBox="0 0 {WIDTH} {HEIGHT}"><title>DET, {escape(condition.name)}: {words}'
+        f"</title>{grid}{lines}"
+        f'<text class="axis" x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">false accept rate; upwards: false '
+        "reject rate in %</text></svg></figure>"
     )
 
 
@@ -105,12 +144,12 @@ def histogram_chart(score: str, result: ScoreResult, issame: NDArray[np.bool_]) 
         for left, right, count in zip(edges[:-1], edges[1:], counts[kind], strict=True):
             y = floor - count / top * (floor - TOP)
             corners += [(x(left), y), (x(right), y)]
-        return f'<polygon class="area {kind}" points="{_points([*corners, (x(edges[-1]), floor)])}"/>'
+        return f'<polygon class="area {kind}" points="{points_of([*corners, (x(edges[-1]), floor)])}"/>'
 
     threshold = x(min(max(result.threshold, edges[0]), edges[-1]))
     labels = "".join(
         f'<text x="{x(tick):.1f}" y="{floor + 13}" text-anchor="middle">{tick:g}</text>'
-        for tick in _ticks(float(edges[0]), float(edges[-1]), 4)
+        for tick in round_ticks(float(edges[0]), float(edges[-1]), 4)
     )
     return (
         f'<figure class="chart"><figcaption><i class="key {score}"></i>{score} score'
@@ -125,11 +164,16 @@ def histogram_chart(score: str, result: ScoreResult, issame: NDArray[np.bool_]) 
 
 def _dot(score: str, result: ScoreResult, position: Callable[[float], float], y: int) -> str:
     middle = position(result.accuracy)
-    low, high = position(result.accuracy - result.accuracy_std), position(result.accuracy + result.accuracy_std)
+    low, high = map(position, _interval(result))
     return (
         f'<line class="whisker {score}" x1="{low:.2f}%" x2="{high:.2f}%" y1="{y}" y2="{y}"/>'
         f'<circle class="dot {score}" cx="{middle:.2f}%" cy="{y}" r="5"/>'
     )
+
+
+def _interval(result: ScoreResult) -> tuple[float, float]:
+    found = result.accuracy_interval
+    return (result.accuracy, result.accuracy) if found is None else (found.low, found.high)
 
 
 def _percent_axis() -> str:
@@ -154,7 +198,18 @@ def _staircase(curve: Roc, x: Callable[[float], float]) -> Iterable[tuple[float,
         previous = y
 
 
-def _points(corners: Iterable[tuple[float, float]]) -> str:
+def _det_steps(curve: Roc, x: Callable[[float], float], y: Callable[[float], float]) -> Iterable[tuple[float, float]]:
+    """As `_staircase`: FRR falls where FAR has grown."""
+    start = int(np.searchsorted(curve.far, (1 + 1e-9) / curve.impostors, side="right")) - 1
+    previous = 1.0 - float(curve.tar[start])
+    for far, tar in zip(curve.far[start:].tolist(), curve.tar[start:].tolist(), strict=True):
+        yield x(far), y(previous)
+        yield x(far), y(1.0 - tar)
+        previous = 1.0 - tar
+
+
+def points_of(corners: Iterable[tuple[float, float]]) -> str:
+    """The `points` attribute of a polyline or polygon."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 
@@ -163,7 +218,7 @@ def rate_label(rate: float) -> str:
     return f"{rate:g}" if rate >= 0.01 else f"1e-{round(-math.log10(rate))}"
 
 
-def _ticks(low: float, high: float, about: int) -> list[float]:
+def round_ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers in [low, high]."""
     if high <= low:
         return [low]

@@ -17,11 +17,13 @@ from oaml_core.models.recogniser import Recogniser
 def pick_examples(
     model: Recogniser, pairs: VerificationSet, result: SetResult, device: torch.device | str, count: int
 ) -> list[Example]:
-    """Examples of one set, about `count`: half typical pairs, half hardest errors, spread over its conditions."""
-    each = max(1, count // (2 * len(result.conditions)))
+    """Examples of one set, `count` at most: half typical pairs, half hardest errors, spread over its conditions."""
+    conditions = list(result.conditions.values())
+    spread = np.unique(np.linspace(0, len(conditions) - 1, max(1, count // 2)).round().astype(int))
+    each = max(1, count // (2 * len(spread)))
     chosen = [
         (condition, kind, pair)
-        for condition in result.conditions.values()
+        for condition in (conditions[place] for place in spread)
         for kind, pair in _typical(condition, result.issame, each) + _errors(condition, result.issame, each)
     ]
     return [_example(model, pairs, result, condition, kind, pair, device) for condition, kind, pair in chosen]

@@ -8,25 +8,19 @@ from __future__ import annotations
 import json
 import os
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from oaml_core.evaluation import charts
-from oaml_core.evaluation.bootstrap import Interval
+from oaml_core.evaluation import charts, sweep_charts
+from oaml_core.evaluation.bootstrap import LEVEL
+from oaml_core.evaluation.comparison import Comparison
 from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.pictures import pair_svg
-from oaml_core.evaluation.results import (
-    SCORES,
-    ConditionResult,
-    Evaluation,
-    Example,
-    SetResult,
-    headline,
-)
-from oaml_core.evaluation.roc import TarAtFar
+from oaml_core.evaluation.report_tables import OPEN_CONDITIONS, accuracy_table, tar_table, visibility_table
+from oaml_core.evaluation.results import SCORES, ConditionResult, Evaluation, Example, SetResult, headline
 
 
 def write_report(
@@ -55,7 +49,8 @@ def write_report(
         lead=escape(lead(evaluation)),
         nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, images)),
         tiles=_tiles(evaluation),
-        sections="".join(map(_set_section, evaluation.sets.values()))
+        sections=_comparison(evaluation.comparison)
+        + "".join(map(_set_section, evaluation.sets.values()))
         + (_gallery(evaluation.examples) if images else _no_gallery()),
         method=(assets / "method.html").read_text(encoding="utf-8"),
         provenance=_provenance(context or {}),
@@ -77,12 +72,14 @@ def lead(evaluation: Evaluation) -> str:
     verdict = "more" if gain > 0 else "fewer"
     comparison = f"{abs(gain):.2f} points {verdict} than" if abs(gain) >= 0.005 else "as many as"
     return (
-        f"{opening} With one face of each pair covered it is {100 * combined:.2f} %, {comparison} the global "
+        f"{opening} With faces covered it is {100 * combined:.2f} %, {comparison} the global "
         f"score alone ({100 * alone:.2f} %)."
     )
 
 
 def _navigation(evaluation: Evaluation, images: bool) -> Iterable[tuple[str, str]]:
+    if evaluation.comparison is not None:
+        yield "champion", "In production"
     for name in evaluation.sets:
         yield f"set-{escape(name)}", escape(name)
     if images and evaluation.examples:
@@ -99,8 +96,8 @@ def _tiles(evaluation: Evaluation) -> str:
         gain = 100 * (combined - alone)
         kind = "good" if gain > 0 else "bad" if gain < 0 else ""
         tiles += [
-            _tile(f"{100 * combined:.2f} %", "accuracy, one face covered, combined score"),
-            _tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, one face covered", kind),
+            _tile(f"{100 * combined:.2f} %", "accuracy, faces covered, combined score"),
+            _tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, faces covered", kind),
             _tile(
                 f"{100 * found['val_visibility_iou']:.0f} %",
                 "overlap (IoU) of covered places, predicted and drawn",
@@ -115,111 +112,96 @@ def _tile(value: str, meaning: str, kind: str = "") -> str:
 
 def _set_section(result: SetResult) -> str:
     genuine = int(result.issame.sum())
-    conditions = result.conditions.values()
-    rocs = "".join(charts.roc_chart(condition, SCORES) for condition in conditions)
-    histograms = "".join(
-        f"<details{' open' if len(conditions) <= 3 or condition.name == CLEAN.name else ''}>"
-        f"<summary>{escape(condition.name)}</summary>"
-        + '<div class="grid-of">'
-        + "".join(charts.histogram_chart(s, condition.scores[s], result.issame) for s in SCORES[:3])
-        + "</div></details>"
-        for condition in conditions
-    )
     rule = result.rule
     fallback = ", the fallback for a local score that decides worse than a coin" if rule.fallback else ""
     weights = f"{rule.global_weight:g} · global + {rule.local_weight:g} · local, normalised{fallback}"
+    told = "named by the set" if result.identities.source == "given" else "inferred from equal images and genuine pairs"
     return f"""<section id="set-{escape(result.name)}"><h2>{escape(result.name)}</h2>
-<p class="note">{result.issame.size:,} pairs, {genuine:,} genuine and {result.issame.size - genuine:,} impostor.
-Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
-{_legend(SCORES)}{charts.accuracy_dots(result.conditions, SCORES)}
-<h3>Accuracy in %</h3>{_accuracy_table(result)}
+<p class="note">{result.issame.size:,} pairs, {genuine:,} genuine and {result.issame.size - genuine:,} impostor, of
+{result.people:,} people ({told}). Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
+{_sweep(result)}
+<h3>Accuracy in %</h3>{_dots(result)}{accuracy_table(result)}
 <h3>ROC</h3>
 <p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow
 keys, to read it.</p>
-{_legend(SCORES)}<div class="grid-of">{rocs}</div>
-<h3>TAR at FAR in %</h3>{_tar_table(result)}
+{_legend(SCORES)}{_figures(result, lambda c: charts.roc_chart(c, SCORES))}
+<h3>DET</h3>
+<p class="note">False rejects against false accepts, both on log scales.</p>
+{_legend(SCORES)}{_figures(result, lambda c: charts.det_chart(c, SCORES))}
+<h3>TAR at FAR in %</h3>{tar_table(result)}
 <h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}
-<p class="note">The dashed line is the threshold, the mean over the folds.</p>{histograms}
-<h3>Visibility maps</h3>{_visibility_table(result)}</section>"""
+<p class="note">The dashed line is the threshold, the mean over the folds.</p>{_histograms(result)}
+<h3>Visibility maps</h3>
+<p class="note">Predicted against drawn: IoU of the places that are covered, mean absolute error of the map, and how far
+predicted visibility is from the true share on average (calibration).</p>
+<div class="beside">{sweep_charts.reliability_chart(result)}{visibility_table(result)}</div></section>"""
+
+
+def _sweep(result: SetResult) -> str:
+    """The headline: what covering costs, and what the local score wins back."""
+    drawn = sweep_charts.sweep_charts(result, SCORES)
+    if not drawn:
+        return ""
+    return f"""<h3>What covering costs</h3>
+<p class="note">In % against the covered share of the image. Lines: blocks of growing size; dots: occluders. Bands and
+bars are 95 % intervals over identities.</p>{_legend(SCORES)}<div class="grid-of wide">{drawn}</div>"""
+
+
+def _dots(result: SetResult) -> str:
+    """Accuracies as dots, unless there are so many conditions that the sweep shows them better."""
+    if len(result.conditions) > 2 * OPEN_CONDITIONS:
+        return ""
+    return _legend(SCORES) + charts.accuracy_dots(result.conditions, SCORES)
+
+
+def _figures(result: SetResult, draw: Callable[[ConditionResult], str]) -> str:
+    """A figure for each condition; the first few are open, the others fold out."""
+    figures = [draw(condition) for condition in result.conditions.values()]
+    shown = f'<div class="grid-of">{"".join(figures[:OPEN_CONDITIONS])}</div>'
+    rest = figures[OPEN_CONDITIONS:]
+    if not rest:
+        return shown
+    return (
+        f"{shown}<details><summary>{len(rest)} more conditions</summary>"
+        f'<div class="grid-of">{"".join(rest)}</div></details>'
+    )
+
+
+def _histograms(result: SetResult) -> str:
+    drawn = {
+        condition.name: "".join(charts.histogram_chart(s, condition.scores[s], result.issame) for s in SCORES[:3])
+        for condition in result.conditions.values()
+    }
+    shown = f'<div class="grid-of">{drawn.pop(CLEAN.name)}</div>'
+    if not drawn:
+        return shown
+    rest = "".join(f'<h4>{escape(name)}</h4><div class="grid-of">{figures}</div>' for name, figures in drawn.items())
+    return f"{shown}<details><summary>{len(drawn)} more conditions</summary>{rest}</details>"
+
+
+def _comparison(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    combined = [d for d in comparison.differences if d.score == "combined"]
+    verdicts = [sum(d.verdict == kind for d in combined) for kind in ("better", "worse", "not distinguishable")]
+    telling = [d for d in combined if d.condition == CLEAN.name or d.verdict != "not distinguishable"]
+    rest = [d for d in combined if d not in telling]
+    bars = sweep_charts.difference_bars(telling) if telling else "<p>Nothing was measured with both models.</p>"
+    if rest:
+        folded = sweep_charts.difference_bars(rest)
+        bars += f"<details><summary>{len(rest)} conditions that do not tell them apart</summary>{folded}</details>"
+    lost = "".join(f"<li>{escape(str(one))}</li>" for one in comparison.incomparable)
+    return f"""<section id="champion"><h2>Against the model in production</h2>
+<p class="lead">Version {escape(comparison.champion)}: better in {verdicts[0]}, worse in {verdicts[1]}, not
+distinguishable in {verdicts[2]} of {len(combined)} conditions.</p>
+<p class="note">Combined score, accuracy of this model less that of the one in production, in points, on the same pairs.
+Better or worse: the paired bootstrap over identities and McNemar's test both show it, at {100 * LEVEL:g} %.</p>
+{bars}{f"<p>Not compared:</p><ul>{lost}</ul>" if lost else ""}</section>"""
 
 
 def _legend(names: Iterable[str]) -> str:
     keys = "".join(f'<span><i class="key {name}"></i>{name}</span>' for name in names)
     return f'<div class="legend">{keys}</div>'
-
-
-def _accuracy_table(result: SetResult) -> str:
-    head = "".join(f"<th>{score}</th>" for score in SCORES)
-    rows = []
-    for name, condition in result.conditions.items():
-        best = max(found.accuracy for found in condition.scores.values())
-        cells = "".join(
-            f"<td{' class=best' if found.accuracy == best else ''}>{100 * found.accuracy:.2f} "
-            f"<small>± {100 * found.accuracy_std:.2f}</small></td>"
-            for found in condition.scores.values()
-        )
-        published = condition.scores["global"].accuracy_published
-        last = "" if published is None else f"{100 * published:.2f}"
-        gain = _gain(condition.scores["combined"].against_global)
-        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{gain}</td><td>{last}</td></tr>")
-    return _table(
-        f"<th>condition</th>{head}<th>combined − global<br>(95 % interval)</th><th>global,<br>published protocol</th>",
-        rows,
-    )
-
-
-def _gain(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    points = [f"{100 * value:+.2f}".replace("-", "−") for value in interval]
-    return f"{points[0]} <small>({points[1]} … {points[2]})</small>"
-
-
-def _tar_table(result: SetResult) -> str:
-    points = next(iter(result.conditions.values())).scores["global"].tar_at_far
-    measured = [point.measurable for point in points]
-    head = "".join(f"<th>{charts.rate_label(point.far)}</th>" for point in points if point.measurable)
-    rows = [
-        f'<tr><th>{escape(name)}</th><td><i class="key {score}"></i>{score}</td>'
-        + "".join(f"<td>{100 * point.tar:.2f}</td>" for point in found.tar_at_far if point.tar is not None)
-        + "</tr>"
-        for name, condition in result.conditions.items()
-        for score, found in condition.scores.items()
-    ]
-    table = _table(f'<th>condition</th><th class="left">score</th>{head}', rows) if any(measured) else ""
-    return table + _not_measurable([point for point in points if not point.measurable])
-
-
-def _not_measurable(points: list[TarAtFar]) -> str:
-    if not points:
-        return ""
-    rates = ", ".join(charts.rate_label(point.far) for point in points)
-    return (
-        f'<p class="note">Not measurable: FAR {rates}. These impostor pairs measure rates down to '
-        f"1 / {round(1 / points[0].smallest_far):,} = {points[0].smallest_far:.2g}.</p>"
-    )
-
-
-def _visibility_table(result: SetResult) -> str:
-    rows = [
-        f"<tr><th>{escape(name)}</th><td>{100 * condition.covered_share:.1f} %</td>"
-        f"<td>{_iou(condition)}</td>"
-        f"<td>{condition.visibility_mae:.3f}</td></tr>"
-        for name, condition in result.conditions.items()
-    ]
-    head = "<th>condition</th><th>image covered</th><th>IoU of covered places</th><th>mean absolute error</th>"
-    return _table(head, rows)
-
-
-def _iou(condition: ConditionResult) -> str:
-    if condition.visibility_iou is None or condition.name == CLEAN.name:
-        return "–"
-    return f"{100 * condition.visibility_iou:.1f} %"
-
-
-def _table(head: str, rows: Iterable[str]) -> str:
-    body = f"<tbody>{''.join(rows)}</tbody>"
-    return f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead>{body}</table></div>'
 
 
 def _gallery(examples: list[Example]) -> str:
@@ -254,6 +236,9 @@ def _pair(example: Example) -> str:
 
 def _provenance(context: Mapping[str, Any]) -> str:
     scalars = {key: value for key, value in context.items() if not isinstance(value, (Mapping, list, tuple))}
+    timings = context.get("seconds")
+    if isinstance(timings, Mapping):
+        scalars["seconds"] = ", ".join(f"{name} {value:.1f}" for name, value in timings.items())
     listed = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>" for key, value in scalars.items())
     folded = "".join(
         f"<details><summary>{escape(str(key))}</summary>"

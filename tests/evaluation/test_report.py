@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+import torch
+from colour_model import ColourRecogniser
+from simulated import simulated_set
 
 from oaml_core.config import Config, EvaluateConfig
+from oaml_core.evaluation.comparison import compare, read_scores, write_scores
 from oaml_core.evaluation.evaluate import evaluate_model
 from oaml_core.evaluation.report import write_report
+from oaml_core.evaluation.results import Evaluation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "br", "input", "line", "circle", "rect", "image", "polyline", "polygon"}
@@ -38,10 +44,11 @@ class Structure(HTMLParser):
             assert self.open.pop() == tag
 
 
-@pytest.fixture
-def evaluation(model, pairs):
+@pytest.fixture(scope="module")
+def evaluation(pairs):
+    torch.manual_seed(0)
     config = Config(evaluate=EvaluateConfig(occluders=("surgical",), block_shares=(0.3,)))
-    return evaluate_model(model, {"patterns": pairs}, config, examples=8)
+    return evaluate_model(ColourRecogniser(), {"patterns": pairs}, config, examples=8)
 
 
 @pytest.fixture
@@ -108,16 +115,73 @@ def test_a_set_name_cannot_inject_markup(model, pairs, tmp_path):
     assert "<b>bad" not in path.read_text()
 
 
+def test_what_covering_costs_stands_first_with_the_figures_in_words(page, evaluation):
+    text = page.read_text()
+    sweep = re.findall(r'class="sweep".*?<title>(.*?)</title>', text)
+    accuracy = evaluation.sets["patterns"].conditions["blocks-30"].scores["combined"].accuracy
+    assert [title.split(". ")[0] for title in sweep] == [
+        "Accuracy, second image covered", "TAR at FAR 0.1, second image covered",
+        "Accuracy, both images covered", "TAR at FAR 0.1, both images covered",
+    ]  # fmt: skip
+    assert f"combined {100 * accuracy:.1f} %" in sweep[0]
+    assert text.index("What covering costs") < text.index("<h3>ROC")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory) -> Evaluation:
+    """Five sets with a whole sweep, and another model's to compare with."""
+    folder = tmp_path_factory.mktemp("compared")
+    first = simulated_set("lfw", pairs=200)
+    ours = Evaluation({name: replace(first, name=name) for name in ("lfw", "agedb_30", "calfw", "cplfw", "cfp_fp")})
+    theirs = Evaluation({"lfw": simulated_set("lfw", pairs=200, strength=3.0, seed=1), "gone": first})
+    for name, evaluation in (("ours", ours), ("theirs", theirs)):
+        write_scores(evaluation, folder / f"{name}.npz")
+    stored = [read_scores(folder / f"{name}.npz") for name in ("theirs", "ours")]
+    return replace(ours, comparison=compare(*stored, (1e-2,), name="v7"))
+
+
+def test_five_sets_with_a_whole_sweep_stay_small_without_a_picture_missing(compared, evaluation, tmp_path):
+    pictures = (evaluation.examples * 10)[: 5 * 8]
+    path = tmp_path / "report.html"
+    write_report(replace(compared, examples=pictures), path, {"config": {"a": "b" * 3000}})
+    text = path.read_text()
+    assert len(re.findall(r'<svg role="img" class="roc"', text)) == 5 * 19
+    assert len(re.findall(r'<svg role="img" class="det"', text)) == 5 * 19
+    assert text.count("<image ") == 2 * len(pictures)
+    assert path.stat().st_size < 5_000_000
+
+
+def test_the_model_in_production_is_compared_with(compared, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(compared, path)
+    text = path.read_text()
+    better = sum(d.verdict == "better" for d in compared.comparison.differences if d.score == "combined")
+    assert better >= 3
+    assert f"Version v7: better in {better}" in text
+    assert "gone: the challenger was not measured on it" in text
+
+
+def test_numbers_of_pictures_follow_the_configuration(model, pairs):
+    for count in (2, 6):
+        chosen = EvaluateConfig(occluders=("surgical",), block_shares=(), sides=("second",), pictures=count)
+        assert 1 <= len(evaluate_model(model, {"patterns": pairs}, Config(evaluate=chosen)).examples) <= count
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; the page is not opened in a browser")
 def test_a_browser_draws_every_figure_without_an_error(page, tmp_path):
     probe = """<script>
     window.addEventListener("load", () => {
+      for (const folded of document.querySelectorAll("details")) folded.open = true;
       const empty = [...document.querySelectorAll("svg[role=img]")]
-        .filter((svg) => svg.getBoundingClientRect().height < 10);
+        .filter((svg) => svg.getBoundingClientRect().height < 10 ||
+          !svg.querySelector("polyline,polygon,circle,image"));
       const broken = [...document.querySelectorAll("image")].filter((image) => image.getBBox().width < 10);
       document.querySelector("svg.roc").focus();
+      const reachable = [...document.querySelectorAll("svg.roc, summary, nav a, .scroll")]
+        .every((element) => element.tabIndex >= 0);
       document.title = JSON.stringify({ empty: empty.length, broken: broken.length,
-        wide: document.documentElement.scrollWidth > innerWidth, read: document.querySelector("#tip").textContent });
+        reachable, wide: document.documentElement.scrollWidth > innerWidth,
+        read: document.querySelector("#tip").textContent });
     });</script>"""
     probed = tmp_path / "probed.html"
     probed.write_text(page.read_text().replace("</body>", probe + "</body>"))
@@ -131,5 +195,5 @@ def test_a_browser_draws_every_figure_without_an_error(page, tmp_path):
     assert "CONSOLE" not in result.stderr
     title = re.search(r"<title>(\{.*?\})</title>", result.stdout)
     assert title is not None
-    assert '"empty":0,"broken":0,"wide":false' in title.group(1)
+    assert '"empty":0,"broken":0,"reachable":true,"wide":false' in title.group(1)
     assert "TAR at FAR" in title.group(1)
