@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from oaml_core.config_restoration import RestorationConfig, check_restoration
 from oaml_core.errors import ConfigError
 
 Arch = Literal[
@@ -328,6 +329,7 @@ class Config:
     export: ExportConfig = field(default_factory=ExportConfig)
     promote: PromoteConfig = field(default_factory=PromoteConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    restoration: RestorationConfig = field(default_factory=RestorationConfig)
 
     def __post_init__(self) -> None:
         check(self)
@@ -381,6 +383,7 @@ def check(config: Config) -> None:
         raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
     _check_workers(config)
     _check_evaluation(config)
+    check_restoration(config.restoration)
     if config.data.synthetic_pairs % 20:
         raise ConfigError(f"data.synthetic_pairs is {config.data.synthetic_pairs}; it must be a multiple of 20.")
 

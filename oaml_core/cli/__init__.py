@@ -12,6 +12,7 @@ from oaml_core.cli import (
     evaluation_commands,
     face_commands,
     machine_commands,
+    restore_commands,
     stage_commands,
     store_commands,
 )
@@ -23,6 +24,7 @@ COMMANDS = {
     **face_commands.COMMANDS,
     **data_commands.COMMANDS,
     **store_commands.COMMANDS,
+    **restore_commands.COMMANDS,
     **machine_commands.COMMANDS,
 }
 """All sub-commands, in the order of the overview."""

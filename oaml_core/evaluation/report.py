@@ -53,7 +53,7 @@ def write_report(
         + "".join(map(_set_section, evaluation.sets.values()))
         + (_gallery(evaluation.examples) if images else _no_gallery()),
         method=(assets / "method.html").read_text(encoding="utf-8"),
-        provenance=_provenance(context or {}),
+        provenance=provenance(context or {}),
     )
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
@@ -90,15 +90,15 @@ def _navigation(evaluation: Evaluation, images: bool) -> Iterable[tuple[str, str
 
 def _tiles(evaluation: Evaluation) -> str:
     found = headline(evaluation)
-    tiles = [_tile(f"{100 * found['val_accuracy_clean_combined']:.2f} %", "accuracy, clean, combined score")]
+    tiles = [tile(f"{100 * found['val_accuracy_clean_combined']:.2f} %", "accuracy, clean, combined score")]
     if "val_accuracy_occluded_combined" in found:
         combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
         gain = 100 * (combined - alone)
         kind = "good" if gain > 0 else "bad" if gain < 0 else ""
         tiles += [
-            _tile(f"{100 * combined:.2f} %", "accuracy, faces covered, combined score"),
-            _tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, faces covered", kind),
-            _tile(
+            tile(f"{100 * combined:.2f} %", "accuracy, faces covered, combined score"),
+            tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, faces covered", kind),
+            tile(
                 f"{100 * found['val_visibility_iou']:.0f} %",
                 "overlap (IoU) of covered places, predicted and drawn",
             ),
@@ -106,7 +106,8 @@ def _tiles(evaluation: Evaluation) -> str:
     return "".join(tiles)
 
 
-def _tile(value: str, meaning: str, kind: str = "") -> str:
+def tile(value: str, meaning: str, kind: str = "") -> str:
+    """A headline figure; `kind`: `good`, `bad` or neither."""
     return f'<div class="tile {kind}"><b>{value}</b><span>{meaning}</span></div>'
 
 
@@ -234,7 +235,8 @@ def _pair(example: Example) -> str:
     )
 
 
-def _provenance(context: Mapping[str, Any]) -> str:
+def provenance(context: Mapping[str, Any]) -> str:
+    """Scalars as a list, mappings and sequences to unfold."""
     scalars = {key: value for key, value in context.items() if not isinstance(value, (Mapping, list, tuple))}
     timings = context.get("seconds")
     if isinstance(timings, Mapping):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 
 from oaml_core.config import Config
@@ -22,7 +23,15 @@ POLL_SECONDS = 0.25
 """Between two looks for it; torchrun takes longer to restart workers."""
 
 
-def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, in_process: bool = False) -> None:
+def launch(
+    config: Config,
+    dataset: Path,
+    run_dir: Path,
+    store_prefix: str,
+    *,
+    in_process: bool = False,
+    worker: str = "oaml_core.training.worker",
+) -> None:
     """Train with `torchrun`, or in this process; returns when the run has ended well.
 
     PET_* variables, which the training operator sets in the pods of an elastic job, win over the arguments that
@@ -33,6 +42,8 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, i
         dataset: folder of the prepared data set.
         run_dir: folder of the run: configuration, log, metrics, checkpoints.
         store_prefix: the run's prefix in the artifact store.
+        in_process: train in this process, alone.
+        worker: module whose `train_as_worker` a worker runs.
 
     Raises:
         OamlError: the workers failed more often than `train.max_restarts`; names the log.
@@ -41,11 +52,11 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, i
     recipe = run_dir / "config.yaml"
     recipe.write_text(config_to_yaml(config))
     if in_process:
-        _train_here(config, dataset, run_dir, store_prefix)
+        _train_here(worker, config, dataset, run_dir, store_prefix)
         return
     command = [
         *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
-        *("-m", "oaml_core.training.worker", "--config", str(recipe)),
+        *("-m", worker, "--config", str(recipe)),
         *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
     ]
     error = run_dir / ERROR
@@ -62,12 +73,11 @@ def launch(config: Config, dataset: Path, run_dir: Path, store_prefix: str, *, i
         )
 
 
-def _train_here(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
+def _train_here(worker: str, config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
     from oaml_core.training.loop import Interrupted
-    from oaml_core.training.worker import train_as_worker
 
     try:
-        train_as_worker(config, dataset, run_dir, store_prefix)
+        import_module(worker).train_as_worker(config, dataset, run_dir, store_prefix)
     except Interrupted:
         raise SystemExit(128 + signal.SIGTERM) from None
 

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.errors import record
@@ -30,8 +31,12 @@ SAMPLES = "samples.png"
 
 
 @record
-def main() -> None:
-    """Train, or go on training, as the arguments say."""
+def main(train: Callable[[Config, Path, Path, str], None]) -> None:
+    """Train, or go on training, as the arguments say.
+
+    Args:
+        train: `train_as_worker` of this module, or one like it.
+    """
     die_with_parent()
     # The terminal's Ctrl-C reaches the launcher, which asks for an orderly end by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -39,7 +44,7 @@ def main() -> None:
     level = logging.INFO if World.from_environment().is_main else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")
     try:
-        train_as_worker(load_config(arguments.config), arguments.dataset, arguments.run_dir, arguments.store_prefix)
+        train(load_config(arguments.config), arguments.dataset, arguments.run_dir, arguments.store_prefix)
     except Interrupted:
         sys.exit(128 + signal.SIGTERM)
     except StoreError:
@@ -59,6 +64,18 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
         run_dir: folder of the run: metrics, checkpoints, and `result.json` at the end.
         store_prefix: the run's prefix in the artifact store.
     """
+    world, keeper = begin(config, run_dir, store_prefix)
+    prepared = open_prepared(dataset)
+    loop = TrainingLoop(config, prepared, run_dir, keeper, world)
+    if world.is_main and not (run_dir / SAMPLES).exists():
+        write_sample_sheet(config, prepared, run_dir / SAMPLES)
+    metrics = loop.run()
+    if world.is_main:
+        write_result(run_dir, metrics | {"best_val_acc": loop.position.best})
+
+
+def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, CheckpointKeeper]:
+    """Who this worker is, and its run's checkpoints; notes its process number in `run_dir/workers`."""
     world = World.from_environment()
     for noisy in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -72,15 +89,14 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
         f"{store_prefix}/checkpoints",
         config.train.keep_checkpoints,
     )
-    prepared = open_prepared(dataset)
-    loop = TrainingLoop(config, prepared, run_dir, keeper, world)
-    if world.is_main and not (run_dir / SAMPLES).exists():
-        write_sample_sheet(config, prepared, run_dir / SAMPLES)
-    metrics = loop.run()
-    if world.is_main:
-        temporary = run_dir / f".{RESULT}.tmp"
-        temporary.write_text(json.dumps(metrics | {"best_val_acc": loop.position.best}))
-        temporary.replace(run_dir / RESULT)
+    return world, keeper
+
+
+def write_result(run_dir: Path, result: Mapping[str, float]) -> None:
+    """Say that training has come to its end."""
+    temporary = run_dir / f".{RESULT}.tmp"
+    temporary.write_text(json.dumps(dict(result)))
+    temporary.replace(run_dir / RESULT)
 
 
 def _arguments() -> argparse.Namespace:
@@ -93,4 +109,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    main(train_as_worker)

@@ -1,0 +1,90 @@
+"""`oaml restore train|apply|evaluate`: a diffusion prior of clean tiles, and what it restores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _restore(config: Config, options: Any) -> int:
+    return ACTIONS[options.action](config, options)
+
+
+def _train(config: Config, options: Any) -> int:
+    from oaml_core.stages import restore_stage
+
+    dataset = options.dataset or restore_stage.prepare_tiles(config)
+    print(restore_stage.train_prior(config, dataset, launcher=options.launcher).checkpoint_uri)
+    return 0
+
+
+def _evaluate(config: Config, options: Any) -> int:
+    from oaml_core.stages import restore_stage
+
+    dataset = options.dataset or restore_stage.prepare_tiles(config)
+    found = restore_stage.evaluate_prior(config, dataset, _checkpoint(options), options.recogniser)
+    for name, value in found.metrics.items():
+        print(f"{name:<20} {value:.3f}")
+    print(found.report)
+    return 0
+
+
+def _apply(config: Config, options: Any) -> int:
+    import torch
+
+    from oaml_core import stages
+    from oaml_core.restoration.apply import build_operator, restore_image
+    from oaml_core.restoration.prior import load_prior
+
+    if options.image is None:
+        raise ConfigError("It reads: oaml restore apply IMAGE --checkpoint PRIOR")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trained = load_prior(stages.fetch_file(config, _checkpoint(options)), device)
+    shape = {name: getattr(trained.config.restoration, name) for name in ("channel_mult", "sigma_data")}
+    print(
+        restore_image(
+            trained.prior,
+            Path(options.image),
+            Path(options.out),
+            replace(config.restoration, **shape),
+            operator=build_operator(options.low_resolution, options.blur),
+            mask=None if options.mask is None else Path(options.mask),
+            second_shot=None if options.second_shot is None else Path(options.second_shot),
+            seed=config.seed,
+            device=device,
+        )
+    )
+    return 0
+
+
+def _checkpoint(options: Any) -> str:
+    if options.checkpoint is None:
+        raise ConfigError(f"oaml restore {options.action} needs --checkpoint, which `oaml restore train` prints.")
+    return str(options.checkpoint)
+
+
+def _options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("action", choices=tuple(ACTIONS), help="what to do")
+    add("image", nargs="?", help="apply: the image to restore")
+    add("--checkpoint", type=str | None, default=None, help="apply, evaluate: the prior, file or address in the store")
+    add("--dataset", type=str | None, default=None, help="train, evaluate: tiles in the store; default: prepare them")
+    add("--launcher", choices=("local", "none"), default="local", help="train: torchrun, or this process")
+    add("--recogniser", type=str | None, default=None, help="evaluate: checkpoint to measure recognition with")
+    add("--out", default=".", help="apply: folder of the restored image and its uncertainty")
+    add("--mask", type=str | None, default=None, help="apply: image, white = visible, black = covered")
+    add("--second-shot", type=str | None, default=None, help="apply: the same scene once more, to estimate noise from")
+    add("--low-resolution", type=int, default=1, help="apply: pixels were means of this many, squared")
+    add("--blur", type=float, default=0.0, help="apply: Gaussian blur of this many pixels")
+
+
+ACTIONS = {"train": _train, "apply": _apply, "evaluate": _evaluate}
+COMMANDS = {"restore": Command("train a diffusion prior of clean tiles; restore images with it", _restore, _options)}

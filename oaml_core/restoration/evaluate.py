@@ -1,0 +1,163 @@
+"""How well a prior restores tiles that it did not learn from: three noise levels, and covered regions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from oaml_core.config_restoration import RestorationConfig
+from oaml_core.restoration.classical import non_local_means
+from oaml_core.restoration.edm import Denoiser
+from oaml_core.restoration.measurement import Identity, Measurement, Noise, measure
+from oaml_core.restoration.metrics import chi_square, coverage, psnr, ssim
+from oaml_core.restoration.posterior import Posterior, posterior_samples
+from oaml_core.restoration.sampler import noise_levels
+
+CAMERAS: Mapping[str, Noise] = {
+    "light": Noise.of_camera(white_electrons=1000, read_noise_electrons=5),
+    "medium": Noise.of_camera(white_electrons=200, read_noise_electrons=4),
+    "dark": Noise.of_camera(white_electrons=50, read_noise_electrons=3),
+}
+"""Exposures: photo-electrons at white, and read noise."""
+COVERED = "covered"
+"""Condition: light noise, and the middle third of the tile covered."""
+COVERAGE_LEVEL = 0.9
+"""Of the posterior intervals whose coverage is reported."""
+MEASURED, CLASSICAL, ONE_SAMPLE, RESTORED = "measured", "non-local means", "one sample", "posterior mean"
+"""Methods."""
+BATCH = 16
+"""Tiles restored at a time."""
+PICTURES = 3
+"""Tiles of each condition that are shown."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method under one condition; means over the tiles."""
+
+    condition: str
+    method: str
+    psnr: float
+    """dB; data range 2."""
+    ssim: float
+    chi_square: float | None = None
+    """Of one posterior sample; 1: explains the measurement to within its noise."""
+    coverage: float | None = None
+    """Share of pixels whose truth lies in the 90 % interval."""
+
+
+@dataclass
+class Picture:
+    """One tile before, after and beside the truth, [C, H, W] in [-1, 1]; the deviation is not."""
+
+    condition: str
+    observed: Tensor
+    restored: Tensor
+    deviation: Tensor
+    truth: Tensor
+
+
+@dataclass
+class RestorationEvaluation:
+    """What was found."""
+
+    rows: list[Row] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    recognition: list[dict[str, float | str]] = field(default_factory=list)
+    """Verification accuracy of degraded faces, see `oaml_core.restoration.recognition`."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of each condition's sampling."""
+
+    def of(self, condition: str, method: str) -> Row:
+        """The row of a method under a condition."""
+        return next(row for row in self.rows if (row.condition, row.method) == (condition, method))
+
+    def headline(self) -> dict[str, float]:
+        """A few figures with names that do not change."""
+        found = {f"psnr_{name}": self.of(name, RESTORED).psnr for name in CAMERAS}
+        dark, sample = self.of("dark", RESTORED), self.of("dark", ONE_SAMPLE)
+        named = {"coverage_dark": dark.coverage, "chi_square_dark": sample.chi_square}
+        return found | {name: value for name, value in named.items() if value is not None}
+
+
+def evaluate_tiles(
+    denoiser: Denoiser, tiles: Tensor, config: RestorationConfig, *, seed: int = 0, device: str = "cpu"
+) -> RestorationEvaluation:
+    """Measure each tile by simulation, restore it, and compare.
+
+    Args:
+        denoiser: the prior.
+        tiles: clean tiles [N, C, H, W] in [-1, 1] that the prior did not learn from.
+        config: of the sampling.
+        seed: of the simulated noise and of the sampling.
+        device: to sample on.
+    """
+    found = RestorationEvaluation()
+    for number, (condition, noise, seen) in enumerate(_conditions(tiles)):
+        generator = torch.Generator().manual_seed(seed * 1009 + number)
+        measured = measure(tiles, Identity(), noise, generator, seen)
+        began = time.perf_counter()
+        mean, deviation, samples = restore(denoiser, measured, tuple(tiles.shape[1:]), config, seed=seed, device=device)
+        found.seconds[condition] = time.perf_counter() - began
+        found.rows.append(_row(condition, MEASURED, measured.observed, tiles))
+        if seen is None:
+            found.rows.append(_row(condition, CLASSICAL, non_local_means(measured.observed, noise), tiles))
+        found.rows.append(
+            Row(
+                condition,
+                ONE_SAMPLE,
+                float(psnr(samples[0], tiles).mean()),
+                float(ssim(samples[0], tiles).mean()),
+                float(chi_square(measured, samples[0]).mean()),
+            )
+        )
+        covers = float(coverage(samples, tiles, COVERAGE_LEVEL).mean()) if len(samples) > 1 else None
+        row = _row(condition, RESTORED, mean, tiles)
+        found.rows.append(Row(row.condition, row.method, row.psnr, row.ssim, None, covers))
+        found.pictures += [
+            Picture(condition, *four)
+            for four in zip(measured.observed[:3], mean[:3], deviation[:3], tiles[:3], strict=True)
+        ]
+    return found
+
+
+def restore(
+    denoiser: Denoiser,
+    measured: Measurement,
+    shape: tuple[int, ...],
+    config: RestorationConfig,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Posterior mean [B, C, H, W], deviation, and samples [n, B, C, H, W], on the CPU, in batches.
+
+    Args:
+        shape: (C, H, W) of the clean tiles.
+        config: of the sampling: method, guidance, steps, samples.
+        seed: of the sampling; a tile's samples do not depend on the tiles beside it in other batches.
+    """
+    levels = noise_levels(config.steps, config.sigma_min, config.sigma_max)
+    parts = []
+    for start in range(0, len(measured.observed), BATCH):
+        part = measured.part(slice(start, start + BATCH)).to(device)
+        posterior = Posterior(denoiser, part, config.method, config.sigma_data, config.guidance)
+        found = posterior_samples(posterior, (len(part.observed), *shape), levels, config.samples, seed + start)
+        parts.append([x.cpu() for x in found])
+    means, deviations, samples = zip(*parts, strict=True)
+    return torch.cat(means), torch.cat(deviations), torch.cat(samples, 1)
+
+
+def _conditions(tiles: Tensor) -> list[tuple[str, Noise, Tensor | None]]:
+    height = tiles.shape[2]
+    seen = torch.ones(len(tiles), 1, *tiles.shape[2:])
+    seen[:, :, height // 3 : 2 * height // 3] = 0
+    return [*((name, noise, None) for name, noise in CAMERAS.items()), (COVERED, CAMERAS["light"], seen)]
+
+
+def _row(condition: str, method: str, restored: Tensor, truth: Tensor) -> Row:
+    return Row(condition, method, float(psnr(restored, truth).mean()), float(ssim(restored, truth).mean()))

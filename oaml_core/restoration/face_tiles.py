@@ -1,0 +1,40 @@
+"""Face images as clean tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oaml_core.data.dataset import FaceDataset
+
+
+class FaceTiles:
+    """The training faces of a prepared data set, whole."""
+
+    domains: tuple[str, ...] = ()
+
+    def __init__(self, faces: FaceDataset) -> None:
+        self.faces = faces
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def read(self, index: int) -> Tensor:
+        """float32 [3, H, W] in [-1, 1]."""
+        return to_tile(self.faces.read(index))
+
+    def label(self, index: int) -> Tensor:
+        """[0]: faces have no domains."""
+        return torch.zeros(0)
+
+
+def to_tile(image: Tensor) -> Tensor:
+    """uint8 RGB → float32 in [-1, 1]."""
+    return image.float() / 127.5 - 1
+
+
+def to_image(tile: Tensor) -> NDArray[np.uint8]:
+    """[3, H, W] in [-1, 1] → uint8 [H, W, 3], clipped."""
+    return ((tile.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()

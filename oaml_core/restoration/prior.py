@@ -1,0 +1,84 @@
+"""The prior as a whole: its network from a configuration, and a trained one from a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oaml_core.config import Config
+from oaml_core.config_restoration import RestorationConfig
+from oaml_core.errors import CheckpointError
+from oaml_core.restoration.edm import Preconditioned
+from oaml_core.restoration.unet import UNet
+from oaml_core.settings import config_from_yaml
+from oaml_core.training.checkpoints import read_checkpoint
+
+
+class Prior(Preconditioned):
+    """D(x; σ), conditioned on labels where the prior has domains."""
+
+    network: UNet
+
+    def __init__(self, config: RestorationConfig, label_dim: int) -> None:
+        network = UNet(
+            model_channels=config.model_channels,
+            channel_mult=config.channel_mult,
+            num_blocks=config.num_blocks,
+            attention_levels=config.attention_levels,
+            label_dim=label_dim,
+            dropout=config.dropout,
+        )
+        super().__init__(network, config.sigma_data)
+        self.label_dim = label_dim
+
+    def of_domain(self, label: Tensor) -> Prior | _OfDomain:
+        """The prior of one domain, label [L]; itself if it has none."""
+        return _OfDomain(self, label) if self.label_dim else self
+
+
+@dataclass
+class _OfDomain:
+    prior: Prior
+    label: Tensor
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        return self.prior(x, sigma, self.label.to(x).expand(len(x), -1))
+
+
+@dataclass(frozen=True)
+class TrainedPrior:
+    """A prior with the averaged weights, as training left it."""
+
+    prior: Prior
+    config: Config
+    fingerprint: str
+    """Of the tiles that it learnt from."""
+    domains: tuple[str, ...]
+    images_seen: int
+
+
+def load_prior(path: Path, device: str = "cpu") -> TrainedPrior:
+    """The prior in a checkpoint, its weights' moving average, ready to sample.
+
+    Raises:
+        CheckpointError: there is no such file, or it is a checkpoint of something else.
+    """
+    state: dict[str, Any] = read_checkpoint(path)
+    if "ema" not in state:
+        raise CheckpointError(f"{path} is no checkpoint of a prior; `oaml restore train` makes those.")
+    config = config_from_yaml(state["config"])
+    prior = Prior(config.restoration, len(state["domains"]))
+    prior.load_state_dict(state["ema"])
+    prior.eval().requires_grad_(False)
+    return TrainedPrior(
+        prior.to(device), config, state["fingerprint"], tuple(state["domains"]), state["position"]["images"]
+    )
+
+
+def parameter_count(prior: torch.nn.Module) -> int:
+    """Numbers that are learnt."""
+    return sum(p.numel() for p in prior.parameters())

@@ -1,0 +1,297 @@
+"""Training the prior: planned batches of clean tiles in, checkpoints with averaged weights out, resumable anywhere.
+
+The order of the tiles, their crops, their noise levels and their noise are functions of (seed, epoch, place in the
+epoch), so that workers may come and go as in the training of the recogniser.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.utils.data import DataLoader
+
+from oaml_core.config import Config
+from oaml_core.data.datamodule import loader_options
+from oaml_core.errors import CheckpointError
+from oaml_core.losses.finite import FiniteGuard
+from oaml_core.restoration.edm import drawn_noise, edm_loss, training_noise_levels
+from oaml_core.restoration.ema import MovingAverage
+from oaml_core.restoration.prior import Prior
+from oaml_core.restoration.tiles import Tiles
+from oaml_core.restoration.training_tiles import TileBatch, TrainingTiles, tile_batches
+from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
+from oaml_core.tracking import Tracker
+from oaml_core.training.devices import build_fabric
+from oaml_core.training.keeper import CheckpointKeeper
+from oaml_core.training.loop import Interrupted
+from oaml_core.training.resume import newest_checkpoint, step_seed
+from oaml_core.training.world import World, any_worker
+
+log = logging.getLogger(__name__)
+
+SAMPLING_KEYS = ("method", "guidance", "steps", "samples", "sigma_min", "sigma_max", "noise_a", "noise_b", "batch_gpu")
+TEST_KEYS = ("test_tiles", "test_pairs")
+PROGRESS_KEYS = ("total_kimg", "kimg_per_tick", "snapshot_ticks", "tiles")
+MAY_DIFFER = tuple(f"restoration.{name}" for name in SAMPLING_KEYS + TEST_KEYS + PROGRESS_KEYS)
+"""Keys of `restoration` that a resumed run may change; the tiles are known by their fingerprint."""
+
+
+@dataclass
+class PriorPosition:
+    """Where a run stands."""
+
+    epoch: int = 0
+    batch: int = 0
+    """Global batch within the epoch that comes next."""
+    step: int = 0
+    images: int = 0
+    """Tiles seen, over all workers."""
+
+
+class PriorLoss(nn.Module):
+    """The prior with its loss, as one module for data-parallel training."""
+
+    def __init__(self, prior: Prior, config: Config) -> None:
+        super().__init__()
+        self.prior = prior
+        self.config = config.restoration
+
+    def training_step(self, tiles: Tensor, labels: Tensor, seeds: list[int]) -> Tensor:
+        """Sum of the weighted squared errors over tiles [b, C, H, W]; labels [b, L]."""
+        unit_levels, unit_noise = drawn_noise(seeds, tuple(tiles.shape[1:]))
+        sigma = training_noise_levels(unit_levels.to(tiles), self.config.p_mean, self.config.p_std)
+        given = labels if self.prior.label_dim else None
+        loss = edm_loss(
+            lambda x, s: self.prior(x, s, given), tiles, unit_noise.to(tiles), sigma, self.config.sigma_data
+        )
+        return loss.sum()
+
+
+class PriorLoop:
+    """One worker's part of a run.
+
+    Args:
+        config: the whole configuration.
+        tiles: clean tiles to learn from.
+        fingerprint: of these tiles.
+        run_dir: folder of the run.
+        keeper: its checkpoints.
+        world: this worker among all of them.
+    """
+
+    def __init__(
+        self, config: Config, tiles: Tiles, fingerprint: str, run_dir: Path, keeper: CheckpointKeeper, world: World
+    ) -> None:
+        self.config, self.fingerprint, self.run_dir = config, fingerprint, run_dir
+        self.keeper, self.world, self.domains = keeper, world, tiles.domains
+        self.fabric = build_fabric(config.train, world)
+        self.fabric.launch()
+        torch.manual_seed(config.seed)
+        self.module = PriorLoss(Prior(config.restoration, len(tiles.domains)), config)
+        if config.train.channels_last:
+            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.train.compile:
+            self.module.prior.network.compile()
+        restoration = config.restoration
+        self.average = MovingAverage(
+            self.module.prior, restoration.ema_halflife_kimg * 1000, restoration.ema_rampup_ratio
+        )
+        self.model, optimiser = self.fabric.setup(self.module, Adam(self.module.parameters(), lr=restoration.lr))
+        self.model.mark_forward_method("training_step")
+        self.optimiser: Any = optimiser
+        self.average.module.to(self.fabric.device)
+        self.tiles = TrainingTiles(tiles, restoration.tile_size, xflip=restoration.xflip)
+        self.batches = tile_batches(
+            len(tiles), restoration.batch, seed=config.seed, rank=world.rank, world_size=world.size
+        )
+        self.guard = FiniteGuard(config.loss.max_skipped_steps)
+        self.position = PriorPosition()
+        self._stop = False
+        self._saved_at = time.monotonic()
+        self._tick = _Tick()
+
+    def run(self) -> dict[str, float]:
+        """Train to the end; metrics of the last tick.
+
+        Raises:
+            Interrupted: SIGTERM came, and the checkpoint is written.
+            NonFiniteLossError: the loss stayed NaN or infinite.
+            CheckpointError: the newest checkpoint is of other tiles or of another configuration.
+        """
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        run_id = self._resume()
+        self.tracker = Tracker(self.config, self.run_dir, self.position.step, run_id) if self.world.is_main else None
+        log.info(
+            "training a prior on %d tiles, %.1f of %.1f thousand seen, %d workers",
+            len(self.tiles),
+            self.position.images / 1000,
+            self.config.restoration.total_kimg,
+            self.world.size,
+        )
+        try:
+            while not self._done:
+                self._epoch()
+            self._save(final=True)
+        finally:
+            self.keeper.wait()
+            if self.tracker is not None:
+                self.tracker.close()
+        return self._tick.last
+
+    @property
+    def _done(self) -> bool:
+        return self.position.images >= self.config.restoration.total_kimg * 1000
+
+    def _epoch(self) -> None:
+        self.batches.load_state_dict({"epoch": self.position.epoch, "batch": self.position.batch})
+        loader = DataLoader(
+            self.tiles, batch_sampler=self.batches, collate_fn=TileBatch.collate, **loader_options(self.config.data)
+        )
+        self.model.train()
+        for batch in loader:
+            self._step(batch)
+            self._report()
+            self._save_if_due()
+            if self._done:
+                return
+        self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+
+    def _step(self, batch: TileBatch) -> None:
+        """One global batch: this worker's share in parts of `batch_gpu`, then a step of the optimiser."""
+        restoration, position = self.config.restoration, self.position
+        torch.manual_seed(step_seed(self.config.seed, position.step, self.world.rank))
+        parts = batch.parts(restoration.batch_gpu)
+        loss = torch.zeros((), device=self.fabric.device)
+        for number, part in enumerate(parts):
+            shared = self.world.size > 1 and number + 1 < len(parts)
+            with self.fabric.no_backward_sync(self.model) if shared else nullcontext():
+                tiles, labels = self.fabric.to_device(part.tiles), self.fabric.to_device(part.labels)
+                total = self.model.training_step(tiles, labels, part.seeds)
+                # The mean over workers of this is the mean over the values of the global batch.
+                share = total * (self.world.size / (restoration.batch * tiles[0].numel()))
+                self.fabric.backward(share)
+            loss += share.detach()
+        self.guard.watch({"edm": loss})
+        for group in self.optimiser.param_groups:
+            group["lr"] = restoration.lr * min(1.0, (position.images + restoration.batch) / self._rampup_images)
+        if self.guard.verdict(position.step) is None:
+            self.optimiser.step()
+        self.optimiser.zero_grad()
+        position.batch, position.step = position.batch + 1, position.step + 1
+        position.images += restoration.batch
+        self.average.update(self.module.prior, position.images, restoration.batch)
+        self._tick.add(loss, restoration.batch)
+
+    @property
+    def _rampup_images(self) -> float:
+        return max(1.0, self.config.restoration.lr_rampup_kimg * 1000)
+
+    def _report(self) -> None:
+        """A line and metrics at every tick; every worker comes here."""
+        if self._tick.images < self.config.restoration.kimg_per_tick * 1000 and not self._done:
+            return
+        mean: Any = self.fabric.all_reduce(self._tick.mean_loss, reduce_op="mean")
+        metrics = {
+            "loss": float(mean),
+            "images_per_second": self._tick.images / (time.monotonic() - self._tick.began),
+            "kimg": self.position.images / 1000,
+            "lr": self.optimiser.param_groups[0]["lr"],
+            "skipped_steps": float(self.guard.skipped),
+        }
+        if self.tracker is not None:
+            self.tracker.log(self.position.step, metrics)
+            total = self.config.restoration.total_kimg
+            log.info(
+                "%.1f of %.1f kimg  loss %.4f  %.0f tiles/s",
+                metrics["kimg"],
+                total,
+                metrics["loss"],
+                metrics["images_per_second"],
+            )
+        self._tick = _Tick(self._tick.number + 1, last=metrics)
+
+    def _save_if_due(self) -> None:
+        restoration = self.config.restoration
+        due = time.monotonic() - self._saved_at > self.config.train.checkpoint_every_seconds
+        due |= self._tick.images == 0 and self._tick.number % restoration.snapshot_ticks == 0
+        due, stop = any_worker(due, self._stop)
+        if due or stop:
+            self._save()
+        if stop:
+            self.keeper.wait()
+            raise Interrupted
+
+    def _save(self, *, final: bool = False) -> None:
+        if self.world.is_main:
+            state = {
+                "prior": self.module.prior.state_dict(),
+                "ema": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "position": asdict(self.position),
+                "config": config_to_yaml(self.config),
+                "fingerprint": self.fingerprint,
+                "domains": list(self.domains),
+                "run_id": self.tracker.run_id if self.tracker is not None else None,
+            }
+            self.keeper.save(state, self.position.step, best=final)
+        self._saved_at = time.monotonic()
+
+    def _resume(self) -> str | None:
+        """Go to where the newest checkpoint is; Weights & Biases' id of the run."""
+        found = newest_checkpoint(self.keeper, self.world)
+        if found is None:
+            return None
+        name, state = found
+        self._refuse_other_run(state)
+        self.module.prior.load_state_dict(state["prior"])
+        self.average.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.position = PriorPosition(**state["position"])
+        log.info("resumes from %s", name)
+        return state["run_id"]
+
+    def _refuse_other_run(self, state: dict[str, Any]) -> None:
+        if state["fingerprint"] != self.fingerprint:
+            raise CheckpointError(
+                f"The checkpoints in {self.keeper.folder} learnt from other tiles ({state['fingerprint']}, not "
+                f"{self.fingerprint}): give the run another name."
+            )
+        keys = differing_keys(config_from_yaml(state["config"]), self.config)
+        learnt = [k for k in keys if k == "seed" or (k.startswith("restoration.") and k not in MAY_DIFFER)]
+        if learnt:
+            raise CheckpointError(
+                f"The checkpoints in {self.keeper.folder} were trained with other values of {', '.join(learnt)}: give "
+                "the run another name."
+            )
+
+    def _on_sigterm(self, *_: object) -> None:
+        self._stop = True
+
+
+class _Tick:
+    """What has happened since the last line of progress."""
+
+    def __init__(self, number: int = 0, last: dict[str, float] | None = None) -> None:
+        self.number = number
+        self.last = last or {}
+        self.began, self.images = time.monotonic(), 0
+        self._losses: list[Tensor] = []
+
+    def add(self, loss: Tensor, images: int) -> None:
+        self._losses.append(loss)
+        self.images += images
+
+    @property
+    def mean_loss(self) -> Tensor:
+        return torch.stack(self._losses).mean()

@@ -1,0 +1,152 @@
+"""Clean tiles as memory-mapped shards: one read instead of one file a tile.
+
+tiles.json            written last: fingerprint, shape, counts, and each tile's domain
+<split>-00000.npy …   float32 [n, C, H, W]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oaml_core.data.dataset import open_array
+from oaml_core.errors import DataError
+from oaml_core.progress import progress
+from oaml_core.restoration.tile_check import validate_dataset_compatibility
+from oaml_core.restoration.tiles import SPLITS, TileEntry, TileFolder, one_hot, read_metadata
+
+MANIFEST = "tiles.json"
+SHARD_BYTES = 256 * 2**20
+"""Of one shard at most; a store moves several at a time."""
+
+
+def tiles_fingerprint(folder: Path, domain: str | None = None) -> str:
+    """16 hexadecimal digits that name the clean tiles of a folder: their entries and the bytes of their files.
+
+    Raises:
+        DataError: as `read_metadata`.
+    """
+    whole = hashlib.sha256(repr(domain).encode())
+    for entry in sorted((e for e in read_metadata(folder) if e.clean), key=lambda e: e.id):
+        with (folder / entry.file).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{entry.id} {entry.split} {entry.domain} {content}\n".encode())
+    return whole.hexdigest()[:16]
+
+
+def write_shards(folder: Path, out: Path, *, tile_size: int = 1, domain: str | None = None) -> str:
+    """Check a tile folder and write its clean tiles as shards into `out`; their fingerprint.
+
+    What is there already, of the same tiles, stays. Memory does not grow with the number of tiles.
+
+    Raises:
+        DataError: the tiles are not fit to train on; lists them.
+    """
+    fingerprint = tiles_fingerprint(folder, domain)
+    if (out / MANIFEST).is_file() and read_shard_manifest(out)["fingerprint"] == fingerprint:
+        return fingerprint
+    findings = validate_dataset_compatibility(folder, tile_size, domain)
+    out.mkdir(parents=True, exist_ok=True)
+    splits = {}
+    for split in SPLITS:
+        if findings.counts[split]:
+            tiles = TileFolder(folder, split, domain)
+            splits[split] = {"domains": [entry.domain for entry in tiles.entries], "shards": _write(tiles, out, split)}
+    manifest = {
+        "fingerprint": fingerprint,
+        "shape": list(findings.shape),
+        "deviation": findings.deviation,
+        "splits": splits,
+    }
+    unfinished = out / f".{MANIFEST}.{os.getpid()}"
+    unfinished.write_text(json.dumps(manifest))
+    unfinished.replace(out / MANIFEST)
+    return fingerprint
+
+
+def read_shard_manifest(folder: Path) -> dict:  # type: ignore[type-arg]
+    """What `write_shards` wrote last.
+
+    Raises:
+        DataError: it is missing or damaged: the shards are not complete.
+    """
+    try:
+        return json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise DataError(f"{folder} holds no complete tiles (no {MANIFEST}): prepare them again.") from None
+
+
+@dataclass
+class TileShards:
+    """The tiles of one split, read from shards that all processes share.
+
+    Args:
+        folder: what `write_shards` wrote.
+        split: `train`, `validation` or `test`.
+        use_labels: give each tile's domain as its label.
+
+    Raises:
+        DataError: the folder is not complete, or has no such split.
+    """
+
+    folder: Path
+    split: str
+    use_labels: bool = False
+
+    def __post_init__(self) -> None:
+        splits = read_shard_manifest(self.folder)["splits"]
+        if self.split not in splits:
+            raise DataError(f"{self.folder} has no clean tile of split {self.split!r}; it has {', '.join(splits)}.")
+        self._domains: list[str] = splits[self.split]["domains"]
+        self._shards: list[str] = splits[self.split]["shards"]
+        self.domains = tuple(sorted(set(self._domains))) if self.use_labels else ()
+
+    @cached_property
+    def _arrays(self) -> list[NDArray[np.float32]]:
+        return [open_array(self.folder / name) for name in self._shards]
+
+    def __len__(self) -> int:
+        return len(self._domains)
+
+    def read(self, index: int) -> Tensor:
+        """float32 [C, H, W] in [-1, 1]."""
+        shard, row = divmod(index, len(self._arrays[0]))
+        return torch.from_numpy(self._arrays[shard][row].copy())
+
+    def label(self, index: int) -> Tensor:
+        """One-hot over the domains, or [0]."""
+        return one_hot(self.domains, self._domains[index])
+
+
+def _write(tiles: TileFolder, out: Path, split: str) -> list[str]:
+    """Names of the shards of one split; all but the last hold the same number of tiles."""
+    first = tiles.read(0)
+    each = max(1, SHARD_BYTES // (first.numel() * 4))
+    names = []
+    for start, entries in _chunks(tiles.entries, each):
+        name = f"{split}-{start // each:05d}.npy"
+        unfinished = out / f".{name}.{os.getpid()}"
+        shard = np.lib.format.open_memmap(
+            unfinished, mode="w+", dtype=np.float32, shape=(len(entries), *tuple(first.shape))
+        )
+        for row in progress(range(len(entries)), len(entries), f"writing {name}"):
+            shard[row] = tiles.read(start + row).numpy()
+        shard.flush()
+        unfinished.replace(out / name)
+        names.append(name)
+    return names
+
+
+def _chunks(entries: list[TileEntry], size: int) -> Iterator[tuple[int, list[TileEntry]]]:
+    for start in range(0, len(entries), size):
+        yield start, entries[start : start + size]

@@ -1,0 +1,42 @@
+"""What `torchrun` starts to train a prior: `python -m oaml_core.restoration.worker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oaml_core.config import Config
+from oaml_core.data.prepared import open_prepared
+from oaml_core.restoration.face_tiles import FaceTiles
+from oaml_core.restoration.prior_training import PriorLoop
+from oaml_core.restoration.tile_shards import TileShards, read_shard_manifest
+from oaml_core.restoration.tiles import Tiles
+from oaml_core.training.worker import begin, main, write_result
+
+
+def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
+    """Train a prior in this process, as the worker that the environment says it is.
+
+    Args:
+        config: the whole configuration.
+        dataset: folder of tile shards, or of a prepared set of faces where `restoration.tiles` is not given.
+        run_dir: folder of the run.
+        store_prefix: the run's prefix in the artifact store.
+    """
+    world, keeper = begin(config, run_dir, store_prefix)
+    tiles, fingerprint = open_training_tiles(config, dataset)
+    metrics = PriorLoop(config, tiles, fingerprint, run_dir, keeper, world).run()
+    if world.is_main:
+        write_result(run_dir, metrics)
+
+
+def open_training_tiles(config: Config, dataset: Path) -> tuple[Tiles, str]:
+    """The tiles that a prior learns from, and their fingerprint."""
+    if config.restoration.tiles is None:
+        prepared = open_prepared(dataset)
+        return FaceTiles(prepared.train), prepared.manifest.fingerprint
+    manifest = read_shard_manifest(dataset)
+    return TileShards(dataset, "train", config.restoration.use_labels), manifest["fingerprint"]
+
+
+if __name__ == "__main__":
+    main(train_as_worker)
