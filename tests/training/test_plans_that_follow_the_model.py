@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from forked import run_as_workers
 from tiny_run import TinyRun
 from torch import nn
 
-from oaml_core.config import Config
 from oaml_core.data.prepared import open_prepared
 from oaml_core.stages.addresses import fetch_dataset
 from oaml_core.training.module import frozen
@@ -39,21 +39,24 @@ def sigterm_as_it_was() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def samples(config: Config, dataset: Path, run_dir: Path) -> list[list[int]]:
-    train_as_worker(config, dataset, run_dir, f"runs/{run_dir.name}")
-    lines = [json.loads(line) for line in (run_dir / "samples-0.jsonl").read_text().splitlines()]
-    return [line["samples"] for line in lines]
+def samples(run_dir: Path, workers: int = 1) -> list[list[int]]:
+    """Global batches that the workers consumed."""
+    files = [(run_dir / f"samples-{rank}.jsonl").read_text().splitlines() for rank in range(workers)]
+    return [[sample for line in lines for sample in json.loads(line)["samples"]] for lines in zip(*files, strict=True)]
 
 
-def test_a_restart_in_mid_epoch_keeps_the_graph_of_the_epochs_start(tiny: TinyRun, tmp_path: Path) -> None:
+def test_one_worker_goes_on_in_mid_epoch_with_the_graph_that_two_began_with(tiny: TinyRun, tmp_path: Path) -> None:
     config = tiny.configured(*GRAPH)
     dataset = fetch_dataset(config, tiny.dataset_uri).directory
-    whole = samples(config, dataset, tmp_path / "whole")
+    run_as_workers(2, train_as_worker, config, dataset, tmp_path / "two", "runs/two")
+    planned = samples(tmp_path / "two", workers=2)
     labels = open_prepared(dataset).train.labels
-    assert all(len(set(labels[batch])) == 4 for batch in whole)
-    (tmp_path / "again" / "checkpoints").mkdir(parents=True)
-    shutil.copy(tmp_path / "whole" / "checkpoints" / MIDDLE, tmp_path / "again" / "checkpoints" / MIDDLE)
-    assert samples(config, dataset, tmp_path / "again") == whole[6:]
+    assert len(planned) == 12
+    assert all(len(set(labels[batch])) == 4 for batch in planned)
+    (tmp_path / "one" / "checkpoints").mkdir(parents=True)
+    shutil.copy(tmp_path / "two" / "checkpoints" / MIDDLE, tmp_path / "one" / "checkpoints" / MIDDLE)
+    train_as_worker(config, dataset, tmp_path / "one", "runs/one")
+    assert samples(tmp_path / "one") == planned[6:]
 
 
 def test_a_frozen_module_is_afterwards_as_it_was() -> None:
