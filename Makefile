@@ -10,8 +10,11 @@ CLUSTER ?= configs/cluster/default.yaml
 ARGS ?=
 CLUSTER ?= configs/cluster/default.yaml
 CRON ?= 0 2 * * *
+BASE ?= docker.io/library/python:3.11-slim-bookworm
+BUILD_ARGS ?=
+REGISTRY ?=
 
-.PHONY: help setup demo test test-cluster lint compile submit schedule clean
+.PHONY: help setup demo test test-cluster lint compile build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +46,13 @@ compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow; CLUSTER=configs/clu
 
 test-cluster: setup ## tests of training jobs on the Kubernetes API server that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+build-images: setup ## container images whose inputs have changed; BASE=image for your own base
+	$(BIN)/python -m images.build --base $(BASE) --build-args="$(BUILD_ARGS)"
+
+push-images: setup ## push them: REGISTRY=registry.example.com/oaml
+	@[ -n "$(REGISTRY)" ] || { echo "Say where to: make push-images REGISTRY=registry.example.com/oaml" >&2; exit 1; }
+	$(BIN)/python -m images.build --push $(REGISTRY)
 
 submit: setup ## one run on Kubeflow with the recipe CONFIG (`kfp run create`); wants KFP_ENDPOINT
 	$(BIN)/python -m pipelines.submit --config $(CONFIG) --cluster $(CLUSTER) $(ARGS)

@@ -50,6 +50,10 @@ class ClusterError(OamlError):
     """A cluster that cannot be reached or refuses a training job, or a training job that failed there."""
 
 
+class ImageError(OamlError):
+    """A container image that cannot be built or pushed."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint `` Did you mean 'x'?`` for a mistyped name, or an empty string if nothing is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

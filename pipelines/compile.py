@@ -1,5 +1,5 @@
-"""`python -m pipelines.compile [OUT] [--cluster FILE]`: the graph as YAML for Kubeflow; the same input gives the same
-bytes."""
+"""`python -m pipelines.compile [OUT] [--cluster FILE] [--images FILE]`: the graph as YAML for Kubeflow; the same input
+gives the same bytes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from kfp import compiler
 
 from components.cluster import load_cluster
+from components.images import built_images
 from oaml_core.errors import OamlError
 from pipelines.oaml_pipeline import oaml_pipeline
 
@@ -17,9 +18,14 @@ COMPILED = Path(__file__).with_name("oaml_pipeline.yaml")
 CLUSTER = Path(__file__).parents[1] / "configs" / "cluster" / "default.yaml"
 
 
-def compile_pipeline(out: Path = COMPILED, cluster: Path = CLUSTER) -> None:
-    """Write the graph, placed on the cluster that the file `cluster` describes, to `out`."""
-    compiler.Compiler().compile(oaml_pipeline(load_cluster(cluster)), str(out))
+def compile_pipeline(out: Path = COMPILED, cluster: Path = CLUSTER, images: Path | None = None) -> None:
+    """Write the graph, placed on the cluster that the file `cluster` describes, to `out`.
+
+    Args:
+        images: `images.lock.json`, for the images that were really built; None: by version.
+    """
+    with built_images(images):
+        compiler.Compiler().compile(oaml_pipeline(load_cluster(cluster)), str(out))
 
 
 def main() -> None:
@@ -29,9 +35,10 @@ def main() -> None:
     parser.add_argument(
         "--cluster", type=Path, default=CLUSTER, help="cluster file; default: configs/cluster/default.yaml"
     )
+    parser.add_argument("--images", type=Path, help="images.lock.json: the images that were built; default: by version")
     arguments = parser.parse_args()
     try:
-        compile_pipeline(arguments.out, arguments.cluster)
+        compile_pipeline(arguments.out, arguments.cluster, arguments.images)
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

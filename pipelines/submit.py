@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.cluster import load_cluster
+from components.images import LOCK
 from oaml_core.errors import OamlError
 from oaml_core.settings import config_to_yaml, load_config
 from pipelines.compile import CLUSTER, compile_pipeline
@@ -37,7 +38,7 @@ def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: 
     kubeflow = connect(place.namespace)
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         package = Path(folder) / "pipeline.yaml"
-        compile_pipeline(package, cluster)
+        compile_pipeline(package, cluster, LOCK)
         pipeline, version = kubeflow.version(package)
     return Prepared(kubeflow, kubeflow.experiment(experiment), pipeline, version, {"config": config_to_yaml(config)})
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.bootstrap import LEVEL, IdentityBootstrap, Interval
-from oaml_core.evaluation.conditions import SEED
 from oaml_core.evaluation.protocols import Bools, Floats, ten_fold_any_range
 from oaml_core.evaluation.results import Evaluation
 from oaml_core.evaluation.roc import roc, tar_at_far
+from oaml_core.evaluation.seed import SEED
 
 SCORES_FILE = "scores.npz"
 """Beside `metrics.json`."""

@@ -20,9 +20,8 @@ from torch import Tensor
 from oaml_core.config import Occluder, Sides
 from oaml_core.errors import EvaluationError, nearest
 from oaml_core.evaluation.blocks import draw_blocks
+from oaml_core.evaluation.seed import SEED
 
-SEED = 20_260_101
-"""Of all drawn test conditions. Changing it makes results incomparable with earlier ones."""
 BOTH = "-both"
 """Ends the names of conditions that cover both images."""
 

@@ -23,12 +23,12 @@ from oaml_core.evaluation.all_pairs import (
     upper_blocks,
 )
 from oaml_core.evaluation.combine import CombinedRule, combined_rule
-from oaml_core.evaluation.conditions import SEED
 from oaml_core.evaluation.face_store import SCORE_NAMES, FaceStore, ScoreName
 from oaml_core.evaluation.identification import Identification, enrol_first, identify
 from oaml_core.evaluation.protocols import FOLDS, ten_fold_any_range
 from oaml_core.evaluation.results import roc_points
 from oaml_core.evaluation.roc import thinned
+from oaml_core.evaluation.seed import SEED
 from oaml_core.progress import progress
 
 BLOCK = 256

@@ -12,12 +12,13 @@ from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.bootstrap import IdentityBootstrap, Interval
 from oaml_core.evaluation.combine import calibrated_scores, combined_rule
-from oaml_core.evaluation.conditions import CLEAN, SEED
+from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.identities import PairIdentities, everybody_once
 from oaml_core.evaluation.protocols import Bools, Floats, checked_pairs, ten_fold, ten_fold_any_range
 from oaml_core.evaluation.results import ConditionResult, ScoreResult, SetResult
 from oaml_core.evaluation.roc import auc, eer, roc, tar_at_far, thinned
 from oaml_core.evaluation.scores import PairScores
+from oaml_core.evaluation.seed import SEED
 
 
 def judge_set(

@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.bootstrap import Interval
-from oaml_core.evaluation.combine import CombinedRule
-from oaml_core.evaluation.compared_pair import ComparedPair
-from oaml_core.evaluation.conditions import CLEAN
-from oaml_core.evaluation.identities import PairIdentities
 from oaml_core.evaluation.roc import Roc, TarAtFar
-from oaml_core.evaluation.scores import PairScores
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # these import torch, which whoever only reads results need not have
+    from oaml_core.evaluation.combine import CombinedRule
+    from oaml_core.evaluation.compared_pair import ComparedPair
     from oaml_core.evaluation.comparison import Comparison
+    from oaml_core.evaluation.identities import PairIdentities
+    from oaml_core.evaluation.scores import PairScores
 
 SCHEMA = 2
 SCORES = ("global", "local", "combined", "calibrated")
@@ -148,6 +147,8 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     condition the `occluded` names and `val_visibility_iou` are left out.
     """
     sets = evaluation.sets.values()
+    from oaml_core.evaluation.conditions import CLEAN
+
     clean = [result.conditions[CLEAN.name] for result in sets]
     occluded = [condition for result in sets for name, condition in result.conditions.items() if name != CLEAN.name]
     found: dict[str, float] = {}
