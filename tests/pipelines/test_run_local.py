@@ -53,7 +53,7 @@ def test_from_nothing_to_a_model(tiny_work: Path, start) -> None:  # type: ignor
         assert (folder / name).stat().st_size > 0, said
         assert f".oaml/tiny/{name}" in said
     headline = json.loads((folder / "metrics.json").read_text())["headline"]
-    table = [line.split() for line in said.splitlines() if line.startswith(("  clean ", "  masked "))]
+    table = [line.split() for line in said.splitlines() if line.startswith(("  clean ", "  covered "))]
     assert [float(row[1]) for row in table] == pytest.approx(
         [100 * headline[f"val_accuracy_{name}_global"] for name in ("clean", "occluded")], abs=0.01
     )
