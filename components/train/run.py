@@ -46,11 +46,12 @@ def training_run(config: Config, dataset_uri: str, run_prefix: str, cluster: Clu
     tells `torchrun` about the others. The data set comes from the store, and the result goes there.
 
     Raises:
-        ConfigError: the store or the data set is not where all nodes can reach it.
+        ConfigError: the store or the data set is not where all nodes can reach it, or two times do not go together.
     """
     for key, uri in {"store": config.store, "the data set": dataset_uri}.items():
         if not uri.startswith("s3://"):
             raise ConfigError(f"{key} is {uri}; the pods of a cluster share nothing but an s3:// store: set --store.")
+    _check_times(config, cluster)
     options = {"--config": config_to_yaml(config), "--dataset": dataset_uri, "--work_dir": cluster.cache.path}
     return TrainingRun(
         name=job_name(run_prefix),
@@ -61,6 +62,17 @@ def training_run(config: Config, dataset_uri: str, run_prefix: str, cluster: Clu
         nproc=config.train.nproc or cluster.training.gpus or 1,
         max_restarts=config.train.max_restarts,
     )
+
+
+def _check_times(config: Config, cluster: ClusterConfig) -> None:
+    """A worker that comes back must not give up before the others have noticed that one was lost."""
+    lost, join = config.train.worker_timeout_seconds, cluster.training.join_timeout_seconds
+    if join <= lost:
+        raise ConfigError(
+            f"training.join_timeout_seconds {join} does not exceed train.worker_timeout_seconds {lost:g}: a worker "
+            "that comes back would give up before the others know that one was lost. Raise the first or lower the "
+            "second."
+        )
 
 
 def job_name(run_prefix: str) -> str:

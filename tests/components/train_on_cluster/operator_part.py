@@ -13,7 +13,7 @@ from kubernetes_server.pod_logs import PodLogs
 
 Json = dict[str, Any]
 GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
-PATIENCE = 15.0
+PATIENCE = 60.0
 """Seconds within which everything that is waited for here has come."""
 
 
@@ -106,9 +106,9 @@ class OperatorPart:
         return client.CustomObjectsApi(self.api)
 
 
-def wait_for(look: Callable[[], Any]) -> Any:
+def wait_for(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """What `look` gives, once it gives something."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := look():
             return found

@@ -135,6 +135,12 @@ def test_each_node_runs_the_command_that_a_person_would() -> None:
     assert load_config(None, [*options, work_dir]) == replace(CONFIG, work_dir="/oaml/.oaml")
 
 
+def test_times_that_do_not_go_together_are_refused() -> None:
+    hasty = replace(FULL, training=replace(FULL.training, join_timeout_seconds=300))
+    with pytest.raises(ConfigError, match="join_timeout_seconds 300 does not exceed"):
+        rendered("pytorchjob", CONFIG, hasty)
+
+
 @pytest.mark.parametrize(
     ("prefix", "name"),
     [

@@ -1,0 +1,82 @@
+"""Workers that really train, in pods that are processes of this machine, with the store as all that they share."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from operator_part import wait_for
+from pod_processes import PodProcesses, kill
+from training_place import CLUSTER, Place
+
+from components.cluster import CacheConfig, SecretConfig
+from components.train.cluster_launcher import ClusterLauncher
+from oaml_core import stages
+from oaml_core.embedded_s3 import embedded_s3
+from oaml_core.settings import config_from_yaml
+from oaml_core.store import open_store
+
+RECIPE = """
+name: night
+store: s3://oaml/faces
+data:
+  batch_size: 16
+  num_workers: 0
+  synthetic_identities: 16
+  synthetic_images_per_identity: 8
+  synthetic_pairs: 40
+model: {arch: ir_mini, width: 4, m: 0.4, h: 0.333}
+optim: {epochs: 2, lr: 0.05}
+train: {nproc: 1, min_nodes: 1, max_nodes: 2, checkpoint_every_steps: 2, log_every_steps: 1}
+evaluate: {batch_size: 40, occluders: [surgical]}
+tracking: {wandb: 'off'}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["double"], indirect=True)
+def test_a_pod_that_is_killed_comes_back_and_the_run_ends_with_its_result_in_the_store(
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with embedded_s3(tmp_path / "s3") as variables, ThreadPoolExecutor(1) as threads:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        config = replace(config_from_yaml(RECIPE), work_dir=str(tmp_path / "step"))
+        dataset = stages.prepare(config).dataset_uri
+        cluster = replace(
+            CLUSTER,
+            secrets=[SecretConfig("oaml-store", {name.lower(): name for name in variables})],
+            cache=CacheConfig(path="cache"),
+            training=replace(CLUSTER.training, gpus=0, last_call_seconds=5),
+        )
+        trained = threads.submit(stages.train, config, dataset, launcher=ClusterLauncher(cluster))
+        pods = PodProcesses(place.operator, place.operator.job(), variables, tmp_path)
+        main, other = pods.start(0), pods.start(1)
+        prefix = stages.run_prefix(config, dataset)
+        store = open_store(config.store)
+        wait_for(lambda: store.exists(f"{prefix}/checkpoints/last.json"), seconds=400)
+        kill(other)
+        place.operator.end_container(f"{pods.job['metadata']['name']}-worker-1", 137, "OOMKilled")
+        place.operator.delete_pod(f"{pods.job['metadata']['name']}-worker-1")
+        place.operator.set_condition(pods.job, "Restarting")
+        again = pods.start(1)
+        assert [process.wait(400) for process in (main, again)] == [0, 0], "\n".join(pods.lines)
+        place.operator.set_condition(pods.job, "Succeeded")
+        result = trained.result(30)
+        assert result.checkpoint_uri == store.url(f"{prefix}/best.ckpt")
+        assert store.exists(f"{prefix}/best.ckpt")
+        said = capsys.readouterr().out
+        assert "ran out of memory" in caplog.text
+        assert "resumes from step-" in "\n".join(pods.lines)
+        assert "epoch" in said
+        assert not list((tmp_path / "step").glob("runs/*/checkpoints/*")), "no checkpoint comes to the step's own pod"
+        heard = said + caplog.text + str(place.operator.jobs()) + "\n".join(pods.lines)
+        credentials = [name for name in variables if name.startswith("AWS_")]
+        assert len(credentials) == 2
+        assert [name for name in credentials if variables[name] in heard] == []
