@@ -22,9 +22,7 @@ REFERENCE = np.array(
 )
 """Eyes, nose, mouth corners of a face aligned to 96 × 112 (width × height), as published; the specification's mask is
 placed by the last three."""
-TEMPLATE_SIZE = 112
-TEMPLATE = REFERENCE + np.array([(TEMPLATE_SIZE - 96) / 2, 0], dtype=np.float32)
-"""The same in the middle of 112 × 112."""
+REFERENCE_WIDTH, REFERENCE_HEIGHT = 96, 112
 
 JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
 """Of the specification's medical mask: pixels a point, pixels of the whole, degrees; each ±."""
@@ -33,6 +31,15 @@ RAISED = 25.0
 """Pixels that the mask's box stands above the mouth."""
 BLOCK_AREA, BLOCK_ASPECT, BLOCKS = (0.1, 0.4), (0.7, 1.4), 3
 """Share of the image that the blocks cover together, width by height, and the most there are."""
+
+
+def aligned_landmarks(width: int, height: int) -> NDArray[np.float32]:
+    """float32 [5, 2]: where a face that is aligned in an image of that size has eyes, nose and mouth corners."""
+    unit = height / REFERENCE_HEIGHT
+    return REFERENCE * np.float32(unit) + np.array([(width - REFERENCE_WIDTH * unit) / 2, 0], dtype=np.float32)
+
+
+TEMPLATE = aligned_landmarks(112, 112)
 
 
 class _Box(NamedTuple):
@@ -73,14 +80,14 @@ def draw_occluder(
     """
     draws = _Draws(generator)
     height, width = image.shape[1:]
-    points = TEMPLATE * (width / TEMPLATE_SIZE) if landmarks is None else np.asarray(landmarks, dtype=np.float32)
+    points = aligned_landmarks(width, height) if landmarks is None else np.asarray(landmarks, dtype=np.float32)
     pixels = image.numpy().copy()
     visible = np.ones((height, width), np.float32)
     if kind == "blocks":
         _cover_by_blocks(pixels, visible, draws)
     else:
         style = int(draws.between(0, 1 if isinstance(kind, Path) else len(ARTWORK[kind].styles(split))))
-        box = _box(kind, points, width / TEMPLATE_SIZE, draws)
+        box = _box(kind, points, height / REFERENCE_HEIGHT, draws)
         levels = level_of(box.half_width), level_of(box.half_height)
         picture = raster_of(kind, *levels) if isinstance(kind, Path) else raster(kind, split, style, *levels)
         _paste(pixels, visible, box, picture, light=draws.between(0.8, 1.15))

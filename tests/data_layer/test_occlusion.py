@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oaml_core.config import Occluder
 from oaml_core.data.occluder_artwork import ARTWORK
-from oaml_core.data.occlusion import TEMPLATE, draw_occluder
+from oaml_core.data.occlusion import TEMPLATE, aligned_landmarks, draw_occluder
 from oaml_core.losses.visibility import resize_visibility
 
 KINDS = get_args(Occluder)
@@ -113,6 +113,13 @@ def test_a_medical_mask_has_the_published_size_and_place() -> None:
         middles.append((covered[-1] + covered[0]) / 2)
     assert np.mean(widths) == pytest.approx(1.2 * 4 * 10 * 1.025, rel=0.15)
     assert np.mean(middles) == pytest.approx(56, abs=1.5)
+
+
+def test_aligned_faces_have_the_published_landmarks() -> None:
+    narrow, middle = aligned_landmarks(96, 112), np.array([8, 0])
+    np.testing.assert_allclose(narrow[2:], [[48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]])
+    np.testing.assert_allclose(aligned_landmarks(112, 112), narrow + middle, rtol=1e-6)
+    np.testing.assert_allclose(aligned_landmarks(224, 224), 2 * (narrow + middle), rtol=1e-6)
 
 
 def test_a_face_beside_the_image_is_left_alone() -> None:
