@@ -2,10 +2,11 @@
 
     python benchmarks/weighting.py --faces ../shared/data/lfw112 --weights ../shared/weights/mobilefacenet_y1.onnx
 
-The network stays as it is. One matcher for each rule learns its few parameters on the training identities, half of
-their images covered by training artwork, with the true masks as visibility; then the pairs of the verification set are
-compared, the second image (or both) covered by other artwork. TAR counts all pairs of a genuine pair's first image
-with another's second one as impostors; accuracy is that of the ten folds of the set's own pairs.
+The network stays as it is, and visibility is the true mask. With `--steps`, one matcher for each rule first learns its
+few parameters on the training identities, half of their images covered by training artwork; without, it is as it
+starts. Then half of the pairs of the verification set are compared, the second image (or both) covered by other
+artwork. TAR counts all pairs of a genuine pair's first image with another's second one as impostors; accuracy is that
+of the ten folds of the set's own pairs.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def learnt(
     known = "evidence" if weighting == "unweighted" else weighting
     config = ModelConfig(matcher=name, weighting=known)  # type: ignore[arg-type]
     matcher = build_matcher(config, clean.maps.shape[1], (clean.maps.shape[2], clean.maps.shape[3])).train()
+    if not options.steps:
+        return matcher.eval(), []
     optimiser = torch.optim.Adam(matcher.parameters(), options.lr[name])
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.lr[name], total_steps=options.steps)
     generator, losses = torch.Generator().manual_seed(1), []
@@ -174,7 +177,8 @@ def main(options: argparse.Namespace) -> None:
         matcher = None
         if name != "embedding":
             matcher, losses = learnt(name, rule, training, options)
-            rule += f", loss {np.mean(losses[:10]):.1f} → {np.mean(losses[-20:]):.1f}"
+            if losses:
+                rule += f", loss {np.mean(losses[:10]):.1f} → {np.mean(losses[-20:]):.1f}"
         cells = []
         for condition in TEST:
             faces = shown[condition][0] or shown["clean"][0], shown[condition][1]
@@ -190,7 +194,7 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, default=Path(".oaml/weighting"), help="prepared data and cached features")
     parser.add_argument("--matchers", nargs="+", default=["qaconv"])
     parser.add_argument("--rules", nargs="+", default=["unweighted", "multiply", "evidence"])
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=0, help="of learning; 0: all places count alike")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()

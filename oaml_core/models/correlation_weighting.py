@@ -23,7 +23,7 @@ correlation 0, which beats negative ones and lowers sums.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,15 +70,39 @@ def weighted_side(
         product: type that the rows will be multiplied in.
         gallery: the side is the gallery: its penalty stands where the probe has a 1, and the other way round.
     """
-    rows = (maps * inverse_lengths(maps)).transpose(1, 2)
     if weighting == "multiply":
+        rows = _UnitRows.apply(maps, maps.new_empty((len(maps), maps.shape[2], 0)))
         return Side(rows if visibility is None else rows * visibility[..., None], None)
     # Zeros where all is visible, not rows without the two columns: the same arithmetic gives the same last digit.
-    own = rows.new_zeros(rows.shape[:2]) if visibility is None else penalties(visibility)
+    own = maps.new_zeros((len(maps), maps.shape[2])) if visibility is None else penalties(visibility)
     # As the product will round it, so that what is given back is what was taken.
-    own = own.to(product).to(rows.dtype)
+    own = own.to(product).to(maps.dtype)
     columns = [torch.ones_like(own), -own] if gallery else [-own, torch.ones_like(own)]
-    return Side(torch.cat([rows, torch.stack(columns, -1)], -1), own)
+    return Side(_UnitRows.apply(maps, torch.stack(columns, -1)), own)
+
+
+class _UnitRows(torch.autograd.Function):
+    """[N, hw, C + X]: each place's vector of unit length, then its X columns, which get no gradient.
+
+    The backward pass needs the rows, which are kept for the correlations anyway, and no other copy of the maps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, columns: Tensor) -> Tensor:
+        inverse = inverse_lengths(maps).transpose(1, 2)
+        rows = maps.new_empty((len(maps), maps.shape[2], maps.shape[1] + columns.shape[2]))
+        torch.mul(maps.transpose(1, 2), inverse, out=rows[..., : maps.shape[1]])
+        rows[..., maps.shape[1] :] = columns
+        ctx.save_for_backward(rows, inverse)
+        ctx.channels = maps.shape[1]
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        rows, inverse = ctx.saved_tensors
+        unit, gradient = rows[..., : ctx.channels], gradients[0][..., : ctx.channels]
+        along = (gradient * unit).sum(-1, keepdim=True)
+        return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse).transpose(1, 2), None
 
 
 def evidence(probe: Tensor, gallery: Tensor) -> Tensor:
