@@ -1,0 +1,131 @@
+"""The commands on the how-to pages: those of ours are parsed as a shell and a person would have them parsed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from components.cluster import ClusterConfig
+from oaml_core.cli import COMMANDS
+from oaml_core.cli.store_commands import ACTIONS
+from oaml_core.settings import config_parser, dataclass_from_yaml, load_config, parse_config
+from pipelines.schedule import six_fields
+from pipelines.submit import options
+
+REPO = Path(__file__).parents[2]
+PAGES = (
+    "install.md",
+    "gpu-nodes.md",
+    "bring-your-own-data.md",
+    "comparing-runs.md",
+    "updating-a-component.md",
+    "disaster-recovery.md",
+    "upgrading.md",
+)
+KUBECTL = {"kustomize", "apply", "diff", "port-forward", "create"}
+
+
+def commands() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        text = (REPO / "docs" / page).read_text()
+        fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        for block in (block for kind, block in fenced if not kind):
+            yield from ((page, line) for line in block.splitlines() if line.strip())
+
+
+ALL = [pytest.param(line, id=f"{page}: {line[:60]}") for page, line in commands()]
+
+
+@pytest.mark.parametrize("line", ALL)
+def test_it_says_what_the_programs_understand(line: str) -> None:
+    program, *words = shlex.split(line)
+    PROGRAMS[program](words)
+
+
+def make(words: list[str]) -> None:
+    targets = [word for word in words if "=" not in word]
+    done = subprocess.run(["make", "-n", *words], cwd=REPO, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    settings = dict(word.split("=", 1) for word in words if "=" in word)
+    if "CONFIG" in settings:
+        assert (REPO / settings["CONFIG"]).is_file()
+    if "CRON" in settings:
+        six_fields(settings["CRON"])
+    if targets[0] in ("submit", "schedule"):
+        parser = options("", "")
+        parser.add_argument("--name")
+        _, overrides = parser.parse_known_args(["--config", settings["CONFIG"], *shlex.split(settings.get("ARGS", ""))])
+        load_config(REPO / settings["CONFIG"], overrides)
+
+
+def oaml(words: list[str]) -> None:
+    command = COMMANDS[words[0]]
+    parser = config_parser("oaml", command.purpose)
+    if command.options is not None:
+        command.options(parser)
+    _, values = parse_config(parser, words[1:])
+    if words[0] == "store":
+        operands = ACTIONS[values.action].operands.split()
+        needed = [operand for operand in operands if not operand.startswith("[")]
+        assert len(needed) <= len(values.operands or []) <= len(operands)
+
+
+def kubectl(words: list[str]) -> None:
+    """The verb and, where a folder is named, that it renders."""
+    words = words[2:] if words[0] == "-n" else words
+    assert words[0] in KUBECTL
+    folder = words[words.index("-k") + 1] if "-k" in words else words[1] if words[0] == "kustomize" else None
+    if folder:
+        assert (REPO / folder / "kustomization.yaml").is_file()
+    if words[:3] == ["create", "secret", "generic"]:
+        text = (REPO / "k8s" / "secrets" / f"{words[3]}.yaml").read_text()
+        keys = [word.split("=")[1] for word in words if word.startswith("--from-file=")]
+        assert keys
+        assert all(f"\n  {key}:" in text for key in keys)
+
+
+def kfp(words: list[str]) -> None:
+    from kfp.cli.run import create
+
+    assert words[:1] == ["--endpoint"]
+    assert words[2] == "run"
+    assert words[3] in ("create", "submit")
+    parsed = click.Context(create)
+    create.parse_args(parsed, words[4:])
+    assert (REPO / parsed.params["package_file"]).is_file()
+    assert all("=" in argument for argument in parsed.params["args"])
+
+
+def python(words: list[str]) -> None:
+    assert words[:2] == ["-m", "pipelines.compile"]
+    assert Path(REPO / words[words.index("--cluster") + 1]).is_file()
+
+
+def export(words: list[str]) -> None:
+    (setting,) = words
+    assert setting.split("=")[0] in (REPO / "pipelines" / "kubeflow.py").read_text()
+
+
+PROGRAMS = {"make": make, "oaml": oaml, "kubectl": kubectl, "kfp": kfp, "python": python, "export": export}
+
+
+def test_the_cluster_file_that_is_shown_is_one() -> None:
+    shown = re.search(r"```yaml\n(.*?)```", (REPO / "docs" / "gpu-nodes.md").read_text(), re.DOTALL)
+    assert shown is not None
+    assert dataclass_from_yaml(ClusterConfig, shown[1], "It").training.gpus == 1
+
+
+def test_paths_and_keys_that_are_named_exist() -> None:
+    for page in PAGES:
+        text = (REPO / "docs" / page).read_text()
+        for path in re.findall(r"`((?:docs|k8s|configs|images|components)/[\w./-]+)`", text):
+            assert (REPO / path).exists() or "*" in path, f"{page}: {path}"
+        for key in re.findall(r"`((?:train|data|optim)\.(?!rec|idx|csv)\w+)`", text):
+            group, leaf = key.split(".")
+            assert hasattr(getattr(load_config(), group), leaf), f"{page}: {key}"
