@@ -30,11 +30,10 @@ def test_no_file_of_the_repository_holds_one() -> None:
 
 def test_the_compiled_pipeline_names_secrets_and_holds_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {
-        "AWS_ACCESS_KEY_ID": "oaml7f0c1d9a2b",
-        "AWS_SECRET_ACCESS_KEY": "f3a8e1c6d5b4a7980123",
-        "OAML_WEBHOOK_URL": "https://hooks.example.com/9b1c2d3e4f",
-        "KFP_TOKEN": "token-4f1d6c0a9b",
-        "WANDB_API_KEY": "0123456789abcdef9876",
+        name: f"made-up-{number}-{name[::-1]}"
+        for number, name in enumerate(
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "OAML_WEBHOOK_URL", "KFP_TOKEN", "WANDB_API_KEY")
+        )
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
