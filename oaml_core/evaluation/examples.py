@@ -21,31 +21,38 @@ def pick_examples(
     conditions = list(result.conditions.values())
     spread = np.unique(np.linspace(0, len(conditions) - 1, max(1, count // 2)).round().astype(int))
     each = max(1, count // (2 * len(spread)))
-    chosen = [
-        (condition, kind, pair)
-        for condition in (conditions[place] for place in spread)
-        for kind, pair in _typical(condition, result.issame, each) + _errors(condition, result.issame, each)
-    ]
+    shown: set[int] = set()
+    chosen = []
+    for number, place in enumerate(spread):
+        condition = conditions[place]
+        for kind, order in (
+            ("typical", _most_typical(condition, result.issame, genuine_first=number % 2 == 0)),
+            ("error", _hardest_errors(condition, result.issame)),
+        ):
+            # The same pair is often the hardest under all conditions: once is enough.
+            new = [pair for pair in order if pair not in shown][:each]
+            shown.update(new)
+            chosen += [(condition, kind, pair) for pair in new]
     return [_example(model, pairs, result, condition, kind, pair, device) for condition, kind, pair in chosen]
 
 
-def _typical(condition: ConditionResult, issame: NDArray[np.bool_], count: int) -> list[tuple[str, int]]:
-    """Pairs at the middle of the genuine and of the impostor scores, in turn."""
+def _most_typical(condition: ConditionResult, issame: NDArray[np.bool_], *, genuine_first: bool) -> list[int]:
+    """Pairs from the middle of the genuine and of the impostor scores outwards, in turn."""
     values = condition.scores["combined"].values
-    found = []
-    for i in range(count):
-        kind = np.flatnonzero(issame == (i % 2 == 0))
-        order = kind[np.argsort(values[kind], kind="stable")]
-        found.append(("typical", int(order[(order.size // 2 + i // 2) % order.size])))
-    return found
+    genuine, impostor = (
+        kind[np.argsort(np.abs(values[kind] - np.median(values[kind])), kind="stable")].tolist()
+        for kind in (np.flatnonzero(issame), np.flatnonzero(~issame))
+    )
+    turns = zip(genuine, impostor, strict=False) if genuine_first else zip(impostor, genuine, strict=False)
+    return [pair for turn in turns for pair in turn]
 
 
-def _errors(condition: ConditionResult, issame: NDArray[np.bool_], count: int) -> list[tuple[str, int]]:
+def _hardest_errors(condition: ConditionResult, issame: NDArray[np.bool_]) -> list[int]:
     """Pairs on the wrong side of the threshold, farthest first."""
     result = condition.scores["combined"]
     distance = np.where(issame, result.threshold - result.values, result.values - result.threshold)
-    order = np.argsort(-distance, kind="stable")[:count]
-    return [("false reject" if issame[pair] else "false accept", int(pair)) for pair in order if distance[pair] > 0]
+    order = np.argsort(-distance, kind="stable")
+    return order[distance[order] > 0].tolist()
 
 
 def _example(
@@ -63,7 +70,7 @@ def _example(
     second, _ = shown.apply(read_images(pairs.images, 2 * numbers + 1), numbers, pairs.landmarks)
     return Example(
         caption=f"{result.name} · {condition.name} · pair {pair}",
-        kind=kind,
+        kind=kind if kind == "typical" else "false reject" if result.issame[pair] else "false accept",
         genuine=bool(result.issame[pair]),
         scores={name: float(score.values[pair]) for name, score in condition.scores.items()},
         pair=compare_pair(model, first[0], second[0], device),

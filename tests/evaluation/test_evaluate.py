@@ -10,9 +10,10 @@ import pytest
 
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.evaluate import evaluate_model, judge_set, validation_accuracy
+from oaml_core.evaluation.evaluate import evaluate_model, validation_accuracy
+from oaml_core.evaluation.judge import judge_set
 from oaml_core.evaluation.results import SCORES, headline, metrics, roc_points, write_metrics
-from oaml_core.evaluation.scores import score_pairs
+from oaml_core.evaluation.scores import BINS, PairScores, score_pairs
 
 SECOND_ONLY = EvaluateConfig(occluders=("veil", "blocks"), block_shares=(), sides=("second",), far=(0.1, 1e-6))
 CONFIG = Config(evaluate=SECOND_ONLY)
@@ -107,8 +108,30 @@ def test_validation_accuracy_is_the_clean_accuracy_of_the_evaluation(model, pair
 def test_examples_show_typical_pairs_of_both_kinds(evaluation):
     typical = [example for example in evaluation.examples if example.kind == "typical"]
     assert len(typical) == 3
+    assert {example.genuine for example in typical} == {True, False}
+    numbers = [example.caption.rpartition(" ")[2] for example in evaluation.examples]
+    assert len(set(numbers)) == len(numbers)
     for example in evaluation.examples:
         assert example.kind == "typical" or (example.kind == "false reject") == example.genuine
+
+
+@pytest.mark.parametrize(
+    ("values", "accuracy", "area"), [("perfect", 1.0, 1.0), ("tied", 0.5, 0.5), ("random", 0.5, 0.5)]
+)
+def test_hand_made_scores_of_a_whole_set(values, accuracy, area):
+    issame = np.arange(2000) % 2 == 0
+    generator = np.random.default_rng(0)
+    scores = {"perfect": issame * 1.0, "tied": np.full(2000, 0.5), "random": generator.random(2000)}[values]
+    nothing = np.zeros(2000)
+    pairs = PairScores(scores, scores, nothing, nothing, nothing, nothing, nothing, np.zeros((2000, 3, BINS)))
+    result = judge_set(values, {"clean": pairs}, issame, CONFIG.evaluate)
+    for found in result.conditions["clean"].scores.values():
+        assert found.accuracy == pytest.approx(accuracy, abs=0.03)
+        assert found.auc == pytest.approx(area, abs=0.03)
+        assert found.accuracy_interval.low <= found.accuracy <= found.accuracy_interval.high
+    for missing in (np.ones(2000, bool), np.zeros(2000, bool)):
+        with pytest.raises(EvaluationError, match=f"Verification set {values}: There is no"):
+            judge_set(values, {"clean": pairs}, missing, CONFIG.evaluate)
 
 
 def test_no_set_and_broken_scores_are_named(model, pairs):
