@@ -56,7 +56,7 @@ def decode_mask(data: bytes) -> Image8:
 def _decode_other(data: bytes, mode: str, what: str) -> Image8:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert(mode))
+            return np.array(image.convert(mode))  # a copy: torch wants arrays that can be written
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"unreadable {what}: {error}") from None
 
@@ -72,7 +72,7 @@ def fit_square(image: Image8, size: int) -> Image8:
         return image
     if height != width:
         raise DataError(f"{width}×{height} pixels is not square; align and crop faces to {size}×{size} first")
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 def encode_jpeg(image: Image8, quality: int = 95) -> bytes:
