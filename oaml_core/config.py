@@ -228,6 +228,9 @@ class TrainConfig:
     """Memory layout of images and convolutions: N, H, W, C."""
     compile: bool = False
     """torch.compile the backbone."""
+    sync_batchnorm: bool = False
+    """Batch normalisation in backbone and visibility head over the global batch; False: over each worker's slice, which
+    is faster. For slices of fewer than about 32 images."""
     checkpoint_every_steps: int = 0
     """Steps between checkpoints; 0: by time alone."""
     checkpoint_every_seconds: float = 60.0

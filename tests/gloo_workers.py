@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import socket
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
@@ -14,6 +15,13 @@ import torch
 import torch.distributed as dist
 
 
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def run_workers(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
     """What `function(rank, *arguments)`, of a module's top level, returns on each of `size` workers."""
     # Workers are forked from a server that has torch, and no thread: each starts in a moment.
@@ -22,13 +30,13 @@ def run_workers(function: Callable[..., Any], size: int, *arguments: Any) -> lis
     with TemporaryDirectory() as folder, ProcessPoolExecutor(size, mp_context=context) as pool:
         meeting = str(Path(folder) / "meeting")
         running = [pool.submit(_work, function, rank, size, meeting, arguments) for rank in range(size)]
-        return [each.result(timeout=120) for each in running]
+        return [each.result(timeout=400) for each in running]
 
 
 def _work(function: Callable[..., Any], rank: int, size: int, meeting: str, arguments: tuple[Any, ...]) -> Any:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=timedelta(seconds=60)
+        "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=timedelta(seconds=300)
     )
     try:
         return function(rank, *arguments)

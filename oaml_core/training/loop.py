@@ -30,6 +30,7 @@ from oaml_core.training.resume import Position, RunState, newest_checkpoint
 from oaml_core.training.running_statistics import average_statistics
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
+from oaml_core.training.sync_batch_norm import synchronise_batch_norm
 from oaml_core.training.validation import validate, validate_visibility
 from oaml_core.training.world import World, any_worker, broadcast_object
 
@@ -59,6 +60,9 @@ class TrainingLoop:
         self.fabric.launch()
         torch.manual_seed(config.seed)
         self.module = RecognitionModule(config, dataset.train.num_identities, world)
+        if config.train.sync_batchnorm and world.size > 1:
+            for part in (self.module.recogniser.backbone, self.module.recogniser.visibility_head):
+                synchronise_batch_norm(part, self.fabric.device)
         if config.train.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if config.train.compile:

@@ -90,7 +90,7 @@ class StepLog:
             return
         line = {"epoch": position.epoch, "batch": position.batch, "samples": batch.samples.tolist()}
         with (self.run_dir / f"samples-{self.world.rank}.jsonl").open("a") as file:
-            file.write(json.dumps(line | {"world_size": self.world.size}) + "\n")
+            file.write(json.dumps(line | {"world_size": self.world.size, "time": time.time()}) + "\n")
 
     def _speed(self) -> dict[str, float]:
         """Images per second, and the share of the time that was spent waiting for data, since this was last asked."""

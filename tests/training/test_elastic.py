@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from consumption import Consumed, attempts, consumed
+from gloo_workers import free_port
 from tiny_run import TinyRun, alive, kill, wait_for, worker_pids
 
 from oaml_core.data.samplers import build_batch_sampler
 from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
-
-Consumed = dict[tuple[int, int], list[int]]
-
-
-def consumed(run_dir: Path) -> Consumed:
-    """Samples of each (epoch, batch) in order of rank, as they went into the weights last."""
-    found: dict[tuple[int, int], dict[int, list[int]]] = {}
-    for path in sorted(run_dir.glob("samples-*.jsonl")):
-        rank = int(path.stem.rpartition("-")[2])
-        for line in path.read_text().splitlines():
-            entry = json.loads(line)
-            ranks = found.setdefault((entry["epoch"], entry["batch"]), {})
-            ranks[rank] = entry["samples"]
-    return {key: [s for rank in sorted(ranks) for s in ranks[rank]] for key, ranks in found.items()}
 
 
 def plan(tiny: TinyRun, labels: np.ndarray, epochs: int) -> Consumed:
@@ -83,36 +71,34 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tiny: TinyRun,
     assert consumed(run_dir) == plan(tiny, labels, 2)
 
 
-def test_one_and_two_workers_see_the_same_batches_and_learn_alike(tiny: TinyRun) -> None:
-    losses = {}
-    for workers in ("1", "2"):
-        options = ("--name", f"workers-{workers}", "--train.nproc", workers, "--optim.epochs", "1")
-        process = tiny.start(*options)
-        output, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, output
-        rows = read_metrics(tiny.run_dir(*options) / "metrics.csv")
-        losses[workers] = [value for _, name, value in rows if name == "loss"]
-    assert consumed(tiny.run_dir("--name", "workers-1", "--optim.epochs", "1")) == consumed(
-        tiny.run_dir("--name", "workers-2", "--optim.epochs", "1")
-    )
-    # Batch normalisation sees the slice, 8 images instead of 16; that is all that may differ.
-    assert np.allclose(losses["1"], losses["2"], rtol=0.35)
-    assert np.mean(np.abs(np.divide(losses["1"], losses["2"]) - 1)) < 0.12
+def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
+    tiny: TinyRun, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OAML_RDZV_ENDPOINT", f"127.0.0.1:{free_port()}")
+    waits = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3"
+    monkeypatch.setenv("PET_RDZV_CONF", waits)
+    shared = ("--name", "nodes", "--train.nproc", "1", "--train.min_nodes", "1", "--train.max_nodes", "2")
+    shared += ("--optim.epochs", "40", "--train.val_every_epochs", "40")
+    places = [("--work_dir", str(tmp_path / node)) for node in ("a", "b")]
+    folders = [tiny.run_dir(*shared, *place) for place in places]
 
+    def sizes() -> list[int]:
+        return [size for size, _ in attempts(*folders)]
 
-def test_checkpoints_of_another_configuration_are_refused(tiny: TinyRun) -> None:
-    options = ("--name", "refused", "--optim.epochs", "1", "--train.nproc", "1")
-    process = tiny.start(*options)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, output
-    # The same folder, as a user would have it who copied checkpoints to a run of his own.
-    other = (*options, "--optim.lr", "0.01", "--train.max_restarts", "0")
-    target = tiny.run_dir(*other)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    tiny.run_dir(*options).rename(target)
-    (target / "result.json").unlink()
-    process = tiny.start(*other)
-    output, _ = process.communicate(timeout=240)
-    assert process.returncode == 1
-    assert "optim.lr" in output
-    assert "another name" in output
+    first, second = (tiny.start(*shared, *place) for place in places)
+    wait_for(lambda: sizes()[-1:] == [2] and any(any(one.glob("checkpoints/step-*")) for one in folders), 240)
+    for process in [*psutil.Process(second.pid).children(recursive=True), psutil.Process(second.pid)]:
+        process.kill()
+    wait_for(lambda: sizes()[-2:] == [2, 1], 240)
+    again = tiny.start(*shared, *places[1])
+    wait_for(lambda: sizes()[-3:] == [2, 1, 2], 240)
+    for node in (first, again):
+        node.send_signal(signal.SIGTERM)
+    outputs = [node.communicate(timeout=120)[0] for node in (first, again)]
+    assert [node.returncode for node in (first, again)] == [128 + signal.SIGTERM] * 2, outputs
+    newest = max(path for folder in folders for path in (folder / "checkpoints").glob("step-*"))
+    position = read_checkpoint(newest)["position"]
+    planned = plan(tiny, labels, position["epoch"] + 1)
+    done = {key: samples for key, samples in planned.items() if key < (position["epoch"], position["batch"])}
+    assert len(done) == position["step"]
+    assert consumed(*folders) == done

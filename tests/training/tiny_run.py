@@ -40,6 +40,11 @@ class TinyRun:
         self.config = self.configured()
         self.dataset_uri = stages.prepare(self.config).dataset_uri
 
+    @property
+    def dataset(self) -> Path:
+        """Folder of the prepared data."""
+        return stages.fetch_dataset(self.config, self.dataset_uri).directory
+
     def configured(self, *options: str) -> Config:
         return load_config(self.recipe, [*self.overrides, *options])
 

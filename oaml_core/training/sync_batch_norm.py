@@ -1,0 +1,86 @@
+"""Batch normalisation over the global batch: what several workers learn is what one would."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from oaml_core.models.global_batch import is_distributed
+
+
+def synchronise_batch_norm(module: nn.Module, device: torch.device) -> None:
+    """Make every batch normalisation in `module` one over the slices of all workers; its state dict keeps its names.
+
+    Args:
+        device: that it will train on: torch's own kernels serve GPUs alone.
+    """
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return
+    for part in module.modules():
+        for name, child in part.named_children():
+            if isinstance(child, _BatchNorm):
+                setattr(part, name, GlobalBatchNorm.replacing(child))
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Normalises [b, C, …] by the mean and variance of the global batch; slices may differ in length."""
+
+    @classmethod
+    def replacing(cls, norm: _BatchNorm) -> GlobalBatchNorm:
+        """One with the parameters, statistics and options of `norm`."""
+        assert norm.momentum is not None
+        made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+        made.weight, made.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            setattr(made, name, getattr(norm, name))
+        return made.train(norm.training)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Anything with a channel axis goes."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `input`; in training, every worker must call it."""
+        if not self.training or not is_distributed():
+            return super().forward(input)
+        axes = (0, *range(2, input.ndim))
+        shape = (1, -1, *[1] * (input.ndim - 2))
+        own = input.new_tensor([input.numel() / self.num_features])
+        sums = _SumOverWorkers.apply(torch.cat([input.sum(axes), own]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = input - mean.view(shape)
+        # In a second round, because the difference of mean square and squared mean loses digits.
+        variance = _SumOverWorkers.apply(centred.square().sum(axes)) / count
+        self._follow(mean.detach(), variance.detach() * count / (count - 1))
+        scale = (variance + self.eps).rsqrt()
+        if self.weight is None:
+            return centred * scale.view(shape)
+        return centred * (scale * self.weight).view(shape) + self.bias.view(shape)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+class _SumOverWorkers(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Every worker's loss depends on the sum.
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
