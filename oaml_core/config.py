@@ -189,7 +189,7 @@ class OptimConfig:
     lr: float = 0.1
     """Learning rate at the global batch size given."""
     scale_lr: bool = False
-    """Multiply lr by batch_size / 256."""
+    """Multiply lr by batch_size · accumulate_grad_batches / 256."""
     schedule: Literal["multistep", "cosine"] = "multistep"
     """Shape of the learning rate over the epochs."""
     lr_milestones: tuple[int, ...] = (8, 12, 14)
@@ -240,7 +240,7 @@ class TrainConfig:
     val_every_epochs: float = 1.0
     """Epochs, or a fraction of one, between validations."""
     start_from: str | None = None
-    """Checkpoint of which only the weights are taken."""
+    """Checkpoint, a file or an address in a store, of which only the weights are taken."""
     log_every_steps: int = 10
     """Steps between two lines of metrics."""
     log_samples: bool = False
@@ -322,6 +322,9 @@ class Config:
     """Artifact store: `s3://bucket/prefix` or a folder. Credentials come from the environment."""
     work_dir: str = ".oaml"
     """Local folder for caches and runs in progress."""
+    cache_gb: float | None = None
+    """Gigabytes, more than 0, that data sets from the store may take below work_dir, and as many that weights to start
+    from may: those used longest ago go first, none that is in use. None: no limit."""
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -360,6 +363,7 @@ def check(config: Config) -> None:
         "optim.accumulate_grad_batches": config.optim.accumulate_grad_batches,
         "model.s": config.model.s,
         "evaluate.batch_size": config.evaluate.batch_size,
+        "cache_gb": 1.0 if config.cache_gb is None else config.cache_gb,
         "train.val_every_epochs": config.train.val_every_epochs,
         "train.worker_timeout_seconds": config.train.worker_timeout_seconds,
         "train.keep_checkpoints": config.train.keep_checkpoints,

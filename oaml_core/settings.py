@@ -98,6 +98,21 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(yaml.safe_dump(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+NOT_LEARNT = (
+    *("name", "store", "work_dir", "cache_gb", "train.", "tracking.", "evaluate.", "export."),
+    *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
+    *("data.source", "data.synthetic_", "data.broken_images_tolerated"),
+)
+"""Keys, and beginnings of keys, that change nothing in what a run learns from a given data set."""
+LEARNT = ("train.start_from",)
+"""Keys that do, although they begin like those."""
+
+
+def learnt_settings(config: Config) -> dict[str, object]:
+    """The keys, by dotted name, that decide what a run learns from a given data set."""
+    return {key: value for key, value in _leaves(config) if key in LEARNT or not key.startswith(NOT_LEARNT)}
+
+
 def differing_keys(one: Config, other: Config) -> list[str]:
     """Dotted names of the leaves in which two configurations differ."""
     ours, theirs = dict(_leaves(one)), dict(_leaves(other))

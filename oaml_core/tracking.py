@@ -15,6 +15,9 @@ from oaml_core.config import Config
 
 log = logging.getLogger(__name__)
 
+RUN_ID = "run_id.txt"
+"""In the run's folder: Weights & Biases' id of the run."""
+
 
 class Tracker:
     """Writes metrics to `metrics.csv` (columns step, name, value) and to Weights & Biases.
@@ -32,7 +35,7 @@ class Tracker:
     def __init__(self, config: Config, folder: Path, resume_step: int = 0, run_id: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "metrics.csv"
-        self.run_id = run_id or secrets.token_hex(4)
+        self.run_id = run_id or _kept_run_id(folder)
         rows = [row for row in read_metrics(self.path) if row[0] <= resume_step]
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
@@ -54,6 +57,16 @@ class Tracker:
         self._file.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _kept_run_id(folder: Path) -> str:
+    """The id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later tries."""
+    path = folder / RUN_ID
+    if not path.exists():
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(secrets.token_hex(4))
+        temporary.replace(path)
+    return path.read_text()
 
 
 def read_metrics(path: Path) -> list[tuple[int, str, float]]:

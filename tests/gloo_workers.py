@@ -22,6 +22,12 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+def listens(port: int) -> bool:
+    """Whether somebody listens on a TCP port of loopback."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 def run_workers(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
     """What `function(rank, *arguments)`, of a module's top level, returns on each of `size` workers."""
     # Workers are forked from a server that has torch, and no thread: each starts in a moment.

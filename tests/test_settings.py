@@ -9,7 +9,7 @@ import yaml
 
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
-from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, digest, load_config
+from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, digest, learnt_settings, load_config
 
 RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -129,3 +129,11 @@ def test_a_share_out_of_its_range_is_refused() -> None:
             load_config(None, [f"--{key}", "1.5"])
     with pytest.raises(ConfigError, match="visibility_batch_size is -1"):
         load_config(None, ["--data.visibility_batch_size", "-1"])
+
+
+def test_where_and_how_a_run_trains_is_no_part_of_what_it_learns() -> None:
+    plain = learnt_settings(Config())
+    elsewhere = ["--data.source", "/mnt/faces", "--data.num_workers", "2", "--train.nproc", "4", "--store", "s3://b/p"]
+    assert learnt_settings(load_config(None, elsewhere)) == plain
+    for learnt in (["--train.start_from", "a.ckpt"], ["--optim.lr", "0.2"], ["--data.batch_size", "64"]):
+        assert learnt_settings(load_config(None, learnt)) != plain

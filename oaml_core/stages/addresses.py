@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
-from oaml_core.settings import digest
+from oaml_core.settings import digest, learnt_settings
 from oaml_core.store import open_store, split_uri
+from oaml_core.store.cache import LocalCache, cache_bytes
 
 if TYPE_CHECKING:
     from oaml_core.data.prepared import PreparedDataset
@@ -32,16 +33,17 @@ def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
 
 def run_prefix(config: Config, dataset_uri: str) -> str:
     """The run's place in the store and below `work_dir`: the same for all tries of the same training."""
-    learnt = (config.seed, config.data, config.augment, config.model, config.loss, config.optim)
-    return f"runs/{config.name}-{digest(*learnt, dataset_uri.rpartition('/')[2])}"
+    return f"runs/{config.name}-{digest(learnt_settings(config), dataset_uri.rpartition('/')[2])}"
 
 
 def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
     """The data set in the local cache, fetched from the store if it is not whole there."""
     from oaml_core.data.prepare import dataset_folder
-    from oaml_core.data.prepared import fetch_prepared
+    from oaml_core.data.prepared import fetch_prepared, open_prepared
 
-    return fetch_prepared(dataset_uri, dataset_folder(config, dataset_uri.rpartition("/")[2]))
+    folder = dataset_folder(config, dataset_uri.rpartition("/")[2])
+    cache = LocalCache(folder.parent, cache_bytes(config))
+    return open_prepared(cache.use(folder.name, lambda entry: fetch_prepared(dataset_uri, entry)))
 
 
 def fetch_file(config: Config, uri: str) -> Path:

@@ -21,6 +21,7 @@ from oaml_core.data.datamodule import FaceDataModule
 from oaml_core.data.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
+from oaml_core.store.cache import LocalCache, cache_bytes, cached_file
 from oaml_core.tracking import Tracker
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
@@ -170,7 +171,8 @@ class TrainingLoop:
         found = newest_checkpoint(self.keeper, self.world)
         if found is None:
             if self.config.train.start_from:
-                self.state.start_from(Path(self.config.train.start_from))
+                cache = LocalCache(Path(self.config.work_dir) / "weights", cache_bytes(self.config))
+                self.state.start_from(cached_file(self.config.train.start_from, cache))
             return None
         name, state = found
         self.position = self.state.restore(state, self.keeper.folder)

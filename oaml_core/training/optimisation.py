@@ -12,7 +12,7 @@ from oaml_core.config import Config
 from oaml_core.training.row_sgd import RowSGD
 
 REFERENCE_BATCH_SIZE = 256
-"""Global batch size that `optim.lr` is given for when `optim.scale_lr` is on."""
+"""Images a step that `optim.lr` is given for when `optim.scale_lr` is on."""
 
 
 def build_optimiser(config: Config, module: nn.Module) -> RowSGD:
@@ -28,7 +28,8 @@ def build_optimiser(config: Config, module: nn.Module) -> RowSGD:
 def learning_rate(config: Config, batch: int, batches_per_epoch: int) -> float:
     """Learning rate of global batch number `batch`, counted from 0 over all epochs."""
     optim = config.optim
-    peak = optim.lr * (config.data.batch_size / REFERENCE_BATCH_SIZE if optim.scale_lr else 1.0)
+    together = config.data.batch_size * optim.accumulate_grad_batches
+    peak = optim.lr * (together / REFERENCE_BATCH_SIZE if optim.scale_lr else 1.0)
     warmup = optim.warmup_epochs * batches_per_epoch
     if batch < warmup:
         return peak * (batch + 1) / (warmup + 1)

@@ -19,18 +19,13 @@ from oaml_core.config import Config
 from oaml_core.data.datamodule import FaceDataModule
 from oaml_core.data.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
-from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
+from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, learnt_settings
 from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.shards import own_steps, own_weights, whole_state
 from oaml_core.training.world import World, any_worker, broadcast_object, gather_objects
 
-MAY_DIFFER = (
-    *("name", "store", "work_dir", "train.", "tracking.", "evaluate.", "export."),
-    *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
-)
-"""Keys, and beginnings of keys, that a resumed run may change: none of them changes what is learnt."""
 RECOGNISER = "recogniser."
 
 
@@ -123,8 +118,9 @@ class RunState:
                 f"The checkpoints in {folder} are of data set {state['fingerprint']}, not of {fingerprint}: give the "
                 "run another name, or train.start_from for its weights."
             )
+        learnt = learnt_settings(self.config)
         keys = differing_keys(config_from_yaml(state["config"]), self.config)
-        if changed := [key for key in keys if not key.startswith(MAY_DIFFER)]:
+        if changed := [key for key in keys if key in learnt]:
             raise CheckpointError(
                 f"The checkpoints in {folder} were trained with other values of {', '.join(changed)}: give the run "
                 "another name, or train.start_from for its weights."

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 from consumption import Consumed, attempts, consumed
-from gloo_workers import free_port
+from gloo_workers import free_port, listens
 from tiny_run import TinyRun, alive, kill, wait_for, worker_pids
 
 from oaml_core.data.samplers import build_batch_sampler
@@ -74,7 +74,8 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tiny: TinyRun,
 def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
     tiny: TinyRun, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OAML_RDZV_ENDPOINT", f"127.0.0.1:{free_port()}")
+    port = free_port()
+    monkeypatch.setenv("OAML_RDZV_ENDPOINT", f"127.0.0.1:{port}")
     waits = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3"
     monkeypatch.setenv("PET_RDZV_CONF", waits)
     shared = ("--name", "nodes", "--train.nproc", "1", "--train.min_nodes", "1", "--train.max_nodes", "2")
@@ -85,7 +86,9 @@ def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
     def sizes() -> list[int]:
         return [size for size, _ in attempts(*folders)]
 
-    first, second = (tiny.start(*shared, *place) for place in places)
+    first = tiny.start(*shared, *places[0])
+    wait_for(lambda: listens(port), 240)  # the workers meet at the first node, as at a cluster's worker-0
+    second = tiny.start(*shared, *places[1])
     wait_for(lambda: sizes()[-1:] == [2] and any(any(one.glob("checkpoints/step-*")) for one in folders), 240)
     for process in [*psutil.Process(second.pid).children(recursive=True), psutil.Process(second.pid)]:
         process.kill()
