@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ def test_cosine_rises_from_nothing_and_falls_to_nothing() -> None:
     assert rates[:10] == pytest.approx([0.2 * (batch + 1) / 11 for batch in range(10)])
     assert rates[10] == 0.2
     assert rates[25] == pytest.approx(0.1)
-    assert all(later < earlier for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
     assert 0 < rates[-1] < 0.001
 
 
