@@ -99,7 +99,8 @@ def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
         node.send_signal(signal.SIGTERM)
     outputs = [node.communicate(timeout=120)[0] for node in (first, again)]
     assert [node.returncode for node in (first, again)] == [128 + signal.SIGTERM] * 2, outputs
-    newest = max(path for folder in folders for path in (folder / "checkpoints").glob("step-*"))
+    checkpoints = [path for folder in folders for path in (folder / "checkpoints").glob("step-*")]
+    newest = max(checkpoints, key=lambda path: path.name)
     position = read_checkpoint(newest)["position"]
     planned = plan(tiny, labels, position["epoch"] + 1)
     done = {key: samples for key, samples in planned.items() if key < (position["epoch"], position["batch"])}
