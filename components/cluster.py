@@ -17,7 +17,7 @@ from oaml_core.settings import dataclass_from_yaml
 QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]|[KMGTPE]i)?")
 """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents."""
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote")
+STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "train-prior", "evaluate-prior")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""`python -m pipelines.compile [OUT] [--cluster FILE] [--images FILE]`: the graph as YAML for Kubeflow; the same input
-gives the same bytes."""
+"""`python -m pipelines.compile [OUT] [--cluster FILE] [--images FILE]`: the graphs as YAML for Kubeflow; the same
+input gives the same bytes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,24 @@ from components.cluster import load_cluster
 from components.images import built_images
 from oaml_core.errors import OamlError
 from pipelines.oaml_pipeline import oaml_pipeline
+from pipelines.restoration_pipeline import restoration_pipeline
 
 COMPILED = Path(__file__).with_name("oaml_pipeline.yaml")
+RESTORATION = Path(__file__).with_name("restoration_pipeline.yaml")
 CLUSTER = Path(__file__).parents[1] / "configs" / "cluster" / "default.yaml"
 
 
 def compile_pipeline(out: Path = COMPILED, cluster: Path = CLUSTER, images: Path | None = None) -> None:
-    """Write the graph, placed on the cluster that the file `cluster` describes, to `out`.
+    """Write the graph, placed on the cluster that the file `cluster` describes, to `out`, and that of the restoration
+    branch beside it.
 
     Args:
         images: `images.lock.json`, for the images that were really built; None: by version.
     """
     with built_images(images):
-        compiler.Compiler().compile(oaml_pipeline(load_cluster(cluster)), str(out))
+        found = load_cluster(cluster)
+        compiler.Compiler().compile(oaml_pipeline(found), str(out))
+        compiler.Compiler().compile(restoration_pipeline(found), str(out.with_name(RESTORATION.name)))
 
 
 def main() -> None:
@@ -42,7 +47,7 @@ def main() -> None:
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    print(arguments.out)
+    print(arguments.out, arguments.out.with_name(RESTORATION.name), sep="\n")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from kfp import dsl, kubernetes
 from components.cluster import ClusterConfig, PodConfig
 from components.images import image
 
-IMAGES = {"gate": "promote"}
+IMAGES = {"gate": "promote", "train-prior": "train", "evaluate-prior": "evaluate"}
 """Steps that run in another's image."""
 
 
