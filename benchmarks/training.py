@@ -26,12 +26,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from oaml_core.data.datamodule import TrainingBatch
 from oaml_core.models.backbone import build_backbone
-from oaml_core.models.margin_heads import build_margin_head
+from oaml_core.models.classifier import build_classifier
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
@@ -80,7 +79,7 @@ def bare_step(config: Config, classes: int, batch: TrainingBatch, device: str, *
     """Backbone, AdaFace head, cross-entropy and SGD, and nothing else; `fp16` as AdaFace is published."""
     torch.manual_seed(0)
     backbone = build_backbone(config.model.arch).to(device)
-    head = build_margin_head(config.model, backbone.embedding_size, classes).to(device)
+    head = build_classifier(config.model, backbone.embedding_size, classes, seed=0).to(device)
     module = nn.ModuleList([backbone, head])
     optimiser = build_optimiser(config, module)
     scaler = torch.amp.GradScaler(device, enabled=fp16)
@@ -90,7 +89,7 @@ def bare_step(config: Config, classes: int, batch: TrainingBatch, device: str, *
         optimiser.zero_grad()
         with torch.autocast(device, torch.float16, enabled=fp16):
             _, embedding, norm = backbone(images.float() / 127.5 - 1)
-            loss = functional.cross_entropy(head(embedding, norm, labels), labels)
+            loss = head.loss(embedding, norm, labels).loss.mean()
         scaler.scale(loss).backward()
         scaler.step(optimiser)
         scaler.update()
