@@ -15,6 +15,8 @@ from oaml_core.config import Config
 
 log = logging.getLogger(__name__)
 
+METRICS = "metrics.csv"
+"""In the run's folder."""
 RUN_ID = "run_id.txt"
 """In the run's folder: Weights & Biases' id of the run."""
 
@@ -34,7 +36,7 @@ class Tracker:
 
     def __init__(self, config: Config, folder: Path, resume_step: int = 0, run_id: str | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "metrics.csv"
+        self.path = folder / METRICS
         self.run_id = run_id or _kept_run_id(folder)
         rows = [row for row in read_metrics(self.path) if row[0] <= resume_step]
         temporary = self.path.with_suffix(".tmp")

@@ -20,6 +20,7 @@ import torch
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import Store
 from oaml_core.store.base import MissingObject
+from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import link_atomically, read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,21 @@ class CheckpointKeeper:
         folder: local folder of the run's checkpoints.
         store, prefix: where each checkpoint is put as well, so that a run goes on on another machine.
         keep: newest checkpoints that stay, beside the best.
+        metrics: the run's `metrics.csv`, sent with every checkpoint, so that it goes on on another machine as well.
         retry_seconds: until the first retry.
     """
 
     def __init__(
-        self, folder: Path, store: Store | None, prefix: str, keep: int, retry_seconds: float = RETRY_SECONDS
+        self,
+        folder: Path,
+        store: Store | None,
+        prefix: str,
+        keep: int,
+        metrics: Path | None = None,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
         self.folder, self.store, self.prefix, self.keep = folder, store, prefix, keep
-        self.retry_seconds = retry_seconds
+        self.metrics, self.retry_seconds = metrics, retry_seconds
         self.stall_seconds = 0.0
         """Time that training has waited for checkpoints so far."""
         self._pending: dict[str, Snapshot] = {}
@@ -141,6 +149,27 @@ class CheckpointKeeper:
         self.fetch(name)
         return read_checkpoint(self.folder / name)
 
+    def fetch_metrics(self) -> None:
+        """Bring the metrics here, where those that are here end before those in the store."""
+        if self.store is None or self.metrics is None:
+            return
+        try:
+            content = self.store.read_bytes(self._metrics_key())
+        except StoreError as error:
+            log.debug("No metrics in the store: %s", error)
+            return
+        fetched = self.metrics.with_name(f".{self.metrics.name}.fetched")
+        self.metrics.parent.mkdir(parents=True, exist_ok=True)
+        fetched.write_bytes(content)
+        ends = [max((step for step, _, _ in read_metrics(path)), default=-1) for path in (fetched, self.metrics)]
+        if ends[0] > ends[1]:
+            fetched.replace(self.metrics)
+        fetched.unlink(missing_ok=True)
+
+    def _metrics_key(self) -> str:
+        assert self.metrics is not None
+        return f"{self.prefix}/{self.metrics.name}"
+
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*.ckpt") if NAME.fullmatch(path.name))
 
@@ -204,6 +233,8 @@ class CheckpointKeeper:
             self.store.put_file(files[-1], f"{self.prefix}/{files[-1].name}")
             if (self.folder / BEST).exists():
                 self.store.put_file(self.folder / BEST, f"{self.prefix}/{BEST}")
+            if self.metrics is not None and self.metrics.exists():
+                self.store.write_bytes(self._metrics_key(), self.metrics.read_bytes())  # it grows: a copy is sent
             self.store.write_bytes(f"{self.prefix}/{POINTER}", json.dumps({"name": files[-1].name}).encode())
             kept = {path.name for path in files}
             for entry in list(self.store.list(f"{self.prefix}/step-")):

@@ -178,6 +178,8 @@ class TrainingLoop:
         self.position = self.state.restore(state, self.keeper.folder)
         self.metrics = state["metrics"]
         self._saved_step = self.position.step
+        if self.world.is_main:
+            self.keeper.fetch_metrics()
         log.info("resumes from %s", name)
         return state["run_id"]
 

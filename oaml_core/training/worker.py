@@ -21,6 +21,7 @@ from oaml_core.errors import OamlError, StoreError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
+from oaml_core.tracking import METRICS
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.launcher import ERROR, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
@@ -88,6 +89,7 @@ def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, Chec
         open_store(config.store),
         f"{store_prefix}/checkpoints",
         config.train.keep_checkpoints,
+        run_dir / METRICS,
     )
     return world, keeper
 

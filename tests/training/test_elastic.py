@@ -106,3 +106,6 @@ def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
     done = {key: samples for key, samples in planned.items() if key < (position["epoch"], position["batch"])}
     assert len(done) == position["step"]
     assert consumed(*folders) == done
+    # The main worker was on one node, then perhaps on the other.
+    rows = read_metrics(newest.parent.parent / "metrics.csv")
+    assert [step for step, name, _ in rows if name == "loss"] == list(range(len(done)))
