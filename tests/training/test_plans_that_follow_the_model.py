@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import run_as_workers
+from gloo_workers import run_workers
 from tiny_run import TinyRun
 from torch import nn
 
+from oaml_core.config import Config
 from oaml_core.data.prepared import open_prepared
 from oaml_core.stages.addresses import fetch_dataset
 from oaml_core.training.module import frozen
@@ -45,10 +47,17 @@ def samples(run_dir: Path, workers: int = 1) -> list[list[int]]:
     return [[sample for line in lines for sample in json.loads(line)["samples"]] for lines in zip(*files, strict=True)]
 
 
+def work(rank: int, size: int, config: Config, dataset: Path, run_dir: Path) -> None:
+    """Train as worker `rank` of torchrun's does."""
+    numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+    os.environ |= {name: str(number) for name, number in numbers.items()} | {"TORCHELASTIC_RUN_ID": "test"}
+    train_as_worker(config, dataset, run_dir, "runs/two")
+
+
 def test_one_worker_goes_on_in_mid_epoch_with_the_graph_that_two_began_with(tiny: TinyRun, tmp_path: Path) -> None:
     config = tiny.configured(*GRAPH)
     dataset = fetch_dataset(config, tiny.dataset_uri).directory
-    run_as_workers(2, train_as_worker, config, dataset, tmp_path / "two", "runs/two")
+    run_workers(work, 2, 2, config, dataset, tmp_path / "two")
     planned = samples(tmp_path / "two", workers=2)
     labels = open_prepared(dataset).train.labels
     assert len(planned) == 12
