@@ -148,6 +148,7 @@ class TrainingLoop:
         """Accuracies on the verification sets; a checkpoint before them, and one with them."""
         if self._saved_step < self.position.step:
             self._save()
+        self.log.end_line()
         self._in_validation = True
         model = self.module.recogniser
         average_statistics(model)
@@ -209,6 +210,7 @@ class TrainingLoop:
         if due or stop:
             self._save()
         if stop:
+            self.log.end_line()
             self.keeper.wait()
             raise Interrupted
 

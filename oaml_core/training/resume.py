@@ -6,6 +6,7 @@ numbers of dropout, which are drawn anew for each (seed, step, worker); see `ste
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.shards import own_steps, own_weights, whole_state
 from oaml_core.training.world import World, any_worker, broadcast_object, gather_objects
+
+log = logging.getLogger(__name__)
 
 RECOGNISER = "recogniser."
 
@@ -92,24 +95,24 @@ class RunState:
         return Position(**state["position"])
 
     def start_from(self, path: Path) -> None:
-        """Take the weights of the checkpoint at `path`; the classifier's only if it has the same identities.
+        """Take the recogniser's weights from the checkpoint at `path`; the classifier's where identities and head agree.
 
         Raises:
-            CheckpointError: the file is no checkpoint, or of another model.
+            CheckpointError: the file is no checkpoint, or of another recogniser.
         """
         state = read_checkpoint(path)
-        same = state["fingerprint"] == self.dataset.manifest.fingerprint
-        theirs = own_weights(self.module, state["module"])
-        weights = {key: value for key, value in theirs.items() if same or key.startswith(RECOGNISER)}
-        own = self.module.state_dict()
-        wanted = [key for key in own if same or key.startswith(RECOGNISER)]
-        unfit = [key for key in wanted if key not in weights or weights[key].shape != own[key].shape]
-        if unfit := unfit or [key for key in weights if key not in own]:
+        theirs, own = own_weights(self.module, state["module"]), self.module.state_dict()
+        fit = {key: value for key, value in theirs.items() if key in own and own[key].shape == value.shape}
+        unfit = [key for key in {**own, **theirs} if key.startswith(RECOGNISER) and key not in fit]
+        if unfit:
             raise CheckpointError(
                 f"train.start_from {path} is of another model: {unfit[0]} and {len(unfit) - 1} more do not fit. Give "
                 "the `model` keys that it was trained with; `oaml train --print-config` shows this run's."
             )
-        self.module.load_state_dict(weights, strict=False)
+        same_identities = state["fingerprint"] == self.dataset.manifest.fingerprint
+        taken = {key: value for key, value in fit.items() if same_identities or key.startswith(RECOGNISER)}
+        self.module.load_state_dict(taken, strict=False)
+        log.info("starts from %s%s", path, "" if same_identities else "; the classifier is new, for other identities")
 
     def _refuse_other_run(self, state: Mapping[str, Any], folder: Path) -> None:
         fingerprint = self.dataset.manifest.fingerprint

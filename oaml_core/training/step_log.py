@@ -40,6 +40,7 @@ class StepLog:
     ) -> None:
         self.config, self.run_dir, self.world, self.fabric, self.tracker = config, run_dir, world, fabric, tracker
         self.batches_per_epoch = batches
+        self._line_is_open = False
         self.restart()
 
     def restart(self) -> None:
@@ -57,8 +58,13 @@ class StepLog:
                 break
             self._batches += 1
             yield batch
-        if self.world.is_main and sys.stderr.isatty():
-            print(file=sys.stderr)
+        self.end_line()
+
+    def end_line(self) -> None:
+        """Let what is said next stand on a line of its own, on a terminal too."""
+        if self._line_is_open:
+            print(file=sys.stderr, flush=True)
+            self._line_is_open = False
 
     def step(self, taken: Taken, position: Position, skipped_steps: int) -> None:
         """Log a step where it is due; every worker must call it.
@@ -69,6 +75,7 @@ class StepLog:
             skipped_steps: steps left out so far.
         """
         if taken.skipped is not None:
+            self.end_line()
             log.warning("step %d is left out: %r is not finite", position.step, taken.skipped)
         if position.step % self.config.train.log_every_steps:
             return
@@ -111,5 +118,6 @@ class StepLog:
         )
         if sys.stderr.isatty():
             print(f"\r\x1b[2K{text}", end="", file=sys.stderr, flush=True)
+            self._line_is_open = True
         else:
             log.info("%s", text)
