@@ -95,7 +95,7 @@ class RunState:
         return Position(**state["position"])
 
     def start_from(self, path: Path) -> None:
-        """Take the recogniser's weights from the checkpoint at `path`; the classifier's where identities and head agree.
+        """Take the recogniser's weights of the checkpoint at `path`, and those of the classifier where they fit.
 
         Raises:
             CheckpointError: the file is no checkpoint, or of another recogniser.
