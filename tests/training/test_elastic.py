@@ -64,13 +64,14 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tiny: TinyRun,
     (checkpoint,) = (run_dir / "checkpoints").glob("step-*.ckpt")
     done = read_checkpoint(checkpoint)["position"]["step"]
     assert done == samples.read_text().count("\n")
-    again = tiny.start(*options)
+    again = tiny.start(*options, "--launcher", "none")  # with one worker, in the process itself
     output, _ = again.communicate(timeout=240)
     assert again.returncode == 0, output
     assert f"resumes from {checkpoint.name}" in output
     assert consumed(run_dir) == plan(tiny, labels, 2)
 
 
+@pytest.mark.slow
 def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
     tiny: TinyRun, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
