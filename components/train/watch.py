@@ -92,7 +92,7 @@ def _list(list_call: ListCall) -> tuple[str, list[Json]]:
 def _watch(list_call: ListCall, version: str) -> Iterator[tuple[str, Json]]:
     from kubernetes import watch
 
-    stream = watch.Watch().stream(
+    stream = watch.Watch(return_type="object").stream(  # as it comes: models refuse what they do not know
         list_call,
         resource_version=version,
         allow_watch_bookmarks=True,

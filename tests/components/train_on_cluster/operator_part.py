@@ -61,18 +61,20 @@ class OperatorPart:
         spec = {"containers": [{"name": "main", "image": "any"}], "automountServiceAccountToken": False}
         self._core().create_namespaced_pod(self.namespace, {"metadata": {"name": name}, "spec": spec})
 
-    def set_container(self, pod: str, state: Json, phase: str = "Pending", **status: Any) -> None:
+    def set_container(
+        self, pod: str, state: Json, phase: str = "Pending", container: str = "pytorch", **status: Any
+    ) -> None:
         """What the kubelet says of the container, and of the pod."""
         image = "registry.example.com/oaml/train:1"
-        container = {
-            "name": "pytorch",
+        of_container = {
+            "name": container,
             "state": state,
             "ready": "running" in state,
             "restartCount": 0,
             "image": image,
             "imageID": "",
         }
-        self.set_pod(pod, phase=phase, containerStatuses=[container], **status)
+        self.set_pod(pod, phase=phase, containerStatuses=[of_container], **status)
 
     def set_pod(self, pod: str, **status: Any) -> None:
         self._core().patch_namespaced_pod_status(pod, self.namespace, {"status": status})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from operator_part import OperatorPart
 
 REPO = Path(__file__).parents[3]
@@ -31,8 +31,8 @@ class PodProcesses:
     secrets: dict[str, str]
     folder: Path
     endpoint: str = field(init=False)
-    lines: list[str] = field(default_factory=list)
-    """What all of them wrote."""
+    lines: dict[str, list[str]] = field(default_factory=dict)
+    """What each pod wrote, by its name."""
 
     def __post_init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -79,11 +79,18 @@ class PodProcesses:
     def _pass_on(self, name: str, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         for line in process.stdout:
-            self.lines.append(line.rstrip("\n"))
+            self.lines.setdefault(name, []).append(line.rstrip("\n"))
             self.operator.logs.write(name, "pytorch", line.rstrip("\n"))
+        self.operator.logs.end(name, "pytorch")
+
+    def text(self) -> str:
+        """All of it."""
+        return "\n".join(f"{name}: {line}" for name, lines in self.lines.items() for line in lines)
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a pod's process and all that it has started in its session, as the kernel would."""
-    os.killpg(process.pid, signal.SIGKILL)
+    """End a pod's process and all that descends from it, as the kernel would."""
+    tree = psutil.Process(process.pid).children(recursive=True)
+    for each in [process, *tree]:
+        each.kill()
     process.wait()
