@@ -52,7 +52,8 @@ class LogStream:
                 if not running:  # it had ended before the log did: that was all
                     return
             except ApiException as error:
-                if error.status not in (429, 500, 502, 503, 504):
+                not_there_yet = running and error.status in (400, 404)
+                if not not_there_yet and error.status not in (429, 500, 502, 503, 504):
                     log.info("the log of %s cannot be read: %s %s", self._pod, error.status, error.reason)
                     return
             except HTTPError as error:

@@ -14,6 +14,7 @@ from oaml_core.config import Config
 from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
+from oaml_core.training.rejoin import ERROR_VARIABLE, run_and_rejoin
 
 RESULT = "result.json"
 """In the run's folder, and at last in the store: written by the main worker when training has come to its end."""
@@ -61,7 +62,9 @@ def launch(
     ]
     error = run_dir / ERROR
     error.unlink(missing_ok=True)
-    code = _run_to_end(command, _environment(config), error)
+    failure = run_dir / "torchrun-failure.json"
+    environment = _environment(config) | {ERROR_VARIABLE: str(failure.absolute())}
+    code = run_and_rejoin(lambda: _run_to_end(command, environment, error), failure)
     if error.exists():
         raise OamlError(error.read_text())
     if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:

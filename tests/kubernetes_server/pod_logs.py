@@ -25,6 +25,12 @@ class PodLogs:
             known.extend((datetime.now(UTC), line) for line in lines)
             self._changed.notify_all()
 
+    def forget(self, pod: str, container: str) -> None:
+        """Begin anew, as for a new pod of the same name."""
+        with self._changed:
+            self._lines.pop((pod, container), None)
+            self._ended.discard((pod, container))
+
     def end(self, pod: str, container: str) -> None:
         with self._changed:
             self._lines.setdefault((pod, container), [])

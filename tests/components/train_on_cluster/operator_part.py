@@ -96,6 +96,8 @@ class OperatorPart:
         )
 
     def delete_pod(self, pod: str) -> None:
+        """Delete a pod, and with it its log."""
+        self.logs.forget(pod, "pytorch")
         self._core().delete_namespaced_pod(pod, self.namespace, grace_period_seconds=0)
 
     def delete_job(self, job: Json) -> None:

@@ -94,3 +94,10 @@ def kill(process: subprocess.Popen[str]) -> None:
     for each in [process, *tree]:
         each.kill()
     process.wait()
+
+
+def is_listening(endpoint: str) -> bool:
+    """Whether somebody listens at `host:port`."""
+    host, _, port = endpoint.partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

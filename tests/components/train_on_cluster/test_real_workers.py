@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 from operator_part import wait_for
-from pod_processes import PodProcesses, kill
+from pod_processes import PodProcesses, is_listening, kill
 from training_place import CLUSTER, Place
 
 from components.cluster import CacheConfig, ClusterConfig, SecretConfig
@@ -39,7 +39,7 @@ tracking: {wandb: 'off'}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["double"], indirect=True)
-def test_a_pod_that_is_killed_comes_back_and_the_run_ends_with_its_result_in_the_store(
+def test_the_pod_that_keeps_the_rendezvous_is_killed_and_the_run_ends_well_all_the_same(
     place: Place,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -61,18 +61,20 @@ def test_a_pod_that_is_killed_comes_back_and_the_run_ends_with_its_result_in_the
         step = Thread(target=_train, args=(config, dataset, cluster, trained), daemon=True)
         step.start()
         pods = PodProcesses(place.operator, place.operator.job(), variables, tmp_path)
-        main, other = pods.start(0), pods.start(1)
+        main = pods.start(0)
+        wait_for(lambda: is_listening(pods.endpoint), seconds=200)  # it keeps the rendezvous
+        other = pods.start(1)
         prefix = stages.run_prefix(config, dataset)
         store = open_store(config.store)
         wait_for(lambda: store.exists(f"{prefix}/checkpoints/last.json"), seconds=300)
-        lost = f"{pods.job['metadata']['name']}-worker-1"
-        kill(other)
+        lost = f"{pods.job['metadata']['name']}-worker-0"
+        kill(main)
         place.operator.set_condition(pods.job, "Restarting")
         place.operator.end_container(lost, 137, "OOMKilled")
         wait_for(lambda: "ran out of memory" in caplog.text)
         place.operator.delete_pod(lost)
-        again = pods.start(1)
-        assert [process.wait(300) for process in (main, again)] == [0, 0], pods.text()
+        again = pods.start(0)
+        assert [process.wait(300) for process in (other, again)] == [0, 0], pods.text()
         place.operator.set_condition(pods.job, "Succeeded")
         result = trained.result(60)
         assert result.checkpoint_uri == store.url(f"{prefix}/best.ckpt")
