@@ -100,7 +100,7 @@ def _all_pairs(images: int, way: str) -> tuple[int, float, float, str]:
     rates = (1e-1, 1e-2, 1e-4, 1e-6)
     generator = np.random.default_rng(0)
     identities = np.arange(images) // 10
-    rows = generator.normal(size=(images, 512)) + 0.9 * generator.normal(size=(images // 10 + 1, 512))[identities]
+    rows = generator.normal(size=(images, 512)) + 0.35 * generator.normal(size=(images // 10 + 1, 512))[identities]
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     if way == "streamed":

@@ -61,12 +61,7 @@ def evaluate_own_faces(config: Config, source: str, checkpoint_uri: str) -> OwnF
     out = Path(config.work_dir) / "own" / f"{path.stem}-{digest(config.evaluate, source, sha256_of(checkpoint))}"
     out.mkdir(parents=True, exist_ok=True)
     sets = {path.stem.removesuffix("_pairs"): path.name} if path.suffix == ".csv" else find_verification(inside)
-    people = None if path.suffix == ".csv" else _identities(inside, config)
-    if people is None and not sets:
-        raise DataError(
-            f"{source} holds neither one folder an identity nor a pair list (<name>_pairs.csv with the columns first, "
-            "second, same) nor a .bin set."
-        )
+    people = None if path.suffix == ".csv" else _identities(inside, config, needed=not sets)
     context = {"source": source, "checkpoint": checkpoint_uri, "step": trained.step, **provenance(config)}
     texts, written = [], []
     if people is not None:
@@ -84,15 +79,20 @@ def _scratch(config: Config) -> Path:
     return Path(config.work_dir) / "indices"
 
 
-def _identities(folder: SourceFolder, config: Config) -> TrainingSource | None:
-    """The folder's images and who they show; None if it has none beside its pair lists."""
+def _identities(folder: SourceFolder, config: Config, *, needed: bool) -> TrainingSource | None:
+    """The folder's images and who they show; None if it has none beside its pair lists, and they are not `needed`."""
     from oaml_core.data.prepare_inputs import open_training
 
     try:
         return open_training(folder, _scratch(config))
     except DataError as error:
-        log.debug("%s: %s", folder.uri, error)
-        return None
+        if not needed:
+            log.info("evaluate: pair lists alone: %s", error)
+            return None
+        raise DataError(
+            f"{folder.uri} holds neither one folder an identity nor a pair list (<name>_pairs.csv with the columns "
+            f"first, second, same) nor a .bin set: {error}"
+        ) from error
 
 
 def _all_pairs(
