@@ -139,9 +139,12 @@ class ModelConfig:
     sample_rate: float = 1.0
     """Share, in (0, 1], of the classes that are not in the batch but take part in a step (Partial FC). Below 1 the
     classifier is also shared out among the workers: for many identities; its docstring says how memory grows."""
-    matcher: Literal["qaconv", "transmatcher"] = "qaconv"
-    """Local matcher: `qaconv`, places as they are, or `transmatcher`, places after self-attention, slower and with
-    millions of parameters."""
+    local_layers: int = 0
+    """Last layers before the feature map that matcher and visibility head have once more for themselves, with weights
+    that start as the backbone's; 0: they see the backbone's own feature map. The global embedding is not touched."""
+    matcher: Literal["qaconv", "transmatcher", "pooled"] = "qaconv"
+    """Local matcher: `qaconv`, places as they are; `transmatcher`, places after self-attention, slower and with
+    millions of parameters; `pooled`, the embedding of the places that both faces show, made for each pair."""
     weighting: Literal["evidence", "multiply"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas."""
     matcher_product: Literal["fp32", "bf16"] = "fp32"
@@ -298,6 +301,14 @@ class ExportConfig:
     """Real images that torch and ONNX must agree on."""
     tolerance: float = 1e-3
     """Largest absolute difference of embeddings, maps and features that passes."""
+    check_pairs: int = 200
+    """Verification pairs, spread over the first set, on which every exported model's accuracy is compared with the
+    trained one's; at least 20."""
+    variants: tuple[Literal["fp16", "int8"], ...] = ()
+    """Smaller models written beside `model.onnx`: `fp16`, convolutions and matrix products in half precision; `int8`,
+    the same in 8 bits, calibrated on training faces."""
+    accuracy_loss: float = 0.01
+    """Accuracy, as a share in [0, 1], that a variant may lose against the trained model on `check_pairs` pairs."""
 
 
 @dataclass(frozen=True)
@@ -352,6 +363,7 @@ def check(config: Config) -> None:
     }
     for name in ("broken_images_tolerated", "visibility_clean_share"):
         probabilities[f"data.{name}"] = getattr(config.data, name)
+    probabilities["export.accuracy_loss"] = config.export.accuracy_loss
     for key, value in probabilities.items():
         if not 0.0 <= value <= 1.0:
             raise ConfigError(f"{key} is {value}; it is a share and must lie in [0, 1].")
@@ -377,6 +389,8 @@ def check(config: Config) -> None:
         raise ConfigError(
             f"data.visibility_batch_size is {config.data.visibility_batch_size}; it is a number of images, 0 or more."
         )
+    if config.export.check_pairs < 20:
+        raise ConfigError(f"export.check_pairs is {config.export.check_pairs}; ten folds need at least 20 pairs.")
     if config.data.image_size not in (112, 224):
         raise ConfigError(f"data.image_size is {config.data.image_size}; the backbones take 112 or 224.")
     if config.data.sampler != "shuffle" and config.data.batch_size % config.data.num_instances:

@@ -18,7 +18,7 @@ MATCH_COLOURS = ("#ffd43b", "#63e6be", "#74c0fc", "#ffa94d", "#e599f7", "#a9e34b
 
 
 @dataclass(frozen=True)
-class ComparedPair:
+class DrawablePair:
     """What a picture of a compared pair needs."""
 
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -27,6 +27,12 @@ class ComparedPair:
     """[h, w] each, in [0, 1]."""
     correspondences: list[tuple[int, int, float]]
     """(place in the first map, place in the second map, strength in [0, 1]), strongest first."""
+
+
+@dataclass(frozen=True)
+class ComparedPair(DrawablePair):
+    """The same with the pair's scores."""
+
     scores: PairScores
     """Of this one pair."""
 

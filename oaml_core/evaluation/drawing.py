@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from oaml_core.evaluation.compared_pair import MATCH_COLOURS, ComparedPair, centre_of
+from oaml_core.evaluation.compared_pair import MATCH_COLOURS, DrawablePair, centre_of
 
 FACE = 448
 """Side of each face in the picture, in pixels."""
@@ -19,7 +19,7 @@ BACKGROUND = (24, 25, 27)
 TEXT = (236, 234, 229)
 
 
-def draw_pair(pair: ComparedPair, caption: str = "") -> Image.Image:
+def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
     """The pair side by side; pink covers what the model takes for hidden, thicker lines are stronger matches.
 
     Args:
@@ -43,7 +43,7 @@ def draw_pair(pair: ComparedPair, caption: str = "") -> Image.Image:
     return picture
 
 
-def save_pair(pair: ComparedPair, path: Path, caption: str = "") -> None:
+def save_pair(pair: DrawablePair, path: Path, caption: str = "") -> None:
     """Write the picture, by rename; the format follows the file's ending."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,81 @@ from numpy.typing import NDArray
 from torch import nn
 
 from oaml_core.errors import ExportError
+from oaml_core.evaluation.protocols import ten_fold_any_range
+from oaml_core.evaluation.scores import PairScores
 from oaml_core.export.runtime import OUTPUTS, OamlOnnx
 
 BATCH_SIZES = (1, 3)
 """Beside all images at once: what fails at another batch size than the traced one shows here."""
+
+SPEED_BATCH = 16
+SPEED_RUNS = 3
+
+
+@dataclass(frozen=True)
+class CheckPairs:
+    """Verification pairs with the trained model's scores, which every exported model has to live up to."""
+
+    images: NDArray[np.uint8]
+    """[2n, H, W, 3] RGB; pairs are rows 0-1, 2-3, …"""
+    issame: NDArray[np.bool_]
+    """[n]"""
+    trained: PairScores
+
+    @property
+    def accuracy(self) -> dict[str, float]:
+        """10-fold accuracy of the trained model's `global` and `local` score."""
+        return _accuracies(self.issame, self.trained.global_score, self.trained.local_score)
+
+
+def check_accuracy(exported: OamlOnnx, pairs: CheckPairs, loss: float, what: str) -> dict[str, float]:
+    """10-fold accuracies of an exported model's `global` and `local` score.
+
+    Args:
+        exported: with its matcher.
+        pairs: what it is measured on.
+        loss: largest loss of accuracy against the trained model, as a share; one pair always passes, because a pair
+            at the threshold may fall to either side.
+        what: name of the model, for the message.
+
+    Raises:
+        ExportError: an accuracy is lower by more than that.
+    """
+    first, second = exported.records(pairs.images[0::2]), exported.records(pairs.images[1::2])
+    scores = exported.scores(first, second)
+    assert scores.local_score is not None
+    found = _accuracies(pairs.issame, scores.global_score, scores.local_score)
+    allowed = max(loss, 1 / len(pairs.issame)) + 1e-9
+    for name, trained in pairs.accuracy.items():
+        if trained - found[name] > allowed:
+            raise ExportError(
+                f"{what} has an accuracy of {100 * found[name]:.2f} % by its {name} score, the trained model "
+                f"{100 * trained:.2f} % on the same {len(pairs.issame)} pairs: more than {100 * loss:g} points lost. "
+                "Nothing was written. Take it out of export.variants, or raise export.accuracy_loss if that is "
+                "good enough for you."
+            )
+    return found
+
+
+def images_per_second(exported: OamlOnnx, images: NDArray[np.uint8]) -> float:
+    """Faces that `embed` takes a second, in batches of `SPEED_BATCH`: the best of `SPEED_RUNS` after a first one."""
+    batch = images[:SPEED_BATCH]
+    exported.embed(batch)
+    seconds = []
+    for _ in range(SPEED_RUNS):
+        start = time.perf_counter()
+        exported.embed(batch)
+        seconds.append(time.perf_counter() - start)
+    return len(batch) / min(seconds)
+
+
+def _accuracies(
+    issame: NDArray[np.bool_], global_score: NDArray[np.float64], local_score: NDArray[np.float64]
+) -> dict[str, float]:
+    return {
+        name: ten_fold_any_range(values, issame).accuracy
+        for name, values in (("global", global_score), ("local", local_score))
+    }
 
 
 def check_same_outputs(

@@ -21,8 +21,15 @@ from oaml_core import __version__
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
 from oaml_core.evaluation.scores import evaluating
-from oaml_core.export.checks import check_same_outputs, check_same_scores
-from oaml_core.export.runtime import OUTPUTS
+from oaml_core.export.checks import (
+    CheckPairs,
+    check_accuracy,
+    check_same_outputs,
+    check_same_scores,
+    images_per_second,
+)
+from oaml_core.export.runtime import OUTPUTS, OamlOnnx, Variant, matcher_path, variant_path
+from oaml_core.export.variants import write_variant
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.recogniser import Recogniser
@@ -46,7 +53,7 @@ class OnnxRecogniser(nn.Module):
             features.embedding,
             features.norm,
             features.visibility,
-            normalize(features.feature_map, dim=1),
+            local_features(self.model, features),
         )
 
 
@@ -60,6 +67,11 @@ class OnnxMatcher(nn.Module):
     def forward(self, probe: Tensor, gallery: Tensor, probe_visibility: Tensor, gallery_visibility: Tensor) -> Tensor:
         """Maps [N, C, h, w] and visibility [N, 1, h, w] of N pairs → scores [N]."""
         return self.matcher.match_pairs(probe, gallery, probe_visibility, gallery_visibility)
+
+
+def local_features(model: Recogniser, features: Features) -> Tensor:
+    """The maps [B, C, h, w] that the matcher is given: unit vectors, unless their lengths matter to it."""
+    return features.feature_map if model.matcher.keeps_lengths else normalize(features.feature_map, dim=1)
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -76,6 +88,7 @@ def export_onnx(
     fingerprint: str | None = None,
     metrics: Mapping[str, Any] | None = None,
     licence: str | None = None,
+    pairs: CheckPairs | None = None,
 ) -> dict[str, Any]:
     """Write `path`, after torch and onnxruntime agree on real images.
 
@@ -91,6 +104,8 @@ def export_onnx(
         fingerprint: of the data set that the model was trained on.
         metrics: content of `metrics.json`; headline and thresholds are stored in the model.
         licence: of the weights; None: what the config says about where they come from.
+        pairs: pairs on which the verification accuracy must be that of the trained model too; the matcher must have
+            been exported before. None: outputs alone are compared.
 
     Returns:
         The metadata that is stored in the model under the key `oaml` (JSON).
@@ -117,11 +132,56 @@ def export_onnx(
             )
             _store_metadata(partial, metadata)
             metadata["largest_difference"] = check_same_outputs(reference, partial, images, config.export.tolerance)
+        if pairs is not None:
+            exported_model = OamlOnnx(partial, matcher=matcher_path(path))
+            metadata |= _measured(exported_model, pairs, 0.0, path.name)
         _store_metadata(partial, metadata)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
     return metadata
+
+
+def export_variant(
+    source: Path, variant: Variant, config: Config, calibration: NDArray[np.uint8], pairs: CheckPairs
+) -> dict[str, Any]:
+    """Write `variant` of the exported model `source` beside it, after its accuracy is found good enough.
+
+    Args:
+        source: `….onnx`, its matcher beside it.
+        calibration: uint8 [n, H, W, 3] RGB, training faces; see `write_variant`.
+        pairs: verification pairs.
+
+    Returns:
+        Its metadata: those of `source`, with `variant`, `bytes`, `accuracy` and `images_per_second` of its own.
+
+    Raises:
+        ExportError: it cannot be made, or loses more accuracy than `config.export.accuracy_loss`.
+    """
+    path = variant_path(source, variant)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        write_variant(source, partial, variant, calibration, preprocessing=config.export.preprocessing)
+        exported = OamlOnnx(partial, matcher=matcher_path(source))
+        metadata = exported.metadata | {"variant": variant, "bytes": partial.stat().st_size}
+        metadata |= _measured(exported, pairs, config.export.accuracy_loss, path.name)
+        _store_metadata(partial, metadata)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return metadata
+
+
+def _measured(exported: OamlOnnx, pairs: CheckPairs, loss: float, name: str) -> dict[str, Any]:
+    """Accuracy beside the trained model's, and speed; raises ExportError where too much accuracy is lost."""
+    return {
+        "accuracy": {
+            "pairs": len(pairs.issame),
+            "trained": pairs.accuracy,
+            "exported": check_accuracy(exported, pairs, loss, name),
+        },
+        "images_per_second": images_per_second(exported, pairs.images),
+    }
 
 
 def export_matcher_onnx(
@@ -154,7 +214,7 @@ def export_matcher_onnx(
                 features: Features = model(normalised(torch.from_numpy(images)))
             # Every image with its successor, and with itself: unlike and equal pairs.
             other = torch.cat([torch.arange(len(images)).roll(-1), torch.arange(len(images))])
-            maps, visibility = normalize(features.feature_map, dim=1), features.visibility
+            maps, visibility = local_features(model, features), features.visibility
             inputs = {
                 "probe": maps.repeat(2, 1, 1, 1),
                 "gallery": maps[other],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ Images = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 OUTPUTS = ("embedding", "norm", "visibility", "local_features")
+Variant = Literal["fp16", "int8"]
+VARIANTS: tuple[Variant, ...] = ("fp16", "int8")
+"""Smaller models that may lie beside `model.onnx`, as `model.<variant>.onnx`."""
+BATCH = 32
+"""Faces in a pass: more are slower on a CPU and take memory."""
 
 
 class OnnxFeatures(NamedTuple):
@@ -32,7 +37,36 @@ class OnnxFeatures(NamedTuple):
     visibility: Floats
     """[n, 1, h, w], in [0, 1], 1 = visible."""
     local_features: Floats
-    """[n, C, h, w], unit length over C."""
+    """[n, C, h, w], unit length over C unless lengths matter to the matcher."""
+
+
+class FaceRecords(NamedTuple):
+    """What n faces are compared by: a gallery to keep."""
+
+    embedding: Floats
+    """[n, E], unit length, image and mirrored image fused."""
+    visibility: Floats
+    """[n, 1, h, w], of the image itself."""
+    local_features: Floats
+    """[n, C, h, w], of the image itself."""
+
+
+class Scores(NamedTuple):
+    """Scores of n pairs, each [n]."""
+
+    global_score: NDArray[np.float64]
+    """Cosine of the fused embeddings, in [-1, 1]."""
+    local_score: NDArray[np.float64] | None
+    """Matcher's score; None without `model.matcher.onnx`."""
+    combined_score: NDArray[np.float64] | None
+    """By the rule stored in the model; None without the matcher or without metrics."""
+    visible_share: NDArray[np.float64]
+    """Mean product of both visibilities, in [0, 1]."""
+
+    @property
+    def deciding(self) -> tuple[str, NDArray[np.float64]]:
+        """Name and values of the score that decides: `combined` if it is there, else `global`."""
+        return ("global", self.global_score) if self.combined_score is None else ("combined", self.combined_score)
 
 
 @dataclass(frozen=True)
@@ -63,12 +97,20 @@ class OamlOnnx:
             scores are there too.
         providers: onnxruntime's execution providers; None: CPU.
         threads: threads inside an operator; 0: onnxruntime's choice.
+        matcher: the matcher's file; None: the one beside the model, if there is one.
 
     Raises:
         ExportError: the file is missing, unreadable, or not a model that OAML exported.
     """
 
-    def __init__(self, path: str | Path, providers: list[str] | None = None, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        providers: list[str] | None = None,
+        threads: int = 0,
+        *,
+        matcher: str | Path | None = None,
+    ) -> None:
         path = Path(path)
         self.session = _session(path, providers, threads)
         properties = self.session.get_modelmeta().custom_metadata_map
@@ -76,8 +118,9 @@ class OamlOnnx:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
         self.metadata: dict[str, Any] = json.loads(properties["oaml"])
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
-        matcher = matcher_path(path)
-        self.matcher = _session(matcher, providers, threads) if matcher.is_file() else None
+        beside = matcher_path(path)
+        wanted = beside if matcher is None else Path(matcher)
+        self.matcher = None if matcher is None and not beside.is_file() else _session(wanted, providers, threads)
         self._input = self.session.get_inputs()[0].name
 
     @property
@@ -107,8 +150,33 @@ class OamlOnnx:
 
     def fused_embedding(self, images: Images) -> Floats:
         """[n, E] unit embeddings of images and mirrored images, weighted by their norms (AdaFace)."""
+        return self.records(images).embedding
+
+    def records(self, images: Images) -> FaceRecords:
+        """What faces are compared by; a gallery's are computed once.
+
+        Args:
+            images: uint8 [n, H, W, 3] RGB, n at least 1, or one image [H, W, 3].
+
+        Raises:
+            ModelInputError: see `embed`.
+        """
         batch = images[None] if images.ndim == 3 else images
-        return _fused(self.embed(np.concatenate([batch, batch[:, :, ::-1]])))
+        step = max(1, BATCH // 2)
+        parts = [self._record(batch[start : start + step]) for start in range(0, len(batch), step)]
+        return FaceRecords(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
+        """Scores of n pairs of faces; a single probe is compared with every face of the gallery.
+
+        Args:
+            probe: of n faces, or of one.
+            gallery: of n faces.
+        """
+        global_score = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
+        local_score = None if self.matcher is None else self._local_scores(probe, gallery)
+        share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
+        return Scores(global_score, local_score, self._combined(global_score, local_score), share)
 
     def compare(self, a: Images, b: Images, far: float = 1e-3) -> Comparison:
         """Compare two aligned faces.
@@ -121,22 +189,18 @@ class OamlOnnx:
         Raises:
             ModelInputError: see `embed`.
         """
-        pair = np.stack([a, b])
-        found = self.embed(np.concatenate([pair, pair[:, :, ::-1]]))
-        embedding = _fused(found)
-        global_score = float(embedding[0] @ embedding[1])
-        local_score = self._local_score(found)
-        combined = self._combined_score(global_score, local_score)
-        score, name = (global_score, "global") if combined is None else (combined, "combined")
+        both = self.records(np.stack([a, b]))
+        scores = self.scores(*(FaceRecords(*(part[i : i + 1] for part in both)) for i in (0, 1)))
+        name, deciding = scores.deciding
         threshold = self.threshold(far, name)
         return Comparison(
-            score=score,
-            global_score=global_score,
-            local_score=local_score,
-            combined_score=combined,
-            visible_share=float((found.visibility[0] * found.visibility[1]).mean()),
+            score=float(deciding[0]),
+            global_score=float(scores.global_score[0]),
+            local_score=None if scores.local_score is None else float(scores.local_score[0]),
+            combined_score=None if scores.combined_score is None else float(scores.combined_score[0]),
+            visible_share=float(scores.visible_share[0]),
             threshold=threshold,
-            same=None if threshold is None else score >= threshold,
+            same=None if threshold is None else bool(deciding[0] >= threshold),
         )
 
     def threshold(self, far: float, score: str = "global") -> float | None:
@@ -144,18 +208,29 @@ class OamlOnnx:
         stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
         return next((value for rate, value in stored.items() if np.isclose(float(rate), far)), None)
 
-    def _local_score(self, found: OnnxFeatures) -> float | None:
-        if self.matcher is None:
-            return None
-        inputs = {
-            "probe": found.local_features[:1],
-            "gallery": found.local_features[1:2],
-            "probe_visibility": found.visibility[:1],
-            "gallery_visibility": found.visibility[1:2],
-        }
-        return float(self.matcher.run(["score"], inputs)[0][0])
+    def _record(self, images: Images) -> FaceRecords:
+        found = self.embed(np.concatenate([images, images[:, :, ::-1]]))
+        n = len(images)
+        return FaceRecords(_fused(found), found.visibility[:n], found.local_features[:n])
 
-    def _combined_score(self, global_score: float, local_score: float | None) -> float | None:
+    def _local_scores(self, probe: FaceRecords, gallery: FaceRecords) -> NDArray[np.float64]:
+        assert self.matcher is not None
+        found = np.empty(len(gallery.embedding))
+        for start in range(0, len(found), BATCH):
+            rows = slice(start, start + BATCH)
+            n = len(found[rows])
+            inputs = {
+                "probe": _rows(probe.local_features, rows, n),
+                "gallery": gallery.local_features[rows],
+                "probe_visibility": _rows(probe.visibility, rows, n),
+                "gallery_visibility": gallery.visibility[rows],
+            }
+            found[rows] = self.matcher.run(["score"], inputs)[0]
+        return found
+
+    def _combined(
+        self, global_score: NDArray[np.float64], local_score: NDArray[np.float64] | None
+    ) -> NDArray[np.float64] | None:
         rule = self.metadata["combined"]
         if rule is None or local_score is None:
             return None
@@ -163,12 +238,25 @@ class OamlOnnx:
         normalised_global = (global_score - n["global_mean"]) / n["global_std"]
         normalised_local = (local_score - n["local_mean"]) / n["local_std"]
         total = rule["global_weight"] + rule["local_weight"]
-        return float((rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local) / total)
+        return (rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local) / total
 
 
 def matcher_path(path: Path) -> Path:
-    """Where the matcher of `model.onnx` lies: `model.matcher.onnx`."""
-    return path.with_suffix(".matcher.onnx")
+    """Where the matcher of `model.onnx` lies, and that of its variants `model.<variant>.onnx`: `model.matcher.onnx`."""
+    name = path.name.removesuffix(".onnx")
+    for variant in VARIANTS:
+        name = name.removesuffix(f".{variant}")
+    return path.with_name(f"{name}.matcher.onnx")
+
+
+def variant_path(path: Path, variant: str) -> Path:
+    """Where a variant of `model.onnx` lies: `model.<variant>.onnx`."""
+    return path.with_suffix(f".{variant}.onnx")
+
+
+def _rows(array: Floats, rows: slice, count: int) -> Floats:
+    """The rows of `array`, or its only one `count` times."""
+    return np.repeat(array, count, axis=0) if len(array) == 1 else array[rows]
 
 
 def _session(path: Path, providers: list[str] | None, threads: int) -> Any:

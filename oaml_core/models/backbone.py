@@ -19,12 +19,15 @@ SHORTEST = 1e-6
 class BackboneOutput(NamedTuple):
     """Feature map [B, C, h, w], unit-length embedding [B, E], its norm [B, 1] before normalisation.
 
+    `earlier` is what the backbone's last `give_input_of_last` layers were given; None where that is 0.
+
     An embedding shorter than `SHORTEST` has no direction: it is given as it is, next to zero, with finite gradients.
     """
 
     feature_map: Tensor
     embedding: Tensor
     norm: Tensor
+    earlier: Tensor | None = None
 
 
 class Backbone(nn.Module, ABC):
@@ -35,6 +38,7 @@ class Backbone(nn.Module, ABC):
         map_size: (h, w) of the feature map: the image's side / 16.
         embedding_size: E.
         image_size: side of the input in pixels.
+        give_input_of_last: number of layers at the end whose input is given out too, for copies of them.
     """
 
     def __init__(self, *, channels: int, embedding_size: int, image_size: int) -> None:
@@ -43,10 +47,15 @@ class Backbone(nn.Module, ABC):
         self.embedding_size = embedding_size
         self.image_size = image_size
         self.map_size = (image_size // 16, image_size // 16)
+        self.give_input_of_last = 0
 
     @abstractmethod
-    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature map [B, C, h, w] and embedding [B, E], not normalised, of `images` as `forward` takes them."""
+    def layers(self) -> list[nn.Module]:
+        """What makes the feature map [B, C, h, w] of images, in order."""
+
+    @abstractmethod
+    def embed(self, feature_map: Tensor) -> Tensor:
+        """Embedding [B, E], not normalised, of a feature map."""
 
     def forward(self, images: Tensor) -> BackboneOutput:
         """Describe `images`, RGB, float [B, 3, S, S] in [-1, 1].
@@ -65,8 +74,13 @@ class Backbone(nn.Module, ABC):
         device = next(self.parameters()).device
         if images.device != device:
             raise ModelInputError(f"The images are on {images.device}, the backbone on {device}. Move them to one.")
-        feature_map, raw = self.describe(images)
-        return BackboneOutput(feature_map, *unit_length(raw))
+        layers = self.layers()
+        x, earlier = images, None
+        for number, layer in enumerate(layers):
+            if number == len(layers) - self.give_input_of_last:
+                earlier = x
+            x = layer(x)
+        return BackboneOutput(x, *unit_length(self.embed(x)), earlier)
 
 
 def unit_length(raw: Tensor) -> tuple[Tensor, Tensor]:

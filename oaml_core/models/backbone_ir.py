@@ -121,9 +121,11 @@ class IRBackbone(Backbone):
         self.body = nn.Sequential(*blocks)
         self.apply(initialise)
 
-    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        feature_map = self.body(self.input_layer(images))
-        return feature_map, self.output_layer(feature_map)
+    def layers(self) -> list[nn.Module]:
+        return [self.input_layer, *self.body]
+
+    def embed(self, feature_map: Tensor) -> Tensor:
+        return self.output_layer(feature_map)
 
 
 def build_ir(arch: str, *, image_size: int, width: int) -> IRBackbone:

@@ -11,7 +11,7 @@ class Features(NamedTuple):
     """Global and local description of B faces."""
 
     feature_map: Tensor
-    """[B, C, h, w], not normalised."""
+    """[B, C, h, w], not normalised: what is compared place by place."""
     embedding: Tensor
     """[B, E], unit length."""
     norm: Tensor

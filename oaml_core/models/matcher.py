@@ -18,7 +18,7 @@ Product = Literal["fp32", "bf16"]
 
 
 class Matcher(nn.Module, ABC):
-    """Compares feature maps place by place. Maps are normalised over channels here, so raw ones may be given.
+    """Compares feature maps place by place, raw ones: what has to be normalised over channels is normalised here.
 
     Visibility maps are [B, 1, h, w] in [0, 1], 1 = visible; a side without one is all visible. They weight the
     comparison and get no gradient from it. `correlation_weighting` has the formulas.
@@ -34,6 +34,8 @@ class Matcher(nn.Module, ABC):
             instructions; each correlation of unit vectors is then off by at most 0.006.
     """
 
+    keeps_lengths = False
+    """Whether the lengths of the maps' vectors matter; False: unit vectors give the same scores."""
     prepared_at_once = 128 * 2**20
     """Budget in bytes for the probe maps that evaluation prepares at a time."""
     pairs_at_once = 2 * 2**20
@@ -232,10 +234,11 @@ def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int])
     Raises:
         ConfigError: `model.matcher` names no matcher.
     """
+    from oaml_core.models.pooled import Pooled
     from oaml_core.models.qaconv import QAConv
     from oaml_core.models.transmatcher import TransMatcher
 
-    matchers: dict[str, type[Matcher]] = {"qaconv": QAConv, "transmatcher": TransMatcher}
+    matchers: dict[str, type[Matcher]] = {"qaconv": QAConv, "transmatcher": TransMatcher, "pooled": Pooled}
     if config.matcher not in matchers:
-        raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are 'qaconv' and 'transmatcher'.")
+        raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are {', '.join(map(repr, matchers))}.")
     return matchers[config.matcher](channels, map_size, weighting=config.weighting, product=config.matcher_product)

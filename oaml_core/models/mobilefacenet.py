@@ -81,6 +81,8 @@ class MobileFaceNet(Backbone):
         )
         self.apply(initialise)
 
-    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        feature_map = self.features(images)
-        return feature_map, self.embedding(feature_map)
+    def layers(self) -> list[nn.Module]:
+        return list(self.features)
+
+    def embed(self, feature_map: Tensor) -> Tensor:
+        return self.embedding(feature_map)

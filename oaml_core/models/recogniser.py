@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from oaml_core.config import ModelConfig
-from oaml_core.errors import ModelInputError
+from oaml_core.errors import ConfigError, ModelInputError
 from oaml_core.models.backbone import Backbone, build_backbone
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.mobilefacenet import MobileFaceNet
+from oaml_core.models.pooled import Pooled
 from oaml_core.models.pretrained import load_backbone
 from oaml_core.models.visibility import OcclusionHead
 
@@ -22,6 +25,11 @@ class Recogniser(nn.Module):
     Args:
         backbone, visibility_head, matcher: its parts; the matcher is used on feature maps, not in `forward`.
         visibility_trains_backbone: let the gradient of the visibility map reach the backbone.
+        local_layers: so many of the backbone's last layers are there once more, with weights of their own, and make
+            the feature map that matcher and visibility head see; 0: they see the backbone's.
+
+    Raises:
+        ConfigError: the backbone has fewer layers than that.
     """
 
     def __init__(
@@ -31,12 +39,21 @@ class Recogniser(nn.Module):
         matcher: Matcher,
         *,
         visibility_trains_backbone: bool = False,
+        local_layers: int = 0,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.visibility_head = visibility_head
         self.matcher = matcher
         self.visibility_trains_backbone = visibility_trains_backbone
+        layers = backbone.layers()
+        if not 0 <= local_layers < len(layers):
+            raise ConfigError(
+                f"model.local_layers is {local_layers}; this backbone has {len(layers)} layers, of which the last "
+                f"0 … {len(layers) - 1} can be there twice."
+            )
+        backbone.give_input_of_last = local_layers
+        self.local_layers = nn.Sequential(*map(deepcopy, layers[-local_layers:])) if local_layers else None
 
     def forward(self, images: Tensor) -> Features:
         """Describe `images`, RGB [B, 3, S, S], uint8 or float in [-1, 1].
@@ -48,7 +65,9 @@ class Recogniser(nn.Module):
             images = images.float() / 127.5 - 1
         elif not images.is_floating_point():
             raise ModelInputError(f"Images are uint8, or float in [-1, 1]; not {images.dtype}.")
-        feature_map, embedding, norm = self.backbone(images)
+        feature_map, embedding, norm, earlier = self.backbone(images)
+        if self.local_layers is not None:
+            feature_map = self.local_layers(earlier)
         seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
         return Features(feature_map, embedding, norm, self.visibility_head(seen))
 
@@ -62,9 +81,13 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
     backbone = build_backbone(config.arch, image_size=image_size, width=config.width)
     if config.weights is not None:
         load_backbone(backbone, Path(config.weights), channel_order=config.weights_channel_order)
+    matcher = build_matcher(config, backbone.channels, backbone.map_size)
+    if isinstance(matcher, Pooled) and isinstance(backbone, MobileFaceNet):
+        matcher.start_from(backbone)
     return Recogniser(
         backbone,
         OcclusionHead(backbone.channels),
-        build_matcher(config, backbone.channels, backbone.map_size),
+        matcher,
         visibility_trains_backbone=config.visibility_trains_backbone,
+        local_layers=config.local_layers,
     )

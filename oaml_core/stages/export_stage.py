@@ -1,15 +1,30 @@
-"""A checkpoint → a checked ONNX model."""
+"""A checkpoint → checked ONNX models."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from oaml_core.config import Config
-from oaml_core.errors import ExportError
+from oaml_core.errors import ExportError, StoreError
+from oaml_core.settings import digest
 from oaml_core.stages.addresses import SUMMARY, announce, fetch_dataset, fetch_file, prefix_of, read_metrics_json
 from oaml_core.store import open_store
+
+if TYPE_CHECKING:
+    from oaml_core.data.prepared import PreparedDataset
+    from oaml_core.export.checks import CheckPairs
+    from oaml_core.models.recogniser import Recogniser
+
+RECORD = "export.json"
+"""What an export was made from, and its metadata; there when all its files are."""
+CALIBRATION_FACES = 128
+"""Training faces, spread over the set, that ranges of 8-bit activations are taken from."""
 
 
 @dataclass(frozen=True)
@@ -18,39 +33,100 @@ class Exported:
 
     model_uri: str
     metadata: dict[str, Any]
+    """Of `model.onnx`; `variants` holds that of each variant, by its name."""
     model_card: str
     """Markdown."""
+    reused: bool = False
 
 
 def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: str) -> Exported:
-    """Write the model at `checkpoint_uri` as ONNX, checked against torch on faces of the data set.
+    """Write the model at `checkpoint_uri` as ONNX, and the variants of it, checked against torch on real faces.
+
+    Nothing is done again where the same checkpoint was exported with the same metrics and settings.
 
     Raises:
-        ExportError: the exported model does not do what the trained one does.
+        ExportError: an exported model does not do what the trained one does.
     """
+    store, prefix = open_store(config.store), f"{prefix_of(config, checkpoint_uri)}/export"
+    checkpoint = fetch_file(config, checkpoint_uri)
+    measured = read_metrics_json(metrics_uri)
+    made_from = digest(config.export, dataset_uri, _sha256(checkpoint), json.dumps(measured, sort_keys=True))
+    uri = store.url(f"{prefix}/model.onnx")
+    record = _record(store, f"{prefix}/{RECORD}")
+    reused = record is not None and record["made_from"] == made_from
+    if not reused:
+        dataset = fetch_dataset(config, dataset_uri)
+        metadata, files = _write_models(config, dataset, checkpoint, measured)
+        for made in files:
+            store.put_file(made, f"{prefix}/{made.name}")
+        card = files[0].read_text(encoding="utf-8")
+        record = {"made_from": made_from, "metadata": metadata, "card": card}
+        store.write_bytes(f"{prefix}/{RECORD}", json.dumps(record, indent=1).encode())
+    assert record is not None
+    summary = {"checkpoint": checkpoint_uri, "metrics": metrics_uri, "model": uri}
+    store.write_bytes(f"{prefix_of(config, checkpoint_uri)}/{SUMMARY}", json.dumps(summary, indent=1).encode())
+    announce("export", _told(record["metadata"]), uri, reused)
+    return Exported(uri, record["metadata"], record["card"], reused)
+
+
+def _write_models(
+    config: Config, dataset: PreparedDataset, checkpoint: Path, measured: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[Path]]:
+    """Metadata, and all files of an export beside the checkpoint: the card first, the model last."""
     from oaml_core.export.model_card import model_card
-    from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
-    from oaml_core.export.runtime import matcher_path
+    from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx, export_variant
+    from oaml_core.export.runtime import matcher_path, variant_path
     from oaml_core.training.trained import load_trained
 
-    dataset = fetch_dataset(config, dataset_uri)
-    checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_trained(checkpoint)
-    measured = read_metrics_json(metrics_uri)
-    faces = next((pairs.images for pairs in dataset.verification.values()), None)
-    if faces is None:
-        raise ExportError("The data set has no verification set, and so no faces to check the exported model with.")
     config = replace(config, model=trained.config.model, data=trained.config.data)
+    pairs = _check_pairs(trained.recogniser, dataset, config)
     path = checkpoint.parent / "model.onnx"
-    metadata = export_onnx(trained.recogniser, path, config, faces, fingerprint=trained.fingerprint, metrics=measured)
-    export_matcher_onnx(trained.recogniser, matcher_path(path), config, faces)
+    export_matcher_onnx(trained.recogniser, matcher_path(path), config, pairs.images)
+    metadata = export_onnx(
+        trained.recogniser,
+        path,
+        config,
+        pairs.images,
+        fingerprint=trained.fingerprint,
+        metrics=measured,
+        pairs=pairs,
+    )
+    chosen = np.linspace(0, len(dataset.train) - 1, min(CALIBRATION_FACES, len(dataset.train))).astype(int)
+    faces = np.stack([dataset.train.read(int(i)).permute(1, 2, 0).numpy() for i in chosen])
+    variants = {name: export_variant(path, name, config, faces, pairs) for name in config.export.variants}
+    metadata = metadata | {"variants": variants}
     card = path.with_name("MODEL_CARD.md")
     card.write_text(model_card(metadata, measured), encoding="utf-8")
-    store, prefix = open_store(config.store), prefix_of(config, checkpoint_uri)
-    for made in (card, matcher_path(path), path):
-        store.put_file(made, f"{prefix}/export/{made.name}")
-    uri = store.url(f"{prefix}/export/{path.name}")
-    made_from = {"checkpoint": checkpoint_uri, "metrics": metrics_uri, "model": uri}
-    store.write_bytes(f"{prefix}/{SUMMARY}", json.dumps(made_from, indent=1).encode())
-    announce("export", "model.onnx agrees with torch", uri, False)
-    return Exported(uri, metadata, card.read_text(encoding="utf-8"))
+    return metadata, [card, matcher_path(path), *(variant_path(path, name) for name in variants), path]
+
+
+def _check_pairs(model: Recogniser, dataset: PreparedDataset, config: Config) -> CheckPairs:
+    """Pairs of the first verification set, with the trained model's scores."""
+    from oaml_core.evaluation.scores import score_pairs
+    from oaml_core.export.checks import CheckPairs
+
+    found = next(iter(dataset.verification.values()), None)
+    if found is None:
+        raise ExportError("The data set has no verification set, and so no faces to check the exported model with.")
+    chosen = np.linspace(0, len(found) - 1, min(config.export.check_pairs, len(found))).astype(int)
+    images = np.array(found.images[np.stack([2 * chosen, 2 * chosen + 1], 1).ravel()])
+    return CheckPairs(images, np.asarray(found.issame[chosen], dtype=np.bool_), score_pairs(model, images))
+
+
+def _record(store: Any, key: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(store.read_bytes(key)) if store.exists(key) else None
+    except StoreError:
+        return None
+
+
+def _sha256(path: Path) -> str:
+    import hashlib
+
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _told(metadata: Mapping[str, Any]) -> str:
+    return ", ".join(["model.onnx", *metadata["variants"]]) + ": checked against torch on real faces"

@@ -1,0 +1,415 @@
+"""Covered faces: global, local and combined score of a pretrained backbone that is kept as it is.
+
+    python benchmarks/occlusion.py features train --part 0/2     # likewise 1/2, at the same time or later
+    python benchmarks/occlusion.py features test
+    python benchmarks/occlusion.py train
+    python benchmarks/occlusion.py table --checkpoint .oaml/occlusion/best.ckpt
+
+The backbone never changes, so what its layers below the local ones give is computed once for each training face, clean
+and with drawn occluders (training artwork), and kept in `--work`. `train` then learns the local layers, the pooled
+matcher and the visibility head, and writes a checkpoint that `oaml evaluate`, `oaml export` and `oaml match` take.
+`table` compares every face of the verification set with every other one: the probe as it is, the gallery's face
+covered by test artwork; as everywhere, the global score fuses image and mirror image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oaml_core import stages
+from oaml_core.config import Config
+from oaml_core.data.occlusion import draw_occluder
+from oaml_core.data.prepared import PreparedDataset
+from oaml_core.data.verification import VerificationSet
+from oaml_core.evaluation.combine import Normalisation
+from oaml_core.evaluation.conditions import draw_test_occluder
+from oaml_core.evaluation.scores import read_images
+from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
+from oaml_core.models.pooled import Pooled
+from oaml_core.models.recogniser import Recogniser, build_recogniser
+from oaml_core.settings import config_to_yaml, load_config
+from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
+
+BATCH = 16
+DRAWINGS = 3
+"""Occluded versions of each training face, beside the clean one."""
+MEAN_OF = 256
+"""Clean training faces that the mean face is taken from."""
+FAR = 1e-3
+RESAMPLES = 500
+CONDITIONS = ("clean", "surgical", "veil", "sunglasses", "scarf", "hand", "blocks")
+
+
+class Work(NamedTuple):
+    """What every step needs."""
+
+    config: Config
+    folder: Path
+    dataset: PreparedDataset
+    model: Recogniser
+
+
+def opened(arguments: argparse.Namespace) -> Work:
+    overrides = ["--data.source", str(arguments.source), "--model.weights", str(arguments.weights)]
+    folder = Path(arguments.work)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = load_config(arguments.config, [*overrides, "--store", str(folder / "store"), "--work_dir", str(folder)])
+    dataset = stages.fetch_dataset(config, stages.prepare(config).dataset_uri)
+    torch.manual_seed(config.seed)
+    return Work(config, folder, dataset, build_recogniser(config.model, config.data.image_size).eval())
+
+
+# Features of the frozen part.
+
+
+def described(model: Recogniser, images: Tensor) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    """What the local layers are given, and raw embeddings, of uint8 [n, 3, H, W]; in bfloat16, twice as fast."""
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        scaled = images.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
+        found = model.backbone(scaled)
+    assert found.earlier is not None
+    return found.earlier.half().numpy(), (found.embedding * found.norm).float().numpy()
+
+
+def small(mask: Tensor) -> Tensor:
+    """Visibility [1, 7, 7] of a mask [1, H, W]."""
+    return functional.adaptive_avg_pool2d(mask, (7, 7))
+
+
+def training_features(work: Work, part: int, parts: int) -> None:
+    """`train-<part>.npz`: of each face the clean version and `DRAWINGS` covered ones, half of all mirrored."""
+    faces, kinds = work.dataset.train, work.config.augment.occluders
+    mine = np.array_split(np.random.default_rng(0).permutation(len(faces)), parts)[part]
+    columns: list[list[NDArray[np.generic]]] = [[], [], []]
+    for start in range(0, len(mine), BATCH // (1 + DRAWINGS)):
+        images, masks = [], []
+        for face in map(int, mine[start : start + BATCH // (1 + DRAWINGS)]):
+            generator = torch.Generator().manual_seed(face)
+            landmarks = None if faces.landmarks is None else np.asarray(faces.landmarks[face])
+            image = faces.read(face)
+            for number in range(1 + DRAWINGS):
+                drawn, mask = image, torch.ones(1, *image.shape[1:])
+                if number:
+                    kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
+                    drawn, mask = draw_occluder(image, landmarks, kind, generator)
+                if torch.rand((), generator=generator) < 0.5:
+                    drawn, mask = drawn.flip(2), mask.flip(2)
+                images.append(drawn)
+                masks.append(small(mask))
+        earlier, raw = described(work.model, torch.stack(images))
+        for column, values in zip(columns, (earlier, raw, torch.stack(masks).numpy()), strict=True):
+            column.append(values.reshape(-1, 1 + DRAWINGS, *values.shape[1:]))
+        if start % 400 == 0:
+            print(f"{start} of {len(mine)} faces, {time.process_time():.0f} s of processor time", flush=True)
+    earlier_all, raw_all, visible = map(np.concatenate, columns)
+    labels = np.asarray(faces.labels)[mine]
+    np.savez(work.folder / f"train-{part}.npz", earlier=earlier_all, raw=raw_all, visible=visible, labels=labels)
+
+
+class Everybody(NamedTuple):
+    """The different images of a verification set."""
+
+    rows: NDArray[np.int64]
+    """[n], where each stands in the set."""
+    people: NDArray[np.int64]
+    """[n]"""
+    pairs: NDArray[np.int64]
+    """[N, 2], the set's pairs as numbers of different images."""
+
+
+def everybody(pairs: VerificationSet, source: str) -> Everybody:
+    """From the names in `<set>_meta.json`: a set's pairs alone do not link all pictures of a person."""
+    content = json.loads((Path(source) / f"{pairs.name}_meta.json").read_text())
+    names = [name for pair in content["pairs"] for name in pair]
+    different, rows, numbers = np.unique(names, return_index=True, return_inverse=True)
+    people = np.unique([name.partition("/")[0] for name in different], return_inverse=True)[1]
+    return Everybody(rows, people, numbers.reshape(-1, 2))
+
+
+def test_features(work: Work, conditions: list[str]) -> None:
+    """`test-<condition>.npz`: of each different image, covered, and of its mirror image."""
+    (pairs,) = work.dataset.verification.values()
+    chosen = everybody(pairs, str(work.config.data.source)).rows
+    for condition in conditions:
+        columns: list[list[NDArray[np.generic]]] = [[], [], [], []]
+        for start in range(0, len(chosen), BATCH):
+            rows = chosen[start : start + BATCH]
+            images = list(read_images(pairs.images, rows))
+            masks = [torch.ones(1, *images[0].shape[1:])] * len(images)
+            if condition != "clean":
+                points = [None if pairs.landmarks is None else torch.from_numpy(pairs.landmarks[row]) for row in rows]
+                drawn = [
+                    draw_test_occluder(image, point, condition, start + number)  # type: ignore[arg-type]
+                    for number, (image, point) in enumerate(zip(images, points, strict=True))
+                ]
+                images, masks = [image for image, _ in drawn], [mask for _, mask in drawn]
+            stacked, visible = torch.stack(images), torch.stack(list(map(small, masks))).numpy()
+            mirrored = described(work.model, stacked.flip(3))[1]
+            for column, values in zip(columns, (*described(work.model, stacked), mirrored, visible), strict=True):
+                column.append(values)
+        names = ("earlier", "raw", "mirrored_raw", "visible")
+        np.savez(work.folder / f"test-{condition}.npz", **dict(zip(names, map(np.concatenate, columns), strict=True)))
+        print(f"{condition}, {time.process_time():.0f} s of processor time", flush=True)
+
+
+# Training.
+
+
+@dataclass(frozen=True)
+class Cached:
+    """Features of all training faces, [n, 1 + DRAWINGS, …]."""
+
+    earlier: NDArray[np.float16]
+    raw: NDArray[np.float32]
+    visible: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    def batches(self, people: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of `people` with up to four images each: local input, visibility, label, clean embedding; without end."""
+        of = {label: np.flatnonzero(self.labels == label) for label in np.unique(self.labels)}
+        several = [rows for rows in of.values() if len(rows) > 1]
+        while True:
+            chosen = generator.choice(len(several), people, replace=False)
+            rows = np.concatenate([generator.permutation(several[one])[:4] for one in chosen])
+            version = generator.integers(0, self.earlier.shape[1], len(rows))
+            yield (
+                torch.from_numpy(self.earlier[rows, version]).float().contiguous(memory_format=torch.channels_last),
+                torch.from_numpy(self.visible[rows, version]),
+                torch.from_numpy(self.labels[rows]),
+                functional.normalize(torch.from_numpy(self.raw[rows, 0]), dim=1),
+            )
+
+
+def cached(folder: Path) -> Cached:
+    parts = [np.load(path) for path in sorted(folder.glob("train-*.npz"))]
+    return Cached(*(np.concatenate([part[name] for part in parts]) for name in ("earlier", "raw", "visible", "labels")))
+
+
+def train(work: Work, steps: int, people: int, lr: float) -> None:
+    """Pairwise matching, nearness to the clean face's embedding, and visibility; batch statistics stay the backbone's.
+
+    loss = pairwise + 20·(1 − cos(z, e)) + 100·(v̂ − v)²: z the covered face's pooled embedding of visible places, e the
+    backbone's embedding of the same image without occluder.
+    """
+    model, generator = work.model, np.random.default_rng(work.config.seed)
+    local, matcher, head = model.local_layers, model.matcher, model.visibility_head
+    assert local is not None
+    assert isinstance(matcher, Pooled)
+    head.train()
+    everything = [*local.parameters(), *matcher.parameters(), *head.parameters()]
+    scales = [matcher.scale, matcher.shift]
+    others = [p for p in everything if all(p is not scale for scale in scales)]
+    optimiser = torch.optim.AdamW([{"params": others, "lr": lr}, {"params": scales, "lr": 30 * lr}], weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [lr, 30 * lr], total_steps=steps, pct_start=min(0.3, 20 / steps), cycle_momentum=False
+    )
+    data = cached(work.folder)
+    batches = data.batches(people, generator)
+    if not matcher.batches:
+        start_mean(local, matcher, data)
+    for step, (earlier, visible, labels, clean) in zip(range(1, steps + 1), batches, strict=False):
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = local(earlier)
+            predicted = head(maps.detach())
+        maps = maps.float()
+        scores = matcher.match(maps, maps, visible, visible)
+        pairs = pair_scores(scores, labels, labels, torch.arange(len(labels)))
+        terms = {
+            "pairwise": pairwise_matching_loss(pairs).loss.mean(),
+            "clean": 20 * (1 - (pooled(matcher, maps, visible) * clean).sum(1).mean()),
+            "visibility": 100 * functional.mse_loss(predicted, visible),
+        }
+        optimiser.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        nn.utils.clip_grad_norm_(others, 5.0)
+        optimiser.step()
+        schedule.step()
+        if step % 25 == 0:
+            told = ", ".join(f"{name} {value.item():.3f}" for name, value in terms.items())
+            print(f"step {step}: {told}, {time.process_time():.0f} s of processor time", flush=True)
+        if step % 50 == 0 or step == steps:
+            save(work, step)
+
+
+def start_mean(local: nn.Module, matcher: Pooled, data: Cached) -> None:
+    """The mean face before training; it is kept, so that batches of covered faces do not move it."""
+    with torch.no_grad():
+        maps = local(torch.from_numpy(data.earlier[:MEAN_OF, 0]).float())
+        matcher.mean.copy_(matcher.contributions(maps.flatten(2)).mean(0))
+        matcher.batches += 1
+
+
+def pooled(matcher: Pooled, maps: Tensor, visible: Tensor) -> Tensor:
+    """z of the matcher's docstring for faces of their own visibility, at unit length."""
+    beyond = (matcher.contributions(maps.flatten(2)) - matcher.mean) * visible.flatten(1)[..., None]
+    return functional.normalize(matcher.offset + matcher.mean.sum(0) + beyond.sum(1), dim=1)
+
+
+def save(work: Work, step: int) -> None:
+    module = {f"recogniser.{name}": value for name, value in work.model.state_dict().items()}
+    state = {"module": module, "config": config_to_yaml(work.config), "position": {"step": step}}
+    write_checkpoint(state | {"fingerprint": work.dataset.manifest.fingerprint}, work.folder / "best.ckpt")
+
+
+def load(work: Work, checkpoint: Path) -> None:
+    state = read_checkpoint(checkpoint)["module"]
+    work.model.load_state_dict({name.removeprefix("recogniser."): value for name, value in state.items()})
+
+
+# Figures.
+
+
+class Side(NamedTuple):
+    """Faces under one condition."""
+
+    embedding: Tensor
+    """[n, E], unit length, image and mirror image fused."""
+    maps: Tensor
+    visible: Tensor
+    """[n, 1, h, w], predicted."""
+    truth: Tensor
+    """Likewise, of what was drawn."""
+
+
+@torch.inference_mode()
+def side(work: Work, condition: str) -> Side:
+    content = np.load(work.folder / f"test-{condition}.npz")
+    embedding = functional.normalize(torch.from_numpy(content["raw"] + content["mirrored_raw"]), dim=1)
+    local = work.model.local_layers
+    assert local is not None
+    earlier = content["earlier"]
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = np.array_split(earlier, max(1, len(earlier) // 64))
+        maps = torch.cat([local(torch.from_numpy(part).float()) for part in parts])
+        visible = torch.cat([work.model.visibility_head(part) for part in maps.split(64)])
+    return Side(embedding, maps.float(), visible.float(), torch.from_numpy(content["visible"]))
+
+
+@torch.inference_mode()
+def compared(work: Work, probe: Side, gallery: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Global and local scores [n, n]."""
+    local = work.model.matcher.match(probe.maps, gallery.maps, probe.visible, gallery.visible)
+    return (probe.embedding @ gallery.embedding.T).double().numpy(), local.double().numpy()
+
+
+class Tar:
+    """TAR at `FAR` of all ordered pairs of different images, and the same resamples of people for every score."""
+
+    def __init__(self, people: NDArray[np.int64]) -> None:
+        same = people[:, None] == people
+        self.genuine = np.argwhere(same & ~np.eye(len(people), dtype=bool))
+        self.impostor = np.argwhere(~same)
+        self.people = people
+        count = int(people.max()) + 1
+        generator = np.random.default_rng(0)
+        self.drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)]
+
+    def of(self, scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """TAR, and that of each resample."""
+        genuine, impostor = (scores[tuple(pairs.T)] for pairs in (self.genuine, self.impostor))
+        # Resamples shift the threshold by little: the highest impostors of ten times the rate hold it.
+        top = np.argsort(-impostor)[: int(10 * FAR * len(impostor))]
+        first, second = self.people[self.impostor[top]].T
+        of_genuine = self.people[self.genuine[:, 0]]
+        plain = self._tar(genuine, impostor[top], np.ones(len(genuine)), np.ones(len(top)), len(impostor))
+        images = np.bincount(self.people)
+        resampled = []
+        for w in self.drawn:
+            total = (w @ images) ** 2 - ((w * images) ** 2).sum()
+            resampled.append(self._tar(genuine, impostor[top], w[of_genuine], w[first] * w[second], total))
+        return plain, np.array(resampled)
+
+    @staticmethod
+    def _tar(
+        genuine: NDArray[np.float64],
+        impostor: NDArray[np.float64],
+        of_genuine: NDArray[np.generic],
+        of_impostor: NDArray[np.generic],
+        total: float,
+    ) -> float:
+        refused = int(np.searchsorted(np.cumsum(of_impostor), FAR * total, side="right"))
+        threshold = impostor[min(refused, len(impostor) - 1)]
+        return float((of_genuine * (genuine > threshold)).sum() / of_genuine.sum())
+
+
+def table(work: Work, conditions: list[str]) -> None:
+    """TAR at `FAR` by condition and score in %, what the combined one gains, and the share won back of what is lost."""
+    (pairs,) = work.dataset.verification.values()
+    known = everybody(pairs, str(work.config.data.source))
+    judge = Tar(known.people)
+    print(f"{len(judge.genuine):,} genuine, {len(judge.impostor):,} impostor pairs, {known.people.max() + 1} people")
+    print("| condition | covered | global | local | combined | combined − global | won back | map IoU |")
+    print("|---|---|---|---|---|---|---|---|")
+    clean = side(work, "clean")
+    normalisation, lost_from = None, 0.0
+    for condition in conditions:
+        covered = clean if condition == "clean" else side(work, condition)
+        scores = compared(work, clean, covered)
+        if normalisation is None:
+            normalisation = clean_statistics(scores, known.pairs)
+        one, other = normalisation.apply(*scores)
+        found = {"global": judge.of(scores[0]), "local": judge.of(scores[1]), "combined": judge.of((one + other) / 2)}
+        lost_from = lost_from or found["global"][0]
+        gain = found["combined"][0] - found["global"][0]
+        low, high = np.quantile(found["combined"][1] - found["global"][1], (0.025, 0.975))
+        lost = lost_from - found["global"][0]
+        back = "" if condition == "clean" else f"{100 * gain / lost:.0f} %"
+        hidden, predicted = covered.truth < 0.5, covered.visible < 0.5
+        iou = "" if condition == "clean" else f"{float((hidden & predicted).sum() / (hidden | predicted).sum()):.2f}"
+        cells = [f"{100 * found[score][0]:.1f}" for score in ("global", "local", "combined")]
+        difference = f"{100 * gain:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+        share = f"{100 * (1 - float(covered.truth.mean())):.0f} %"
+        print(f"| {condition} | {share} | {' | '.join(cells)} | {difference} | {back} | {iou} |", flush=True)
+
+
+def clean_statistics(scores: tuple[NDArray[np.float64], ...], pairs: NDArray[np.int64]) -> Normalisation:
+    """As in evaluation: mean and deviation of the set's clean pairs, genuine and impostor."""
+    one, other = (values[tuple(pairs.T)] for values in scores)
+    return Normalisation(float(one.mean()), float(one.std()), float(other.mean()), float(other.std()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["features", "train", "table"])
+    parser.add_argument("split", nargs="?", choices=["train", "test"])
+    parser.add_argument("--config", default="configs/lfw_mobilefacenet.yaml")
+    parser.add_argument("--source", default="../shared/data/lfw112")
+    parser.add_argument("--weights", default="../shared/weights/mobilefacenet_y1.onnx")
+    parser.add_argument("--work", default=".oaml/occlusion")
+    parser.add_argument("--part", default="0/1", help="this process' share of the training faces")
+    parser.add_argument("--conditions", default=",".join(CONDITIONS))
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--people", type=int, default=24, help="in a batch")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--checkpoint", type=Path, default=None, help="to make the table of, or to go on training from")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    work = opened(arguments)
+    conditions = arguments.conditions.split(",")
+    if arguments.checkpoint is not None:
+        load(work, arguments.checkpoint)
+    if arguments.what == "train":
+        train(work, arguments.steps, arguments.people, arguments.lr)
+    elif arguments.what == "table":
+        table(work, conditions)
+    elif arguments.split == "train":
+        part, parts = map(int, arguments.part.split("/"))
+        training_features(work, part, parts)
+    else:
+        test_features(work, conditions)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Pooled matching: the embedding of the places that both faces show, made anew for each pair."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oaml_core.models.correlation_weighting import Weighting
+from oaml_core.models.matcher import Matcher, Product
+from oaml_core.models.mobilefacenet import MobileFaceNet
+
+SMALLEST_SHARE = 1e-6
+"""Visible share below which a batch says nothing about a place's mean."""
+
+
+class Contributions(NamedTuple):
+    """One side, ready to be compared."""
+
+    places: Tensor
+    """[N, S, E], what each place adds to the embedding beyond the mean face, times its visibility."""
+    visibility: Tensor
+    """[N, S]"""
+
+
+class Pooled(Matcher):
+    """Cosine of two embeddings that leave out what either face hides.
+
+    An embedding layer without activations is a sum over the places s of the map: e = o + Σ_s P·(w_s ∘ f_s). With
+    g_s = P·(w_s ∘ f_s), its mean μ_s over visible places of the training faces, and the visibilities v of one face
+    and u of the other,
+
+        z(f, v·u) = o + Σ_s μ_s + Σ_s v_s·u_s·(g_s − μ_s)
+        score     = (a₀ + a₁·n)·cos(z(f, v·u), z(f′, v·u)) + b₀ + b₁·n,     n = mean of v·u
+
+    A place that one face hides counts on both as the mean face's: it speaks neither for nor against. The fewer places
+    are left, the less a cosine says; a₁ and b₁ learn that. Faces are aligned, so place s is compared with place s: at
+    7×7 places a hundredth of the work of correlating all with all. `weighting` `multiply` and `evidence` are the same
+    here. Lengths of the maps' vectors matter.
+
+    Args:
+        embedding_size: E.
+    """
+
+    keeps_lengths = True
+    momentum = 0.1
+
+    def __init__(
+        self,
+        channels: int,
+        map_size: tuple[int, int],
+        *,
+        weighting: Weighting = "evidence",
+        product: Product = "fp32",
+        embedding_size: int = 128,
+    ) -> None:
+        super().__init__(channels, map_size, weighting=weighting, product=product)
+        places = self.map_size[0] * self.map_size[1]
+        self.weight = nn.Parameter(torch.full((channels, places), 1 / places))
+        self.projection = nn.Parameter(torch.empty(embedding_size, channels))
+        self.offset = nn.Parameter(torch.zeros(embedding_size))
+        self.scale = nn.Parameter(torch.tensor([20.0, 0.0]))
+        self.shift = nn.Parameter(torch.tensor([-8.0, 0.0]))
+        self.mean: Tensor
+        self.register_buffer("mean", torch.zeros(places, embedding_size))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        nn.init.kaiming_normal_(self.projection, mode="fan_in", nonlinearity="linear")
+
+    @torch.no_grad()
+    def start_from(self, backbone: MobileFaceNet) -> None:
+        """Take over the backbone's embedding layer, a global depthwise convolution and a linear one, exactly."""
+        convolution, first, _, linear, last = backbone.embedding
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(first, nn.BatchNorm2d)
+        assert isinstance(linear, nn.Linear)
+        assert isinstance(last, nn.BatchNorm1d)
+        inner, first_shift = _affine(first)
+        outer, last_shift = _affine(last)
+        self.weight.copy_((convolution.weight[:, 0] * inner[:, None, None]).flatten(1))
+        self.projection.copy_(linear.weight * outer[:, None])
+        self.offset.copy_(outer * (linear.weight @ first_shift + linear.bias) + last_shift)
+
+    def contributions(self, maps: Tensor) -> Tensor:
+        """g above, [N, S, E] of maps [N, C, S]."""
+        return functional.linear((maps * self.weight).transpose(1, 2), self.projection)
+
+    def _match(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        left = self._prepared(probe, v)
+        right = left if gallery is probe and u is v else self._prepared(gallery, u, gallery=True)
+        return self._score_block(left, slice(None), right)
+
+    def _match_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        left, right = self._prepared(probe, v), self._prepared(gallery, u, gallery=True)
+        one = (left.places * right.visibility[..., None]).sum(1)
+        other = (right.places * left.visibility[..., None]).sum(1)
+        return self._scores(one, other, (left.visibility * right.visibility).mean(1))
+
+    def _match_candidates(self, probe: Tensor, gallery: Tensor, candidates: Tensor, v: Tensor | None) -> Tensor:
+        left, right = self._prepared(probe, v), self._prepared(gallery, None, gallery=True)
+        other = torch.einsum("ps,pkse->pke", left.visibility, right.places[candidates])
+        return self._scores(left.places.sum(1)[:, None], other, left.visibility.mean(1)[:, None])
+
+    def _score_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        return self._match_pairs(probe, gallery, v, u)
+
+    def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Contributions:
+        places = self.contributions(maps)
+        visibility = maps.new_ones(len(maps), maps.shape[2]) if visibility is None else visibility
+        if self.training and not gallery:
+            self._follow(places.detach(), visibility)
+        return Contributions((places - self.mean) * visibility[..., None], visibility)
+
+    def _score_block(self, probe: Contributions, rows: slice, gallery: Contributions) -> Tensor:
+        places, visibility = probe.places[rows], probe.visibility[rows]
+        one = torch.einsum("pse,gs->pge", places, gallery.visibility)
+        other = torch.einsum("gse,ps->pge", gallery.places, visibility)
+        return self._scores(one, other, visibility @ gallery.visibility.T / visibility.shape[1])
+
+    def _scores(self, one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        """Scores of sums of contributions [..., E] and the visible share [...] on both sides."""
+        whole = self.offset + self.mean.sum(0)
+        cosine = functional.cosine_similarity(one + whole, other + whole, dim=-1)
+        return (self.scale[0] + self.scale[1] * share) * cosine + self.shift[0] + self.shift[1] * share
+
+    @torch.no_grad()
+    def _follow(self, places: Tensor, visibility: Tensor) -> None:
+        """Let the mean follow the visible places of a batch: their plain mean at first, then a running one."""
+        self.batches += 1
+        total = visibility.sum(0)
+        found = torch.einsum("nse,ns->se", places, visibility) / total.clamp_min(SMALLEST_SHARE)[:, None]
+        step = torch.clamp(1 / self.batches, min=self.momentum) * (total > SMALLEST_SHARE)[:, None]
+        self.mean.lerp_(found.to(self.mean.dtype), step.to(self.mean.dtype))
+
+
+def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Factor and shift of a batch normalisation with its running statistics."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    return factor, norm.bias - norm.running_mean * factor

@@ -1,0 +1,127 @@
+"""Pooled matching: the embedding of what both faces show."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from oaml_core.config import ModelConfig
+from oaml_core.errors import ConfigError
+from oaml_core.models.mobilefacenet import MobileFaceNet
+from oaml_core.models.pooled import Pooled
+from oaml_core.models.recogniser import build_recogniser
+
+
+def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def matcher():
+    torch.manual_seed(0)
+    matcher = Pooled(8, (3, 4), embedding_size=5)
+    matcher.mean.copy_(drawn(12, 5, seed=9))
+    return matcher.eval()
+
+
+def by_definition(matcher, maps, other, v, u):
+    """The score of one pair, as the docstring says it, place by place."""
+
+    def embedding(f):
+        z = matcher.offset + matcher.mean.sum(0)
+        for s in range(12):
+            g = matcher.projection @ (matcher.weight[:, s] * f.flatten(1)[:, s])
+            z = z + v.flatten()[s] * u.flatten()[s] * (g - matcher.mean[s])
+        return z
+
+    n = (v * u).mean()
+    cosine = cosine_similarity(embedding(maps), embedding(other), dim=0)
+    return float((matcher.scale[0] + matcher.scale[1] * n) * cosine + matcher.shift[0] + matcher.shift[1] * n)
+
+
+def test_scores_are_those_of_the_formula(matcher):
+    with torch.no_grad():
+        matcher.scale.copy_(torch.tensor([12.0, 3.0]))
+        matcher.shift.copy_(torch.tensor([-4.0, 1.0]))
+    maps, others = drawn(3, 8, 3, 4), drawn(4, 8, 3, 4, seed=1)
+    v, u = drawn(3, 1, 3, 4, seed=2), drawn(4, 1, 3, 4, seed=3)
+
+    scores = matcher.match(maps, others, v, u)
+
+    expected = [
+        [by_definition(matcher, a, b, p, q) for b, q in zip(others, u, strict=True)]
+        for a, p in zip(maps, v, strict=True)
+    ]
+    torch.testing.assert_close(scores.detach(), torch.tensor(expected))
+    torch.testing.assert_close(matcher.match_pairs(maps, others[:3], v, u[:3]), scores[:, :3].diagonal())
+    with torch.no_grad():
+        torch.testing.assert_close(matcher.match(maps, others, v, u), scores, msg="without gradient")
+
+
+def test_candidates_are_wholly_visible(matcher):
+    maps, others, v = drawn(3, 8, 3, 4), drawn(6, 8, 3, 4, seed=1), drawn(3, 1, 3, 4, seed=2)
+    chosen = torch.tensor([[5, 0], [1, 2], [3, 3]])
+    torch.testing.assert_close(
+        matcher.match_candidates(maps, others, chosen, v), matcher.match(maps, others, v).gather(1, chosen)
+    )
+
+
+def test_what_one_face_hides_does_not_matter(matcher):
+    a, b = drawn(1, 8, 3, 4), drawn(1, 8, 3, 4, seed=1)
+    v = torch.ones(1, 1, 3, 4)
+    v[..., 2, :] = 0
+    before = matcher.match(a, b, v)
+    a[..., 2, :] += 5
+    b[..., 2, :] -= 5
+    torch.testing.assert_close(matcher.match(a, b, v), before)
+    assert not torch.allclose(matcher.match(a, b), before)
+
+
+def test_mean_face_is_that_of_visible_places():
+    matcher = Pooled(8, (3, 4), embedding_size=5).train()
+    maps, v = drawn(6, 8, 3, 4), torch.ones(6, 1, 3, 4)
+    v[:3, :, 0, 0] = 0
+    maps[:3, :, 0, 0] = 1e3
+    matcher.match(maps, maps, v, v)
+    expected = matcher.contributions(maps.flatten(2))
+    torch.testing.assert_close(matcher.mean[1:], expected.mean(0)[1:])
+    torch.testing.assert_close(matcher.mean[0], expected[3:, 0].mean(0))
+
+
+def test_wholly_visible_faces_are_compared_by_the_backbones_embedding():
+    torch.manual_seed(0)
+    backbone = MobileFaceNet(image_size=112).eval()
+    for buffer in backbone.embedding.buffers():
+        if buffer.is_floating_point():
+            buffer.uniform_(0.5, 1.5)
+    matcher = Pooled(512, (7, 7)).eval()
+    matcher.start_from(backbone)
+    with torch.no_grad():
+        found = backbone(2 * drawn(4, 3, 112, 112) - 1)
+        scores = matcher.match(found.feature_map, found.feature_map)
+    torch.testing.assert_close(scores, 20 * found.embedding @ found.embedding.T - 8, atol=1e-4, rtol=1e-4)
+
+
+def test_local_layers_start_as_the_backbones_and_leave_its_embedding_alone():
+    torch.manual_seed(0)
+    shared = build_recogniser(ModelConfig(arch="ir_mini", width=8)).eval()
+    own = build_recogniser(ModelConfig(arch="ir_mini", width=8, local_layers=2)).eval()
+    own.load_state_dict(shared.state_dict(), strict=False)
+    own.local_layers.load_state_dict(torch.nn.Sequential(*shared.backbone.layers()[-2:]).state_dict())
+    images = drawn(2, 3, 112, 112)
+    before = own(images)
+    torch.testing.assert_close(before.feature_map, shared(images).feature_map)
+
+    with torch.no_grad():
+        for parameter in own.local_layers.parameters():
+            parameter.mul_(1.5)
+
+    after = own(images)
+    torch.testing.assert_close(after.embedding, before.embedding)
+    assert not torch.allclose(after.feature_map, before.feature_map)
+
+
+def test_more_local_layers_than_the_backbone_has_are_refused():
+    with pytest.raises(ConfigError, match=r"model\.local_layers is 5; this backbone has 5 layers"):
+        build_recogniser(ModelConfig(arch="ir_mini", width=8, local_layers=5))
