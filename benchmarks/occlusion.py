@@ -248,7 +248,7 @@ def start_mean(local: nn.Module, matcher: Pooled, data: Cached) -> None:
     with torch.no_grad():
         maps = local(torch.from_numpy(data.earlier[:MEAN_OF, 0]).float())
         matcher.mean.copy_(matcher.contributions(maps.flatten(2)).mean(0))
-        matcher.batches += 1
+        matcher.batches.add_(1)
 
 
 def pooled(matcher: Pooled, maps: Tensor, visible: Tensor) -> Tensor:

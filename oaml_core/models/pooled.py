@@ -46,6 +46,10 @@ class Pooled(Matcher):
 
     keeps_lengths = True
     momentum = 0.1
+    mean: Tensor
+    """[S, E], μ above."""
+    batches: Tensor
+    """Batches that the mean was taken from."""
 
     def __init__(
         self,
@@ -63,7 +67,6 @@ class Pooled(Matcher):
         self.offset = nn.Parameter(torch.zeros(embedding_size))
         self.scale = nn.Parameter(torch.tensor([20.0, 0.0]))
         self.shift = nn.Parameter(torch.tensor([-8.0, 0.0]))
-        self.mean: Tensor
         self.register_buffer("mean", torch.zeros(places, embedding_size))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         nn.init.kaiming_normal_(self.projection, mode="fan_in", nonlinearity="linear")
@@ -127,10 +130,10 @@ class Pooled(Matcher):
     @torch.no_grad()
     def _follow(self, places: Tensor, visibility: Tensor) -> None:
         """Let the mean follow the visible places of a batch: their plain mean at first, then a running one."""
-        self.batches += 1
+        self.batches.add_(1)
         total = visibility.sum(0)
         found = torch.einsum("nse,ns->se", places, visibility) / total.clamp_min(SMALLEST_SHARE)[:, None]
-        step = torch.clamp(1 / self.batches, min=self.momentum) * (total > SMALLEST_SHARE)[:, None]
+        step = (1 / self.batches.float()).clamp_min(self.momentum) * (total > SMALLEST_SHARE)[:, None]
         self.mean.lerp_(found.to(self.mean.dtype), step.to(self.mean.dtype))
 
 
