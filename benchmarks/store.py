@@ -15,6 +15,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -27,9 +28,12 @@ import numpy as np
 import psutil
 
 from oaml_core.embedded_s3 import _rclone, embedded_s3
-from oaml_core.store import open_store
+from oaml_core.store import Store, open_store
 from oaml_core.store.s3 import FORGETFUL
 from oaml_core.store.s3_client import connect
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "store"))
+from relay import relay
 
 BUCKET = "bench"
 REPEATS = 3
@@ -139,20 +143,16 @@ def throughput(folder: Path, mib: int) -> None:
 def killed(folder: Path, mib: int) -> None:
     total = make_objects(folder / "source", mib)
     expected = digests(folder / "source")
+    sent, _ = _interrupted(folder, total, "sent", lambda store: store.put_tree(folder / "source", "tree"))
+    _, got = _interrupted(folder, total, "received", lambda store: store.get_tree("tree", folder / "back"))
+    same = digests(folder / "back") == expected
     with embedded_s3(folder / "s3") as variables:
         os.environ.update(variables)
         store = open_store(f"s3://{BUCKET}")
-        store.write_bytes("first", b"1")
-        sent = _interrupted(folder, variables, total, lambda: store.put_tree(folder / "source", "tree"), "bytes_recv")
-    with embedded_s3(folder / "s3") as variables:
-        os.environ.update(variables)
-        store = open_store(f"s3://{BUCKET}")
-        got = _interrupted(folder, variables, total, lambda: store.get_tree("tree", folder / "back"), "bytes_sent")
         damaged = sum(store.is_intact(info.key) is not True for info in store.list("tree/"))
         path = next((folder / "s3" / BUCKET / "tree").rglob("*.bin"))
         flip(path)
         noticed = store.is_intact(path.relative_to(folder / "s3" / BUCKET).as_posix()) is False
-    same = digests(folder / "back") == expected
     print(f"{total / 2**20:.0f} MiB in {len(expected)} objects; the server was killed halfway, once each way")
     print(f"up    {sent / total - 1:6.1%} sent twice")
     print(f"down  {got / total - 1:6.1%} fetched twice")
@@ -160,28 +160,28 @@ def killed(folder: Path, mib: int) -> None:
     print(f"a bit flipped in the store: {'noticed' if noticed else 'NOT NOTICED'}")
 
 
-def _interrupted(folder: Path, variables: dict[str, str], total: int, work: Callable[[], object], counter: str) -> int:
-    """Do `work` on a server that is killed halfway; bytes of loopback traffic in one direction, both servers together.
-
-    The kernel counts loopback's bytes for all processes: run it on a machine that does little else over loopback.
-    """
-    server = max(
-        (child for child in psutil.Process().children() if child.name().startswith("rclone")),
-        key=lambda child: child.create_time(),
-    )
-    port = urlparse(variables["OAML_S3_ENDPOINT"]).port
-    before = getattr(psutil.net_io_counters(pernic=True)["lo"], counter)
-    worker = threading.Thread(target=work)
-    worker.start()
-    while worker.is_alive() and getattr(psutil.net_io_counters(pernic=True)["lo"], counter) - before < total / 2:
-        time.sleep(0.005)
-    server.kill()
-    server.wait()
-    time.sleep(1)
-    keys = (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"])
-    with embedded_s3(folder / "s3", port, keys):
-        worker.join()
-    return int(getattr(psutil.net_io_counters(pernic=True)["lo"], counter) - before)
+def _interrupted(folder: Path, total: int, direction: str, work: Callable[[Store], object]) -> tuple[int, int]:
+    """Do `work` on a server that is killed when half of `total` bytes have passed; bytes sent and received in all."""
+    with embedded_s3(folder / "s3") as variables:
+        port = urlparse(variables["OAML_S3_ENDPOINT"]).port or 0
+        server = max(
+            (child for child in psutil.Process().children() if child.name().startswith("rclone")),
+            key=lambda child: child.create_time(),
+        )
+        with relay(port) as wire:
+            os.environ.update(variables | {"OAML_S3_ENDPOINT": f"http://127.0.0.1:{wire.port}"})
+            store = open_store(f"s3://{BUCKET}")
+            store.write_bytes("first", b"1")
+            worker = threading.Thread(target=work, args=(store,))
+            worker.start()
+            while worker.is_alive() and getattr(wire, direction) < total / 2:
+                time.sleep(0.002)
+            server.kill()
+            server.wait()
+            time.sleep(1)
+            with embedded_s3(folder / "s3", port, (variables["AWS_ACCESS_KEY_ID"], variables["AWS_SECRET_ACCESS_KEY"])):
+                worker.join()
+            return wire.sent, wire.received
 
 
 def flip(path: Path) -> None:
