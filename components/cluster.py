@@ -16,6 +16,7 @@ from oaml_core.settings import dataclass_from_yaml
 
 QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]|[KMGTPE]i)?")
 """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents."""
+CPU = re.compile(r"\d+(\.\d+)?|\d+m")
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "train-prior", "evaluate-prior")
 
@@ -218,8 +219,11 @@ def _secret_names(cluster: ClusterConfig) -> dict[str, str]:
 
 
 def _check_pod(place: str, pod: PodConfig) -> None:
-    for name in ("cpu", "cpu_limit", "memory", "memory_limit"):
+    for name in ("memory", "memory_limit"):
         _check_quantity(f"{place}.{name}", getattr(pod, name))
+    for name in ("cpu", "cpu_limit"):
+        if (cores := getattr(pod, name)) is not None and not CPU.fullmatch(cores):
+            raise ConfigError(f"{place}.{name} is {cores!r}; it must be a number of cores such as 4, 0.5 or 500m.")
     if pod.gpus < 0:
         raise ConfigError(f"{place}.gpus is {pod.gpus}; it must be 0 or more.")
     for toleration in pod.tolerations:
@@ -229,7 +233,7 @@ def _check_pod(place: str, pod: PodConfig) -> None:
 
 def _check_quantity(key: str, value: str | None) -> None:
     if value is not None and not QUANTITY.fullmatch(value):
-        raise ConfigError(f"{key} is {value!r}; it must be a quantity such as 500m, 4 or 16Gi.")
+        raise ConfigError(f"{key} is {value!r}; it must be a quantity such as 512Mi or 16Gi.")
 
 
 def _check_counts(place: str, node: object, least: int) -> None:

@@ -28,6 +28,7 @@ def test_the_files_that_come_with_oaml_can_be_read_and_written(path: Path) -> No
         ("stages: {trainn: {}}", "stages.trainn: there is no such step; the steps are preprocess, train"),
         ("stages: {train: {cpus: '1'}}", "cpus"),
         ("stages: {train: {memory: 3X}}", "stages.train.memory is '3X'; it must be a quantity"),
+        ("training: {cpu: 4Gi}", "training.cpu is '4Gi'; it must be a number of cores"),
         ("training: {shared_memory: lots}", "training.shared_memory is 'lots'"),
         ("training: {ttl_seconds: -1}", "training.ttl_seconds is -1; it must be 0 or more"),
         ("retries: {count: -1}", "retries.count is -1"),

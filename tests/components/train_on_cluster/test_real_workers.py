@@ -83,7 +83,8 @@ def test_the_pod_that_keeps_the_rendezvous_is_killed_and_the_run_ends_well_all_t
         said = capsys.readouterr().out
         assert set(said.splitlines()) == set(pods.lines[f"{pods.job['metadata']['name']}-worker-0"])
         assert not list((tmp_path / "step").glob("runs/*/checkpoints/*")), "no checkpoint comes to the step's own pod"
-        heard = said + caplog.text + str(place.operator.jobs()) + pods.text()
+        report = stages.evaluate(config, dataset, result.checkpoint_uri).report
+        heard = said + caplog.text + str(place.operator.jobs()) + pods.text() + report.read_text()
         credentials = [name for name in variables if name.startswith("AWS_")]
         assert len(credentials) == 2
         assert [name for name in credentials if variables[name] in heard] == []

@@ -21,10 +21,10 @@ def test_a_busy_server_is_asked_again_when_it_says(place: Place, kube: KubeServe
     kube.faults += [Fault("create", "pytorchjobs", 429, retry_after="1"), Fault("list", "pods", 503, times=2)]
     training = place.train()
     job = place.operator.job()
+    wait_for(lambda: kube.calls["", "pods", "list"] == 3)
     place.operator.set_condition(job, "Succeeded")
     assert training.wait() is None
     assert kube.calls["kubeflow.org", "pytorchjobs", "create"] == 2
-    assert kube.calls["", "pods", "list"] == 3
 
 
 def test_a_creation_whose_answer_is_lost_makes_one_job(
