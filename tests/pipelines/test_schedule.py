@@ -27,6 +27,7 @@ Run = Callable[..., tuple[int, str]]
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[KfpServer]:
     monkeypatch.setenv("HOME", str(tmp_path))  # the client keeps notes there
     monkeypatch.setattr("pipelines.kubeflow.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("pipelines.submit.LOCK", tmp_path / "images.lock.json")  # whatever was built here
     with kfp_server() as running:
         monkeypatch.setenv("KFP_ENDPOINT", f"http://127.0.0.1:{running.port}")
         monkeypatch.delenv("KFP_TOKEN", raising=False)
