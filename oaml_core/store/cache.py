@@ -31,7 +31,7 @@ class LocalCache:
     """
 
     def __init__(self, folder: Path, limit: int | None) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()  # locks are held whatever the working directory becomes
         self.limit = limit
 
     def use(self, name: str, fill: Callable[[Path], object]) -> Path:
