@@ -3,19 +3,20 @@
     python benchmarks/occlusion.py features train --part 0/2     # likewise 1/2, at the same time or later
     python benchmarks/occlusion.py features test
     python benchmarks/occlusion.py train
+    python benchmarks/occlusion.py weight --checkpoint .oaml/occlusion/best.ckpt
     python benchmarks/occlusion.py table --checkpoint .oaml/occlusion/best.ckpt
 
 The backbone never changes, so what its layers below the local ones give is computed once for each training face, clean
 and with drawn occluders (training artwork), and kept in `--work`. `train` then learns the local layers, the pooled
 matcher and the visibility head, and writes a checkpoint that `oaml evaluate`, `oaml export` and `oaml match` take.
-`table` compares every face of the verification set with every other one: the probe as it is, the gallery's face
-covered by test artwork; as everywhere, the global score fuses image and mirror image.
+`weight` tries weights of the combined score on the training people that `train` sets aside. `table` compares every face
+of the verification set with every other one: the probe as it is, the gallery's face covered by test artwork; as
+everywhere, the global score fuses image and mirror image, and the combined one takes the configuration's weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,40 +26,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from occlusion_features import DRAWINGS, Work, everybody, test_features, training_features
+from occlusion_tar import Tar
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oaml_core import stages
-from oaml_core.config import Config
-from oaml_core.data.occlusion import draw_occluder
-from oaml_core.data.prepared import PreparedDataset
-from oaml_core.data.verification import VerificationSet
 from oaml_core.evaluation.combine import Normalisation
-from oaml_core.evaluation.conditions import draw_test_occluder
-from oaml_core.evaluation.scores import read_images
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.models.pooled import Pooled
-from oaml_core.models.recogniser import Recogniser, build_recogniser
+from oaml_core.models.recogniser import build_recogniser
 from oaml_core.settings import config_to_yaml, load_config
 from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
 
-BATCH = 16
-DRAWINGS = 3
-"""Occluded versions of each training face, beside the clean one."""
 MEAN_OF = 256
 """Clean training faces that the mean face is taken from."""
-FAR = 1e-3
-RESAMPLES = 500
+SET_ASIDE = 150
+"""Training people that `train` leaves out and `weight` takes."""
 CONDITIONS = ("clean", "surgical", "veil", "sunglasses", "scarf", "hand", "blocks")
-
-
-class Work(NamedTuple):
-    """What every step needs."""
-
-    config: Config
-    folder: Path
-    dataset: PreparedDataset
-    model: Recogniser
 
 
 def opened(arguments: argparse.Namespace) -> Work:
@@ -69,99 +54,6 @@ def opened(arguments: argparse.Namespace) -> Work:
     dataset = stages.fetch_dataset(config, stages.prepare(config).dataset_uri)
     torch.manual_seed(config.seed)
     return Work(config, folder, dataset, build_recogniser(config.model, config.data.image_size).eval())
-
-
-# Features of the frozen part.
-
-
-def described(model: Recogniser, images: Tensor) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
-    """What the local layers are given, and raw embeddings, of uint8 [n, 3, H, W]; in bfloat16, twice as fast."""
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        scaled = images.contiguous(memory_format=torch.channels_last).float() / 127.5 - 1
-        found = model.backbone(scaled)
-    assert found.earlier is not None
-    return found.earlier.half().numpy(), (found.embedding * found.norm).float().numpy()
-
-
-def small(mask: Tensor) -> Tensor:
-    """Visibility [1, 7, 7] of a mask [1, H, W]."""
-    return functional.adaptive_avg_pool2d(mask, (7, 7))
-
-
-def training_features(work: Work, part: int, parts: int) -> None:
-    """`train-<part>.npz`: of each face the clean version and `DRAWINGS` covered ones, half of all mirrored."""
-    faces, kinds = work.dataset.train, work.config.augment.occluders
-    mine = np.array_split(np.random.default_rng(0).permutation(len(faces)), parts)[part]
-    columns: list[list[NDArray[np.generic]]] = [[], [], []]
-    for start in range(0, len(mine), BATCH // (1 + DRAWINGS)):
-        images, masks = [], []
-        for face in map(int, mine[start : start + BATCH // (1 + DRAWINGS)]):
-            generator = torch.Generator().manual_seed(face)
-            landmarks = None if faces.landmarks is None else np.asarray(faces.landmarks[face])
-            image = faces.read(face)
-            for number in range(1 + DRAWINGS):
-                drawn, mask = image, torch.ones(1, *image.shape[1:])
-                if number:
-                    kind = kinds[int(torch.randint(len(kinds), (), generator=generator))]
-                    drawn, mask = draw_occluder(image, landmarks, kind, generator)
-                if torch.rand((), generator=generator) < 0.5:
-                    drawn, mask = drawn.flip(2), mask.flip(2)
-                images.append(drawn)
-                masks.append(small(mask))
-        earlier, raw = described(work.model, torch.stack(images))
-        for column, values in zip(columns, (earlier, raw, torch.stack(masks).numpy()), strict=True):
-            column.append(values.reshape(-1, 1 + DRAWINGS, *values.shape[1:]))
-        if start % 400 == 0:
-            print(f"{start} of {len(mine)} faces, {time.process_time():.0f} s of processor time", flush=True)
-    earlier_all, raw_all, visible = map(np.concatenate, columns)
-    labels = np.asarray(faces.labels)[mine]
-    np.savez(work.folder / f"train-{part}.npz", earlier=earlier_all, raw=raw_all, visible=visible, labels=labels)
-
-
-class Everybody(NamedTuple):
-    """The different images of a verification set."""
-
-    rows: NDArray[np.int64]
-    """[n], where each stands in the set."""
-    people: NDArray[np.int64]
-    """[n]"""
-    pairs: NDArray[np.int64]
-    """[N, 2], the set's pairs as numbers of different images."""
-
-
-def everybody(pairs: VerificationSet, source: str) -> Everybody:
-    """From the names in `<set>_meta.json`: a set's pairs alone do not link all pictures of a person."""
-    content = json.loads((Path(source) / f"{pairs.name}_meta.json").read_text())
-    names = [name for pair in content["pairs"] for name in pair]
-    different, rows, numbers = np.unique(names, return_index=True, return_inverse=True)
-    people = np.unique([name.partition("/")[0] for name in different], return_inverse=True)[1]
-    return Everybody(rows, people, numbers.reshape(-1, 2))
-
-
-def test_features(work: Work, conditions: list[str]) -> None:
-    """`test-<condition>.npz`: of each different image, covered, and of its mirror image."""
-    (pairs,) = work.dataset.verification.values()
-    chosen = everybody(pairs, str(work.config.data.source)).rows
-    for condition in conditions:
-        columns: list[list[NDArray[np.generic]]] = [[], [], [], []]
-        for start in range(0, len(chosen), BATCH):
-            rows = chosen[start : start + BATCH]
-            images = list(read_images(pairs.images, rows))
-            masks = [torch.ones(1, *images[0].shape[1:])] * len(images)
-            if condition != "clean":
-                points = [None if pairs.landmarks is None else torch.from_numpy(pairs.landmarks[row]) for row in rows]
-                drawn = [
-                    draw_test_occluder(image, point, condition, start + number)  # type: ignore[arg-type]
-                    for number, (image, point) in enumerate(zip(images, points, strict=True))
-                ]
-                images, masks = [image for image, _ in drawn], [mask for _, mask in drawn]
-            stacked, visible = torch.stack(images), torch.stack(list(map(small, masks))).numpy()
-            mirrored = described(work.model, stacked.flip(3))[1]
-            for column, values in zip(columns, (*described(work.model, stacked), mirrored, visible), strict=True):
-                column.append(values)
-        names = ("earlier", "raw", "mirrored_raw", "visible")
-        np.savez(work.folder / f"test-{condition}.npz", **dict(zip(names, map(np.concatenate, columns), strict=True)))
-        print(f"{condition}, {time.process_time():.0f} s of processor time", flush=True)
 
 
 # Training.
@@ -175,6 +67,11 @@ class Cached:
     raw: NDArray[np.float32]
     visible: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    def of_people(self, *, kept: bool) -> Cached:
+        """Those of the `SET_ASIDE` people of the highest labels, or of all others."""
+        rows = (self.labels > self.labels.max() - SET_ASIDE) == kept
+        return Cached(self.earlier[rows], self.raw[rows], self.visible[rows], self.labels[rows])
 
     def batches(self, people: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Of `people` with up to four images each: local input, visibility, label, clean embedding; without end."""
@@ -215,7 +112,7 @@ def train(work: Work, steps: int, people: int, lr: float) -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, [lr, 30 * lr], total_steps=steps, pct_start=min(0.3, 20 / steps), cycle_momentum=False
     )
-    data = cached(work.folder)
+    data = cached(work.folder).of_people(kept=False)
     batches = data.batches(people, generator)
     if not matcher.batches:
         start_mean(local, matcher, data)
@@ -283,18 +180,21 @@ class Side(NamedTuple):
     """Likewise, of what was drawn."""
 
 
-@torch.inference_mode()
 def side(work: Work, condition: str) -> Side:
     content = np.load(work.folder / f"test-{condition}.npz")
-    embedding = functional.normalize(torch.from_numpy(content["raw"] + content["mirrored_raw"]), dim=1)
+    return side_of(work, content["earlier"], content["raw"] + content["mirrored_raw"], content["visible"])
+
+
+@torch.inference_mode()
+def side_of(work: Work, earlier: NDArray[np.float16], raw: NDArray[np.float32], truth: NDArray[np.float32]) -> Side:
+    embedding = functional.normalize(torch.from_numpy(raw), dim=1)
     local = work.model.local_layers
     assert local is not None
-    earlier = content["earlier"]
     with torch.autocast("cpu", torch.bfloat16):
         parts = np.array_split(earlier, max(1, len(earlier) // 64))
         maps = torch.cat([local(torch.from_numpy(part).float()) for part in parts])
         visible = torch.cat([work.model.visibility_head(part) for part in maps.split(64)])
-    return Side(embedding, maps.float(), visible.float(), torch.from_numpy(content["visible"]))
+    return Side(embedding, maps.float(), visible.float(), torch.from_numpy(truth))
 
 
 @torch.inference_mode()
@@ -304,48 +204,8 @@ def compared(work: Work, probe: Side, gallery: Side) -> tuple[NDArray[np.float64
     return (probe.embedding @ gallery.embedding.T).double().numpy(), local.double().numpy()
 
 
-class Tar:
-    """TAR at `FAR` of all ordered pairs of different images, and the same resamples of people for every score."""
-
-    def __init__(self, people: NDArray[np.int64]) -> None:
-        same = people[:, None] == people
-        self.genuine = np.argwhere(same & ~np.eye(len(people), dtype=bool))
-        self.impostor = np.argwhere(~same)
-        self.people = people
-        count = int(people.max()) + 1
-        generator = np.random.default_rng(0)
-        self.drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(RESAMPLES)]
-
-    def of(self, scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        """TAR, and that of each resample."""
-        genuine, impostor = (scores[tuple(pairs.T)] for pairs in (self.genuine, self.impostor))
-        # Resamples shift the threshold by little: the highest impostors of ten times the rate hold it.
-        top = np.argsort(-impostor)[: int(10 * FAR * len(impostor))]
-        first, second = self.people[self.impostor[top]].T
-        of_genuine = self.people[self.genuine[:, 0]]
-        plain = self._tar(genuine, impostor[top], np.ones(len(genuine)), np.ones(len(top)), len(impostor))
-        images = np.bincount(self.people)
-        resampled = []
-        for w in self.drawn:
-            total = (w @ images) ** 2 - ((w * images) ** 2).sum()
-            resampled.append(self._tar(genuine, impostor[top], w[of_genuine], w[first] * w[second], total))
-        return plain, np.array(resampled)
-
-    @staticmethod
-    def _tar(
-        genuine: NDArray[np.float64],
-        impostor: NDArray[np.float64],
-        of_genuine: NDArray[np.generic],
-        of_impostor: NDArray[np.generic],
-        total: float,
-    ) -> float:
-        refused = int(np.searchsorted(np.cumsum(of_impostor), FAR * total, side="right"))
-        threshold = impostor[min(refused, len(impostor) - 1)]
-        return float((of_genuine * (genuine > threshold)).sum() / of_genuine.sum())
-
-
 def table(work: Work, conditions: list[str]) -> None:
-    """TAR at `FAR` by condition and score in %, what the combined one gains, and the share won back of what is lost."""
+    """TAR at FAR 10⁻³ by condition and score in %, what the combined one gains, and the share won back of what is lost."""
     (pairs,) = work.dataset.verification.values()
     known = everybody(pairs, str(work.config.data.source))
     judge = Tar(known.people)
@@ -353,14 +213,14 @@ def table(work: Work, conditions: list[str]) -> None:
     print("| condition | covered | global | local | combined | combined − global | won back | map IoU |")
     print("|---|---|---|---|---|---|---|---|")
     clean = side(work, "clean")
-    normalisation, lost_from = None, 0.0
+    normalisation, lost_from, share_of_local = None, 0.0, local_weight(work)
     for condition in conditions:
         covered = clean if condition == "clean" else side(work, condition)
         scores = compared(work, clean, covered)
         if normalisation is None:
             normalisation = clean_statistics(scores, known.pairs)
-        one, other = normalisation.apply(*scores)
-        found = {"global": judge.of(scores[0]), "local": judge.of(scores[1]), "combined": judge.of((one + other) / 2)}
+        combined = mixed(normalisation, scores, share_of_local)
+        found = {"global": judge.of(scores[0]), "local": judge.of(scores[1]), "combined": judge.of(combined)}
         lost_from = lost_from or found["global"][0]
         gain = found["combined"][0] - found["global"][0]
         low, high = np.quantile(found["combined"][1] - found["global"][1], (0.025, 0.975))
@@ -374,6 +234,39 @@ def table(work: Work, conditions: list[str]) -> None:
         print(f"| {condition} | {share} | {' | '.join(cells)} | {difference} | {back} | {iou} |", flush=True)
 
 
+def weight(work: Work) -> None:
+    """TAR in % at FAR 10⁻³ of the people that training set aside, by weight of the local score.
+
+    Their clean images against their covered ones; no mirror images, and occluders that training draws too.
+    """
+    data = cached(work.folder).of_people(kept=True)
+    people = np.unique(data.labels, return_inverse=True)[1]
+    judge = Tar(people, resamples=0)
+    generator = np.random.default_rng(0)
+    sample = generator.permutation(judge.impostor)[: len(judge.genuine)]
+    versions = [side_of(work, data.earlier[:, n], data.raw[:, n], data.visible[:, n]) for n in range(1 + DRAWINGS)]
+    compares = [compared(work, versions[0], version) for version in versions]
+    normalisation = clean_statistics(compares[0], np.concatenate([judge.genuine, sample]))
+    print(f"{len(judge.genuine):,} genuine, {len(judge.impostor):,} impostor pairs, {people.max() + 1} people")
+    for share in np.linspace(0, 1, 11):
+        clean, *covered = (100 * judge.of(mixed(normalisation, scores, share))[0] for scores in compares)
+        print(f"local {share:.1f}: clean {clean:.2f}, covered {np.mean(covered):.2f}", flush=True)
+
+
+def local_weight(work: Work) -> float:
+    """The configuration's, of a sum of 1."""
+    chosen = work.config.evaluate
+    return chosen.qaconv_weight / (chosen.adaface_weight + chosen.qaconv_weight)
+
+
+def mixed(
+    normalisation: Normalisation, scores: tuple[NDArray[np.float64], NDArray[np.float64]], local: float
+) -> NDArray[np.float64]:
+    """Combined score of global and local ones."""
+    one, other = normalisation.apply(*scores)
+    return (1 - local) * one + local * other
+
+
 def clean_statistics(scores: tuple[NDArray[np.float64], ...], pairs: NDArray[np.int64]) -> Normalisation:
     """As in evaluation: mean and deviation of the set's clean pairs, genuine and impostor."""
     one, other = (values[tuple(pairs.T)] for values in scores)
@@ -382,7 +275,7 @@ def clean_statistics(scores: tuple[NDArray[np.float64], ...], pairs: NDArray[np.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["features", "train", "table"])
+    parser.add_argument("what", choices=["features", "train", "weight", "table"])
     parser.add_argument("split", nargs="?", choices=["train", "test"])
     parser.add_argument("--config", default="configs/lfw_mobilefacenet.yaml")
     parser.add_argument("--source", default="../shared/data/lfw112")
@@ -402,6 +295,8 @@ def main() -> None:
         load(work, arguments.checkpoint)
     if arguments.what == "train":
         train(work, arguments.steps, arguments.people, arguments.lr)
+    elif arguments.what == "weight":
+        weight(work)
     elif arguments.what == "table":
         table(work, conditions)
     elif arguments.split == "train":
