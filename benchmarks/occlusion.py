@@ -205,7 +205,7 @@ def compared(work: Work, probe: Side, gallery: Side) -> tuple[NDArray[np.float64
 
 
 def table(work: Work, conditions: list[str]) -> None:
-    """TAR at FAR 10⁻³ by condition and score in %, what the combined one gains, and the share won back of what is lost."""
+    """TAR at FAR 10⁻³ by score in %, what the combined one gains, the share won back of what is lost."""
     (pairs,) = work.dataset.verification.values()
     known = everybody(pairs, str(work.config.data.source))
     judge = Tar(known.people)
