@@ -56,18 +56,18 @@ class RestorationConfig:
     """Standard deviation of ln σ in training."""
     sigma_data: float = 0.5
     """Standard deviation of clean tiles."""
-    method: Literal["pigdm", "mmps", "dps"] = "pigdm"
+    method: Literal["mmps", "pigdm", "dps"] = "mmps"
     """Posterior sampling; the docstring of `oaml_core.restoration.posterior` has the formulas."""
     guidance: float = 1.0
     """Strength of the measurement; `dps`: its step ζ."""
-    steps: int = 18
+    steps: int = 24
     """Noise levels that sampling goes through."""
     samples: int = 4
     """Posterior samples of each tile: their mean is the restored tile, their deviation its uncertainty."""
     sigma_min: float = 0.002
     """Smallest noise level of sampling."""
-    sigma_max: float = 80.0
-    """Largest noise level of sampling."""
+    sigma_max: float = 10.0
+    """Largest noise level of sampling; EDM's own is 80, which samples that a measurement ties down do not need."""
     noise_a: float | None = None
     """Variance of the measurement's noise per signal, black 0 and white 1; None: estimated from the image."""
     noise_b: float | None = None

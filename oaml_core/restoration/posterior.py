@@ -7,9 +7,11 @@ posterior's denoiser is D + σ²·∇ₓ log p(y | x). The methods differ in how
   L = ½ Σ (y − A·x̂)² / V(x̂) + ½ Σ log V(x̂), V exact for signal-dependent noise. A step of its own of length
   ζ·√V̄·∇ₓ√(2L') follows each denoising step, as published, which makes up for the missing uncertainty by ζ.
 - `pigdm` (Song et al. 2023): the covariance of the scene given x is r²·I, r² = σ²·s² / (σ² + s²), s the deviation of
-  clean tiles: ∇ₓ log p = Jᵀ·Aᵀ·(A·r²·Aᵀ + V)⁻¹·(y − A·x̂), J = ∂x̂/∂x. Exact for a white Gaussian prior.
-- `mmps` (Rozet et al. 2024): the covariance is σ²·J (Tweedie's second formula), in place of r²·I. Exact for every
-  Gaussian prior; each step of its conjugate gradients costs a pass through the denoiser.
+  clean tiles: ∇ₓ log p = Jᵀ·Aᵀ·(A·r²·Aᵀ + V)⁻¹·(y − A·x̂), J = ∂x̂/∂x. Exact for a white Gaussian prior; of images r² is
+  many times the error of x̂, and noise is taken for detail.
+- `mmps` (Rozet et al. 2024), the default: the covariance is σ²·J (Tweedie's second formula), in place of r²·I. Exact
+  for every Gaussian prior. Each step of its conjugate gradients costs a backward pass through the denoiser; J of a
+  network is not quite symmetric, so that many steps diverge, and two are enough.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.measurement import Measurement
 from oaml_core.restoration.sampler import heun_sample
 
-Method = Literal["pigdm", "mmps", "dps"]
+Method = Literal["mmps", "pigdm", "dps"]
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,15 @@ class Posterior:
         method: see above.
         sigma_data: s, standard deviation of clean tiles.
         guidance: `dps`: ζ; else a factor of the correction, 1 for the posterior itself.
-        iterations: of conjugate gradients, at most.
+        iterations: of conjugate gradients, at most; a learnt denoiser wants 2 or 3, an exact one as many as it takes.
     """
 
     denoiser: Denoiser
     measurement: Measurement
-    method: Method = "pigdm"
+    method: Method = "mmps"
     sigma_data: float = 0.5
     guidance: float = 1.0
-    iterations: int = 8
+    iterations: int = 2
 
     def sample(self, shape: tuple[int, ...], levels: list[float], generator: torch.Generator) -> Tensor:
         """One sample for each measured tile.
