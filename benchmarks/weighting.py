@@ -12,6 +12,7 @@ of the ten folds of the set's own pairs.
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ from oaml_core.evaluation.roc import roc, tar_at_far
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.losses.visibility import resize_visibility
 from oaml_core.models.backbone import Backbone, build_backbone
-from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.matcher import Matcher, Product, build_matcher
 from oaml_core.models.pretrained import load_backbone
 
 TEST = ("clean", "surgical", "sunglasses", "scarf", "blocks-30", "surgical-both")
@@ -97,13 +98,13 @@ def verification_faces(backbone: Backbone, pairs: VerificationSet, condition: Co
 
 
 def learnt(
-    name: str, weighting: str, faces: tuple[Faces, Faces, Tensor], options: argparse.Namespace
+    name: str, weighting: str, product: Product, faces: tuple[Faces, Faces, Tensor], options: argparse.Namespace
 ) -> tuple[Matcher, list[float]]:
     """A matcher after `steps` batches of pairwise matching; the loss of each."""
     clean, covered, labels = faces
     torch.manual_seed(0)
     known = "evidence" if weighting == "unweighted" else weighting
-    config = ModelConfig(matcher=name, weighting=known)  # type: ignore[arg-type]
+    config = ModelConfig(matcher=name, weighting=known, matcher_product=product)  # type: ignore[arg-type]
     matcher = build_matcher(config, clean.maps.shape[1], (clean.maps.shape[2], clean.maps.shape[3])).train()
     if not options.steps:
         return matcher.eval(), []
@@ -172,11 +173,11 @@ def main(options: argparse.Namespace) -> None:
     (pairs,) = dataset.verification.values()
     genuine = torch.from_numpy(np.flatnonzero(pairs.issame[::EVERY]))
     print(f"{'TAR % at FAR 1e-3 (accuracy %)':34}" + "".join(f"{name:>16}" for name in TEST), flush=True)
-    rules = [(name, rule) for name in options.matchers for rule in options.rules]
-    for name, rule in [("embedding", ""), *rules]:
+    compared = itertools.product(options.matchers, options.rules, options.products)
+    for name, rule, product in [("embedding", "", ""), *compared]:
         matcher = None
         if name != "embedding":
-            matcher, losses = learnt(name, rule, training, options)
+            matcher, losses = learnt(name, rule, product, training, options)
             if losses:
                 rule += f", loss {np.mean(losses[:10]):.1f} → {np.mean(losses[-20:]):.1f}"
         cells = []
@@ -184,7 +185,7 @@ def main(options: argparse.Namespace) -> None:
             faces = shown[condition][0] or shown["clean"][0], shown[condition][1]
             found = figures(*scored(matcher, faces, genuine, "unweighted" not in rule), genuine, pairs)
             cells.append("{:8.1f} ({:5.1f})".format(*found))
-        print(f"{name + ' ' + rule:34}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+        print(f"{f'{name} {rule} {product}':34}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
 
 
 if __name__ == "__main__":
@@ -194,6 +195,7 @@ if __name__ == "__main__":
     parser.add_argument("--work", type=Path, default=Path(".oaml/weighting"), help="prepared data and cached features")
     parser.add_argument("--matchers", nargs="+", default=["qaconv"])
     parser.add_argument("--rules", nargs="+", default=["unweighted", "multiply", "evidence"])
+    parser.add_argument("--products", nargs="+", choices=("fp32", "bf16"), default=["fp32"])
     parser.add_argument("--steps", type=int, default=0, help="of learning; 0: all places count alike")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

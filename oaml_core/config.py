@@ -147,9 +147,10 @@ class ModelConfig:
     millions of parameters; `pooled`, the embedding of the places that both faces show, made for each pair."""
     weighting: Literal["evidence", "multiply"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas."""
-    matcher_product: Literal["fp32", "bf16"] = "fp32"
+    matcher_product: Literal["auto", "fp32", "bf16"] = "fp32"
     """Type of the factors of the matcher's correlations, summed in fp32: `bf16` is faster on GPUs and on processors
-    with such instructions (AVX-512 BF16, AMX), slower on others; a correlation is then off by at most 0.006."""
+    with such instructions (AVX-512 BF16, AMX), slower on others; a correlation is then off by at most 0.006. `auto`:
+    `bf16` where `qaconv` is evaluated on a device with such instructions, `fp32` otherwise and in training."""
     k_nearest: int = 32
     """Classes that a sample is classified among by local matching: its own and the nearest others, 2 or more. In effect
     with `loss.softmax_triplet_loss_weight`."""

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-CPU_BLOCK_BYTES = 8 * 2**20
+CPU_BLOCK_BYTES = 4 * 2**20
 """Budget for the correlations of one block on a CPU: they are reduced before they leave its caches."""
 GPU_BLOCK_BYTES = 512 * 2**20
 """The same on a GPU, where large matrix products count."""

@@ -122,9 +122,7 @@ def normalisation(bn: nn.BatchNorm1d, one: Tensor, other: Tensor, weight: Tensor
     assert bn.running_var is not None
     mean, variance = bn.running_mean, bn.running_var
     if bn.training:
-        count = 2 * (one.new_tensor(one.numel()) if weight is None else weight.expand_as(one).sum())
-        mean = _weighted_sum(one + other, weight) / count.clamp_min(1)
-        variance = _weighted_sum((one - mean).square() + (other - mean).square(), weight) / count.clamp_min(1)
+        mean, variance, count = _Statistics.apply(one, other, weight)
         move_running_statistics(bn, mean, variance * count / (count - 1).clamp_min(1))
     scale = bn.weight * (variance + bn.eps).rsqrt()
     return scale, bn.bias - mean * scale
@@ -142,8 +140,37 @@ def move_running_statistics(bn: nn.BatchNorm1d, mean: Tensor, unbiased_variance:
         running.lerp_(new.to(running.dtype).view_as(running), bn.momentum)
 
 
-def _weighted_sum(x: Tensor, weight: Tensor | None) -> Tensor:
-    return (x if weight is None else x * weight).sum()
+class _Statistics(torch.autograd.Function):
+    """Mean, variance and count of both directions' maxima, each counted by its weight.
+
+    The backward pass needs the maxima alone, not their differences from the mean, squares and weighted forms too.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, one: Tensor, other: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        count = 2 * (one.new_tensor(one.numel()) if weight is None else weight.expand_as(one).sum())
+        total = _weighted_sum_(one + other, weight)
+        mean = total / count.clamp_min(1)
+        squares = (one - mean).square_().add_((other - mean).square_())
+        variance = _weighted_sum_(squares, weight) / count.clamp_min(1)
+        ctx.save_for_backward(one, other, weight, mean, count, total - mean * count)
+        return mean, variance, count
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        one, other, weight, mean, count, left = ctx.saved_tensors
+        by_variance = 2 * gradients[1] / count.clamp_min(1)
+        # What is left of the sum of differences is 0 but for counts below 1.
+        by_mean = (gradients[0] - by_variance * left) / count.clamp_min(1)
+        changes = [(x - mean).mul_(by_variance).add_(by_mean) for x in (one, other)]
+        if weight is not None:
+            changes = [change.mul_(weight) for change in changes]
+        return changes[0], changes[1], None
+
+
+def _weighted_sum_(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Sum of x·weight; x is used up."""
+    return (x if weight is None else x.mul_(weight)).sum()
 
 
 def pair_evidence(weighting: Weighting, maxima: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor | None:

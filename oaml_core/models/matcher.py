@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
@@ -13,8 +14,17 @@ from oaml_core.errors import ConfigError, ModelInputError
 from oaml_core.models.correlation import BlockSize, at_least_float32, block_bytes, slices
 from oaml_core.models.correlation_weighting import Weighting, part
 
-Product = Literal["fp32", "bf16"]
+Product = Literal["auto", "fp32", "bf16"]
 """Type of the factors in a matcher's large matrix products; they are summed in float32 in any case."""
+
+
+@functools.cache
+def is_fast_in_bfloat16(device_type: str) -> bool:
+    """Whether devices of this type have instructions for matrix products of bfloat16 (AVX-512 BF16, AMX, Ampere)."""
+    if device_type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return device_type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 class Matcher(nn.Module, ABC):
@@ -31,11 +41,15 @@ class Matcher(nn.Module, ABC):
         map_size: (h, w) of the maps.
         weighting: how visibility enters.
         product: type of the factors of correlations. `bf16` is about twice as fast on processors with such
-            instructions; each correlation of unit vectors is then off by at most 0.006.
+            instructions; each correlation of unit vectors is then off by at most 0.006. `auto`: bf16 in evaluation
+            where the device has such instructions and the matcher `scores_alike_in_bfloat16`, else fp32. Traced and
+            exported matchers stay in fp32.
     """
 
     keeps_lengths = False
     """Whether the lengths of the maps' vectors matter; False: unit vectors give the same scores."""
+    scores_alike_in_bfloat16 = False
+    """Whether products in bfloat16 were seen to recognise real faces as well as those in float32."""
     prepared_at_once = 128 * 2**20
     """Budget in bytes for the probe maps that evaluation prepares at a time."""
     pairs_at_once = 2 * 2**20
@@ -170,7 +184,12 @@ class Matcher(nn.Module, ABC):
 
     def _product_type(self, maps: Tensor) -> torch.dtype:
         # A traced matcher stays in one type: the runtimes of its exported form have fast products of that.
-        return torch.bfloat16 if self.product == "bf16" and not torch.compiler.is_compiling() else maps.dtype
+        if self.product == "fp32" or torch.compiler.is_compiling():
+            return maps.dtype
+        if self.product == "auto":
+            precise = self.training or maps.dtype != torch.float32 or not self.scores_alike_in_bfloat16
+            return maps.dtype if precise or not is_fast_in_bfloat16(maps.device.type) else torch.bfloat16
+        return torch.bfloat16
 
     def _checked(
         self, probe: Tensor, gallery: Tensor, probe_visibility: Tensor | None, gallery_visibility: Tensor | None

@@ -53,6 +53,8 @@ class QAConv(Matcher):
     place of the map.
     """
 
+    scores_alike_in_bfloat16 = True
+
     def __init__(
         self,
         channels: int,

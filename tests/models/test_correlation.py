@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from oaml_core.models import correlation
 from oaml_core.models.correlation import BlockSize, Prior, correlation_maxima
-from oaml_core.models.correlation_weighting import Weighting, weighted_side
+from oaml_core.models.correlation_weighting import Weighting, normalisation, weighted_side
 
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -112,3 +112,23 @@ def test_only_maxima_and_their_places_are_kept_for_the_backward_pass() -> None:
     bytes_kept = sum(x.numel() * x.element_size() for x in kept)
     inputs = 4 * (probe.numel() + gallery.numel())
     assert bytes_kept <= inputs + 20 * 20 * 2 * 49
+
+
+@pytest.mark.parametrize("largest_weight", [None, 1.0, 0.01])
+def test_statistics_of_maxima_and_their_gradients(largest_weight: float | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    one, other, weight = (torch.rand(1, 2, 5, 3, dtype=torch.float64, generator=generator) for _ in range(3))
+    # The least leaves less than one maximum to count.
+    weight = None if largest_weight is None else largest_weight * weight
+    bn = nn.BatchNorm1d(1).double().train()
+    counted = torch.cat([one.flatten(), other.flatten()])
+    shares = torch.ones_like(counted) if weight is None else weight.flatten().repeat(2)
+    mean = (counted * shares).sum() / shares.sum().clamp_min(1)
+    variance = ((counted - mean).square() * shares).sum() / shares.sum().clamp_min(1)
+    expected = (variance + bn.eps).rsqrt()
+
+    scale, shift = normalisation(bn, one, other, weight)
+
+    torch.testing.assert_close((scale, shift), (expected[None], -mean * expected[None]))
+    inputs = one.requires_grad_(), other.requires_grad_()
+    assert torch.autograd.gradcheck(lambda *maxima: normalisation(bn, *maxima, weight), inputs)

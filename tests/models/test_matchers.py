@@ -14,6 +14,7 @@ from torch import Tensor
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
 from oaml_core.models import correlation, pair_cosines, qaconv, transmatcher_layers
+from oaml_core.models import matcher as matcher_module
 from oaml_core.models.matcher import Matcher, build_matcher
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -199,6 +200,24 @@ def test_a_configured_bfloat16_product_changes_scores_by_little(name: str) -> No
         torch.testing.assert_close(
             rounded.match_pairs(a, b, visibility).detach(), other.diagonal(), rtol=0.05, atol=0.05
         )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("fast", [False, True])
+def test_the_automatic_product_is_bfloat16_where_that_is_fast_and_safe(
+    name: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matcher_module, "is_fast_in_bfloat16", lambda device_type: fast)
+    a, b = drawn(0, 4), drawn(1, 4)
+    by_product = {}
+    for product in ("auto", "fp32", "bf16"):
+        matcher = build_matcher(ModelConfig(matcher=name, matcher_product=product), 32, (7, 7))
+        matcher.load_state_dict(state_of(name))
+        by_product[product] = matcher.eval()
+    taken = "bf16" if fast and name == "qaconv" else "fp32"
+    assert torch.equal(scores_of(by_product["auto"], a, b), scores_of(by_product[taken], a, b))
+    # Training is as precise as without it.
+    assert torch.equal(scores_of(by_product["auto"].train(), a, b), scores_of(by_product["fp32"].train(), a, b))
 
 
 @pytest.mark.gpu
