@@ -1,4 +1,4 @@
-"""`oaml compare-matchers`: both matchers on the same maps, side by side."""
+"""`oaml compare-matchers`: all matchers on the same maps, side by side."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def drawn(seed: int) -> MatchedBatch:
     return MatchedBatch(maps, torch.ones(24, 1, 4, 4), torch.arange(6).repeat_interleave(4))
 
 
-def test_both_matchers_learn_and_are_looked_at_on_the_same_maps() -> None:
-    qaconv, transmatcher = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=10)
-    assert (qaconv.name, transmatcher.name) == ("qaconv", "transmatcher")
+def test_all_matchers_learn_and_are_looked_at_on_the_same_maps() -> None:
+    qaconv, transmatcher, pooled = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=10)
+    assert (qaconv.name, transmatcher.name, pooled.name) == ("qaconv", "transmatcher", "pooled")
     assert qaconv.auc > 0.9
     assert qaconv.genuine > qaconv.impostor
     assert qaconv.parameters < transmatcher.parameters
-    assert min(qaconv.step_ms, transmatcher.step_ms, qaconv.pairs_ms) > 0
-    table = format_figures([qaconv, transmatcher])
+    assert min(qaconv.step_ms, transmatcher.step_ms, pooled.step_ms, qaconv.pairs_ms) > 0
+    table = format_figures([qaconv, transmatcher, pooled])
     assert f"{100 * qaconv.auc:.2f} %" in table
     assert "memory" in table
 
@@ -38,7 +38,7 @@ def test_a_trained_matcher_stands_for_its_kind_and_is_left_as_it_is() -> None:
     with torch.no_grad():
         trained.get_submodule("logit_bn").bias.fill_(100.0)
     before = {name: value.clone() for name, value in trained.state_dict().items()}
-    qaconv, transmatcher = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=0, trained=trained)
+    qaconv, transmatcher, _ = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=0, trained=trained)
     assert qaconv.impostor > 90 > transmatcher.impostor
     torch.testing.assert_close(dict(trained.state_dict()), before, rtol=0, atol=0)
 
