@@ -65,7 +65,8 @@ def _run(words: list[str]) -> int:
 
 
 def _overview() -> str:
-    rows = [f"  {name:<10} {command.purpose}" for name, command in COMMANDS.items()]
+    width = max(map(len, COMMANDS))
+    rows = [f"  {name:<{width}}  {command.purpose}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "oaml: face recognition that still works when part of the face is covered",
