@@ -43,6 +43,8 @@ MEAN_OF = 256
 """Clean training faces that the mean face is taken from."""
 SET_ASIDE = 150
 """Training people that `train` leaves out and `weight` takes."""
+COVERED = 0.8
+"""Share of a batch for which any version of a face is drawn; the rest is clean for sure."""
 CONDITIONS = ("clean", "surgical", "veil", "sunglasses", "scarf", "hand", "blocks")
 
 
@@ -80,7 +82,9 @@ class Cached:
         while True:
             chosen = generator.choice(len(several), people, replace=False)
             rows = np.concatenate([generator.permutation(several[one])[:4] for one in chosen])
-            version = generator.integers(0, self.earlier.shape[1], len(rows))
+            version = generator.integers(self.earlier.shape[1], size=len(rows)) * (
+                generator.random(len(rows)) < COVERED
+            )
             yield (
                 torch.from_numpy(self.earlier[rows, version]).float().contiguous(memory_format=torch.channels_last),
                 torch.from_numpy(self.visible[rows, version]),

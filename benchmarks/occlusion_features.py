@@ -22,7 +22,7 @@ from oaml_core.evaluation.scores import read_images
 from oaml_core.models.recogniser import Recogniser
 
 BATCH = 16
-DRAWINGS = 3
+DRAWINGS = 5
 """Occluded versions of each training face, beside the clean one."""
 
 

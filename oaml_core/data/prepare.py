@@ -5,13 +5,16 @@ Everything is read once and sent part by part, so that neither memory nor disk n
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import shutil
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,15 +69,27 @@ def prepare_dataset(config: Config, store: Store) -> Prepared:
     folder = None if config.data.source is None else open_folder(config.data.source, work / "fetched")
     settings = shaping_settings(config)
     fingerprint = fingerprint_of(settings, folder, work / "checksums.sqlite")
+    with _only_one(dataset_folder(config, fingerprint)):  # a second process waits, and finds it made
+        return _reused(config, store, fingerprint) or _made(config, store, folder, fingerprint, settings)
+
+
+def _reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
     uri = store.url(f"{DATASETS}/{fingerprint}")
-    if store.exists(manifest_key(fingerprint)):
-        manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), f"{uri}/{MANIFEST}")
-        _refuse_broken(manifest, config)
-        return Prepared(uri, fingerprint, manifest, reused=True)
+    if not store.exists(manifest_key(fingerprint)):
+        return None
+    manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), f"{uri}/{MANIFEST}")
+    _refuse_broken(manifest, config)
+    return Prepared(uri, fingerprint, manifest, reused=True)
+
+
+def _made(
+    config: Config, store: Store, folder: SourceFolder | None, fingerprint: str, settings: dict[str, Any]
+) -> Prepared:
+    uri = store.url(f"{DATASETS}/{fingerprint}")
     final = dataset_folder(config, fingerprint)
     unfinished = final.with_name(f".{fingerprint}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    outbox = Outbox(store, unfinished, keep=_has_room(folder, work))
+    outbox = Outbox(store, unfinished, keep=_has_room(folder, Path(config.work_dir)))
     try:
         inputs = open_inputs(config, folder)
         manifest = _Packer(inputs, config, outbox).pack(fingerprint, settings)
@@ -87,6 +102,15 @@ def prepare_dataset(config: Config, store: Store) -> Prepared:
         shutil.rmtree(unfinished, ignore_errors=True)
     log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
     return Prepared(uri, fingerprint, manifest, reused=False)
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Let one process of this machine at a time make `folder`; the lock of one that dies is gone with it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _refuse_broken(manifest: Manifest, config: Config) -> None:

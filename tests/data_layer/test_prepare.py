@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ def test_records_come_out_as_they_went_in(recordio: Path, tmp_path: Path, config
     assert dataset.train.labels.tolist() == [row[1] for row in expected]
     assert dataset.train.sources.tolist() == list(range(60))
     assert dataset.train.num_identities == dataset.manifest.num_identities == 12
+
+
+def test_two_at_a_time_make_a_data_set_once(recordio: Path, tmp_path: Path, config) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(prepare, [config(recordio)] * 2)
+    assert sorted([first.reused, second.reused]) == [False, True]
+    assert first.manifest == second.manifest
+    assert len(fetched(first, tmp_path).train) == 60
 
 
 def test_an_image_is_read_as_rgb_channels_first(image_folder: Path, tmp_path: Path, config) -> None:
