@@ -34,8 +34,19 @@ class Interval(NamedTuple):
     @classmethod
     def of(cls, found: float, resampled: Floats) -> Interval:
         """`found` and the percentiles of its resamples [R]."""
-        low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return cls(found, float(low), float(high))
+        return cls(found, *percentiles(resampled))
+
+
+def percentiles(resampled: Floats) -> tuple[float, float]:
+    """Both ends of the 95 % interval of resamples [R]."""
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def draw_identities(count: int, generator: np.random.Generator, times: NDArray[np.float32]) -> None:
+    """Fill `times` [R, count]: how often each of `count` identities is among as many drawn with replacement."""
+    for row in times:
+        row[:] = np.bincount(generator.integers(count, size=count), minlength=count)
 
 
 class IdentityBootstrap:
@@ -63,9 +74,7 @@ class IdentityBootstrap:
         self.identities = int(compact.max()) + 1
         # The last column is the 1 that genuine pairs are multiplied by.
         self._drawn = np.ones((resamples, self.identities + 1), dtype=np.float32)
-        for row in self._drawn:
-            drawn = generator.integers(self.identities, size=self.identities)
-            row[:-1] = np.bincount(drawn, minlength=self.identities)
+        draw_identities(self.identities, generator, self._drawn[:, :-1])
 
     def shares(self, flags: NDArray[np.bool_]) -> NDArray[np.float64]:
         """[R, K]: weighted share of pairs for which each of K statements [N, K] holds, in each resample."""

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oaml_core.evaluation.face_store import ScoreName
 from oaml_core.evaluation.folder import FolderResult
+from oaml_core.evaluation.identification import Identification
 from oaml_core.evaluation.roc import TarAtFar
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -27,23 +29,12 @@ def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = (
         f"{len(result.names):,} images of {people:,} identities: {first.genuine:,} genuine and {first.impostors:,} "
         "impostor pairs",
         "",
-        f"{'score':<10}{'AUC':>9}{'EER':>9}"
-        + "".join(f"{f'VR@FAR {point.far:g}':>16}" for point in first.tar_at_far)
-        + f"{'rank 1':>10}{'rank 5':>10}",
+        f"{'score':<10}{'AUC':>9}{'EER':>9}" + "".join(f"{f'VR@FAR {point.far:g}':>16}" for point in first.tar_at_far),
     ]
     for name, found in result.all_pairs.items():
-        ranks = "".join(f"{_percent(rate):>10}" for rate in result.identification[name].rank.values())
         rates = "".join(f"{_vr(point):>16}" for point in found.tar_at_far)
-        lines.append(f"{name:<10}{found.auc.value:>9.4f}{_percent(found.eer.value):>9}{rates}{ranks}")
-    searched = next(iter(result.identification.values()))
-    lines += ["", f"1:N: {searched.probes:,} probes in a gallery of {searched.gallery:,} identities, one image each"]
-    for name, search in result.identification.items():
-        points = [
-            f"FNIR {_percent(point.fnir)} at FPIR {point.fpir:g}"
-            for point in search.fnir_at_fpir
-            if point.fnir is not None
-        ]
-        lines.append(f"  {name:<10}" + ", ".join(points))
+        lines.append(f"{name:<10}{found.auc.value:>9.4f}{_percent(found.eer.value):>9}{rates}")
+    lines += _searches(result.identification)
     for name, found in result.all_pairs.items():
         low, high = found.histogram["edges"][0], found.histogram["edges"][-1]
         lines += ["", f"{name} scores, {low:.3g} … {high:.3g}"]
@@ -52,6 +43,23 @@ def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = (
         lines += ["", f"set aside: {len(set_aside)} images"]
         lines += [f"  {one['image']}: {one['reason']}" for one in set_aside]
     return "\n".join(lines) + "\n"
+
+
+def _searches(identification: Mapping[ScoreName, Identification]) -> list[str]:
+    """Ranks and misses of every score, with their intervals."""
+    first = next(iter(identification.values()))
+    rates = [f"rank {k}" for k in first.rank] + [f"FNIR at FPIR {point.fpir:g}" for point in first.fnir_at_fpir]
+    lines = [
+        "",
+        f"1:N: {first.probes:,} probes in a gallery of {first.gallery:,} identities, one image each; "
+        "95 % intervals over people",
+        f"{'score':<10}" + "".join(f"{rate:>28}" for rate in rates),
+    ]
+    for name, found in identification.items():
+        cells = [_with_interval(found.rank[k], found.rank_interval[k]) for k in found.rank]
+        cells += [_with_interval(point.fnir, point.interval) for point in found.fnir_at_fpir]
+        lines.append(f"{name:<10}" + "".join(f"{cell:>28}" for cell in cells))
+    return lines
 
 
 def save_matrices(result: FolderResult, people: Sequence[str], path: Path) -> Path:
@@ -98,6 +106,12 @@ def _vr(point: TarAtFar) -> str:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f} %"
+
+
+def _with_interval(share: float | None, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return _percent(share)
+    return f"{_percent(share)} ({100 * interval[0]:.2f} … {100 * interval[1]:.2f})"
 
 
 def _bars(counts: Sequence[float]) -> str:

@@ -3,11 +3,14 @@
 Every probe is searched twice. Once as it is: the rank of its own identity. And once with its own identity taken out of
 the gallery, as somebody who is not enrolled: the best score is then a false positive, if it passes the threshold.
 Terms and rates are those of ISO/IEC 19795-1 and of NIST's FRTE 1:N. An identity scores as its best image.
+
+Intervals resample the people who are searched for. The gallery stays as it is: how many are enrolled decides how hard
+a search is, and a gallery drawn with replacement would be a smaller one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +18,9 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.all_pairs import BlockScores
+from oaml_core.evaluation.bootstrap import CHUNK_BYTES, RESAMPLES, draw_identities, percentiles
+from oaml_core.evaluation.protocols import Bools
+from oaml_core.evaluation.seed import SEED
 
 BLOCK_BYTES = 64 * 2**20
 """Budget for the scores of the probes that are searched at a time."""
@@ -33,6 +39,8 @@ class FnirAtFpir:
     """A score at or above it is returned."""
     smallest_fpir: float
     """1 / searches for people who are not enrolled."""
+    interval: tuple[float, float] | None = None
+    """95 % of `fnir`, over the people who are searched for; the threshold is found anew in every resample."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Identification:
     """Enrolled identities."""
     rank: dict[int, float]
     """Share of the probes whose identity is among the first k; with tied scores the others come first."""
+    rank_interval: dict[int, tuple[float, float]]
+    """95 % of each, over the people who are searched for."""
     fnir_at_fpir: list[FnirAtFpir]
 
 
@@ -109,27 +119,84 @@ def identify(
         people[mine, own[rows][mine]] = -np.inf
         best_other[rows] = people.max(1)
         before[rows] = (people >= own_score[rows, None]).sum(1)
-    mated = own_score[is_enrolled]
-    rank = before[is_enrolled]
+    found = _Searches(probes, is_enrolled, own_score, best_other, before)
     return Identification(
         probes=int(is_enrolled.sum()),
         strangers=len(probes),
         gallery=len(enrolled),
-        rank={k: float((rank < k).mean()) for k in ranks},
-        fnir_at_fpir=[_fnir(mated, rank, best_other, fpir) for fpir in fpirs],
+        rank={k: float((before[is_enrolled] < k).mean()) for k in ranks},
+        rank_interval=found.rank_intervals(ranks),
+        fnir_at_fpir=[found.fnir(fpir) for fpir in fpirs],
     )
 
 
-def _fnir(
-    mated: NDArray[np.float64], rank: NDArray[np.int64], strangers: NDArray[np.float64], fpir: float
-) -> FnirAtFpir:
-    allowed = int(fpir * strangers.size + 1e-6)
-    smallest = 1 / strangers.size
-    if allowed < 1:
-        return FnirAtFpir(fpir, None, None, smallest)
-    descending = np.sort(strangers)[::-1]
-    # The loosest threshold that lets in no more strangers than allowed lies just above the next one.
-    just_above = np.nextafter(descending.astype(np.float32), np.float32(np.inf))
-    threshold = just_above[allowed] if allowed < strangers.size else descending[-1]
-    missed = (rank > 0) | (mated < threshold)
-    return FnirAtFpir(fpir, float(missed.mean()), float(threshold), smallest)
+class _Searches:
+    """What every probe's two searches gave, and the same for resampled people.
+
+    Args:
+        probes: [P], identity of each probe.
+        mated: [P], true if it is enrolled.
+        own: [P], score of its own identity; −∞ if it is not enrolled.
+        best_other: [P], best score of the other identities.
+        before: [P], how many of these score at least as well as its own.
+    """
+
+    def __init__(
+        self,
+        probes: NDArray[np.integer],
+        mated: Bools,
+        own: NDArray[np.float64],
+        best_other: NDArray[np.float64],
+        before: NDArray[np.int64],
+    ) -> None:
+        people, self._person = np.unique(probes, return_inverse=True)
+        self._mated, self._before = mated, before
+        self._stranger = np.argsort(-best_other, kind="stable")
+        descending = best_other[self._stranger]
+        # The loosest threshold that lets in no more strangers than allowed lies just above the next one.
+        just_above = np.nextafter(descending.astype(np.float32), np.float32(np.inf)).astype(np.float64)
+        self._threshold = np.append(just_above, descending[-1])
+        hit = np.flatnonzero(mated & (before == 0))
+        self._hit = hit[np.argsort(-own[hit], kind="stable")]
+        # Hits at or above each of these thresholds.
+        self._hits_above = np.searchsorted(-own[self._hit], -self._threshold, side="right")
+        self._times = np.empty((RESAMPLES, people.size), dtype=np.float32)
+        # The same resamples at every call: differences between scores are those of the scores.
+        draw_identities(people.size, np.random.default_rng(SEED), self._times)
+
+    def rank_intervals(self, ranks: Sequence[int]) -> dict[int, tuple[float, float]]:
+        """Of the share of the probes whose identity is among the first k."""
+        of_person = np.bincount(self._person, weights=self._mated, minlength=self._times.shape[1])
+        searched = np.maximum(self._times @ of_person, 1)
+        intervals = {}
+        for k in ranks:
+            among = np.bincount(self._person, weights=self._mated & (self._before < k), minlength=len(of_person))
+            intervals[k] = percentiles((self._times @ among) / searched)
+        return intervals
+
+    def fnir(self, fpir: float) -> FnirAtFpir:
+        """Misses at the loosest threshold whose FPIR does not exceed `fpir`."""
+        strangers = self._stranger.size
+        allowed = int(fpir * strangers + 1e-6)
+        if allowed < 1:
+            return FnirAtFpir(fpir, None, None, 1 / strangers)
+        missed = 1 - self._hits_above[allowed] / self._mated.sum()
+        resampled = np.concatenate([self._resampled(times, fpir) for times in self._chunks()])
+        threshold = float(self._threshold[allowed])
+        return FnirAtFpir(fpir, float(missed), threshold, 1 / strangers, percentiles(resampled))
+
+    def _chunks(self) -> Iterator[NDArray[np.float32]]:
+        rows = max(1, CHUNK_BYTES // (4 * len(self._person)))
+        for start in range(0, len(self._times), rows):
+            yield self._times[start : start + rows]
+
+    def _resampled(self, times: NDArray[np.float32], fpir: float) -> NDArray[np.float64]:
+        """[r] FNIR of some resamples."""
+        let_in = np.cumsum(times[:, self._person[self._stranger]], axis=1)
+        # Sums of whole numbers are exact in single precision up to 2^24.
+        allowed = (let_in <= fpir * let_in[:, -1:] + 1e-3).sum(1)
+        hits = np.zeros((len(times), self._hit.size + 1), dtype=np.float32)
+        np.cumsum(times[:, self._person[self._hit]], axis=1, out=hits[:, 1:])
+        searched = times[:, self._person[self._mated]].sum(1)
+        found = hits[np.arange(len(times)), self._hits_above[allowed]].astype(np.float64)
+        return 1 - found / np.maximum(searched, 1)

@@ -58,6 +58,33 @@ def test_blocks_change_nothing(monkeypatch):
     assert search(matrix, probes, gallery) == at_once
 
 
+def test_intervals_resample_the_people_who_are_searched_for(monkeypatch):
+    generator = np.random.default_rng(2)
+    gallery, probes = np.arange(50), np.repeat(np.arange(60), 4)
+    matrix = generator.normal(size=(240, 50)).astype(np.float32) + 2.5 * (probes[:, None] == gallery)
+    found = search(matrix, probes, gallery, fpirs=(0.1, 0.001))
+    ranks, misses = [], []
+    monkeypatch.setattr(identification, "RESAMPLES", 1)
+    for _ in range(400):
+        people = generator.integers(60, size=60)
+        rows = np.concatenate([np.flatnonzero(probes == person) for person in people])
+        again = search(matrix[rows], probes[rows], gallery, fpirs=(0.1,))
+        ranks.append(again.rank[1])
+        misses.append(again.fnir_at_fpir[0].fnir)
+    np.testing.assert_allclose(found.rank_interval[1], np.quantile(ranks, [0.025, 0.975]), atol=0.015)
+    np.testing.assert_allclose(found.fnir_at_fpir[0].interval, np.quantile(misses, [0.025, 0.975]), atol=0.025)
+    assert found.fnir_at_fpir[1].interval is None
+
+
+def test_intervals_do_not_narrow_with_copies_of_the_same_searches():
+    generator = np.random.default_rng(3)
+    gallery = np.arange(40)
+    matrix = generator.normal(size=(40, 40)) + 2.0 * np.eye(40)
+    once = search(matrix, gallery, gallery)
+    thrice = search(matrix.repeat(3, axis=0), gallery.repeat(3), gallery)
+    assert thrice.rank_interval == once.rank_interval
+
+
 def test_tied_scores_do_not_find_anybody():
     assert search(np.zeros((3, 3)), [0, 1, 2], [0, 1, 2]).rank == {1: 0.0, 5: 1.0}
 
