@@ -165,8 +165,15 @@ def save(work: Work, step: int) -> None:
 
 
 def load(work: Work, checkpoint: Path) -> None:
-    state = read_checkpoint(checkpoint)["module"]
-    work.model.load_state_dict({name.removeprefix("recogniser."): value for name, value in state.items()})
+    """Take the weights of a checkpoint; one of fewer local layers fills the last of them."""
+    module = read_checkpoint(checkpoint)["module"]
+    state = {name.removeprefix("recogniser."): value for name, value in module.items()}
+    layers = {name: name.removeprefix("local_layers.").split(".", 1) for name in state if name.startswith("local_")}
+    assert work.model.local_layers is not None
+    more = len(work.model.local_layers) - 1 - max(int(number) for number, _ in layers.values())
+    moved = {f"local_layers.{int(number) + more}.{rest}": state.pop(name) for name, (number, rest) in layers.items()}
+    # The last one, an activation, has weights: its number says how many layers there are.
+    work.model.load_state_dict(work.model.state_dict() | state | moved)
 
 
 # Figures.

@@ -126,6 +126,9 @@ class ModelConfig:
     """Pretrained backbone to start from: `.ckpt`, `.pt`, `.safetensors`, or `.onnx` with the same layers in order."""
     weights_channel_order: Literal["rgb", "bgr"] = "rgb"
     """Order that `weights` were trained with; published AdaFace weights want `bgr`."""
+    freeze_backbone: bool = False
+    """Keep the backbone as `weights` give it; what is on top of it learns: `local_layers`, matcher, visibility head and
+    classifier. The global score then stays what it was."""
     head: Literal["adaface", "arcface", "cosface"] = "adaface"
     """Margin head."""
     m: float = 0.5

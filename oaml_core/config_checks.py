@@ -59,6 +59,8 @@ def check(config: Config) -> None:
         )
     if not 0.0 < config.model.sample_rate <= 1.0:
         raise ConfigError(f"model.sample_rate is {config.model.sample_rate}; it is a share and must lie in (0, 1].")
+    if config.model.freeze_backbone and config.model.weights is None:
+        raise ConfigError("model.freeze_backbone would keep a backbone as it was drawn at random: give model.weights.")
     if config.train.min_nodes > config.train.max_nodes:
         raise ConfigError(f"train.min_nodes {config.train.min_nodes} exceeds train.max_nodes {config.train.max_nodes}.")
     _check_workers(config)

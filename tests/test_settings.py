@@ -131,6 +131,11 @@ def test_a_share_out_of_its_range_is_refused() -> None:
         load_config(None, ["--data.visibility_batch_size", "-1"])
 
 
+def test_a_backbone_at_random_is_not_frozen() -> None:
+    with pytest.raises(ConfigError, match=r"model\.freeze_backbone .* give model\.weights"):
+        load_config(None, ["--model.freeze_backbone", "true"])
+
+
 def test_where_and_how_a_run_trains_is_no_part_of_what_it_learns() -> None:
     plain = learnt_settings(Config())
     elsewhere = ["--data.source", "/mnt/faces", "--data.num_workers", "2", "--train.nproc", "4", "--store", "s3://b/p"]

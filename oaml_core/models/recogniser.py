@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
@@ -40,6 +41,7 @@ class Recogniser(nn.Module):
         *,
         visibility_trains_backbone: bool = False,
         local_layers: int = 0,
+        freeze_backbone: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -54,6 +56,14 @@ class Recogniser(nn.Module):
             )
         backbone.give_input_of_last = local_layers
         self.local_layers = nn.Sequential(*map(deepcopy, layers[-local_layers:])) if local_layers else None
+        self.freeze_backbone = freeze_backbone
+        backbone.requires_grad_(not freeze_backbone)
+
+    def train(self, mode: bool = True) -> Recogniser:
+        super().train(mode)
+        if self.freeze_backbone:
+            self.backbone.eval()
+        return self
 
     def forward(self, images: Tensor) -> Features:
         """Describe `images`, RGB [B, 3, S, S], uint8 or float in [-1, 1].
@@ -65,7 +75,8 @@ class Recogniser(nn.Module):
             images = images.float() / 127.5 - 1
         elif not images.is_floating_point():
             raise ModelInputError(f"Images are uint8, or float in [-1, 1]; not {images.dtype}.")
-        feature_map, embedding, norm, earlier = self.backbone(images)
+        with torch.no_grad() if self.freeze_backbone else nullcontext():
+            feature_map, embedding, norm, earlier = self.backbone(images)
         if self.local_layers is not None:
             feature_map = self.local_layers(earlier)
         seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
@@ -90,4 +101,5 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
         matcher,
         visibility_trains_backbone=config.visibility_trains_backbone,
         local_layers=config.local_layers,
+        freeze_backbone=config.freeze_backbone,
     )
