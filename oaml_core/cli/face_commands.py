@@ -1,76 +1,103 @@
-"""`oaml match|compare-matchers`: what a person tries first, and what compares faces best."""
+"""`oaml match|identify|compare-matchers`: what a person tries first, and what compares faces best."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
+from oaml_core.store import open_store
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from oaml_core.evaluation.identify import Comparer
+    from oaml_core.evaluation.comparer import Comparer
+
+log = logging.getLogger(__name__)
 
 
 def _match(config: Config, options: Any) -> int:
-    from oaml_core import stages
-    from oaml_core.evaluation.match import match_images
-    from oaml_core.training.trained import load_trained
+    from oaml_core.evaluation.drawing import save_pair
+    from oaml_core.evaluation.match import match_files
 
-    trained = load_trained(stages.fetch_file(config, options.checkpoint))
-    metrics = stages.read_metrics_json(options.metrics) if options.metrics else None
-    result = match_images(
-        trained.recogniser,
-        Path(options.first),
-        Path(options.second),
-        Path(options.out),
-        metrics=metrics,
-        far=options.far,
-        image_size=trained.config.data.image_size,
-    )
-    print(result)
+    out, far = _picture(options.out), _rate(options.far)
+    found = match_files(_comparer(config, options), Path(options.first), Path(options.second), far=far)
+    save_pair(found.pair, out, str(found).replace("; ", "\n"))
+    print(found)
+    print(out)
     return 0
 
 
 def _identify(config: Config, options: Any) -> int:
     from oaml_core.evaluation.identify import draw_identification, identify
 
+    out, far, probe = _picture(options.out), _rate(options.far), Path(options.probe)
+    if options.top < 1:
+        raise ConfigError(f"--top {options.top} names nobody; it takes 1 or more.")
     model = _comparer(config, options)
-    probe = Path(options.probe)
-    found = identify(model, Path(options.gallery), probe, far=options.far, top=options.top)
-    draw_identification(found, probe, model.image_size, Path(options.out))
+    found = identify(model, Path(options.gallery), probe, far=far, top=options.top)
+    draw_identification(found, probe, model.image_size, out)
     print(found)
+    print(out)
     return 0
 
 
+def _picture(name: str) -> Path:
+    """Where a picture goes; checked before the work that it is about."""
+    from oaml_core.evaluation.drawing import PICTURES
+
+    if Path(name).suffix.lower() not in PICTURES:
+        raise ConfigError(f"--out {name}: the name of a picture ends in {', '.join(PICTURES)}.")
+    return Path(name)
+
+
+def _rate(far: float) -> float:
+    if not 0 < far <= 1:
+        raise ConfigError(f"--far {far:g} is not a rate in (0, 1].")
+    return far
+
+
 def _comparer(config: Config, options: Any) -> Comparer:
-    """The ONNX model or the checkpoint that was named."""
+    """The ONNX model or the checkpoint that was named; the model in production if none was."""
     from oaml_core import stages
+    from oaml_core.export import OamlOnnx
 
-    if bool(options.onnx) == bool(options.checkpoint):
-        raise ConfigError("Name the model to identify with: --onnx model.onnx or --checkpoint C, one of the two.")
+    if options.onnx and options.checkpoint:
+        raise ConfigError("Name one model: --onnx model.onnx or --checkpoint C.")
     if options.onnx:
-        from oaml_core.export import OamlOnnx
+        return OamlOnnx(stages.fetch_model(config, options.onnx))
+    if options.checkpoint:
+        return _checkpoint_comparer(config, options)
+    present = stages.champion(open_store(config.store))
+    if present is None:
+        raise ConfigError(
+            f"There is no model in production in {config.store}. Name one: --onnx model.onnx or --checkpoint C, or "
+            "another --store."
+        )
+    log.info("model in production: %s", present["version"])
+    return OamlOnnx(stages.fetch_model(config, present["model_uri"]))
 
-        return OamlOnnx(options.onnx)
+
+def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
+    from oaml_core import stages
     from oaml_core.evaluation.checkpoint_comparer import CheckpointComparer
     from oaml_core.training.trained import load_trained
 
-    trained = load_trained(stages.fetch_file(config, options.checkpoint))
-    metrics = stages.read_metrics_json(options.metrics) if options.metrics else None
-    return CheckpointComparer(trained.recogniser, trained.config.data.image_size, metrics)
+    path = stages.fetch_file(config, options.checkpoint)
+    trained = load_trained(path)
+    beside = path.with_name("metrics.json")
+    metrics = options.metrics or (str(beside) if beside.is_file() else None)
+    measured = None if metrics is None else stages.read_metrics_json(metrics)
+    return CheckpointComparer(trained.recogniser, trained.config.data.image_size, measured)
 
 
 def _identify_options(parser: ArgumentParser) -> None:
     parser.add_argument("probe", help="aligned face")
     parser.add_argument("--gallery", required=True, help="aligned faces: one folder a person, or one picture a person")
-    parser.add_argument("--onnx", type=str | None, default=None, help="exported model.onnx, its matcher beside it")
-    parser.add_argument("--checkpoint", type=str | None, default=None, help="checkpoint: file or address in the store")
-    parser.add_argument("--metrics", type=str | None, default=None, help="metrics.json, for a checkpoint's decision")
-    parser.add_argument("--far", type=float, default=1e-2, help="false accept rate of one comparison to decide at")
+    _comparer_options(parser)
     parser.add_argument("--top", type=int, default=5, help="people named")
     parser.add_argument("--out", default="identify.png", help="picture of probe and first candidate")
 
@@ -78,10 +105,26 @@ def _identify_options(parser: ArgumentParser) -> None:
 def _match_options(parser: ArgumentParser) -> None:
     parser.add_argument("first", help="aligned face")
     parser.add_argument("second", help="aligned face")
-    parser.add_argument("--checkpoint", required=True, help="checkpoint: file or address in the store")
-    parser.add_argument("--metrics", type=str | None, default=None, help="metrics.json, for the decision")
-    parser.add_argument("--far", type=float, default=1e-2, help="false accept rate to decide at")
+    _comparer_options(parser)
     parser.add_argument("--out", default="match.png", help="picture with visibility maps and correspondences")
+
+
+def _comparer_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--onnx",
+        type=str | None,
+        default=None,
+        help="exported model.onnx, its matcher beside it: file or address in the store; without it and --checkpoint: "
+        "the model in production in --store",
+    )
+    parser.add_argument("--checkpoint", type=str | None, default=None, help="checkpoint: file or address in the store")
+    parser.add_argument(
+        "--metrics",
+        type=str | None,
+        default=None,
+        help="metrics.json, for a checkpoint's decision; default: the one beside it",
+    )
+    parser.add_argument("--far", type=float, default=1e-2, help="false accept rate of one comparison to decide at")
 
 
 def _compare_matchers(config: Config, options: Any) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oaml_core.evaluation.match import Operating
+from oaml_core.evaluation.combine import CombinedRule
 from oaml_core.evaluation.scores import CPU_BATCH, FaceFeatures, evaluating, face_features
 from oaml_core.export.runtime import FaceRecords, Scores
 from oaml_core.models.recogniser import Recogniser
@@ -21,13 +21,15 @@ class CheckpointComparer:
     Args:
         model: recogniser.
         image_size: side in pixels that it takes.
-        metrics: content of its `metrics.json`; None: neither combined score nor threshold.
+        metrics: content of its `metrics.json`, whose first verification set gives rule and thresholds; None: neither
+            combined score nor threshold.
     """
 
     def __init__(self, model: Recogniser, image_size: int, metrics: Mapping[str, Any] | None = None) -> None:
         self.model = model
-        self.metrics = metrics
         self._image_size = image_size
+        self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
+        self._rule = None if self._set is None else CombinedRule.stored(self._set["combined"])
 
     @property
     def image_size(self) -> int:
@@ -52,15 +54,17 @@ class CheckpointComparer:
             share = (one.visibility * other.visibility).mean((1, 2, 3))
         global_score = (one.embedding * other.embedding).sum(1).double().numpy()
         local_score = local.double().numpy()
-        rule = None if self.metrics is None else Operating.from_metrics(self.metrics).rule
-        combined = None if rule is None else rule.of(global_score, local_score)
+        combined = None if self._rule is None else self._rule.of(global_score, local_score)
         return Scores(global_score, local_score, combined, share.double().numpy())
 
     def threshold(self, far: float, score: str = "global") -> float | None:
         """Threshold of the first set's clean pairs on the `global` or `combined` score; None if it was not measured."""
-        found = next(iter((self.metrics or {}).get("sets", {}).values()), None)
-        points = found["conditions"]["clean"]["scores"][score]["tar_at_far"] if found else []
-        return next((p["threshold"] for p in points if p["measurable"] and np.isclose(p["far"], far)), None)
+        return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)
+
+    def thresholds(self, score: str = "global") -> dict[float, float]:
+        """The measured thresholds by false accept rate."""
+        points = [] if self._set is None else self._set["conditions"]["clean"]["scores"][score]["tar_at_far"]
+        return {point["far"]: point["threshold"] for point in points if point["measurable"]}
 
     def _record(self, images: NDArray[np.uint8]) -> FaceRecords:
         tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)

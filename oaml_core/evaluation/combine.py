@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,11 @@ class CombinedRule:
     local_weight: float
     fallback: bool
     """Whether the local accuracy was below `FALLBACK_BELOW` and the weights are `FALLBACK_WEIGHTS`."""
+
+    @classmethod
+    def stored(cls, rule: Mapping[str, Any]) -> CombinedRule:
+        """The rule that `metrics.json` holds as `combined`."""
+        return cls(**{**rule, "normalisation": Normalisation(**rule["normalisation"])})
 
     def __call__(self, scores: PairScores) -> Floats:
         """[N] combined scores."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from oaml_core.evaluation.scores import PairScores, compare_features, evaluating, face_features
+from oaml_core.export.runtime import FaceRecords
 from oaml_core.models.recogniser import Recogniser
 
 MATCH_COLOURS = ("#ffd43b", "#63e6be", "#74c0fc", "#ffa94d", "#e599f7", "#a9e34b", "#ff8787", "#f8f9fa")
@@ -57,6 +58,19 @@ def compare_pair(model: Recogniser, first: Tensor, second: Tensor, device: torch
         visibility=(a.visibility[0, 0].float().cpu().numpy(), b.visibility[0, 0].float().cpu().numpy()),
         correspondences=correspondences,
         scores=scores,
+    )
+
+
+def drawable_pair(
+    images: tuple[NDArray[np.uint8], NDArray[np.uint8]], records: tuple[FaceRecords, FaceRecords]
+) -> DrawablePair:
+    """Two faces [H, W, 3] and what they are compared by, the first face of each of `records`."""
+    maps = [torch.from_numpy(one.local_features[0]) for one in records]
+    visible = [torch.from_numpy(one.visibility[0]) for one in records]
+    return DrawablePair(
+        images=images,
+        visibility=(records[0].visibility[0, 0], records[1].visibility[0, 0]),
+        correspondences=strongest_correspondences(maps[0], maps[1], visible[0], visible[1]),
     )
 
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from oaml_core.evaluation.compared_pair import MATCH_COLOURS, DrawablePair, centre_of
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of files that pictures are written to."""
 FACE = 448
 """Side of each face in the picture, in pixels."""
 GAP = 96
@@ -44,7 +46,7 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
 
 
 def save_pair(pair: DrawablePair, path: Path, caption: str = "") -> None:
-    """Write the picture, by rename; the format follows the file's ending."""
+    """Write the picture, by rename; the format follows the file's ending, one of `PICTURES`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
     try:

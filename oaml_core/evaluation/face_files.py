@@ -24,8 +24,10 @@ def load_face(path: str | Path, size: int = 112) -> NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             face = image.convert("RGB")
+    except FileNotFoundError as error:
+        raise ModelInputError(f"There is no image {path}.") from error
     except OSError as error:
-        raise ModelInputError(f"{path} cannot be read as an image: {error}") from error
+        raise ModelInputError(f"{path} is not an image that can be read (JPEG, PNG, …), or is damaged.") from error
     if face.width != face.height:
         raise ModelInputError(
             f"{path} is {face.width} × {face.height} pixels; the model takes square crops of faces aligned to the "

@@ -5,34 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from oaml_core.errors import DataError, ModelInputError
-from oaml_core.evaluation.compared_pair import DrawablePair, strongest_correspondences
+from oaml_core.evaluation.compared_pair import drawable_pair
+from oaml_core.evaluation.comparer import Comparer, without_threshold
 from oaml_core.evaluation.drawing import save_pair
 from oaml_core.evaluation.face_files import load_face
-from oaml_core.export.runtime import FaceRecords, Scores
+from oaml_core.export.runtime import FaceRecords
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BATCH = 32
 """Gallery faces that are read and described at a time."""
-
-
-class Comparer(Protocol):
-    """A recogniser with its operating point: `OamlOnnx`, or a checkpoint behind the same methods."""
-
-    @property
-    def image_size(self) -> int: ...
-
-    def records(self, images: NDArray[np.uint8]) -> FaceRecords: ...
-
-    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores: ...
-
-    def threshold(self, far: float, score: str = "global") -> float | None: ...
 
 
 class Candidate(NamedTuple):
@@ -58,6 +45,8 @@ class Identification:
     threshold: float | None
     """Score from which on the first candidate is accepted; None if the model has none for this rate."""
     far: float
+    rates: list[float]
+    """False accept rates that the model has thresholds for."""
     faces: int
     """Pictures in the gallery."""
     left_out: dict[Path, str]
@@ -72,7 +61,7 @@ class Identification:
     def __str__(self) -> str:
         best = self.candidates[0]
         if self.known is None:
-            answer = f"nearest is {best.person}; no threshold for FAR {self.far:g}, so no decision"
+            answer = f"nearest is {best.person}; {without_threshold(self.far, self.rates)}"
         elif self.known:
             answer = (
                 f"{best.person}: {self.score} {best.score:.3f} ≥ {self.threshold:.3f} (FAR {self.far:g} a comparison)"
@@ -82,11 +71,12 @@ class Identification:
                 f"nobody in the gallery: best {self.score} {best.score:.3f} < {self.threshold:.3f} (FAR {self.far:g})"
             )
         rows = [
-            f"{rank:>3}  {one.score:8.3f}  {100 * one.visible_share:3.0f} % visible  {one.person}  ({one.path})"
+            f"{rank:>4}  {one.score:>8.3f}  {100 * one.visible_share:>5.0f} %  {one.person}  ({one.path})"
             for rank, one in enumerate(self.candidates, start=1)
         ]
+        heading = f"rank  {self.score:>8}  visible  person"
         left_out = [f"left out: {reason}" for reason in self.left_out.values()]
-        return "\n".join([answer, *rows, *left_out])
+        return "\n".join([answer, heading, *rows, *left_out])
 
 
 def gallery_files(folder: Path) -> list[tuple[str, Path]]:
@@ -138,7 +128,8 @@ def identify(model: Comparer, gallery: Path, probe: Path, *, far: float, top: in
     if not best:
         raise DataError(f"No picture in {gallery} can be used. The first: {next(iter(left_out.values()))}")
     ranked = sorted(best.values(), key=lambda candidate: -candidate.score)[: max(1, top)]
-    return Identification(name, ranked, model.threshold(far, name), far, len(files) - len(left_out), left_out, one)
+    threshold, rates = model.threshold(far, name), list(model.thresholds(name))
+    return Identification(name, ranked, threshold, far, rates, len(files) - len(left_out), left_out, one)
 
 
 def draw_identification(found: Identification, probe: Path, size: int, out: Path) -> None:
@@ -150,13 +141,7 @@ def draw_identification(found: Identification, probe: Path, size: int, out: Path
         out: picture file, see `save_pair`.
     """
     best = found.candidates[0]
-    maps = [torch.from_numpy(one.local_features[0]) for one in (found.probe, best.records)]
-    visible = [torch.from_numpy(one.visibility[0]) for one in (found.probe, best.records)]
-    pair = DrawablePair(
-        images=(load_face(probe, size), load_face(best.path, size)),
-        visibility=(found.probe.visibility[0, 0], best.records.visibility[0, 0]),
-        correspondences=strongest_correspondences(maps[0], maps[1], visible[0], visible[1]),
-    )
+    pair = drawable_pair((load_face(probe, size), load_face(best.path, size)), (found.probe, best.records))
     save_pair(pair, out, str(found).partition("\n")[0])
 
 

@@ -2,130 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 
-from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.combine import CombinedRule, Normalisation
-from oaml_core.evaluation.compared_pair import compare_pair
-from oaml_core.evaluation.drawing import save_pair
+from oaml_core.evaluation.compared_pair import DrawablePair, drawable_pair
+from oaml_core.evaluation.comparer import Comparer, without_threshold
 from oaml_core.evaluation.face_files import load_face
-from oaml_core.models.recogniser import Recogniser
-
-
-@dataclass(frozen=True)
-class Operating:
-    """How a trained model's scores become a decision, from its `metrics.json`."""
-
-    rule: CombinedRule
-    threshold: float
-    """On the combined score; a pair at or above it is accepted."""
-    far: float
-    """False accept rate that was measured at that threshold on clean pairs."""
-
-    @classmethod
-    def from_metrics(cls, metrics: Mapping[str, Any], far: float = 1e-3) -> Operating:
-        """The operating point of the first verification set's clean pairs.
-
-        Args:
-            metrics: content of `metrics.json`.
-            far: rate wanted; where the pairs were too few to measure it, the smallest measured one is taken.
-
-        Raises:
-            EvaluationError: the metrics hold no set or no measurable rate.
-        """
-        found = next(iter(metrics.get("sets", {}).values()), None)
-        points = found and found["conditions"]["clean"]["scores"]["combined"]["tar_at_far"]
-        measured = [point for point in points or [] if point["measurable"]]
-        if found is None or not measured:
-            raise EvaluationError(
-                "metrics.json holds no verification set with a measurable FAR, so there is no threshold to decide "
-                "by. Run `oaml evaluate` with more pairs or a larger evaluate.far."
-            )
-        sufficient = [point for point in measured if point["far"] <= far * (1 + 1e-9)]
-        point = max(sufficient, key=lambda p: p["far"]) if sufficient else min(measured, key=lambda p: p["far"])
-        stored = dict(found["combined"])
-        rule = CombinedRule(Normalisation(**stored.pop("normalisation")), **stored)
-        return cls(rule, float(point["threshold"]), float(point["measured_far"]))
+from oaml_core.export.runtime import Comparison, FaceRecords
 
 
 @dataclass(frozen=True)
 class MatchResult:
     """What was found about two faces."""
 
-    global_score: float
-    """Cosine of the embeddings, in [-1, 1]."""
-    local_score: float
-    """Matcher's score."""
-    combined_score: float | None
-    """None without an operating point."""
-    visible_share: float
-    """Mean product of both visibility maps, in [0, 1]."""
-    operating: Operating | None
-    picture: Path | None
-    """Where the picture was written."""
-
-    @property
-    def same(self) -> bool | None:
-        """The decision; None without an operating point."""
-        if self.operating is None or self.combined_score is None:
-            return None
-        return self.combined_score >= self.operating.threshold
+    comparison: Comparison
+    far: float
+    """False accept rate that was asked for."""
+    rates: list[float]
+    """Those that the model has thresholds for."""
+    pair: DrawablePair
 
     def __str__(self) -> str:
-        scores = f"global {self.global_score:.3f}, local {self.local_score:.2f}"
-        visible = f"{100 * self.visible_share:.0f} % visible in both"
-        if self.operating is None or self.combined_score is None:
-            return f"{scores}, {visible}; no metrics.json, so no combined score and no decision"
-        answer = "same person" if self.same else "different people"
+        found = self.comparison
+        local = "" if found.local_score is None else f", local {found.local_score:.2f}"
+        shown = f"global {found.global_score:.3f}{local}, {100 * found.visible_share:.0f} % visible in both"
+        if found.same is None:
+            return f"{shown}; {without_threshold(self.far, self.rates)}"
+        answer = "same person" if found.same else "different people"
+        name = "global" if found.combined_score is None else "combined"
         return (
-            f"{answer}: combined {self.combined_score:.3f}, threshold {self.operating.threshold:.3f} "
-            f"(FAR {self.operating.far:.2g}); {scores}, {visible}"
+            f"{answer}: {name} {found.score:.3f} {'≥' if found.same else '<'} {found.threshold:.3f} "
+            f"(FAR {self.far:g}); {shown}"
         )
 
 
-def match_images(
-    model: Recogniser,
-    a: Path,
-    b: Path,
-    out: Path | None = None,
-    *,
-    metrics: Mapping[str, Any] | None = None,
-    far: float = 1e-3,
-    image_size: int = 112,
-    device: torch.device | str = "cpu",
-) -> MatchResult:
+def match_files(model: Comparer, first: Path, second: Path, *, far: float) -> MatchResult:
     """Compare the aligned faces in two files.
 
     Args:
-        model: recogniser, on `device`.
-        a: image file; square, aligned.
-        b: image file; square, aligned.
-        out: where to draw the pair with visibility maps and correspondences; None: nowhere.
-        metrics: content of the model's `metrics.json`; without it there is neither combined score nor decision.
-        far: false accept rate to decide at, see `Operating.from_metrics`.
-        image_size: side in pixels that the model takes.
-        device: where the model is.
+        model: recogniser with thresholds.
+        first: image file; square, aligned.
+        second: image file; square, aligned.
+        far: false accept rate whose threshold decides.
 
     Raises:
         ModelInputError: a file is missing, unreadable or not square.
-        EvaluationError: see `Operating.from_metrics`.
     """
-    operating = None if metrics is None else Operating.from_metrics(metrics, far)
-    first, second = (torch.from_numpy(load_face(path, image_size).copy()).permute(2, 0, 1) for path in (a, b))
-    pair = compare_pair(model, first, second, device)
-    result = MatchResult(
-        global_score=float(pair.scores.global_score[0]),
-        local_score=float(pair.scores.local_score[0]),
-        combined_score=None if operating is None else float(operating.rule(pair.scores)[0]),
-        visible_share=float(pair.scores.visible_share[0]),
-        operating=operating,
-        picture=out,
-    )
-    if out is not None:
-        save_pair(pair, out, str(result).replace("; ", "\n"))
-    return result
+    faces = load_face(first, model.image_size), load_face(second, model.image_size)
+    both = model.records(np.stack(faces))
+    one, other = (FaceRecords(*(part[row : row + 1] for part in both)) for row in (0, 1))
+    scores = model.scores(one, other)
+    name, _ = scores.deciding
+    comparison = Comparison.of(scores, model.threshold(far, name))
+    return MatchResult(comparison, far, list(model.thresholds(name)), drawable_pair(faces, (one, other)))

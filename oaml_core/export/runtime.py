@@ -88,6 +88,20 @@ class Comparison:
     same: bool | None
     """The decision; None without a threshold."""
 
+    @classmethod
+    def of(cls, scores: Scores, threshold: float | None) -> Comparison:
+        """The first of some pairs, decided by `threshold` on the deciding score."""
+        score = float(scores.deciding[1][0])
+        return cls(
+            score=score,
+            global_score=float(scores.global_score[0]),
+            local_score=None if scores.local_score is None else float(scores.local_score[0]),
+            combined_score=None if scores.combined_score is None else float(scores.combined_score[0]),
+            visible_share=float(scores.visible_share[0]),
+            threshold=threshold,
+            same=None if threshold is None else score >= threshold,
+        )
+
 
 class OamlOnnx:
     """An exported recogniser.
@@ -191,22 +205,16 @@ class OamlOnnx:
         """
         both = self.records(np.stack([a, b]))
         scores = self.scores(*(FaceRecords(*(part[i : i + 1] for part in both)) for i in (0, 1)))
-        name, deciding = scores.deciding
-        threshold = self.threshold(far, name)
-        return Comparison(
-            score=float(deciding[0]),
-            global_score=float(scores.global_score[0]),
-            local_score=None if scores.local_score is None else float(scores.local_score[0]),
-            combined_score=None if scores.combined_score is None else float(scores.combined_score[0]),
-            visible_share=float(scores.visible_share[0]),
-            threshold=threshold,
-            same=None if threshold is None else bool(deciding[0] >= threshold),
-        )
+        return Comparison.of(scores, self.threshold(far, scores.deciding[0]))
 
     def threshold(self, far: float, score: str = "global") -> float | None:
         """The stored threshold on the `global` or `combined` score at this FAR; None if it was not measurable."""
+        return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)
+
+    def thresholds(self, score: str = "global") -> dict[float, float]:
+        """The stored thresholds on the `global` or `combined` score by false accept rate."""
         stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
-        return next((value for rate, value in stored.items() if np.isclose(float(rate), far)), None)
+        return {float(rate): value for rate, value in stored.items()}
 
     def _record(self, images: Images) -> FaceRecords:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))

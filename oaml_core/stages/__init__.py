@@ -8,6 +8,7 @@ where they are. A stage whose results are there already, from the same inputs, g
 from oaml_core.stages.addresses import (
     fetch_dataset,
     fetch_file,
+    fetch_model,
     fetch_scores,
     read_metrics_json,
     run_prefix,
@@ -18,7 +19,7 @@ from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
 from oaml_core.stages.prepare_stage import Prepared, prepare
-from oaml_core.stages.production import PRODUCTION
+from oaml_core.stages.production import PRODUCTION, champion
 from oaml_core.stages.promote_stage import Promoted, promote
 from oaml_core.stages.rollback_stage import RolledBack, rollback
 from oaml_core.stages.train_stage import Launcher, Trained, train
@@ -34,11 +35,13 @@ __all__ = [
     "Promoted",
     "RolledBack",
     "Trained",
+    "champion",
     "evaluate",
     "evaluate_own_faces",
     "export",
     "fetch_dataset",
     "fetch_file",
+    "fetch_model",
     "fetch_scores",
     "gate",
     "prepare",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
+from oaml_core.errors import EvaluationError
 from oaml_core.settings import digest, learnt_settings
 from oaml_core.store import open_store, split_uri
 from oaml_core.store.cache import LocalCache, cache_bytes
@@ -47,7 +48,11 @@ def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
 
 
 def fetch_file(config: Config, uri: str) -> Path:
-    """The object at `uri` (or a local file) in the run's local folder."""
+    """The object at `uri` in the run's local folder; a local file as it is, be it there or not.
+
+    Raises:
+        StoreError: there is no such object.
+    """
     if "://" not in uri:
         return Path(uri)
     store, key = split_uri(uri)
@@ -56,12 +61,36 @@ def fetch_file(config: Config, uri: str) -> Path:
     return path
 
 
+def fetch_model(config: Config, uri: str) -> Path:
+    """An exported model as a local file, its matcher beside it."""
+    from oaml_core.export.runtime import matcher_path
+
+    path = fetch_file(config, uri)
+    if "://" in uri:
+        fetch_file(config, f"{uri.rpartition('/')[0]}/{matcher_path(path).name}")
+    return path
+
+
 def read_metrics_json(uri: str) -> dict[str, Any]:
-    """The content of a `metrics.json` in a store or a local file."""
-    if "://" not in uri:
-        return json.loads(Path(uri).read_text())
-    store, key = split_uri(uri)
-    return json.loads(store.read_bytes(key))
+    """The content of a `metrics.json` in a store or a local file.
+
+    Raises:
+        EvaluationError: there is no such file, or it is none that `oaml evaluate` wrote.
+        StoreError: there is no such object.
+    """
+    try:
+        if "://" in uri:
+            store, key = split_uri(uri)
+            found = json.loads(store.read_bytes(key))
+        else:
+            found = json.loads(Path(uri).read_bytes())
+    except OSError as error:
+        raise EvaluationError(f"{uri} cannot be read: {error.strerror}. `oaml evaluate` writes it.") from error
+    except ValueError as error:
+        raise EvaluationError(f"{uri} is not a metrics.json: {error}. `oaml evaluate` writes it.") from error
+    if not isinstance(found, dict) or "sets" not in found:
+        raise EvaluationError(f"{uri} holds no verification sets; it is not a metrics.json of `oaml evaluate`.")
+    return found
 
 
 def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:

@@ -47,7 +47,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, BadZipFile … by damage
-        raise CheckpointError(f"Checkpoint {path} cannot be read: {error}. Take another, or train again.") from error
+        raise CheckpointError(
+            f"{path} cannot be read: it is no checkpoint, or is cut off or damaged ({type(error).__name__} while "
+            "loading it). Take another, or train again."
+        ) from error
     if not isinstance(state, dict) or "config" not in state:
         raise CheckpointError(f"{path} is not an OAML checkpoint. Backbone weights go to model.weights.")
     return state

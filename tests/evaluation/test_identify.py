@@ -94,5 +94,5 @@ def test_what_cannot_be_searched_is_named(comparer, gallery, probe, tmp_path):
     (tmp_path / "empty" / "a.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match="No picture in"):
         identify(comparer, tmp_path / "empty", probe, far=0.1)
-    with pytest.raises(ModelInputError, match="cannot be read"):
+    with pytest.raises(ModelInputError, match="There is no image"):
         identify(comparer, gallery, tmp_path / "none.png", far=0.1)

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from oaml_core.config import Config, EvaluateConfig
-from oaml_core.errors import EvaluationError, ModelInputError
+from oaml_core.errors import ModelInputError
+from oaml_core.evaluation.checkpoint_comparer import CheckpointComparer
 from oaml_core.evaluation.compared_pair import strongest_correspondences
+from oaml_core.evaluation.drawing import save_pair
 from oaml_core.evaluation.evaluate import evaluate_model
-from oaml_core.evaluation.match import Operating, match_images
+from oaml_core.evaluation.match import match_files
 from oaml_core.evaluation.results import metrics
 
 
@@ -24,41 +26,52 @@ def files(pairs, tmp_path):
 
 
 @pytest.fixture
-def found_metrics(model, pairs):
+def evaluation(model, pairs):
     config = Config(evaluate=EvaluateConfig(occluders=(), block_shares=(), far=(0.1, 0.025, 1e-6)))
-    return metrics(evaluate_model(model, {"patterns": pairs}, config, examples=0))
+    return evaluate_model(model, {"patterns": pairs}, config, examples=0)
 
 
-def test_decides_as_the_evaluation_did(model, files, found_metrics):
-    genuine = match_images(model, files[0], files[1], metrics=found_metrics, far=0.025)
-    impostor = match_images(model, files[2], files[3], metrics=found_metrics, far=0.025)
+@pytest.fixture
+def comparer(model, evaluation):
+    return CheckpointComparer(model, 112, metrics(evaluation))
 
-    assert genuine.same is True
-    assert impostor.same is False
+
+def test_decides_as_the_evaluation_did(comparer, files):
+    genuine = match_files(comparer, files[0], files[1], far=0.025)
+    impostor = match_files(comparer, files[2], files[3], far=0.025)
+
+    assert genuine.comparison.same is True
+    assert impostor.comparison.same is False
     assert "same person" in str(genuine)
     assert "different people" in str(impostor)
 
 
-def test_combined_score_is_the_one_that_the_evaluation_gave_this_pair(model, pairs, files, found_metrics):
-    evaluation = evaluate_model(
-        model, {"patterns": pairs}, Config(evaluate=EvaluateConfig(occluders=(), block_shares=())), examples=0
-    )
+def test_combined_score_is_the_one_that_the_evaluation_gave_this_pair(evaluation, comparer, files):
     expected = evaluation.sets["patterns"].conditions["clean"].scores["combined"].values[0]
-    assert match_images(model, files[0], files[1], metrics=found_metrics).combined_score == pytest.approx(expected)
+    found = match_files(comparer, files[0], files[1], far=0.1).comparison
+    assert found.score == found.combined_score == pytest.approx(expected, abs=1e-5)
 
 
 def test_without_metrics_there_are_scores_and_no_decision(model, files):
-    result = match_images(model, files[0], files[1])
-    assert result.same is None
-    assert -1 <= result.global_score <= 1
-    assert "no decision" in str(result)
+    found = match_files(CheckpointComparer(model, 112), files[0], files[1], far=0.1)
+    assert found.comparison.same is None
+    assert found.comparison.combined_score is None
+    assert -1 <= found.comparison.global_score <= 1
+    assert "no decision" in str(found)
+    assert "metrics.json" in str(found)
 
 
-def test_picture_shows_both_faces(model, pairs, files, tmp_path):
+def test_a_rate_that_was_not_measured_gives_no_decision_and_names_those_that_were(comparer, files):
+    found = match_files(comparer, files[0], files[1], far=1e-6)
+    assert found.comparison.same is None
+    assert "FAR 1e-06" in str(found)
+    assert "one of 0.1, 0.025" in str(found)
+
+
+def test_picture_shows_both_faces(comparer, pairs, files, tmp_path):
     out = tmp_path / "new" / "pair.png"
-    result = match_images(model, files[0], files[1], out)
+    save_pair(match_files(comparer, files[0], files[1], far=0.1).pair, out, "a caption")
 
-    assert result.picture == out
     with Image.open(out) as picture:
         left = np.asarray(picture.crop((0, 0, 448, 448)).resize((7, 7), Image.Resampling.BOX), float)
     face = np.asarray(Image.fromarray(pairs.images[0]).resize((7, 7), Image.Resampling.BOX), float)
@@ -67,29 +80,21 @@ def test_picture_shows_both_faces(model, pairs, files, tmp_path):
     assert [path.name for path in out.parent.iterdir()] == ["pair.png"]
 
 
-def test_the_smallest_measured_rate_decides_where_the_wanted_one_is_not_measurable(found_metrics):
-    assert Operating.from_metrics(found_metrics, far=0.1).far <= 0.1
-    strictest = Operating.from_metrics(found_metrics, far=1e-6)
-    assert strictest.threshold == Operating.from_metrics(found_metrics, far=0.025).threshold
-    with pytest.raises(EvaluationError, match="oaml evaluate"):
-        Operating.from_metrics({"sets": {}})
-
-
-def test_files_that_are_no_aligned_faces_are_named(model, files, tmp_path):
+def test_files_that_are_no_aligned_faces_are_named(comparer, files, tmp_path):
     wide, text = tmp_path / "wide.png", tmp_path / "text.jpg"
     Image.new("RGB", (200, 100)).save(wide)
     text.write_text("no image")
     for path, message in ((wide, "200 × 100"), (text, "text.jpg"), (tmp_path / "none.jpg", "none.jpg")):
         with pytest.raises(ModelInputError, match=message):
-            match_images(model, files[0], path)
+            match_files(comparer, files[0], path, far=0.1)
 
 
-def test_an_image_of_another_size_is_resampled(model, pairs, tmp_path):
+def test_an_image_of_another_size_is_resampled(comparer, pairs, tmp_path):
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     image = Image.fromarray(pairs.images[0])
     image.save(small)
     image.resize((448, 448), Image.Resampling.BICUBIC).save(large)
-    assert match_images(model, small, large).global_score > 0.99
+    assert match_files(comparer, small, large, far=0.1).comparison.global_score > 0.99
 
 
 def test_correspondences_join_the_places_that_moved():
