@@ -21,9 +21,12 @@ from oaml_core.store.s3 import FORGETFUL
 START_SECONDS = 15.0
 STARTS = 3
 """Another process may take the port between our finding it free and the server's binding it."""
-ABANDONED = ".rclone_temp_multipart_*"
-"""What the server leaves of an upload in several parts when it is killed."""
+ABANDONED = ".rclone_temp_*"
+"""What the server leaves of an upload when it is killed."""
 ABANDONED_SECONDS = 3600.0
+CHEAP = ("--no-checksum", "--etag-hash", "xxh3", "--buffer-size", "0")
+"""Without these the server computes the MD5 of every object that is listed and of every one that is read, to no use:
+its clients verify a SHA-256, and need of an ETag only that it changes with the content."""
 
 
 @contextmanager
@@ -62,7 +65,8 @@ def _started(folder: Path, key: str, secret: str, wanted: int | None) -> tuple[s
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull}
     for _ in range(STARTS):
         port = wanted or _free_port()
-        command = [_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--log-level", "ERROR"]
+        address = ("--addr", f"127.0.0.1:{port}", "--log-level", "ERROR")
+        command = [_rclone(), "serve", "s3", str(folder), *address, *CHEAP]
         with tempfile.TemporaryFile() as said:
             server = subprocess.Popen(
                 command,

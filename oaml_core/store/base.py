@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -160,11 +160,11 @@ class Store(ABC):
         What the store has already, with the same content, is not sent again.
         """
         names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        names = [name for name in names if is_listed(name)]
+        sizes = {name: size_of(folder / name) for name in names if is_listed(name)}
         top = _folder_prefix(prefix)
         there = {info.key for info in self.list(top)}
-        with bytes_progress(sum(size_of(folder / name) for name in names), f"put {prefix}") as moved:
-            in_order(lambda name: self._put(folder / name, top + name, moved, top + name not in there), names, last)
+        with bytes_progress(sum(sizes.values()), f"put {prefix}") as moved:
+            in_order(lambda name: self._put(folder / name, top + name, moved, top + name not in there), sizes, last)
 
     def get_tree(self, prefix: str, folder: Path, last: str = COMPLETE) -> None:
         """Fetch all objects below `prefix`, the one called `last` after all others; what is there and right stays.
@@ -189,9 +189,12 @@ class Store(ABC):
             in_order(fetch, sizes, last)
 
 
-def in_order(transfer: Callable[[str], object], names: Iterable[str], last: str) -> None:
-    """`transfer` all names, several at a time, and `last`, if it is among them, when all others are through."""
-    names = list(names)
+def in_order(transfer: Callable[[str], object], sizes: Mapping[str, int], last: str) -> None:
+    """`transfer` all names, several at a time, and `last`, if it is among them, when all others are through.
+
+    The largest go first, so that none of them is left alone at the end.
+    """
+    names = sorted(sizes, key=lambda name: -sizes[name])
     with ThreadPoolExecutor(WORKERS) as pool:
         tasks = [pool.submit(transfer, name) for name in names if name != last]
         try:

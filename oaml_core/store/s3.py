@@ -27,7 +27,7 @@ from oaml_core.store.base import (
 )
 from oaml_core.store.local_file import appearing, sha256_of, unusable_file
 from oaml_core.store.partial_file import partial_file
-from oaml_core.store.s3_client import OPEN_TRIES, LostUpload, connect, with_retries
+from oaml_core.store.s3_client import BODY_SHA256, OPEN_TRIES, LostUpload, connect, with_retries
 from oaml_core.store.s3_parts import CHUNK_BYTES, PART_BYTES, PartTransfers
 
 T = TypeVar("T")
@@ -65,7 +65,11 @@ class S3Store(Store):
 
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
         try:
-            info = ObjectInfo(key, path.stat().st_size, sha256_of(path))
+            whole = path.read_bytes() if path.stat().st_size <= WHOLE_BYTES else None
+            if whole is None:
+                info = ObjectInfo(key, path.stat().st_size, sha256_of(path))
+            else:
+                info = ObjectInfo(key, len(whole), hashlib.sha256(whole).hexdigest())
             there = None if is_new and not self._digests else self._stat_or_none(key)
             if there == info:
                 moved(info.size)
@@ -73,15 +77,16 @@ class S3Store(Store):
                 self._make_bucket()
                 if self._digests:
                     self._put_digests(info, there)
-                self._send(path, info, moved)
+                self._send(path, whole, info, moved)
         except OSError as error:
             raise error if isinstance(error, StoreError) else unusable_file(path, error) from None
         return info
 
     def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
         full = self._full(key)
-        if (self.stat(key).size if size is None else size) > WHOLE_BYTES:
-            self._get_parts(key, path, moved)
+        head = self._head(key) if size is None or size > WHOLE_BYTES else None
+        if head and head.size > WHOLE_BYTES:
+            self._get_parts(key, path, moved, head)
             return
         with appearing(path) as temporary:
             found, digest = self._try(key, self._stream, full, temporary)
@@ -91,9 +96,8 @@ class S3Store(Store):
             if any(expected) and found not in expected:
                 raise damaged(self.url(key), found, expected[0])
 
-    def _get_parts(self, key: str, path: Path, moved: Moved) -> None:
+    def _get_parts(self, key: str, path: Path, moved: Moved, head: Any) -> None:
         """Fetch a large object; parts that an earlier try has fetched are taken as they are, if the whole is right."""
-        head = self._head(key)
         expected = self._expected(key, head)
         tag = None if expected else head.etag
         with partial_file(path, f"{expected or head.etag}-{head.size}-{PART_BYTES}") as file:
@@ -166,15 +170,19 @@ class S3Store(Store):
         digest = metadata.get(f"x-amz-meta-{METADATA}", "")
         return [digest] if digest else self._known_digests(key, head.size) if self._digests else []
 
-    def _send(self, path: Path, info: ObjectInfo, moved: Moved) -> None:
+    def _send(self, path: Path, whole: bytes | None, info: ObjectInfo, moved: Moved) -> None:
         """Send the content, in parts if it is large.
+
+        Args:
+            whole: the content, if it is not.
 
         Raises:
             StoreError: the server keeps forgetting what was sent, or cannot be reached.
         """
         full, kind = self._full(info.key), mimetypes.guess_type(info.key)[0] or "application/octet-stream"
-        if info.size <= WHOLE_BYTES:
-            self._try(info.key, self._put_whole, full, path.read_bytes(), {METADATA: info.sha256}, kind)
+        if whole is not None:
+            metadata = {METADATA: info.sha256, BODY_SHA256: info.sha256}
+            self._try(info.key, self._put_whole, full, whole, metadata, kind)
             moved(info.size)
             return
         headers = {f"x-amz-meta-{METADATA}": info.sha256, "Content-Type": kind}

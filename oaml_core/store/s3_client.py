@@ -26,6 +26,8 @@ OPEN_TRIES = 3
 FIRST_WAIT = 0.3
 """Seconds before the second try; each further wait is twice as long, and jittered."""
 LONGEST_WAIT = 10.0
+BODY_SHA256 = "x-amz-content-sha256"
+"""Header of the SHA-256 of what a request sends."""
 MISSING = ("NoSuchKey", "NoSuchObject")
 PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted")
 """Error codes of faults that may pass."""
@@ -46,8 +48,6 @@ def connect() -> Any:
     Raises:
         StoreError: a variable is missing, or the endpoint is not an address.
     """
-    from minio import Minio
-
     names = ("OAML_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     if missing := [name for name in names if not os.environ.get(name)]:
         raise StoreError(f"An s3:// store needs {', '.join(missing)} in the environment.")
@@ -57,7 +57,7 @@ def connect() -> Any:
         raise StoreError("OAML_S3_ENDPOINT must read http://host:port or https://host:port.")
     if (authority := os.environ.get("OAML_S3_CA_BUNDLE")) and not os.path.isfile(authority):
         raise StoreError(f"OAML_S3_CA_BUNDLE: there is no file {authority}.")
-    return Minio(
+    return _client_class()(
         address.netloc,
         access_key=key,
         secret_key=secret,
@@ -114,6 +114,23 @@ def _why(error: Exception) -> str:
     if _is_certificate_fault(error):
         return "its certificate is not trusted here; name the file of its authority in OAML_S3_CA_BUNDLE"
     return f"{type(getattr(error, 'reason', error)).__name__}; check OAML_S3_ENDPOINT, and that the server runs"
+
+
+def _client_class() -> Any:
+    """`minio.Minio` that takes the SHA-256 of what it sends from the headers, if it is there, and does not compute it
+    again; over TLS it signs none.
+    """
+    from minio import Minio
+
+    class Client(Minio):
+        def _build_headers(self, host: str, headers: Any = None, body: Any = None, creds: Any = None) -> Any:
+            known = (headers or {}).get(BODY_SHA256)
+            if known is None or self._base_url.is_https:
+                return super()._build_headers(host, headers, body, creds)
+            made, date = super()._build_headers(host, headers, None, creds)
+            return made | {"Content-Length": str(len(body)), BODY_SHA256: known}, date
+
+    return Client
 
 
 def _pool() -> Any:
