@@ -198,7 +198,8 @@ class S3Store(Store):
         raise StoreError(f"{self.url(info.key)}: the server has forgotten what was sent {BEGINNINGS} times.")
 
     def _put_whole(self, full: str, data: bytes, metadata: dict[str, str], kind: str) -> None:
-        self._client.put_object(self.bucket, full, io.BytesIO(data), len(data), kind, metadata)
+        content = io.BytesIO(data)
+        self._client.put_object(self.bucket, full, content, len(data), kind, metadata, part_size=PART_BYTES)
 
     def _read_range(self, full: str, offset: int, size: int) -> bytes:
         response = self._client.get_object(self.bucket, full, offset=offset, length=size)
