@@ -37,6 +37,11 @@ class Interval(NamedTuple):
         return cls(found, *percentiles(resampled))
 
 
+def in_points(*shares: float) -> list[str]:
+    """Differences as signed points of %, `+1.25` or `−0.40`; what rounds to nothing has no minus."""
+    return [f"{round(100 * share, 2) + 0.0:+.2f}".replace("-", "−") for share in shares]
+
+
 def percentiles(resampled: Floats) -> tuple[float, float]:
     """Both ends of the 95 % interval of resamples [R]."""
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

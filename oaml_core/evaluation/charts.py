@@ -148,7 +148,7 @@ def histogram_chart(score: str, result: ScoreResult, issame: NDArray[np.bool_]) 
 
     threshold = x(min(max(result.threshold, edges[0]), edges[-1]))
     labels = "".join(
-        f'<text x="{x(tick):.1f}" y="{floor + 13}" text-anchor="middle">{tick:g}</text>'
+        f'<text x="{x(tick):.1f}" y="{floor + 13}" text-anchor="middle">{f"{tick:g}".replace("-", "−")}</text>'
         for tick in round_ticks(float(edges[0]), float(edges[-1]), 4)
     )
     return (

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oaml_core.config import PromoteConfig
+from oaml_core.evaluation.bootstrap import in_points
 from oaml_core.evaluation.comparison import Comparison, Difference
 
 State = Literal["not inferior", "inferior", "undecided"]
@@ -100,6 +101,6 @@ def _approval(gated: list[Gated], config: PromoteConfig) -> str:
 
 def _describe(one: Gated) -> str:
     d = one.difference
-    points = [f"{100 * value:+.2f}".replace("-", "−") for value in (d.difference, d.low, d.high)]
+    points = in_points(d.difference, d.low, d.high)
     sure = "" if one.state == "inferior" else ", which may be chance"
     return f"{d.set}/{d.condition} {points[0]} ({points[1]} … {points[2]}){sure}"

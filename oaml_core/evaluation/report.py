@@ -129,7 +129,10 @@ keys, to read it.</p>
 <h3>DET</h3>
 <p class="note">False rejects against false accepts, both on log scales.</p>
 {_legend(SCORES)}{_figures(result, lambda c: charts.det_chart(c, SCORES))}
-<h3>TAR at FAR in %</h3>{tar_table(result)}
+<h3>TAR at FAR in %</h3>
+<p class="note">At the threshold that each condition's own impostor pairs give; in brackets 95 % intervals over
+identities.</p>
+{tar_table(result)}
 <h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}
 <p class="note">The dashed line is the threshold, the mean over the folds.</p>{_histograms(result)}
 <h3>Visibility maps</h3>
@@ -227,7 +230,7 @@ def _no_gallery() -> str:
 def _pair(example: Example) -> str:
     kind = "genuine" if example.genuine else "impostor"
     verdict, side = (f"{kind} pair", "right") if example.kind == "typical" else (example.kind, "wrong")
-    scores = " · ".join(f"{name} {value:.2f}" for name, value in example.scores.items())
+    scores = " · ".join(f"{name} {value:.2f}" for name, value in example.scores.items()).replace("-", "−")
     return (
         f'<figure class="pair"><figcaption><span class="verdict {side}">{verdict}</span>'
         f"<small>{escape(example.caption)}</small></figcaption>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from oaml_core.evaluation.bootstrap import Interval
+from oaml_core.evaluation.bootstrap import Interval, in_points
 from oaml_core.evaluation.charts import rate_label
 from oaml_core.evaluation.conditions import CLEAN
 from oaml_core.evaluation.results import SCORES, ConditionResult, SetResult
@@ -38,7 +38,7 @@ def accuracy_table(result: SetResult) -> str:
 def _gain(interval: Interval | None) -> str:
     if interval is None:
         return ""
-    points = [f"{100 * value:+.2f}".replace("-", "−") for value in interval]
+    points = in_points(*interval)
     return f"{points[0]} <small>({points[1]} … {points[2]})</small>"
 
 
@@ -48,8 +48,7 @@ def tar_table(result: SetResult) -> str:
     lost = _not_measurable([point for point in points if not point.measurable])
     if not measured:
         return lost
-    rates = "".join(f"<th>{rate_label(point.far)}</th>" for point in measured)
-    head = f'<th>condition</th><th class="left">score</th>{rates}'
+    head = "<th>score</th>" + "".join(f"<th>FAR {rate_label(point.far)}</th>" for point in measured)
     conditions = list(result.conditions.values())
     shown = table(head, (row for condition in conditions[:OPEN_CONDITIONS] for row in _tar_rows(condition)))
     rest = conditions[OPEN_CONDITIONS:]
@@ -60,11 +59,18 @@ def tar_table(result: SetResult) -> str:
 
 
 def _tar_rows(condition: ConditionResult) -> Iterable[str]:
+    gains = condition.scores["combined"].tar_against_global
+    yield f'<tr class="group"><th colspan="{1 + len(gains)}">{escape(condition.name)}</th></tr>'
     for score, found in condition.scores.items():
-        cells = "".join(f"<td>{100 * point.tar:.2f}</td>" for point in found.tar_at_far if point.tar is not None)
-        yield f'<tr><th>{escape(condition.name)}</th><td><i class="key {score}"></i>{score}</td>{cells}</tr>'
-    gains = "".join(f"<td>{_gain(gain)}</td>" for gain in condition.scores["combined"].tar_against_global)
-    yield f'<tr class="gain"><th></th><td class="left">combined − global</td>{gains}</tr>'
+        measured = [point.tar for point in found.tar_at_far if point.tar is not None]
+        cells = "".join(map(_tar, measured, found.tar_intervals))
+        yield f'<tr><th class="score"><i class="key {score}"></i>{score}</th>{cells}</tr>'
+    cells = "".join(f"<td>{_gain(gain)}</td>" for gain in gains)
+    yield f'<tr class="gain"><th>combined − global</th>{cells}</tr>'
+
+
+def _tar(tar: float, interval: Interval) -> str:
+    return f"<td>{100 * tar:.2f} <small>({100 * interval.low:.1f} … {100 * interval.high:.1f})</small></td>"
 
 
 def _not_measurable(points: list[TarAtFar]) -> str:

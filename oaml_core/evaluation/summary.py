@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from oaml_core.evaluation.bootstrap import in_points
+
 SHOWN = ("global", "local", "combined")
 
 
@@ -84,5 +86,5 @@ def comparison_table(comparison: Mapping[str, Any]) -> Iterable[str]:
 
 def _points(interval: Mapping[str, float]) -> str:
     """Difference in points of %, with its interval."""
-    found = [f"{100 * interval[key]:+.2f}".replace("-", "−") for key in ("difference", "low", "high")]
+    found = in_points(interval["difference"], interval["low"], interval["high"])
     return f"{found[0]} ({found[1]} … {found[2]})"

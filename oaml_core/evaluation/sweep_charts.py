@@ -27,6 +27,8 @@ Point = tuple[float, float, float, float]
 Figure = Callable[[ScoreResult], tuple[float, float, float] | None]
 BANDS = ("global", "combined")
 """Scores whose intervals are drawn along their line."""
+DODGE = 7
+"""Between the dots of two scores for one occluder, so that none hides another."""
 LABELS = 26
 """Height that the names of occluders take above the plot."""
 
@@ -84,9 +86,10 @@ def _sweep(title: str, conditions: Sequence[ConditionResult], scores: Sequence[s
     names = "".join(_occluder_name(c, k, x, figure, scores, y) for k, c in enumerate(_by_share(occluders)))
     # Four bands would hide one another: the two that matter most have theirs.
     marks = "".join(_band(score, lines[score], x, y) for score in BANDS)
-    marks += "".join(_line(score, lines[score], x, y) for score in reversed(scores)) + "".join(
-        _dots(score, dots[score], x, y) for score in reversed(scores)
-    )
+    marks += "".join(_line(score, lines[score], x, y) for score in reversed(scores))
+    for place, score in enumerate(scores):
+        aside = DODGE * (place - (len(scores) - 1) / 2)
+        marks += _dots(score, dots[score], lambda share, aside=aside: x(share) + aside, y)  # type: ignore[misc]
     words = "; ".join(
         f"{c.name} ({100 * c.covered_share:.0f} % covered): "
         + ", ".join(f"{score} {100 * at[0]:.1f} %" for score in scores if (at := figure(c.scores[score])) is not None)

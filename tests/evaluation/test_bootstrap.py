@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oaml_core.evaluation.bootstrap import IdentityBootstrap, Interval
+from oaml_core.evaluation.bootstrap import IdentityBootstrap, Interval, in_points
 from oaml_core.evaluation.roc import roc, tar_at_far
 
 
@@ -83,3 +83,7 @@ def test_equal_decisions_leave_no_doubt_about_their_difference():
     one, other = bootstrap.shares(np.stack([right, right], axis=1)).T
     assert Interval.of(0.0, one - other) == (0.0, pytest.approx(0), pytest.approx(0))
     assert one.std() > 0
+
+
+def test_a_difference_that_rounds_to_nothing_has_no_minus():
+    assert in_points(-0.00001, -0.004, 0.0125) == ["+0.00", "−0.40", "+1.25"]
