@@ -8,13 +8,12 @@ CONFIG ?= configs/demo.yaml
 DATA ?=
 CLUSTER ?= configs/cluster/default.yaml
 ARGS ?=
-CLUSTER ?= configs/cluster/default.yaml
 CRON ?= 0 2 * * *
 BASE ?= docker.io/library/python:3.11-slim-bookworm
 BUILD_ARGS ?=
 REGISTRY ?=
 
-.PHONY: help setup demo test test-cluster lint compile build-images push-images submit schedule clean
+.PHONY: help setup demo test test-cluster lint compile base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,8 +43,11 @@ lint: setup ## ruff and mypy
 compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow; CLUSTER=configs/cluster/….yaml for your cluster
 	$(BIN)/python -m pipelines.compile --cluster $(CLUSTER)
 
-test-cluster: setup ## tests of training jobs on the Kubernetes API server that KUBECONFIG names
+test-cluster: setup ## manifests and training jobs on the Kubernetes API server that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster $(ARGS)
+
+base-image: setup ## a base image from Debian's packages, where none can be pulled; wants root and debootstrap
+	$(BIN)/python -m images.debian_base
 
 build-images: setup ## container images whose inputs have changed; BASE=image for your own base
 	$(BIN)/python -m images.build --base $(BASE) --build-args="$(BUILD_ARGS)"

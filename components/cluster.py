@@ -18,6 +18,8 @@ QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]|[KMGTPE]i)?")
 """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents."""
 CPU = re.compile(r"\d+(\.\d+)?|\d+m")
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+GPU_STAGES = ("train", "evaluate", "train-prior", "evaluate-prior")
+"""Steps that a GPU makes faster; `train` in its own pod only with `training_backend: local`."""
 STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "train-prior", "evaluate-prior")
 
 
@@ -58,13 +60,13 @@ class PodConfig:
 
 
 @dataclass(frozen=True)
-class SecretConfig:
-    """A Secret of the namespace whose values become environment variables."""
+class EnvironmentConfig:
+    """A ConfigMap or Secret of the namespace whose values become environment variables."""
 
     name: str
-    """Name of the Secret."""
+    """Its name."""
     keys: dict[str, str] = field(default_factory=dict)
-    """Key in the Secret → environment variable."""
+    """Key in it → environment variable."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,9 @@ class ClusterConfig:
     """Number of the user and group that all processes run as; the images are made for 1000."""
     training_backend: Literal["pytorchjob", "trainjob", "local"] = "pytorchjob"
     """What starts the workers: PyTorchJob (elastic), TrainJob (fixed size), or the train step itself, in its pod."""
-    secrets: list[SecretConfig] = field(default_factory=list)
+    config_maps: list[EnvironmentConfig] = field(default_factory=list)
+    """ConfigMaps that all pods get as environment variables."""
+    secrets: list[EnvironmentConfig] = field(default_factory=list)
     """Secrets that all pods get as environment variables."""
     cache: CacheConfig = field(default_factory=CacheConfig)
     retries: RetryConfig = field(default_factory=RetryConfig)
@@ -197,12 +201,13 @@ def check(cluster: ClusterConfig) -> None:
     Raises:
         ConfigError: as said.
     """
-    for key, name in {"namespace": cluster.namespace, **_secret_names(cluster)}.items():
+    for key, name in {"namespace": cluster.namespace, **_names(cluster)}.items():
         if not DNS_LABEL.fullmatch(name):
             raise ConfigError(f"{key} is {name!r}; it must be lower-case letters, digits and '-', at most 63.")
     for stage in cluster.stages:
         if stage not in STAGES:
             raise ConfigError(f"stages.{stage}: there is no such step; the steps are {', '.join(STAGES)}.")
+        _check_gpus(cluster, stage)
     for place, pod in {**{f"stages.{k}": v for k, v in cluster.stages.items()}, "training": cluster.training}.items():
         _check_pod(place, pod)
     if cluster.cache.kind == "pvc" and not cluster.cache.claim:
@@ -213,8 +218,16 @@ def check(cluster: ClusterConfig) -> None:
     _check_counts("retries", cluster.retries, least=0)
 
 
-def _secret_names(cluster: ClusterConfig) -> dict[str, str]:
-    named = {f"secrets[{n}].name": secret.name for n, secret in enumerate(cluster.secrets)}
+def _check_gpus(cluster: ClusterConfig, stage: str) -> None:
+    follows = stage == "train" and cluster.training_backend != "local"
+    if cluster.stages[stage].gpus and (follows or stage not in GPU_STAGES):
+        place = "training.gpus is what its job gets" if follows else f"{', '.join(GPU_STAGES[1:])} do"
+        raise ConfigError(f"stages.{stage}.gpus: the step {stage} makes no use of a GPU; {place}.")
+
+
+def _names(cluster: ClusterConfig) -> dict[str, str]:
+    listed = {"config_maps": cluster.config_maps, "secrets": cluster.secrets}
+    named = {f"{key}[{n}].name": each.name for key, found in listed.items() for n, each in enumerate(found)}
     return named | {f"image_pull_secrets[{n}]": name for n, name in enumerate(cluster.image_pull_secrets)}
 
 

@@ -12,12 +12,22 @@ TAG = "0.1.0"
 LOCK = Path(__file__).parents[1] / "images" / "images.lock.json"
 """Tags of the images that `make build-images` has built, by component."""
 
+IMAGES = {"gate": "promote", "train-prior": "train", "evaluate-prior": "evaluate"}
+"""Steps that run in another's image."""
+WITH_CUDA = "train"
+"""The one image whose torch can use a GPU; it has what all steps that may get one need."""
+
 _built: Mapping[str, str] = {}
 
 
 def image(component: str, registry: str = REGISTRY) -> str:
     """Reference of the image that `component` runs in."""
     return f"{registry}/{component}:{_built.get(component, TAG)}"
+
+
+def image_of_step(step: str, registry: str = REGISTRY, gpus: int = 0) -> str:
+    """Reference of the image that the pipeline's step `step` runs in when it gets `gpus` GPUs."""
+    return image(WITH_CUDA if gpus else IMAGES.get(step, step), registry)
 
 
 @contextmanager

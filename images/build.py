@@ -20,9 +20,12 @@ from oaml_core.errors import ImageError, nearest
 REPO = Path(__file__).parents[1]
 COMPONENTS = ("preprocess", "train", "evaluate", "export", "promote")
 BASE = "docker.io/library/python:3.11-slim-bookworm"
-SHARED = ("constraints.txt", "pyproject.toml", "LICENSE", "oaml_core", "components/__init__.py", "components/images.py")
+DOCKERFILE = "images/Dockerfile"
+SHARED = (
+    *(DOCKERFILE, "constraints.txt", "pyproject.toml", "LICENSE", "oaml_core"),
+    *("components/__init__.py", "components/cluster.py", "components/images.py"),
+)
 """What goes into every image."""
-ALSO = {"train": ("components/cluster.py",)}
 
 
 class Builder(NamedTuple):
@@ -70,7 +73,7 @@ def inputs(component: str, repo: Path = REPO) -> Iterator[Path]:
     Raises:
         ImageError: one of them is missing.
     """
-    for name in (*SHARED, *ALSO.get(component, ()), f"components/{component}", f"images/{component}"):
+    for name in (*SHARED, f"components/{component}", f"images/{component}"):
         top = repo / name
         if not top.exists():
             raise ImageError(f"{name} is missing, and goes into the image of {component}.")
@@ -150,8 +153,9 @@ def write_lock(lock: Path, tags: Mapping[str, str]) -> None:
 def _build_one(program: Builder, component: str, reference: str, base: str, extra: Sequence[str]) -> None:
     command = [
         *program.build,
-        *("--build-arg", f"BASE={base}", "--build-arg", f"REVISION={reference.rpartition(':')[2]}"),
-        *("--tag", reference, "--file", str(REPO / "images" / component / "Dockerfile"), *extra, str(REPO)),
+        *("--build-arg", f"BASE={base}", "--build-arg", f"COMPONENT={component}"),
+        *("--build-arg", f"REVISION={reference.rpartition(':')[2]}"),
+        *("--tag", reference, "--file", str(REPO / DOCKERFILE), *extra, str(REPO)),
     ]
     if subprocess.run(command, check=False).returncode:
         raise ImageError(f"The image of {component} could not be built: the reason stands above.")

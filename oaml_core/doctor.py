@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -67,24 +68,28 @@ def _software() -> Iterator[Finding]:
 
 
 def _machine(config: Config) -> Iterator[Finding]:
-    import torch
-
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     yield Finding("cpu", "ok", f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB memory")
-    if torch.cuda.is_available():
-        for number in range(torch.cuda.device_count()):
-            found = torch.cuda.get_device_properties(number)
-            half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-            yield Finding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
-    else:
-        small = config.model.arch in ("ir_mini", "mobilefacenet")
-        remedy = "" if small else f"train {config.model.arch} on a GPU, or take model.arch ir_mini"
-        yield Finding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
+    if find_spec("torch") is not None:  # there is none where models are promoted only
+        yield from _gpus(config)
     work_dir = Path(config.work_dir).absolute()
     existing = next(folder for folder in (work_dir, *work_dir.parents) if folder.exists())
     yield _space("disk", existing, FREE_WANTED, "free some, or set work_dir to another disk")
     if Path("/dev/shm").exists():
         yield _space("shared memory", Path("/dev/shm"), SHARED_WANTED, "enlarge /dev/shm, or set data.num_workers 0")
+
+
+def _gpus(config: Config) -> Iterator[Finding]:
+    import torch
+
+    for number in range(torch.cuda.device_count()):
+        found = torch.cuda.get_device_properties(number)
+        half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
+        yield Finding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
+    if not torch.cuda.is_available():
+        small = config.model.arch in ("ir_mini", "mobilefacenet")
+        remedy = "" if small else f"train {config.model.arch} on a GPU, or take model.arch ir_mini"
+        yield Finding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
 
 
 def _space(name: str, folder: Path, wanted: int, remedy: str) -> Finding:

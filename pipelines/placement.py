@@ -5,16 +5,13 @@ from __future__ import annotations
 from kfp import dsl, kubernetes
 
 from components.cluster import ClusterConfig, PodConfig
-from components.images import image
-
-IMAGES = {"gate": "promote", "train-prior": "train", "evaluate-prior": "evaluate"}
-"""Steps that run in another's image."""
+from components.images import image_of_step
 
 
 def place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
     """Give `task`, the step `stage`, what the cluster file says."""
     pod = cluster.stages.get(stage, PodConfig())
-    task.set_container_image(image(IMAGES.get(stage, stage), cluster.registry))
+    task.set_container_image(image_of_step(stage, cluster.registry, pod.gpus))
     _set_resources(task, pod)
     _set_node(task, pod)
     _set_environment(task, cluster)
@@ -49,6 +46,8 @@ def _set_environment(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
     kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)
     if cluster.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, cluster.image_pull_secrets)
+    for settings in cluster.config_maps:
+        kubernetes.use_config_map_as_env(task, settings.name, settings.keys)
     for secret in cluster.secrets:
         kubernetes.use_secret_as_env(task, secret.name, secret.keys)
     cache = cluster.cache

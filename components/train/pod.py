@@ -39,21 +39,22 @@ def pod_template(run: TrainingRun, cluster: ClusterConfig, container_name: str) 
 
 
 def environment(run: TrainingRun, cluster: ClusterConfig) -> list[Json]:
-    """Plain variables first, then those from Secrets."""
+    """Plain variables first, then those from ConfigMaps and Secrets."""
     plain = {
         "HOME": "/tmp",
         "OMP_NUM_THREADS": str(max(1, int(_cores(cluster.training.cpu)) // run.nproc)),
         "PYTHONUNBUFFERED": "1",
         **cluster.training.env,
     }
-    secret = {
-        variable: {"secretKeyRef": {"name": source.name, "key": key}}
-        for source in cluster.secrets
+    referred = {
+        variable: {kind: {"name": source.name, "key": key}}
+        for kind, sources in (("configMapKeyRef", cluster.config_maps), ("secretKeyRef", cluster.secrets))
+        for source in sources
         for key, variable in source.keys.items()
     }
     return [
         *({"name": name, "value": value} for name, value in plain.items()),
-        *({"name": name, "valueFrom": source} for name, source in secret.items()),
+        *({"name": name, "valueFrom": source} for name, source in referred.items()),
     ]
 
 

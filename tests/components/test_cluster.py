@@ -33,6 +33,9 @@ def test_the_files_that_come_with_oaml_can_be_read_and_written(path: Path) -> No
         ("training: {ttl_seconds: -1}", "training.ttl_seconds is -1; it must be 0 or more"),
         ("retries: {count: -1}", "retries.count is -1"),
         ("training: {gpus: -1}", "training.gpus is -1"),
+        ("stages: {export: {gpus: 1}}", "stages.export.gpus: the step export makes no use of a GPU"),
+        ("stages: {train: {gpus: 1}}", "training.gpus is what its job gets"),
+        ("config_maps: [{name: Oaml}]", "config_maps[0].name is 'Oaml'"),
         ("training: {tolerations: [{key: a, value: b}]}", "training.tolerations: a has a value"),
         ("namespace: Faces", "namespace is 'Faces'"),
         ("secrets: [{name: oaml_store}]", "secrets[0].name is 'oaml_store'"),
@@ -55,3 +58,8 @@ def test_what_cannot_work_is_refused_by_name(tmp_path: Path, text: str, words: s
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"There is no cluster file .*nowhere\.yaml"):
         load_cluster(tmp_path / "nowhere.yaml")
+
+
+def test_a_train_step_that_runs_the_workers_itself_may_have_gpus() -> None:
+    text = "training_backend: local\nstages: {train: {gpus: 2}}"
+    assert dataclass_from_yaml(ClusterConfig, text, "It").stages["train"].gpus == 2

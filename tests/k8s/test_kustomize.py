@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -70,6 +71,29 @@ def test_secret_templates_have_the_keys_that_steps_read_and_no_values() -> None:
     assert all(value == "" for data in templates.values() for value in data.values())
     for secret in load_cluster(CLUSTER).secrets:
         assert set(secret.keys) == set(templates[secret.name])
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_settings_have_the_keys_that_steps_read(folder: str) -> None:
+    maps = {each["metadata"]["name"]: each["data"] for each in of_kind(rendered(folder), "ConfigMap")}
+    for wanted in load_cluster(CLUSTER).config_maps:
+        assert set(wanted.keys) == set(maps[wanted.name])
+
+
+def test_the_store_of_a_small_cluster_is_where_its_settings_say() -> None:
+    manifests = rendered("overlays/local")
+    settings = next(each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"] == "oaml")
+    address = urlsplit(settings["data"]["endpoint"])
+    (service,) = of_kind(manifests, "Service")
+    assert address.hostname == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert address.port == service["spec"]["ports"][0]["port"]
+
+
+def test_a_pod_without_requests_is_not_refused_by_the_quota() -> None:
+    manifests = rendered("base")
+    (quota,), (limits,) = of_kind(manifests, "ResourceQuota"), of_kind(manifests, "LimitRange")
+    asked = {name.removeprefix("requests.") for name in quota["spec"]["hard"] if name.startswith("requests.")}
+    assert asked <= set(limits["spec"]["limits"][0]["defaultRequest"])
 
 
 def test_pods_of_ours_run_without_privileges() -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from kfp import compiler
 from components.cluster import (
     CacheConfig,
     ClusterConfig,
+    EnvironmentConfig,
     PodConfig,
     RetryConfig,
-    SecretConfig,
     Toleration,
     TrainingConfig,
 )
@@ -29,7 +30,10 @@ CLUSTER = ClusterConfig(
     namespace="faces",
     registry="registry.example.com/team",
     image_pull_secrets=["registry"],
-    secrets=[SecretConfig("oaml-store", {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"})],
+    config_maps=[EnvironmentConfig("oaml", {"endpoint": "OAML_S3_ENDPOINT"})],
+    secrets=[
+        EnvironmentConfig("oaml-store", {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"})
+    ],
     cache=CacheConfig("pvc", claim="faces"),
     retries=RetryConfig(count=3, backoff_seconds=30),
     stages={
@@ -85,8 +89,9 @@ def test_a_local_run_says_nothing_of_kubernetes(tmp_path: Path) -> None:
 
 def test_resources_and_images(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     executors = placed[0]["deploymentSpec"]["executors"]
+    others = {"gate": "promote", "evaluate": "train"}  # the GPU that `evaluate` gets is of use in that image alone
     for stage in STAGES:
-        runs_in = "promote" if stage == "gate" else stage
+        runs_in = others.get(stage, stage)
         assert executors[f"exec-{stage}"]["container"]["image"].startswith(f"registry.example.com/team/{runs_in}:")
     resources = executors["exec-evaluate"]["container"]["resources"]
     assert resources["resourceCpuRequest"] == "4"
@@ -102,13 +107,22 @@ def test_resources_and_images(placed: tuple[dict[str, Any], dict[str, Any]]) -> 
     assert "accelerator" not in executors["exec-train"]["container"]["resources"]
 
 
-def test_nodes_secrets_and_cache(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
+def test_a_step_without_a_gpu_runs_in_its_own_image(tmp_path: Path) -> None:
+    spec, _ = compiled(tmp_path, replace(CLUSTER, stages={}))
+    image = spec["deploymentSpec"]["executors"]["exec-evaluate"]["container"]["image"]
+    assert image.startswith("registry.example.com/team/evaluate:")
+
+
+def test_nodes_settings_secrets_and_cache(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     executors = placed[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     evaluate = executors["exec-evaluate"]
     assert evaluate["nodeSelector"] == {"labels": {"gpu": "h100"}}
     assert evaluate["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     for stage in STAGES:
         settings = executors[f"exec-{stage}"]
+        (mapped,) = settings["configMapAsEnv"]
+        assert mapped["configMapName"] == "oaml"
+        assert mapped["keyToEnv"] == [{"configMapKey": "endpoint", "envVar": "OAML_S3_ENDPOINT"}]
         assert [each["envVar"] for each in settings["secretAsEnv"][0]["keyToEnv"]] == [
             "AWS_ACCESS_KEY_ID",
             "AWS_SECRET_ACCESS_KEY",

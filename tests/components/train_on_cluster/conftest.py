@@ -10,7 +10,7 @@ import pytest
 from kubernetes import config
 from kubernetes_server.kube_server import KubeServer
 from operator_part import OperatorPart
-from real_cluster import real_namespace
+from real_cluster import training_namespace
 from training_place import Place
 
 
@@ -30,7 +30,7 @@ def place(
     caplog.set_level(logging.INFO)
     monkeypatch.delenv("KFP_POD_NAME", raising=False)
     if request.param == "real":
-        with real_namespace() as found:
+        with training_namespace() as found:
             yield Place(*found)
         return
     server: KubeServer = request.getfixturevalue("kube")

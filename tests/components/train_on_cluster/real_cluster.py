@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from kubelet_part import kubelet
-from kubernetes import client, config
+from kubernetes import client
 from kubernetes.client import ApiException
 from kubernetes_server.kube_schema import crd
 from kubernetes_server.pod_logs import PodLogs
+from kubernetes_server.real_server import real_namespace
 from operator_part import OperatorPart, wait_for
 
 
 @contextmanager
-def real_namespace() -> Iterator[tuple[Path, str, OperatorPart, bool]]:
+def training_namespace() -> Iterator[tuple[Path, str, OperatorPart, bool]]:
     """Path of the kubeconfig, the namespace, somebody who plays the operator in it, and whether logs can be read."""
-    if not (path := os.environ.get("KUBECONFIG")):
-        pytest.skip("KUBECONFIG names no Kubernetes API server")
-    api = config.new_client_from_config(path)
-    core, name = client.CoreV1Api(api), f"oaml-test-{secrets.token_hex(4)}"
-    install(api, "pytorchjobs")
-    core.create_namespace({"metadata": {"name": name}})
-    with suppress(ApiException):  # a controller may have been faster
-        core.create_namespaced_service_account(name, {"metadata": {"name": "default"}})
-    logs = PodLogs()
-    is_here = api.configuration.host.split("//")[1].startswith(("127.0.0.1", "localhost", "[::1]"))
-    try:
-        with kubelet(core, logs) as node:
-            yield Path(path), name, OperatorPart(api, name, logs, node), is_here
-    finally:
-        for pod in core.list_namespaced_pod(name).items:
-            core.delete_namespaced_pod(pod.metadata.name, name, grace_period_seconds=0)
-        core.delete_namespace(name)
+    with real_namespace() as (api, name):
+        core, logs = client.CoreV1Api(api), PodLogs()
+        install(api, "pytorchjobs")
+        with suppress(ApiException):  # a controller may have been faster
+            core.create_namespaced_service_account(name, {"metadata": {"name": "default"}})
+        is_here = api.configuration.host.split("//")[1].startswith(("127.0.0.1", "localhost", "[::1]"))
+        try:
+            with kubelet(core, logs) as node:
+                yield Path(os.environ["KUBECONFIG"]), name, OperatorPart(api, name, logs, node), is_here
+        finally:
+            for pod in core.list_namespaced_pod(name).items:
+                core.delete_namespaced_pod(pod.metadata.name, name, grace_period_seconds=0)
 
 
 def install(api: client.ApiClient, plural: str) -> None:

@@ -108,8 +108,9 @@ def test_the_pod_has_what_the_cluster_file_asks_for_and_no_more_rights_than_it_n
     environment = {each["name"]: each.get("value") for each in container["env"]}
     assert environment["NCCL_SOCKET_IFNAME"] == "eth0"
     assert environment["OMP_NUM_THREADS"] == "7"
-    secret = next(each for each in container["env"] if each["name"] == "AWS_SECRET_ACCESS_KEY")
-    assert secret["valueFrom"] == {"secretKeyRef": {"name": "oaml-store", "key": "secret-key"}}
+    referred = {each["name"]: each["valueFrom"] for each in container["env"] if "valueFrom" in each}
+    assert referred["AWS_SECRET_ACCESS_KEY"] == {"secretKeyRef": {"name": "oaml-store", "key": "secret-key"}}
+    assert referred["OAML_S3_ENDPOINT"] == {"configMapKeyRef": {"name": "oaml", "key": "endpoint"}}
     mounts = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
     volumes = {each["name"]: each for each in pod["volumes"]}
     assert volumes[mounts["/dev/shm"]]["emptyDir"] == {"medium": "Memory", "sizeLimit": "2Gi"}

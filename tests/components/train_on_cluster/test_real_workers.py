@@ -12,7 +12,7 @@ from operator_part import wait_for
 from pod_processes import PodProcesses, is_listening, kill
 from training_place import CLUSTER, Place
 
-from components.cluster import CacheConfig, ClusterConfig, SecretConfig
+from components.cluster import CacheConfig, ClusterConfig, EnvironmentConfig
 from components.train.cluster_launcher import ClusterLauncher
 from oaml_core import stages
 from oaml_core.config import Config
@@ -53,7 +53,7 @@ def test_the_pod_that_keeps_the_rendezvous_is_killed_and_the_run_ends_well_all_t
         dataset = stages.prepare(config).dataset_uri
         cluster = replace(
             CLUSTER,
-            secrets=[SecretConfig("oaml-store", {name.lower(): name for name in variables})],
+            secrets=[EnvironmentConfig("oaml-store", {name.lower(): name for name in variables})],
             cache=CacheConfig(path="cache"),
             training=replace(CLUSTER.training, gpus=0, last_call_seconds=5),
         )

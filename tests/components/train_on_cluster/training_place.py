@@ -8,13 +8,16 @@ from pathlib import Path
 
 from operator_part import OperatorPart, wait_for
 
-from components.cluster import ClusterConfig, SecretConfig, TrainingConfig
+from components.cluster import ClusterConfig, EnvironmentConfig, TrainingConfig
 from components.train.cluster_launcher import ClusterLauncher
 from oaml_core.config import Config, TrainConfig
 
 CLUSTER = ClusterConfig(
     namespace="faces",
-    secrets=[SecretConfig("oaml-store", {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"})],
+    config_maps=[EnvironmentConfig("oaml", {"endpoint": "OAML_S3_ENDPOINT"})],
+    secrets=[
+        EnvironmentConfig("oaml-store", {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"})
+    ],
     training=TrainingConfig(image="registry.example.com/oaml/train:1", gpus=1, start_patience_seconds=1),
 )
 CONFIG = Config(name="night", store="s3://models/oaml", train=TrainConfig(min_nodes=1, max_nodes=2))
