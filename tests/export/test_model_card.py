@@ -26,8 +26,12 @@ def metadata():
 
 
 def test_results_thresholds_and_provenance_are_on_it(metadata):
-    scores = {name: {"accuracy": 0.9876, "accuracy_std": 0.01} for name in ("global", "local", "combined")}
-    metrics = {"sets": {"lfw": {"pairs": 6000, "conditions": {"surgical": {"scores": scores}}}}}
+    point = {"far": 0.001, "measurable": True, "tar": 0.954, "interval": [0.94, 0.96]}
+    score = {"accuracy": 0.9876, "accuracy_interval": [0.98, 0.99], "tar_at_far": [point]}
+    scores = dict.fromkeys(("global", "local", "combined"), score)
+    conditions = {name: {"covered_share": share, "scores": scores} for name, share in (("clean", 0.0), ("veil", 0.7))}
+    counts = {"pairs": 6000, "impostors": 3000, "identities": {"count": 4281}}
+    metrics = {"sets": {"lfw": {**counts, "conditions": conditions}}}
 
     card = model_card(metadata, metrics)
 
@@ -35,8 +39,10 @@ def test_results_thresholds_and_provenance_are_on_it(metadata):
         "# faces",
         "ir_50",
         "f00d",
-        "| lfw (6,000 pairs) | surgical | 98.76 ± 1.00",
-        "| global | 0.001 | 0.3100 |",
+        "| lfw (6,000 pairs of 4,281 people) | veil | 70 % | 98.76 (98.00 … 99.00)",
+        "3,000 of them impostors",
+        "| global | 0.001 | 0.3100 | 95.4 (94.0 … 96.0) |",
+        "far=0.001)",
     ):
         assert expected in card
 
