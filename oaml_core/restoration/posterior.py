@@ -10,8 +10,11 @@ posterior's denoiser is D + σ²·∇ₓ log p(y | x). The methods differ in how
   clean tiles: ∇ₓ log p = Jᵀ·Aᵀ·(A·r²·Aᵀ + V)⁻¹·(y − A·x̂), J = ∂x̂/∂x. Exact for a white Gaussian prior; of images r² is
   many times the error of x̂, and noise is taken for detail.
 - `mmps` (Rozet et al. 2024), the default: the covariance is σ²·J (Tweedie's second formula), in place of r²·I. Exact
-  for every Gaussian prior. Each step of its conjugate gradients costs a backward pass through the denoiser; J of a
-  network is not quite symmetric, so that many steps diverge, and two are enough.
+  for every Gaussian prior. Each step of its linear solver costs a backward pass through the denoiser; J of a network
+  is not quite symmetric, hence GMRES. Where every pixel is measured (A = I) with variances about 1/λ, x and that much
+  of y are first taken together: they are one tile m = (x/σ² + λ·y)·s² with noise s, 1/s² = 1/σ² + λ, of which D(m; s)
+  is the exact estimate for any prior. Only what is left of the likelihood, of precision 1/V − λ, needs a Gaussian
+  approximation, around a tile that is as clear as the measurement. For σ → ∞ this is E[clean | y], without sampling.
 """
 
 from __future__ import annotations
@@ -26,10 +29,12 @@ from torch import Tensor
 
 from oaml_core.progress import progress
 from oaml_core.restoration.edm import Denoiser
-from oaml_core.restoration.measurement import Measurement
+from oaml_core.restoration.measurement import Identity, Measurement
 from oaml_core.restoration.sampler import heun_sample
 
 Method = Literal["mmps", "pigdm", "dps"]
+TINY = 1e-30
+"""Instead of a zero that something is divided by."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Posterior:
         measurement: what was measured, B tiles.
         method: see above.
         sigma_data: s, standard deviation of clean tiles.
-        guidance: `dps`: ζ; else a factor of the correction, 1 for the posterior itself.
-        iterations: of conjugate gradients, at most; a learnt denoiser wants 2 or 3, an exact one as many as it takes.
+        guidance: `dps`: ζ; `pigdm`: a factor of the correction; `mmps`: the power of the likelihood. 1: the posterior.
+        iterations: of the linear solver, at most; a learnt denoiser wants 2 or 3, an exact one as many as it takes.
     """
 
     denoiser: Denoiser
@@ -67,37 +72,72 @@ class Posterior:
         with torch.no_grad():
             return heun_sample(self.denoise, noise, levels)
 
+    def mean(self) -> Tensor | None:
+        """E[clean | y] [B, C, H, W] in one evaluation; None where it takes samples: `mmps` alone has it, and only for
+        tiles of which every pixel was measured."""
+        shared = self._shared_precision()
+        if self.method != "mmps" or bool((shared <= 0).any()):
+            return None
+        observed = self.measurement.observed
+        return self.denoise(torch.zeros_like(observed), observed.new_full((len(observed),), math.inf))
+
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """E[clean | x, y] = D + σ²·∇ₓ log p(y | x), the posterior's denoiser; not for `dps`."""
+        """E[clean | x, y], the posterior's denoiser; not for `dps`.
+
+        Args:
+            x: noisy tiles [B, C, H, W].
+            sigma: their noise levels [B]; infinite, where `mean` exists: x says nothing.
+        """
+        if self.method == "mmps":
+            return self._moment_matched(x, sigma)
+        estimate, pulled_back = self._linearised(x, sigma)
+        level = sigma.reshape(-1, 1, 1, 1)
+        spread = level.square() * self.sigma_data**2 / (level.square() + self.sigma_data**2)
+        operator, root = self.measurement.operator, self.measurement.precision(estimate).sqrt()
+
+        def system(z: Tensor) -> Tensor:
+            """(W·A·r²·Aᵀ·W + 1)·z with W = V^(−½), so that infinite variances give zeros."""
+            return root * operator(spread * operator.adjoint(root * z)) + z
+
+        weighted = root * gmres(system, root * self.measurement.residual(estimate), self.iterations)
+        return estimate + self.guidance * level.square() * pulled_back(operator.adjoint(weighted))
+
+    def _moment_matched(self, x: Tensor, sigma: Tensor) -> Tensor:
+        operator = self.measurement.operator
+        shared = self.guidance * self._shared_precision()
+        variance = 1 / (sigma.reshape(-1, 1, 1, 1) ** -2 + shared)
+        together = x
+        if bool((shared > 0).any()):
+            together = (x * sigma.reshape(-1, 1, 1, 1) ** -2 + shared * self.measurement.observed) * variance
+        estimate, pulled_back = self._linearised(together, variance.sqrt().flatten())
+        left = self.guidance * self.measurement.precision(estimate) - shared
+
+        def system(z: Tensor) -> Tensor:
+            """(1 + K·A·C·Aᵀ)·z, K the precision that is left and C = s²·J; Jᵀ = J for the best denoiser."""
+            return z + left * operator(variance * pulled_back(operator.adjoint(z)))
+
+        weighted = gmres(system, left * self.measurement.residual(estimate), self.iterations)
+        return estimate + variance * pulled_back(operator.adjoint(weighted))
+
+    def _shared_precision(self) -> Tensor:
+        """λ [B, 1, 1, 1]: 1 / mean variance over the pixels; 0 unless every pixel of the clean tile was measured."""
+        observed = self.measurement.observed
+        if not isinstance(self.measurement.operator, Identity):
+            return observed.new_zeros(len(observed), 1, 1, 1)
+        # The variance is linear in the signal: its mean over the noisy tile is that over the clean one.
+        return 1 / (1 / self.measurement.precision(observed)).mean((1, 2, 3), keepdim=True)
+
+    def _linearised(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """D(x; σ), and what multiplies by its transposed Jacobian Jᵀ."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             estimate = self.denoiser(x, sigma)
-        scene, level = estimate.detach(), sigma.reshape(-1, 1, 1, 1)
 
         def pulled_back(cotangent: Tensor) -> Tensor:
-            """Jᵀ·cotangent."""
             (gradient,) = torch.autograd.grad(estimate, x, cotangent, retain_graph=True)
             return gradient
 
-        if self.method == "mmps":
-            # J is symmetric for the best denoiser: Jᵀ stands for J.
-            weighted = self._solved(scene, lambda z: level.square() * pulled_back(z))
-        else:
-            spread = level.square() * self.sigma_data**2 / (level.square() + self.sigma_data**2)
-            weighted = self._solved(scene, lambda z: spread * z)
-        return scene + self.guidance * level.square() * pulled_back(self.measurement.operator.adjoint(weighted))
-
-    def _solved(self, scene: Tensor, covariance: Callable[[Tensor], Tensor]) -> Tensor:
-        """(A·C·Aᵀ + V)⁻¹·(y − A·x̂) by conjugate gradients, scaled so that infinite variances give zeros.
-
-        With W = V^(−½): u = W·z, (W·A·C·Aᵀ·W + 1)·z = W·(y − A·x̂), whose eigenvalues are at least 1.
-        """
-        operator, root = self.measurement.operator, self.measurement.precision(scene).sqrt()
-
-        def system(z: Tensor) -> Tensor:
-            return root * operator(covariance(operator.adjoint(root * z))) + z
-
-        return root * conjugate_gradients(system, root * self.measurement.residual(scene), self.iterations)
+        return estimate.detach(), pulled_back
 
     def _dps(self, noise: Tensor, levels: list[float]) -> Tensor:
         """Euler steps of the prior, each followed by a step towards the measurement."""
@@ -128,34 +168,32 @@ class Posterior:
         return (squares + entropy).clamp_min(1e-6).sqrt(), variance.detach()
 
 
-def conjugate_gradients(system: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
-    """Solve `system`(z) = right for each row of [B, …] by itself; `system` symmetric, positive definite.
+def gmres(system: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:
+    """Solve `system`(z) = right for each row of [B, …] by itself, `system` linear and not necessarily symmetric.
 
-    Stops early when every row's residual is below 1e-5 of its right side.
+    Each iteration makes the residual smaller, or leaves it (Saad & Schultz 1986). Stops early when every row's new
+    direction vanishes: the solution is exact.
     """
-
-    def dot(one: Tensor, other: Tensor) -> Tensor:
-        return (one * other).flatten(1).sum(1).reshape(-1, *[1] * (one.ndim - 1))
-
-    z = torch.zeros_like(right)
-    residual = direction = right
-    size = dot(residual, residual)
-    enough = size * 1e-10
-    for _ in range(iterations):
-        if bool((size <= enough).all()):
+    size = right.flatten(1).norm(dim=1)
+    basis = [right.flatten(1) / size.clamp_min(TINY)[:, None]]
+    products = right.new_zeros(len(right), iterations + 1, iterations)
+    for j in range(iterations):
+        image = system(basis[j].view_as(right)).flatten(1)
+        whole = image.norm(dim=1)
+        for i, direction in enumerate(basis):
+            products[:, i, j] = (image * direction).sum(1)
+            image = image - products[:, i, j, None] * direction
+        rest = image.norm(dim=1)
+        # Of a row that is solved rounding is left, which is no direction.
+        rest = torch.where(rest > 1e-5 * whole, rest, 0)
+        products[:, j + 1, j] = rest
+        basis.append(torch.where(rest[:, None] > 0, image / rest.clamp_min(TINY)[:, None], 0))
+        if not bool(rest.any()):
             break
-        image = system(direction)
-        curvature = dot(direction, image)
-        # A denoiser that was learnt is not exactly symmetric: where it bends the wrong way, that row stops.
-        alpha = torch.where(curvature > 0, size / curvature.clamp_min(math.ulp(0.0)), torch.zeros_like(size))
-        alpha = torch.where(torch.isfinite(alpha), alpha, torch.zeros_like(alpha))
-        z = z + alpha * direction
-        residual = residual - alpha * image
-        before, size = size, dot(residual, residual)
-        direction = (
-            residual + torch.where(before > 0, size / before.clamp_min(1e-30), torch.zeros_like(size)) * direction
-        )
-    return z
+    target = torch.zeros_like(products[:, :, :1])
+    target[:, 0, 0] = size
+    shares = (torch.linalg.pinv(products) @ target)[:, : len(basis) - 1, 0]
+    return torch.einsum("bj,jbn->bn", shares, torch.stack(basis[:-1])).view_as(right)
 
 
 def posterior_samples(
