@@ -75,7 +75,9 @@ class RestorationConfig:
     test_tiles: int = 32
     """Tiles that evaluation restores, none of them trained on."""
     test_pairs: int = 100
-    """Verification pairs whose second face evaluation degrades and restores, where a recogniser is given."""
+    """Verification pairs whose second face evaluation darkens and restores, where a recogniser is given."""
+    test_covered_pairs: int = 0
+    """Pairs whose second face is covered across the middle and filled in; that takes samples, seconds each; 0: none."""
 
 
 def check_restoration(config: RestorationConfig) -> None:
@@ -92,7 +94,7 @@ def check_restoration(config: RestorationConfig) -> None:
     for name in positive:
         if getattr(config, name) <= 0:
             raise ConfigError(f"restoration.{name} is {getattr(config, name)}; it must be greater than 0.")
-    for name in ("batch_gpu", "lr_rampup_kimg", "ema_rampup_ratio", "noise_a", "noise_b"):
+    for name in ("batch_gpu", "lr_rampup_kimg", "ema_rampup_ratio", "noise_a", "noise_b", "test_covered_pairs"):
         if (getattr(config, name) or 0) < 0:
             raise ConfigError(f"restoration.{name} is {getattr(config, name)}; it must not be negative.")
     if not 0.0 <= config.dropout < 1.0:

@@ -14,7 +14,6 @@ from torch.nn import functional
 from oaml_core.config_restoration import RestorationConfig
 from oaml_core.data.decode import decode_image, decode_mask
 from oaml_core.errors import DataError
-from oaml_core.restoration.evaluate import restore
 from oaml_core.restoration.face_tiles import to_image, to_tile
 from oaml_core.restoration.measurement import (
     Composition,
@@ -29,6 +28,7 @@ from oaml_core.restoration.metrics import chi_square
 from oaml_core.restoration.noise_estimation import noise_of_image, noise_of_pair
 from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.report import uncertainty_tile
+from oaml_core.restoration.restore import restore
 
 MARGIN = 8
 """Pixels that an image is extended by at least, so that its border has neighbours to be judged by."""

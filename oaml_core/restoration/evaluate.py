@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,10 +13,12 @@ from torch import Tensor
 from oaml_core.config_restoration import RestorationConfig
 from oaml_core.restoration.classical import non_local_means
 from oaml_core.restoration.edm import Denoiser
-from oaml_core.restoration.measurement import Identity, Measurement, Noise, measure
+from oaml_core.restoration.measurement import Identity, Noise, measure
 from oaml_core.restoration.metrics import chi_square, coverage, psnr, ssim
-from oaml_core.restoration.posterior import Posterior, posterior_samples
-from oaml_core.restoration.sampler import noise_levels
+from oaml_core.restoration.restore import restore
+
+if TYPE_CHECKING:
+    from oaml_core.restoration.recognition import RecognitionRow
 
 CAMERAS: Mapping[str, Noise] = {
     "light": Noise.of_camera(white_electrons=1000, read_noise_electrons=5),
@@ -29,8 +32,6 @@ COVERAGE_LEVEL = 0.9
 """Of the posterior intervals whose coverage is reported."""
 MEASURED, CLASSICAL, ONE_SAMPLE, RESTORED = "measured", "non-local means", "one sample", "posterior mean"
 """Methods."""
-BATCH = 16
-"""Tiles restored at a time."""
 PICTURES = 3
 """Tiles of each condition that are shown."""
 
@@ -67,8 +68,8 @@ class RestorationEvaluation:
 
     rows: list[Row] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
-    recognition: list[dict[str, float | str]] = field(default_factory=list)
-    """Verification accuracy of degraded faces, see `oaml_core.restoration.recognition`."""
+    recognition: list[RecognitionRow] = field(default_factory=list)
+    """Verification of degraded faces."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Of each condition's sampling."""
 
@@ -120,43 +121,22 @@ def evaluate_tiles(
         found.rows.append(Row(row.condition, row.method, row.psnr, row.ssim, None, covers))
         found.pictures += [
             Picture(condition, *four)
-            for four in zip(measured.observed[:3], mean[:3], deviation[:3], tiles[:3], strict=True)
+            for four in zip(*(x[:PICTURES] for x in (measured.observed, mean, deviation, tiles)), strict=True)
         ]
     return found
 
 
-def restore(
-    denoiser: Denoiser,
-    measured: Measurement,
-    shape: tuple[int, ...],
-    config: RestorationConfig,
-    *,
-    seed: int = 0,
-    device: str = "cpu",
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Posterior mean [B, C, H, W], deviation, and samples [n, B, C, H, W], on the CPU, in batches.
-
-    Args:
-        shape: (C, H, W) of the clean tiles.
-        config: of the sampling: method, guidance, steps, samples.
-        seed: of the sampling; a tile's samples do not depend on the tiles beside it in other batches.
-    """
-    levels = noise_levels(config.steps, config.sigma_min, config.sigma_max)
-    parts = []
-    for start in range(0, len(measured.observed), BATCH):
-        part = measured.part(slice(start, start + BATCH)).to(device)
-        posterior = Posterior(denoiser, part, config.method, config.sigma_data, config.guidance)
-        found = posterior_samples(posterior, (len(part.observed), *shape), levels, config.samples, seed + start)
-        parts.append([x.cpu() for x in found])
-    means, deviations, samples = zip(*parts, strict=True)
-    return torch.cat(means), torch.cat(deviations), torch.cat(samples, 1)
-
-
-def _conditions(tiles: Tensor) -> list[tuple[str, Noise, Tensor | None]]:
+def hidden_middle(tiles: Tensor) -> Tensor:
+    """Visibility [B, 1, H, W] of tiles [B, C, H, W] whose middle third is covered."""
     height = tiles.shape[2]
     seen = torch.ones(len(tiles), 1, *tiles.shape[2:])
     seen[:, :, height // 3 : 2 * height // 3] = 0
-    return [*((name, noise, None) for name, noise in CAMERAS.items()), (COVERED, CAMERAS["light"], seen)]
+    return seen
+
+
+def _conditions(tiles: Tensor) -> list[tuple[str, Noise, Tensor | None]]:
+    covered = (COVERED, CAMERAS["light"], hidden_middle(tiles))
+    return [*((name, noise, None) for name, noise in CAMERAS.items()), covered]
 
 
 def _row(condition: str, method: str, restored: Tensor, truth: Tensor) -> Row:

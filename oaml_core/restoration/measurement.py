@@ -167,6 +167,14 @@ class Measurement:
         """y − A·x."""
         return self.observed - self.operator(tiles)
 
+    def completed(self, tiles: Tensor, generator: torch.Generator) -> Measurement:
+        """The same, with what the covered pixels would have measured if the scene were `tiles` [B, C, H, W]."""
+        if self.visibility is None:
+            return self
+        seen, simulated = self.visibility > 0, measure(tiles, self.operator, self.noise, generator).observed
+        visibility = torch.where(seen, self.visibility, 1)
+        return Measurement(torch.where(seen, self.observed, simulated), self.operator, self.noise, visibility)
+
     def part(self, some: slice) -> Measurement:
         """The measurement of some of the tiles."""
         seen = None if self.visibility is None else self.visibility[some]

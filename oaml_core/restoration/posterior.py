@@ -57,16 +57,25 @@ class Posterior:
     guidance: float = 1.0
     iterations: int = 2
 
-    def sample(self, shape: tuple[int, ...], levels: list[float], generator: torch.Generator) -> Tensor:
+    def sample(
+        self,
+        shape: tuple[int, ...],
+        levels: list[float],
+        generator: torch.Generator,
+        centre: Tensor | None = None,
+    ) -> Tensor:
         """One sample for each measured tile.
 
         Args:
             shape: (B, C, H, W) of the clean tiles.
             levels: falling noise levels, 0 last (`noise_levels`).
             generator: of the starting noise; the rest is deterministic.
+            centre: the posterior's mean, where it is known: the starting noise is added to it. None: to 0.
         """
         noise = torch.randn(shape, generator=generator, dtype=self.measurement.observed.dtype)
         noise = noise.to(self.measurement.observed.device)
+        if centre is not None:
+            noise = noise + centre / levels[0]
         if self.method == "dps":
             return self._dps(noise, levels)
         with torch.no_grad():
@@ -75,7 +84,7 @@ class Posterior:
     def mean(self) -> Tensor | None:
         """E[clean | y] [B, C, H, W] in one evaluation; None where it takes samples: `mmps` alone has it, and only for
         tiles of which every pixel was measured."""
-        shared = self._shared_precision()
+        shared = self.shared_precision()
         if self.method != "mmps" or bool((shared <= 0).any()):
             return None
         observed = self.measurement.observed
@@ -104,7 +113,7 @@ class Posterior:
 
     def _moment_matched(self, x: Tensor, sigma: Tensor) -> Tensor:
         operator = self.measurement.operator
-        shared = self.guidance * self._shared_precision()
+        shared = self.guidance * self.shared_precision()
         variance = 1 / (sigma.reshape(-1, 1, 1, 1) ** -2 + shared)
         together = x
         if bool((shared > 0).any()):
@@ -119,7 +128,7 @@ class Posterior:
         weighted = gmres(system, left * self.measurement.residual(estimate), self.iterations)
         return estimate + variance * pulled_back(operator.adjoint(weighted))
 
-    def _shared_precision(self) -> Tensor:
+    def shared_precision(self) -> Tensor:
         """λ [B, 1, 1, 1]: 1 / mean variance over the pixels; 0 unless every pixel of the clean tile was measured."""
         observed = self.measurement.observed
         if not isinstance(self.measurement.operator, Identity):
@@ -194,22 +203,3 @@ def gmres(system: Callable[[Tensor], Tensor], right: Tensor, iterations: int) ->
     target[:, 0, 0] = size
     shares = (torch.linalg.pinv(products) @ target)[:, : len(basis) - 1, 0]
     return torch.einsum("bj,jbn->bn", shares, torch.stack(basis[:-1])).view_as(right)
-
-
-def posterior_samples(
-    posterior: Posterior, shape: tuple[int, ...], levels: list[float], count: int, seed: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """`count` samples of each tile: their mean [B, C, H, W], standard deviation (the uncertainty), and the samples.
-
-    Args:
-        posterior: of B tiles.
-        shape: (B, C, H, W).
-        levels: falling noise levels, 0 last.
-        count: samples, ≥ 2 for a deviation.
-        seed: sample number i starts from (seed, i).
-    """
-    samples = torch.stack(
-        [posterior.sample(shape, levels, torch.Generator().manual_seed(seed * 100_003 + i)) for i in range(count)]
-    )
-    deviation = samples.std(0) if count > 1 else torch.full_like(samples[0], math.nan)
-    return samples.mean(0), deviation, samples

@@ -39,7 +39,7 @@ from oaml_core.training.world import World, any_worker
 log = logging.getLogger(__name__)
 
 SAMPLING_KEYS = ("method", "guidance", "steps", "samples", "sigma_min", "sigma_max", "noise_a", "noise_b", "batch_gpu")
-TEST_KEYS = ("test_tiles", "test_pairs")
+TEST_KEYS = ("test_tiles", "test_pairs", "test_covered_pairs")
 PROGRESS_KEYS = ("total_kimg", "kimg_per_tick", "snapshot_ticks", "tiles")
 MAY_DIFFER = tuple(f"restoration.{name}" for name in SAMPLING_KEYS + TEST_KEYS + PROGRESS_KEYS)
 """Keys of `restoration` that a resumed run may change; the tiles are known by their fingerprint."""

@@ -2,7 +2,8 @@
 
 The JSON: `rows`, one a condition and method (`psnr` and `ssim` against the truth, data range 2; `chi_square` of one
 posterior sample, 1 where it explains the measurement to within its noise; `coverage` of the 90 % intervals), and
-`recognition`, accuracy and AUC of degraded faces.
+`recognition`, one a kind of second face: `accuracy`, `gain` against the faces as measured and `tar` as [value, low,
+high] with 95 % intervals, `auc`, `far`, `pairs`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from oaml_core.evaluation.bootstrap import Interval
 from oaml_core.evaluation.pictures import jpeg_uri
 from oaml_core.evaluation.report import provenance, tile
 from oaml_core.restoration.evaluate import (
@@ -35,6 +37,7 @@ from oaml_core.restoration.evaluate import (
     Row,
 )
 from oaml_core.restoration.face_tiles import to_image
+from oaml_core.restoration.recognition import RecognitionRow
 
 METHOD = """<p>Clean tiles that the prior did not learn from are measured by simulation: photo-electrons at white and
 read noise of {cameras}; condition “covered” hides the middle third of the tile. PSNR and SSIM are against the clean
@@ -56,7 +59,11 @@ def write_restoration_report(
         title: heading.
     """
     _write(
-        numbers, json.dumps({"rows": [asdict(row) for row in found.rows], "recognition": found.recognition}, indent=1)
+        numbers,
+        json.dumps(
+            {"rows": [asdict(row) for row in found.rows], "recognition": [asdict(row) for row in found.recognition]},
+            indent=1,
+        ),
     )
     assets = resources.files("oaml_core.evaluation") / "report_assets"
     sections = [("tables", "Figures", _table(found.rows)), ("pictures", "Pictures", _pictures(found.pictures))]
@@ -112,16 +119,23 @@ def _table(rows: Iterable[Row]) -> str:
     )
 
 
-def _recognition(rows: Iterable[Mapping[str, float | str]]) -> str:
+def _recognition(rows: Iterable[RecognitionRow]) -> str:
     body = "".join(
-        f"<tr><td>{escape(str(row['faces']))}</td><td>{100 * float(row['accuracy']):.2f} %</td>"
-        f"<td>{float(row['auc']):.4f}</td><td>{row['pairs']}</td></tr>"
+        f"<tr><td>{escape(row.condition)}</td><td>{escape(row.faces)}</td><td>{row.pairs}</td>"
+        f"<td>{_share(row.accuracy)}</td><td>{'' if row.gain is None else _share(row.gain, '+')}</td>"
+        f"<td>{row.auc:.4f}</td><td>{_share(row.tar)} at {row.far:g}</td></tr>"
         for row in rows
     )
+    heads = ("Second face", "", "Pairs", "Accuracy", "Against as measured", "AUC", "TAR at FAR")
     return (
-        '<div class="scroll"><table><thead><tr><th>Second face</th><th>Accuracy</th><th>AUC</th><th>Pairs</th></tr>'
-        f"</thead><tbody>{body}</tbody></table></div>"
+        f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{name}</th>" for name in heads)}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div><p>In brackets: 95 % intervals over identities.</p>"
     )
+
+
+def _share(found: Interval, sign: str = "") -> str:
+    value, low, high = (f"{100 * x:{sign}.1f}" for x in found)
+    return f"{value} % ({low} … {high})"
 
 
 def _pictures(pictures: Iterable[Picture]) -> str:
