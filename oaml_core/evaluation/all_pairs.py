@@ -3,7 +3,8 @@
 Of n images there are n·(n−1)/2 pairs, nearly all of them impostors: 200 million of 20,000 images. Scores come in
 blocks. Kept are every genuine score, the highest impostor scores (as many as the largest reported FAR accepts), and
 a histogram of all impostor scores over the ordered bit patterns of float32. So TAR at every reported FAR is exact, and
-AUC and EER come with the bound that the histogram's bins leave.
+AUC and EER come with the bound that the histogram's bins leave. Of the very highest impostor scores it is kept too who
+they are of: the intervals of TAR resample people.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.bootstrap import IdentityBootstrap, percentiles
+from oaml_core.evaluation.largest import Largest
 from oaml_core.evaluation.roc import Roc, TarAtFar, tar_at_far
+from oaml_core.evaluation.seed import SEED
 
 Scores32 = NDArray[np.float32]
 BlockScores = Callable[[slice, slice], Scores32]
@@ -27,6 +31,8 @@ BLOCK = 1024
 """Images on each side of a block of scores."""
 LARGEST_EXACT_FAR = 0.1
 """Impostors up to this share are kept one by one."""
+NAMED = 1_000_000
+"""Impostors that are kept with their identities."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,9 @@ class AllPairsRoc:
     impostors: int
     tar_at_far: list[TarAtFar]
     """Exact."""
+    tar_intervals: list[tuple[float, float] | None]
+    """95 % of each of them, over identities; None: not asked for, not measurable, or the rate is that of more pairs
+    than are kept with their identities."""
     auc: Bounded
     eer: Bounded
     roc: Roc
@@ -83,17 +92,28 @@ def all_pairs_roc(
 class PairStream:
     """Collects the blocks of one score; several streams can share one walk over the blocks."""
 
-    def __init__(self, identities: NDArray[np.integer], genuine: int, impostors: int, rates: Sequence[float]) -> None:
-        self._identities = identities
+    def __init__(
+        self, identities: NDArray[np.integer], genuine: int, impostors: int, rates: Sequence[float], intervals: bool
+    ) -> None:
+        _, self._sizes = np.unique(identities, return_counts=True)
+        self._identities = np.unique(identities, return_inverse=True)[1].astype(np.int32)
         self._rates = rates
         self._genuine: list[Scores32] = []
-        self._tail = _Largest(int(max(rates) * impostors + 1e-6) + 1)
+        self._genuine_people: list[NDArray[np.int32]] = []
+        self._tail = Largest(int(max(rates) * impostors + 1e-6) + 1)
+        self._named = Largest(min(impostors, NAMED)) if intervals else None
         self._bins = np.zeros(1 << BIN_BITS, dtype=np.int64)
         self._counts = genuine, impostors
 
     @classmethod
-    def of(cls, identities: NDArray[np.integer], rates: Sequence[float]) -> PairStream:
-        """A stream for all pairs of images with these identities; see `all_pairs_roc`."""
+    def of(cls, identities: NDArray[np.integer], rates: Sequence[float], *, intervals: bool = False) -> PairStream:
+        """A stream for all pairs of images with these identities; see `all_pairs_roc`.
+
+        Args:
+            identities: [n], who each image shows.
+            rates: false accept rates.
+            intervals: whether to find those of TAR, which takes seconds.
+        """
         _, sizes = np.unique(identities, return_counts=True)
         pairs = len(identities) * (len(identities) - 1) // 2
         genuine = int((sizes * (sizes - 1) // 2).sum())
@@ -109,7 +129,7 @@ class PairStream:
                 f"FAR {unusable[0] if unusable else 'none'} cannot be reported over all pairs; "
                 f"evaluate.far takes rates in (0, {LARGEST_EXACT_FAR}]."
             )
-        return cls(identities, genuine, pairs - genuine, rates)
+        return cls(identities, genuine, pairs - genuine, rates, intervals)
 
     def add(self, block: Scores32, rows: slice, columns: slice) -> None:
         """Take in a block; pairs of an image with itself, and those below the diagonal, are passed over.
@@ -135,53 +155,48 @@ class PairStream:
         others = block[impostor]
         self._bins += np.bincount(_bin_of(others), minlength=self._bins.size)
         self._tail.add(others)
+        if self._named is not None:
+            self._genuine_people.append(self._identities[rows][np.nonzero(same)[0]])
+            one, other = np.nonzero(impostor)
+            self._named.add(others, self._identities[rows][one], self._identities[columns][other])
 
     def finish(self) -> AllPairsRoc:
         """The figures, when every block was added."""
         genuine_count, impostors = self._counts
         genuine = np.sort(np.concatenate(self._genuine))[::-1]
-        tail = self._tail.sorted()
+        tail = self._tail.sorted()[0]
         exact, binned = _tail_curve(genuine, tail, impostors), _binned_curve(genuine, self._bins, impostors)
         return AllPairsRoc(
             genuine=genuine_count,
             impostors=impostors,
-            tar_at_far=tar_at_far(exact, self._rates),
+            tar_at_far=(points := tar_at_far(exact, self._rates)),
+            tar_intervals=self._intervals(points),
             auc=_auc(genuine, self._bins, impostors),
             eer=_eer(binned),
             roc=_joined(exact, binned),
             histogram=_histogram(genuine, self._bins),
         )
 
-
-class _Largest:
-    """The `count` largest of a stream of numbers."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self._parts: list[Scores32] = []
-        self._held = 0
-        self._floor = np.float32(-np.inf)
-
-    def add(self, values: Scores32) -> None:
-        values = values[values >= self._floor]
-        self._parts.append(values)
-        self._held += values.size
-        if self._held > 2 * self.count + 1_000_000:
-            self._prune()
-
-    def _prune(self) -> None:
-        together = np.concatenate(self._parts)
-        self._parts.clear()
-        if together.size > self.count:
-            together.partition(together.size - self.count)
-            together = together[-self.count :].copy()
-            self._floor = together.min()
-        self._parts, self._held = [together], together.size
-
-    def sorted(self) -> Scores32:
-        """Descending."""
-        self._prune()
-        return np.sort(self._parts[0])[::-1]
+    def _intervals(self, points: Sequence[TarAtFar]) -> list[tuple[float, float] | None]:
+        if self._named is None:
+            return [None] * len(points)
+        genuine, people = np.concatenate(self._genuine), np.concatenate(self._genuine_people)
+        tail, *pair = self._named.sorted()
+        bootstrap = IdentityBootstrap(
+            np.concatenate([people, pair[0]]).astype(np.int64),
+            np.concatenate([people, pair[1]]).astype(np.int64),
+            np.arange(people.size + tail.size) < people.size,
+            np.random.default_rng(SEED),
+            people=self._sizes.size,
+        )
+        images = bootstrap.drawn.astype(np.float64) * self._sizes
+        impostors = (images.sum(1) ** 2 - (images**2).sum(1)) / 2
+        scores = np.concatenate([genuine, tail]).astype(np.float64)
+        found = bootstrap.tar_at_far(scores, self._rates, impostors).T
+        return [
+            percentiles(drawn) if point.measurable and np.isfinite(drawn).all() else None
+            for point, drawn in zip(points, found, strict=True)
+        ]
 
 
 def _bin_of(values: Scores32) -> NDArray[np.uint32]:

@@ -63,6 +63,8 @@ class IdentityBootstrap:
         issame: [N], true for genuine pairs; they count by the first image's identity.
         generator: of the resamples.
         resamples: R.
+        people: identities that are drawn from, where some of them are in none of the N pairs; their numbers are then
+            0 … people − 1. None: those of the pairs.
     """
 
     def __init__(
@@ -72,11 +74,13 @@ class IdentityBootstrap:
         issame: Bools,
         generator: np.random.Generator,
         resamples: int = RESAMPLES,
+        people: int | None = None,
     ) -> None:
-        _, compact = np.unique(np.concatenate([first, second]), return_inverse=True)
+        both = np.concatenate([first, second])
+        compact = np.unique(both, return_inverse=True)[1] if people is None else both
         self._first, self._second = np.split(compact, 2)
         self._issame = issame
-        self.identities = int(compact.max()) + 1
+        self.identities = int(compact.max()) + 1 if people is None else people
         # The last column is the 1 that genuine pairs are multiplied by.
         self._drawn = np.ones((resamples, self.identities + 1), dtype=np.float32)
         draw_identities(self.identities, generator, self._drawn[:, :-1])
@@ -90,27 +94,41 @@ class IdentityBootstrap:
         ]
         return np.concatenate(found).astype(np.float64)
 
-    def tar_at_far(self, scores: Floats, rates: Sequence[float]) -> NDArray[np.float64]:
+    def tar_at_far(
+        self, scores: Floats, rates: Sequence[float], impostors: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """[R, rates]: TAR in each resample, at the loosest threshold whose FAR there does not exceed the rate.
 
         Args:
             scores: [N] similarities.
             rates: false accept rates.
+            impostors: [R] weight of all impostor pairs in each resample, where N holds only the highest of them; TAR
+                is NaN where these are too few for a rate. None: all are there.
         """
         genuine, impostor = _descending(scores, self._issame), _descending(scores, ~self._issame)
         # Genuine pairs that score above each impostor; all of them, if no impostor is refused.
         above = np.searchsorted(-scores[genuine], -scores[impostor], side="left")
         above = np.append(above, genuine.size)
         found = []
+        done = 0
         for of_genuine, of_impostors in zip(self._weights(genuine), self._weights(impostor), strict=True):
             let_in = np.cumsum(of_impostors, axis=1)
+            rows = slice(done, done + len(let_in))
+            everything = let_in[:, -1:] if impostors is None else impostors[rows, None]
+            done = rows.stop
             accepted = np.zeros((len(of_genuine), genuine.size + 1), dtype=np.float32)
             np.cumsum(of_genuine, axis=1, out=accepted[:, 1:])
             # Sums of whole numbers are exact in single precision up to 2^24.
-            refused_from = [(let_in <= rate * let_in[:, -1:] + 1e-3).sum(1) for rate in rates]
-            tar = np.take_along_axis(accepted, above[np.stack(refused_from, axis=1)], axis=1)
-            found.append(tar / np.maximum(accepted[:, -1:], 1))
+            refused_from = np.stack([(let_in <= rate * everything + 1e-3).sum(1) for rate in rates], axis=1)
+            tar = np.take_along_axis(accepted, above[refused_from], axis=1) / np.maximum(accepted[:, -1:], 1)
+            beyond = (refused_from == impostor.size) & (everything > let_in[:, -1:])
+            found.append(np.where(beyond, np.nan, tar))
         return np.concatenate(found).astype(np.float64)
+
+    @property
+    def drawn(self) -> NDArray[np.float32]:
+        """[R, identities]: how often each identity is in each resample."""
+        return self._drawn[:, :-1]
 
     def _weights(self, pairs: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:
         """[r, len(pairs)] of some resamples at a time."""

@@ -66,7 +66,10 @@ class FolderResult:
         return {
             "genuine": found.genuine,
             "impostors": found.impostors,
-            "tar_at_far": [{**asdict(point), "measurable": point.measurable} for point in found.tar_at_far],
+            "tar_at_far": [
+                {**asdict(point), "measurable": point.measurable, "interval": interval}
+                for point, interval in zip(found.tar_at_far, found.tar_intervals, strict=True)
+            ],
             "auc": asdict(found.auc),
             "eer": asdict(found.eer),
             "roc": roc_points(thinned(found.roc)),
@@ -90,7 +93,7 @@ def evaluate_folder(
         EvaluationError: there are no genuine or no impostor pairs, or a score is not finite.
     """
     rates = [rate for rate in config.far if rate <= LARGEST_EXACT_FAR] or [LARGEST_EXACT_FAR]
-    streams = {name: PairStream.of(identities, rates) for name in SCORE_NAMES}
+    streams = {name: PairStream.of(identities, rates, intervals=True) for name in SCORE_NAMES}
     rule = _rule(faces, identities, config)
     count = len(identities)
     matrices: dict[ScoreName, Scores32] | None = None

@@ -14,7 +14,6 @@ from PIL import Image
 from oaml_core.evaluation.face_store import ScoreName
 from oaml_core.evaluation.folder import FolderResult
 from oaml_core.evaluation.identification import Identification
-from oaml_core.evaluation.roc import TarAtFar
 
 BARS = " ▁▂▃▄▅▆▇█"
 SIDE = 480
@@ -27,13 +26,17 @@ def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = (
     people = int(np.unique(result.identities).size)
     lines = [
         f"{len(result.names):,} images of {people:,} identities: {first.genuine:,} genuine and {first.impostors:,} "
-        "impostor pairs",
+        "impostor pairs; 95 % intervals over people",
         "",
-        f"{'score':<10}{'AUC':>9}{'EER':>9}" + "".join(f"{f'VR@FAR {point.far:g}':>16}" for point in first.tar_at_far),
+        f"{'':<16}" + "".join(f"{name:>28}" for name in result.all_pairs),
+        f"{'AUC':<16}" + "".join(f"{found.auc.value:>28.4f}" for found in result.all_pairs.values()),
+        f"{'EER':<16}" + "".join(f"{_percent(found.eer.value):>28}" for found in result.all_pairs.values()),
     ]
-    for name, found in result.all_pairs.items():
-        rates = "".join(f"{_vr(point):>16}" for point in found.tar_at_far)
-        lines.append(f"{name:<10}{found.auc.value:>9.4f}{_percent(found.eer.value):>9}{rates}")
+    for row, point in enumerate(first.tar_at_far):
+        cells = (
+            _with_interval(found.tar_at_far[row].tar, found.tar_intervals[row]) for found in result.all_pairs.values()
+        )
+        lines.append(f"{f'VR@FAR {point.far:g}':<16}" + "".join(f"{cell:>28}" for cell in cells))
     lines += _searches(result.identification)
     for name, found in result.all_pairs.items():
         low, high = found.histogram["edges"][0], found.histogram["edges"][-1]
@@ -51,8 +54,7 @@ def _searches(identification: Mapping[ScoreName, Identification]) -> list[str]:
     rates = [f"rank {k}" for k in first.rank] + [f"FNIR at FPIR {point.fpir:g}" for point in first.fnir_at_fpir]
     lines = [
         "",
-        f"1:N: {first.probes:,} probes in a gallery of {first.gallery:,} identities, one image each; "
-        "95 % intervals over people",
+        f"1:N: {first.probes:,} probes in a gallery of {first.gallery:,} identities, one image each",
         f"{'score':<10}" + "".join(f"{rate:>28}" for rate in rates),
     ]
     for name, found in identification.items():
@@ -98,10 +100,6 @@ def _tile(matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
     grey = (np.clip((matrix - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
     times = max(1, SIDE // len(matrix))
     return grey.repeat(times, 0).repeat(times, 1)
-
-
-def _vr(point: TarAtFar) -> str:
-    return "–" if point.tar is None else _percent(point.tar)
 
 
 def _percent(share: float | None) -> str:

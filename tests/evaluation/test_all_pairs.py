@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.all_pairs import all_pairs_roc
+from oaml_core.evaluation import all_pairs
+from oaml_core.evaluation.all_pairs import PairStream, all_pairs_roc, upper_blocks
+from oaml_core.evaluation.bootstrap import IdentityBootstrap, percentiles
 from oaml_core.evaluation.roc import auc, eer, roc, tar_at_far
+from oaml_core.evaluation.seed import SEED
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-9)
 
@@ -49,6 +52,29 @@ def test_agrees_with_the_roc_of_all_scores_at_once(block, digits):
         assert abs(found.eer.value - eer(curve)) <= found.eer.error + 1 / curve.genuine
     assert sum(found.histogram["genuine"]) == curve.genuine
     assert sum(found.histogram["impostor"]) == curve.impostors
+
+
+def test_intervals_are_those_of_a_bootstrap_of_all_pairs(monkeypatch):
+    identities = np.random.default_rng(3).integers(5, 45, 200)
+    rows = embeddings(identities, 0.8)
+    matrix = rows @ rows.T
+    upper = np.triu_indices(200, 1)
+    scores, same = whole(matrix, identities)
+    first, second = (np.unique(identities, return_inverse=True)[1][side] for side in upper)
+    drawn = IdentityBootstrap(first, second, same, np.random.default_rng(SEED)).tar_at_far(scores, RATES[:3])
+    expected = [percentiles(column) for column in drawn.T]
+
+    def intervals():
+        stream = PairStream.of(identities, RATES, intervals=True)
+        for some, others in upper_blocks(200, 64):
+            stream.add(matrix[some, others], some, others)
+        return stream.finish().tar_intervals
+
+    assert intervals() == [*expected, None]
+    # Where only the highest impostors are kept with their identities, smaller rates have the same intervals.
+    monkeypatch.setattr(all_pairs, "NAMED", 1000)
+    assert intervals() == [None, *expected[1:], None]
+    assert streamed(matrix, identities).tar_intervals == [None] * 4
 
 
 def test_every_point_of_the_curve_was_measured():

@@ -1,0 +1,53 @@
+"""The largest of a stream of numbers, in memory for twice as many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Largest:
+    """The `count` largest of a stream of numbers, with what else is known of each."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+        self._held = 0
+        self._floor = np.float32(-np.inf)
+
+    def add(self, values: NDArray[np.float32], *known: NDArray[np.int32]) -> None:
+        """Take in numbers [n] and what is known of each [n]."""
+        kept = values >= self._floor
+        self._parts.append(tuple(column[kept] for column in (values, *known)))
+        self._held += int(kept.sum())
+        if self._held > 2 * self._count + 1_000_000:
+            self._prune()
+
+    def _prune(self) -> None:
+        columns = tuple(np.concatenate(parts) for parts in zip(*self._parts, strict=True))
+        self._parts.clear()
+        if columns[0].size > self._count:
+            columns = _cut(columns, self._count)
+            self._floor = columns[0].min()
+        self._parts, self._held = [columns], columns[0].size
+
+    def sorted(self) -> tuple[NDArray[Any], ...]:
+        """The numbers, descending, and what is known of each."""
+        self._prune()
+        values, *known = self._parts[0]
+        if not known:
+            return (np.sort(values)[::-1],)
+        order = np.argsort(-values, kind="stable")
+        return tuple(column[order] for column in (values, *known))
+
+
+def _cut(columns: tuple[NDArray[Any], ...], count: int) -> tuple[NDArray[Any], ...]:
+    """The rows with the `count` largest of the first column."""
+    values, *known = columns
+    if not known:  # in place: there may be 40 million
+        values.partition(values.size - count)
+        return (values[-count:].copy(),)
+    kept = np.argpartition(values, values.size - count)[-count:]
+    return tuple(column[kept] for column in columns)
