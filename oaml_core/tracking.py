@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,20 @@ class Tracker:
 
 
 def _kept_run_id(folder: Path) -> str:
-    """The id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later tries."""
+    """The id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later tries: the
+    date (UTC), and a token."""
     path = folder / RUN_ID
     if not path.exists():
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(secrets.token_hex(4))
+        temporary.write_text(f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}")
         temporary.replace(path)
     return path.read_text()
+
+
+def _shown_name(config: Config, run_id: str) -> str:
+    """The run's name and the date of its beginning, which its id keeps however often it is resumed."""
+    day, _, _ = run_id.rpartition("-")
+    return f"{config.name} {day}".rstrip()
 
 
 def read_metrics(path: Path) -> list[tuple[int, str, float]]:
@@ -100,7 +108,7 @@ def _start_wandb(config: Config, folder: Path, run_id: str) -> Any:
         settings = wandb.Settings(silent=True, console="off", x_disable_stats=True)
         return wandb.init(
             project=config.tracking.project,
-            name=config.name,
+            name=_shown_name(config, run_id),
             id=run_id,
             resume="allow" if mode == "online" else None,
             mode=mode,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def test_a_refused_model_is_told_once_and_later_nights_say_that_nothing_is_new(
     assert first.version in message
     assert refused.version in message
     assert refused.reason in message
+    assert message.startswith(f"OAML, {config.name} {datetime.now(UTC):%Y-%m-%d}: ")
     again = promote(config, tmp_path, "worse", 0.85)
     assert not again.promoted
     assert again.reason.startswith("nothing new since 20")

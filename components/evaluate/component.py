@@ -38,7 +38,11 @@ def evaluate(
     evaluated = stages.evaluate(settings, dataset.metadata["store_uri"], model.metadata["checkpoint_uri"])
     for name, value in evaluated.metrics.items():
         metrics.log_metric(name, value)
-    described = {"fingerprint": fingerprint, "config_digest": digest(settings)}
+    described = {
+        "display_name": stages.dated_name(settings),
+        "fingerprint": fingerprint,
+        "config_digest": digest(settings),
+    }
     metrics.metadata.update(described, store_uri=evaluated.metrics_uri)
     roc.log_roc_curve(evaluated.roc["fpr"], evaluated.roc["tpr"], evaluated.roc["threshold"])
     report.metadata.update(described, store_uri=evaluated.report_uri)

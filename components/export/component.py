@@ -23,7 +23,8 @@ def export(
         dataset: what preprocess made; its faces are what the check runs on.
         model: what train made.
         metrics: what evaluate made.
-        onnx_model: metadata `store_uri`, `fingerprint` of the data set, `config`, `config_digest` and accuracies.
+        onnx_model: named with the date; metadata `store_uri`, `fingerprint` of the data set, `config`,
+            `config_digest` and accuracies.
         model_card: what the model is, what it was measured to do, and what it is not for.
     """
     from pathlib import Path
@@ -41,6 +42,7 @@ def export(
     accuracies = {name: value for name, value in metrics.metadata.items() if name.startswith("val_")}
     onnx_model.metadata.update(
         accuracies,
+        display_name=stages.dated_name(settings),
         store_uri=exported.model_uri,
         fingerprint=fingerprint,
         config=config,

@@ -13,7 +13,8 @@ def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> NamedTuple("Pre
 
     Args:
         config: the whole configuration as YAML.
-        dataset: metadata `store_uri`, `fingerprint`, `config`, `config_digest` and counts; images stay in the store.
+        dataset: named with the date; metadata `store_uri`, `fingerprint`, `config`, `config_digest` and counts; images
+            stay in the store.
 
     Returns:
         fingerprint: of the data set: of the images, labels and pairs that it holds. Later steps are cached by it.
@@ -25,6 +26,7 @@ def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> NamedTuple("Pre
     prepared = stages.prepare(settings)
     dataset.metadata.update(
         prepared.summary,
+        display_name=stages.dated_name(settings),
         store_uri=prepared.dataset_uri,
         fingerprint=prepared.fingerprint,
         config=config,

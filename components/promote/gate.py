@@ -27,6 +27,8 @@ def gate(config: str, metrics: dsl.Input[dsl.Metrics], decision: dsl.Output[dsl.
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml
 
-    judged = stages.gate(config_from_yaml(config), metrics.metadata["store_uri"])
+    settings = config_from_yaml(config)
+    judged = stages.gate(settings, metrics.metadata["store_uri"])
+    decision.metadata["display_name"] = stages.dated_name(settings)
     Path(decision.path).write_text(judged.summary, encoding="utf-8")
     return judged.passes, judged.reason

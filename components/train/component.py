@@ -16,8 +16,8 @@ def train(
         fingerprint: of the data set; what was trained on the same one with the same configuration is not trained again.
         cluster: the cluster file; empty: the workers run in this container.
         dataset: what preprocess made.
-        model: metadata `checkpoint_uri`, `run_uri`, `val_acc`, `fingerprint` of the data set, `config` and
-            `config_digest`; the checkpoint stays in the store.
+        model: named with the date; metadata `checkpoint_uri`, `run_uri`, `val_acc`, `fingerprint` of the data set,
+            `config` and `config_digest`; the checkpoint stays in the store.
     """
     from components.train.launchers import launcher
     from oaml_core import stages
@@ -26,6 +26,7 @@ def train(
     settings = config_from_yaml(config)
     trained = stages.train(settings, dataset.metadata["store_uri"], launcher=launcher(cluster))
     model.metadata.update(
+        display_name=stages.dated_name(settings),
         checkpoint_uri=trained.checkpoint_uri,
         run_uri=trained.run_uri,
         val_acc=trained.val_acc,

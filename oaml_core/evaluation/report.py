@@ -18,6 +18,7 @@ from oaml_core.evaluation import charts, sweep_charts
 from oaml_core.evaluation.bootstrap import LEVEL
 from oaml_core.evaluation.comparison import Comparison
 from oaml_core.evaluation.conditions import CLEAN
+from oaml_core.evaluation.gate import GateDecision
 from oaml_core.evaluation.pictures import pair_svg
 from oaml_core.evaluation.report_tables import OPEN_CONDITIONS, accuracy_table, tar_table, visibility_table
 from oaml_core.evaluation.results import SCORES, ConditionResult, Evaluation, Example, SetResult, headline
@@ -30,6 +31,7 @@ def write_report(
     *,
     title: str = "Evaluation",
     images: bool = True,
+    gate: GateDecision | None = None,
 ) -> None:
     """Write the report, by rename.
 
@@ -40,6 +42,7 @@ def write_report(
             timings, …), as they come.
         title: heading.
         images: embed example pairs; False for faces that must not be shared.
+        gate: what the promotion gate makes of the comparison with the model in production.
     """
     assets = resources.files("oaml_core.evaluation") / "report_assets"
     text = string.Template((assets / "template.html").read_text(encoding="utf-8")).substitute(
@@ -49,7 +52,7 @@ def write_report(
         lead=escape(lead(evaluation)),
         nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, images)),
         tiles=_tiles(evaluation),
-        sections=_comparison(evaluation.comparison)
+        sections=_comparison(evaluation.comparison, gate)
         + "".join(map(_set_section, evaluation.sets.values()))
         + (_gallery(evaluation.examples) if images else _no_gallery()),
         method=(assets / "method.html").read_text(encoding="utf-8"),
@@ -183,7 +186,7 @@ def _histograms(result: SetResult) -> str:
     return f"{shown}<details><summary>{len(drawn)} more conditions</summary>{rest}</details>"
 
 
-def _comparison(comparison: Comparison | None) -> str:
+def _comparison(comparison: Comparison | None, gate: GateDecision | None) -> str:
     if comparison is None:
         return ""
     combined = [d for d in comparison.differences if d.score == "combined"]
@@ -197,10 +200,16 @@ def _comparison(comparison: Comparison | None) -> str:
     lost = "".join(f"<li>{escape(str(one))}</li>" for one in comparison.incomparable)
     return f"""<section id="champion"><h2>Against the model in production</h2>
 <p class="lead">Version {escape(comparison.champion)}: better in {verdicts[0]}, worse in {verdicts[1]}, not
-distinguishable in {verdicts[2]} of {len(combined)} conditions.</p>
+distinguishable in {verdicts[2]} of {len(combined)} conditions.{_judgement(gate)}</p>
 <p class="note">Combined score, accuracy of this model less that of the one in production, in points, on the same pairs.
 Better or worse: the paired bootstrap over identities and McNemar's test both show it, at {100 * LEVEL:g} %.</p>
 {bars}{f"<p>Not compared:</p><ul>{lost}</ul>" if lost else ""}</section>"""
+
+
+def _judgement(gate: GateDecision | None) -> str:
+    if gate is None:
+        return ""
+    return f" The promotion gate {'lets it pass' if gate.passes else 'refuses it'}: {escape(gate.reason)}."
 
 
 def _legend(names: Iterable[str]) -> str:

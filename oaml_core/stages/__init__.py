@@ -6,6 +6,7 @@ where they are. A stage whose results are there already, from the same inputs, g
 """
 
 from oaml_core.stages.addresses import (
+    dated_name,
     fetch_dataset,
     fetch_file,
     fetch_model,
@@ -36,6 +37,7 @@ __all__ = [
     "RolledBack",
     "Trained",
     "champion",
+    "dated_name",
     "evaluate",
     "evaluate_own_faces",
     "export",

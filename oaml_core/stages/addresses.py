@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,14 @@ log = logging.getLogger(__name__)
 
 SUMMARY = "run.json"
 """Addresses of a run's checkpoint, metrics and model; there when the model is."""
+
+
+def dated_name(config: Config) -> str:
+    """What reports, artifacts and messages of a run made now are called: the run's name, and the date (UTC).
+
+    Addresses carry no date: a night with the data and the configuration of an earlier one finds what that one made.
+    """
+    return f"{config.name} {datetime.now(UTC):%Y-%m-%d}"
 
 
 def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:

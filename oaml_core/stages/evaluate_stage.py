@@ -16,6 +16,7 @@ from oaml_core.errors import EvaluationError, StoreError
 from oaml_core.settings import config_to_yaml, digest
 from oaml_core.stages.addresses import (
     announce,
+    dated_name,
     fetch_dataset,
     fetch_file,
     fetch_scores,
@@ -118,6 +119,7 @@ def _measure(
     """Evaluate, and write report, scores and metrics into `folder`."""
     from oaml_core.evaluation.comparison import SCORES_FILE, write_scores
     from oaml_core.evaluation.evaluate import evaluate_model
+    from oaml_core.evaluation.gate import decide
     from oaml_core.evaluation.report import write_report
     from oaml_core.evaluation.results import write_metrics
     from oaml_core.training.trained import load_trained
@@ -139,7 +141,9 @@ def _measure(
         "seconds": {"loading": round(loaded - began, 3), **evaluation.seconds},
         **provenance(config),
     }
-    write_report(evaluation, folder / REPORT, context, title=config.name, images=config.evaluate.pictures > 0)
+    gate = None if evaluation.comparison is None else decide(evaluation.comparison, config.promote)
+    pictures = config.evaluate.pictures > 0
+    write_report(evaluation, folder / REPORT, context, title=dated_name(config), images=pictures, gate=gate)
     write_metrics(evaluation, folder / METRICS, context)
 
 

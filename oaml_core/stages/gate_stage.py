@@ -38,7 +38,7 @@ def gate(config: Config, metrics_uri: str) -> Judged:
     if present is None:
         return _said(True, "there is no model in production yet", [])
     if present["metrics_uri"] == metrics_uri:
-        return _said(True, "it is in production already", [])
+        return _said(True, "nothing new: it is the one that is in production", [])
     decision = challenge(config, present, metrics_uri)
     return _said(decision.passes, decision.reason, _table(decision))
 

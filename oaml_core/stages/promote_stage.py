@@ -10,7 +10,7 @@ from typing import Any
 from oaml_core.config import Config
 from oaml_core.notify import notify
 from oaml_core.settings import digest
-from oaml_core.stages.addresses import announce, read_metrics_json
+from oaml_core.stages.addresses import announce, dated_name, read_metrics_json
 from oaml_core.stages.gate_stage import challenge
 from oaml_core.stages.production import (
     PRODUCTION,
@@ -21,7 +21,7 @@ from oaml_core.stages.production import (
     point_at,
     record,
 )
-from oaml_core.store import Store, open_store
+from oaml_core.store import open_store
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
         decision = challenge(config, present, metrics_uri)
         objection, reason = (None if decision.passes else decision.reason), decision.reason
     if objection is not None:
-        return _refused(store, name, present["version"] if present else "nothing", objection)
+        return _refused(config, name, present["version"] if present else "nothing", objection)
     pointer = {
         "version": name,
         "model_uri": model_uri,
@@ -70,14 +70,16 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
     return Promoted(name, True, reason)
 
 
-def _refused(store: Store, version: str, champion_version: str, objection: str) -> Promoted:
+def _refused(config: Config, version: str, champion_version: str, objection: str) -> Promoted:
     """Leave production alone and say why: to people once, however many nights bring the same model."""
+    store = open_store(config.store)
     log.info("promote: kept %s: %s", champion_version, objection)
     earlier = earlier_decision(store, version)
     if earlier is not None and not earlier["promoted"]:
         return Promoted(version, False, f"nothing new since {earlier['when']}: {objection}")
     note_decision(store, version, False, objection)
-    notify(f"OAML: {version} was not promoted, {champion_version} stays in production: {objection}")
+    stays = f"{version} was not promoted, {champion_version} stays in production"
+    notify(f"OAML, {dated_name(config)}: {stays}: {objection}")
     return Promoted(version, False, objection)
 
 

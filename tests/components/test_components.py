@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ def test_preprocess(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == [(CONFIG,)]
     assert prepared == ("f1",)
     assert dataset.metadata == {
+        "display_name": stages.dated_name(CONFIG),
         "images": 5,
         "store_uri": "s3://b/datasets/f1",
         "fingerprint": "f1",
@@ -122,7 +124,11 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.
         summary=summary,
     )
     assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt")]
-    described = {"fingerprint": "f1", "config_digest": digest(CONFIG)}
+    described = {
+        "display_name": stages.dated_name(CONFIG),
+        "fingerprint": "f1",
+        "config_digest": digest(CONFIG),
+    }
     assert metrics.metadata == {
         "val_accuracy_clean_combined": 0.9,
         "store_uri": evaluated.metrics_uri,
@@ -151,6 +157,7 @@ def test_export(
     assert Path(card.path).read_text() == "# Card"
     assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt", "s3://b/runs/1/metrics.json")]
     assert onnx_model.metadata == {
+        "display_name": stages.dated_name(CONFIG),
         "val_accuracy_clean_combined": 0.9,
         "store_uri": "s3://b/runs/1/export/model.onnx",
         "fingerprint": "f1",
@@ -165,6 +172,7 @@ def test_gate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, metrics: dsl.Metr
     assert gate.python_func(config=TEXT, metrics=metrics, decision=decision) == (False, "it loses")
     assert calls == [(CONFIG, "s3://b/runs/1/metrics.json")]
     assert Path(decision.path).read_text() == "It **loses**."
+    assert decision.metadata == {"display_name": f"night {datetime.now(UTC):%Y-%m-%d}"}
 
 
 @pytest.mark.parametrize(("promoted", "words"), [(True, "promoted"), (False, "kept the champion")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -13,9 +14,10 @@ import torch
 from colour_model import ColourRecogniser
 from simulated import simulated_set
 
-from oaml_core.config import Config, EvaluateConfig
+from oaml_core.config import Config, EvaluateConfig, PromoteConfig
 from oaml_core.evaluation.comparison import compare, read_scores, write_scores
 from oaml_core.evaluation.evaluate import evaluate_model
+from oaml_core.evaluation.gate import decide
 from oaml_core.evaluation.report import write_report
 from oaml_core.evaluation.results import Evaluation
 
@@ -153,12 +155,15 @@ def test_five_sets_with_a_whole_sweep_stay_small_without_a_picture_missing(compa
 
 def test_the_model_in_production_is_compared_with(compared, tmp_path):
     path = tmp_path / "report.html"
-    write_report(compared, path)
+    judged = decide(compared.comparison, PromoteConfig())
+    write_report(compared, path, gate=judged)
     text = path.read_text()
     better = sum(d.verdict == "better" for d in compared.comparison.differences if d.score == "combined")
     assert better >= 3
     assert f"Version v7: better in {better}" in text
     assert "gone: the challenger was not measured on it" in text
+    assert not judged.passes
+    assert f"The promotion gate refuses it: {html.escape(judged.reason)}." in text
 
 
 def test_numbers_of_pictures_follow_the_configuration(model, pairs):
