@@ -153,5 +153,5 @@ def _tiles(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
 def _embeddings(model: Recogniser, tiles: Tensor, device: str) -> Tensor:
     """Unit embeddings [N, E] of tiles as 8-bit images, as a recogniser would be given them."""
     images = ((tiles.clamp(-1, 1) + 1) * 127.5).round().byte()
-    parts = [face_features(model, part, device).embedding.float().cpu() for part in images.split(64)]
-    return torch.cat(parts)
+    with torch.inference_mode():
+        return torch.cat([face_features(model, part, device).embedding.float().cpu() for part in images.split(64)])

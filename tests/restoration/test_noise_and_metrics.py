@@ -117,3 +117,18 @@ def test_what_cannot_be_a_measurement_is_refused() -> None:
         Measurement(tile, Identity(), noise, torch.ones(1, 1, 4, 4))
     with pytest.raises(ModelInputError, match="variances"):
         Noise(0, 0)
+
+
+def test_covered_pixels_are_completed_by_what_they_would_have_measured() -> None:
+    scene, seen = smooth_scene(32), torch.ones(1, 1, 32, 32)
+    seen[..., 10:20] = 0
+    seen[..., :5] = 0.5
+    measured = measure(scene, Identity(), Noise(0.001, 0.0), torch.Generator().manual_seed(0), seen)
+    whole = measured.completed(scene, torch.Generator().manual_seed(1))
+    assert whole.visibility is not None
+    assert whole.visibility[..., 10:20].eq(1).all()
+    assert whole.visibility[..., :5].eq(0.5).all()
+    assert torch.equal(whole.observed[..., 20:], measured.observed[..., 20:])
+    misfit = (whole.observed - scene)[..., 10:20]
+    expected = Noise(0.001, 0.0).variance(scene)[..., 10:20].mean().sqrt()
+    assert misfit.std() == pytest.approx(float(expected), rel=0.15)

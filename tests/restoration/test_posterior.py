@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
+from oaml_core.config_restoration import RestorationConfig
 from oaml_core.restoration.measurement import (
     Composition,
     GaussianBlur,
@@ -18,7 +20,8 @@ from oaml_core.restoration.measurement import (
     Operator,
     measure,
 )
-from oaml_core.restoration.posterior import Method, Posterior
+from oaml_core.restoration.posterior import Method, Posterior, gmres
+from oaml_core.restoration.restore import posterior_mean, restore
 from oaml_core.restoration.sampler import heun_sample, noise_levels
 
 SIDE, MEAN = 8, 0.1
@@ -61,29 +64,81 @@ def smooth() -> GaussianPrior:
     return GaussianPrior(0.25 * torch.exp(-0.5 * (distance / 2) ** 2) + 0.01 * torch.eye(FLAT).double())
 
 
-CASES: list[tuple[Method, GaussianPrior, Operator]] = [
-    ("pigdm", white(), Identity()),
-    ("pigdm", white(), LowResolution(2)),
-    ("mmps", white(), GaussianBlur(0.6)),
-    ("mmps", smooth(), Identity()),
-    ("mmps", smooth(), Composition((GaussianBlur(0.6), LowResolution(2)))),
+CASES: list[tuple[Method, GaussianPrior, Operator, float]] = [
+    ("pigdm", white(), Identity(), 0.0),
+    ("pigdm", white(), LowResolution(2), 0.0),
+    ("mmps", white(), GaussianBlur(0.6), 0.0),
+    ("mmps", smooth(), Identity(), 0.0),
+    ("mmps", smooth(), Identity(), 0.3),
+    ("mmps", smooth(), Composition((GaussianBlur(0.6), LowResolution(2))), 0.0),
 ]
+"""The last: least visibility of a pixel; 0: the variance of one is infinite."""
 
 
-@pytest.mark.parametrize(("method", "prior", "operator"), CASES)
-def test_mean_and_variance_are_those_of_the_closed_form(
-    method: Method, prior: GaussianPrior, operator: Operator
-) -> None:
+def measured_by(operator: Operator, prior: GaussianPrior, least: float) -> Measurement:
+    """One tile of the prior, its pixels' variances 0.04 / visibility."""
     generator = torch.Generator().manual_seed(1)
     scene = prior.draw(generator)
     shape = operator(scene).shape
-    seen = torch.rand((1, 1, *shape[2:]), generator=generator, dtype=torch.float64)
-    seen[..., :1, :1] = 0  # variance infinite
-    measured = measure(scene, operator, Noise(a=0.0, b=0.01), generator, seen)
+    seen = least + (1 - least) * torch.rand((1, 1, *shape[2:]), generator=generator, dtype=torch.float64)
+    seen[..., :1, :1] = least
+    return measure(scene, operator, Noise(a=0.0, b=0.01), generator, seen)
+
+
+@pytest.mark.parametrize(("method", "prior", "operator", "least"), CASES)
+def test_mean_and_variance_are_those_of_the_closed_form(
+    method: Method, prior: GaussianPrior, operator: Operator, least: float
+) -> None:
+    measured = measured_by(operator, prior, least)
     mean, covariance = affine_law_of_samples(prior, measured, method)
     expected_mean, expected_covariance = prior.posterior(measured)
     assert (mean - expected_mean).norm() / (expected_mean - MEAN).norm() < 0.05
     assert (covariance - expected_covariance).norm() / expected_covariance.norm() < 0.05
+
+
+def test_the_mean_of_fully_measured_tiles_takes_no_samples() -> None:
+    prior = smooth()
+    measured = measured_by(Identity(), prior, least=0.3)
+    mean = Posterior(prior.denoise, measured, iterations=30).mean()
+    assert mean is not None
+    torch.testing.assert_close(mean.flatten(), prior.posterior(measured)[0], rtol=0, atol=1e-4)
+    two = Posterior(prior.denoise, measured, iterations=2).mean()
+    assert two is not None
+    assert (two - mean).norm() / mean.norm() < 0.05
+
+
+def test_covered_blurred_or_other_methods_have_no_mean_without_samples() -> None:
+    prior = smooth()
+    assert Posterior(prior.denoise, measured_by(Identity(), prior, least=0.0)).mean() is None
+    assert Posterior(prior.denoise, measured_by(LowResolution(2), prior, least=0.3)).mean() is None
+    assert Posterior(prior.denoise, measured_by(Identity(), prior, least=0.3), "pigdm").mean() is None
+
+
+def test_restored_tiles_are_posterior_means_with_and_without_a_cover() -> None:
+    prior, config = smooth(), RestorationConfig(steps=12, samples=40)
+    for least, most in ((0.3, 0.02), (0.0, 0.1)):
+        measured = measured_by(Identity(), prior, least)
+        expected, covariance = prior.posterior(measured)
+        mean, deviation, samples = restore(prior.denoise, measured, (1, SIDE, SIDE), config)
+        assert samples.shape == (40, 1, 1, SIDE, SIDE)
+        assert (mean.flatten() - expected).norm() / (expected - MEAN).norm() < most
+        assert deviation.mean() == pytest.approx(covariance.diag().sqrt().mean().item(), rel=0.15)
+        assert torch.equal(posterior_mean(prior.denoise, measured, (1, SIDE, SIDE), config), mean)
+
+
+def test_gmres_solves_systems_that_are_not_symmetric() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.eye(6) + 0.3 * torch.randn((3, 6, 6), generator=generator)
+    right = torch.randn((3, 6, 1, 1), generator=generator)
+    right[1] = 0
+    expected = torch.linalg.solve(matrix, right.flatten(1))
+
+    def system(z: Tensor) -> Tensor:
+        return torch.einsum("bij,bj->bi", matrix, z.flatten(1)).view_as(z)
+
+    torch.testing.assert_close(gmres(system, right, 6).flatten(1), expected, rtol=1e-3, atol=1e-4)
+    misfits = [(system(gmres(system, right, n)) - right).flatten(1).norm(dim=1) for n in range(1, 6)]
+    assert all((after <= before + 1e-5).all() for before, after in itertools.pairwise(misfits))
 
 
 def affine_law_of_samples(prior: GaussianPrior, measured: Measurement, method: Method) -> tuple[Tensor, Tensor]:
