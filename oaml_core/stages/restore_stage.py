@@ -118,7 +118,7 @@ def evaluate_prior(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_prior(checkpoint, device)
-    tiles = _test_tiles(config, dataset_uri)
+    tiles = held_out_tiles(config, dataset_uri)
     found = evaluate_tiles(trained.prior, tiles, config.restoration, seed=config.seed, device=device)
     if recogniser_uri is not None:
         model = load_trained(fetch_file(config, recogniser_uri)).recogniser.to(device)
@@ -145,7 +145,7 @@ def evaluate_prior(
     )
 
 
-def _test_tiles(config: Config, dataset_uri: str) -> Tensor:
+def held_out_tiles(config: Config, dataset_uri: str) -> Tensor:
     """Clean tiles of other people than the prior learnt from, or of split `test`."""
     import numpy as np
     import torch
