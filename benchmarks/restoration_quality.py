@@ -1,9 +1,10 @@
-"""The methods of posterior sampling against each other, and against non-local means, on faces that no prior learnt from.
+"""Methods of posterior sampling against each other and non-local means, on faces that the prior did not learn from.
 
     python benchmarks/restoration_quality.py CHECKPOINT [--side 64] [--tiles 4] [--methods mmps,pigdm,dps]
         [oaml arguments, such as --data.source DIR --restoration.steps 6]
 
-The middles of the faces, `side` pixels wide and high, are measured at three exposures and with their middle third covered.
+The middles of the faces, `side` pixels wide and high, are measured at three exposures and with their
+middle third covered.
 """
 
 from __future__ import annotations

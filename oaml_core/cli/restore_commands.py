@@ -41,7 +41,7 @@ def _apply(config: Config, options: Any) -> int:
     import torch
 
     from oaml_core import stages
-    from oaml_core.restoration.apply import build_operator, restore_image
+    from oaml_core.restoration.apply import build_operator, pictures_at, restore_image
     from oaml_core.restoration.prior import load_prior
 
     if options.image is None:
@@ -49,19 +49,20 @@ def _apply(config: Config, options: Any) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = load_prior(stages.fetch_file(config, _checkpoint(options)), device)
     shape = {name: getattr(trained.config.restoration, name) for name in ("channel_mult", "sigma_data")}
-    print(
-        restore_image(
-            trained.prior,
-            Path(options.image),
-            Path(options.out),
-            replace(config.restoration, **shape),
-            operator=build_operator(options.low_resolution, options.blur),
-            mask=None if options.mask is None else Path(options.mask),
-            second_shot=None if options.second_shot is None else Path(options.second_shot),
-            seed=config.seed,
-            device=device,
+    for picture in pictures_at(Path(options.image)):
+        print(
+            restore_image(
+                trained.prior,
+                picture,
+                Path(options.out),
+                replace(config.restoration, **shape),
+                operator=build_operator(options.low_resolution, options.blur),
+                mask=None if options.mask is None else Path(options.mask),
+                second_shot=None if options.second_shot is None else Path(options.second_shot),
+                seed=config.seed,
+                device=device,
+            )
         )
-    )
     return 0
 
 
@@ -74,7 +75,7 @@ def _checkpoint(options: Any) -> str:
 def _options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("action", choices=tuple(ACTIONS), help="what to do")
-    add("image", nargs="?", help="apply: the image to restore")
+    add("image", nargs="?", help="apply: the image to restore, or a folder of them")
     add("--checkpoint", type=str | None, default=None, help="apply, evaluate: the prior, file or address in the store")
     add("--dataset", type=str | None, default=None, help="train, evaluate: tiles in the store; default: prepare them")
     add("--launcher", choices=("local", "none"), default="local", help="train: torchrun, or this process")

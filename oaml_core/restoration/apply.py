@@ -14,6 +14,7 @@ from torch.nn import functional
 from oaml_core.config_restoration import RestorationConfig
 from oaml_core.data.decode import decode_image, decode_mask
 from oaml_core.errors import DataError
+from oaml_core.progress import progress
 from oaml_core.restoration.face_tiles import to_image, to_tile
 from oaml_core.restoration.measurement import (
     Composition,
@@ -30,8 +31,10 @@ from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.report import uncertainty_tile
 from oaml_core.restoration.restore import restore
 
-MARGIN = 8
-"""Pixels that an image is extended by at least, so that its border has neighbours to be judged by."""
+PIECE, OVERLAP = 256, 32
+"""Side of the pieces that a large image is restored in, and by how many pixels they overlap at least: memory does not
+grow with the image."""
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,14 @@ def restore_image(
     observed = _read(path)
     seen = None if mask is None else _read_mask(mask, observed)
     noise = _noise(observed, seen, config, second_shot)
+    measured = Measurement(observed, operator, noise, seen)
     height, width = _scene_size(operator, observed)
     multiple = 2 ** (len(config.channel_mult) - 1)
     if isinstance(operator, Identity):
-        # Reflected pixels are as good as measured ones to the network, and are not: they have no evidence.
-        wide, seen, corner = _extended(observed, seen, multiple)
-        measured = Measurement(wide, operator, noise, seen)
-        mean, deviation, _ = restore(prior, measured, tuple(wide.shape[1:]), config, seed=seed, device=device)
-        mean, deviation = (x[..., corner : corner + height, corner : corner + width] for x in (mean, deviation))
-        measured = Measurement(observed, operator, noise, None if mask is None else _read_mask(mask, observed))
+        mean, deviation = _in_pieces(prior, measured, multiple, config, seed, device)
     else:
         if height % multiple or width % multiple:
             raise DataError(f"{path}: the scene has {height} × {width} pixels; crop so that they divide by {multiple}.")
-        measured = Measurement(observed, operator, noise, seen)
         mean, deviation, _ = restore(prior, measured, (3, height, width), config, seed=seed, device=device)
     out.mkdir(parents=True, exist_ok=True)
     restored, uncertainty = (out / f"{path.stem}_{what}.png" for what in ("restored", "uncertainty"))
@@ -143,10 +141,62 @@ def _scene_size(operator: Operator, observed: Tensor) -> tuple[int, int]:
     return int(scene.shape[2]), int(scene.shape[3])
 
 
-def _extended(observed: Tensor, seen: Tensor | None, multiple: int) -> tuple[Tensor, Tensor, int]:
-    """The image reflected at its borders to a size that divides, what of it is evidence, and where it begins."""
-    height, width = observed.shape[2:]
-    right, below = (MARGIN + (-(side + 2 * MARGIN)) % multiple for side in (width, height))
-    sides = (MARGIN, right, MARGIN, below)
-    mask = torch.ones_like(observed[:, :1]) if seen is None else seen
-    return functional.pad(observed, sides, mode="reflect"), functional.pad(mask, sides), MARGIN
+def _in_pieces(
+    prior: Prior, measured: Measurement, multiple: int, config: RestorationConfig, seed: int, device: str
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation [1, 3, H, W] from pieces that overlap and are blended there."""
+    height, width = measured.observed.shape[2:]
+    wide = _divisible(measured, multiple)
+    tall, broad = wide.observed.shape[2:]
+    total, sums = torch.zeros(1, 1, tall, broad), torch.zeros(2, 3, tall, broad)
+    places = [(y, x) for y in _starts(tall) for x in _starts(broad)]
+    for top, left in progress(places, len(places), "restoring"):
+        here = (..., slice(top, top + PIECE), slice(left, left + PIECE))
+        seen = None if wide.visibility is None else wide.visibility[here]
+        piece = Measurement(wide.observed[here], wide.operator, wide.noise, seen)
+        mean, deviation, _ = restore(prior, piece, tuple(piece.observed.shape[1:]), config, seed=seed, device=device)
+        weight = _ramp(mean.shape[2])[:, None] * _ramp(mean.shape[3])
+        total[here] += weight
+        sums[here] += weight * torch.cat([mean, deviation])
+    blended = (sums / total)[..., :height, :width]
+    return blended[:1], blended[1:]
+
+
+def _divisible(measured: Measurement, multiple: int) -> Measurement:
+    """Reflected at its right and lower border until its sides divide; what is reflected counts as measured."""
+    height, width = measured.observed.shape[2:]
+    if min(height, width) < multiple:
+        raise DataError(f"An image of {height} × {width} pixels is too small; {multiple} is the least side.")
+    sides = (0, -width % multiple, 0, -height % multiple)
+    seen = measured.visibility
+    return Measurement(
+        functional.pad(measured.observed, sides, mode="reflect"),
+        measured.operator,
+        measured.noise,
+        None if seen is None else functional.pad(seen, sides, mode="reflect"),
+    )
+
+
+def _starts(length: int) -> list[int]:
+    """Where pieces begin: they overlap by `OVERLAP` at least, and the last one ends with the image."""
+    return [*range(0, max(1, length - PIECE), PIECE - OVERLAP), *([length - PIECE] if length > PIECE else [])]
+
+
+def _ramp(length: int) -> Tensor:
+    """Weights [length] that fall towards both ends over `OVERLAP` pixels."""
+    places = torch.arange(length)
+    return ((torch.minimum(places, places.flip(0)) + 1) / OVERLAP).clamp(max=1)
+
+
+def pictures_at(path: Path) -> list[Path]:
+    """The image itself, or all images in a folder, by name.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise DataError(f"{path} holds no image ({', '.join(SUFFIXES)}).")
+    return found
