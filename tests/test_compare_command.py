@@ -35,4 +35,6 @@ def test_says_which_is_better_and_what_the_gate_would_do(tmp_path: Path, capsys:
 def test_an_evaluation_without_scores_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     champion = write_evaluation(tmp_path / "a", {"lfw": {"clean": 0.90}})
     assert run(champion, str(tmp_path / "nowhere" / "metrics.json")) == 1
-    assert "nowhere/scores.npz holds no scores" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "There is no " in said
+    assert "nowhere/scores.npz" in said

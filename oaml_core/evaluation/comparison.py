@@ -142,6 +142,10 @@ def read_scores(path: Path) -> dict[str, StoredSet]:
             arrays = {name: stored[name] for name in stored.files}
         names = [name.removesuffix("/issame") for name in arrays if name.endswith("/issame")]
         return {name: _stored_set(arrays, name) for name in names}
+    except FileNotFoundError:
+        raise EvaluationError(
+            f"There is no {path}. `oaml evaluate` writes it beside metrics.json; fetch both from the store."
+        ) from None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise EvaluationError(
             f"{path} holds no scores of an evaluation ({error}); run `oaml evaluate` again."

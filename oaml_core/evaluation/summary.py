@@ -72,12 +72,12 @@ def comparison_table(comparison: Mapping[str, Any]) -> Iterable[str]:
     if not comparison["differences"]:
         yield "There is nothing that both were measured on."
         return
-    yield "| set | condition | score | champion | challenger | difference | alone right | McNemar p | verdict |"
+    yield "| set | condition | score | champion | challenger | difference | right alone: challenger, champion | McNemar p | verdict |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for one in comparison["differences"]:
         yield (
             f"| {one['set']} | {one['condition']} | {one['score']} | {100 * one['champion']:.2f} | "
-            f"{100 * one['challenger']:.2f} | {_points(one)} | {one['challenger_alone']} : {one['champion_alone']} | "
+            f"{100 * one['challenger']:.2f} | {_points(one)} | {one['challenger_alone']}, {one['champion_alone']} | "
             f"{one['p_value']:.3g} | {one['verdict']} |"
         )
     yield ""

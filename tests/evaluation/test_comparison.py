@@ -96,7 +96,7 @@ def test_stored_scores_decide_as_the_evaluation_did(model, pairs, tmp_path):
 
 def test_damaged_scores_are_named(tmp_path):
     path = tmp_path / "scores.npz"
-    with pytest.raises(EvaluationError, match="holds no scores"):
+    with pytest.raises(EvaluationError, match="There is no"):
         read_scores(path)
     path.write_bytes(b"PK\x03\x04 cut off")
     with pytest.raises(EvaluationError, match="run `oaml evaluate` again"):
