@@ -72,7 +72,10 @@ def comparison_table(comparison: Mapping[str, Any]) -> Iterable[str]:
     if not comparison["differences"]:
         yield "There is nothing that both were measured on."
         return
-    yield "| set | condition | score | champion | challenger | difference | right alone: challenger, champion | McNemar p | verdict |"
+    yield (
+        "| set | condition | score | champion | challenger | difference | right alone: challenger, champion | "
+        "McNemar p | verdict |"
+    )
     yield "|---|---|---|---|---|---|---|---|---|"
     for one in comparison["differences"]:
         yield (
