@@ -1,17 +1,21 @@
 """The store beside the bare MinIO client and `rclone copy`, on one server, in one run.
 
     python benchmarks/store.py throughput [--mib 1024]
+    python benchmarks/store.py breakdown [--mib 1024]
     python benchmarks/store.py killed [--mib 1024]
 
-`throughput` moves the same mixed objects up and down with each, in turns, and gives the best of three. `killed` moves
-them while the server is killed with SIGKILL in the middle and started again, and says what had to be sent twice. The
-server is `rclone serve s3` on loopback, over a folder of /dev/shm if there is one, so that the disk plays no part.
+`throughput` moves the same mixed objects up and down with each, in turns, and gives the best of three, and the least
+processor time that mover and server took: where all share few cores, that decides. `breakdown` says what receiving,
+writing and hashing cost of it, in one thread. `killed` moves the objects while the server is killed with SIGKILL in the
+middle and started again, and says what had to be sent twice. The server is `rclone serve s3` on loopback, over a folder
+of /dev/shm if there is one, so that the disk plays no part.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -19,9 +23,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlparse
 
 import numpy as np
@@ -31,6 +37,7 @@ from oaml_core.embedded_s3 import _rclone, embedded_s3
 from oaml_core.store import Store, open_store
 from oaml_core.store.s3 import FORGETFUL
 from oaml_core.store.s3_client import connect
+from oaml_core.store.s3_parts import CHUNK_BYTES
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "store"))
 from relay import relay
@@ -107,37 +114,87 @@ def with_rclone(source: Path, prefix: str, back: Path) -> tuple[Callable[[], obj
 MOVERS = {"store": with_store, "MinIO client": with_client, "rclone copy": with_rclone}
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
+class Cost(NamedTuple):
+    """Seconds that some work took: on the clock, of this process and those it ran, and of the server."""
+
+    wall: float
+    own: float
+    served: float
+
+
+def cost(work: Callable[[], object], server: psutil.Process) -> Cost:
+    started = time.perf_counter(), sum(os.times()[:4]), sum(server.cpu_times()[:2])
     work()
-    return time.perf_counter() - started
+    ended = time.perf_counter(), sum(os.times()[:4]), sum(server.cpu_times()[:2])
+    return Cost(*(end - start for start, end in zip(started, ended, strict=True)))
+
+
+def least(costs: Iterable[Cost]) -> Cost:
+    return Cost(*map(min, zip(*costs, strict=True)))
+
+
+def server_process() -> psutil.Process:
+    """The newest rclone that this process has started."""
+    children = (child for child in psutil.Process().children() if child.name().startswith("rclone"))
+    return max(children, key=lambda child: child.create_time())
 
 
 def throughput(folder: Path, mib: int) -> None:
     total = make_objects(folder / "source", mib)
     expected = digests(folder / "source")
-    best: dict[tuple[str, str], float] = {}
+    costs: dict[tuple[str, str], list[Cost]] = defaultdict(list)
     with embedded_s3(folder / "s3") as variables:
         os.environ.update(variables)
         os.environ.pop(FORGETFUL)  # as on servers that keep metadata, which all others do
-        connect().make_bucket(BUCKET)
+        server, client = server_process(), connect()
+        client.make_bucket(BUCKET)
         for number in range(REPEATS):
             for name, mover in sorted(MOVERS.items(), reverse=bool(number % 2)):  # whoever is first has no advantage
                 prefix, back = f"{number}-{name.replace(' ', '-')}", folder / "back"
                 up, down = mover(folder / "source", prefix, back)
-                for direction, work in (("up", up), ("down", down)):
-                    taken = seconds(work)
-                    best[direction, name] = min(taken, best.get((direction, name), taken))
+                costs["up", name].append(cost(up, server))
+                list(client.list_objects(BUCKET, f"{prefix}/", recursive=True))  # this server makes ETags when asked
+                costs["down", name].append(cost(down, server))
                 if digests(back) != expected:
                     raise SystemExit(f"{name}: what came back is not what went")
                 shutil.rmtree(back)
                 shutil.rmtree(folder / "s3" / BUCKET / prefix)
-    print(f"{total / 2**20:.0f} MiB in {len(expected)} objects, best of {REPEATS}")
+    print(f"{total / 2**20:.0f} MiB in {len(expected)} objects, best of {REPEATS}; load {os.getloadavg()[0]:.0f}")
     for direction in ("up", "down"):
-        fastest_other = min(best[direction, name] for name in MOVERS if name != "store")
-        for name in MOVERS:
-            print(f"{direction:<5} {name:<13} {total / best[direction, name] / 1e6:7.0f} MB/s")
-        print(f"{direction:<5} store / faster of the others: {fastest_other / best[direction, 'store']:.2f}")
+        best = {name: least(costs[direction, name]) for name in MOVERS}
+        for name, taken in best.items():
+            own, served = (1e9 * each / total for each in taken[1:])
+            speed = total / taken.wall / 1e6
+            print(f"{direction:<5} {name:<13} {speed:7.0f} MB/s, processor s/GB: {own:5.2f} own, {served:5.2f} server")
+        fastest_other = min(taken.wall for name, taken in best.items() if name != "store")
+        print(f"{direction:<5} store / faster of the others: {fastest_other / best['store'].wall:.2f}")
+
+
+def breakdown(folder: Path, mib: int) -> None:
+    """Processor time of receiving an object, of writing it too, and of hashing it too, as the store does all three."""
+    with embedded_s3(folder / "s3") as variables:
+        os.environ.update(variables)
+        server, client, size = server_process(), connect(), mib * 2**18
+        client.make_bucket(BUCKET)
+        client.put_object(BUCKET, "object", io.BytesIO(os.urandom(size)), size)
+
+        def receive(writes: bool, hashes: bool) -> None:
+            digest, response = hashlib.sha256(), client.get_object(BUCKET, "object")
+            with (folder / "back").open("wb") as file:
+                for chunk in response.stream(CHUNK_BYTES):
+                    if hashes:
+                        digest.update(chunk)
+                    if writes:
+                        file.write(chunk)
+            response.release_conn()
+
+        steps = {"receive": (False, False), "receive, write": (True, False), "receive, write, hash": (True, True)}
+        costs: dict[str, list[Cost]] = defaultdict(list)
+        for _ in range(2 * REPEATS):
+            for name, step in steps.items():
+                costs[name].append(cost(lambda step=step: receive(*step), server))  # type: ignore[misc]
+    for name, taken in ((name, least(each)) for name, each in costs.items()):
+        print(f"{name:<22} {1e9 * taken.own / size:.2f} s/GB own, {1e9 * taken.served / size:.2f} s/GB server")
 
 
 def killed(folder: Path, mib: int) -> None:
@@ -164,10 +221,7 @@ def _interrupted(folder: Path, total: int, direction: str, work: Callable[[Store
     """Do `work` on a server that is killed when half of `total` bytes have passed; bytes sent and received in all."""
     with embedded_s3(folder / "s3") as variables:
         port = urlparse(variables["OAML_S3_ENDPOINT"]).port or 0
-        server = max(
-            (child for child in psutil.Process().children() if child.name().startswith("rclone")),
-            key=lambda child: child.create_time(),
-        )
+        server = server_process()
         with relay(port) as wire:
             os.environ.update(variables | {"OAML_S3_ENDPOINT": f"http://127.0.0.1:{wire.port}"})
             store = open_store(f"s3://{BUCKET}")
@@ -191,16 +245,19 @@ def flip(path: Path) -> None:
         file.write(bytes([byte ^ 1]))
 
 
+WHAT = {"throughput": throughput, "breakdown": breakdown, "killed": killed}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("throughput", "killed"))
+    parser.add_argument("what", choices=tuple(WHAT))
     parser.add_argument("--mib", type=int, default=1024)
     options = parser.parse_args()
     memory = Path("/dev/shm")
     room = memory.is_dir() and shutil.disk_usage(memory).free > 6 * options.mib * 2**20
     with tempfile.TemporaryDirectory(dir=memory if room else None) as folder:
         print(f"in {Path(folder).parent}")
-        {"throughput": throughput, "killed": killed}[options.what](Path(folder), options.mib)
+        WHAT[options.what](Path(folder), options.mib)
 
 
 if __name__ == "__main__":
