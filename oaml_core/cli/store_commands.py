@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
-from oaml_core.errors import ConfigError
+from oaml_core.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -34,7 +34,10 @@ def _store(config: Config, options: Any) -> int:
     given = list(options.operands or [])
     if not len(needed) <= len(given) <= len(words):
         raise ConfigError(f"It reads: oaml store {options.action} {action.operands}")
-    return action.run(open_store(config.store), given, options)
+    store = open_store(config.store)
+    if options.action != "put" and not store.is_made():
+        raise StoreError(f"There is nothing at {store.uri}: is the address right? `oaml store put` makes a new store.")
+    return action.run(store, given, options)
 
 
 def _ls(store: Store, operands: list[str], _: Any) -> int:
@@ -72,7 +75,10 @@ def _put(store: Store, operands: list[str], _: Any) -> int:
 def _verify(store: Store, operands: list[str], _: Any) -> int:
     from oaml_core.progress import progress
 
-    keys = [info.key for info in store.list(operands[0] if operands else "")]
+    prefix = operands[0] if operands else ""
+    keys = [info.key for info in store.list(prefix)]
+    if prefix and not keys:
+        raise StoreError(f"There is nothing below {store.url(prefix.rstrip('/'))}.")
     found: dict[bool | None, int] = {True: 0, False: 0, None: 0}
     with ThreadPoolExecutor(4) as pool:
         for key, intact in zip(keys, progress(pool.map(store.is_intact, keys), len(keys), "verify"), strict=True):

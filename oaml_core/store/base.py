@@ -20,7 +20,7 @@ COMPLETE = "manifest.json"
 """The file that makes a tree complete: it goes last."""
 LINK_VALID = timedelta(days=1)
 Moved = Callable[[int], None]
-"""Told the bytes that have just been moved."""
+"""Told the bytes that have just been moved, or, below 0, that must be moved again."""
 DIGESTS = ".sha256"
 """Where a store that has no metadata of its own keeps them: one file an object, in this folder beside it."""
 

@@ -188,14 +188,24 @@ class S3Store(Store):
         headers = {f"x-amz-meta-{METADATA}": info.sha256, "Content-Type": kind}
         resume = True
         for _ in range(BEGINNINGS):
+            told: list[int] = []
+
+            def tell(count: int, told: list[int] = told) -> None:
+                told.append(count)
+                moved(count)
+
             try:
-                resumed = self._parts.send(full, path, headers, self.url(info.key), moved, resume=resume)
+                resumed = self._parts.send(full, path, headers, self.url(info.key), tell, resume=resume)
             except LostUpload:
                 resumed = True
             if not resumed or self._stat_or_none(info.key) == info:
                 return
+            moved(-sum(told))
             resume = False  # what was gone on with was begun for another file
-        raise StoreError(f"{self.url(info.key)}: the server has forgotten what was sent {BEGINNINGS} times.")
+        raise StoreError(
+            f"{self.url(info.key)}: the server has forgotten what was sent {BEGINNINGS} times, as one does whose disk "
+            "is full: look at its log."
+        )
 
     def _put_whole(self, full: str, data: bytes, metadata: dict[str, str], kind: str) -> None:
         content = io.BytesIO(data)

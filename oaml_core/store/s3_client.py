@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
@@ -39,7 +40,10 @@ REMEDIES = {
     "InvalidBucketName": "bucket names have 3 to 63 lower-case letters, digits and hyphens",
     "RequestTimeTooSkewed": "the clock of this machine is off by minutes: set it",
     "XMinioStorageFull": "the server's disk is full",
+    "InternalError": "the server failed, as one does whose disk is full: look at its log",
 }
+MOST_MINUTES_OFF = 5
+"""A request that is signed by a clock further off is refused by S3's 15 minutes, or soon will be."""
 
 
 def connect() -> Any:
@@ -103,7 +107,20 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
 
 
 def _remedy(error: Any) -> str:
+    if (minutes := _minutes_off(error)) > MOST_MINUTES_OFF:
+        return f"the clock of this machine and the server's differ by {minutes:.0f} minutes: set them"
     return REMEDIES.get(error.code, error.message or "the server gives no reason")
+
+
+def _minutes_off(error: Any) -> float:
+    """How far the clock of the server that gave this answer is from the one that requests are signed by."""
+    from minio.time import utcnow
+
+    try:
+        there = parsedate_to_datetime(error.response.headers["Date"])
+    except (KeyError, ValueError):
+        return 0.0
+    return abs((utcnow() - there).total_seconds()) / 60
 
 
 def _is_certificate_fault(error: Exception) -> bool:
@@ -113,7 +130,9 @@ def _is_certificate_fault(error: Exception) -> bool:
 def _why(error: Exception) -> str:
     if _is_certificate_fault(error):
         return "its certificate is not trusted here; name the file of its authority in OAML_S3_CA_BUNDLE"
-    return f"{type(getattr(error, 'reason', error)).__name__}; check OAML_S3_ENDPOINT, and that the server runs"
+    kind = type(getattr(error, "reason", error)).__name__
+    what = "whether OAML_S3_ENDPOINT begins with http:// or https://" if kind == "SSLError" else "OAML_S3_ENDPOINT"
+    return f"{kind}; check {what}, and that the server runs"
 
 
 def _client_class() -> Any:

@@ -214,3 +214,22 @@ def fetch_and_compare(store: Store, tree: Path, back: Path) -> None:
     assert sorted(path.relative_to(back) for path in back.rglob("*") if path.is_file()) == names
     assert all((back / name).read_bytes() == (tree / name).read_bytes() for name in names)
     assert all(store.is_intact(info.key) for info in store.list("d/"))
+
+
+def test_progress_goes_back_by_what_must_be_sent_again(wire: Relay, prefix: str, source: Path) -> None:
+    """As when the server has forgotten the upload: the bar ends at the file's size, not beyond."""
+    store = open_store(prefix)
+    store.write_bytes("first", b"1")
+    told: list[int] = []
+    client = store._parts._client  # type: ignore[attr-defined]
+    complete = client._complete_multipart_upload
+
+    def forgotten(*arguments: object) -> object:
+        client._complete_multipart_upload = complete
+        client._abort_multipart_upload(*arguments[:3])
+        return complete(*arguments)
+
+    client._complete_multipart_upload = forgotten
+    store._put(source, "model.ckpt", told.append, True)
+    assert min(told) < 0
+    assert sum(told) == source.stat().st_size

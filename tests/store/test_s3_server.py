@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -293,3 +294,19 @@ def test_a_missing_rclone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StoreError, match="rclone is not installed"), embedded_s3(tmp_path):
         pass
+
+
+def test_a_clock_that_is_off_is_named(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import minio.time
+
+    late = minio.time.utcnow() - timedelta(hours=1)
+    monkeypatch.setattr("minio.time.utcnow", lambda: late)
+    with pytest.raises(StoreError, match="the clock of this machine and the server's differ by 60 minutes"):
+        open_store("s3://oaml/x")
+
+
+def test_tls_where_there_is_none_is_named(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oaml_core.store.s3_client.FIRST_WAIT", 0.01)
+    monkeypatch.setenv("OAML_S3_ENDPOINT", s3_environment["OAML_S3_ENDPOINT"].replace("http:", "https:"))
+    with pytest.raises(StoreError, match="whether OAML_S3_ENDPOINT begins with http:// or https://"):
+        open_store("s3://oaml/x")

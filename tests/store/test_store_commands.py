@@ -15,9 +15,9 @@ from oaml_core.store import Store
 def oaml(store: Store, capsys: pytest.CaptureFixture[str]):
     """Run `oaml store …`; exit status and what was printed."""
 
-    def run(*words: str) -> tuple[int, str]:
+    def run(*words: str, uri: str = store.uri) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
-            main(["store", *words, "--store", store.uri])
+            main(["store", *words, "--store", uri])
         shown = capsys.readouterr()
         return int(ended.value.code or 0), shown.out + shown.err
 
@@ -76,7 +76,16 @@ def test_operands_that_are_missing_or_too_many_are_explained(oaml, words: tuple[
     assert f"It reads: oaml store {words[0]}" in shown
 
 
-def test_missing_objects_are_an_error(oaml, tmp_path: Path) -> None:
-    code, shown = oaml("get", "no/such", str(tmp_path / "x"))
+@pytest.mark.parametrize("words", [("get", "no/such", "x"), ("verify", "no/such/")])
+def test_missing_objects_are_an_error(oaml, store: Store, words: tuple[str, ...]) -> None:
+    store.write_bytes("a", b"1")
+    code, shown = oaml(*words)
     assert code == 1
-    assert "nothing below" in shown
+    assert f"nothing below {store.url('no/such')}." in shown
+
+
+@pytest.mark.parametrize("words", [("ls",), ("verify",), ("get", "a"), ("gc",)])
+def test_a_mistyped_store_is_an_error(oaml, kind: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, shown = oaml(*words, uri="s3://mistyped/x" if kind == "s3" else str(tmp_path / "mistyped"))
+    assert code == 1
+    assert "is the address right?" in shown
