@@ -17,9 +17,10 @@ from oaml_core.restoration.sampler import noise_levels
 
 BATCH = 16
 """Tiles restored at a time."""
-START = 8.0
-"""Where the posterior's mean is known, sampling starts around it, from this many deviations of the measurement's noise;
-the posterior's own deviation, which is less than one of them, is then lost in the rest: 2 % of a variance at most."""
+START, END = 8.0, 0.05
+"""Where the posterior's mean is known, sampling starts around it, from the first many deviations of the measurement's
+noise, and ends at the second: the posterior's own deviation is less than one of them, so that 2 % of its variance are
+lost at most, and what is left at the end is far below what was measured."""
 
 
 def restore(
@@ -87,10 +88,12 @@ def _samples(
     posterior: Posterior, centre: Tensor | None, shape: tuple[int, ...], config: RestorationConfig, seed: int
 ) -> Tensor:
     """[n, B, C, H, W]; sample number i starts from (seed, i)."""
-    highest = config.sigma_max
+    highest, lowest = config.sigma_max, config.sigma_min
     if centre is not None:
-        highest = min(highest, START * float(posterior.shared_precision().min()) ** -0.5)
-    levels = noise_levels(config.steps, config.sigma_min, max(highest, 2 * config.sigma_min))
+        noise = float(posterior.shared_precision().min()) ** -0.5
+        lowest = max(lowest, END * noise)
+        highest = max(min(highest, START * noise), 2 * lowest)
+    levels = noise_levels(config.steps, lowest, highest)
     whole = (len(posterior.measurement.observed), *shape)
     draws = [torch.Generator().manual_seed(seed * 100_003 + i) for i in range(config.samples)]
     return torch.stack([posterior.sample(whole, levels, draw, centre) for draw in draws])
