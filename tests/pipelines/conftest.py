@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
+import psutil
 import pytest
 
 # A shell that runs the tests in the background has SIGINT ignored, and so would all processes that they start.
@@ -32,6 +36,26 @@ tracking: {wandb: 'off'}
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
+KEPT = """
+import contextlib, tempfile
+@contextlib.contextmanager
+def kept(prefix=None, **_):
+    yield tempfile.mkdtemp(prefix=prefix, dir=".")
+tempfile.TemporaryDirectory = kept
+from pipelines.execute import main
+main()
+"""
+"""Runs the graph, and leaves what its tasks hand to one another, which else goes when it ends."""
+WITH_KEPT = "from pipelines import run_local\nrun_local.GRAPH = 'kept'\nrun_local.main()"
+
+
+class TinyRun(NamedTuple):
+    """A run that has ended."""
+
+    folder: Path
+    said: str
+    credentials: list[str]
+    """All that it was given, and those of the S3 server that it started."""
 
 
 @pytest.fixture(scope="session")
@@ -42,17 +66,17 @@ def tiny_work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def start() -> Start:
     """Start the local pipeline in `folder`, in a session of its own, as a terminal would."""
 
-    def started(folder: Path, *options: str, program: str = "") -> subprocess.Popen[str]:
+    def started(folder: Path, *options: str, program: str = "", **variables: str) -> subprocess.Popen[str]:
         command = ["-c", program] if program else ["-m", "pipelines.run_local"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("OAML_", "AWS_"))}
         return subprocess.Popen(
             [sys.executable, *command, "--config", "tiny.yaml", *options],
             cwd=folder,
-            env=environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"},
+            env=environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"} | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -60,3 +84,21 @@ def start() -> Start:
         )
 
     return started
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_work: Path, start: Start) -> TinyRun:
+    """The first run, with an S3 server of its own."""
+    (tiny_work / "kept.py").write_text(KEPT)
+    given = {name: secrets.token_hex(16) for name in ("WANDB_API_KEY", "KFP_TOKEN", "AWS_SESSION_TOKEN")}
+    address = {"OAML_WEBHOOK_URL": f"http://127.0.0.1:9/{secrets.token_hex(16)}"}
+    process = start(tiny_work, program=WITH_KEPT, **given, **address)
+    deadline = time.monotonic() + 60
+    servers: list[str] = []
+    while not servers and time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children()
+        servers = [child.environ()["RCLONE_AUTH_KEY"] for child in children if child.name().startswith("rclone")]
+        time.sleep(0.05)
+    said, _ = process.communicate(timeout=600)
+    key, secret = servers[0].strip('"').split(",")
+    return TinyRun(tiny_work, said, [*given.values(), address["OAML_WEBHOOK_URL"].rpartition("/")[2], key, secret])

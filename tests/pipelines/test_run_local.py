@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import time
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -46,8 +48,22 @@ def stop(process: subprocess.Popen[str], number: int) -> tuple[str, list[psutil.
     return said, [p for p in tree if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_from_nothing_to_a_model(tiny_work: Path, start) -> None:  # type: ignore[no-untyped-def]
-    said, _ = start(tiny_work).communicate(timeout=300)
+def contents(path: Path) -> Iterator[bytes]:
+    """What a file holds, and what is packed in it: checkpoints and arrays are zip archives."""
+    yield path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            yield from (archive.read(name) for name in archive.namelist())
+
+
+def files_with(word: str, folder: Path) -> set[str]:
+    """Names of the files below `folder` that hold `word`, or are called by it."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {path.name for path in found if word in str(path) or any(word.encode() in each for each in contents(path))}
+
+
+def test_from_nothing_to_a_model(tiny_run) -> None:  # type: ignore[no-untyped-def]
+    tiny_work, said, _ = tiny_run
     folder = tiny_work / ".oaml" / "tiny"
     for name in ("report.html", "metrics.json", "model.onnx", "best.ckpt"):
         assert (folder / name).stat().st_size > 0, said
@@ -65,10 +81,17 @@ def test_from_nothing_to_a_model(tiny_work: Path, start) -> None:  # type: ignor
     assert json.loads(stored.read_bytes("models/production.json"))["model_uri"].endswith("model.onnx")
 
 
+def test_nothing_that_a_run_shows_or_leaves_holds_a_credential(tiny_run) -> None:  # type: ignore[no-untyped-def]
+    for credential in tiny_run.credentials:
+        assert credential not in tiny_run.said
+        assert files_with(credential, tiny_run.folder) == set()
+    searched = {"report.html", "metrics.json", "model.onnx", "MODEL_CARD.md", "best.ckpt", "config.yaml", "export.json"}
+    assert searched <= files_with("ir_mini", tiny_run.folder)  # so that a credential would be found in them
+
+
 @pytest.mark.slow
-def test_a_second_run_does_not_train_again(tiny_work: Path, start) -> None:  # type: ignore[no-untyped-def]
-    if not (tiny_work / ".oaml" / "tiny").exists():
-        start(tiny_work).communicate(timeout=300)
+def test_a_second_run_does_not_train_again(tiny_run, start) -> None:  # type: ignore[no-untyped-def]
+    tiny_work = tiny_run.folder
     before = json.loads((tiny_work / ".oaml" / "tiny" / "metrics.json").read_text())
     said, _ = start(tiny_work).communicate(timeout=300)
     assert "epoch" not in said
