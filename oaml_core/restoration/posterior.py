@@ -199,7 +199,8 @@ def gmres(system: Callable[[Tensor], Tensor], right: Tensor, iterations: int) ->
         basis.append(torch.where(rest[:, None] > 0, image / rest.clamp_min(TINY)[:, None], 0))
         if not bool(rest.any()):
             break
-    target = torch.zeros_like(products[:, :, :1])
+    used = len(basis) - 1
+    target = right.new_zeros(len(right), used + 1, 1)
     target[:, 0, 0] = size
-    shares = (torch.linalg.pinv(products) @ target)[:, : len(basis) - 1, 0]
+    shares = (torch.linalg.pinv(products[:, : used + 1, :used]) @ target)[:, :, 0]
     return torch.einsum("bj,jbn->bn", shares, torch.stack(basis[:-1])).view_as(right)
