@@ -127,4 +127,5 @@ def test_a_new_champion_is_compared_with(prepared: tuple[Config, str, str]) -> N
     assert found["champion"] == "theirs"
     assert {one["verdict"] for one in found["differences"]} == {"not distinguishable"}
     assert "Against theirs" in compared.summary
+    assert "The promotion gate lets it pass: " in compared.report.read_text()
     assert stages.evaluate(config, dataset, checkpoint).reused
