@@ -3,15 +3,17 @@
     python benchmarks/occlusion.py features train --part 0/2     # likewise 1/2, at the same time or later
     python benchmarks/occlusion.py features test
     python benchmarks/occlusion.py train
+    python benchmarks/occlusion.py average --checkpoint … --other …
     python benchmarks/occlusion.py weight --checkpoint .oaml/occlusion/best.ckpt
     python benchmarks/occlusion.py table --checkpoint .oaml/occlusion/best.ckpt
 
 The backbone never changes, so what its layers below the local ones give is computed once for each training face, clean
 and with drawn occluders (training artwork), and kept in `--work`. `train` then learns the local layers, the pooled
 matcher and the visibility head, and writes a checkpoint that `oaml evaluate`, `oaml export` and `oaml match` take.
-`weight` tries weights of the combined score on the training people that `train` sets aside. `table` compares every face
-of the verification set with every other one: the probe as it is, the gallery's face covered by test artwork; as
-everywhere, the global score fuses image and mirror image, and the combined one takes the configuration's weights.
+`average` takes the mean of two checkpoints' weights, of which one may have fewer local layers. `weight` tries weights
+of the combined score on the training people that `train` sets aside. `table` compares every face of the verification
+set with every other one: the probe as it is, the gallery's face covered by test artwork; as everywhere, the global
+score fuses image and mirror image, and the combined one takes the configuration's weights.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from occlusion_checkpoints import average, load, save
 from occlusion_features import DRAWINGS, Work, everybody, test_features, training_features
 from occlusion_tar import Tar
 from torch import Tensor, nn
@@ -36,8 +39,7 @@ from oaml_core.evaluation.combine import Normalisation
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.models.pooled import Pooled
 from oaml_core.models.recogniser import build_recogniser
-from oaml_core.settings import config_to_yaml, load_config
-from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
+from oaml_core.settings import load_config
 
 MEAN_OF = 256
 """Clean training faces that the mean face is taken from."""
@@ -45,11 +47,15 @@ SET_ASIDE = 150
 """Training people that `train` leaves out and `weight` takes."""
 COVERED = 0.8
 """Share of a batch for which any version of a face is drawn; the rest is clean for sure."""
+PAIRWISE = 0.1
+"""Share of the pairwise loss's gradient that the feature maps follow."""
 CONDITIONS = ("clean", "surgical", "veil", "sunglasses", "scarf", "hand", "blocks")
 
 
 def opened(arguments: argparse.Namespace) -> Work:
     overrides = ["--data.source", str(arguments.source), "--model.weights", str(arguments.weights)]
+    if arguments.local_layers is not None:
+        overrides += ["--model.local_layers", str(arguments.local_layers)]
     folder = Path(arguments.work)
     folder.mkdir(parents=True, exist_ok=True)
     config = load_config(arguments.config, [*overrides, "--store", str(folder / "store"), "--work_dir", str(folder)])
@@ -101,8 +107,10 @@ def cached(folder: Path) -> Cached:
 def train(work: Work, steps: int, people: int, lr: float) -> None:
     """Pairwise matching, nearness to the clean face's embedding, and visibility; batch statistics stay the backbone's.
 
-    loss = pairwise + 20·(1 − cos(z, e)) + 100·(v̂ − v)²: z the covered face's pooled embedding of visible places, e the
-    backbone's embedding of the same image without occluder.
+    loss = pairwise + 20·(1 − cos(z, e)) + 20·(1 − cos(z′, e)) + 100·(v̂ − v)²: z the covered face's pooled embedding of
+    its visible places, z′ that of the places which another face of the batch shows too, e the backbone's embedding of
+    the same image without occluder. The pairwise loss knows these people only, and e what the backbone learnt of all of
+    its own: to the maps goes `PAIRWISE` of the former's gradient.
     """
     model, generator = work.model, np.random.default_rng(work.config.seed)
     local, matcher, head = model.local_layers, model.matcher, model.visibility_head
@@ -125,11 +133,14 @@ def train(work: Work, steps: int, people: int, lr: float) -> None:
             maps = local(earlier)
             predicted = head(maps.detach())
         maps = maps.float()
-        scores = matcher.match(maps, maps, visible, visible)
+        held = torch.lerp(maps.detach(), maps, PAIRWISE)
+        scores = matcher.match(held, held, visible, visible)
+        both = visible * visible[torch.from_numpy(generator.permutation(len(labels)))]
         pairs = pair_scores(scores, labels, labels, torch.arange(len(labels)))
         terms = {
             "pairwise": pairwise_matching_loss(pairs).loss.mean(),
             "clean": 20 * (1 - (pooled(matcher, maps, visible) * clean).sum(1).mean()),
+            "clean of both": 20 * (1 - (pooled(matcher, maps, both) * clean).sum(1).mean()),
             "visibility": 100 * functional.mse_loss(predicted, visible),
         }
         optimiser.zero_grad()
@@ -156,24 +167,6 @@ def pooled(matcher: Pooled, maps: Tensor, visible: Tensor) -> Tensor:
     """z of the matcher's docstring for faces of their own visibility, at unit length."""
     beyond = (matcher.contributions(maps.flatten(2)) - matcher.mean) * visible.flatten(1)[..., None]
     return functional.normalize(matcher.offset + matcher.mean.sum(0) + beyond.sum(1), dim=1)
-
-
-def save(work: Work, step: int) -> None:
-    module = {f"recogniser.{name}": value for name, value in work.model.state_dict().items()}
-    state = {"module": module, "config": config_to_yaml(work.config), "position": {"step": step}}
-    write_checkpoint(state | {"fingerprint": work.dataset.manifest.fingerprint}, work.folder / "best.ckpt")
-
-
-def load(work: Work, checkpoint: Path) -> None:
-    """Take the weights of a checkpoint; one of fewer local layers fills the last of them."""
-    module = read_checkpoint(checkpoint)["module"]
-    state = {name.removeprefix("recogniser."): value for name, value in module.items()}
-    layers = {name: name.removeprefix("local_layers.").split(".", 1) for name in state if name.startswith("local_")}
-    assert work.model.local_layers is not None
-    more = len(work.model.local_layers) - 1 - max(int(number) for number, _ in layers.values())
-    moved = {f"local_layers.{int(number) + more}.{rest}": state.pop(name) for name, (number, rest) in layers.items()}
-    # The last one, an activation, has weights: its number says how many layers there are.
-    work.model.load_state_dict(work.model.state_dict() | state | moved)
 
 
 # Figures.
@@ -286,7 +279,7 @@ def clean_statistics(scores: tuple[NDArray[np.float64], ...], pairs: NDArray[np.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["features", "train", "weight", "table"])
+    parser.add_argument("what", choices=["features", "train", "average", "weight", "table"])
     parser.add_argument("split", nargs="?", choices=["train", "test"])
     parser.add_argument("--config", default="configs/lfw_mobilefacenet.yaml")
     parser.add_argument("--source", default="../shared/data/lfw112")
@@ -298,6 +291,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=24, help="in a batch")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--checkpoint", type=Path, default=None, help="to make the table of, or to go on training from")
+    parser.add_argument("--other", type=Path, default=None, help="of `average`")
+    parser.add_argument("--local-layers", type=int, default=None, help="other than the configuration's")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     work = opened(arguments)
@@ -306,6 +301,8 @@ def main() -> None:
         load(work, arguments.checkpoint)
     if arguments.what == "train":
         train(work, arguments.steps, arguments.people, arguments.lr)
+    elif arguments.what == "average":
+        average(work, arguments.checkpoint, arguments.other)
     elif arguments.what == "weight":
         weight(work)
     elif arguments.what == "table":
