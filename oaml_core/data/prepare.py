@@ -5,13 +5,10 @@ Everything is read once and sent part by part, so that neither memory nor disk n
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import shutil
 from array import array
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +28,7 @@ from oaml_core.data.sources import SourceFolder, open_folder
 from oaml_core.data.verification import write_verification
 from oaml_core.data.visibility_set import is_validation
 from oaml_core.errors import DataError
+from oaml_core.store.local_file import only_one
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -69,7 +67,7 @@ def prepare_dataset(config: Config, store: Store) -> Prepared:
     folder = None if config.data.source is None else open_folder(config.data.source, work / "fetched")
     settings = shaping_settings(config)
     fingerprint = fingerprint_of(settings, folder, work / "checksums.sqlite")
-    with _only_one(dataset_folder(config, fingerprint)):  # a second process waits, and finds it made
+    with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         return _reused(config, store, fingerprint) or _made(config, store, folder, fingerprint, settings)
 
 
@@ -102,15 +100,6 @@ def _made(
         shutil.rmtree(unfinished, ignore_errors=True)
     log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
     return Prepared(uri, fingerprint, manifest, reused=False)
-
-
-@contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Let one process of this machine at a time make `folder`; the lock of one that dies is gone with it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _refuse_broken(manifest: Manifest, config: Config) -> None:

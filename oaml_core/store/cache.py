@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oaml_core.config import Config
 from oaml_core.store.base import sha256_of, split_uri
+from oaml_core.store.local_file import only_one
 
 LOCKS = ".locks"
 FILES = "files"
@@ -46,8 +47,7 @@ class LocalCache:
         fcntl.flock(lock, fcntl.LOCK_SH)
         _in_use[entry] = lock
         os.utime(lock.name)
-        with self._lock(f"{name}.filling") as filling:
-            fcntl.flock(filling, fcntl.LOCK_EX)
+        with only_one(self.folder / LOCKS / f"{name}.filling"):
             entry.mkdir(parents=True, exist_ok=True)
             fill(entry)
         self.evict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
@@ -58,3 +59,12 @@ def unusable_file(path: Path, error: OSError) -> StoreError:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
     return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")
+
+
+@contextmanager
+def only_one(lock: Path) -> Iterator[None]:
+    """Let one process of this machine at a time in, others wait; the lock of a process that dies is gone with it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
