@@ -24,13 +24,13 @@ from PIL import Image, ImageDraw, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
 from oaml_core.config import AugmentConfig, Config, DataConfig
-from oaml_core.data.datamodule import TrainingFaces, collate
-from oaml_core.data.dataset import FaceDataset
-from oaml_core.data.graph_sampler import GraphBatchSampler, feature_distances, nearest_classes
-from oaml_core.data.prepare import prepare_dataset
-from oaml_core.data.prepared import fetch_prepared
-from oaml_core.data.samplers import build_batch_sampler
-from oaml_core.data.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.batches.datamodule import TrainingFaces, collate
+from oaml_core.data.batches.graph_sampler import GraphBatchSampler, feature_distances, nearest_classes
+from oaml_core.data.batches.samplers import build_batch_sampler
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.dataset import FaceDataset
+from oaml_core.data.prepared.prepared import fetch_prepared
+from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
 from oaml_core.store import open_store
 
 BATCH = 256
@@ -171,7 +171,7 @@ def _torchvision(folder: Path, *, erasing: bool, quality: bool) -> DataLoader[An
 
 def faces(rounds: int) -> None:
     """Drawn faces/s, without and with the encoding that `prepare` does."""
-    from oaml_core.data.decode import encode_jpeg
+    from oaml_core.decoding.decode import encode_jpeg
 
     generator = np.random.default_rng(0)
     people = draw_identities(64, generator)

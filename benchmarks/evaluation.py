@@ -25,13 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.config import Config, ModelConfig
-from oaml_core.evaluation.all_pairs import all_pairs_roc
-from oaml_core.evaluation.protocols import PUBLISHED_THRESHOLDS, fold_numbers, ten_fold, ten_fold_any_range
-from oaml_core.evaluation.roc import roc, tar_at_far
+from oaml_core.evaluation.statistics.all_pairs import all_pairs_roc
+from oaml_core.evaluation.statistics.protocols import PUBLISHED_THRESHOLDS, fold_numbers, ten_fold, ten_fold_any_range
+from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_onnx
-from oaml_core.export.runtime import VARIANTS, variant_path
 from oaml_core.export.variants import write_variant
+from oaml_core.inference.onnx_model import VARIANTS, variant_path
 from oaml_core.models.recogniser import build_recogniser
 
 

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oaml_core import stages
-from oaml_core.evaluation.combine import Normalisation
+from oaml_core.evaluation.scoring.combine import Normalisation
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.models.pooled import Pooled
 from oaml_core.models.recogniser import build_recogniser

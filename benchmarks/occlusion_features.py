@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.config import Config
-from oaml_core.data.occlusion import draw_occluder
-from oaml_core.data.prepared import PreparedDataset
-from oaml_core.data.verification import VerificationSet
-from oaml_core.evaluation.conditions import draw_test_occluder
-from oaml_core.evaluation.scores import read_images
+from oaml_core.data.augment.occlusion import draw_occluder
+from oaml_core.data.prepared.prepared import PreparedDataset
+from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.evaluation.scoring.conditions import draw_test_occluder
+from oaml_core.evaluation.scoring.scores import read_images
 from oaml_core.models.recogniser import Recogniser
 
 BATCH = 16

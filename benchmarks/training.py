@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
-from oaml_core.data.datamodule import TrainingBatch
+from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.models.backbone import build_backbone
 from oaml_core.models.classifier import build_classifier
 from oaml_core.training.devices import build_fabric

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from oaml_core import stages
 from oaml_core.config import Config, DataConfig, ModelConfig, Occluder
-from oaml_core.data.occlusion import draw_occluder
-from oaml_core.data.prepared import PreparedDataset
-from oaml_core.data.verification import VerificationSet
-from oaml_core.evaluation.conditions import Condition, condition_named
-from oaml_core.evaluation.protocols import ten_fold_any_range
-from oaml_core.evaluation.roc import roc, tar_at_far
+from oaml_core.data.augment.occlusion import draw_occluder
+from oaml_core.data.prepared.prepared import PreparedDataset
+from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.evaluation.scoring.conditions import Condition, condition_named
+from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
+from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.losses.visibility import resize_visibility
 from oaml_core.models.backbone import Backbone, build_backbone

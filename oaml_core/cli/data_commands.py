@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _check(config: Config, options: Any) -> int:
     from dataclasses import replace
 
-    from oaml_core.data.check import check_source
+    from oaml_core.data.check.checks import check_source
 
     config = replace(config, data=replace(config.data, source=options.folder))
     report = check_source(options.folder, config)
@@ -29,7 +29,7 @@ def _check(config: Config, options: Any) -> int:
 
 def _inspect(config: Config, options: Any) -> int:
     from oaml_core import stages
-    from oaml_core.data.inspect import write_sample_sheet
+    from oaml_core.data.batches.sample_sheet import write_sample_sheet
     from oaml_core.stages.addresses import fetch_dataset
 
     path = Path(config.work_dir) / "samples.png"

@@ -52,9 +52,9 @@ def _compare(config: Config, options: Any) -> int:
     import json
 
     from oaml_core import stages
-    from oaml_core.evaluation.comparison import compare
-    from oaml_core.evaluation.gate import decide
-    from oaml_core.evaluation.summary import comparison_table
+    from oaml_core.evaluation.verdict.comparison import compare
+    from oaml_core.evaluation.verdict.gate import decide
+    from oaml_core.evaluation.verdict.summary import comparison_table
 
     champion, challenger = (stages.fetch_scores(config, uri) for uri in (options.champion, options.challenger))
     compared = compare(champion, challenger, config.evaluate.far, name=options.champion)

@@ -14,14 +14,14 @@ from oaml_core.store import open_store
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from oaml_core.evaluation.comparer import Comparer
+    from oaml_core.inference.comparer import Comparer
 
 log = logging.getLogger(__name__)
 
 
 def _match(config: Config, options: Any) -> int:
-    from oaml_core.evaluation.drawing import save_pair
-    from oaml_core.evaluation.match import match_files
+    from oaml_core.inference.drawing import save_pair
+    from oaml_core.inference.match import match_files
 
     out, far = _picture(options.out), _rate(options.far)
     found = match_files(_comparer(config, options), Path(options.first), Path(options.second), far=far)
@@ -32,7 +32,7 @@ def _match(config: Config, options: Any) -> int:
 
 
 def _identify(config: Config, options: Any) -> int:
-    from oaml_core.evaluation.identify import draw_identification, identify
+    from oaml_core.inference.identify import draw_identification, identify
 
     out, far, probe = _picture(options.out), _rate(options.far), Path(options.probe)
     if options.top < 1:
@@ -47,7 +47,7 @@ def _identify(config: Config, options: Any) -> int:
 
 def _picture(name: str) -> Path:
     """Where a picture goes; checked before the work that it is about."""
-    from oaml_core.evaluation.drawing import PICTURES
+    from oaml_core.inference.drawing import PICTURES
 
     if Path(name).suffix.lower() not in PICTURES:
         raise ConfigError(f"--out {name}: the name of a picture ends in {', '.join(PICTURES)}.")
@@ -83,7 +83,7 @@ def _comparer(config: Config, options: Any) -> Comparer:
 
 def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
     from oaml_core import stages
-    from oaml_core.evaluation.checkpoint_comparer import CheckpointComparer
+    from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
     from oaml_core.training.trained import load_trained
 
     path = stages.fetch_file(config, options.checkpoint)
@@ -131,7 +131,7 @@ def _compare_matchers(config: Config, options: Any) -> int:
     import torch
 
     from oaml_core import stages
-    from oaml_core.evaluation.compare_matchers import compare_matchers, format_figures, planned_batches
+    from oaml_core.evaluation.own_faces.compare_matchers import compare_matchers, format_figures, planned_batches
     from oaml_core.models.recogniser import build_recogniser
     from oaml_core.training.trained import load_trained
 

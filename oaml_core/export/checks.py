@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from oaml_core.errors import ExportError
-from oaml_core.evaluation.protocols import ten_fold_any_range
-from oaml_core.evaluation.scores import PairScores
-from oaml_core.export.runtime import OUTPUTS, OamlOnnx
+from oaml_core.evaluation.scoring.scores import PairScores
+from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
+from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx
 
 BATCH_SIZES = (1, 3)
 """Beside all images at once: what fails at another batch size than the traced one shows here."""

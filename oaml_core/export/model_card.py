@@ -145,7 +145,7 @@ def _use(metadata: Mapping[str, Any]) -> list[str]:
         "With onnxruntime and numpy alone; `model.matcher.onnx` lies beside `model.onnx`.",
         "",
         "```python",
-        "from oaml_core.evaluation.face_files import load_face",
+        "from oaml_core.inference.face_files import load_face",
         "from oaml_core.export import OamlOnnx",
         "",
         'recogniser = OamlOnnx("model.onnx")',

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.config_restoration import RestorationConfig
-from oaml_core.data.decode import decode_image, decode_mask
+from oaml_core.decoding.decode import decode_image, decode_mask
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 from oaml_core.restoration.face_tiles import to_image, to_tile

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.data.dataset import FaceDataset
+from oaml_core.data.prepared.dataset import FaceDataset
 
 
 class FaceTiles:

@@ -20,7 +20,7 @@ from torch.optim import Adam
 from torch.utils.data import DataLoader
 
 from oaml_core.config import Config
-from oaml_core.data.datamodule import loader_options
+from oaml_core.data.batches.datamodule import loader_options
 from oaml_core.errors import CheckpointError
 from oaml_core.losses.finite import FiniteGuard
 from oaml_core.restoration.edm import drawn_noise, edm_loss, training_noise_levels

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.config_restoration import RestorationConfig
-from oaml_core.data.verification import VerificationSet
-from oaml_core.evaluation.bootstrap import IdentityBootstrap, Interval
-from oaml_core.evaluation.identities import identities_of
-from oaml_core.evaluation.protocols import ten_fold_any_range
-from oaml_core.evaluation.roc import auc, roc, tar_at_far
-from oaml_core.evaluation.scores import face_features
+from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.evaluation.scoring.identities import identities_of
+from oaml_core.evaluation.scoring.scores import face_features
+from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
+from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
+from oaml_core.evaluation.statistics.roc import auc, roc, tar_at_far
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.progress import progress
 from oaml_core.restoration.classical import non_local_means

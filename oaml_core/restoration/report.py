@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from oaml_core.evaluation.bootstrap import Interval
-from oaml_core.evaluation.pictures import jpeg_uri
-from oaml_core.evaluation.report import provenance, tile
+from oaml_core.evaluation.report.pictures import jpeg_uri
+from oaml_core.evaluation.report.report import provenance, tile
+from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.restoration.evaluate import (
     CAMERAS,
     CLASSICAL,
@@ -65,7 +65,7 @@ def write_restoration_report(
             indent=1,
         ),
     )
-    assets = resources.files("oaml_core.evaluation") / "report_assets"
+    assets = resources.files("oaml_core.evaluation.report") / "assets"
     sections = [("tables", "Figures", _table(found.rows)), ("pictures", "Pictures", _pictures(found.pictures))]
     if found.recognition:
         sections.insert(1, ("recognition", "What it does to recognition", _recognition(found.recognition)))

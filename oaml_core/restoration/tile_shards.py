@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.data.dataset import open_array
+from oaml_core.data.prepared.dataset import open_array
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 from oaml_core.restoration.tile_check import validate_dataset_compatibility

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from oaml_core.data.batch_plan import SampleKey
-from oaml_core.data.samplers import ShuffleBatchSampler
+from oaml_core.data.batches.plan import SampleKey
+from oaml_core.data.batches.samplers import ShuffleBatchSampler
 from oaml_core.errors import DataError
 from oaml_core.restoration.tiles import Tiles
 

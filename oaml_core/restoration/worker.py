@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from oaml_core.config import Config
-from oaml_core.data.prepared import open_prepared
+from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.restoration.face_tiles import FaceTiles
 from oaml_core.restoration.prior_training import PriorLoop
 from oaml_core.restoration.tile_shards import TileShards, read_shard_manifest

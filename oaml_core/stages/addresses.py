@@ -15,8 +15,8 @@ from oaml_core.store import open_store, split_uri
 from oaml_core.store.cache import LocalCache, cache_bytes
 
 if TYPE_CHECKING:
-    from oaml_core.data.prepared import PreparedDataset
-    from oaml_core.evaluation.comparison import StoredSet
+    from oaml_core.data.prepared.prepared import PreparedDataset
+    from oaml_core.evaluation.verdict.comparison import StoredSet
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def run_prefix(config: Config, dataset_uri: str) -> str:
 
 def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
     """The data set in the local cache, fetched from the store if it is not whole there."""
-    from oaml_core.data.prepare import dataset_folder
-    from oaml_core.data.prepared import fetch_prepared, open_prepared
+    from oaml_core.data.prepare.prepare import dataset_folder
+    from oaml_core.data.prepared.prepared import fetch_prepared, open_prepared
 
     folder = dataset_folder(config, dataset_uri.rpartition("/")[2])
     cache = LocalCache(folder.parent, cache_bytes(config))
@@ -72,7 +72,7 @@ def fetch_file(config: Config, uri: str) -> Path:
 
 def fetch_model(config: Config, uri: str) -> Path:
     """An exported model as a local file, its matcher beside it."""
-    from oaml_core.export.runtime import matcher_path
+    from oaml_core.inference.onnx_model import matcher_path
 
     path = fetch_file(config, uri)
     if "://" in uri:
@@ -108,7 +108,7 @@ def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:
     Raises:
         StoreError: they are missing. EvaluationError: they cannot be read.
     """
-    from oaml_core.evaluation.comparison import SCORES_FILE, read_scores
+    from oaml_core.evaluation.verdict.comparison import SCORES_FILE, read_scores
 
     folder, slash, _ = metrics_uri.rpartition("/")
     return read_scores(fetch_file(config, f"{folder}{slash}{SCORES_FILE}"))

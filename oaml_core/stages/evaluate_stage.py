@@ -28,7 +28,7 @@ from oaml_core.store import Store, open_store
 from oaml_core.store.base import sha256_of
 
 if TYPE_CHECKING:
-    from oaml_core.evaluation.comparison import Comparison
+    from oaml_core.evaluation.verdict.comparison import Comparison
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
     Raises:
         EvaluationError: no protocol can be computed. CheckpointError: the model cannot be read.
     """
-    from oaml_core.evaluation.results import SCHEMA
+    from oaml_core.evaluation.verdict.results import SCHEMA
 
     checkpoint = fetch_file(config, checkpoint_uri)
     store = open_store(config.store)
@@ -92,7 +92,7 @@ def _is_current(store: Store, key: str, rival: Mapping[str, Any] | None) -> bool
 
 
 def _given_back(store: Store, prefix: str, report: Path, reused: bool) -> Evaluated:
-    from oaml_core.evaluation.summary import markdown
+    from oaml_core.evaluation.verdict.summary import markdown
 
     metrics_uri = store.url(f"{prefix}/{METRICS}")
     found = read_metrics_json(metrics_uri)
@@ -117,11 +117,11 @@ def _measure(
     rival: Mapping[str, Any] | None,
 ) -> None:
     """Evaluate, and write report, scores and metrics into `folder`."""
-    from oaml_core.evaluation.comparison import SCORES_FILE, write_scores
-    from oaml_core.evaluation.evaluate import evaluate_model
-    from oaml_core.evaluation.gate import decide
-    from oaml_core.evaluation.report import write_report
-    from oaml_core.evaluation.results import write_metrics
+    from oaml_core.evaluation.report.report import write_report
+    from oaml_core.evaluation.verdict.comparison import SCORES_FILE, write_scores
+    from oaml_core.evaluation.verdict.evaluate import evaluate_model
+    from oaml_core.evaluation.verdict.gate import decide
+    from oaml_core.evaluation.verdict.results import write_metrics
     from oaml_core.training.trained import load_trained
 
     began = time.perf_counter()
@@ -170,7 +170,7 @@ def provenance(config: Config) -> dict[str, Any]:
 
 def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> Comparison | None:
     """With the model in production; None, and a line in the log, if its scores cannot be had."""
-    from oaml_core.evaluation.comparison import Comparison, compare, read_scores
+    from oaml_core.evaluation.verdict.comparison import Comparison, compare, read_scores
 
     try:
         theirs = fetch_scores(config, rival["metrics_uri"])

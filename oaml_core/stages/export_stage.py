@@ -17,7 +17,7 @@ from oaml_core.stages.addresses import SUMMARY, announce, fetch_dataset, fetch_f
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
-    from oaml_core.data.prepared import PreparedDataset
+    from oaml_core.data.prepared.prepared import PreparedDataset
     from oaml_core.export.checks import CheckPairs
     from oaml_core.models.recogniser import Recogniser
 
@@ -75,7 +75,7 @@ def _write_models(
     """Metadata, and all files of an export beside the checkpoint: the card first, the model last."""
     from oaml_core.export.model_card import model_card
     from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx, export_variant
-    from oaml_core.export.runtime import matcher_path, variant_path
+    from oaml_core.inference.onnx_model import matcher_path, variant_path
     from oaml_core.training.trained import load_trained
 
     trained = load_trained(checkpoint)
@@ -103,7 +103,7 @@ def _write_models(
 
 def _check_pairs(model: Recogniser, dataset: PreparedDataset, config: Config) -> CheckPairs:
     """Pairs of the first verification set, with the trained model's scores."""
-    from oaml_core.evaluation.scores import score_pairs
+    from oaml_core.evaluation.scoring.scores import score_pairs
     from oaml_core.export.checks import CheckPairs
 
     found = next(iter(dataset.verification.values()), None)

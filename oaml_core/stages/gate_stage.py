@@ -14,7 +14,7 @@ from oaml_core.stages.production import PRODUCTION, champion
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
-    from oaml_core.evaluation.gate import GateDecision
+    from oaml_core.evaluation.verdict.gate import GateDecision
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +45,8 @@ def gate(config: Config, metrics_uri: str) -> Judged:
 
 def challenge(config: Config, present: Mapping[str, Any], metrics_uri: str) -> GateDecision:
     """Challenger against champion, by their stored scores."""
-    from oaml_core.evaluation.comparison import compare
-    from oaml_core.evaluation.gate import GateDecision, decide
+    from oaml_core.evaluation.verdict.comparison import compare
+    from oaml_core.evaluation.verdict.gate import GateDecision, decide
 
     try:
         theirs = fetch_scores(config, present["metrics_uri"])

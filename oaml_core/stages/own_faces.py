@@ -18,8 +18,8 @@ from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, proven
 from oaml_core.store.base import sha256_of
 
 if TYPE_CHECKING:
-    from oaml_core.data.sources import SourceFolder, TrainingSource
-    from oaml_core.data.verification import VerificationSet
+    from oaml_core.data.prepared.verification import VerificationSet
+    from oaml_core.data.sources.base import SourceFolder, TrainingSource
     from oaml_core.training.trained import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ def evaluate_own_faces(config: Config, source: str, checkpoint_uri: str) -> OwnF
     Raises:
         DataError: the source holds neither. EvaluationError: it has no genuine or no impostor pairs.
     """
-    from oaml_core.data.sources import open_folder
-    from oaml_core.data.verification import find_verification
+    from oaml_core.data.prepared.verification import find_verification
+    from oaml_core.data.sources.base import open_folder
     from oaml_core.training.trained import load_trained
 
     checkpoint = fetch_file(config, checkpoint_uri)
@@ -81,7 +81,7 @@ def _scratch(config: Config) -> Path:
 
 def _identities(folder: SourceFolder, config: Config, *, needed: bool) -> TrainingSource | None:
     """The folder's images and who they show; None if it has none beside its pair lists, and they are not `needed`."""
-    from oaml_core.data.prepare_inputs import open_training
+    from oaml_core.data.sources.inputs import open_training
 
     try:
         return open_training(folder, _scratch(config))
@@ -98,10 +98,10 @@ def _identities(folder: SourceFolder, config: Config, *, needed: bool) -> Traini
 def _all_pairs(
     trained: TrainedModel, source: TrainingSource, config: Config, context: Mapping[str, Any], out: Path
 ) -> OwnFaces:
-    from oaml_core.evaluation.face_store import described
-    from oaml_core.evaluation.folder import evaluate_folder
-    from oaml_core.evaluation.folder_output import folder_text, save_matrices, save_picture
-    from oaml_core.evaluation.results import SCHEMA, write_json
+    from oaml_core.evaluation.own_faces.folder import evaluate_folder
+    from oaml_core.evaluation.own_faces.folder_output import folder_text, save_matrices, save_picture
+    from oaml_core.evaluation.scoring.face_store import described
+    from oaml_core.evaluation.verdict.results import SCHEMA, write_json
 
     readable, set_aside = _readable(source, config)
     device = best_device()
@@ -142,7 +142,7 @@ def _readable(source: TrainingSource, config: Config) -> tuple[np.ndarray, list[
 
 
 def _decoded(source: TrainingSource, index: int, config: Config) -> np.ndarray:
-    from oaml_core.data.decode import decode_image, fit_square
+    from oaml_core.decoding.decode import decode_image, fit_square
 
     return fit_square(decode_image(source.read(index), config.data.channel_order), config.data.image_size)
 
@@ -155,11 +155,11 @@ def _pairs(
     context: Mapping[str, Any],
     out: Path,
 ) -> OwnFaces:
-    from oaml_core.evaluation.comparison import SCORES_FILE, write_scores
-    from oaml_core.evaluation.evaluate import evaluate_model
-    from oaml_core.evaluation.report import write_report
-    from oaml_core.evaluation.results import metrics, write_metrics
-    from oaml_core.evaluation.summary import markdown
+    from oaml_core.evaluation.report.report import write_report
+    from oaml_core.evaluation.verdict.comparison import SCORES_FILE, write_scores
+    from oaml_core.evaluation.verdict.evaluate import evaluate_model
+    from oaml_core.evaluation.verdict.results import metrics, write_metrics
+    from oaml_core.evaluation.verdict.summary import markdown
 
     out.mkdir(parents=True, exist_ok=True)
     sets = dict(_opened(folder, files, config, out / "images"))
@@ -176,7 +176,7 @@ def _pairs(
 def _opened(
     folder: SourceFolder, files: Mapping[str, str], config: Config, images: Path
 ) -> Iterator[tuple[str, VerificationSet]]:
-    from oaml_core.data.verification import open_verification, open_verification_source, write_verification
+    from oaml_core.data.prepared.verification import open_verification, open_verification_source, write_verification
 
     for name, file in files.items():
         source = open_verification_source(folder, name, file)

@@ -26,7 +26,7 @@ def prepare(config: Config) -> Prepared:
     Raises:
         DataError: the source cannot be used, or too much of it is broken.
     """
-    from oaml_core.data.prepare import prepare_dataset
+    from oaml_core.data.prepare.prepare import prepare_dataset
 
     made = prepare_dataset(config, open_store(config.store))
     manifest = made.manifest

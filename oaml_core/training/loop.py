@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.config import Config
-from oaml_core.data.datamodule import FaceDataModule
-from oaml_core.data.graph_sampler import feature_distances, nearest_classes
-from oaml_core.data.prepared import PreparedDataset
+from oaml_core.data.batches.datamodule import FaceDataModule
+from oaml_core.data.batches.graph_sampler import feature_distances, nearest_classes
+from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.store.cache import LocalCache, cache_bytes, cached_file
 from oaml_core.tracking import Tracker

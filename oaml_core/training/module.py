@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from oaml_core.config import Config
-from oaml_core.data.datamodule import TrainingBatch
-from oaml_core.data.graph_sampler import NearestClasses
+from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import visibility_loss

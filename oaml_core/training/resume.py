@@ -17,8 +17,8 @@ from lightning.fabric import Fabric
 from torch.optim import Optimizer
 
 from oaml_core.config import Config
-from oaml_core.data.datamodule import FaceDataModule
-from oaml_core.data.prepared import PreparedDataset
+from oaml_core.data.batches.datamodule import FaceDataModule
+from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, learnt_settings
 from oaml_core.training.checkpoints import read_checkpoint

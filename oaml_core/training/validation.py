@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from oaml_core.config import Config
-from oaml_core.data.verification import VerificationSet
-from oaml_core.data.visibility_set import VisibilityDataset
-from oaml_core.evaluation.evaluate import validation_accuracy
-from oaml_core.evaluation.scores import PairScores, map_quality, score_pairs
+from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.data.prepared.visibility_set import VisibilityDataset
+from oaml_core.evaluation.scoring.scores import PairScores, map_quality, score_pairs
+from oaml_core.evaluation.verdict.evaluate import validation_accuracy
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.training.world import World, gather_objects
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from oaml_core.config import Config
-from oaml_core.data.inspect import write_sample_sheet
-from oaml_core.data.prepared import open_prepared
+from oaml_core.data.batches.sample_sheet import write_sample_sheet
+from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.errors import OamlError, StoreError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config

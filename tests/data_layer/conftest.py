@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from oaml_core.config import Config, DataConfig
-from oaml_core.data.decode import encode_jpeg
+from oaml_core.decoding.decode import encode_jpeg
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oaml_core.data.check import check_source
-from oaml_core.data.check_report import CheckReport
-from oaml_core.data.decode import encode_jpeg
+from oaml_core.data.check.checks import check_source
+from oaml_core.data.check.report import CheckReport
+from oaml_core.decoding.decode import encode_jpeg
 from tests.data_layer.conftest import DATA, face, truncate, write_bin
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oaml_core.data import check_duplicates
-from oaml_core.data.check_duplicates import LARGEST_DISTANCE, near
+from oaml_core.data.check import duplicates as check_duplicates
+from oaml_core.data.check.duplicates import LARGEST_DISTANCE, near
 
 
 @given(st.integers(0, 2**32), st.integers(1, 40))

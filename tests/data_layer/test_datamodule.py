@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from oaml_core.config import AugmentConfig, Config
-from oaml_core.data.datamodule import FaceDataModule, TrainingBatch
-from oaml_core.data.decode import encode_jpeg
-from oaml_core.data.prepare import prepare_dataset
-from oaml_core.data.prepared import PreparedDataset, fetch_prepared
+from oaml_core.data.batches.datamodule import FaceDataModule, TrainingBatch
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
+from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.errors import ConfigError
 from oaml_core.store import open_store
 from tests.data_layer.conftest import face

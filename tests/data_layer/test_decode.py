@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from oaml_core.data.decode import decode_image, decode_mask, encode_jpeg, fit_square
+from oaml_core.decoding.decode import decode_image, decode_mask, encode_jpeg, fit_square
 from oaml_core.errors import DataError
 from tests.data_layer.conftest import face
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oaml_core.data.graph_sampler import GraphBatchSampler, feature_distances, nearest_classes
+from oaml_core.data.batches.graph_sampler import GraphBatchSampler, feature_distances, nearest_classes
 from oaml_core.errors import ConfigError, DataError
 
 CLASSES, IMAGES = 12, 6
@@ -101,7 +101,7 @@ def test_a_resumed_epoch_keeps_its_plan_although_the_model_has_moved() -> None:
 def test_blocks_of_rows_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     features = torch.randn(CLASSES, 5, generator=torch.Generator().manual_seed(1))
     whole = nearest_classes(torch.cdist(features, features).numpy(), 4, CLASSES)
-    monkeypatch.setattr("oaml_core.data.graph_sampler.BLOCK_ELEMENTS", 5 * CLASSES)
+    monkeypatch.setattr("oaml_core.data.batches.graph_sampler.BLOCK_ELEMENTS", 5 * CLASSES)
     np.testing.assert_array_equal(nearest_classes(feature_distances(features), 4, CLASSES), whole)
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from oaml_core.cli import main
 from oaml_core.config import AugmentConfig, Config
-from oaml_core.data.inspect import write_sample_sheet
-from oaml_core.data.prepare import prepare_dataset
-from oaml_core.data.prepared import PreparedDataset, fetch_prepared
+from oaml_core.data.batches.sample_sheet import write_sample_sheet
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
 from oaml_core.store import open_store
 
 TILE = 114

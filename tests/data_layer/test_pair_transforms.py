@@ -13,16 +13,16 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from oaml_core.data.augmenter import Augmenter
-from oaml_core.data.geometry import RandomFlip, RandomSizedRectCrop, RectScale
-from oaml_core.data.occlusion import TEMPLATE
-from oaml_core.data.occlusion_transforms import (
+from oaml_core.data.augment.augmenter import Augmenter
+from oaml_core.data.augment.geometry import RandomFlip, RandomSizedRectCrop, RectScale
+from oaml_core.data.augment.occlusion import TEMPLATE
+from oaml_core.data.augment.occlusion_transforms import (
     MedicalMaskOcclusion,
     RandomErasing,
     RandomOcclusion,
     SyntheticOcclusion,
 )
-from oaml_core.data.pair_transform import PairTransform
+from oaml_core.data.augment.pair_transform import PairTransform
 from oaml_core.losses.visibility import resize_visibility
 
 Make = Callable[[torch.Generator], PairTransform]

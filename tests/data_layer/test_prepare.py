@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from oaml_core.data.decode import decode_image, encode_jpeg
-from oaml_core.data.manifest import MANIFEST
-from oaml_core.data.prepare import Prepared, dataset_folder, prepare_dataset
-from oaml_core.data.prepared import PreparedDataset, fetch_prepared, open_prepared
-from oaml_core.data.recordio_parts import PartWriter
+from oaml_core.data.prepare.parts import PartWriter
+from oaml_core.data.prepare.prepare import Prepared, dataset_folder, prepare_dataset
+from oaml_core.data.prepared.manifest import MANIFEST
+from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared, open_prepared
+from oaml_core.decoding.decode import decode_image, encode_jpeg
 from oaml_core.errors import DataError
 from oaml_core.store import open_store
 from tests.data_layer.conftest import DATA, face, flip_bit, truncate
@@ -246,7 +246,7 @@ def test_a_local_copy_is_left_where_the_disk_has_room(image_folder: Path, config
 def test_without_room_each_part_is_removed_once_it_was_sent(
     image_folder: Path, tmp_path: Path, config, monkeypatch
 ) -> None:
-    monkeypatch.setattr("oaml_core.data.prepare.ROOM", 10**15)
+    monkeypatch.setattr("oaml_core.data.prepare.prepare.ROOM", 10**15)
     made = prepare(config(image_folder))
     assert not list((tmp_path / "work").rglob("*.rec"))
     assert len(fetched(made, tmp_path).train) == 12

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from oaml_core.data.prepare import prepare_dataset
-from oaml_core.data.prepared import fetch_prepared
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.prepared import fetch_prepared
 from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.errors import DataError
 from oaml_core.store import open_store

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oaml_core.data.recordio import MAGIC_BYTES, frame_record, join_frames, parse_record, walk_records
+from oaml_core.data.sources.recordio import MAGIC_BYTES, frame_record, join_frames, parse_record, walk_records
 from oaml_core.errors import DataError
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oaml_core.data.recordio import frame_record
-from oaml_core.data.recordio_index import open_index
-from oaml_core.data.recordio_source import RecordIOSource
-from oaml_core.data.sources import LocalFolder
+from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.recordio import frame_record
+from oaml_core.data.sources.recordio_index import open_index
+from oaml_core.data.sources.recordio_source import RecordIOSource
 from oaml_core.errors import DataError
 from tests.data_layer.conftest import flip_bit, truncate
 

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from oaml_core.config import Config
-from oaml_core.data import recordio_remote, sources
-from oaml_core.data.prepare import prepare_dataset
-from oaml_core.data.recordio_index import ARRAYS
-from oaml_core.data.recordio_source import RecordIOSource
-from oaml_core.data.sources import LocalFolder, SourceFolder, StoreFolder
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.sources import base as sources
+from oaml_core.data.sources import recordio_remote
+from oaml_core.data.sources.base import LocalFolder, SourceFolder, StoreFolder
+from oaml_core.data.sources.recordio_index import ARRAYS
+from oaml_core.data.sources.recordio_source import RecordIOSource
 from oaml_core.errors import DataError
 from oaml_core.store import open_store
 from tests.data_layer.conftest import truncate

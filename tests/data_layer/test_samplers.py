@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oaml_core.config import DataConfig
-from oaml_core.data.batch_plan import BatchSampler, SampleKey
-from oaml_core.data.samplers import PKBatchSampler, build_batch_sampler
+from oaml_core.data.batches.plan import BatchSampler, SampleKey
+from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
 from oaml_core.errors import ConfigError, DataError
 
 COUNTS = st.lists(st.integers(1, 30), min_size=8, max_size=40)

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from oaml_core.config import DataConfig
-from oaml_core.data.batch_plan import BatchSampler, SampleKey
-from oaml_core.data.samplers import build_batch_sampler
+from oaml_core.data.batches.plan import BatchSampler, SampleKey
+from oaml_core.data.batches.samplers import build_batch_sampler
 
 LABELS = np.repeat(np.arange(10), 6)
 EPOCHS = 3

@@ -10,9 +10,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from oaml_core.data.image_folder import ImageFolderSource
-from oaml_core.data.prepare_inputs import open_inputs, select
-from oaml_core.data.sources import LocalFolder, StoreFolder, open_folder
+from oaml_core.data.sources.base import LocalFolder, StoreFolder, open_folder
+from oaml_core.data.sources.image_folder import ImageFolderSource
+from oaml_core.data.sources.inputs import open_inputs, select
 from oaml_core.errors import DataError
 from oaml_core.store import open_store
 from tests.data_layer.conftest import DATA

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from oaml_core.data.occlusion import TEMPLATE
-from oaml_core.data.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.augment.occlusion import TEMPLATE
+from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
 
 
 def test_the_same_generator_draws_the_same_faces() -> None:

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from oaml_core.config import AugmentConfig
-from oaml_core.data.occlusion import TEMPLATE
-from oaml_core.data.transforms import TrainTransform
+from oaml_core.data.augment.occlusion import TEMPLATE
+from oaml_core.data.augment.transforms import TrainTransform
 from oaml_core.errors import DataError
 
 EVERYTHING = AugmentConfig(

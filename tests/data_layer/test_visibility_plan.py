@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oaml_core.data.visibility_plan import VisibilityPlan
+from oaml_core.data.batches.visibility_plan import VisibilityPlan
 from oaml_core.errors import ConfigError
 
 PAIRS = np.array([3, 4, 8, 9, 11, 12, 20])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from oaml_core.config import EvaluateConfig
-from oaml_core.evaluation.conditions import conditions_of
-from oaml_core.evaluation.judge import judge_set
-from oaml_core.evaluation.results import SetResult
-from oaml_core.evaluation.scores import BINS, PairScores
+from oaml_core.evaluation.scoring.conditions import conditions_of
+from oaml_core.evaluation.scoring.scores import BINS, PairScores
+from oaml_core.evaluation.verdict.judge import judge_set
+from oaml_core.evaluation.verdict.results import SetResult
 
 SHARES = {"surgical": 0.33, "veil": 0.55, "sunglasses": 0.14}
 

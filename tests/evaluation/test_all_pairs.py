@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation import all_pairs
-from oaml_core.evaluation.all_pairs import PairStream, all_pairs_roc, upper_blocks
-from oaml_core.evaluation.bootstrap import IdentityBootstrap, percentiles
-from oaml_core.evaluation.roc import auc, eer, roc, tar_at_far
-from oaml_core.evaluation.seed import SEED
+from oaml_core.evaluation.statistics import all_pairs
+from oaml_core.evaluation.statistics.all_pairs import PairStream, all_pairs_roc, upper_blocks
+from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, percentiles
+from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far
+from oaml_core.evaluation.statistics.seed import SEED
 
 RATES = (1e-1, 1e-2, 1e-3, 1e-9)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from oaml_core.evaluation.bootstrap import IdentityBootstrap, Interval, in_points
-from oaml_core.evaluation.roc import roc, tar_at_far
+from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval, in_points
+from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 
 
 def people_of(count: int, people: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,14 +7,9 @@ import pytest
 
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.combine import (
-    Normalisation,
-    calibrated_scores,
-    combined_rule,
-    fit_logistic,
-)
-from oaml_core.evaluation.protocols import ten_fold_any_range
-from oaml_core.evaluation.scores import PairScores
+from oaml_core.evaluation.scoring.combine import Normalisation, calibrated_scores, combined_rule, fit_logistic
+from oaml_core.evaluation.scoring.scores import PairScores
+from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 
 PAIRS = 1000
 

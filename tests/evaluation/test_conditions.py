@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.blocks import draw_blocks
-from oaml_core.evaluation.conditions import CLEAN, condition_named, conditions_of
-from oaml_core.evaluation.scores import score_conditions
+from oaml_core.evaluation.scoring.blocks import draw_blocks
+from oaml_core.evaluation.scoring.conditions import CLEAN, condition_named, conditions_of
+from oaml_core.evaluation.scoring.scores import score_conditions
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6, 0.9])

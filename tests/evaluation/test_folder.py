@@ -9,12 +9,12 @@ import pytest
 
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation import folder as folder_module
-from oaml_core.evaluation.face_store import described
-from oaml_core.evaluation.folder import balanced_pairs, evaluate_folder
-from oaml_core.evaluation.folder_output import folder_text, save_matrices, save_picture
-from oaml_core.evaluation.roc import roc, tar_at_far
-from oaml_core.evaluation.scores import score_pairs
+from oaml_core.evaluation.own_faces import folder as folder_module
+from oaml_core.evaluation.own_faces.folder import balanced_pairs, evaluate_folder
+from oaml_core.evaluation.own_faces.folder_output import folder_text, save_matrices, save_picture
+from oaml_core.evaluation.scoring.face_store import described
+from oaml_core.evaluation.scoring.scores import score_pairs
+from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 
 CONFIG = EvaluateConfig(far=(1e-1, 1e-2, 1e-3, 1e-4))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from oaml_core.config import PromoteConfig
-from oaml_core.evaluation.comparison import Comparison, Difference, Incomparable
-from oaml_core.evaluation.gate import decide
+from oaml_core.evaluation.verdict.comparison import Comparison, Difference, Incomparable
+from oaml_core.evaluation.verdict.gate import decide
 
 
 def difference(points: float, half_width: float, name: str = "lfw", condition: str = "clean", score: str = "combined"):

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation import identification
-from oaml_core.evaluation.identification import enrol_first, identify
+from oaml_core.evaluation.statistics import identification
+from oaml_core.evaluation.statistics.identification import enrol_first, identify
 
 
 def search(matrix, probes, gallery, **options):

@@ -8,10 +8,10 @@ from PIL import Image
 
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import DataError, ModelInputError
-from oaml_core.evaluation.checkpoint_comparer import CheckpointComparer
-from oaml_core.evaluation.evaluate import evaluate_model
-from oaml_core.evaluation.identify import draw_identification, identify
-from oaml_core.evaluation.results import metrics
+from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
+from oaml_core.evaluation.verdict.evaluate import evaluate_model
+from oaml_core.evaluation.verdict.results import metrics
+from oaml_core.inference.identify import draw_identification, identify
 
 
 @pytest.fixture

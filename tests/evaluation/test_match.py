@@ -9,12 +9,12 @@ from PIL import Image
 
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import ModelInputError
-from oaml_core.evaluation.checkpoint_comparer import CheckpointComparer
-from oaml_core.evaluation.compared_pair import strongest_correspondences
-from oaml_core.evaluation.drawing import save_pair
-from oaml_core.evaluation.evaluate import evaluate_model
-from oaml_core.evaluation.match import match_files
-from oaml_core.evaluation.results import metrics
+from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
+from oaml_core.evaluation.verdict.evaluate import evaluate_model
+from oaml_core.evaluation.verdict.results import metrics
+from oaml_core.inference.compared_pair import strongest_correspondences
+from oaml_core.inference.drawing import save_pair
+from oaml_core.inference.match import match_files
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.protocols import (
+from oaml_core.evaluation.statistics.protocols import (
     PUBLISHED_THRESHOLDS,
     best_threshold,
     fold_numbers,

@@ -15,11 +15,11 @@ from colour_model import ColourRecogniser
 from simulated import simulated_set
 
 from oaml_core.config import Config, EvaluateConfig, PromoteConfig
-from oaml_core.evaluation.comparison import compare, read_scores, write_scores
-from oaml_core.evaluation.evaluate import evaluate_model
-from oaml_core.evaluation.gate import decide
-from oaml_core.evaluation.report import write_report
-from oaml_core.evaluation.results import Evaluation
+from oaml_core.evaluation.report.report import write_report
+from oaml_core.evaluation.verdict.comparison import compare, read_scores, write_scores
+from oaml_core.evaluation.verdict.evaluate import evaluate_model
+from oaml_core.evaluation.verdict.gate import decide
+from oaml_core.evaluation.verdict.results import Evaluation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "br", "input", "line", "circle", "rect", "image", "polyline", "polygon"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.roc import auc, eer, roc, tar_at_far, thinned
+from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far, thinned
 
 
 def random_scores(pairs: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,8 @@ import torch
 from torch.nn.functional import normalize
 
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.conditions import CLEAN, Condition
-from oaml_core.evaluation.scores import (
-    fuse_by_norm,
-    score_conditions,
-    score_pairs,
-)
+from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
+from oaml_core.evaluation.scoring.scores import fuse_by_norm, score_conditions, score_pairs
 
 
 def test_global_score_fuses_image_and_mirror_image_by_their_norms(model, pairs):

@@ -102,7 +102,7 @@ def test_another_setting_is_another_export(
 def test_a_variant_that_loses_too_much_fails_the_stage(
     run: tuple[Config, str, str, str], exported: stages.Exported, tmp_path: Path
 ) -> None:
-    from oaml_core.evaluation.scores import score_pairs
+    from oaml_core.evaluation.scoring.scores import score_pairs
     from oaml_core.export.checks import CheckPairs, check_accuracy
     from oaml_core.training.trained import load_trained
 

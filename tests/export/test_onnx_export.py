@@ -15,11 +15,11 @@ from torch.nn.functional import normalize
 
 from oaml_core.config import Config, ExportConfig, ModelConfig
 from oaml_core.errors import ExportError, ModelInputError
-from oaml_core.evaluation.combine import CombinedRule, Normalisation
-from oaml_core.evaluation.scores import score_pairs
+from oaml_core.evaluation.scoring.combine import CombinedRule, Normalisation
+from oaml_core.evaluation.scoring.scores import score_pairs
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
-from oaml_core.export.runtime import matcher_path
+from oaml_core.inference.onnx_model import matcher_path
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.settings import digest
 
@@ -217,7 +217,7 @@ def test_runtime_imports_neither_torch_nor_onnx(exported, images, tmp_path):
     code = (
         "import sys, numpy\n"
         "from oaml_core.export import OamlOnnx\n"
-        "from oaml_core.evaluation.face_files import load_face\n"
+        "from oaml_core.inference.face_files import load_face\n"
         f"a, b = numpy.load({str(tmp_path / 'images.npy')!r})\n"
         f"print(OamlOnnx({str(exported[1])!r}).compare(a, b).score)\n"
         "loaded = {name.split('.')[0] for name in sys.modules}\n"

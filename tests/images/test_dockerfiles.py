@@ -64,8 +64,9 @@ def test_the_image_with_cuda_has_what_steps_on_gpus_need() -> None:
 def test_promoting_needs_no_more_than_its_image_has() -> None:
     """Its requirements leave torch out, so nothing on its way may import it."""
     code = (
-        "import sys; sys.modules['torch'] = None; import oaml_core.stages.promote_stage, oaml_core.evaluation.gate, "
-        "oaml_core.evaluation.comparison, oaml_core.store.s3, oaml_core.settings, oaml_core.stages.rollback_stage; "
+        "import sys; sys.modules['torch'] = None; import oaml_core.stages.promote_stage, "
+        "oaml_core.evaluation.verdict.gate, oaml_core.evaluation.verdict.comparison, oaml_core.store.s3, "
+        "oaml_core.settings, oaml_core.stages.rollback_stage; "
         "from oaml_core.cli import main; main(['--help'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, check=False)

@@ -9,7 +9,7 @@ from evaluation.colour_model import ColourRecogniser
 from torch import Tensor
 
 from oaml_core.config_restoration import RestorationConfig
-from oaml_core.data.verification import VerificationSet
+from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.restoration.recognition import RecognitionRow, recognition_effect
 
 PEOPLE, SIDE = 12, 28

@@ -12,7 +12,7 @@ from consumption import Consumed, attempts, consumed
 from gloo_workers import free_port, listens
 from tiny_run import TinyRun, alive, kill, wait_for, worker_pids
 
-from oaml_core.data.samplers import build_batch_sampler
+from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
 

@@ -16,7 +16,7 @@ from tiny_run import TinyRun
 from torch import nn
 
 from oaml_core.config import Config
-from oaml_core.data.prepared import open_prepared
+from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.stages.addresses import fetch_dataset
 from oaml_core.training.module import frozen
 from oaml_core.training.worker import train_as_worker

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tiny_run import TinyRun
 
-from oaml_core.data.prepared import open_prepared
+from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.errors import CheckpointError
 from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint

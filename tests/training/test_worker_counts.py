@@ -13,7 +13,7 @@ from consumption import consumed
 from gloo_workers import run_workers
 from tiny_run import TinyRun
 
-from oaml_core.data.prepared import open_prepared
+from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.settings import config_from_yaml, config_to_yaml
 from oaml_core.tracking import read_metrics
 from oaml_core.training.keeper import CheckpointKeeper

@@ -1,0 +1,1 @@
+"""Change training images: geometry, colour, resolution, and drawn occluders with their visibility maps."""

@@ -1,0 +1,69 @@
+"""What is done to a training image, as the configuration says; its visibility goes along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oaml_core.config import AugmentConfig
+from oaml_core.data.augment.augmenter import Augmenter
+from oaml_core.data.augment.geometry import RandomFlip, RandomSizedRectCrop
+from oaml_core.data.augment.occlusion_transforms import FaceOcclusion, RandomErasing, RandomOcclusion
+from oaml_core.data.augment.pair_transform import Face, PairTransform
+
+
+class TrainTransform:
+    """Flip and crop, then occluders, then crop, colour and resolution as AdaFace does, each with its probability.
+
+    Occluders come before the camera's faults, so that a blurred or dim picture has a blurred or dim mask on it.
+
+    Args:
+        config: probabilities and what is drawn.
+        image_size: side of the images in pixels.
+    """
+
+    def __init__(self, config: AugmentConfig, image_size: int = 112) -> None:
+        self._generator = generator = torch.Generator()
+        kinds = [*config.occluders, *map(Path, config.mask_images)]
+        quality = (
+            config.crop_augmentation_prob,
+            config.photometric_augmentation_prob,
+            config.low_res_augmentation_prob,
+        )
+        steps: list[PairTransform] = [
+            RandomFlip(config.flip_prob, generator),
+            RandomSizedRectCrop(image_size, image_size, p=config.rect_crop_prob, generator=generator),
+            FaceOcclusion(kinds, p=config.mask_prob if kinds else 0.0, generator=generator),
+            RandomOcclusion(config.random_occlusion_prob, generator),
+            RandomErasing(config.erasing_prob, generator),
+        ]
+        self.steps = [step for step in steps if step.p > 0]
+        if any(quality):
+            self.steps.append(Augmenter(*quality, generator=generator))
+
+    def __call__(
+        self, image: Tensor, landmarks: NDArray[np.float32] | None, seed: int, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Augment one image; the one given stays as it is.
+
+        Args:
+            image: uint8 [3, H, W].
+            landmarks: [5, 2] in pixels; None: those of the template.
+            seed: of everything random.
+            mask: visibility, float32 [1, H, W] in [0, 1]; None: all of the image is visible.
+
+        Returns:
+            The image uint8 [3, H, W], and its visibility float32 [1, H, W] in [0, 1].
+        """
+        self._generator.manual_seed(seed)
+        height, width = image.shape[1:]
+        visible = torch.ones(1, height, width) if mask is None else mask
+        points = None if landmarks is None else torch.from_numpy(np.array(landmarks, dtype=np.float32))
+        face = Face(image, visible, points)
+        for step in self.steps:
+            face = step.of_face(face)
+        return face.image, face.mask

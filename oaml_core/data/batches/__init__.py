@@ -1,0 +1,1 @@
+"""Plan global batches and load them."""

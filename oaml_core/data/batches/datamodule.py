@@ -1,0 +1,230 @@
+"""Prepared faces as batches: the Lightning data module of recognition training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import lightning as L
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from oaml_core.config import AugmentConfig, Config, DataConfig
+from oaml_core.data.augment.transforms import TrainTransform
+from oaml_core.data.batches.graph_sampler import NearestClasses
+from oaml_core.data.batches.lightning_sampler import PlacedSampler
+from oaml_core.data.batches.plan import BatchSampler, SampleKey
+from oaml_core.data.batches.samplers import build_batch_sampler
+from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
+from oaml_core.data.prepared.dataset import FaceDataset
+from oaml_core.data.prepared.prepared import PreparedDataset
+from oaml_core.data.prepared.visibility_set import VisibilityDataset
+from oaml_core.losses.visibility import resize_visibility
+
+MAP_STRIDE = 16
+"""Pixels of the image that one place of every backbone's feature map spans, along each axis."""
+
+
+class VisibilityBatch(NamedTuple):
+    """One worker's slice of a global visibility batch."""
+
+    images: Tensor
+    """uint8 [v, 3, H, W], RGB."""
+    visibility: Tensor
+    """float32 [v, 1, H/16, W/16] in [0, 1]: masks at the size of the feature map."""
+
+
+class TrainingBatch(NamedTuple):
+    """One worker's slice of a global batch."""
+
+    images: Tensor
+    """uint8 [b, 3, H, W], RGB."""
+    visibility: Tensor
+    """float32 [b, 1, H/16, W/16] in [0, 1]: the drawn occluders at the size of the feature map."""
+    labels: Tensor
+    """int64 [b]."""
+    samples: Tensor
+    """int64 [b]: numbers of the images in the data set."""
+    occluded: VisibilityBatch | None = None
+    """What the visibility map is learnt from; None: from this batch's own drawn occluders."""
+
+
+class TrainingFaces(Dataset[Any]):
+    """Images as training sees them: augmented and occluded, each as its key says.
+
+    Args:
+        faces: training images.
+        augment: what is done to them.
+        pairs: faces with masks, where visibility keys name any.
+    """
+
+    def __init__(self, faces: FaceDataset, augment: AugmentConfig, pairs: VisibilityDataset | None = None) -> None:
+        self.faces = faces
+        self.pairs = pairs
+        self.transform = TrainTransform(augment, faces.image_size)
+        clean = replace(augment, mask_prob=0.0, random_occlusion_prob=0.0, erasing_prob=0.0)
+        self._covered = TrainTransform(replace(clean, mask_prob=1.0), faces.image_size)
+        self._uncovered = TrainTransform(clean, faces.image_size)
+
+    def read(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor | None]:
+        """The image uint8 [3, H, W] as it is, and its mask float32 [1, H, W] where it has one of its own."""
+        if self.pairs is not None and isinstance(key, VisibilityKey) and key.kind == "paired":
+            return self.pairs.read(key.image)
+        return self.faces.read(key.image), None
+
+    def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor, int, int]:
+        """Image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys."""
+        image, mask = self.read(key)
+        if isinstance(key, SampleKey):
+            label = int(self.faces.labels[key.image])
+            return *self.transform(image, self.landmarks(key.image), key.seed), label, key.image
+        landmarks = self.landmarks(key.image) if mask is None else None
+        transform = self._covered if key.kind == "drawn" else self._uncovered
+        return *transform(image, landmarks, key.seed, mask), -1, key.image
+
+    def landmarks(self, image: int) -> NDArray[np.float32] | None:
+        """[5, 2] in pixels; None where they are not known."""
+        points = None if self.faces.landmarks is None else self.faces.landmarks[image]
+        return None if points is None or np.isnan(points).any() else points
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+
+def collate(items: list[tuple[Tensor, Tensor, int, int]]) -> TrainingBatch:
+    """Stack items, those with the label -1 apart, which come last.
+
+    Masks shrink to the feature map here, so that they travel between processes small.
+    """
+    images, masks, labels, samples = zip(*items, strict=True)
+    stacked = torch.stack(images)
+    grid = (stacked.shape[2] // MAP_STRIDE, stacked.shape[3] // MAP_STRIDE)
+    visibility = resize_visibility(torch.stack(masks), grid)
+    count = sum(label >= 0 for label in labels)
+    return TrainingBatch(
+        stacked[:count],
+        visibility[:count],
+        torch.tensor(labels[:count]),
+        torch.tensor(samples[:count]),
+        VisibilityBatch(stacked[count:], visibility[count:]) if count < len(labels) else None,
+    )
+
+
+class JointBatches(PlacedSampler):
+    """Each recognition batch with the visibility batch that belongs to it, so that one pool of processes decodes both
+    and neither runs ahead of the other."""
+
+    def __init__(self, recognition: BatchSampler, visibility: VisibilityPlan) -> None:
+        self.recognition = recognition
+        self.visibility = visibility
+        self.sampler = recognition
+
+    def place(self, rank: int, world_size: int) -> None:
+        self.recognition.place(rank, world_size)
+        self.visibility.place(rank, world_size)
+
+    def __iter__(self) -> Iterator[list[SampleKey | VisibilityKey]]:
+        first = self.recognition.epoch * len(self) + self.recognition.next_batch
+        for number, keys in enumerate(self.recognition, start=first):
+            yield [*keys, *self.visibility.slice(number)]
+
+    def __len__(self) -> int:
+        return len(self.recognition)
+
+
+class FaceDataModule(L.LightningDataModule):
+    """Training batches of one worker, resumable at any batch.
+
+    Args:
+        config: the whole configuration.
+        dataset: what `prepare` made.
+        rank, world_size: this worker among all of them.
+        nearest: the nearest classes of each class, for `data.sampler graph`; see `GraphBatchSampler`.
+
+    Raises:
+        ConfigError, DataError: batch sizes, identities and workers do not fit one another.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: PreparedDataset,
+        rank: int = 0,
+        world_size: int = 1,
+        nearest: NearestClasses | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.dataset = dataset
+        self.batch_sampler: BatchSampler = build_batch_sampler(
+            config.data, dataset.train.labels, seed=config.seed, rank=rank, world_size=world_size, nearest=nearest
+        )
+        self.visibility = visibility_plan(config, dataset, rank, world_size)
+        self._loader: DataLoader[Any] | None = None
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Global batches in one epoch."""
+        return len(self.batch_sampler)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """The batches that are left of the sampler's epoch: the same loader every time, so that its processes stay."""
+        if self._loader is None:
+            joint = JointBatches(self.batch_sampler, self.visibility) if self.visibility else self.batch_sampler
+            self._loader = DataLoader(
+                training_faces(self.config, self.dataset),
+                batch_sampler=joint,
+                collate_fn=collate,
+                **loader_options(self.config.data),
+            )
+        return self._loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: epoch, batch in it, and what else the sampler's plan depends on."""
+        return self.batch_sampler.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go to a position that `state_dict` gave, on any number of workers."""
+        self.batch_sampler.load_state_dict(state_dict)
+
+
+def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
+    """The images of a data set as training sees them."""
+    return TrainingFaces(dataset.train, config.augment, dataset.visibility)
+
+
+def visibility_plan(
+    config: Config, dataset: PreparedDataset, rank: int = 0, world_size: int = 1
+) -> VisibilityPlan | None:
+    """The visibility batches that the configuration asks for; None if it asks for none. Raises what they raise."""
+    size = config.data.visibility_batch_size
+    if size is None:
+        size = config.data.batch_size // 4 if dataset.visibility is not None else 0
+    if size == 0:
+        return None
+    pairs = np.zeros(0, dtype=np.int64) if dataset.visibility is None else dataset.visibility.indices("train")
+    return VisibilityPlan(
+        pairs,
+        len(dataset.train),
+        size,
+        config.data.visibility_clean_share,
+        seed=config.seed,
+        rank=rank,
+        world_size=world_size,
+    )
+
+
+def loader_options(config: DataConfig) -> dict[str, Any]:
+    """Options of `DataLoader` that the configuration decides."""
+    if config.num_workers == 0:
+        return {"num_workers": 0}
+    return {
+        "num_workers": config.num_workers,
+        "pin_memory": config.pin_memory and torch.cuda.is_available(),
+        "persistent_workers": config.persistent_workers,
+        "prefetch_factor": config.prefetch_factor,
+    }

@@ -1,0 +1,149 @@
+"""Batches of classes that look alike: graph sampling (Liao & Shao, "Graph Sampling Based Deep Metric Learning for
+Generalizable Person Re-Identification", CVPR 2022).
+
+Each batch is an anchor class and its nearest classes, so that a metric learner sees the pairs that it confuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oaml_core.data.batches.plan import IdentityBatchSampler, Ints
+from oaml_core.errors import ConfigError, DataError
+
+ClassDistances = Callable[[slice], Tensor] | Tensor | NDArray[np.floating]
+"""Distances from classes to all classes: [C, C], or what gives rows of it, `distances(slice) -> [rows, C]`."""
+NearestClasses = Callable[[int], Ints]
+BLOCK_ELEMENTS = 1 << 24
+"""Distances that are held at a time: 64 MiB of float32."""
+ANCHORS = 1
+"""Stream of random numbers below the run's seed that orders the anchors."""
+
+
+class GraphBatchSampler(IdentityBatchSampler):
+    """An anchor identity and its P − 1 nearest ones, K images each.
+
+    Anchors come in random order, each once before any comes again, on from one epoch to the next; an epoch has as many
+    batches as other samplers give it. An identity that is shown again within an epoch shows other images.
+
+    The nearest classes are asked for when an epoch is first asked for a batch, and belong to the position:
+    `state_dict` holds them, so that a run resumed in mid-epoch goes on with the same plan although its model has moved
+    on. Workers must hold the same: where their models could differ in the last digit, give one worker's answer to all.
+
+    Args:
+        labels: int64 [N], contiguous from 0.
+        nearest: the so many nearest other classes of each of the C classes, int64 [C, count], nearest first, as
+            `nearest_classes` gives them; asked anew every epoch.
+        batch_size, num_instances, seed, rank, world_size: see `IdentityBatchSampler`.
+
+    Raises:
+        DataError: labels with gaps.
+        ConfigError: see `IdentityBatchSampler`.
+    """
+
+    def __init__(
+        self,
+        labels: Ints,
+        batch_size: int,
+        *,
+        num_instances: int,
+        nearest: NearestClasses,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(labels, batch_size, num_instances=num_instances, seed=seed, rank=rank, world_size=world_size)
+        if len(self.identities) != len(self._counts):
+            missing = np.flatnonzero(self._counts == 0)
+            raise DataError(f"Nearest classes want labels without gaps; there is no image of label {missing[0]}.")
+        self.nearest = nearest
+        self._neighbours: tuple[int, Ints] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position, and `neighbours`: int32 [C, P − 1] nearest classes of its epoch, None before the first."""
+        nearest = None
+        if self._neighbours is not None and self._neighbours[0] == self.epoch:
+            nearest = torch.from_numpy(self._neighbours[1].astype(np.int32))
+        return super().state_dict() | {"neighbours": nearest}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position that `state_dict` gave, on any number of workers.
+
+        Raises:
+            ConfigError: its nearest classes are of another data set or batch size.
+        """
+        super().load_state_dict(state)
+        nearest = state.get("neighbours")
+        if nearest is None:
+            return
+        if tuple(nearest.shape) != (len(self.identities), self.identities_per_batch - 1):
+            raise ConfigError(
+                f"The position holds nearest classes {list(nearest.shape)}; this sampler has {len(self.identities)} "
+                f"classes, {self.identities_per_batch} in a batch. data.batch_size, data.num_instances and the data "
+                "set must be those that it was saved with."
+            )
+        self._planned = None
+        self._neighbours = (self.epoch, nearest.numpy().astype(np.int64))
+
+    def _plan(self, generator: np.random.Generator) -> Ints:
+        if self._neighbours is None or self._neighbours[0] != self.epoch:
+            self._neighbours = (self.epoch, self.nearest(self.identities_per_batch - 1))
+        anchors = self._anchors()
+        identity = np.concatenate([anchors[:, None], self._neighbours[1][anchors]], axis=1).ravel()
+        return self._groups(self._shuffled(generator), identity, _occurrence(identity))
+
+    def _anchors(self) -> Ints:
+        """Anchors [batches] of the epoch: a window on random orders of all classes, one order after another."""
+        classes, first = len(self.identities), self.epoch * len(self)
+        cycles = range(first // classes, (first + len(self) - 1) // classes + 1)
+        orders = [np.random.default_rng([self.seed, ANCHORS, cycle]).permutation(classes) for cycle in cycles]
+        return np.concatenate(orders)[first % classes :][: len(self)]
+
+
+def nearest_classes(distances: ClassDistances, count: int, classes: int) -> Ints:
+    """The `count` nearest other classes of each class, [classes, count], nearest first; computed in blocks of rows.
+
+    Raises:
+        DataError: a block of distances is not [rows, classes], or not finite.
+    """
+    rows = max(1, BLOCK_ELEMENTS // classes)
+    found = np.empty((classes, count), dtype=np.int64)
+    for start in range(0, classes, rows):
+        block = slice(start, min(start + rows, classes))
+        given = distances(block) if callable(distances) else distances[block]
+        part = torch.as_tensor(given).detach().clone()
+        if tuple(part.shape) != (block.stop - start, classes):
+            raise DataError(
+                f"Distances of classes {start} to {block.stop} have the shape {list(part.shape)}; "
+                f"[{block.stop - start}, {classes}] is wanted."
+            )
+        if not torch.isfinite(part).all():
+            raise DataError(f"Distances of classes {start} to {block.stop} are not finite: has the model diverged?")
+        part[torch.arange(len(part)), torch.arange(start, block.stop)] = torch.inf  # nobody is its own neighbour
+        found[block] = part.topk(count, dim=1, largest=False).indices.cpu().numpy()
+    return found
+
+
+def feature_distances(features: Tensor) -> Callable[[slice], Tensor]:
+    """Squared Euclidean distances between class features [C, E], a block of rows at a time, on the features' device.
+
+    Features may be a margin head's class weights, or the embedding of one image of each class.
+    """
+    squared = features.square().sum(1)
+    return lambda rows: squared[rows, None] + squared - 2 * features[rows] @ features.T
+
+
+def _occurrence(values: Ints) -> Ints:
+    """How often the value of each place [n] stood before it."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    occurrence = np.empty(len(values), dtype=np.int64)
+    occurrence[order] = np.arange(len(values)) - np.repeat(starts, np.diff(np.r_[starts, len(values)]))
+    return occurrence

@@ -1,0 +1,211 @@
+"""Global batches planned from (labels, seed, epoch) alone; each worker takes its slice of every one.
+
+How many workers there are changes who computes a sample, never which samples a batch holds. A plan can be entered
+at any batch, so that a restarted run goes on with the batch after its checkpoint.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.data.batches.lightning_sampler import PlacedSampler
+from oaml_core.errors import ConfigError
+
+Ints = NDArray[np.int64]
+_MASK = 2**64 - 1
+SWAPS_TRIED = 64
+"""Random places that are tried to part two groups of one identity in a batch."""
+
+
+class SampleKey(NamedTuple):
+    """One sample of a batch."""
+
+    image: int
+    """Number of the image in the data set."""
+    seed: int
+    """Seed of its augmentation: a function of (run seed, epoch, place in the epoch), not of the worker."""
+
+
+class BatchSampler(PlacedSampler):
+    """One worker's slices of the planned global batches.
+
+    Args:
+        labels: int64 [N], identity of each image.
+        batch_size: images in a global batch.
+        seed: the run's seed.
+        rank, world_size: this worker among all of them.
+
+    Raises:
+        ConfigError: there are more workers than a global batch has units to share out.
+    """
+
+    drop_last = True
+    """Every global batch is full; Lightning asks."""
+
+    def __init__(self, labels: Ints, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.epoch = 0
+        self.next_batch = 0
+        self._planned: tuple[int, Ints] | None = None
+        self.place(rank, world_size)
+
+    unit = 1
+    """Images that stay together on one worker."""
+
+    def place(self, rank: int, world_size: int) -> None:
+        units = self.batch_size // self.unit
+        if world_size > units:
+            raise ConfigError(
+                f"{world_size} workers cannot share a global batch of {self.batch_size} images in units of {self.unit} "
+                f"(data.num_instances): any number from 1 to {units} works. Take fewer workers or a larger "
+                "data.batch_size."
+            )
+        self.rank, self.world_size = rank, world_size
+
+    @abstractmethod
+    def _plan(self, generator: np.random.Generator) -> Ints:
+        """Image numbers [batches, batch_size] of one epoch."""
+
+    @property
+    def sampler(self) -> BatchSampler:
+        """Itself: Lightning announces epochs to `batch_sampler.sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of `epoch`; nothing happens in the middle of it."""
+        if epoch != self.epoch:
+            self.epoch, self.next_batch = epoch, 0
+
+    def state_dict(self) -> dict[str, int]:
+        """The position: the epoch, and the batch in it that comes next."""
+        return {"epoch": self.epoch, "batch": self.next_batch}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a position that `state_dict` gave, on any number of workers."""
+        self.epoch, self.next_batch = int(state["epoch"]), int(state["batch"])
+
+    def __len__(self) -> int:
+        """Global batches in a whole epoch, whatever the position."""
+        return max(1, len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        """This worker's slices of the batches from the position on. Reading ahead does not move the position."""
+        for batch in range(self.next_batch, len(self)):
+            yield self.global_batch(batch)[self.slice_of(self.rank)]
+
+    def global_batch(self, batch: int) -> list[SampleKey]:
+        """All samples of global batch number `batch` of the current epoch."""
+        indices = self._epoch_plan()[batch]
+        first = batch * self.batch_size
+        return [
+            SampleKey(int(index), mixed_seed(self.seed, self.epoch, first + place))
+            for place, index in enumerate(indices)
+        ]
+
+    def slice_of(self, rank: int) -> slice:
+        """The part of every global batch that worker `rank` takes."""
+        return slice_of(rank, self.world_size, self.batch_size // self.unit, self.unit)
+
+    def _epoch_plan(self) -> Ints:
+        if self._planned is None or self._planned[0] != self.epoch:
+            plan = self._plan(np.random.default_rng([self.seed, self.epoch]))
+            self._planned = (self.epoch, plan.reshape(len(self), self.batch_size))
+        return self._planned[1]
+
+
+def slice_of(rank: int, world_size: int, units: int, unit: int = 1) -> slice:
+    """The part that worker `rank` takes of `units` units of `unit` images; the first workers take one unit more."""
+    each, extra = divmod(units, world_size)
+    start = rank * each + min(rank, extra)
+    return slice(start * unit, (start + each + (rank < extra)) * unit)
+
+
+def mixed_seed(seed: int, stream: int, place: int) -> int:
+    """A 63-bit mix (splitmix64, Steele et al. 2014) of three numbers: the run's seed, an epoch, a place in it."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xBF58476D1CE4E5B9 + place) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return (mixed ^ (mixed >> 31)) >> 1
+
+
+class IdentityBatchSampler(BatchSampler):
+    """Batches of P identities × K images; what its sub-classes choose is which identities meet in a batch.
+
+    Args:
+        num_instances: K.
+
+    Raises:
+        ConfigError: the batch is no multiple of K, there are fewer identities than P, or workers that P identities
+            cannot be shared out among.
+    """
+
+    def __init__(
+        self,
+        labels: Ints,
+        batch_size: int,
+        *,
+        num_instances: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if batch_size % num_instances:
+            raise ConfigError(
+                f"data.batch_size {batch_size} is not a multiple of data.num_instances {num_instances}: a batch holds "
+                "whole identities. Change one of the two."
+            )
+        self.unit = num_instances
+        super().__init__(labels, batch_size, seed=seed, rank=rank, world_size=world_size)
+        self._order = np.argsort(self.labels, kind="stable")
+        self._counts = np.bincount(self.labels)
+        self._start = np.cumsum(self._counts) - self._counts
+        self.identities = np.flatnonzero(self._counts)
+        """int64 [C]: the labels that there are images of."""
+        if len(self.identities) < self.identities_per_batch:
+            raise ConfigError(
+                f"A batch of {batch_size} images, {num_instances} of each identity, wants "
+                f"{self.identities_per_batch} identities; the data set has {len(self.identities)}. Lower "
+                "data.batch_size or raise data.num_instances."
+            )
+
+    @property
+    def identities_per_batch(self) -> int:
+        """P."""
+        return self.batch_size // self.unit
+
+    def _shuffled(self, generator: np.random.Generator) -> Ints:
+        """Image numbers [N]: identity after identity, the images of each in random order."""
+        labels = self.labels[self._order]
+        # One sort of label + fraction; the factor keeps the sum below the next label in double precision.
+        keys = labels + generator.random(len(labels)) * (1 - 2**-20)
+        return self._order[np.argsort(keys, kind="stable")]
+
+    def _groups(self, shuffled: Ints, identity: Ints, number: Ints) -> Ints:
+        """Group `number` [n] of K images of `identity` [n] as [n, K]; an identity that has no more starts again.
+
+        K images in a row are K different ones wherever the identity has so many.
+        """
+        place = number[:, None] * self.unit + np.arange(self.unit)
+        return shuffled[self._start[identity][:, None] + place % self._counts[identity][:, None]]
+
+    def _part_twins(self, groups: Ints, generator: np.random.Generator) -> None:
+        """Swap groups [batches, P, K] in place until no batch has an identity twice, or no swap is found."""
+        identity = self.labels[groups[:, :, 0]]
+        order = np.argsort(identity, axis=1, kind="stable")
+        ranked = np.take_along_axis(identity, order, 1)
+        batches, places = np.nonzero(ranked[:, 1:] == ranked[:, :-1])
+        for batch, place in zip(batches, order[batches, places + 1], strict=True):
+            for other in generator.integers(0, identity.size, SWAPS_TRIED):
+                there = divmod(int(other), identity.shape[1])
+                if identity[there] not in identity[batch] and identity[batch, place] not in identity[there[0]]:
+                    here = (batch, place)
+                    identity[here], identity[there] = identity[there], identity[here]
+                    groups[here], groups[there] = groups[there].copy(), groups[here].copy()
+                    break

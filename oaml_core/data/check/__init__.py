@@ -1,0 +1,1 @@
+"""Say what is wrong with a data set before training starts."""

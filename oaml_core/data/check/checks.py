@@ -1,0 +1,185 @@
+"""The checks before training: `oaml check DATA`, and the start of every `prepare`."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.config import Config
+from oaml_core.data.check.duplicates import DuplicateFinder
+from oaml_core.data.check.findings import findings
+from oaml_core.data.check.report import CheckReport, Duplicate, SetAside
+from oaml_core.data.check.scan import Looked, Scanner
+from oaml_core.data.prepared.visibility_set import Pair, fit_mask
+from oaml_core.data.sources.base import open_folder
+from oaml_core.data.sources.inputs import Inputs, open_inputs
+from oaml_core.decoding.decode import decode_image, decode_mask, fit_square
+from oaml_core.errors import DataError
+from oaml_core.progress import progress
+
+BLANK_RANGE = 16
+"""An image whose brightest and darkest values are closer than this shows nothing."""
+
+
+@dataclass
+class Seen:
+    """What the checks have seen so far; `findings` judges it."""
+
+    inputs: Inputs
+    config: Config
+    images: int = 0
+    """Usable training images."""
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Usable images by the source's identity number."""
+    sides: Counter[int] = field(default_factory=Counter)
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    low: int = 255
+    high: int = 0
+    blank: list[str] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    pairs_set_aside: list[SetAside] = field(default_factory=list)
+    coverage: NDArray[np.int64] = field(default_factory=lambda: np.zeros(10, dtype=np.int64))
+    grey_masks: int = 0
+    visibility_pairs: int = 0
+    bad_sets: list[str] = field(default_factory=list)
+    good_sets: dict[str, int] = field(default_factory=dict)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    """Between training and verification images."""
+    twins: list[Duplicate] = field(default_factory=list)
+    """Within the training images."""
+    twins_of_two_identities: int = 0
+
+
+class Checks:
+    """Looks at all that a source offers, once; what is usable can be written while it passes.
+
+    Call `verification` first, then `training`, then `visibility`, each to its end, then `report`.
+    """
+
+    def __init__(self, inputs: Inputs, config: Config) -> None:
+        self.inputs = inputs
+        self.seen = Seen(inputs, config)
+        self.seen.counts = np.zeros(int(inputs.training.labels.max(initial=-1)) + 1, dtype=np.int64)
+        self.seen.bad_sets = [str(error) for _, error in inputs.unusable_sets]
+        if config.data.subset is None:  # a subset names usable records only
+            self.seen.set_aside = [SetAside(name, reason) for name, reason in inputs.training.damaged]
+        self.finder = DuplicateFinder()
+        self.scanner = Scanner(config.data.image_size, config.data.channel_order, self.finder)
+        self._numbers = array("q")
+
+    def verification_image(self, name: str, number: int, data: bytes, image: NDArray[np.uint8]) -> None:
+        """A decoded verification image [H, W, 3]."""
+        self.finder.add_verification(name, number, hashlib.sha256(data).digest(), self.scanner.steps(image))
+
+    def verification(self) -> None:
+        """Look at all verification sets."""
+        for pairs in self.inputs.verification:
+            try:
+                for number, data in enumerate(progress(pairs.read_images(), 2 * len(pairs), f"check {pairs.name}")):
+                    size = self.scanner.image_size
+                    image = fit_square(decode_image(data, self.scanner.channel_order), size)
+                    self.verification_image(pairs.name, number, data, image)
+                self.seen.good_sets[pairs.name] = len(pairs)
+            except DataError as error:
+                self.seen.bad_sets.append(f"{pairs.where}: {error}")
+
+    def training(self) -> Iterator[tuple[int, Looked]]:
+        """All usable training images with their numbers; those set aside are noted."""
+        self.finder.close_verification()
+        source, chosen = self.inputs.training, self.inputs.selected
+        limit = self.seen.config.data.max_images_per_identity
+        looked_at = self.scanner.training(source, map(int, chosen))
+        for number, looked in progress(looked_at, len(chosen), "check images"):
+            label = int(source.labels[number])
+            if isinstance(looked, SetAside):
+                self.seen.set_aside.append(looked)
+            elif limit is None or self.seen.counts[label] < limit:
+                self._count(number, label, looked)
+                yield number, looked
+
+    def _count(self, number: int, label: int, looked: Looked) -> None:
+        seen = self.seen
+        seen.images += 1
+        seen.counts[label] += 1
+        seen.sides[looked.side] += 1
+        seen.mean += looked.mean
+        seen.low, seen.high = min(seen.low, looked.low), max(seen.high, looked.high)
+        if looked.high - looked.low < BLANK_RANGE:
+            seen.blank.append(self.inputs.training.name(number))
+        self.finder.add_training(looked.sha256, looked.perceptual)
+        self._numbers.append(number)
+
+    def visibility(self) -> Iterator[tuple[Pair, list[tuple[bytes, bytes]]]]:
+        """All usable pairs of a face and its mask, each as it is encoded and its SHA-256."""
+        source, seen = self.inputs.visibility, self.seen
+        if source is None:
+            return
+        for pair in progress(source.pairs, len(source.pairs), "check masks"):
+            try:
+                face, mask = source.folder.read(pair.face), source.folder.read(pair.mask)
+                self._look_at_pair(face, mask)
+            except DataError as error:
+                seen.pairs_set_aside.append(SetAside(pair.name, str(error)))
+                continue
+            seen.visibility_pairs += 1
+            yield pair, [(data, hashlib.sha256(data).digest()) for data in (face, mask)]
+
+    def _look_at_pair(self, face: bytes, mask: bytes) -> None:
+        image, visible = decode_image(face, self.scanner.channel_order), decode_mask(mask)
+        fit_square(image, self.scanner.image_size)
+        if image.shape[:2] != visible.shape:
+            sizes = f"{image.shape[1]}×{image.shape[0]} and its mask {visible.shape[1]}×{visible.shape[0]}"
+            raise DataError(f"the face has {sizes} pixels; they must be the same crop")
+        share = float(fit_mask(visible, self.scanner.image_size).mean())
+        self.seen.coverage[min(9, int(share * 10))] += 1
+        self.seen.grey_masks += bool(((visible > 0) & (visible < 255)).mean() > 0.05)
+
+    def report(self) -> CheckReport:
+        """The verdict on all that was seen."""
+        self._compare()
+        seen = self.seen
+        return CheckReport(
+            source=self.inputs.where,
+            findings=findings(seen),
+            set_aside=[*seen.set_aside, *seen.pairs_set_aside],
+            duplicates=[*seen.duplicates, *seen.twins],
+            mask_coverage=seen.coverage.tolist() if seen.visibility_pairs else [],
+        )
+
+    def _compare(self) -> None:
+        source, seen = self.inputs.training, self.seen
+        for row, name, number, distance in self.finder.across():
+            image = source.name(self._numbers[row])
+            seen.duplicates.append(Duplicate(image, f"{name} image {number}", distance))
+        for first, later in self.finder.within_training():
+            one, two = self._numbers[first], self._numbers[later]
+            seen.twins.append(Duplicate(source.name(one), source.name(two), None))
+            seen.twins_of_two_identities += bool(source.labels[one] != source.labels[two])
+
+
+def check_source(source: str | None, config: Config) -> CheckReport:
+    """Look at everything that `prepare` would read, and write nothing.
+
+    Args:
+        source: folder or `s3://` prefix; None: the faces that would be drawn.
+
+    Raises:
+        DataError: there is nothing to look at, or what describes the images is damaged.
+    """
+    config = replace(config, data=replace(config.data, source=source))
+    work = Path(config.work_dir)
+    folder = None if source is None else open_folder(source, work / "fetched")
+    checks = Checks(open_inputs(config, folder), config)
+    checks.verification()
+    for _ in checks.training():
+        pass
+    for _ in checks.visibility():
+        pass
+    return checks.report()

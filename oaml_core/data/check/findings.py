@@ -1,0 +1,156 @@
+"""Judges what the checks have seen: one finding a question, each with what to do about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from oaml_core.data.check.report import Finding
+
+if TYPE_CHECKING:
+    from oaml_core.data.check.checks import Seen
+
+BLUER = 2.0
+"""Mean blue above mean red by so much, of 255, means swapped channels: skin is redder than blue."""
+
+
+def findings(seen: Seen) -> list[Finding]:
+    """All lines of the report's table."""
+    lines = [
+        _readable(seen),
+        _size(seen),
+        _values(seen),
+        _channel_order(seen),
+        _labels(seen),
+        _few_images(seen),
+        *_verification(seen),
+        _duplicates(seen),
+        _twins(seen),
+        *_visibility(seen),
+    ]
+    return lines + [Finding("source", note, "warning") for note in seen.inputs.training.notes]
+
+
+def _readable(seen: Seen) -> Finding:
+    broken, total = len(seen.set_aside), seen.images + len(seen.set_aside)
+    result = f"{seen.images:,} of {total:,} training images"
+    if not seen.images:
+        return Finding("readable", result, "stop", "There is nothing to train on.")
+    tolerated = seen.config.data.broken_images_tolerated
+    if broken > tolerated * total:
+        remedy = (
+            f"{broken / total:.3%} are broken, {tolerated:.3%} are tolerated: copy the source again, or raise "
+            "data.broken_images_tolerated"
+        )
+        return Finding("readable", result, "stop", remedy)
+    return Finding("readable", result, "warning" if broken else "ok", "The others are set aside" if broken else "")
+
+
+def _size(seen: Seen) -> Finding:
+    wanted = seen.config.data.image_size
+    sizes = ", ".join(f"{count:,} of {side}×{side}" for side, count in seen.sides.most_common(3))
+    if set(seen.sides) <= {wanted}:
+        return Finding("dtype, shape", f"uint8, {sizes or 'none'}")
+    return Finding("dtype, shape", f"uint8, {sizes}", "warning", f"They are resized to {wanted}×{wanted} when read")
+
+
+def _values(seen: Seen) -> Finding:
+    result = f"{seen.low} to {seen.high}" if seen.images else "none"
+    if seen.blank:
+        remedy = f"{len(seen.blank):,} images show nothing, the first is {seen.blank[0]}: remove them"
+        return Finding("value range", result, "warning", remedy)
+    if seen.images and seen.high < 64:
+        return Finding("value range", result, "warning", "All images are dark; were they scaled before encoding?")
+    return Finding("value range", result)
+
+
+def _channel_order(seen: Seen) -> Finding:
+    red, green, blue = seen.mean / max(1, seen.images)
+    result = f"mean R {red:.0f}, G {green:.0f}, B {blue:.0f} as data.channel_order {seen.config.data.channel_order}"
+    if blue > red + BLUER:
+        other = "rgb" if seen.config.data.channel_order == "bgr" else "bgr"
+        remedy = f"Faces are redder than blue: set data.channel_order {other} unless these are not"
+        return Finding("channel order", result, "warning", remedy)
+    return Finding("channel order", result)
+
+
+def _labels(seen: Seen) -> Finding:
+    used = int((seen.counts > 0).sum())
+    gaps = len(seen.counts) - used
+    if not gaps:
+        return Finding("labels", f"{used:,} identities, contiguous from 0")
+    return Finding("labels", f"{used:,} identities; {gaps:,} numbers below the largest are unused; made contiguous")
+
+
+def _few_images(seen: Seen) -> Finding:
+    counts = seen.counts[seen.counts > 0]
+    if not len(counts):
+        return Finding("images an identity", "none")
+    result = f"{counts.min()} to {counts.max()}, median {np.median(counts):.0f}"
+    wanted = seen.config.data.num_instances
+    few = int((counts < wanted).sum())
+    if not few:
+        return Finding("images an identity", result)
+    remedy = (
+        f"{few:,} identities have fewer than data.num_instances {wanted}: a batch repeats their images; "
+        f"data.min_images_per_identity {wanted} leaves them out"
+    )
+    return Finding("images an identity", result, "warning", remedy)
+
+
+def _verification(seen: Seen) -> list[Finding]:
+    lines = [Finding("verification", f"{name}: {pairs:,} pairs") for name, pairs in seen.good_sets.items()]
+    lines += [Finding("verification", problem, "stop") for problem in seen.bad_sets]
+    if lines:
+        return lines
+    remedy = "Nothing will prove the model: put .bin files (lfw.bin, agedb_30.bin, …) or <name>_pairs.csv there"
+    return [Finding("verification", "no set", "warning", remedy)]
+
+
+def _duplicates(seen: Seen) -> Finding:
+    if not seen.good_sets:
+        return Finding("training = verification", "not compared: no verification set")
+    same = sum(item.distance is None for item in seen.duplicates)
+    if not seen.duplicates:
+        return Finding("training = verification", "no image in both")
+    result = f"{same:,} equal files, {len(seen.duplicates) - same:,} images that look the same"
+    return Finding("training = verification", result, "warning", "Leave them out by data.subset, or results flatter")
+
+
+def _twins(seen: Seen) -> Finding:
+    if not seen.twins:
+        return Finding("training twice", "no file occurs twice")
+    result = f"{len(seen.twins):,} files occur again, {seen.twins_of_two_identities:,} under another identity"
+    remedy = "An image of two identities teaches that they are one" if seen.twins_of_two_identities else ""
+    return Finding("training twice", result, "warning", remedy)
+
+
+def _visibility(seen: Seen) -> list[Finding]:
+    source = seen.inputs.visibility
+    if source is None:
+        return []
+    total = seen.visibility_pairs + len(seen.pairs_set_aside)
+    lines = [_masks(seen, total)]
+    for alone, what, missing in (
+        (source.faces_alone, "faces without a mask", "masks/{name}_mask.png"),
+        (source.masks_alone, "masks without a face", "kept_faces/{name}.jpg"),
+    ):
+        if alone:
+            named = ", ".join(alone[:5]) + (" …" if len(alone) > 5 else "")
+            lines.append(Finding("masks", f"{len(alone):,} {what}: {named}", "warning", f"Add {missing}"))
+    if seen.visibility_pairs:
+        bins = " ".join(f"{count / seen.visibility_pairs:.0%}" for count in seen.coverage)
+        empty = seen.coverage[0] > 0.5 * seen.visibility_pairs
+        remedy = "Most masks show nothing visible: 255 must mean visible, 0 occluded" if empty else ""
+        lines.append(Finding("mask coverage", f"visible 0 to 100 %: {bins}", "warning" if empty else "ok", remedy))
+    return lines
+
+
+def _masks(seen: Seen, total: int) -> Finding:
+    result = f"{seen.visibility_pairs:,} of {total:,} pairs usable"
+    if len(seen.pairs_set_aside) > seen.config.data.broken_images_tolerated * total:
+        return Finding("masks", result, "stop", "Repair or remove the others, or raise data.broken_images_tolerated")
+    if seen.grey_masks:
+        return Finding("masks", result, "warning", f"{seen.grey_masks:,} masks have many values between 0 and 255")
+    return Finding("masks", result)

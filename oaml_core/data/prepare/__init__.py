@@ -1,0 +1,1 @@
+"""Turn a source into a prepared data set: checked, packed and fingerprinted."""

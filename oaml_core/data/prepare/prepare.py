@@ -1,0 +1,229 @@
+"""The `prepare` stage's work: check, pack, index, write memfiles, fingerprint, put into the store.
+
+Everything is read once and sent part by part, so that neither memory nor disk need hold the data set.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oaml_core.config import Config
+from oaml_core.data.check.checks import Checks
+from oaml_core.data.check.report import CheckReport
+from oaml_core.data.prepare.fingerprint import fingerprint_of, shaping_settings
+from oaml_core.data.prepare.outbox import Outbox
+from oaml_core.data.prepare.parts import PartWriter, Place
+from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
+from oaml_core.data.prepared.prepared import DATASETS, manifest_key
+from oaml_core.data.prepared.verification import write_verification
+from oaml_core.data.prepared.visibility_set import is_validation
+from oaml_core.data.sources.base import SourceFolder, open_folder
+from oaml_core.data.sources.inputs import Inputs, open_inputs
+from oaml_core.errors import DataError
+from oaml_core.store.local_file import only_one
+
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+log = logging.getLogger(__name__)
+ROOM = 3
+"""A prepared copy stays on the local disk if so many times the source's size is free."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set in the store."""
+
+    uri: str
+    """`…/datasets/<fingerprint>`: what `fetch_prepared` takes."""
+    fingerprint: str
+    manifest: Manifest
+    reused: bool
+    """True if it was there already and nothing was copied."""
+
+
+def dataset_folder(config: Config, fingerprint: str) -> Path:
+    """Local folder of a prepared data set: a cache of what is in the store."""
+    return Path(config.work_dir) / DATASETS / fingerprint
+
+
+def prepare_dataset(config: Config, store: Store) -> Prepared:
+    """Make the data set that `config.data` describes, unless the store has it.
+
+    Raises:
+        DataError: the source cannot be used, or the checks forbid training on it; `checks.json` in `work_dir`
+            says why, and the store has no manifest of it.
+        StoreError: the store cannot be reached.
+    """
+    work = Path(config.work_dir)
+    folder = None if config.data.source is None else open_folder(config.data.source, work / "fetched")
+    settings = shaping_settings(config)
+    fingerprint = fingerprint_of(settings, folder, work / "checksums.sqlite")
+    with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
+        return _reused(config, store, fingerprint) or _made(config, store, folder, fingerprint, settings)
+
+
+def _reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
+    uri = store.url(f"{DATASETS}/{fingerprint}")
+    if not store.exists(manifest_key(fingerprint)):
+        return None
+    manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), f"{uri}/{MANIFEST}")
+    _refuse_broken(manifest, config)
+    return Prepared(uri, fingerprint, manifest, reused=True)
+
+
+def _made(
+    config: Config, store: Store, folder: SourceFolder | None, fingerprint: str, settings: dict[str, Any]
+) -> Prepared:
+    uri = store.url(f"{DATASETS}/{fingerprint}")
+    final = dataset_folder(config, fingerprint)
+    unfinished = final.with_name(f".{fingerprint}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    outbox = Outbox(store, unfinished, keep=_has_room(folder, Path(config.work_dir)))
+    try:
+        inputs = open_inputs(config, folder)
+        manifest = _Packer(inputs, config, outbox).pack(fingerprint, settings)
+        store.write_bytes(manifest_key(fingerprint), manifest.to_json().encode())
+        if outbox.keep:
+            (unfinished / MANIFEST).write_text(manifest.to_json())
+            shutil.rmtree(final, ignore_errors=True)
+            unfinished.replace(final)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
+    return Prepared(uri, fingerprint, manifest, reused=False)
+
+
+def _refuse_broken(manifest: Manifest, config: Config) -> None:
+    tolerated = config.data.broken_images_tolerated
+    if manifest.set_aside > tolerated * manifest.images_looked_at:
+        raise DataError(
+            f"{manifest.set_aside:,} of {manifest.images_looked_at:,} training images are broken, {tolerated:.3%} are "
+            "tolerated: copy the source again, or raise data.broken_images_tolerated."
+        )
+
+
+def _has_room(folder: SourceFolder | None, work: Path) -> bool:
+    if folder is None:
+        return True
+    work.mkdir(parents=True, exist_ok=True)
+    return shutil.disk_usage(work).free > ROOM * sum(file.size for file in folder.files.values())
+
+
+class _Packer:
+    """Writes what the checks let pass."""
+
+    def __init__(self, inputs: Inputs, config: Config, outbox: Outbox) -> None:
+        self.inputs = inputs
+        self.config = config
+        self.outbox = outbox
+        self.checks = Checks(inputs, config)
+
+    def pack(self, fingerprint: str, settings: dict[str, object]) -> Manifest:
+        """Write and send everything but the manifest, which is returned."""
+        self._verification()
+        identities, images = self._training()
+        self._visibility()
+        report = self._judged()
+        seen = self.checks.seen
+        return Manifest(
+            fingerprint=fingerprint,
+            source_kind=self.inputs.training.kind,
+            image_size=self.config.data.image_size,
+            channel_order=self.config.data.channel_order,
+            images=images,
+            identities=identities,
+            verification=dict(seen.good_sets),
+            visibility_pairs=seen.visibility_pairs,
+            set_aside=len(seen.set_aside),
+            images_looked_at=seen.images + len(seen.set_aside),
+            warnings=report.warnings,
+            settings=settings,
+            files=self.outbox.files,
+        )
+
+    def _judged(self) -> CheckReport:
+        report = self.checks.report()
+        log.info("%s", report.table())
+        path = self.outbox.folder / "checks.json"
+        path.write_text(report.to_json())
+        if report.must_not_train:
+            kept = Path(self.config.work_dir) / "checks.json"
+            shutil.copyfile(path, kept)
+            raise DataError(f"Training must not start on this data set ({kept}): {' '.join(report.reasons)}")
+        self.outbox.send(path)
+        return report
+
+    def _verification(self) -> None:
+        folder = self.outbox.folder / "verification"
+        seen = self.checks.seen
+        for pairs in self.inputs.verification:
+            try:
+                written = write_verification(
+                    pairs,
+                    folder,
+                    image_size=self.config.data.image_size,
+                    channel_order=self.config.data.channel_order,
+                    watch=self.checks.verification_image,
+                )
+            except DataError as error:
+                seen.bad_sets.append(str(error))
+                continue
+            seen.good_sets[pairs.name] = len(pairs)
+            for path in written:
+                self.outbox.send(path)
+
+    def _training(self) -> tuple[list[str], int]:
+        """Names of the identities by their new labels, and the number of images."""
+        folder = self.outbox.folder / "train"
+        landmarks, size = self.inputs.training.landmarks, self.config.data.image_size
+        numbers, places, points = array("q"), array("q"), array("f")
+        with PartWriter(folder, self.outbox.send) as writer:
+            for number, looked in self.checks.training():
+                numbers.append(number)
+                places.extend(writer.add(looked.data, looked.sha256))
+                if landmarks is not None:
+                    points.extend((landmarks[number] * (size / looked.side)).ravel().tolist())
+        sources = np.array(numbers, dtype=np.int64)
+        labels = self.inputs.training.labels[sources]
+        enough = self.checks.seen.counts[labels] >= self.config.data.min_images_per_identity
+        used, contiguous = np.unique(labels[enough], return_inverse=True)
+        _write_index(folder, np.array(places, dtype=np.int64).reshape(-1, 3)[enough])
+        np.save(folder / "labels.npy", contiguous.astype(np.int64))
+        np.save(folder / "sources.npy", sources[enough])
+        if landmarks is not None:
+            np.save(folder / "landmarks.npy", np.array(points, dtype=np.float32).reshape(-1, 5, 2)[enough])
+        self.outbox.send_all(folder)
+        return [self.inputs.training.identity_name(int(label)) for label in used], int(enough.sum())
+
+    def _visibility(self) -> None:
+        if self.inputs.visibility is None:
+            return
+        folder = self.outbox.folder / "visibility"
+        places: list[Place] = []
+        names: list[str] = []
+        with PartWriter(folder, self.outbox.send) as writer:
+            for pair, looked in self.checks.visibility():
+                places += [writer.add(data, digest) for data, digest in looked]
+                names.append(pair.name)
+        if not names:
+            return
+        _write_index(folder, np.array(places, dtype=np.int64).reshape(-1, 2, 3))
+        np.save(folder / "validation.npy", np.array([is_validation(name) for name in names]))
+        (folder / "names.json").write_text(json.dumps(names))
+        self.outbox.send_all(folder)
+
+
+def _write_index(folder: Path, places: np.ndarray) -> None:
+    """`places` int64 [..., 3]: part, offset, size."""
+    np.save(folder / "parts.npy", places[..., 0].astype(np.int32))
+    np.save(folder / "offsets.npy", np.ascontiguousarray(places[..., 1]))
+    np.save(folder / "sizes.npy", places[..., 2].astype(np.int32))

@@ -1,0 +1,141 @@
+"""Prepared training faces: RecordIO parts and a memory-mapped index that all processes share."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from oaml_core.data.sources.recordio import parse_record
+from oaml_core.decoding.decode import decode_image, fit_square
+from oaml_core.errors import DataError
+
+INDEX = ("labels", "parts", "offsets", "sizes", "sources")
+OPEN_PARTS = 256
+"""Part files that a process keeps open."""
+
+
+class PartFiles:
+    """Reads records of `part-*.rec` by place; each process opens the files for itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process = os.getpid()
+        self._files: OrderedDict[int, int] = OrderedDict()
+
+    def image(self, part: int, offset: int, size: int) -> bytes:
+        """The encoded image of one record.
+
+        Raises:
+            DataError: the part is missing, or no whole record stands there.
+        """
+        data = os.pread(self._file(part), size, offset)
+        try:
+            return parse_record(data).image
+        except DataError as error:
+            raise DataError(f"{self.path(part)} at byte {offset}: {error}; fetch the data set again.") from None
+
+    def path(self, part: int) -> Path:
+        """File of a part."""
+        return self.folder / f"part-{part:05d}.rec"
+
+    def _file(self, part: int) -> int:
+        if self._process != os.getpid():  # descriptors of a forked parent work, but are not ours to close
+            self._process, self._files = os.getpid(), OrderedDict()
+        file = self._files.get(part)
+        if file is not None:
+            self._files.move_to_end(part)
+            return file
+        try:
+            file = os.open(self.path(part), os.O_RDONLY)
+        except OSError as error:
+            raise DataError(f"{self.path(part)}: {error.strerror}; fetch the data set again.") from None
+        self._files[part] = file
+        if len(self._files) > OPEN_PARTS:
+            os.close(self._files.popitem(last=False)[1])
+        return file
+
+    def __del__(self) -> None:
+        if self._process == os.getpid():
+            for file in self._files.values():
+                os.close(file)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PartFiles, (self.folder,)
+
+
+class FaceDataset(Dataset[tuple[Tensor, int]]):
+    """The training images of a prepared data set. Pickles as its path; index pages are shared by all processes.
+
+    Args:
+        folder: `train/` of a prepared data set.
+        image_size: side of what `read` returns; a stored image of another size is resized.
+        channel_order: how the stored images decode; what comes out is RGB.
+
+    Raises:
+        DataError: an index file is missing, or the files do not belong together.
+    """
+
+    def __init__(self, folder: Path, image_size: int = 112, channel_order: Literal["rgb", "bgr"] = "rgb") -> None:
+        self.folder = folder
+        self.image_size = image_size
+        self.channel_order = channel_order
+        index = {name: open_array(folder / f"{name}.npy") for name in INDEX}
+        if len({len(array) for array in index.values()}) != 1:
+            raise DataError(f"{folder}: the index files have different lengths; fetch the data set again.")
+        self.labels: NDArray[np.int64] = index["labels"]
+        """int64 [N]: identity of each image, contiguous from 0."""
+        self.sources: NDArray[np.int64] = index["sources"]
+        """int64 [N]: number of each image in its source (record number, or place in the list of files)."""
+        self._parts, self._offsets, self._sizes = index["parts"], index["offsets"], index["sizes"]
+        points = folder / "landmarks.npy"
+        self.landmarks: NDArray[np.float32] | None = open_array(points) if points.exists() else None
+        """float32 [N, 5, 2] in pixels of what `read` returns (left eye, right eye, nose, mouth corners); NaN where
+        an image has none; None if no image has any."""
+        self._files = PartFiles(folder)
+
+    @cached_property
+    def num_identities(self) -> int:
+        """Number of identities."""
+        return int(self.labels.max()) + 1 if len(self.labels) else 0
+
+    def encoded(self, index: int) -> bytes:
+        """The image as it is stored, as its owner encoded it; raises DataError as `read` does."""
+        return self._files.image(int(self._parts[index]), int(self._offsets[index]), int(self._sizes[index]))
+
+    def read(self, index: int) -> Tensor:
+        """Image number `index` as uint8 [3, H, W], RGB.
+
+        Raises:
+            DataError: its record or image is damaged.
+        """
+        try:
+            image = fit_square(decode_image(self.encoded(index), self.channel_order), self.image_size)
+        except DataError as error:
+            raise DataError(f"training image {index} (number {self.sources[index]} of its source): {error}") from None
+        return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.read(index), int(self.labels[index])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FaceDataset, (self.folder, self.image_size, self.channel_order)
+
+
+def open_array(path: Path) -> NDArray[Any]:
+    """A `.npy` file as a memory map; raises DataError if it cannot be opened."""
+    try:
+        return np.load(path, mmap_mode="r").view(np.ndarray)  # the subclass would cost 2 µs an access
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be opened ({error}); fetch the data set again.") from None

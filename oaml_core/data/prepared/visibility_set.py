@@ -1,0 +1,125 @@
+"""Pairs of a face and its visibility mask: `kept_faces/<name>.jpg` and `masks/<name>_mask.png`, 255 = visible.
+
+The layout is looked for at the top of the source and in `visibility/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from oaml_core.data.prepared.dataset import PartFiles, open_array
+from oaml_core.data.sources.base import IMAGE_SUFFIXES, SourceFolder
+from oaml_core.decoding.decode import Image8, decode_image, decode_mask, fit_square
+
+FACES, MASKS, MASK_ENDING = "kept_faces", "masks", "_mask"
+VALIDATION_SHARE = 0.1
+"""Share of the pairs that is held out; a pair's name decides, so that it stays on its side when pairs are added."""
+INDEX = ("parts", "offsets", "sizes", "validation")
+
+
+class Pair(NamedTuple):
+    """File names of one face and its mask."""
+
+    name: str
+    face: str
+    mask: str
+
+
+@dataclass(frozen=True)
+class VisibilitySource:
+    """What a source folder holds of faces and masks."""
+
+    folder: SourceFolder
+    pairs: list[Pair]
+    faces_alone: list[str]
+    """Faces that have no mask."""
+    masks_alone: list[str]
+    """Masks that have no face."""
+
+
+def find_visibility_source(folder: SourceFolder) -> VisibilitySource | None:
+    """The pairs of a source, matched by name; None if it has neither faces nor masks of this layout."""
+    faces: dict[str, str] = {}
+    masks: dict[str, str] = {}
+    for name in folder.files:
+        path = PurePosixPath(name)
+        parts = path.parts[1:] if path.parts[0] == "visibility" else path.parts
+        if len(parts) < 2 or path.suffix.lower() not in IMAGE_SUFFIXES:
+            continue
+        stem = PurePosixPath(*parts[1:]).with_suffix("").as_posix()
+        if parts[0] == FACES:
+            faces[stem] = name
+        elif parts[0] == MASKS:
+            masks[stem.removesuffix(MASK_ENDING)] = name
+    if not faces and not masks:
+        return None
+    return VisibilitySource(
+        folder,
+        [Pair(stem, faces[stem], masks[stem]) for stem in sorted(faces.keys() & masks.keys())],
+        sorted(faces[stem] for stem in faces.keys() - masks.keys()),
+        sorted(masks[stem] for stem in masks.keys() - faces.keys()),
+    )
+
+
+def is_validation(name: str) -> bool:
+    """Whether a pair is held out: decided by a hash of its name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < VALIDATION_SHARE * 2**64
+
+
+def fit_mask(mask: Image8, size: int) -> NDArray[np.float32]:
+    """uint8 [h, w] to float32 [size, size] in [0, 1], averaged over area."""
+    if mask.shape != (size, size):
+        resized = Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
+        return np.asarray(resized, dtype=np.float32) / np.float32(255)
+    return mask.astype(np.float32) / np.float32(255)
+
+
+class VisibilityDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Faces with their visibility, prepared. Pickles as its path.
+
+    Args:
+        folder: `visibility/` of a prepared data set.
+        image_size, channel_order: as for `FaceDataset`.
+    """
+
+    def __init__(self, folder: Path, image_size: int = 112, channel_order: Literal["rgb", "bgr"] = "rgb") -> None:
+        self.folder = folder
+        self.image_size = image_size
+        self.channel_order = channel_order
+        self._parts, self._offsets, self._sizes, validation = (open_array(folder / f"{name}.npy") for name in INDEX)
+        self.validation: NDArray[np.bool_] = validation
+        """bool [N]: held-out pairs; never trained on."""
+        self._files = PartFiles(folder)
+
+    def read(self, index: int) -> tuple[Tensor, Tensor]:
+        """Face uint8 [3, H, W] RGB and visibility float32 [1, H, W] in [0, 1], 1 = visible; raises DataError."""
+        face, mask = (
+            self._files.image(*(int(array[index, which]) for array in (self._parts, self._offsets, self._sizes)))
+            for which in (0, 1)
+        )
+        image = fit_square(decode_image(face, self.channel_order), self.image_size)
+        visible = fit_mask(decode_mask(mask), self.image_size)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(visible)[None]
+
+    def indices(self, part: Literal["train", "validation"]) -> NDArray[np.int64]:
+        """Numbers of the pairs of one side of the split."""
+        return np.flatnonzero(self.validation == (part == "validation"))
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.read(index)
+
+    def __len__(self) -> int:
+        return len(self.validation)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return VisibilityDataset, (self.folder, self.image_size, self.channel_order)

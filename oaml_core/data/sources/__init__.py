@@ -1,0 +1,1 @@
+"""Read faces, verification sets and masks in the formats that users have."""

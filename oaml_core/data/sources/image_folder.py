@@ -1,0 +1,73 @@
+"""Training sets with one folder an identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`.
+
+Landmarks are picked up from `<source>/train_meta.json`: `{"landmarks_by_path": {"anna/01.jpg": [[x, y] × 5], …}}`, in
+pixels, in the order left eye, right eye, nose, left and right mouth corner as they appear in the image; paths are
+relative to the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from oaml_core.data.sources.base import IMAGE_SUFFIXES, Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
+from oaml_core.errors import DataError
+
+RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
+"""Folders beside the identities that are none."""
+
+
+class ImageFileSource(TrainingSource):
+    """Images that are files of their own, each with the name of its identity."""
+
+    def __init__(self, folder: SourceFolder, names: Sequence[str], identities: Sequence[str]) -> None:
+        self.folder = folder
+        self.names = names
+        unique, numbers = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
+        self.identities = unique
+        self.labels = numbers.astype(np.int64)
+        self.readers = folder.readers
+        self.landmarks = landmarks_of(folder, read_meta(folder).get("landmarks_by_path", {}), names, len(names))
+
+    def read(self, index: int) -> bytes:
+        return self.folder.read(self.names[index])
+
+    def name(self, index: int) -> str:
+        return self.names[index]
+
+    def identity_name(self, label: int) -> str:
+        return str(self.identities[label])
+
+    def find(self, wanted: Sequence[str]) -> Ints:
+        numbers = {name: number for number, name in enumerate(self.names)}
+        unknown = next((name for name in wanted if name not in numbers), None)
+        if unknown is not None:
+            raise DataError(f"data.subset names {unknown!r}, which is no training image of {self.folder.uri}.")
+        return np.array([numbers[name] for name in wanted], dtype=np.int64)
+
+
+class ImageFolderSource(ImageFileSource):
+    """One folder an identity; files in its sub-folders belong to it, other files than images are passed over."""
+
+    kind = "image_folder"
+
+    def __init__(self, folder: SourceFolder) -> None:
+        inside_train = any(name.startswith("train/") for name in folder.files)
+        names, identities = [], []
+        for name in folder.files:
+            path = PurePosixPath(name)
+            parts = path.parts[1:] if inside_train and path.parts[0] == "train" else path.parts
+            if inside_train and path.parts[0] != "train":
+                continue
+            if len(parts) < 2 or parts[0] in RESERVED or path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            names.append(name)
+            identities.append(parts[0])
+        if not names:
+            raise DataError(
+                f"{folder.uri} holds neither train.rec nor train.csv nor train.parquet nor one folder an identity "
+                "with images in it. Name the folder that does as data.source."
+            )
+        super().__init__(folder, names, identities)

@@ -1,0 +1,114 @@
+"""Training sets in InsightFace's RecordIO layout: `train.rec`, `train.idx`, `property`.
+
+Landmarks and names are picked up from `train_meta.json` beside it: `{"identities": [name by label, …],
+"landmarks_by_record": {"record number": [[x, y] × 5], …}}`, in pixels, in the order left eye, right eye, nose,
+left and right mouth corner as they appear in the image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
+from oaml_core.data.sources.recordio import parse_record
+from oaml_core.data.sources.recordio_index import open_index
+from oaml_core.data.sources.recordio_remote import remote_index
+from oaml_core.errors import DataError
+
+NO_RECORD = "no whole record with a usable label stands here"
+RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
+
+
+class RecordIOSource(TrainingSource):
+    """The images of one `train.rec`; one in a store that the local disk has no room for is read record by record.
+
+    Args:
+        folder: holds the files.
+        cache: where the index of a write-protected folder is kept.
+    """
+
+    kind = "recordio"
+    _file: int | None = None
+
+    def __init__(self, folder: SourceFolder, cache: Path | None = None) -> None:
+        self.folder = folder
+        if folder.fits(RECORDS):
+            if INDEX in folder:
+                folder.local(INDEX)
+            path = folder.local(RECORDS)
+            self.index = open_index(path, cache)
+            self._file = os.open(path, os.O_RDONLY)
+        else:
+            self.index = remote_index(folder, RECORDS, INDEX)
+            self.readers = folder.readers
+        self.labels = self.index.labels.astype(np.int64)
+        self.damaged = [
+            (f"record {key}" if key >= 0 else f"byte {offset}", NO_RECORD) for key, offset in self.index.broken
+        ]
+        self.notes = [*self._property_notes(), *self._coverage_notes()]
+        meta = read_meta(folder)
+        self.identities: list[str] = meta.get("identities", [])
+        self.landmarks = landmarks_of(
+            folder, meta.get("landmarks_by_record", {}), map(str, self.index.keys), len(self.index)
+        )
+
+    def read(self, index: int) -> bytes:
+        size, offset = int(self.index.sizes[index]), int(self.index.offsets[index])
+        if self._file is None:
+            return parse_record(self.folder.read_range(RECORDS, offset, size)).image
+        return parse_record(os.pread(self._file, size, offset)).image
+
+    def name(self, index: int) -> str:
+        return f"record {self.index.keys[index]}"
+
+    def identity_name(self, label: int) -> str:
+        return self.identities[label] if label < len(self.identities) else str(label)
+
+    def find(self, wanted: Sequence[str]) -> Ints:
+        try:
+            keys = np.array(wanted, dtype=np.int64)
+        except ValueError as error:
+            raise DataError(f"data.subset must hold record numbers, one a line ({error}).") from None
+        order = np.argsort(self.index.keys, kind="stable")
+        place = np.searchsorted(self.index.keys, keys, sorter=order).clip(max=len(self) - 1)
+        found = order[place]
+        unknown = keys[self.index.keys[found] != keys]
+        if len(unknown):
+            raise DataError(
+                f"data.subset names record {unknown[0]}, which {self.folder.where(RECORDS)} does not have as an image."
+            )
+        return found
+
+    def __del__(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+
+    def _property_notes(self) -> list[str]:
+        if PROPERTY not in self.folder:
+            return []
+        text = self.folder.read(PROPERTY).decode(errors="replace").strip()
+        try:
+            classes = int(text.split(",")[0])
+        except ValueError:
+            return [f"property says {text!r} instead of `classes,height,width`"]
+        found = int(self.labels.max()) + 1 if len(self) else 0
+        if classes == found:
+            return []
+        return [f"property announces {classes} identities, the records' labels reach {found}"]
+
+    def _coverage_notes(self) -> list[str]:
+        notes = []
+        if self.index.bytes_outside and not len(self.index.broken):
+            notes.append(f"{self.index.bytes_outside} bytes of {RECORDS} belong to no record that {INDEX} lists")
+        header = self.index.spans[self.index.spans[:, 0] == 0]
+        announced = int(header[0, 1]) - 1 if len(header) else None
+        found = len(self) + len(self.index.broken)
+        if announced is None:
+            notes.append(f"{RECORDS} has no header record 0: it was cut off, or another tool wrote it")
+        elif announced > found:
+            notes.append(f"the header of {RECORDS} announces {announced:,} images, {found:,} are there")
+        return notes

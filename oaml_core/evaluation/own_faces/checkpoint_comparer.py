@@ -1,0 +1,77 @@
+"""A checkpoint behind the methods of `OamlOnnx`, so that faces are identified by either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oaml_core.evaluation.scoring.combine import CombinedRule
+from oaml_core.evaluation.scoring.scores import CPU_BATCH, FaceFeatures, evaluating, face_features
+from oaml_core.inference.onnx_model import FaceRecords, Scores
+from oaml_core.models.recogniser import Recogniser
+
+
+class CheckpointComparer:
+    """Describes and compares faces with a trained recogniser on the CPU.
+
+    Args:
+        model: recogniser.
+        image_size: side in pixels that it takes.
+        metrics: content of its `metrics.json`, whose first verification set gives rule and thresholds; None: neither
+            combined score nor threshold.
+    """
+
+    def __init__(self, model: Recogniser, image_size: int, metrics: Mapping[str, Any] | None = None) -> None:
+        self.model = model
+        self._image_size = image_size
+        self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
+        self._rule = None if self._set is None else CombinedRule.stored(self._set["combined"])
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self._image_size
+
+    def records(self, images: NDArray[np.uint8]) -> FaceRecords:
+        """What faces, uint8 [n, H, W, 3] RGB or one of them [H, W, 3], are compared by."""
+        batch = images[None] if images.ndim == 3 else images
+        parts = [self._record(batch[start : start + CPU_BATCH]) for start in range(0, len(batch), CPU_BATCH)]
+        return FaceRecords(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
+        """Scores of n pairs of faces; a single probe is compared with every face of the gallery."""
+        one, other = _features(probe), _features(gallery)
+        with evaluating(self.model), torch.inference_mode():
+            count = len(other.embedding)
+            repeated = FaceFeatures(*(part.expand(count, *part.shape[1:]) for part in one))
+            local = self.model.matcher.match_pairs(
+                repeated.feature_map, other.feature_map, repeated.visibility, other.visibility
+            )
+            share = (one.visibility * other.visibility).mean((1, 2, 3))
+        global_score = (one.embedding * other.embedding).sum(1).double().numpy()
+        local_score = local.double().numpy()
+        combined = None if self._rule is None else self._rule.of(global_score, local_score)
+        return Scores(global_score, local_score, combined, share.double().numpy())
+
+    def threshold(self, far: float, score: str = "global") -> float | None:
+        """Threshold of the first set's clean pairs on the `global` or `combined` score; None if it was not measured."""
+        return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)
+
+    def thresholds(self, score: str = "global") -> dict[float, float]:
+        """The measured thresholds by false accept rate."""
+        points = [] if self._set is None else self._set["conditions"]["clean"]["scores"][score]["tar_at_far"]
+        return {point["far"]: point["threshold"] for point in points if point["measurable"]}
+
+    def _record(self, images: NDArray[np.uint8]) -> FaceRecords:
+        tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+        with evaluating(self.model), torch.inference_mode():
+            found = face_features(self.model, tensor, "cpu")
+        return FaceRecords(found.embedding.numpy(), found.visibility.numpy(), found.feature_map.numpy())
+
+
+def _features(records: FaceRecords) -> FaceFeatures:
+    return FaceFeatures(*map(torch.from_numpy, (records.embedding, records.local_features, records.visibility)))

@@ -1,0 +1,1 @@
+"""Write the HTML report: tables, charts and pictures."""

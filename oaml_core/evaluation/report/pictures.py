@@ -1,0 +1,83 @@
+"""A compared pair as an inline SVG: both faces, their visibility maps, and lines between what corresponds."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from oaml_core.inference.compared_pair import MATCH_COLOURS, ComparedPair, centre_of
+
+GAP = 0.25
+"""Space between the two faces, in face widths."""
+SIDE = 200.0
+"""Face width in view-box units."""
+
+
+def pair_svg(pair: ComparedPair, kind: str) -> str:
+    """The pair side by side; classes `hidden` (taken for covered) and `match` (lines) carry the style.
+
+    Args:
+        pair: what `compare_pair` found.
+        kind: `Genuine` or `Impostor`, for the title.
+    """
+    width = SIDE * (2 + GAP)
+    faces = "".join(
+        f'<image href="{jpeg_uri(image)}" x="{offset:.0f}" width="{SIDE:.0f}" height="{SIDE:.0f}"/>'
+        for image, offset in zip(pair.images, _offsets(), strict=True)
+    )
+    covers = "".join(
+        tile
+        for visibility, offset in zip(pair.visibility, _offsets(), strict=True)
+        for tile in _tiles(visibility, offset)
+    )
+    lines = "".join(_lines(pair))
+    share = " and ".join(f"{100 * visibility.mean():.0f} %" for visibility in pair.visibility)
+    return (
+        f'<svg role="img" viewBox="0 0 {width:.0f} {SIDE:.0f}"><title>{kind} pair; '
+        f"predicted visible share {share}; {len(pair.correspondences)} correspondences</title>"
+        f'<rect class="ground" width="{width:.0f}" height="{SIDE:.0f}"/>'
+        f'{faces}<g class="hidden">{covers}</g><g class="matches">{lines}</g></svg>'
+    )
+
+
+def jpeg_uri(image: NDArray[np.uint8], quality: int = 88) -> str:
+    """`data:` address of an image [H, W, 3] RGB."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _offsets() -> tuple[float, float]:
+    return 0.0, SIDE * (1 + GAP)
+
+
+def _tiles(visibility: NDArray[np.float32], offset: float) -> Iterator[str]:
+    """One square a place of the map, the more opaque the less is visible there."""
+    rows, columns = visibility.shape
+    height, width = SIDE / rows, SIDE / columns
+    for row, column in np.ndindex(rows, columns):
+        opacity = 1.0 - float(visibility[row, column])
+        if opacity >= 0.05:
+            yield (
+                f'<rect x="{offset + column * width:.1f}" y="{row * height:.1f}" width="{width:.1f}" '
+                f'height="{height:.1f}" opacity="{0.6 * opacity:.2f}"/>'
+            )
+
+
+def _lines(pair: ComparedPair) -> Iterator[str]:
+    (first_x, second_x), (first_map, second_map) = _offsets(), pair.visibility
+    for (first, second, strength), colour in zip(pair.correspondences, MATCH_COLOURS, strict=False):
+        x1, y1 = centre_of(first, first_map.shape)
+        x2, y2 = centre_of(second, second_map.shape)
+        yield (
+            f'<g class="match" style="--strength:{strength:.2f};--match:{colour}">'
+            f"<title>strength {strength:.2f}</title>"
+            f'<line x1="{first_x + x1 * SIDE:.1f}" y1="{y1 * SIDE:.1f}" x2="{second_x + x2 * SIDE:.1f}" '
+            f'y2="{y2 * SIDE:.1f}"/><circle cx="{first_x + x1 * SIDE:.1f}" cy="{y1 * SIDE:.1f}" r="4"/>'
+            f'<circle cx="{second_x + x2 * SIDE:.1f}" cy="{y2 * SIDE:.1f}" r="4"/></g>'
+        )

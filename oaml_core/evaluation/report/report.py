@@ -1,0 +1,263 @@
+"""`report.html`: one self-contained file that shows what an evaluation found, without a network.
+
+Tables and charts are drawn here and styled by `assets/`; the script only adds read-outs and switches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import string
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from oaml_core.evaluation.report import charts, sweep_charts
+from oaml_core.evaluation.report.pictures import pair_svg
+from oaml_core.evaluation.report.tables import OPEN_CONDITIONS, accuracy_table, tar_table, visibility_table
+from oaml_core.evaluation.scoring.conditions import CLEAN
+from oaml_core.evaluation.statistics.bootstrap import LEVEL
+from oaml_core.evaluation.verdict.comparison import Comparison
+from oaml_core.evaluation.verdict.gate import GateDecision
+from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, Evaluation, Example, SetResult, headline
+
+
+def write_report(
+    evaluation: Evaluation,
+    path: Path,
+    context: Mapping[str, Any] | None = None,
+    *,
+    title: str = "Evaluation",
+    images: bool = True,
+    gate: GateDecision | None = None,
+) -> None:
+    """Write the report, by rename.
+
+    Args:
+        evaluation: what `evaluate_model` found.
+        path: `….html`.
+        context: provenance: scalars are listed (fingerprint, checkpoint, …), mappings fold out (config, versions,
+            timings, …), as they come.
+        title: heading.
+        images: embed example pairs; False for faces that must not be shared.
+        gate: what the promotion gate makes of the comparison with the model in production.
+    """
+    assets = resources.files("oaml_core.evaluation.report") / "assets"
+    text = string.Template((assets / "template.html").read_text(encoding="utf-8")).substitute(
+        title=escape(title),
+        css=(assets / "report.css").read_text(encoding="utf-8"),
+        js=(assets / "report.js").read_text(encoding="utf-8"),
+        lead=escape(lead(evaluation)),
+        nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, images)),
+        tiles=_tiles(evaluation),
+        sections=_comparison(evaluation.comparison, gate)
+        + "".join(map(_set_section, evaluation.sets.values()))
+        + (_gallery(evaluation.examples) if images else _no_gallery()),
+        method=(assets / "method.html").read_text(encoding="utf-8"),
+        provenance=provenance(context or {}),
+    )
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def lead(evaluation: Evaluation) -> str:
+    """The finding in two sentences, whichever way it went."""
+    found = headline(evaluation)
+    clean = found["val_accuracy_clean_combined"]
+    opening = f"On clean pairs the combined score decides {100 * clean:.2f} % rightly."
+    if "val_accuracy_occluded_combined" not in found:
+        return f"{opening} No occluder was drawn."
+    combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
+    gain = 100 * (combined - alone)
+    verdict = "more" if gain > 0 else "fewer"
+    comparison = f"{abs(gain):.2f} points {verdict} than" if abs(gain) >= 0.005 else "as many as"
+    return (
+        f"{opening} With faces covered it is {100 * combined:.2f} %, {comparison} the global "
+        f"score alone ({100 * alone:.2f} %)."
+    )
+
+
+def _navigation(evaluation: Evaluation, images: bool) -> Iterable[tuple[str, str]]:
+    if evaluation.comparison is not None:
+        yield "champion", "In production"
+    for name in evaluation.sets:
+        yield f"set-{escape(name)}", escape(name)
+    if images and evaluation.examples:
+        yield "pairs", "Pairs"
+    yield "how", "How it was measured"
+    yield "provenance", "Provenance"
+
+
+def _tiles(evaluation: Evaluation) -> str:
+    found = headline(evaluation)
+    tiles = [tile(f"{100 * found['val_accuracy_clean_combined']:.2f} %", "accuracy, clean, combined score")]
+    if "val_accuracy_occluded_combined" in found:
+        combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
+        gain = 100 * (combined - alone)
+        kind = "good" if gain > 0 else "bad" if gain < 0 else ""
+        tiles += [
+            tile(f"{100 * combined:.2f} %", "accuracy, faces covered, combined score"),
+            tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, faces covered", kind),
+            tile(
+                f"{100 * found['val_visibility_iou']:.0f} %",
+                "overlap (IoU) of covered places, predicted and drawn",
+            ),
+        ]
+    return "".join(tiles)
+
+
+def tile(value: str, meaning: str, kind: str = "") -> str:
+    """A headline figure; `kind`: `good`, `bad` or neither."""
+    return f'<div class="tile {kind}"><b>{value}</b><span>{meaning}</span></div>'
+
+
+def _set_section(result: SetResult) -> str:
+    genuine = int(result.issame.sum())
+    rule = result.rule
+    fallback = ", the fallback for a local score that decides worse than a coin" if rule.fallback else ""
+    weights = f"{rule.global_weight:g} · global + {rule.local_weight:g} · local, normalised{fallback}"
+    told = "named by the set" if result.identities.source == "given" else "inferred from equal images and genuine pairs"
+    return f"""<section id="set-{escape(result.name)}"><h2>{escape(result.name)}</h2>
+<p class="note">{result.issame.size:,} pairs, {genuine:,} genuine and {result.issame.size - genuine:,} impostor, of
+{result.people:,} people ({told}). Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
+{_sweep(result)}
+<h3>Accuracy in %</h3>{_dots(result)}{accuracy_table(result)}
+<h3>ROC</h3>
+<p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow
+keys, to read it.</p>
+{_legend(SCORES)}{_figures(result, lambda c: charts.roc_chart(c, SCORES))}
+<h3>DET</h3>
+<p class="note">False rejects against false accepts, both on log scales.</p>
+{_legend(SCORES)}{_figures(result, lambda c: charts.det_chart(c, SCORES))}
+<h3>TAR at FAR in %</h3>
+<p class="note">At the threshold that each condition's own impostor pairs give; in brackets 95 % intervals over
+identities.</p>
+{tar_table(result)}
+<h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}
+<p class="note">The dashed line is the threshold, the mean over the folds.</p>{_histograms(result)}
+<h3>Visibility maps</h3>
+<p class="note">Predicted against drawn: IoU of the places that are covered, mean absolute error of the map, and how far
+predicted visibility is from the true share on average (calibration).</p>
+<div class="beside">{sweep_charts.reliability_chart(result)}{visibility_table(result)}</div></section>"""
+
+
+def _sweep(result: SetResult) -> str:
+    """The headline: what covering costs, and what the local score wins back."""
+    drawn = sweep_charts.sweep_charts(result, SCORES)
+    if not drawn:
+        return ""
+    return f"""<h3>What covering costs</h3>
+<p class="note">In % against the covered share of the image. Lines: blocks of growing size; dots: occluders. Bands and
+bars are 95 % intervals over identities.</p>{_legend(SCORES)}<div class="grid-of wide">{drawn}</div>"""
+
+
+def _dots(result: SetResult) -> str:
+    """Accuracies as dots, unless there are so many conditions that the sweep shows them better."""
+    if len(result.conditions) > 2 * OPEN_CONDITIONS:
+        return ""
+    return _legend(SCORES) + charts.accuracy_dots(result.conditions, SCORES)
+
+
+def _figures(result: SetResult, draw: Callable[[ConditionResult], str]) -> str:
+    """A figure for each condition; the first few are open, the others fold out."""
+    figures = [draw(condition) for condition in result.conditions.values()]
+    shown = f'<div class="grid-of">{"".join(figures[:OPEN_CONDITIONS])}</div>'
+    rest = figures[OPEN_CONDITIONS:]
+    if not rest:
+        return shown
+    return (
+        f"{shown}<details><summary>{len(rest)} more conditions</summary>"
+        f'<div class="grid-of">{"".join(rest)}</div></details>'
+    )
+
+
+def _histograms(result: SetResult) -> str:
+    drawn = {
+        condition.name: "".join(charts.histogram_chart(s, condition.scores[s], result.issame) for s in SCORES[:3])
+        for condition in result.conditions.values()
+    }
+    shown = f'<div class="grid-of">{drawn.pop(CLEAN.name)}</div>'
+    if not drawn:
+        return shown
+    rest = "".join(f'<h4>{escape(name)}</h4><div class="grid-of">{figures}</div>' for name, figures in drawn.items())
+    return f"{shown}<details><summary>{len(drawn)} more conditions</summary>{rest}</details>"
+
+
+def _comparison(comparison: Comparison | None, gate: GateDecision | None) -> str:
+    if comparison is None:
+        return ""
+    combined = [d for d in comparison.differences if d.score == "combined"]
+    verdicts = [sum(d.verdict == kind for d in combined) for kind in ("better", "worse", "not distinguishable")]
+    telling = [d for d in combined if d.condition == CLEAN.name or d.verdict != "not distinguishable"]
+    rest = [d for d in combined if d not in telling]
+    bars = sweep_charts.difference_bars(telling) if telling else "<p>Nothing was measured with both models.</p>"
+    if rest:
+        folded = sweep_charts.difference_bars(rest)
+        bars += f"<details><summary>{len(rest)} conditions that do not tell them apart</summary>{folded}</details>"
+    lost = "".join(f"<li>{escape(str(one))}</li>" for one in comparison.incomparable)
+    return f"""<section id="champion"><h2>Against the model in production</h2>
+<p class="lead">Version {escape(comparison.champion)}: better in {verdicts[0]}, worse in {verdicts[1]}, not
+distinguishable in {verdicts[2]} of {len(combined)} conditions.{_judgement(gate)}</p>
+<p class="note">Combined score, accuracy of this model less that of the one in production, in points, on the same pairs.
+Better or worse: the paired bootstrap over identities and McNemar's test both show it, at {100 * LEVEL:g} %.</p>
+{bars}{f"<p>Not compared:</p><ul>{lost}</ul>" if lost else ""}</section>"""
+
+
+def _judgement(gate: GateDecision | None) -> str:
+    if gate is None:
+        return ""
+    return f" The promotion gate {'lets it pass' if gate.passes else 'refuses it'}: {escape(gate.reason)}."
+
+
+def _legend(names: Iterable[str]) -> str:
+    keys = "".join(f'<span><i class="key {name}"></i>{name}</span>' for name in names)
+    return f'<div class="legend">{keys}</div>'
+
+
+def _gallery(examples: list[Example]) -> str:
+    if not examples:
+        return ""
+    typical = [example for example in examples if example.kind == "typical"]
+    errors = [example for example in examples if example.kind != "typical"]
+    hardest = "".join(map(_pair, errors)) or "<p>The combined score made no error.</p>"
+    return f"""<section id="pairs"><h2>Pairs</h2>
+<p class="note">Pink: what the model takes for covered. Lines: places that are each other's best match, the
+thicker the stronger.</p>
+<div class="switches"><label><input type="checkbox" checked data-off="no-maps"> visibility maps</label>
+<label><input type="checkbox" checked data-off="no-lines"> correspondences</label></div>
+<h3>Typical pairs</h3><div class="pairs">{"".join(map(_pair, typical))}</div>
+<h3>Hardest errors of the combined score</h3><div class="pairs">{hardest}</div></section>"""
+
+
+def _no_gallery() -> str:
+    return '<section><h2>Pairs</h2><p class="note">Left out: these faces are not to be shared.</p></section>'
+
+
+def _pair(example: Example) -> str:
+    kind = "genuine" if example.genuine else "impostor"
+    verdict, side = (f"{kind} pair", "right") if example.kind == "typical" else (example.kind, "wrong")
+    scores = " · ".join(f"{name} {value:.2f}" for name, value in example.scores.items()).replace("-", "−")
+    return (
+        f'<figure class="pair"><figcaption><span class="verdict {side}">{verdict}</span>'
+        f"<small>{escape(example.caption)}</small></figcaption>"
+        f"{pair_svg(example.pair, kind.title())}<p>{scores}</p></figure>"
+    )
+
+
+def provenance(context: Mapping[str, Any]) -> str:
+    """Scalars as a list, mappings and sequences to unfold."""
+    scalars = {key: value for key, value in context.items() if not isinstance(value, (Mapping, list, tuple))}
+    timings = context.get("seconds")
+    if isinstance(timings, Mapping):
+        scalars["seconds"] = ", ".join(f"{name} {value:.1f}" for name, value in timings.items())
+    listed = "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>" for key, value in scalars.items())
+    folded = "".join(
+        f"<details><summary>{escape(str(key))}</summary>"
+        f"<pre>{escape(json.dumps(value, indent=2, default=str))}</pre></details>"
+        for key, value in context.items()
+        if key not in scalars
+    )
+    return f"<dl>{listed}</dl>{folded}"

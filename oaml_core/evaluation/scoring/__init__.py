@@ -1,0 +1,1 @@
+"""Score pairs of faces under every condition."""

@@ -1,0 +1,256 @@
+"""Scores of pairs, streamed: global, local and how much of both faces is visible.
+
+Images come in by the batch and only scores stay. A rank can score a share of the pairs; the ranks exchange scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from tqdm import tqdm
+
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
+from oaml_core.losses.visibility import resize_visibility
+from oaml_core.models.features import Features
+from oaml_core.models.recogniser import Recogniser
+
+Floats = NDArray[np.float64]
+
+CPU_BATCH = 24
+"""Images in a forward pass on a CPU at most: larger batches fall out of its cache and take twice as long."""
+
+BINS = 10
+"""Bins of predicted visibility, equally wide."""
+
+
+class PairScores(NamedTuple):
+    """Scores of N pairs under one condition. All arrays are [N], unless they say otherwise."""
+
+    global_score: Floats
+    """Cosine of the two faces' embeddings, image and mirrored image fused, in [-1, 1]."""
+    local_score: Floats
+    """Matcher's score of the two feature maps, weighted by both visibility maps; any range."""
+    visible_share: Floats
+    """Mean over the places of the map of the product of both predicted visibilities, in [0, 1]."""
+    covered_share: Floats
+    """Share of the drawn images that the occluder covers, in [0, 1]; 0 for clean pairs."""
+    hidden_intersection: Floats
+    """Places of the drawn images' maps that are covered and predicted so (both below 0.5)."""
+    hidden_union: Floats
+    """Places that are covered or predicted so."""
+    map_error: Floats
+    """Mean absolute error of the drawn images' predicted visibility, in [0, 1]."""
+    reliability: Floats
+    """[N, 3, BINS]: by bins of predicted visibility the number of places, the sum of the predicted visibility and the
+    sum of the true one."""
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode (batch-norm statistics, no dropout); every module has its own mode back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def score_pairs(
+    model: Recogniser,
+    images: NDArray[np.uint8],
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    pairs: slice | NDArray[np.integer] | None = None,
+) -> PairScores:
+    """Scores of clean pairs; see `score_conditions`.
+
+    Args:
+        model: recogniser; it is put into evaluation mode for the time of the call.
+        images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, … A memory map is read by the batch.
+        batch_size: images in a forward pass.
+        device: where the model is.
+        pairs: the pairs to score, as a slice or array of pair numbers; None: all.
+    """
+    return score_conditions(model, images, [CLEAN], batch_size=batch_size, device=device, pairs=pairs)[CLEAN.name]
+
+
+def score_conditions(
+    model: Recogniser,
+    images: NDArray[np.uint8],
+    conditions: Sequence[Condition],
+    *,
+    landmarks: NDArray[np.float32] | None = None,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    pairs: slice | NDArray[np.integer] | None = None,
+    progress: str | None = None,
+) -> dict[str, PairScores]:
+    """Scores of the same pairs under several conditions, by the condition's name.
+
+    First images that no condition covers pass through the model once for all conditions.
+
+    Args:
+        model: recogniser; it is put into evaluation mode for the time of the call.
+        images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, …
+        conditions: what is drawn on the second image of each pair, or on both.
+        landmarks: [2N, 5, 2] in pixels; None: the standard template of aligned faces.
+        batch_size: images in a forward pass; on a CPU at most `CPU_BATCH`.
+        device: where the model is.
+        pairs: the pairs to score, as a slice or array of pair numbers; None: all.
+        progress: name of the progress bar on a terminal; None: no bar.
+
+    Raises:
+        EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
+    """
+    chosen = pair_numbers(images, pairs)
+    parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions}
+    images_a_pass = min(batch_size, CPU_BATCH) if torch.device(device).type == "cpu" else batch_size
+    # Each image passes with its mirror image.
+    step = max(1, images_a_pass // 2)
+    starts = range(0, chosen.size, step)
+    with evaluating(model), torch.inference_mode():
+        for start in tqdm(starts, desc=progress, unit="batch", disable=None if progress else True):
+            batch = chosen[start : start + step]
+            firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
+            clean_first = face_features(model, firsts, device)
+            for condition in conditions:
+                drawn, masks = condition.apply(seconds, batch, landmarks)
+                second = face_features(model, drawn, device)
+                first, first_masks = clean_first, None
+                if condition.covers(0):
+                    drawn, first_masks = condition.apply(firsts, batch, landmarks, side=0)
+                    first = face_features(model, drawn, device)
+                parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
+    return {name: _joined(batches) for name, batches in parts.items()}
+
+
+def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] | None) -> NDArray[np.int64]:
+    """The chosen pair numbers as an array.
+
+    Raises:
+        EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) % 2:
+        raise EvaluationError(
+            f"The images are {images.dtype} {images.shape}; pairs are uint8 [2N, height, width, 3], RGB, "
+            "two rows a pair. Run `oaml prepare` again."
+        )
+    count = len(images) // 2
+    everything = np.arange(count)
+    if pairs is None:
+        return everything
+    if isinstance(pairs, slice):
+        return everything[pairs]
+    chosen = np.asarray(pairs, dtype=np.int64)
+    unknown = chosen[(chosen < 0) | (chosen >= count)]
+    if unknown.size:
+        raise EvaluationError(f"Pair {unknown[0]} was asked for; the set has the pairs 0 … {count - 1}.")
+    return chosen
+
+
+def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
+    """uint8 [n, 3, H, W] from rows of a memfile [.., H, W, 3]; channels stay last in memory, which convolves faster."""
+    return torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
+
+
+class FaceFeatures(NamedTuple):
+    """What a pair's comparison needs of n faces."""
+
+    embedding: Tensor
+    """[n, E], unit length, image and mirrored image fused."""
+    feature_map: Tensor
+    """[n, C, h, w] of the image itself."""
+    visibility: Tensor
+    """[n, 1, h, w], in [0, 1]."""
+
+
+def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
+    """Features of images and their mirror images, in one forward pass of 2n images.
+
+    Args:
+        model: recogniser in evaluation mode.
+        images: uint8 [n, 3, H, W] RGB.
+        device: where the model is.
+    """
+    images = images.to(device, non_blocking=True)
+    both: Features = model(torch.cat([images, images.flip(-1)]))
+    n = len(images)
+    return FaceFeatures(
+        fuse_by_norm(both.embedding[:n], both.norm[:n], both.embedding[n:], both.norm[n:]),
+        both.feature_map[:n],
+        both.visibility[:n],
+    )
+
+
+def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_norm: Tensor) -> Tensor:
+    """Unit embeddings of image and mirrored image, weighted by their norms (AdaFace, `fuse_features_with_norm`).
+
+    Args:
+        embedding: [n, E], unit length.
+        norm: [n, 1], length before normalisation.
+        mirrored: [n, E], unit length, of the mirrored images.
+        mirrored_norm: [n, 1].
+    """
+    return normalize(embedding.float() * norm.float() + mirrored.float() * mirrored_norm.float(), dim=1)
+
+
+def compare_features(
+    model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor, first_masks: Tensor | None = None
+) -> PairScores:
+    """Scores of n pairs of faces.
+
+    Args:
+        model: recogniser in evaluation mode.
+        first: of n faces.
+        second: of n faces.
+        masks: float [n, 1, H, W], true visibility of the second images, 1 = visible.
+        first_masks: of the first images; None: nothing was drawn on them, and their maps are not judged.
+    """
+    local = model.matcher.match_pairs(first.feature_map, second.feature_map, first.visibility, second.visibility)
+    visible = (first.visibility.float() * second.visibility.float()).mean((1, 2, 3))
+    predicted, truth = second.visibility, masks
+    if first_masks is not None:
+        # Side by side, so that both maps of a pair are judged as one.
+        predicted = torch.cat([first.visibility, predicted], dim=3)
+        truth = torch.cat([first_masks, truth], dim=3)
+    columns: Mapping[str, Tensor] = {
+        "global_score": (first.embedding * second.embedding).sum(1),
+        "local_score": local,
+        "visible_share": visible,
+        "covered_share": 1.0 - truth.mean((1, 2, 3)),
+        **map_quality(predicted.float(), truth.to(predicted.device)),
+    }
+    return PairScores(**{name: column.cpu().double().numpy() for name, column in columns.items()})
+
+
+def map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:
+    """Predicted visibility [n, 1, h, w] against masks [n, 1, H, W], averaged over the area of each place."""
+    truth = resize_visibility(masks, (predicted.shape[-2], predicted.shape[-1]))
+    hidden, predicted_hidden = truth < 0.5, predicted < 0.5
+    bins = (predicted * BINS).long().clamp(0, BINS - 1).flatten(1)
+    in_bins = torch.nn.functional.one_hot(bins, BINS).to(predicted.dtype)
+    sums = torch.stack([torch.ones_like(predicted), predicted, truth], dim=1).flatten(2)
+    return {
+        "hidden_intersection": (hidden & predicted_hidden).sum((1, 2, 3)),
+        "hidden_union": (hidden | predicted_hidden).sum((1, 2, 3)),
+        "map_error": (predicted - truth).abs().mean((1, 2, 3)),
+        "reliability": sums @ in_bins,
+    }
+
+
+def _joined(batches: list[PairScores]) -> PairScores:
+    if not batches:
+        empty = dict.fromkeys(PairScores._fields, np.empty(0))
+        return PairScores(**{**empty, "reliability": np.empty((0, 3, BINS))})
+    return PairScores(*(np.concatenate(column) for column in zip(*batches, strict=True)))

@@ -1,0 +1,1 @@
+"""Compute protocols, curves and intervals from scores."""

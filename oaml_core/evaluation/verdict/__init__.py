@@ -1,0 +1,1 @@
+"""Judge a model: results, comparison with the model in production, and the promotion gate."""

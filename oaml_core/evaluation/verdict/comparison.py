@@ -1,0 +1,282 @@
+"""Two models on the same pairs: which is better, and is that more than chance?
+
+Decisions are those of the ten-fold protocol, each model at its own thresholds. A difference counts as shown where two
+tests agree at the stated level: the paired bootstrap over identities leaves 0 outside its interval, and McNemar's exact
+test of the pairs that one model alone decides rightly rejects a fair coin. Scores come from the store: no model runs.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.statistics.bootstrap import LEVEL, IdentityBootstrap, Interval
+from oaml_core.evaluation.statistics.protocols import Bools, Floats, ten_fold_any_range
+from oaml_core.evaluation.statistics.roc import roc, tar_at_far
+from oaml_core.evaluation.statistics.seed import SEED
+from oaml_core.evaluation.verdict.results import Evaluation
+
+SCORES_FILE = "scores.npz"
+"""Beside `metrics.json`."""
+COMPARED = ("global", "combined")
+"""Scores that are compared."""
+
+Verdict = Literal["better", "worse", "not distinguishable"]
+
+
+@dataclass(frozen=True)
+class StoredSet:
+    """One set's scores as they are kept for comparisons."""
+
+    issame: Bools
+    """[N]"""
+    identities: NDArray[np.int32]
+    """[2, N] of the first and second images."""
+    digest: str
+    """Of images and truth; see `PairIdentities`."""
+    values: dict[str, dict[str, NDArray[np.float32]]]
+    """[N] by condition and score."""
+
+
+@dataclass(frozen=True)
+class TarDifference:
+    """Challenger less champion at one false accept rate, each at its own threshold."""
+
+    far: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Challenger against champion on one set, under one condition, by one score."""
+
+    set: str
+    condition: str
+    score: str
+    champion: float
+    """10-fold accuracy, in [0, 1]."""
+    challenger: float
+    difference: float
+    """Challenger less champion."""
+    low: float
+    high: float
+    """Interval of the difference at `LEVEL`, over identities."""
+    challenger_alone: int
+    """Pairs that the challenger alone decides rightly."""
+    champion_alone: int
+    p_value: float
+    """McNemar's exact test, two-sided."""
+    verdict: Verdict
+    """On the challenger."""
+    tar_at_far: list[TarDifference]
+    """At the measurable rates."""
+
+
+@dataclass(frozen=True)
+class Incomparable:
+    """What could not be compared."""
+
+    set: str
+    condition: str | None
+    """None: the whole set."""
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.set}{f'/{self.condition}' if self.condition else ''}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on all pairs that both were measured on."""
+
+    champion: str
+    """What the model that the challenger is compared with is called."""
+    differences: list[Difference]
+    incomparable: list[Incomparable]
+
+    def of(self, name: str, condition: str, score: str = "combined") -> Difference | None:
+        """The difference on one set under one condition; None if it could not be compared."""
+        key = (name, condition, score)
+        return next((d for d in self.differences if (d.set, d.condition, d.score) == key), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        return {"level": LEVEL, **asdict(self)}
+
+
+def write_scores(evaluation: Evaluation, path: Path) -> None:
+    """Write every pair's scores, by rename; `read_scores` reads them."""
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, result in evaluation.sets.items():
+        people = np.stack([result.identities.first, result.identities.second]).astype(np.int32)
+        arrays |= {f"{name}/issame": result.issame, f"{name}/identities": people}
+        arrays[f"{name}/digest"] = np.array(result.identities.digest)
+        for condition, found in result.conditions.items():
+            for score, judged in found.scores.items():
+                arrays[f"{name}/{condition}/{score}"] = judged.values.astype(np.float32)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    os.replace(partial, path)
+
+
+def read_scores(path: Path) -> dict[str, StoredSet]:
+    """Scores of all sets of an evaluation.
+
+    Raises:
+        EvaluationError: the file is missing, or is no such file.
+    """
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        names = [name.removesuffix("/issame") for name in arrays if name.endswith("/issame")]
+        return {name: _stored_set(arrays, name) for name in names}
+    except FileNotFoundError:
+        raise EvaluationError(
+            f"There is no {path}. `oaml evaluate` writes it beside metrics.json; fetch both from the store."
+        ) from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise EvaluationError(
+            f"{path} holds no scores of an evaluation ({error}); run `oaml evaluate` again."
+        ) from None
+
+
+def compare(
+    champion: Mapping[str, StoredSet],
+    challenger: Mapping[str, StoredSet],
+    rates: Sequence[float] = (1e-2, 1e-3),
+    scores: Sequence[str] = COMPARED,
+    *,
+    name: str = "champion",
+) -> Comparison:
+    """Compare two models on everything that the champion was measured on.
+
+    Args:
+        champion: scores by set.
+        challenger: scores by set; sets and conditions that it has beyond the champion's are passed over.
+        rates: false accept rates whose TAR is compared, where measurable.
+        scores: names of the scores.
+        name: of the champion.
+    """
+    differences: list[Difference] = []
+    incomparable: list[Incomparable] = []
+    for pairs, theirs in champion.items():
+        ours = challenger.get(pairs)
+        if ours is None:
+            incomparable.append(Incomparable(pairs, None, "the challenger was not measured on it"))
+        elif ours.digest != theirs.digest or not np.array_equal(ours.issame, theirs.issame):
+            incomparable.append(Incomparable(pairs, None, "the champion was measured on other pairs of this name"))
+        else:
+            incomparable += [
+                Incomparable(pairs, condition, "the challenger was not measured under it")
+                for condition in theirs.values
+                if condition not in ours.values
+            ]
+            differences += _compare_set(pairs, theirs, ours, rates, scores)
+    return Comparison(name, differences, incomparable)
+
+
+def _compare_set(
+    name: str, champion: StoredSet, challenger: StoredSet, rates: Sequence[float], scores: Sequence[str]
+) -> list[Difference]:
+    common = [condition for condition in champion.values if condition in challenger.values]
+    keys = [(condition, score) for condition in common for score in scores]
+    first, second = champion.identities.astype(np.int64)
+    # The same resamples for both models, and at every call.
+    bootstrap = IdentityBootstrap(first, second, champion.issame, np.random.default_rng(SEED))
+    correct = {
+        model: np.stack([_correct(stored, *key) for key in keys], axis=1)
+        for model, stored in (("champion", champion), ("challenger", challenger))
+    }
+    drawn = bootstrap.shares(correct["challenger"]) - bootstrap.shares(correct["champion"])
+    return [
+        Difference(
+            name,
+            condition,
+            score,
+            **_judged(correct["champion"][:, k], correct["challenger"][:, k], drawn[:, k]),
+            tar_at_far=_tar_differences(
+                champion.values[condition][score],
+                challenger.values[condition][score],
+                champion.issame,
+                bootstrap,
+                rates,
+            ),
+        )
+        for k, (condition, score) in enumerate(keys)
+    ]
+
+
+def _judged(champion: Bools, challenger: Bools, drawn: Floats) -> dict[str, Any]:
+    gained, lost = int((challenger & ~champion).sum()), int((champion & ~challenger).sum())
+    interval = Interval.of((gained - lost) / champion.size, drawn)
+    p_value = mcnemar(gained, lost)
+    shown = p_value < 1 - LEVEL and (interval.low > 0 or interval.high < 0)
+    verdict: Verdict = "not distinguishable" if not shown else "better" if gained > lost else "worse"
+    return {
+        "champion": float(champion.mean()),
+        "challenger": float(challenger.mean()),
+        **interval._asdict(),
+        "challenger_alone": gained,
+        "champion_alone": lost,
+        "p_value": p_value,
+        "verdict": verdict,
+    }
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided p-value of McNemar's exact test: of the pairs that one model alone decides rightly, is half each's?
+
+    McNemar, Psychometrika 12, 1947; the exact form is a binomial test. Pairs are taken to be independent.
+    """
+    from scipy.stats import binomtest
+
+    return 1.0 if gained + lost == 0 else float(binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def _tar_differences(
+    champion: NDArray[np.float32],
+    challenger: NDArray[np.float32],
+    issame: Bools,
+    bootstrap: IdentityBootstrap,
+    rates: Sequence[float],
+) -> list[TarDifference]:
+    points = [tar_at_far(roc(values, issame), rates) for values in (champion, challenger)]
+    measured = [
+        (ours.far, ours.tar - theirs.tar)
+        for theirs, ours in zip(*points, strict=True)
+        if ours.tar is not None and theirs.tar is not None
+    ]
+    if not measured:
+        return []
+    fars = [far for far, _ in measured]
+    theirs, ours = (bootstrap.tar_at_far(values.astype(np.float64), fars) for values in (champion, challenger))
+    return [
+        TarDifference(far, *Interval.of(difference, drawn))
+        for (far, difference), drawn in zip(measured, (ours - theirs).T, strict=True)
+    ]
+
+
+def _correct(stored: StoredSet, condition: str, score: str) -> Bools:
+    return ten_fold_any_range(stored.values[condition][score], stored.issame).correct
+
+
+def _stored_set(arrays: Mapping[str, NDArray[Any]], name: str) -> StoredSet:
+    values: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for key, array in arrays.items():
+        found, _, rest = key.rpartition("/")
+        owner, _, condition = found.rpartition("/")
+        if owner == name:
+            values.setdefault(condition, {})[rest] = array
+    return StoredSet(arrays[f"{name}/issame"], arrays[f"{name}/identities"], str(arrays[f"{name}/digest"]), values)

@@ -1,0 +1,108 @@
+"""Evaluate a recogniser: every verification set, under every condition, by every score."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from oaml_core.config import Config, EvaluateConfig
+from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.scoring.combine import combined_rule
+from oaml_core.evaluation.scoring.conditions import conditions_of
+from oaml_core.evaluation.scoring.identities import identities_of
+from oaml_core.evaluation.scoring.scores import PairScores, score_conditions
+from oaml_core.evaluation.statistics.protocols import checked_pairs, ten_fold_any_range
+from oaml_core.evaluation.verdict.examples import pick_examples
+from oaml_core.evaluation.verdict.judge import judge_set
+from oaml_core.evaluation.verdict.results import Evaluation, Example, SetResult
+from oaml_core.models.recogniser import Recogniser
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_model(
+    model: Recogniser,
+    sets: Mapping[str, VerificationSet],
+    config: Config,
+    device: torch.device | str = "cpu",
+    *,
+    examples: int | None = None,
+) -> Evaluation:
+    """Scores, protocols and examples of every set, clean and under every condition that `config.evaluate` names.
+
+    Args:
+        model: recogniser, on `device`.
+        sets: verification sets by name.
+        config: its `evaluate` section.
+        device: where the model is.
+        examples: pairs with images, visibility maps and correspondences to keep for the report, for each set;
+            None: `config.evaluate.pictures`.
+
+    Raises:
+        EvaluationError: there is no set, or a set whose scores or labels no protocol can be computed from.
+    """
+    if not sets:
+        raise EvaluationError(
+            "There is no verification set to evaluate on. Put a .bin set beside the training data "
+            "(data.source) and run `oaml prepare` again."
+        )
+    chosen = config.evaluate
+    conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides)
+    examples = chosen.pictures if examples is None else examples
+    results: dict[str, SetResult] = {}
+    pictures: list[Example] = []
+    spent = dict.fromkeys(("scoring", "judging", "pictures"), 0.0)
+    for name, pairs in sets.items():
+        with _timed(spent, "scoring"):
+            scored = score_conditions(
+                model,
+                pairs.images,
+                conditions,
+                landmarks=pairs.landmarks,
+                batch_size=chosen.batch_size,
+                device=device,
+                progress=name,
+            )
+        seconds = spent["scoring"] - sum(result.seconds for result in results.values())
+        with _timed(spent, "judging"):
+            people = identities_of(pairs)
+            results[name] = judge_set(name, scored, pairs.issame, chosen, seconds, identities=people)
+        logger.info("%s: %d pairs under %d conditions in %.1f s", name, len(pairs.issame), len(scored), seconds)
+        if examples:
+            with _timed(spent, "pictures"):
+                pictures += pick_examples(model, pairs, results[name], device, examples)
+    return Evaluation(results, pictures, seconds={what: round(seconds, 3) for what, seconds in spent.items()})
+
+
+@contextmanager
+def _timed(spent: dict[str, float], what: str) -> Iterator[None]:
+    """Add the block's wall-clock seconds to `spent[what]`."""
+    began = time.perf_counter()
+    yield
+    spent[what] += time.perf_counter() - began
+
+
+def validation_accuracy(scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig) -> dict[str, float]:
+    """10-fold accuracies in [0, 1] of the `global`, `local` and `combined` score: what training watches.
+
+    Each rank scores a share of the clean pairs with `score_pairs`; the arrays of all ranks, in pair order, come here.
+
+    Raises:
+        EvaluationError: see `checked_pairs`.
+    """
+    checked_pairs(scores.global_score, issame, "global scores")
+    checked_pairs(scores.local_score, issame, "local scores")
+    local = ten_fold_any_range(scores.local_score, issame).accuracy
+    rule = combined_rule(scores, local, config)
+    return {
+        "global": ten_fold_any_range(scores.global_score, issame).accuracy,
+        "local": local,
+        "combined": ten_fold_any_range(rule(scores), issame).accuracy,
+    }

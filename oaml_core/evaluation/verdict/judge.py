@@ -1,0 +1,151 @@
+"""Protocols on one set's scores: accuracies, error rates, and how sure each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.config import EvaluateConfig
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.scoring.combine import calibrated_scores, combined_rule
+from oaml_core.evaluation.scoring.conditions import CLEAN
+from oaml_core.evaluation.scoring.identities import PairIdentities, everybody_once
+from oaml_core.evaluation.scoring.scores import PairScores
+from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
+from oaml_core.evaluation.statistics.protocols import Bools, Floats, checked_pairs, ten_fold, ten_fold_any_range
+from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far, thinned
+from oaml_core.evaluation.statistics.seed import SEED
+from oaml_core.evaluation.verdict.results import ConditionResult, ScoreResult, SetResult
+
+
+def judge_set(
+    name: str,
+    scored: Mapping[str, PairScores],
+    issame: NDArray[np.bool_],
+    config: EvaluateConfig,
+    seconds: float = 0.0,
+    *,
+    identities: PairIdentities | None = None,
+) -> SetResult:
+    """All protocols on one set's scores.
+
+    Args:
+        name: of the set, for messages.
+        scored: scores of the same pairs under each condition; `clean` must be among them.
+        issame: [N], true for genuine pairs.
+        config: weights and FARs.
+        seconds: how long scoring took.
+        identities: of the pairs, for the intervals; None: every image but those of a genuine pair shows somebody else.
+
+    Raises:
+        EvaluationError: scores or labels that no protocol can be computed from, with the set's name.
+    """
+    try:
+        for condition, scores in scored.items():
+            checked_pairs(scores.global_score, issame, f"global scores ({condition})")
+            checked_pairs(scores.local_score, issame, f"local scores ({condition})")
+        labels = np.asarray(issame, dtype=np.bool_)
+        clean = scored[CLEAN.name]
+        rule = combined_rule(clean, ten_fold_any_range(clean.local_score, labels).accuracy, config)
+        calibrated = calibrated_scores(scored, labels, rule.normalisation)
+        found = {
+            condition: {
+                "global": scores.global_score,
+                "local": scores.local_score,
+                "combined": rule(scores),
+                "calibrated": calibrated[condition],
+            }
+            for condition, scores in scored.items()
+        }
+        people = everybody_once(labels) if identities is None else identities
+        judged = _judged(found, labels, people, config.far)
+    except EvaluationError as error:
+        raise EvaluationError(f"Verification set {name}: {error}") from error
+    conditions = {condition: ConditionResult(condition, judged[condition], scored[condition]) for condition in scored}
+    return SetResult(name, labels, rule, conditions, seconds, people)
+
+
+def _judged(
+    found: Mapping[str, Mapping[str, Floats]], issame: Bools, people: PairIdentities, rates: Sequence[float]
+) -> dict[str, dict[str, ScoreResult]]:
+    """Results with intervals; all conditions and scores share the resamples, so that differences are paired."""
+    # The same resamples at every call: an evaluation can be repeated to the last digit.
+    bootstrap = IdentityBootstrap(people.first, people.second, issame, np.random.default_rng(SEED))
+    plain = {
+        condition: {name: _judge(_single(values), issame, rates) for name, values in scores.items()}
+        for condition, scores in found.items()
+    }
+    correct = np.stack([result.correct for results in plain.values() for result in results.values()], axis=1)
+    accuracies = iter(bootstrap.shares(correct).T)
+    return {
+        condition: _with_intervals(results, {name: next(accuracies) for name in results}, bootstrap, issame)
+        for condition, results in plain.items()
+    }
+
+
+def _single(values: Floats) -> Floats:
+    """Scores as they are stored, in single precision: a comparison from the store decides exactly alike."""
+    return values.astype(np.float32).astype(np.float64)
+
+
+def _judge(values: Floats, issame: Bools, rates: Sequence[float]) -> ScoreResult:
+    folds = ten_fold_any_range(values, issame)
+    curve = roc(values, issame)
+    return ScoreResult(
+        accuracy=folds.accuracy,
+        accuracy_std=folds.accuracy_std,
+        accuracy_by_fold=folds.accuracy_by_fold.tolist(),
+        threshold=float(folds.threshold_by_fold.mean()),
+        accuracy_published=None,
+        auc=auc(curve),
+        eer=eer(curve),
+        tar_at_far=tar_at_far(curve, rates),
+        roc=thinned(curve),
+        correct=folds.correct,
+        values=values,
+    )
+
+
+def _with_intervals(
+    results: Mapping[str, ScoreResult],
+    accuracies: Mapping[str, Floats],
+    bootstrap: IdentityBootstrap,
+    issame: Bools,
+) -> dict[str, ScoreResult]:
+    """Intervals of one condition's results, and of their differences to the global score.
+
+    Args:
+        results: by score.
+        accuracies: [R] of each score, resampled.
+        bootstrap: that resampled them.
+        issame: [N], true for genuine pairs.
+    """
+    alone = results["global"]
+    rates = [point.far for point in alone.tar_at_far if point.measurable]
+    tars = {name: bootstrap.tar_at_far(result.values, rates).T for name, result in results.items()}
+    measured = {name: [p.tar for p in result.tar_at_far if p.tar is not None] for name, result in results.items()}
+    published = ten_fold(2.0 - 2.0 * alone.values, issame).accuracy
+    complete = {}
+    for name, result in results.items():
+        complete[name] = replace(
+            result,
+            accuracy_interval=Interval.of(result.accuracy, accuracies[name]),
+            tar_intervals=[Interval.of(tar, drawn) for tar, drawn in zip(measured[name], tars[name], strict=True)],
+        )
+        if name == "global":
+            complete[name] = replace(complete[name], accuracy_published=published)
+            continue
+        complete[name] = replace(
+            complete[name],
+            against_global=Interval.of(result.accuracy - alone.accuracy, accuracies[name] - accuracies["global"]),
+            tar_against_global=[
+                Interval.of(ours - theirs, our_draws - their_draws)
+                for ours, theirs, our_draws, their_draws in zip(
+                    measured[name], measured["global"], tars[name], tars["global"], strict=True
+                )
+            ],
+        )
+    return complete

@@ -1,0 +1,93 @@
+"""A page of Markdown from `metrics.json`: what a pipeline's dashboard and a terminal show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from oaml_core.evaluation.statistics.bootstrap import in_points
+
+SHOWN = ("global", "local", "combined")
+
+
+def markdown(metrics: Mapping[str, Any]) -> str:
+    """Accuracies and TAR by set and condition, and the comparison with the champion.
+
+    Args:
+        metrics: content of `metrics.json`.
+    """
+    parts = [line for name, found in metrics["sets"].items() for line in _set_lines(name, found)]
+    return "\n".join([*parts, *_comparison_lines(metrics["comparison"])]).strip() + "\n"
+
+
+def _set_lines(name: str, found: Mapping[str, Any]) -> Iterable[str]:
+    yield f"## {name}: {found['pairs']:,} pairs"
+    yield ""
+    yield "10-fold accuracy in %, with the 95 % interval over identities; gain of the combined over the global score."
+    yield ""
+    yield "| condition | covered | " + " | ".join(SHOWN) + " | gain |"
+    yield "|---" * (len(SHOWN) + 3) + "|"
+    for condition, result in found["conditions"].items():
+        cells = [_accuracy(result["scores"][score]) for score in SHOWN]
+        gain = result["scores"]["combined"]["against_global"]
+        covered = f"{100 * result['covered_share']:.0f} %"
+        yield f"| {condition} | {covered} | {' | '.join(cells)} | {_points(gain)} |"
+    yield ""
+    yield from _tar_lines(found)
+
+
+def _accuracy(score: Mapping[str, Any]) -> str:
+    low, high = score["accuracy_interval"]
+    return f"{100 * score['accuracy']:.2f} ({100 * low:.2f} … {100 * high:.2f})"
+
+
+def _tar_lines(found: Mapping[str, Any]) -> Iterable[str]:
+    clean = found["conditions"]["clean"]["scores"]["combined"]["tar_at_far"]
+    rates = [index for index, point in enumerate(clean) if point["measurable"]]
+    if not rates:
+        return
+    yield "TAR of the combined score in %, at the false accept rates that the pairs can measure."
+    yield ""
+    yield "| condition | " + " | ".join(f"{clean[index]['far']:g}" for index in rates) + " |"
+    yield "|---" * (len(rates) + 1) + "|"
+    for condition, result in found["conditions"].items():
+        points = result["scores"]["combined"]["tar_at_far"]
+        yield f"| {condition} | " + " | ".join(f"{100 * points[index]['tar']:.2f}" for index in rates) + " |"
+    yield ""
+
+
+def _comparison_lines(comparison: Mapping[str, Any] | None) -> Iterable[str]:
+    if comparison is None:
+        return
+    yield f"## Against {comparison['champion']}"
+    yield ""
+    yield from comparison_table(comparison)
+    for one in comparison["incomparable"]:
+        where = "/".join(filter(None, (one["set"], one["condition"])))
+        yield f"- not compared: {where}: {one['reason']}"
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> Iterable[str]:
+    """Lines of a Markdown table of `Comparison.as_json`."""
+    if not comparison["differences"]:
+        yield "There is nothing that both were measured on."
+        return
+    yield (
+        "| set | condition | score | champion | challenger | difference | right alone: challenger, champion | "
+        "McNemar p | verdict |"
+    )
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for one in comparison["differences"]:
+        yield (
+            f"| {one['set']} | {one['condition']} | {one['score']} | {100 * one['champion']:.2f} | "
+            f"{100 * one['challenger']:.2f} | {_points(one)} | {one['challenger_alone']}, {one['champion_alone']} | "
+            f"{one['p_value']:.3g} | {one['verdict']} |"
+        )
+    yield ""
+    yield f"Intervals and verdicts at the {100 * comparison['level']:g} % level."
+
+
+def _points(interval: Mapping[str, float]) -> str:
+    """Difference in points of %, with its interval."""
+    found = in_points(interval["difference"], interval["low"], interval["high"])
+    return f"{found[0]} ({found[1]} … {found[2]})"

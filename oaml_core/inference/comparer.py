@@ -1,0 +1,39 @@
+"""What `oaml match` and `oaml identify` need of a model, be it exported or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.inference.onnx_model import FaceRecords, Scores
+
+
+class Comparer(Protocol):
+    """A recogniser with its operating points: `OamlOnnx`, or a checkpoint behind the same methods."""
+
+    @property
+    def image_size(self) -> int: ...
+
+    def records(self, images: NDArray[np.uint8]) -> FaceRecords: ...
+
+    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores: ...
+
+    def threshold(self, far: float, score: str = "global") -> float | None: ...
+
+    def thresholds(self, score: str = "global") -> dict[float, float]: ...
+
+
+def without_threshold(far: float, rates: Sequence[float]) -> str:
+    """Why there is no decision, and what to do about it.
+
+    Args:
+        far: false accept rate that was asked for.
+        rates: those that the model has thresholds for.
+    """
+    if not rates:
+        return "no decision, for the model comes without metrics.json; `oaml evaluate` measures its thresholds"
+    known = ", ".join(f"{rate:g}" for rate in rates)
+    return f"no decision, for no threshold was measured at FAR {far:g}; --far takes one of {known}"

@@ -1,0 +1,63 @@
+"""A compared pair as a picture file: both faces, what is taken for covered, and lines between what corresponds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from oaml_core.inference.compared_pair import MATCH_COLOURS, DrawablePair, centre_of
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+"""Endings of files that pictures are written to."""
+FACE = 448
+"""Side of each face in the picture, in pixels."""
+GAP = 96
+CAPTION = 76
+COVERED = (224, 33, 138)
+BACKGROUND = (24, 25, 27)
+TEXT = (236, 234, 229)
+
+
+def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
+    """The pair side by side; pink covers what the model takes for hidden, thicker lines are stronger matches.
+
+    Args:
+        pair: what `compare_pair` found.
+        caption: below the faces; lines are kept.
+    """
+    picture = Image.new("RGB", (2 * FACE + GAP, FACE + CAPTION), BACKGROUND)
+    for image, visibility, left in zip(pair.images, pair.visibility, (0, FACE + GAP), strict=True):
+        picture.paste(_covered_face(image, visibility), (left, 0))
+    draw = ImageDraw.Draw(picture)
+    # The strongest are drawn last, over the others.
+    for (first, second, strength), colour in reversed(list(zip(pair.correspondences, MATCH_COLOURS, strict=False))):
+        (x1, y1), (x2, y2) = centre_of(first, pair.visibility[0].shape), centre_of(second, pair.visibility[1].shape)
+        start, end = (x1 * FACE, y1 * FACE), (FACE + GAP + x2 * FACE, y2 * FACE)
+        draw.line([start, end], fill=colour, width=1 + round(3 * strength))
+        for x, y in (start, end):
+            draw.ellipse([x - 6, y - 6, x + 6, y + 6], fill=colour, outline=BACKGROUND)
+    middle = (picture.width / 2, FACE + CAPTION / 2)
+    font = ImageFont.load_default(20)
+    draw.multiline_text(middle, caption, TEXT, font, anchor="mm", align="center", spacing=8)
+    return picture
+
+
+def save_pair(pair: DrawablePair, path: Path, caption: str = "") -> None:
+    """Write the picture, by rename; the format follows the file's ending, one of `PICTURES`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        draw_pair(pair, caption).save(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _covered_face(image: NDArray[np.uint8], visibility: NDArray[np.float32]) -> Image.Image:
+    face = Image.fromarray(image).resize((FACE, FACE), Image.Resampling.BICUBIC)
+    opacity = np.clip(0.6 * 255 * (1.0 - visibility), 0, 255).astype(np.uint8)
+    mask = Image.fromarray(opacity).resize((FACE, FACE), Image.Resampling.NEAREST)
+    return Image.composite(Image.new("RGB", face.size, COVERED), face, mask)
