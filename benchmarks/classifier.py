@@ -20,7 +20,7 @@ import torch
 from torch.nn import functional
 
 from oaml_core.config import ModelConfig
-from oaml_core.models.classifier import build_classifier
+from oaml_core.models.build import build_classifier
 from oaml_core.training.row_sgd import RowSGD
 
 SIZE = 512

@@ -31,10 +31,11 @@ from oaml_core.config import Config, DataConfig
 from oaml_core.data.check.duplicates import BrightnessSteps, near
 from oaml_core.data.prepare.prepare import prepare_dataset
 from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
-from oaml_core.data.prepared.verification import find_verification, open_verification_source, write_verification
+from oaml_core.data.prepared.verification import write_verification
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.recordio import frame_record
 from oaml_core.data.sources.recordio_index import open_index
+from oaml_core.data.sources.verification import find_verification, open_verification_source
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.store import open_store
 

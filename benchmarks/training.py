@@ -29,8 +29,7 @@ from torch import nn
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
-from oaml_core.models.backbone import build_backbone
-from oaml_core.models.classifier import build_classifier
+from oaml_core.models.build import build_backbone, build_classifier
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule

@@ -29,10 +29,11 @@ from oaml_core.evaluation.scoring.conditions import Condition, condition_named
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
-from oaml_core.losses.visibility import resize_visibility
-from oaml_core.models.backbone import Backbone, build_backbone
-from oaml_core.models.matcher import Matcher, Product, build_matcher
+from oaml_core.models.backbone import Backbone
+from oaml_core.models.build import build_backbone, build_matcher
+from oaml_core.models.matcher import Matcher, Product
 from oaml_core.models.pretrained import load_backbone
+from oaml_core.visibility import resize_visibility
 
 TEST = ("clean", "surgical", "sunglasses", "scarf", "blocks-30", "surgical-both")
 TRAINING: tuple[Occluder, ...] = ("cloth", "ffp2", "veil", "hand")

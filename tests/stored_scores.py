@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oaml_core.evaluation.verdict.comparison import SCORES_FILE
+from oaml_core.evaluation.scoring.stored import SCORES_FILE
 from oaml_core.stages.promote_stage import HEADLINE_METRIC
 
 PAIRS = 1000

@@ -20,7 +20,6 @@ from torch.nn.functional import normalize
 from oaml_core import __version__
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
-from oaml_core.evaluation.scoring.scores import evaluating
 from oaml_core.export.checks import (
     CheckPairs,
     check_accuracy,
@@ -32,6 +31,7 @@ from oaml_core.export.variants import write_variant
 from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx, Variant, matcher_path, variant_path
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
+from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.settings import digest
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from oaml_core.evaluation.scoring.scores import PairScores, compare_features, evaluating, face_features
-from oaml_core.inference.onnx_model import FaceRecords
+from oaml_core.evaluation.scoring.scores import PairScores, compare_features, face_features
+from oaml_core.inference.records import FaceRecords
+from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 
 MATCH_COLOURS = ("#ffd43b", "#63e6be", "#74c0fc", "#ffa94d", "#e599f7", "#a9e34b", "#ff8787", "#f8f9fa")

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.inference.onnx_model import FaceRecords, Scores
+from oaml_core.inference.records import FaceRecords, Scores
 
 
 class Comparer(Protocol):

@@ -15,7 +15,7 @@ from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.face_files import load_face
-from oaml_core.inference.onnx_model import FaceRecords
+from oaml_core.inference.records import FaceRecords
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BATCH = 32

@@ -9,8 +9,9 @@ import numpy as np
 
 from oaml_core.inference.compared_pair import DrawablePair, drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
+from oaml_core.inference.decision import Comparison
 from oaml_core.inference.face_files import load_face
-from oaml_core.inference.onnx_model import Comparison, FaceRecords
+from oaml_core.inference.records import FaceRecords
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ comparison = recogniser.compare(load_face("a.jpg"), load_face("b.jpg"), far=1e-3
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ExportError, ModelInputError
+from oaml_core.inference.decision import Comparison
+from oaml_core.inference.records import FaceRecords, Floats, Scores
 
 Images = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 OUTPUTS = ("embedding", "norm", "visibility", "local_features")
 Variant = Literal["fp16", "int8"]
@@ -38,69 +38,6 @@ class OnnxFeatures(NamedTuple):
     """[n, 1, h, w], in [0, 1], 1 = visible."""
     local_features: Floats
     """[n, C, h, w], unit length over C unless lengths matter to the matcher."""
-
-
-class FaceRecords(NamedTuple):
-    """What n faces are compared by: a gallery to keep."""
-
-    embedding: Floats
-    """[n, E], unit length, image and mirrored image fused."""
-    visibility: Floats
-    """[n, 1, h, w], of the image itself."""
-    local_features: Floats
-    """[n, C, h, w], of the image itself."""
-
-
-class Scores(NamedTuple):
-    """Scores of n pairs, each [n]."""
-
-    global_score: NDArray[np.float64]
-    """Cosine of the fused embeddings, in [-1, 1]."""
-    local_score: NDArray[np.float64] | None
-    """Matcher's score; None without `model.matcher.onnx`."""
-    combined_score: NDArray[np.float64] | None
-    """By the rule stored in the model; None without the matcher or without metrics."""
-    visible_share: NDArray[np.float64]
-    """Mean product of both visibilities, in [0, 1]."""
-
-    @property
-    def deciding(self) -> tuple[str, NDArray[np.float64]]:
-        """Name and values of the score that decides: `combined` if it is there, else `global`."""
-        return ("global", self.global_score) if self.combined_score is None else ("combined", self.combined_score)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two faces compared."""
-
-    score: float
-    """The score that decides: `combined_score` if there is one, else `global_score`."""
-    global_score: float
-    """Cosine of the embeddings, image and mirrored image fused, in [-1, 1]."""
-    local_score: float | None
-    """Matcher's score; None without `model.matcher.onnx`."""
-    combined_score: float | None
-    """By the rule stored in the model; None without the matcher or without metrics."""
-    visible_share: float
-    """Mean product of both visibilities, in [0, 1]; the lower, the less the score rests on."""
-    threshold: float | None
-    """Score from which on the pair is accepted at the FAR asked for; None if none was stored for it."""
-    same: bool | None
-    """The decision; None without a threshold."""
-
-    @classmethod
-    def of(cls, scores: Scores, threshold: float | None) -> Comparison:
-        """The first of some pairs, decided by `threshold` on the deciding score."""
-        score = float(scores.deciding[1][0])
-        return cls(
-            score=score,
-            global_score=float(scores.global_score[0]),
-            local_score=None if scores.local_score is None else float(scores.local_score[0]),
-            combined_score=None if scores.combined_score is None else float(scores.combined_score[0]),
-            visible_share=float(scores.visible_share[0]),
-            threshold=threshold,
-            same=None if threshold is None else score >= threshold,
-        )
 
 
 class OamlOnnx:

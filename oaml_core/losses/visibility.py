@@ -6,15 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.errors import ModelInputError
-
-
-def resize_visibility(visibility: Tensor, size: tuple[int, int]) -> Tensor:
-    """`visibility` [B, 1, H, W] at another size: area averages when it shrinks, bilinear when it grows."""
-    if tuple(visibility.shape[-2:]) == tuple(size):
-        return visibility
-    if visibility.shape[-2] >= size[0] and visibility.shape[-1] >= size[1]:
-        return functional.adaptive_avg_pool2d(visibility, size)
-    return functional.interpolate(visibility, size, mode="bilinear", align_corners=False)
+from oaml_core.visibility import resize_visibility
 
 
 def visibility_loss(predicted: Tensor, target: Tensor) -> Tensor:

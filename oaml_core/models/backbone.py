@@ -8,10 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from oaml_core.errors import ConfigError, ModelInputError, nearest
+from oaml_core.errors import ModelInputError
 
-IMAGE_SIZES = (112, 224)
-"""Sides of aligned faces, in pixels."""
 SHORTEST = 1e-6
 """Length below which an embedding has no direction: a unit vector made from it would be rounding noise."""
 
@@ -88,24 +86,6 @@ def unit_length(raw: Tensor) -> tuple[Tensor, Tensor]:
     raw = raw.float()
     norm = torch.linalg.vector_norm(raw, dim=1, keepdim=True)
     return raw / norm.where(norm > SHORTEST, 1.0), norm
-
-
-def build_backbone(arch: str, *, image_size: int = 112, width: int = 16) -> Backbone:
-    """The backbone called `arch`; `width` is the first stage's of `ir_mini`, the others have their published ones.
-
-    Raises:
-        ConfigError: there is none of that name, or it does not take `image_size`.
-    """
-    from oaml_core.models.backbone_ir import ARCHITECTURES, build_ir
-    from oaml_core.models.mobilefacenet import MobileFaceNet
-
-    if image_size not in IMAGE_SIZES:
-        raise ConfigError(f"data.image_size is {image_size}; backbones take {' or '.join(map(str, IMAGE_SIZES))}.")
-    if arch in ARCHITECTURES:
-        return build_ir(arch, image_size=image_size, width=width)
-    if arch == "mobilefacenet":
-        return MobileFaceNet(image_size=image_size)
-    raise ConfigError(f"There is no backbone {arch!r}.{nearest(arch, [*ARCHITECTURES, 'mobilefacenet'])}")
 
 
 def initialise(module: nn.Module) -> None:

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
-from oaml_core.models.margin import Margin, build_margin
+from oaml_core.models.margin import Margin
 
 
 class HeadLoss(NamedTuple):
@@ -79,18 +78,3 @@ class IdentityClassifier(nn.Module, ABC):
                 f"Labels run from {least} to {largest}, the head has classes 0 to {self.num_classes - 1}: prepare the "
                 "data again, or build the head for as many identities as it has."
             )
-
-
-def build_classifier(config: ModelConfig, embedding_size: int, num_classes: int, *, seed: int) -> IdentityClassifier:
-    """The classifier that `config` describes: whole on every worker, or sampled and shared out among them.
-
-    Args:
-        seed: of the sampled classifier's first weights and of its sampling.
-    """
-    from oaml_core.models.margin_heads import MarginHead
-    from oaml_core.models.sharded_classifier import ShardedClassifier
-
-    margin = build_margin(config)
-    if config.sample_rate == 1:
-        return MarginHead(embedding_size, num_classes, margin)
-    return ShardedClassifier(embedding_size, num_classes, margin, sample_rate=config.sample_rate, seed=seed)

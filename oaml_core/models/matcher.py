@@ -9,8 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from oaml_core.config import ModelConfig
-from oaml_core.errors import ConfigError, ModelInputError
+from oaml_core.errors import ModelInputError
 from oaml_core.models.correlation import BlockSize, at_least_float32, block_bytes, slices
 from oaml_core.models.correlation_weighting import Weighting, part
 
@@ -245,19 +244,3 @@ def check_candidates(candidates: Tensor, probes: int, gallery: int) -> None:
         raise ModelInputError(f"Candidates are int64 [{probes}, k], not {candidates.dtype} {list(candidates.shape)}.")
     if candidates.numel() and (int(candidates.min()) < 0 or int(candidates.max()) >= gallery):
         raise ModelInputError(f"A candidate is {int(candidates.max())}; the gallery has the rows 0 … {gallery - 1}.")
-
-
-def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int]) -> Matcher:
-    """The matcher that `config` names, for maps [B, channels, *map_size].
-
-    Raises:
-        ConfigError: `model.matcher` names no matcher.
-    """
-    from oaml_core.models.pooled import Pooled
-    from oaml_core.models.qaconv import QAConv
-    from oaml_core.models.transmatcher import TransMatcher
-
-    matchers: dict[str, type[Matcher]] = {"qaconv": QAConv, "transmatcher": TransMatcher, "pooled": Pooled}
-    if config.matcher not in matchers:
-        raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are {', '.join(map(repr, matchers))}.")
-    return matchers[config.matcher](channels, map_size, weighting=config.weighting, product=config.matcher_product)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError, ModelInputError
-from oaml_core.models.backbone import Backbone, build_backbone
+from oaml_core.models.backbone import Backbone
+from oaml_core.models.build import build_backbone, build_matcher
 from oaml_core.models.features import Features
-from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.matcher import Matcher
 from oaml_core.models.mobilefacenet import MobileFaceNet
 from oaml_core.models.pooled import Pooled
 from oaml_core.models.pretrained import load_backbone

@@ -5,20 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from oaml_core.config_restoration import RestorationConfig
+from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.restoration.classical import non_local_means
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.measurement import Identity, Noise, measure
 from oaml_core.restoration.metrics import chi_square, coverage, psnr, ssim
 from oaml_core.restoration.restore import restore
-
-if TYPE_CHECKING:
-    from oaml_core.restoration.recognition import RecognitionRow
 
 CAMERAS: Mapping[str, Noise] = {
     "light": Noise.of_camera(white_electrons=1000, read_noise_electrons=5),
@@ -141,3 +138,22 @@ def _conditions(tiles: Tensor) -> list[tuple[str, Noise, Tensor | None]]:
 
 def _row(condition: str, method: str, restored: Tensor, truth: Tensor) -> Row:
     return Row(condition, method, float(psnr(restored, truth).mean()), float(ssim(restored, truth).mean()))
+
+
+@dataclass(frozen=True)
+class RecognitionRow:
+    """One kind of second face; intervals are of 95 %, shares in [0, 1]."""
+
+    condition: str
+    """`clean`, `dark` or `covered`."""
+    faces: str
+    """As measured, restored, …"""
+    pairs: int
+    accuracy: Interval
+    """Ten-fold, of the global score."""
+    gain: Interval | None
+    """Accuracy less that of the faces as measured, on the same pairs; None for these."""
+    auc: float
+    far: float
+    tar: Interval
+    """Share of genuine pairs accepted at false accept rate `far`."""

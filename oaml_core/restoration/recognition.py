@@ -7,7 +7,6 @@ are over identities, and the same resamples serve every row, so that differences
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from oaml_core.restoration.evaluate import (
     COVERED,
     MEASURED,
     RESTORED,
+    RecognitionRow,
     hidden_middle,
 )
 from oaml_core.restoration.face_tiles import to_tile
@@ -43,25 +43,6 @@ FAR, COARSE_FAR, LEAST_ACCEPTS = 1e-2, 1e-1, 5
 """False accept rate of the TAR; the second one where the first would accept fewer impostor pairs than the third."""
 PART = 32
 """Pairs that are restored at a time."""
-
-
-@dataclass(frozen=True)
-class RecognitionRow:
-    """One kind of second face; intervals are of 95 %, shares in [0, 1]."""
-
-    condition: str
-    """`clean`, `dark` or `covered`."""
-    faces: str
-    """As measured, restored, …"""
-    pairs: int
-    accuracy: Interval
-    """Ten-fold, of the global score."""
-    gain: Interval | None
-    """Accuracy less that of the faces as measured, on the same pairs; None for these."""
-    auc: float
-    far: float
-    tar: Interval
-    """Share of genuine pairs accepted at false accept rate `far`."""
 
 
 def recognition_effect(

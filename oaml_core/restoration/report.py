@@ -33,11 +33,11 @@ from oaml_core.restoration.evaluate import (
     ONE_SAMPLE,
     RESTORED,
     Picture,
+    RecognitionRow,
     RestorationEvaluation,
     Row,
 )
 from oaml_core.restoration.face_tiles import to_image
-from oaml_core.restoration.recognition import RecognitionRow
 
 METHOD = """<p>Clean tiles that the prior did not learn from are measured by simulation: photo-electrons at white and
 read noise of {cameras}; condition “covered” hides the middle third of the tile. PSNR and SSIM are against the clean

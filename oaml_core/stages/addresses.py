@@ -16,7 +16,7 @@ from oaml_core.store.cache import LocalCache, cache_bytes
 
 if TYPE_CHECKING:
     from oaml_core.data.prepared.prepared import PreparedDataset
-    from oaml_core.evaluation.verdict.comparison import StoredSet
+    from oaml_core.evaluation.scoring.stored import StoredSet
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:
     Raises:
         StoreError: they are missing. EvaluationError: they cannot be read.
     """
-    from oaml_core.evaluation.verdict.comparison import SCORES_FILE, read_scores
+    from oaml_core.evaluation.scoring.stored import SCORES_FILE, read_scores
 
     folder, slash, _ = metrics_uri.rpartition("/")
     return read_scores(fetch_file(config, f"{folder}{slash}{SCORES_FILE}"))

@@ -62,7 +62,7 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
     Raises:
         EvaluationError: no protocol can be computed. CheckpointError: the model cannot be read.
     """
-    from oaml_core.evaluation.verdict.results import SCHEMA
+    from oaml_core.evaluation.verdict.metrics_json import SCHEMA
 
     checkpoint = fetch_file(config, checkpoint_uri)
     store = open_store(config.store)
@@ -118,10 +118,10 @@ def _measure(
 ) -> None:
     """Evaluate, and write report, scores and metrics into `folder`."""
     from oaml_core.evaluation.report.report import write_report
-    from oaml_core.evaluation.verdict.comparison import SCORES_FILE, write_scores
+    from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
     from oaml_core.evaluation.verdict.evaluate import evaluate_model
     from oaml_core.evaluation.verdict.gate import decide
-    from oaml_core.evaluation.verdict.results import write_metrics
+    from oaml_core.evaluation.verdict.metrics_json import write_metrics
     from oaml_core.training.trained import load_trained
 
     began = time.perf_counter()
@@ -170,7 +170,8 @@ def provenance(config: Config) -> dict[str, Any]:
 
 def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> Comparison | None:
     """With the model in production; None, and a line in the log, if its scores cannot be had."""
-    from oaml_core.evaluation.verdict.comparison import Comparison, compare, read_scores
+    from oaml_core.evaluation.scoring.stored import read_scores
+    from oaml_core.evaluation.verdict.comparison import Comparison, compare
 
     try:
         theirs = fetch_scores(config, rival["metrics_uri"])

@@ -49,8 +49,8 @@ def evaluate_own_faces(config: Config, source: str, checkpoint_uri: str) -> OwnF
     Raises:
         DataError: the source holds neither. EvaluationError: it has no genuine or no impostor pairs.
     """
-    from oaml_core.data.prepared.verification import find_verification
     from oaml_core.data.sources.base import open_folder
+    from oaml_core.data.sources.verification import find_verification
     from oaml_core.training.trained import load_trained
 
     checkpoint = fetch_file(config, checkpoint_uri)
@@ -101,7 +101,7 @@ def _all_pairs(
     from oaml_core.evaluation.own_faces.folder import evaluate_folder
     from oaml_core.evaluation.own_faces.folder_output import folder_text, save_matrices, save_picture
     from oaml_core.evaluation.scoring.face_store import described
-    from oaml_core.evaluation.verdict.results import SCHEMA, write_json
+    from oaml_core.evaluation.verdict.metrics_json import SCHEMA, write_json
 
     readable, set_aside = _readable(source, config)
     device = best_device()
@@ -156,9 +156,9 @@ def _pairs(
     out: Path,
 ) -> OwnFaces:
     from oaml_core.evaluation.report.report import write_report
-    from oaml_core.evaluation.verdict.comparison import SCORES_FILE, write_scores
+    from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
     from oaml_core.evaluation.verdict.evaluate import evaluate_model
-    from oaml_core.evaluation.verdict.results import metrics, write_metrics
+    from oaml_core.evaluation.verdict.metrics_json import metrics, write_metrics
     from oaml_core.evaluation.verdict.summary import markdown
 
     out.mkdir(parents=True, exist_ok=True)
@@ -176,7 +176,8 @@ def _pairs(
 def _opened(
     folder: SourceFolder, files: Mapping[str, str], config: Config, images: Path
 ) -> Iterator[tuple[str, VerificationSet]]:
-    from oaml_core.data.prepared.verification import open_verification, open_verification_source, write_verification
+    from oaml_core.data.prepared.verification import open_verification, write_verification
+    from oaml_core.data.sources.verification import open_verification_source
 
     for name, file in files.items():
         source = open_verification_source(folder, name, file)

@@ -1,5 +1,6 @@
 """The artifact store: a folder or S3, one interface."""
 
-from oaml_core.store.base import MissingObject, ObjectInfo, Store, open_store, split_uri
+from oaml_core.store.base import MissingObject, ObjectInfo, Store
+from oaml_core.store.open import open_store, split_uri
 
 __all__ = ["MissingObject", "ObjectInfo", "Store", "open_store", "split_uri"]

@@ -207,35 +207,6 @@ def in_order(transfer: Callable[[str], object], sizes: Mapping[str, int], last: 
         transfer(last)
 
 
-def open_store(uri: str) -> Store:
-    """The store at `s3://bucket/prefix`, `file:///folder` or a folder's path.
-
-    S3 credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-    OAML_S3_ENDPOINT (`http://host:port`), OAML_S3_CA_BUNDLE (certificates of a private authority).
-
-    Raises:
-        StoreError: the address is not one of these, or the store cannot be reached.
-    """
-    if uri.startswith("s3://"):
-        from oaml_core.store.s3 import S3Store
-
-        return S3Store(uri)
-    if "://" in uri and not uri.startswith("file://"):
-        raise StoreError(f"{uri} is not a store: give s3://bucket/prefix, file:///folder or a folder.")
-    from oaml_core.store.folder import FolderStore
-
-    return FolderStore(Path(uri.removeprefix("file://")))
-
-
-def split_uri(uri: str) -> tuple[Store, str]:
-    """The store that holds the object at `uri`, and its key: `s3://bucket/a/b` gives (bucket, `a/b`)."""
-    if uri.startswith("s3://"):
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return open_store(f"s3://{bucket}"), checked_key(key)
-    path = Path(uri.removeprefix("file://"))
-    return open_store(str(path.parent)), checked_key(path.name)
-
-
 def checked_key(key: str) -> str:
     """`key`, if it stays below the store's prefix.
 

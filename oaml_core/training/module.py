@@ -16,8 +16,8 @@ from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import visibility_loss
+from oaml_core.models.build import build_classifier
 from oaml_core.models.class_embeddings import GIB, ClassEmbeddings
-from oaml_core.models.classifier import build_classifier
 from oaml_core.models.features import Features
 from oaml_core.models.global_batch import batch_sizes, gather_batch, own_rows
 from oaml_core.models.recogniser import build_recogniser

@@ -12,7 +12,7 @@ from torch import Tensor
 from oaml_core.config import Occluder
 from oaml_core.data.augment.occluder_artwork import ARTWORK
 from oaml_core.data.augment.occlusion import TEMPLATE, aligned_landmarks, draw_occluder
-from oaml_core.losses.visibility import resize_visibility
+from oaml_core.visibility import resize_visibility
 
 KINDS = get_args(Occluder)
 

@@ -23,7 +23,7 @@ from oaml_core.data.augment.occlusion_transforms import (
     SyntheticOcclusion,
 )
 from oaml_core.data.augment.pair_transform import PairTransform
-from oaml_core.losses.visibility import resize_visibility
+from oaml_core.visibility import resize_visibility
 
 Make = Callable[[torch.Generator], PairTransform]
 MOVING: dict[str, Make] = {

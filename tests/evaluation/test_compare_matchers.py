@@ -10,7 +10,7 @@ import torch
 from oaml_core.cli import main
 from oaml_core.config import ModelConfig
 from oaml_core.evaluation.own_faces.compare_matchers import MatchedBatch, compare_matchers, format_figures
-from oaml_core.models.matcher import build_matcher
+from oaml_core.models.build import build_matcher
 
 
 def drawn(seed: int) -> MatchedBatch:

@@ -10,7 +10,8 @@ from scipy.stats import binom
 
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.verdict.comparison import StoredSet, compare, mcnemar, read_scores, write_scores
+from oaml_core.evaluation.scoring.stored import StoredSet, read_scores, write_scores
+from oaml_core.evaluation.verdict.comparison import compare, mcnemar
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
 
 PAIRS = 2000

@@ -13,7 +13,8 @@ from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.scores import BINS, PairScores, score_pairs
 from oaml_core.evaluation.verdict.evaluate import evaluate_model, validation_accuracy
 from oaml_core.evaluation.verdict.judge import judge_set
-from oaml_core.evaluation.verdict.results import SCORES, headline, metrics, roc_points, write_metrics
+from oaml_core.evaluation.verdict.metrics_json import headline, metrics, roc_points, write_metrics
+from oaml_core.evaluation.verdict.results import SCORES
 
 SECOND_ONLY = EvaluateConfig(occluders=("veil", "blocks"), block_shares=(), sides=("second",), far=(0.1, 1e-6))
 CONFIG = Config(evaluate=SECOND_ONLY)

@@ -10,7 +10,7 @@ from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
-from oaml_core.evaluation.verdict.results import metrics
+from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.inference.identify import draw_identification, identify
 
 

@@ -41,8 +41,8 @@ def test_the_digest_tells_other_pairs_apart(pairs):
 
 
 def test_a_pair_list_of_one_folder_an_identity_names_people(tmp_path):
-    from oaml_core.data.prepared.verification import open_verification_source
     from oaml_core.data.sources.base import LocalFolder
+    from oaml_core.data.sources.verification import open_verification_source
 
     def people(rows: str):
         (tmp_path / "x_pairs.csv").write_text(f"first,second,same\n{rows}")

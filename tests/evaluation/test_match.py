@@ -11,7 +11,7 @@ from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import ModelInputError
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
-from oaml_core.evaluation.verdict.results import metrics
+from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.inference.compared_pair import strongest_correspondences
 from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.match import match_files

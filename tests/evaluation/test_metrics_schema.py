@@ -12,9 +12,10 @@ import numpy as np
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.evaluation.own_faces.folder import evaluate_folder
 from oaml_core.evaluation.scoring.face_store import described
-from oaml_core.evaluation.verdict.comparison import compare, read_scores, write_scores
+from oaml_core.evaluation.scoring.stored import read_scores, write_scores
+from oaml_core.evaluation.verdict.comparison import compare
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
-from oaml_core.evaluation.verdict.results import SCHEMA, metrics
+from oaml_core.evaluation.verdict.metrics_json import SCHEMA, metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
 CHOSEN = {"patterns", "clean", "veil", "global", "local", "combined", "calibrated"}

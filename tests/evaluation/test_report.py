@@ -16,7 +16,8 @@ from simulated import simulated_set
 
 from oaml_core.config import Config, EvaluateConfig, PromoteConfig
 from oaml_core.evaluation.report.report import write_report
-from oaml_core.evaluation.verdict.comparison import compare, read_scores, write_scores
+from oaml_core.evaluation.scoring.stored import read_scores, write_scores
+from oaml_core.evaluation.verdict.comparison import compare
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
 from oaml_core.evaluation.verdict.gate import decide
 from oaml_core.evaluation.verdict.results import Evaluation

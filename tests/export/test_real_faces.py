@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from oaml_core.config import Config, EvaluateConfig, ModelConfig
-from oaml_core.data.prepared.verification import open_verification, open_verification_source, write_verification
+from oaml_core.data.prepared.verification import open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.verification import open_verification_source
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
-from oaml_core.evaluation.verdict.results import metrics
+from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.inference.onnx_model import matcher_path

@@ -11,8 +11,9 @@ import torch
 from oaml_core.errors import ModelInputError, NonFiniteLossError
 from oaml_core.losses.finite import FiniteGuard
 from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
-from oaml_core.losses.visibility import resize_visibility, visibility_loss
+from oaml_core.losses.visibility import visibility_loss
 from oaml_core.models.qaconv import QAConv
+from oaml_core.visibility import resize_visibility
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "pairwise_matching_loss.npz")
 

@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from oaml_core.config import Arch
 from oaml_core.errors import ConfigError, ModelInputError
-from oaml_core.models.backbone import Backbone, build_backbone
+from oaml_core.models.backbone import Backbone
+from oaml_core.models.build import build_backbone
 
 DATA = Path(__file__).parents[1] / "data"
 SHAPES = json.loads((DATA / "backbone_state_dict_shapes.json").read_text())

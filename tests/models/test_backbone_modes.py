@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from oaml_core.models.backbone import Backbone, build_backbone, unit_length
+from oaml_core.models.backbone import Backbone, unit_length
+from oaml_core.models.build import build_backbone
 
 ARCHITECTURES = ["ir_mini", "mobilefacenet"]
 

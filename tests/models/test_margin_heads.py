@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
-from oaml_core.models.classifier import build_classifier
+from oaml_core.models.build import build_classifier
 from oaml_core.models.margin_heads import MarginHead
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "margin_heads.npz")

@@ -15,7 +15,8 @@ from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
 from oaml_core.models import correlation, pair_cosines, qaconv, transmatcher_layers
 from oaml_core.models import matcher as matcher_module
-from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.build import build_matcher
+from oaml_core.models.matcher import Matcher
 
 SEEDS = st.integers(0, 2**31 - 1)
 NAMES = ("qaconv", "transmatcher")

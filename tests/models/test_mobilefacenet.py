@@ -15,10 +15,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from oaml_core.config import ModelConfig
-from oaml_core.data.prepared.verification import open_verification, open_verification_source, write_verification
+from oaml_core.data.prepared.verification import open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.verification import open_verification_source
 from oaml_core.errors import CheckpointError
-from oaml_core.models.backbone import build_backbone
+from oaml_core.models.build import build_backbone
 from oaml_core.models.onnx_weights import read_onnx
 from oaml_core.models.pretrained import load_backbone
 from oaml_core.models.recogniser import build_recogniser

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from oaml_core.errors import CheckpointError
-from oaml_core.models.backbone import build_backbone
+from oaml_core.models.build import build_backbone
 from oaml_core.models.pretrained import load_backbone
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from oaml_core.config_restoration import RestorationConfig
 from oaml_core.data.prepared.verification import VerificationSet
-from oaml_core.restoration.recognition import RecognitionRow, recognition_effect
+from oaml_core.restoration.evaluate import RecognitionRow
+from oaml_core.restoration.recognition import recognition_effect
 
 PEOPLE, SIDE = 12, 28
 

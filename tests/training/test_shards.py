@@ -9,7 +9,7 @@ from gloo_workers import run_workers
 from torch import Tensor, nn
 
 from oaml_core.config import ModelConfig
-from oaml_core.models.classifier import build_classifier
+from oaml_core.models.build import build_classifier
 from oaml_core.training.row_sgd import RowSGD
 from oaml_core.training.shards import own_steps, own_weights, whole_state
 

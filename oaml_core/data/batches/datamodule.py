@@ -23,7 +23,7 @@ from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
-from oaml_core.losses.visibility import resize_visibility
+from oaml_core.visibility import resize_visibility
 
 MAP_STRIDE = 16
 """Pixels of the image that one place of every backbone's feature map spans, along each axis."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,47 +13,19 @@ from numpy.typing import NDArray
 
 from oaml_core.config import Config
 from oaml_core.data.check.duplicates import DuplicateFinder
-from oaml_core.data.check.findings import findings
+from oaml_core.data.check.findings import Seen, findings
 from oaml_core.data.check.report import CheckReport, Duplicate, SetAside
 from oaml_core.data.check.scan import Looked, Scanner
-from oaml_core.data.prepared.visibility_set import Pair, fit_mask
+from oaml_core.data.prepared.visibility_set import fit_mask
 from oaml_core.data.sources.base import open_folder
 from oaml_core.data.sources.inputs import Inputs, open_inputs
+from oaml_core.data.sources.visibility import Pair
 from oaml_core.decoding.decode import decode_image, decode_mask, fit_square
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 
 BLANK_RANGE = 16
 """An image whose brightest and darkest values are closer than this shows nothing."""
-
-
-@dataclass
-class Seen:
-    """What the checks have seen so far; `findings` judges it."""
-
-    inputs: Inputs
-    config: Config
-    images: int = 0
-    """Usable training images."""
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Usable images by the source's identity number."""
-    sides: Counter[int] = field(default_factory=Counter)
-    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
-    low: int = 255
-    high: int = 0
-    blank: list[str] = field(default_factory=list)
-    set_aside: list[SetAside] = field(default_factory=list)
-    pairs_set_aside: list[SetAside] = field(default_factory=list)
-    coverage: NDArray[np.int64] = field(default_factory=lambda: np.zeros(10, dtype=np.int64))
-    grey_masks: int = 0
-    visibility_pairs: int = 0
-    bad_sets: list[str] = field(default_factory=list)
-    good_sets: dict[str, int] = field(default_factory=dict)
-    duplicates: list[Duplicate] = field(default_factory=list)
-    """Between training and verification images."""
-    twins: list[Duplicate] = field(default_factory=list)
-    """Within the training images."""
-    twins_of_two_identities: int = 0
 
 
 class Checks:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from oaml_core.data.check.report import Finding
-
-if TYPE_CHECKING:
-    from oaml_core.data.check.checks import Seen
+from oaml_core.config import Config
+from oaml_core.data.check.report import Duplicate, Finding, SetAside
+from oaml_core.data.sources.inputs import Inputs
 
 BLUER = 2.0
 """Mean blue above mean red by so much, of 255, means swapped channels: skin is redder than blue."""
@@ -154,3 +155,32 @@ def _masks(seen: Seen, total: int) -> Finding:
     if seen.grey_masks:
         return Finding("masks", result, "warning", f"{seen.grey_masks:,} masks have many values between 0 and 255")
     return Finding("masks", result)
+
+
+@dataclass
+class Seen:
+    """What the checks have seen so far; `findings` judges it."""
+
+    inputs: Inputs
+    config: Config
+    images: int = 0
+    """Usable training images."""
+    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Usable images by the source's identity number."""
+    sides: Counter[int] = field(default_factory=Counter)
+    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    low: int = 255
+    high: int = 0
+    blank: list[str] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    pairs_set_aside: list[SetAside] = field(default_factory=list)
+    coverage: NDArray[np.int64] = field(default_factory=lambda: np.zeros(10, dtype=np.int64))
+    grey_masks: int = 0
+    visibility_pairs: int = 0
+    bad_sets: list[str] = field(default_factory=list)
+    good_sets: dict[str, int] = field(default_factory=dict)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    """Between training and verification images."""
+    twins: list[Duplicate] = field(default_factory=list)
+    """Within the training images."""
+    twins_of_two_identities: int = 0

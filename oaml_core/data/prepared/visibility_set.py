@@ -1,14 +1,10 @@
-"""Pairs of a face and its visibility mask: `kept_faces/<name>.jpg` and `masks/<name>_mask.png`, 255 = visible.
-
-The layout is looked for at the top of the source and in `visibility/`.
-"""
+"""Prepared pairs of a face and its visibility mask."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,57 +14,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from oaml_core.data.prepared.dataset import PartFiles, open_array
-from oaml_core.data.sources.base import IMAGE_SUFFIXES, SourceFolder
 from oaml_core.decoding.decode import Image8, decode_image, decode_mask, fit_square
 
-FACES, MASKS, MASK_ENDING = "kept_faces", "masks", "_mask"
 VALIDATION_SHARE = 0.1
 """Share of the pairs that is held out; a pair's name decides, so that it stays on its side when pairs are added."""
 INDEX = ("parts", "offsets", "sizes", "validation")
-
-
-class Pair(NamedTuple):
-    """File names of one face and its mask."""
-
-    name: str
-    face: str
-    mask: str
-
-
-@dataclass(frozen=True)
-class VisibilitySource:
-    """What a source folder holds of faces and masks."""
-
-    folder: SourceFolder
-    pairs: list[Pair]
-    faces_alone: list[str]
-    """Faces that have no mask."""
-    masks_alone: list[str]
-    """Masks that have no face."""
-
-
-def find_visibility_source(folder: SourceFolder) -> VisibilitySource | None:
-    """The pairs of a source, matched by name; None if it has neither faces nor masks of this layout."""
-    faces: dict[str, str] = {}
-    masks: dict[str, str] = {}
-    for name in folder.files:
-        path = PurePosixPath(name)
-        parts = path.parts[1:] if path.parts[0] == "visibility" else path.parts
-        if len(parts) < 2 or path.suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        stem = PurePosixPath(*parts[1:]).with_suffix("").as_posix()
-        if parts[0] == FACES:
-            faces[stem] = name
-        elif parts[0] == MASKS:
-            masks[stem.removesuffix(MASK_ENDING)] = name
-    if not faces and not masks:
-        return None
-    return VisibilitySource(
-        folder,
-        [Pair(stem, faces[stem], masks[stem]) for stem in sorted(faces.keys() & masks.keys())],
-        sorted(faces[stem] for stem in faces.keys() - masks.keys()),
-        sorted(masks[stem] for stem in masks.keys() - faces.keys()),
-    )
 
 
 def is_validation(name: str) -> bool:

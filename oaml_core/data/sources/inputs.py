@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from oaml_core.config import Config, DataConfig
-from oaml_core.data.prepared.verification import VerificationSource, find_verification, open_verification_source
-from oaml_core.data.prepared.visibility_set import VisibilitySource, find_visibility_source
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
+from oaml_core.data.sources.verification import VerificationSource, find_verification, open_verification_source
+from oaml_core.data.sources.visibility import VisibilitySource, find_visibility_source
 from oaml_core.errors import DataError
 
 

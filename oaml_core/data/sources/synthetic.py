@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.config import Config, DataConfig
-from oaml_core.data.prepared.verification import VerificationSource
 from oaml_core.data.sources.base import Ints, TrainingSource
+from oaml_core.data.sources.verification import VerificationSource
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.errors import DataError
 

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.scoring.combine import CombinedRule
-from oaml_core.evaluation.scoring.scores import CPU_BATCH, FaceFeatures, evaluating, face_features
-from oaml_core.inference.onnx_model import FaceRecords, Scores
+from oaml_core.evaluation.scoring.scores import CPU_BATCH, FaceFeatures, face_features
+from oaml_core.inference.records import FaceRecords, Scores
+from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 
 

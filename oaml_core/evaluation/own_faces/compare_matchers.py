@@ -17,7 +17,8 @@ from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import DataError
 from oaml_core.evaluation.statistics.roc import auc, roc
 from oaml_core.losses.pairwise import PairScores, pair_scores, pairwise_matching_loss
-from oaml_core.models.matcher import Matcher, build_matcher
+from oaml_core.models.build import build_matcher
+from oaml_core.models.matcher import Matcher
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.peak_memory import peak_mib
 

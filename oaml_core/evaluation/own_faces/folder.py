@@ -28,7 +28,7 @@ from oaml_core.evaluation.statistics.identification import Identification, enrol
 from oaml_core.evaluation.statistics.protocols import FOLDS, ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import thinned
 from oaml_core.evaluation.statistics.seed import SEED
-from oaml_core.evaluation.verdict.results import roc_points
+from oaml_core.evaluation.verdict.metrics_json import roc_points
 from oaml_core.progress import progress
 
 BLOCK = 256

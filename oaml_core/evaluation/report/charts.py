@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.roc import Roc, thinned
-from oaml_core.evaluation.verdict.results import ConditionResult, ScoreResult, histogram
+from oaml_core.evaluation.verdict.metrics_json import histogram
+from oaml_core.evaluation.verdict.results import ConditionResult, ScoreResult
 
 WIDTH, HEIGHT = 360, 250
 DRAWN_POINTS = 80

@@ -21,7 +21,8 @@ from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.statistics.bootstrap import LEVEL
 from oaml_core.evaluation.verdict.comparison import Comparison
 from oaml_core.evaluation.verdict.gate import GateDecision
-from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, Evaluation, Example, SetResult, headline
+from oaml_core.evaluation.verdict.metrics_json import headline
+from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, Evaluation, Example, SetResult
 
 
 def write_report(

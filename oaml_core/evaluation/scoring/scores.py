@@ -5,22 +5,22 @@ Images come in by the batch and only scores stay. A rank can score a share of th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
-from oaml_core.losses.visibility import resize_visibility
 from oaml_core.models.features import Features
+from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
+from oaml_core.visibility import resize_visibility
 
 Floats = NDArray[np.float64]
 
@@ -51,18 +51,6 @@ class PairScores(NamedTuple):
     reliability: Floats
     """[N, 3, BINS]: by bins of predicted visibility the number of places, the sum of the predicted visibility and the
     sum of the true one."""
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode (batch-norm statistics, no dropout); every module has its own mode back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def score_pairs(

@@ -1,0 +1,196 @@
+"""Verification sets as their owners have them: InsightFace `.bin` files and pair lists.
+
+A `.bin` is a pickle of (2N encoded images, N booleans); pairs are images 0-1, 2-3, …. A pair list is
+`<name>_pairs.csv` with the columns `first,second,same`: two image paths, relative to the list's folder, and 1 or 0.
+Landmarks are taken from `<name>_meta.json` beside either: `{"pairs": [[first, second], …], "landmarks":
+{image name: [[x, y] × 5], …}}`, in pixels of the image. Where images lie in one folder per identity, those names say
+who is in the pairs.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.data.sources.base import SourceFolder
+from oaml_core.data.sources.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
+from oaml_core.errors import DataError
+
+Floats = NDArray[np.float32]
+
+
+Bools = NDArray[np.bool_]
+
+
+PAIRS_SUFFIX = "_pairs.csv"
+
+
+@dataclass(frozen=True)
+class VerificationSource:
+    """A verification set as its owner has it: encoded images, read one at a time."""
+
+    name: str
+    where: str
+    """Full name of its file, for messages."""
+    issame: Bools
+    """bool [N]"""
+    landmarks: Callable[[], Floats | None]
+    """float32 [2N, 5, 2] in pixels of the encoded images, or None."""
+    read_images: Callable[[], Iterator[bytes]]
+    """The 2N encoded images in order, one at a time."""
+    identities: NDArray[np.int64] | None = None
+    """int64 [2N]: number of the person whom each image shows, or None: not known."""
+
+    def __len__(self) -> int:
+        return len(self.issame)
+
+
+def find_verification(folder: SourceFolder) -> dict[str, str]:
+    """Verification sets of a source and their files: every `.bin` and every pair list at the top or in `verification/`.
+
+    Raises:
+        DataError: two files have one set's name.
+    """
+    found: dict[str, str] = {}
+    for file in folder.files:
+        path = PurePosixPath(file)
+        if path.parent.as_posix() not in (".", "verification") or not file.endswith((".bin", PAIRS_SUFFIX)):
+            continue
+        name = path.stem if path.suffix == ".bin" else path.name.removesuffix(PAIRS_SUFFIX)
+        if name in found:
+            raise DataError(f"{folder.where(file)} and {found[name]} are both called {name!r}; rename one.")
+        found[name] = file
+    return found
+
+
+def open_verification_source(folder: SourceFolder, name: str, file: str) -> VerificationSource:
+    """Read what a set consists of, but no image.
+
+    Raises:
+        DataError: the file is damaged, holds something else, or asks to run something.
+    """
+    meta = PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
+    if file.endswith(".bin"):
+        path = folder.local(file)
+        images, issame = _read_bin(path)
+        landmarks = _landmarks(folder, meta, issame)
+        return VerificationSource(
+            name,
+            folder.where(file),
+            issame,
+            lambda: landmarks,
+            lambda: _bin_images(path, images),
+            _people(_names_in(folder, meta), issame),
+        )
+    names, issame = _read_pairs(folder, file)
+    landmarks = _landmarks(folder, meta, issame)
+    return VerificationSource(
+        name,
+        folder.where(file),
+        issame,
+        lambda: landmarks,
+        lambda: (folder.read(image) for image in names),
+        _people(names, issame),
+    )
+
+
+def _read_bin(path: Path) -> tuple[list[BytesAt | PlainArray | bytes], Bools]:
+    content = read_plain_pickle(path)
+    if not isinstance(content, (tuple, list)) or len(content) != 2:
+        raise DataError(f"{path} is no verification set: it must hold (images, issame), and nothing else.")
+    images, truth = content
+    if not isinstance(images, list) or not all(isinstance(x, (BytesAt, PlainArray, bytes)) for x in images):
+        raise DataError(f"{path} is no verification set: its first part must be a list of encoded images.")
+    flags = _flags(path, truth)
+    if flags is None:
+        raise DataError(f"{path} is no verification set: its second part must be a list of booleans.")
+    if not flags or len(images) != 2 * len(flags):
+        raise DataError(
+            f"{path} holds {len(images)} images for {len(flags)} pairs; each pair needs two: copy the file again."
+        )
+    return images, np.array(flags, dtype=bool)
+
+
+def _flags(path: Path, truth: Any) -> list[bool] | None:
+    """The truth of each pair from a list of booleans or of 0 and 1, or from an array; None if it is none of them."""
+    with path.open("rb") as file:
+        if isinstance(truth, PlainArray):
+            truth = truth.read(file).tolist()
+        if not isinstance(truth, (list, tuple)):
+            return None
+        flags = [flag.read(file).item() if isinstance(flag, PlainArray) else flag for flag in truth]
+    return [bool(flag) for flag in flags] if all(flag in (0, 1) for flag in flags) else None
+
+
+def _bin_images(path: Path, images: list[BytesAt | PlainArray | bytes]) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for image in images:
+            yield _image_bytes(file, image)
+
+
+def _image_bytes(file: BinaryIO, image: BytesAt | PlainArray | bytes) -> bytes:
+    if isinstance(image, bytes):
+        return image
+    data = image.read(file)
+    return data if isinstance(data, bytes) else data.tobytes()
+
+
+def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
+    where = folder.where(file)
+    rows = list(csv.DictReader(io.StringIO(folder.read(file).decode("utf-8-sig", errors="replace"))))
+    if not rows or not {"first", "second", "same"} <= set(rows[0]):
+        raise DataError(f"{where} must have the columns first,second,same and at least one pair.")
+    parent = PurePosixPath(file).parent
+    names, truth = [], []
+    for number, row in enumerate(rows, start=2):
+        if row["same"] not in ("0", "1"):
+            raise DataError(f"{where} line {number}: `same` is {row['same']!r}; write 1 or 0.")
+        truth.append(row["same"] == "1")
+        for column in ("first", "second"):
+            name = (parent / (row[column] or "")).as_posix()
+            if name not in folder:
+                raise DataError(f"{where} line {number}: there is no image {row[column]!r} beside the list.")
+            names.append(name)
+    return names, np.array(truth)
+
+
+def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | None:
+    if meta_file not in folder:
+        return None
+    where = folder.where(meta_file)
+    try:
+        meta = json.loads(folder.read(meta_file))
+        names = [image for pair in meta["pairs"] for image in pair]
+        unknown = np.full((5, 2), np.nan)
+        points = np.array([meta["landmarks"].get(image, unknown) for image in names], dtype=np.float32)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{where} cannot be used ({error}); it needs `pairs` and `landmarks`.") from None
+    if points.shape != (2 * len(issame), 5, 2):
+        raise DataError(f"{where} has landmarks for {len(points)} images, the set has {2 * len(issame)}.")
+    return points
+
+
+def _names_in(folder: SourceFolder, meta_file: str) -> list[str]:
+    """Names of a set's images in their order; empty where its file does not say."""
+    if meta_file not in folder:
+        return []
+    return [str(image) for pair in json.loads(folder.read(meta_file)).get("pairs", []) for image in pair]
+
+
+def _people(names: list[str], issame: Bools) -> NDArray[np.int64] | None:
+    """int64 [2N]: numbers of the folders that images of these names lie in, if every genuine pair lies in one folder
+    and every impostor pair in two; None otherwise.
+    """
+    if len(names) != 2 * len(issame):
+        return None
+    folders = [PurePosixPath(name).parent.as_posix() for name in names]
+    numbers = np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
+    return numbers if np.array_equal(numbers[0::2] == numbers[1::2], issame) else None

@@ -1,0 +1,39 @@
+"""Descriptions of faces that are compared, and the scores of compared pairs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+class FaceRecords(NamedTuple):
+    """What n faces are compared by: a gallery to keep."""
+
+    embedding: Floats
+    """[n, E], unit length, image and mirrored image fused."""
+    visibility: Floats
+    """[n, 1, h, w], of the image itself."""
+    local_features: Floats
+    """[n, C, h, w], of the image itself."""
+
+
+class Scores(NamedTuple):
+    """Scores of n pairs, each [n]."""
+
+    global_score: NDArray[np.float64]
+    """Cosine of the fused embeddings, in [-1, 1]."""
+    local_score: NDArray[np.float64] | None
+    """Matcher's score; None without `model.matcher.onnx`."""
+    combined_score: NDArray[np.float64] | None
+    """By the rule stored in the model; None without the matcher or without metrics."""
+    visible_share: NDArray[np.float64]
+    """Mean product of both visibilities, in [0, 1]."""
+
+    @property
+    def deciding(self) -> tuple[str, NDArray[np.float64]]:
+        """Name and values of the score that decides: `combined` if it is there, else `global`."""
+        return ("global", self.global_score) if self.combined_score is None else ("combined", self.combined_score)
