@@ -144,8 +144,8 @@ CHILD = """
 import time
 from pathlib import Path
 import numpy as np, psutil
-from oaml_core.data.recordio_index import open_index
-from oaml_core.data.dataset import FaceDataset
+from oaml_core.data.sources.recordio_index import open_index
+from oaml_core.data.prepared.dataset import FaceDataset
 me = psutil.Process()
 before = me.memory_info().rss
 start = time.perf_counter()
@@ -166,7 +166,7 @@ WORKERS = """
 import multiprocessing, pickle, sys
 from pathlib import Path
 import numpy as np, psutil
-from oaml_core.data.dataset import FaceDataset
+from oaml_core.data.prepared.dataset import FaceDataset
 def use(dataset, answers, all_have_read):
     before = psutil.Process().memory_full_info().uss
     int(dataset.labels.max()), int(dataset._offsets.max())

@@ -16,7 +16,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from oaml_core.config_restoration import RestorationConfig
+from oaml_core.config.restoration import RestorationConfig
 from oaml_core.restoration.edm import edm_loss, training_noise_levels
 from oaml_core.restoration.measurement import Identity, Noise, measure
 from oaml_core.restoration.posterior import Posterior

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oaml_core.config import Config
-from oaml_core.config_restoration import RestorationConfig
+from oaml_core.config.restoration import RestorationConfig
 from oaml_core.errors import CheckpointError
 from oaml_core.restoration.edm import Preconditioned
 from oaml_core.restoration.unet import UNet

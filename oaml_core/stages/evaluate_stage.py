@@ -132,8 +132,7 @@ def _measure(
     evaluation = evaluate_model(trained.recogniser.to(best_device()), dataset.verification, config, best_device())
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation, folder / SCORES_FILE)
-    if rival is not None:
-        evaluation = replace(evaluation, comparison=_compared(config, rival, folder / SCORES_FILE))
+    comparison = None if rival is None else _compared(config, rival, folder / SCORES_FILE)
     context = {
         "dataset_fingerprint": dataset.manifest.fingerprint,
         "checkpoint": checkpoint_uri,
@@ -141,10 +140,11 @@ def _measure(
         "seconds": {"loading": round(loaded - began, 3), **evaluation.seconds},
         **provenance(config),
     }
-    gate = None if evaluation.comparison is None else decide(evaluation.comparison, config.promote)
+    gate = None if comparison is None else decide(comparison, config.promote)
     pictures = config.evaluate.pictures > 0
-    write_report(evaluation, folder / REPORT, context, title=dated_name(config), images=pictures, gate=gate)
-    write_metrics(evaluation, folder / METRICS, context)
+    title = dated_name(config)
+    write_report(evaluation, folder / REPORT, context, title=title, images=pictures, comparison=comparison, gate=gate)
+    write_metrics(evaluation, folder / METRICS, context, comparison)
 
 
 def best_device() -> str:

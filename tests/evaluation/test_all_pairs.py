@@ -117,7 +117,7 @@ def test_one_class_missing_broken_scores_and_rates_are_named():
 
 MEMORY = """
 import resource, numpy as np
-from oaml_core.evaluation.all_pairs import all_pairs_roc
+from oaml_core.evaluation.statistics.all_pairs import all_pairs_roc
 rows = np.random.default_rng(0).normal(size=({n}, 32)).astype(np.float32)
 rows /= np.linalg.norm(rows, axis=1, keepdims=True)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from oaml_core.config import Config, EvaluateConfig
@@ -98,10 +97,10 @@ def test_an_image_of_another_size_is_resampled(comparer, pairs, tmp_path):
 
 
 def test_correspondences_join_the_places_that_moved():
-    first = torch.eye(9).reshape(9, 3, 3)
-    second = first.roll(1, dims=2)  # every place one column to the right
-    visible = torch.ones(1, 3, 3)
-    hidden = visible.clone()
+    first = np.eye(9, dtype=np.float32).reshape(9, 3, 3)
+    second = np.roll(first, 1, axis=2)  # every place one column to the right
+    visible = np.ones((1, 3, 3), np.float32)
+    hidden = visible.copy()
     hidden[0, 0] = 0
 
     found = strongest_correspondences(first, second, visible, visible, count=9)

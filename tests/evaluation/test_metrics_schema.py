@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +36,7 @@ def test_every_key_is_documented(model, pairs, tmp_path):
     write_scores(evaluation, tmp_path / "scores.npz")
     stored = read_scores(tmp_path / "scores.npz")
     other = {"patterns": stored["patterns"], "gone": stored["patterns"]}
-    found = metrics(replace(evaluation, comparison=compare(other, stored, (0.1,))))
+    found = metrics(evaluation, comparison=compare(other, stored, (0.1,)))
     assert undocumented(found) == set()
     assert f"`schema` is {SCHEMA};" in DOCUMENT.read_text()
 

@@ -17,7 +17,7 @@ from simulated import simulated_set
 from oaml_core.config import Config, EvaluateConfig, PromoteConfig
 from oaml_core.evaluation.report.report import write_report
 from oaml_core.evaluation.scoring.stored import read_scores, write_scores
-from oaml_core.evaluation.verdict.comparison import compare
+from oaml_core.evaluation.verdict.comparison import Comparison, compare
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
 from oaml_core.evaluation.verdict.gate import decide
 from oaml_core.evaluation.verdict.results import Evaluation
@@ -131,7 +131,7 @@ def test_what_covering_costs_stands_first_with_the_figures_in_words(page, evalua
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory) -> Evaluation:
+def compared(tmp_path_factory) -> tuple[Evaluation, Comparison]:
     """Five sets with a whole sweep, and another model's to compare with."""
     folder = tmp_path_factory.mktemp("compared")
     first = simulated_set("lfw", pairs=200)
@@ -140,13 +140,14 @@ def compared(tmp_path_factory) -> Evaluation:
     for name, evaluation in (("ours", ours), ("theirs", theirs)):
         write_scores(evaluation, folder / f"{name}.npz")
     stored = [read_scores(folder / f"{name}.npz") for name in ("theirs", "ours")]
-    return replace(ours, comparison=compare(*stored, (1e-2,), name="v7"))
+    return ours, compare(*stored, (1e-2,), name="v7")
 
 
 def test_five_sets_with_a_whole_sweep_stay_small_without_a_picture_missing(compared, evaluation, tmp_path):
+    ours, comparison = compared
     pictures = (evaluation.examples * 10)[: 5 * 8]
     path = tmp_path / "report.html"
-    write_report(replace(compared, examples=pictures), path, {"config": {"a": "b" * 3000}})
+    write_report(replace(ours, examples=pictures), path, {"config": {"a": "b" * 3000}}, comparison=comparison)
     text = path.read_text()
     assert len(re.findall(r'<svg role="img" class="roc"', text)) == 5 * 19
     assert len(re.findall(r'<svg role="img" class="det"', text)) == 5 * 19
@@ -156,10 +157,11 @@ def test_five_sets_with_a_whole_sweep_stay_small_without_a_picture_missing(compa
 
 def test_the_model_in_production_is_compared_with(compared, tmp_path):
     path = tmp_path / "report.html"
-    judged = decide(compared.comparison, PromoteConfig())
-    write_report(compared, path, gate=judged)
+    ours, comparison = compared
+    judged = decide(comparison, PromoteConfig())
+    write_report(ours, path, comparison=comparison, gate=judged)
     text = path.read_text()
-    better = sum(d.verdict == "better" for d in compared.comparison.differences if d.score == "combined")
+    better = sum(d.verdict == "better" for d in comparison.differences if d.score == "combined")
     assert better >= 3
     assert f"Version v7: better in {better}" in text
     assert "gone: the challenger was not measured on it" in text

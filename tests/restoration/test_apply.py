@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from oaml_core.config_restoration import RestorationConfig
+from oaml_core.config.restoration import RestorationConfig
 from oaml_core.errors import DataError
 from oaml_core.restoration import apply
 from oaml_core.restoration.prior import Prior

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oaml_core.config_restoration import RestorationConfig
+from oaml_core.config.restoration import RestorationConfig
 from oaml_core.restoration.measurement import (
     Composition,
     GaussianBlur,

@@ -8,7 +8,7 @@ import torch
 from evaluation.colour_model import ColourRecogniser
 from torch import Tensor
 
-from oaml_core.config_restoration import RestorationConfig
+from oaml_core.config.restoration import RestorationConfig
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.restoration.evaluate import RecognitionRow
 from oaml_core.restoration.recognition import recognition_effect

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oaml_core.inference.compared_pair import MATCH_COLOURS, ComparedPair, centre_of
+from oaml_core.evaluation.scoring.compared_pair import ComparedPair
+from oaml_core.inference.compared_pair import MATCH_COLOURS, centre_of
 
 GAP = 0.25
 """Space between the two faces, in face widths."""

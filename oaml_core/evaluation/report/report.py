@@ -32,6 +32,7 @@ def write_report(
     *,
     title: str = "Evaluation",
     images: bool = True,
+    comparison: Comparison | None = None,
     gate: GateDecision | None = None,
 ) -> None:
     """Write the report, by rename.
@@ -43,6 +44,7 @@ def write_report(
             timings, …), as they come.
         title: heading.
         images: embed example pairs; False for faces that must not be shared.
+        comparison: with the model in production; None: there is none, or it is this one.
         gate: what the promotion gate makes of the comparison with the model in production.
     """
     assets = resources.files("oaml_core.evaluation.report") / "assets"
@@ -51,9 +53,9 @@ def write_report(
         css=(assets / "report.css").read_text(encoding="utf-8"),
         js=(assets / "report.js").read_text(encoding="utf-8"),
         lead=escape(lead(evaluation)),
-        nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, images)),
+        nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, comparison, images)),
         tiles=_tiles(evaluation),
-        sections=_comparison(evaluation.comparison, gate)
+        sections=_comparison(comparison, gate)
         + "".join(map(_set_section, evaluation.sets.values()))
         + (_gallery(evaluation.examples) if images else _no_gallery()),
         method=(assets / "method.html").read_text(encoding="utf-8"),
@@ -81,8 +83,8 @@ def lead(evaluation: Evaluation) -> str:
     )
 
 
-def _navigation(evaluation: Evaluation, images: bool) -> Iterable[tuple[str, str]]:
-    if evaluation.comparison is not None:
+def _navigation(evaluation: Evaluation, comparison: Comparison | None, images: bool) -> Iterable[tuple[str, str]]:
+    if comparison is not None:
         yield "champion", "In production"
     for name in evaluation.sets:
         yield f"set-{escape(name)}", escape(name)

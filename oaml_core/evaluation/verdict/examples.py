@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.evaluation.scoring.compared_pair import compare_pair
 from oaml_core.evaluation.scoring.conditions import condition_named
 from oaml_core.evaluation.scoring.scores import read_images
 from oaml_core.evaluation.verdict.results import ConditionResult, Example, SetResult
-from oaml_core.inference.compared_pair import compare_pair
 from oaml_core.models.recogniser import Recogniser
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.roc import Roc
+from oaml_core.evaluation.verdict.comparison import Comparison
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, ScoreResult, SetResult
 
 SCHEMA = 2
@@ -48,20 +49,33 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     return found
 
 
-def metrics(evaluation: Evaluation, context: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of `metrics.json`; `docs/metrics.md` is its schema."""
+def metrics(
+    evaluation: Evaluation, context: Mapping[str, Any] | None = None, comparison: Comparison | None = None
+) -> dict[str, Any]:
+    """Return the content of `metrics.json`; `docs/metrics.md` is its schema.
+
+    Args:
+        evaluation: what `evaluate_model` found.
+        context: provenance, stored as it is.
+        comparison: with the model in production; None: there is none, or it is this one.
+    """
     return {
         "schema": SCHEMA,
         "headline": headline(evaluation),
         "sets": {name: _set_metrics(result) for name, result in evaluation.sets.items()},
-        "comparison": evaluation.comparison and evaluation.comparison.as_json(),
+        "comparison": comparison and comparison.as_json(),
         "context": dict(context or {}),
     }
 
 
-def write_metrics(evaluation: Evaluation, path: Path, context: Mapping[str, Any] | None = None) -> None:
-    """Write `metrics.json`, by rename."""
-    write_json(metrics(evaluation, context), path)
+def write_metrics(
+    evaluation: Evaluation,
+    path: Path,
+    context: Mapping[str, Any] | None = None,
+    comparison: Comparison | None = None,
+) -> None:
+    """Write `metrics.json`, by rename; see `metrics`."""
+    write_json(metrics(evaluation, context, comparison), path)
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

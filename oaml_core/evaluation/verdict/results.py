@@ -13,10 +13,9 @@ from oaml_core.evaluation.statistics.roc import Roc, TarAtFar
 
 if TYPE_CHECKING:  # these import torch, which whoever only reads results need not have
     from oaml_core.evaluation.scoring.combine import CombinedRule
+    from oaml_core.evaluation.scoring.compared_pair import ComparedPair
     from oaml_core.evaluation.scoring.identities import PairIdentities
     from oaml_core.evaluation.scoring.scores import PairScores
-    from oaml_core.evaluation.verdict.comparison import Comparison
-    from oaml_core.inference.compared_pair import ComparedPair
 
 SCORES = ("global", "local", "combined", "calibrated")
 """Names of the scores, in the order of every table."""
@@ -126,7 +125,5 @@ class Evaluation:
 
     sets: dict[str, SetResult]
     examples: list[Example] = field(default_factory=list)
-    comparison: Comparison | None = None
-    """With the model in production; None: there is none, or it is this one."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock time of scoring, judging and pictures, over all sets."""

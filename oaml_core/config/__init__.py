@@ -1,0 +1,104 @@
+"""Every hyper-parameter once, as a tree of frozen dataclasses.
+
+A recipe (`configs/*.yaml`) says only what differs from the defaults here; `oaml … --print-config` shows the
+whole resolved tree. `oaml_core.settings` reads recipes and command-line overrides. Each section has a module with its
+fields and their checks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from oaml_core.config.checks import check_positive
+from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, check_data
+from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
+from oaml_core.config.export import ExportConfig, check_export
+from oaml_core.config.loss import LossConfig, check_loss
+from oaml_core.config.model import Arch, ModelConfig, check_model
+from oaml_core.config.occluders import Occluder, Sides
+from oaml_core.config.optim import OptimConfig, check_optim
+from oaml_core.config.promote import PromoteConfig, check_promote
+from oaml_core.config.restoration import RestorationConfig, check_restoration
+from oaml_core.config.train import TrackingConfig, TrainConfig, check_train
+from oaml_core.errors import ConfigError
+
+__all__ = [
+    "Arch",
+    "AugmentConfig",
+    "Config",
+    "DataConfig",
+    "EvaluateConfig",
+    "ExportConfig",
+    "LossConfig",
+    "ModelConfig",
+    "Occluder",
+    "OptimConfig",
+    "PromoteConfig",
+    "RestorationConfig",
+    "Sides",
+    "TrackingConfig",
+    "TrainConfig",
+]
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run, whole."""
+
+    name: str = "oaml"
+    """Name of the run: its folder, its prefix in the store, its rendezvous id."""
+    seed: int = 0
+    """The one seed that all randomness comes from."""
+    store: str = "runs"
+    """Artifact store: `s3://bucket/prefix` or a folder. Credentials come from the environment."""
+    work_dir: str = ".oaml"
+    """Local folder for caches and runs in progress."""
+    cache_gb: float | None = None
+    """Gigabytes, more than 0, that data sets from the store may take below work_dir, and as many that weights to start
+    from may: those used longest ago go first, none that is in use. None: no limit."""
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    promote: PromoteConfig = field(default_factory=PromoteConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    restoration: RestorationConfig = field(default_factory=RestorationConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def _check(config: Config) -> None:
+    """Refuse values that cannot work, alone or together; ConfigError names the key to change."""
+    check_positive({"cache_gb": 1.0 if config.cache_gb is None else config.cache_gb})
+    check_data(config.data)
+    check_augment(config.augment)
+    check_model(config.model)
+    check_loss(config.loss)
+    check_optim(config.optim)
+    check_train(config.train)
+    check_evaluate(config.evaluate)
+    check_export(config.export)
+    check_promote(config.promote)
+    check_restoration(config.restoration)
+    _check_workers(config)
+
+
+def _check_workers(config: Config) -> None:
+    """Refuse more workers than a global batch can be shared out among, where their number is known."""
+    data, train = config.data, config.train
+    unit = 1 if data.sampler == "shuffle" else data.num_instances
+    workers = (train.nproc or 1) * train.max_nodes
+    shared = [("data.batch_size", data.batch_size, data.batch_size // unit)]
+    if data.visibility_batch_size:
+        shared.append(("data.visibility_batch_size", data.visibility_batch_size, data.visibility_batch_size))
+    for key, size, most in shared:
+        if workers > most:
+            raise ConfigError(
+                f"train.nproc × train.max_nodes is {workers} workers; {key} {size} can be shared out among 1 to {most} "
+                f"of them, any number. Take fewer workers, or a larger {key}."
+            )

@@ -1,0 +1,130 @@
+"""Configuration of data and augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from oaml_core.config.checks import check_positive, check_shares
+from oaml_core.config.occluders import Occluder
+from oaml_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where faces come from and how they are batched."""
+
+    source: str | None = None
+    """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder an identity or `train.csv`, and
+    verification `.bin` sets. None: synthetic faces are drawn."""
+    image_size: int = 112
+    """Side of the square input in pixels: 112 or 224."""
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    """Channel order of the images that the files decode to; batches are RGB always."""
+    batch_size: int = 256
+    """Images in a global batch, over all workers."""
+    sampler: Literal["pk", "random_identity", "graph", "shuffle"] = "pk"
+    """How global batches are planned: `pk`, identities with num_instances images each, every image shown;
+    `random_identity`, the same with every identity once an epoch; `graph`, an identity and those that the model finds
+    most like it at the start of the epoch; `shuffle`, images in random order."""
+    num_instances: int = 4
+    """Images of each identity in a batch (the K of P × K)."""
+    visibility_batch_size: int | None = None
+    """Images in a global batch that only the visibility map is learnt from: faces with masks where the source has
+    them, else occluders drawn on training images. None: a quarter of batch_size where the source has faces with
+    masks, else 0. At 0 the map is learnt from the occluders that are drawn on the recognition batch."""
+    visibility_clean_share: float = 0.2
+    """Share of that batch, in [0, 1], that is clean faces, all of them visible."""
+    min_images_per_identity: int = 1
+    """Identities with fewer images are left out of training."""
+    max_images_per_identity: int | None = None
+    """Of identities with more images only the first so many are taken."""
+    subset: str | None = None
+    """A text file that names images, one a line, by record number or, where images are files, by path: only these
+    are taken. For ablations."""
+    broken_images_tolerated: float = 0.001
+    """Share of unreadable images, in [0, 1], above which `prepare` refuses the data set."""
+    num_workers: int = 16
+    """Processes that decode images, for each training worker; 0 decodes in the training process."""
+    pin_memory: bool = True
+    """Page-locked batches, for faster copies to a GPU; has no effect without one."""
+    persistent_workers: bool = True
+    """Keep the decoding processes from one epoch to the next."""
+    prefetch_factor: int = 4
+    """Batches that each decoding process prepares ahead."""
+    synthetic_identities: int = 400
+    """Training identities to draw when there is no `source`."""
+    synthetic_images_per_identity: int = 16
+    """Images of each of them."""
+    synthetic_pairs: int = 600
+    """Verification pairs to draw from other identities; a multiple of 20 (10 folds, half of them genuine)."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Probabilities, in [0, 1], of what is done to a training image."""
+
+    flip_prob: float = 0.5
+    """Horizontal flip."""
+    rect_crop_prob: float = 0.0
+    """Random rectangle of 64 to 100 % of the area, enlarged to the whole image."""
+    crop_augmentation_prob: float = 0.0
+    """Random crop with zero padding (AdaFace)."""
+    photometric_augmentation_prob: float = 0.0
+    """Brightness, contrast and saturation jitter (AdaFace)."""
+    low_res_augmentation_prob: float = 0.0
+    """Down- and up-sampling with a random interpolation (AdaFace)."""
+    mask_prob: float = 0.5
+    """An occluder drawn on the face, its visibility map with it."""
+    random_occlusion_prob: float = 0.0
+    """A square of one colour, 20 to 80 % of the side, anywhere."""
+    erasing_prob: float = 0.0
+    """A rectangle of noise, 2 to 40 % of the area, anywhere (random erasing)."""
+    occluders: tuple[Occluder, ...] = (
+        "surgical",
+        "cloth",
+        "ffp2",
+        "veil",
+        "sunglasses",
+        "scarf",
+        "hand",
+        "blocks",
+    )
+    """What is drawn, each with the same probability."""
+    mask_images: tuple[str, ...] = ()
+    """Pictures with transparency (PNG) that are drawn as well, laid on like a medical mask; paths that every training
+    worker can read."""
+
+
+def check_data(data: DataConfig) -> None:
+    """Refuse values of `data` that cannot work.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    check_shares(
+        {f"data.{name}": getattr(data, name) for name in ("broken_images_tolerated", "visibility_clean_share")}
+    )
+    check_positive({f"data.{name}": getattr(data, name) for name in ("batch_size", "num_instances")})
+    if (data.visibility_batch_size or 0) < 0:
+        raise ConfigError(
+            f"data.visibility_batch_size is {data.visibility_batch_size}; it is a number of images, 0 or more."
+        )
+    if data.image_size not in (112, 224):
+        raise ConfigError(f"data.image_size is {data.image_size}; the backbones take 112 or 224.")
+    if data.sampler != "shuffle" and data.batch_size % data.num_instances:
+        raise ConfigError(
+            f"data.batch_size {data.batch_size} is not a multiple of data.num_instances "
+            f"{data.num_instances}: a batch holds whole identities. Change one of the two."
+        )
+    if data.synthetic_pairs % 20:
+        raise ConfigError(f"data.synthetic_pairs is {data.synthetic_pairs}; it must be a multiple of 20.")
+
+
+def check_augment(augment: AugmentConfig) -> None:
+    """Refuse probabilities outside [0, 1].
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    check_shares({f"augment.{name}": getattr(augment, name) for name in vars(augment) if name.endswith("_prob")})

@@ -1,0 +1,52 @@
+"""Configuration of evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oaml_core.config.checks import check_positive
+from oaml_core.config.occluders import Occluder, Sides
+from oaml_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is proven, and how the two scores are combined."""
+
+    adaface_weight: float = 0.5
+    """Weight of the global score in the combined one."""
+    qaconv_weight: float = 0.5
+    """Weight of the local score."""
+    occluders: tuple[Occluder, ...] = ("surgical", "veil", "sunglasses")
+    """Occluders drawn on the pairs, one condition each, beside `clean`."""
+    block_shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    """Shares of the image, in (0, 0.9], that drawn blocks cover, one condition each."""
+    sides: tuple[Sides, ...] = ("second", "both")
+    """Images of a pair that are covered: the second alone, both (each by its own drawing), or one after the other."""
+    far: tuple[float, ...] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+    """False accept rates at which TAR is reported, where the impostor pairs are enough."""
+    batch_size: int = 256
+    """Images a forward pass."""
+    matrix_images: int = 2000
+    """Images of a folder of one's own up to which the matrices of all scores are written, 4 bytes a pair and score."""
+    pictures: int = 8
+    """Pairs of each verification set, about so many, that the report shows; 0 for faces that must not be shared."""
+
+
+def check_evaluate(evaluate: EvaluateConfig) -> None:
+    """Refuse values of `evaluate` that cannot work.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    check_positive({"evaluate.batch_size": evaluate.batch_size})
+    for share in evaluate.block_shares:
+        if not 0.0 < share <= 0.9:
+            raise ConfigError(f"evaluate.block_shares has {share}; shares of the image lie in (0, 0.9].")
+    for rate in evaluate.far:
+        if not 0.0 < rate <= 1.0:
+            raise ConfigError(f"evaluate.far has {rate}; false accept rates lie in (0, 1].")
+    if not evaluate.far:
+        raise ConfigError("evaluate.far is empty; name at least one false accept rate, such as 1e-3.")
+    if evaluate.pictures < 0:
+        raise ConfigError(f"evaluate.pictures is {evaluate.pictures}; it is a number of pairs, 0 or more.")

@@ -1,0 +1,47 @@
+"""Configuration of the loss terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oaml_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights of the loss terms; total = Σ weight · term."""
+
+    adaface_loss_weight: float = 0.1
+    """Margin-head cross-entropy."""
+    qaconv_loss_weight: float = 0.9
+    """Pairwise matching."""
+    occlusion_loss_weight: float = 0.1
+    """Mean squared error of the visibility map."""
+    softmax_triplet_loss_weight: float = 0.0
+    """Classification among the nearest classes by local matching, and ranking of the batch's hardest pairs; 0: no class
+    embeddings are kept."""
+    triplet_margin: float = 1.0
+    """Margin of the ranking in units of the matcher's score, 0 or more."""
+    triplet_weight: float = 0.5
+    """Weight of the ranking beside the classification, 0 or more."""
+    class_embeddings_gib: float = 8.0
+    """Most memory, in GiB on every worker, that class embeddings may take: identities · channels · h · w · 2 bytes.
+    They are part of each checkpoint."""
+    cross_rank_pairs: bool = True
+    """Form pairs over the global batch; False: over each worker's slice."""
+    max_skipped_steps: int = 20
+    """Steps in a row with a non-finite loss after which training stops."""
+
+
+def check_loss(loss: LossConfig) -> None:
+    """Refuse negative weights and margins.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    weights = ("adaface", "qaconv", "occlusion", "softmax_triplet")
+    for name in (*(f"{weight}_loss_weight" for weight in weights), "triplet_margin", "triplet_weight"):
+        if getattr(loss, name) < 0:
+            raise ConfigError(f"loss.{name} is {getattr(loss, name)}; it must be 0 or more.")
+    if loss.class_embeddings_gib <= 0:
+        raise ConfigError(f"loss.class_embeddings_gib is {loss.class_embeddings_gib}; it must be more than 0.")

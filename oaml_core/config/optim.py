@@ -1,0 +1,45 @@
+"""Configuration of the optimiser and its schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from oaml_core.config.checks import check_positive
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Stochastic gradient descent and its schedule."""
+
+    epochs: int = 24
+    """Passes over the training set."""
+    lr: float = 0.1
+    """Learning rate at the global batch size given."""
+    scale_lr: bool = False
+    """Multiply lr by batch_size · accumulate_grad_batches / 256."""
+    schedule: Literal["multistep", "cosine"] = "multistep"
+    """Shape of the learning rate over the epochs."""
+    lr_milestones: tuple[int, ...] = (8, 12, 14)
+    """Epochs at whose start lr is multiplied by lr_gamma (`multistep`)."""
+    lr_gamma: float = 0.1
+    """That factor."""
+    warmup_epochs: float = 0.0
+    """Linear warm-up from 0."""
+    momentum: float = 0.9
+    """Momentum of SGD."""
+    weight_decay: float = 5e-4
+    """L2 penalty; batch-norm parameters and biases have none."""
+    accumulate_grad_batches: int = 1
+    """Global batches whose gradients one step takes together."""
+    gradient_clip_norm: float | None = None
+    """Largest L2 norm of the gradient; None: not clipped."""
+
+
+def check_optim(optim: OptimConfig) -> None:
+    """Refuse numbers that are not greater than 0.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    check_positive({f"optim.{name}": getattr(optim, name) for name in ("epochs", "lr", "accumulate_grad_batches")})
