@@ -30,6 +30,7 @@ from torch import nn
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.models.build import build_backbone, build_classifier
+from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
@@ -65,7 +66,7 @@ def our_step(config: Config, classes: int, batch: TrainingBatch) -> tuple[Step, 
     module = RecognitionModule(config, classes, ALONE)
     if config.train.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if config.train.compile:
+    if compiles(config.train.compile, fabric.device):
         module.recogniser.backbone.compile()
     model, optimiser = fabric.setup(module, build_optimiser(config, module))
     model.mark_forward_method("training_step")

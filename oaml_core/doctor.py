@@ -16,6 +16,7 @@ from typing import Literal
 
 from oaml_core.config import Config
 from oaml_core.errors import StoreError
+from oaml_core.gpu_driver import driver_release, is_too_old, oldest_driver
 
 PACKAGES = ("torch", "torchvision", "lightning", "onnxruntime", "kfp", "minio", "wandb")
 PYTHON = (3, 11)
@@ -72,6 +73,7 @@ def _machine(config: Config) -> Iterator[Finding]:
     yield Finding("cpu", "ok", f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB memory")
     if find_spec("torch") is not None:  # there is none where models are promoted only
         yield from _gpus(config)
+        yield _compiler(config)
     work_dir = Path(config.work_dir).absolute()
     existing = next(folder for folder in (work_dir, *work_dir.parents) if folder.exists())
     yield _space("disk", existing, FREE_WANTED, "free some, or set work_dir to another disk")
@@ -82,6 +84,7 @@ def _machine(config: Config) -> Iterator[Finding]:
 def _gpus(config: Config) -> Iterator[Finding]:
     import torch
 
+    yield from _driver()
     for number in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(number)
         half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
@@ -90,6 +93,28 @@ def _gpus(config: Config) -> Iterator[Finding]:
         small = config.model.arch in ("ir_mini", "mobilefacenet")
         remedy = "" if small else f"train {config.model.arch} on a GPU, or take model.arch ir_mini"
         yield Finding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
+
+
+def _driver() -> Iterator[Finding]:
+    import torch
+
+    driver, oldest = driver_release(), oldest_driver(torch.version.cuda)
+    if driver is not None and oldest is not None:
+        old = is_too_old(driver, oldest)
+        remedy = f"install driver {oldest} or newer: torch is built with CUDA {torch.version.cuda}" if old else ""
+        yield Finding("driver", "fail" if old else "ok", f"NVIDIA {driver}, at least {oldest}", remedy)
+
+
+def _compiler(config: Config) -> Finding:
+    """Say whether torch.compile can work; only a recipe that insists on it fails without."""
+    from oaml_core.training.compiling import REMEDY, obstacle_to_compiling
+
+    wanted = config.train.compile
+    if (obstacle := obstacle_to_compiling()) is None:
+        return Finding("torch.compile", "ok", "compilers for C and C++ and Python's headers are here")
+    if wanted is False:
+        return Finding("torch.compile", "ok", f"off; it could not work: {obstacle}")
+    return Finding("torch.compile", "fail" if wanted is True else "warn", f"cannot work: {obstacle}", REMEDY)
 
 
 def _space(name: str, folder: Path, wanted: int, remedy: str) -> Finding:

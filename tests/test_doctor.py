@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from oaml_core import doctor
-from oaml_core.config import Config, ModelConfig, TrackingConfig
+from oaml_core.config import Config, ModelConfig, TrackingConfig, TrainConfig
 from oaml_core.doctor import Finding, diagnose, format_findings
 from oaml_core.embedded_s3 import embedded_s3
 
@@ -29,6 +29,27 @@ def test_each_package_has_its_version(config: Config) -> None:
 
     assert torch.__version__.startswith(finding(config, "torch").detail)
     assert all(found.state == "ok" for found in diagnose(config) if found.name in doctor.PACKAGES)
+
+
+@pytest.mark.parametrize(("wanted", "state"), [(True, "fail"), ("auto", "warn"), (False, "ok")])
+def test_without_a_compiler_a_recipe_that_compiles_is_warned(
+    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wanted: bool, state: str
+) -> None:
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = finding(replace(config, train=TrainConfig(compile=wanted)), "torch.compile")
+    assert found.state == state
+    assert "there is no C compiler (gcc, clang, cc)" in found.detail
+
+
+def test_a_driver_that_is_too_old_is_named(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.version.cuda", "13.0")
+    monkeypatch.setattr(doctor, "driver_release", lambda: "535.183.01")
+    found = finding(config, "driver")
+    assert (found.state, found.detail) == ("fail", "NVIDIA 535.183.01, at least 580.65.06")
+    monkeypatch.setattr(doctor, "driver_release", lambda: "580.95.05")
+    assert finding(config, "driver").state == "ok"
 
 
 def test_a_missing_package_has_a_remedy(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

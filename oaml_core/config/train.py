@@ -27,8 +27,8 @@ class TrainConfig:
     """`auto`: bf16 on a GPU that has it, else fp32."""
     channels_last: bool = False
     """Memory layout of images and convolutions: N, H, W, C."""
-    compile: bool = False
-    """torch.compile the backbone."""
+    compile: bool | Literal["auto"] = False
+    """torch.compile the backbone: `on`, `off`, or `auto`: on a GPU, where the C compiler that it needs is there."""
     sync_batchnorm: bool = False
     """Batch normalisation in backbone and visibility head over the global batch; False: over each worker's slice, which
     is faster. For slices of fewer than about 32 images."""

@@ -30,6 +30,7 @@ from oaml_core.restoration.tiles import Tiles
 from oaml_core.restoration.training_tiles import TileBatch, TrainingTiles, tile_batches
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
 from oaml_core.tracking import Tracker
+from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import Interrupted
@@ -99,7 +100,7 @@ class PriorLoop:
         self.module = PriorLoss(Prior(config.restoration, len(tiles.domains)), config)
         if config.train.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.train.compile:
+        if compiles(config.train.compile, self.fabric.device):
             self.module.prior.network.compile()
         restoration = config.restoration
         self.average = MovingAverage(

@@ -23,6 +23,7 @@ from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.store.cache import LocalCache, cache_bytes, cached_file
 from oaml_core.tracking import Tracker
+from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
@@ -66,7 +67,7 @@ class TrainingLoop:
                 synchronise_batch_norm(part, self.fabric.device)
         if config.train.channels_last:
             self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if config.train.compile:
+        if compiles(config.train.compile, self.fabric.device):
             self.module.recogniser.backbone.compile()
         self.model, optimiser = self.fabric.setup(self.module, build_optimiser(config, self.module))
         self.model.mark_forward_method("training_step")

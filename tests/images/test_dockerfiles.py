@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.images import WITH_CUDA
 from images.build import COMPONENTS, DOCKERFILE
 
 REPO = Path(__file__).parents[2]
@@ -40,10 +41,11 @@ def test_versions_are_those_of_the_constraints(component: str) -> None:
 
 
 def test_the_last_stage_installs_nothing_and_runs_as_a_plain_user() -> None:
-    first, last = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
+    first, code, last = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
     assert first.startswith("${BASE}")
+    assert code.startswith("packages AS code")
     assert last.startswith("${BASE}")
-    assert not re.search(r"\bpip\b|apt-get|gcc|build-essential", last)
+    assert not re.search(r"\bpip\b|gcc|build-essential", last)
     assert "USER 1000:1000" in last
     assert 'ENTRYPOINT ["oaml"]' in last
     for label in ("title", "description", "licenses", "revision"):
@@ -54,6 +56,29 @@ def test_the_last_stage_installs_nothing_and_runs_as_a_plain_user() -> None:
 def test_training_alone_brings_cuda() -> None:
     assert {name for name in COMPONENTS if "torch" in requirements(name) and CPU_WHEELS not in lines(name)} == {"train"}
     assert "torch" not in requirements("promote")
+
+
+def packages(component: str) -> set[str]:
+    path = REPO / "images" / component / "packages.txt"
+    return set(path.read_text().split()) if path.exists() else set()
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_images_that_may_train_bring_compilers_and_the_others_nothing(component: str) -> None:
+    brought = {"gcc", "g++", "libc6-dev"} if component == WITH_CUDA else set()
+    assert packages(component) == brought
+
+
+def test_a_change_of_code_moves_neither_packages_nor_compilers() -> None:
+    """What stands after the code is copied is built again; what stands before stays."""
+    first, _, last = re.split(r"^FROM ", TEXT, flags=re.MULTILINE)[1:]
+    assert "oaml_core" not in first
+    assert "components" not in first
+    before, copied, _ = last.partition("COPY --from=code")
+    assert copied
+    assert "COPY --from=packages" in before
+    assert "apt-get install" in before
+    assert "oaml_core" not in before
 
 
 def test_the_image_with_cuda_has_what_steps_on_gpus_need() -> None:

@@ -1,0 +1,86 @@
+"""Whether torch.compile can work is said before a run begins."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+import torch
+
+from oaml_core.config import TrainConfig
+from oaml_core.errors import ConfigError
+from oaml_core.settings import load_config
+from oaml_core.training.compiling import compiles, obstacle_to_compiling
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+here = pytest.mark.skipif(obstacle_to_compiling() is not None, reason="this machine has no compiler")
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Folder that is all of PATH: a machine without compilers."""
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+@here
+@pytest.mark.parametrize(
+    ("wanted", "device", "expected"),
+    [(False, GPU, False), ("auto", CPU, False), ("auto", GPU, True), (True, CPU, True), (True, GPU, True)],
+)
+def test_auto_compiles_on_a_gpu_alone(wanted: bool | Literal["auto"], device: torch.device, expected: bool) -> None:
+    assert compiles(wanted, device) is expected
+
+
+def test_without_a_compiler_auto_goes_on_and_on_is_refused(bare: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert compiles("auto", GPU) is False
+    assert "there is no C compiler" in caplog.text
+    with pytest.raises(ConfigError, match=r"train\.compile is on, but there is no C compiler .*apt-get install gcc"):
+        compiles(True, GPU)
+    assert compiles(False, GPU) is False
+
+
+def test_a_compiler_without_headers_is_no_compiler(bare: Path) -> None:
+    gcc = bare / "gcc"
+    gcc.write_text("#!/bin/sh\necho 'fatal error: Python.h: No such file or directory' >&2\nexit 1\n")
+    gcc.chmod(0o755)
+    assert (
+        obstacle_to_compiling()
+        == f"{gcc} cannot compile a module of Python: fatal error: Python.h: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(("word", "value"), [("on", True), ("off", False), ("true", True), ("auto", "auto")])
+def test_recipes_and_options_spell_it_as_people_do(tmp_path: Path, word: str, value: bool | str) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"train: {{compile: {word}}}\n")
+    assert load_config(recipe).train.compile == value
+    assert load_config(None, ["--train.compile", word]).train.compile == value
+    assert TrainConfig().compile is False
+
+
+@pytest.mark.slow
+@here
+def test_a_tiny_backbone_is_compiled(tmp_path: Path) -> None:
+    """What the build of an image that may train runs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "oaml_core.training.compiling"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "torch.compile works" in done.stdout
+    bare = subprocess.run(
+        [sys.executable, "-m", "oaml_core.training.compiling"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": str(tmp_path)},
+    )
+    assert bare.returncode == 1
+    assert "no C compiler" in bare.stderr
+    assert shutil.which("gcc", path=str(tmp_path)) is None
