@@ -34,6 +34,7 @@ from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import Interrupted
+from oaml_core.training.precision import log_product_type, training_step
 from oaml_core.training.resume import newest_checkpoint, step_seed
 from oaml_core.training.world import World, any_worker
 
@@ -108,6 +109,7 @@ class PriorLoop:
         )
         self.model, optimiser = self.fabric.setup(self.module, Adam(self.module.parameters(), lr=restoration.lr))
         self.model.mark_forward_method("training_step")
+        log_product_type(self.module.prior, self.fabric.device)
         self.optimiser: Any = optimiser
         self.average.module.to(self.fabric.device)
         self.tiles = TrainingTiles(tiles, restoration.tile_size, xflip=restoration.xflip)
@@ -176,7 +178,7 @@ class PriorLoop:
             shared = self.world.size > 1 and number + 1 < len(parts)
             with self.fabric.no_backward_sync(self.model) if shared else nullcontext():
                 tiles, labels = self.fabric.to_device(part.tiles), self.fabric.to_device(part.labels)
-                total = self.model.training_step(tiles, labels, part.seeds)
+                total = training_step(self.fabric, self.model, tiles, labels, part.seeds)
                 # The mean over workers of this is the mean over the values of the global batch.
                 share = total * (self.world.size / (restoration.batch * tiles[0].numel()))
                 self.fabric.backward(share)

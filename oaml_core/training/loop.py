@@ -28,6 +28,7 @@ from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
+from oaml_core.training.precision import log_product_type
 from oaml_core.training.resume import Position, RunState, newest_checkpoint
 from oaml_core.training.running_statistics import average_statistics
 from oaml_core.training.step import Stepper
@@ -71,6 +72,7 @@ class TrainingLoop:
             self.module.recogniser.backbone.compile()
         self.model, optimiser = self.fabric.setup(self.module, build_optimiser(config, self.module))
         self.model.mark_forward_method("training_step")
+        log_product_type(self.module.recogniser, self.fabric.device)
         self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes)
         self.stepper = Stepper(
             config, self.fabric, self.module, self.model, optimiser, world, self.data.batches_per_epoch

@@ -14,6 +14,7 @@ from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.losses.finite import FiniteGuard
 from oaml_core.training.module import RecognitionModule, StepResult
 from oaml_core.training.optimisation import learning_rate, set_learning_rate
+from oaml_core.training.precision import training_step
 from oaml_core.training.resume import Position, step_seed
 from oaml_core.training.row_sgd import clip_gradients
 from oaml_core.training.running_statistics import KeptStatistics
@@ -79,7 +80,7 @@ class Stepper:
             self.statistics.keep()
         shared = self.world.size > 1 and not closes
         with self.fabric.no_backward_sync(self.model) if shared else nullcontext():
-            result: StepResult = self.model.training_step(batch)
+            result: StepResult = training_step(self.fabric, self.model, batch)
             total = self.module.total(result.terms)
             self.fabric.backward(total / size)
         self.guard.watch(result.terms)
