@@ -21,10 +21,16 @@ class PromoteConfig:
     undecided: Literal["difference", "refuse", "accept"] = "difference"
     """What holds where the pairs are too few to show whether more than non_inferior_by is lost: the measured
     `difference` decides, the model is `refuse`d, or it is `accept`ed."""
+    one_threshold_far: float | None = None
+    """False accept rate, in (0, 1), of the threshold set on clean pairs, whose real FAR is gated under every gated
+    condition, for the combined score; a rate of evaluate.far. None: the real FAR is not gated."""
+    most_real_far: float = 1.25
+    """Times one_threshold_far, ≥ 1, that the real FAR may reach: the model is refused where the whole interval over
+    people lies above."""
 
 
 def check_promote(promote: PromoteConfig) -> None:
-    """Refuse a negative tolerance.
+    """Refuse tolerances and rates that cannot be.
 
     Raises:
         ConfigError: names the key to change.
@@ -33,4 +39,13 @@ def check_promote(promote: PromoteConfig) -> None:
         raise ConfigError(
             f"promote.non_inferior_by is {promote.non_inferior_by}; it is what accuracy may fall by, in points: "
             "0 or more."
+        )
+    if promote.one_threshold_far is not None and not 0.0 < promote.one_threshold_far < 1.0:
+        raise ConfigError(
+            f"promote.one_threshold_far is {promote.one_threshold_far}; false accept rates lie in (0, 1). Give one of "
+            "evaluate.far, such as 1e-3, or null."
+        )
+    if promote.most_real_far < 1:
+        raise ConfigError(
+            f"promote.most_real_far is {promote.most_real_far}; it multiplies promote.one_threshold_far: 1 or more."
         )

@@ -85,12 +85,17 @@ class IdentityBootstrap:
         self._drawn = np.ones((resamples, self.identities + 1), dtype=np.float32)
         draw_identities(self.identities, generator, self._drawn[:, :-1])
 
-    def shares(self, flags: NDArray[np.bool_]) -> NDArray[np.float64]:
-        """[R, K]: weighted share of pairs for which each of K statements [N, K] holds, in each resample."""
-        numbers = flags.astype(np.float32)
-        everything = np.arange(len(self._issame))
+    def shares(self, flags: NDArray[np.bool_], among: Bools | None = None) -> NDArray[np.float64]:
+        """[R, K]: weighted share of pairs for which each of K statements [N, K] holds, in each resample.
+
+        Args:
+            flags: [N, K].
+            among: [N], the pairs that count; None: all.
+        """
+        chosen = np.arange(len(self._issame)) if among is None else np.flatnonzero(among)
+        numbers = flags[chosen].astype(np.float32)
         found = [
-            (weights @ numbers) / np.maximum(weights.sum(1, keepdims=True), 1) for weights in self._weights(everything)
+            (weights @ numbers) / np.maximum(weights.sum(1, keepdims=True), 1) for weights in self._weights(chosen)
         ]
         return np.concatenate(found).astype(np.float64)
 

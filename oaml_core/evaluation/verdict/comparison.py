@@ -8,7 +8,7 @@ test of the pairs that one model alone decides rightly rejects a fair coin. Scor
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 from oaml_core.evaluation.scoring.stored import StoredSet
 from oaml_core.evaluation.statistics.bootstrap import LEVEL, IdentityBootstrap, Interval
+from oaml_core.evaluation.statistics.one_threshold import at_one_threshold
 from oaml_core.evaluation.statistics.protocols import Bools, Floats, ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.evaluation.statistics.seed import SEED
 
 COMPARED = ("global", "combined")
 """Scores that are compared."""
+
+CLEAN_NAME = "clean"
+"""The condition that thresholds are set on."""
 
 Verdict = Literal["better", "worse", "not distinguishable"]
 
@@ -34,6 +38,18 @@ class TarDifference:
     difference: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class RealFar:
+    """Real FAR of the challenger under one condition, at its own threshold for clean pairs."""
+
+    far: float
+    """False accept rate asked for on the clean pairs."""
+    real_far: float
+    low: float
+    high: float
+    """Interval at `LEVEL`, over identities; the threshold is held fixed."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +76,8 @@ class Difference:
     """On the challenger."""
     tar_at_far: list[TarDifference]
     """At the measurable rates."""
+    real_far: list[RealFar] = field(default_factory=list)
+    """Of the challenger at the one threshold set on its clean pairs; empty where clean pairs were not scored."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +160,7 @@ def _compare_set(
         for model, stored in (("champion", champion), ("challenger", challenger))
     }
     drawn = bootstrap.shares(correct["challenger"]) - bootstrap.shares(correct["champion"])
+    held = {score: _real_fars(challenger, score, rates, bootstrap) for score in scores}
     return [
         Difference(
             name,
@@ -155,6 +174,7 @@ def _compare_set(
                 bootstrap,
                 rates,
             ),
+            real_far=held[score].get(condition, []),
         )
         for k, (condition, score) in enumerate(keys)
     ]
@@ -208,6 +228,20 @@ def _tar_differences(
         TarDifference(far, *Interval.of(difference, drawn))
         for (far, difference), drawn in zip(measured, (ours - theirs).T, strict=True)
     ]
+
+
+def _real_fars(
+    stored: StoredSet, score: str, rates: Sequence[float], bootstrap: IdentityBootstrap
+) -> dict[str, list[RealFar]]:
+    """Real FAR by condition at the threshold of the clean pairs."""
+    values = {condition: scores[score].astype(np.float64) for condition, scores in stored.values.items()}
+    if CLEAN_NAME not in values:
+        return {}
+    found = at_one_threshold(values, stored.issame, rates, bootstrap, CLEAN_NAME)
+    return {
+        condition: [RealFar(one.far, *one.real_far) for one in points if one.set_on == "clean"]
+        for condition, points in found.items()
+    }
 
 
 def _correct(stored: StoredSet, condition: str, score: str) -> Bools:

@@ -2,13 +2,17 @@
 
 In every gated set and condition the challenger's combined score must not be inferior: it may lose `non_inferior_by`
 points of accuracy. Where the interval of the difference lies wholly above that margin, non-inferiority is shown; where
-it lies wholly below, inferiority is; in between the pairs are too few to tell, and `undecided` says what holds.
+it lies wholly below, inferiority is; in between the pairs are too few to tell, and `undecided` says what holds. With
+`promote.one_threshold_far` the challenger must also hold that false accept rate under cover, at the one threshold that
+its clean pairs set.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from oaml_core.config import PromoteConfig
 from oaml_core.evaluation.statistics.bootstrap import in_points
@@ -47,6 +51,9 @@ def decide(comparison: Comparison, config: PromoteConfig) -> GateDecision:
     unknown += _never_measured(cells, config)
     if unknown:
         return GateDecision(False, f"it cannot be compared with the champion: {'; '.join(unknown)}", [])
+    leaking = _leaking(cells, config)
+    if leaking:
+        return GateDecision(False, leaking, [_gated(difference, config) for difference in cells])
     gated = [_gated(difference, config) for difference in cells]
     failing = [one for one in gated if not one.passes]
     if failing:
@@ -63,6 +70,32 @@ def _gated(difference: Difference, config: PromoteConfig) -> Gated:
     # Differences are multiples of 1 / pairs: the margin itself is allowed whatever its rounding.
     passes = {"accept": True, "refuse": False, "difference": difference.difference >= margin - 1e-12}
     return Gated(difference, "undecided", passes[config.undecided])
+
+
+def _leaking(cells: list[Difference], config: PromoteConfig) -> str | None:
+    """Why the threshold of the clean pairs does not hold under cover; None: it holds, or is not gated."""
+    rate = config.one_threshold_far
+    if rate is None:
+        return None
+    points = [(cell, next((p for p in cell.real_far if np.isclose(p.far, rate)), None)) for cell in cells]
+    unknown = [f"{cell.set}/{cell.condition}" for cell, point in points if point is None]
+    if unknown:
+        return (
+            f"its real FAR is not known at promote.one_threshold_far {rate:g} in {', '.join(unknown[:3])}: name the "
+            "rate in evaluate.far too, and measure it on at least 1 / rate impostor pairs"
+        )
+    most = config.most_real_far * rate
+    above = [(cell, point) for cell, point in points if point is not None and point.low > most]
+    if not above:
+        return None
+    worst = sorted(above, key=lambda one: -one[1].real_far)[:3]
+    listed = "; ".join(
+        f"{cell.set}/{cell.condition} {point.real_far:.2g} ({point.low:.2g} … {point.high:.2g})"
+        for cell, point in worst
+    )
+    return (
+        f"at the threshold that clean pairs set for FAR {rate:g} more than {most:.2g} of the impostors pass: {listed}"
+    )
 
 
 def _is_gated(name: str, condition: str | None, config: PromoteConfig) -> bool:

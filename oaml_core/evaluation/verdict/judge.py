@@ -15,6 +15,7 @@ from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.scoring.identities import PairIdentities, everybody_once
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
+from oaml_core.evaluation.statistics.one_threshold import at_one_threshold
 from oaml_core.evaluation.statistics.protocols import Bools, Floats, checked_pairs, ten_fold, ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far, thinned
 from oaml_core.evaluation.statistics.seed import SEED
@@ -80,9 +81,34 @@ def _judged(
     }
     correct = np.stack([result.correct for results in plain.values() for result in results.values()], axis=1)
     accuracies = iter(bootstrap.shares(correct).T)
-    return {
+    complete = {
         condition: _with_intervals(results, {name: next(accuracies) for name in results}, bootstrap, issame)
         for condition, results in plain.items()
+    }
+    return _with_one_threshold(complete, issame, rates, bootstrap)
+
+
+def _with_one_threshold(
+    results: Mapping[str, Mapping[str, ScoreResult]],
+    issame: Bools,
+    rates: Sequence[float],
+    bootstrap: IdentityBootstrap,
+) -> dict[str, dict[str, ScoreResult]]:
+    """Results by condition and score, with TAR and real FAR at one threshold for all conditions."""
+    names = next(iter(results.values()))
+    found = {
+        name: at_one_threshold(
+            {condition: scores[name].values for condition, scores in results.items()},
+            issame,
+            rates,
+            bootstrap,
+            CLEAN.name,
+        )
+        for name in names
+    }
+    return {
+        condition: {name: replace(one, at_one_threshold=found[name][condition]) for name, one in scores.items()}
+        for condition, scores in results.items()
     }
 
 

@@ -148,6 +148,18 @@ def _score_metrics(result: ScoreResult, issame: NDArray[np.bool_]) -> dict[str, 
         "auc": result.auc,
         "eer": result.eer,
         "tar_at_far": _tar_metrics(result),
+        "at_one_threshold": [
+            {
+                "set_on": one.set_on,
+                "far": one.far,
+                "threshold": one.threshold,
+                "tar": one.tar.difference,
+                "tar_interval": list(one.tar[1:]),
+                "real_far": one.real_far.difference,
+                "real_far_interval": list(one.real_far[1:]),
+            }
+            for one in result.at_one_threshold
+        ],
         "roc": roc_points(result.roc),
         "histogram": histogram(result.values, issame),
     }

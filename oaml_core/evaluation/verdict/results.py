@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.bootstrap import Interval
+from oaml_core.evaluation.statistics.one_threshold import OneThreshold
 from oaml_core.evaluation.statistics.roc import Roc, TarAtFar
 
 if TYPE_CHECKING:  # these import torch, which whoever only reads results need not have
@@ -47,6 +48,8 @@ class ScoreResult:
     """Accuracy less that of the global score; None for the global score itself."""
     tar_against_global: list[Interval] = field(default_factory=list)
     """The same for the measurable ones of `tar_at_far`; empty for the global score itself."""
+    at_one_threshold: list[OneThreshold] = field(default_factory=list)
+    """At thresholds set on the clean pairs, and on those of all conditions."""
 
 
 @dataclass(frozen=True)

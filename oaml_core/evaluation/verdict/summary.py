@@ -54,6 +54,30 @@ def _tar_lines(found: Mapping[str, Any]) -> Iterable[str]:
         points = result["scores"]["combined"]["tar_at_far"]
         yield f"| {condition} | " + " | ".join(f"{100 * points[index]['tar']:.2f}" for index in rates) + " |"
     yield ""
+    yield from _one_threshold_lines(found)
+
+
+def _one_threshold_lines(found: Mapping[str, Any]) -> Iterable[str]:
+    """TAR and real FAR at the threshold of the clean pairs, at the lowest rate that they measure."""
+    clean = found["conditions"]["clean"]["scores"]["combined"].get("at_one_threshold", [])
+    rates = [point["far"] for point in clean if point["set_on"] == "clean"]
+    if not rates:
+        return
+    rate = min(rates)
+    yield f"TAR and real FAR in % at one threshold, set on the clean pairs for FAR {rate:g}."
+    yield ""
+    yield "| condition | " + " | ".join(f"{score}: TAR | real FAR" for score in SHOWN) + " |"
+    yield "|---" * (2 * len(SHOWN) + 1) + "|"
+    for condition, result in found["conditions"].items():
+        cells = [_at_rate(result["scores"][score]["at_one_threshold"], rate) for score in SHOWN]
+        yield f"| {condition} | {' | '.join(cells)} |"
+    yield ""
+
+
+def _at_rate(points: Iterable[Mapping[str, Any]], rate: float) -> str:
+    one = next(point for point in points if point["set_on"] == "clean" and point["far"] == rate)
+    low, high = one["real_far_interval"]
+    return f"{100 * one['tar']:.2f} | {100 * one['real_far']:.2f} ({100 * low:.2f} … {100 * high:.2f})"
 
 
 def _comparison_lines(comparison: Mapping[str, Any] | None) -> Iterable[str]:
