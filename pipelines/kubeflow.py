@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import os
 import time
 from collections.abc import Callable
@@ -49,7 +50,7 @@ class Kubeflow:
         Versions are named by their content, so that the same pipeline is uploaded once.
         """
         name = f"{PIPELINE}-{hashlib.sha256(package.read_bytes()).hexdigest()[:16]}"
-        pipeline = ask("list pipelines", lambda: self.client.get_pipeline_id(PIPELINE))
+        pipeline = self._pipeline_named(PIPELINE)
         if pipeline is None:
             made = tell(
                 "upload the pipeline",
@@ -65,6 +66,17 @@ class Kubeflow:
             lambda: self.client.upload_pipeline_version(str(package), name, pipeline_id=pipeline),
         )
         return pipeline, str(version.pipeline_version_id)
+
+    def _pipeline_named(self, name: str) -> str | None:
+        """Return the id of the pipeline `name` of our namespace, which is where its name is unique."""
+        predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+        listed = ask(
+            "list pipelines",
+            lambda: self.client.list_pipelines(
+                page_size=100, filter=json.dumps({"predicates": [predicate]}), namespace=self.namespace
+            ),
+        )
+        return next((str(each.pipeline_id) for each in listed.pipelines or []), None)
 
     def _version_named(self, pipeline: str, name: str) -> str | None:
         page = ""
@@ -100,7 +112,7 @@ def connect(namespace: str) -> Kubeflow:
     import kfp
 
     with contextlib.redirect_stdout(io.StringIO()):
-        client = kfp.Client(host=endpoint, existing_token=token, namespace=namespace)
+        client = kfp.Client(host=endpoint, existing_token=token, namespace=namespace if shared else "")
     return Kubeflow(client, namespace if shared else None)
 
 
@@ -143,6 +155,8 @@ def refused(what: str, status: int, reason: str) -> NoReturn:
         meaning = f"it does not accept these credentials: set {TOKEN} to a token of an account that may run pipelines"
     elif status == 404:
         meaning = f"it knows no such thing: check {ENDPOINT}, and that it is version 2 of Kubeflow Pipelines"
+    elif status == 409:
+        meaning = f"one of that name is there already, made meanwhile or hidden from these credentials: {reason}"
     elif status in BUSY:
         meaning = f"it has trouble of its own. {_look()}"
     else:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +88,16 @@ def start() -> Start:
     return started
 
 
+def _server_keys(process: int) -> Iterator[str]:
+    """Credentials of the S3 servers below `process`. Between fork and exec a child has neither name nor environment of
+    its own, and it may have ended since it was listed.
+    """
+    for child in psutil.Process(process).children():
+        with contextlib.suppress(psutil.Error):
+            if child.name().startswith("rclone") and (key := child.environ().get("RCLONE_AUTH_KEY")):
+                yield key
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tiny_work: Path, start: Start) -> TinyRun:
     """The first run, with an S3 server of its own."""
@@ -97,8 +108,7 @@ def tiny_run(tiny_work: Path, start: Start) -> TinyRun:
     deadline = time.monotonic() + 60
     servers: list[str] = []
     while not servers and time.monotonic() < deadline:
-        children = psutil.Process(process.pid).children()
-        servers = [child.environ()["RCLONE_AUTH_KEY"] for child in children if child.name().startswith("rclone")]
+        servers = list(_server_keys(process.pid))
         time.sleep(0.05)
     said, _ = process.communicate(timeout=600)
     key, secret = servers[0].strip('"').split(",")

@@ -149,6 +149,45 @@ def test_on_servers_of_several_users_runs_go_to_the_namespace(server: KfpServer,
     server.multi_user = True
     assert once()[0] == 0
     assert server.held["experiments"][0]["namespace"] == "oaml"
+    assert server.held["pipelines"][0]["namespace"] == "oaml"
+
+
+@pytest.mark.parametrize("multi_user", [False, True])
+def test_runs_and_nights_may_be_asked_for_again_and_again(
+    server: KfpServer, once: Run, nightly: Run, multi_user: bool
+) -> None:
+    server.multi_user = multi_user
+    assert [once()[0], once()[0], nightly("--cron", "0 2 * * *")[0], nightly("--cron", "0 3 * * *")[0]] == [0] * 4
+    assert {kind: len(held) for kind, held in server.held.items()} == {
+        "experiments": 1,
+        "pipelines": 1,
+        "versions": 1,
+        "runs": 2,
+        "recurringruns": 1,
+    }
+
+
+def test_each_profile_has_a_pipeline_of_its_own(server: KfpServer, once: Run, tmp_path: Path) -> None:
+    server.multi_user = True
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text("namespace: theirs\n")
+    for _ in range(2):
+        assert once("--cluster", str(theirs))[0] == 0
+        assert once()[0] == 0
+    assert sorted(each["namespace"] for each in server.held["pipelines"]) == ["oaml", "theirs"]
+
+
+def test_a_version_beyond_the_first_page_is_found(server: KfpServer, once: Run) -> None:
+    once()
+    server.page_limit = 1
+    (version,) = server.held["versions"]
+    server.held["versions"] = [version | {"display_name": f"old-{n}", "pipeline_version_id": n} for n in range(3)]
+    server.held["versions"].append(version)
+    assert once()[0] == 0
+    assert len(server.held["versions"]) == 4
+    assert (
+        server.held["runs"][-1]["pipeline_version_reference"]["pipeline_version_id"] == version["pipeline_version_id"]
+    )
 
 
 def test_a_mistyped_recipe_key_is_found_before_anything_is_sent(server: KfpServer, once: Run) -> None:
