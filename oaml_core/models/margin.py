@@ -12,9 +12,6 @@ from torch import Tensor, nn
 from oaml_core.config import ModelConfig
 from oaml_core.models.global_batch import is_distributed
 
-EPSILON = 1e-3
-"""Distance that cosines and angles keep from their ends, as published."""
-
 
 class Margin(nn.Module, ABC):
     """Edits the own-class cosine.
@@ -23,6 +20,9 @@ class Margin(nn.Module, ABC):
         m: margin.
         s: scale of the logits.
     """
+
+    epsilon = 1e-4
+    """Distance that cosines and angles keep from their ends, as published for each margin."""
 
     def __init__(self, *, m: float, s: float) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Margin(nn.Module, ABC):
             norm: [B, 1], of the embeddings before normalisation; no gradient flows to it.
             rows, columns: int64 [n], where `cosine` holds the own class of a sample.
         """
-        cosine = cosine.clamp(-1 + EPSILON, 1 - EPSILON)
+        cosine = cosine.clamp(-1 + self.epsilon, 1 - self.epsilon)
         own = cosine[rows, columns][:, None]
         harder = self.harder(own, norm.detach().float()[rows])
         return self.s * cosine.index_put((rows, columns), harder[:, 0])
@@ -55,7 +55,7 @@ class ArcFace(Margin):
     """cos(θ + m) (Deng et al. 2019, equation 3)."""
 
     def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
-        return (cosine.acos() + self.m).clamp(EPSILON, math.pi - EPSILON).cos()
+        return (cosine.acos() + self.m).clamp(self.epsilon, math.pi - self.epsilon).cos()
 
 
 class CosFace(Margin):
@@ -72,6 +72,7 @@ class AdaFace(Margin):
     the norms' mean and deviation over the global batch, with momentum `t_alpha`.
     """
 
+    epsilon = 1e-3
     batch_mean: Tensor
     batch_std: Tensor
 
@@ -83,8 +84,8 @@ class AdaFace(Margin):
         self.register_buffer("batch_std", torch.full((1,), 100.0))
 
     def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
-        quality = ((_bounded(norm) - self.batch_mean) / (self.batch_std + EPSILON) * self.h).clamp(-1, 1)
-        angle = (cosine.acos() - self.m * quality).clamp(EPSILON, math.pi - EPSILON)
+        quality = ((_bounded(norm) - self.batch_mean) / (self.batch_std + self.epsilon) * self.h).clamp(-1, 1)
+        angle = (cosine.acos() - self.m * quality).clamp(self.epsilon, math.pi - self.epsilon)
         return angle.cos() - (self.m + self.m * quality)
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,22 @@ def test_logits_and_gradients_are_the_published_ones(case: str) -> None:
     assert embeddings.grad is not None
     expected = REFERENCE[f"{case}.grad_embeddings_of_ce"]
     np.testing.assert_allclose(embeddings.grad.numpy(), expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.003, 0.01, 0.02, 0.05, math.pi - 0.01])
+@pytest.mark.parametrize(("name", "m", "epsilon"), [("arcface", 0.5, 1e-4), ("cosface", 0.35, 1e-4)])
+def test_logits_near_the_ends_are_the_published_ones(name: str, m: float, epsilon: float, angle: float) -> None:
+    """The published heads keep cosines and angles 1e-4 from their ends, AdaFace 1e-3."""
+    head = build_classifier(ModelConfig(head=name, m=m, s=64.0), 2, 2, seed=0)  # type: ignore[arg-type]
+    assert isinstance(head, MarginHead)
+    with torch.no_grad():
+        head.kernel.copy_(torch.eye(2))
+    embedding = torch.tensor([[math.cos(angle), math.sin(angle)]])
+    kept = min(max(math.cos(angle), -1 + epsilon), 1 - epsilon)
+    within = min(max(math.acos(kept) + m, epsilon), math.pi - epsilon)
+    expected = 64 * (math.cos(within) if name == "arcface" else kept - m)
+    logits = head(embedding, torch.tensor([[20.0]]), torch.tensor([0]))
+    assert logits[0, 0].item() == pytest.approx(expected, abs=1e-2 if angle < 0.02 else 1e-3)
 
 
 @pytest.mark.parametrize("case", [case for case in sorted(CASES) if case.startswith("adaface")])

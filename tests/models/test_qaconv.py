@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from oaml_core.losses.pairwise import pair_scores, pairwise_matching_loss
 from oaml_core.models import correlation
 from oaml_core.models.correlation_weighting import Weighting, weighted_side
 from oaml_core.models.qaconv import QAConv
@@ -62,6 +63,35 @@ def test_training_scores_and_gradient_are_the_published_ones() -> None:
     unit, gradient = REFERENCE["probe"], REFERENCE["grad_probe_of_sum_square_train"]
     expected = gradient - unit * (unit * gradient).sum(1, keepdims=True)
     np.testing.assert_allclose(probe.grad.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_of_a_batch_against_itself_are_the_published_ones() -> None:
+    reference = np.load(Path(__file__).parents[1] / "data" / "qaconv_gradients.npz")
+    matcher = QAConv(24, (5, 4)).double().train()
+    matcher.load_state_dict(
+        {n.removeprefix("state."): torch.from_numpy(reference[n]) for n in reference if "state" in n}
+    )
+    maps = torch.from_numpy(reference["maps"]).requires_grad_()
+    scores = matcher.match(maps, maps)
+    exact = {"rtol": 1e-9, "atol": 1e-12}
+    np.testing.assert_allclose(scores.detach().numpy(), reference["score"], **exact)
+    labels = torch.from_numpy(reference["labels"])
+    loss = pairwise_matching_loss(pair_scores(scores, labels, labels, torch.arange(len(labels)))).loss.sum()
+    np.testing.assert_allclose(
+        (loss + (torch.from_numpy(reference["score_weight"]) * scores).sum()).item(), reference["loss"], **exact
+    )
+    (loss + (torch.from_numpy(reference["score_weight"]) * scores).sum()).backward()
+    assert maps.grad is not None
+    # The matcher normalises its maps, the published function does not: its gradient loses what lies along the map.
+    unit, gradient = reference["maps"], reference["grad_maps"]
+    expected = gradient - unit * (unit * gradient).sum(1, keepdims=True)
+    assert np.abs(expected).max() > 0.1, "the reference would prove little"
+    np.testing.assert_allclose(maps.grad.numpy(), expected, **exact)
+    for name, parameter in matcher.named_parameters():
+        assert parameter.grad is not None
+        np.testing.assert_allclose(parameter.grad.numpy(), reference[f"grad.{name}"], **exact, err_msg=name)
+    for name, value in matcher.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), reference[f"after.{name}"], **exact, err_msg=name)
 
 
 def test_running_statistics_move_as_those_of_the_batch_normalisation_do() -> None:

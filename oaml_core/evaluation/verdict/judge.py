@@ -17,6 +17,7 @@ from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
 from oaml_core.evaluation.statistics.one_threshold import at_one_threshold
 from oaml_core.evaluation.statistics.protocols import Bools, Floats, checked_pairs, ten_fold, ten_fold_any_range
+from oaml_core.evaluation.statistics.published_rates import published_vr_at_far
 from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far, thinned
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.evaluation.verdict.results import ConditionResult, ScoreResult, SetResult
@@ -153,7 +154,8 @@ def _with_intervals(
     rates = [point.far for point in alone.tar_at_far if point.measurable]
     tars = {name: bootstrap.tar_at_far(result.values, rates).T for name, result in results.items()}
     measured = {name: [p.tar for p in result.tar_at_far if p.tar is not None] for name, result in results.items()}
-    published = ten_fold(2.0 - 2.0 * alone.values, issame).accuracy
+    distances = 2.0 - 2.0 * alone.values
+    published = ten_fold(distances, issame).accuracy
     complete = {}
     for name, result in results.items():
         complete[name] = replace(
@@ -162,7 +164,8 @@ def _with_intervals(
             tar_intervals=[Interval.of(tar, drawn) for tar, drawn in zip(measured[name], tars[name], strict=True)],
         )
         if name == "global":
-            complete[name] = replace(complete[name], accuracy_published=published)
+            vr = [published_vr_at_far(distances, issame, point.far) for point in alone.tar_at_far]
+            complete[name] = replace(complete[name], accuracy_published=published, vr_published=vr)
             continue
         complete[name] = replace(
             complete[name],

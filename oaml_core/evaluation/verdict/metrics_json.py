@@ -160,6 +160,7 @@ def _score_metrics(result: ScoreResult, issame: NDArray[np.bool_]) -> dict[str, 
             }
             for one in result.at_one_threshold
         ],
+        "vr_at_far_published": [asdict(rate) for rate in result.vr_published],
         "roc": roc_points(result.roc),
         "histogram": histogram(result.values, issame),
     }

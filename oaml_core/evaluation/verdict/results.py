@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.evaluation.statistics.one_threshold import OneThreshold
+from oaml_core.evaluation.statistics.published_rates import PublishedRate
 from oaml_core.evaluation.statistics.roc import Roc, TarAtFar
 
 if TYPE_CHECKING:  # these import torch, which whoever only reads results need not have
@@ -50,6 +51,8 @@ class ScoreResult:
     """The same for the measurable ones of `tar_at_far`; empty for the global score itself."""
     at_one_threshold: list[OneThreshold] = field(default_factory=list)
     """At thresholds set on the clean pairs, and on those of all conditions."""
+    vr_published: list[PublishedRate] = field(default_factory=list)
+    """VR@FAR as published, interpolated per fold, at the rates of `tar_at_far`; of the global score alone."""
 
 
 @dataclass(frozen=True)
