@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from oaml_core.config.checks import check_positive
 from oaml_core.config.occluders import Occluder, Sides
@@ -17,6 +18,10 @@ class EvaluateConfig:
     """Weight of the global score in the combined one."""
     qaconv_weight: float = 0.5
     """Weight of the local score."""
+    fusion: Literal["fixed", "llr"] = "fixed"
+    """What decides in the exported model: the combined score of the `fixed` weights above, or the calibrated
+    score, a log-likelihood ratio of all evidence (`llr`) measured against impostors of the same visibility. Both are
+    reported."""
     occluders: tuple[Occluder, ...] = ("surgical", "veil", "sunglasses")
     """Occluders drawn on the pairs, one condition each, beside `clean`."""
     block_shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)

@@ -235,19 +235,22 @@ def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     """What turns scores into decisions, from the clean pairs of the first set in `metrics.json`.
 
     Returns:
-        `thresholds` (of the global and the combined score, for each measurable FAR) and `combined` (the rule).
-        Empty without metrics.
+        `thresholds` (of the global, the combined and the calibrated score, for each measurable FAR), `combined` (the
+        rule), `fusion` (the weights) and `decision` (name of the score that decides). Empty without metrics.
     """
     found = next(iter((metrics or {}).get("sets", {}).values()), None)
     if found is None:
-        return {"thresholds": {}, "combined": None}
+        return {"thresholds": {}, "combined": None, "fusion": None, "decision": None}
     scores = found["conditions"]["clean"]["scores"]
     return {
         "thresholds": {
             name: {f"{p['far']:g}": p["threshold"] for p in scores[name]["tar_at_far"] if p["measurable"]}
-            for name in ("global", "combined")
+            for name in ("global", "combined", "calibrated")
+            if name in scores
         },
         "combined": found["combined"],
+        "fusion": found.get("fusion"),
+        "decision": found.get("decision", "combined"),
     }
 
 

@@ -12,7 +12,7 @@ class Comparison:
     """Two faces compared."""
 
     score: float
-    """The score that decides: `combined_score` if there is one, else `global_score`."""
+    """The score that decides, named by `decided_by`."""
     global_score: float
     """Cosine of the embeddings, image and mirrored image fused, in [-1, 1]."""
     local_score: float | None
@@ -25,11 +25,18 @@ class Comparison:
     """Score from which on the pair is accepted at the FAR asked for; None if none was stored for it."""
     same: bool | None
     """The decision; None without a threshold."""
+    decided_by: str = "global"
+    """`calibrated`, `combined` or `global`."""
+    calibrated_score: float | None = None
+    """By the fusion stored in the model; None without it."""
+    log_likelihood_ratio: float | None = None
+    """Natural logarithm, same person against different people; None without a fusion."""
 
     @classmethod
     def of(cls, scores: Scores, threshold: float | None) -> Comparison:
         """The first of some pairs, decided by `threshold` on the deciding score."""
-        score = float(scores.deciding[1][0])
+        name, values = scores.deciding
+        score = float(values[0])
         return cls(
             score=score,
             global_score=float(scores.global_score[0]),
@@ -38,4 +45,9 @@ class Comparison:
             visible_share=float(scores.visible_share[0]),
             threshold=threshold,
             same=None if threshold is None else score >= threshold,
+            decided_by=name,
+            calibrated_score=None if scores.calibrated_score is None else float(scores.calibrated_score[0]),
+            log_likelihood_ratio=(
+                None if scores.log_likelihood_ratio is None else float(scores.log_likelihood_ratio[0])
+            ),
         )

@@ -32,9 +32,8 @@ class MatchResult:
         if found.same is None:
             return f"{shown}; {without_threshold(self.far, self.rates)}"
         answer = "same person" if found.same else "different people"
-        name = "global" if found.combined_score is None else "combined"
         return (
-            f"{answer}: {name} {found.score:.3f} {'≥' if found.same else '<'} {found.threshold:.3f} "
+            f"{answer}: {found.decided_by} {found.score:.3f} {'≥' if found.same else '<'} {found.threshold:.3f} "
             f"(FAR {self.far:g}); {shown}"
         )
 

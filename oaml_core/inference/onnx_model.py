@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import ExportError, ModelInputError
 from oaml_core.inference.decision import Comparison
+from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Floats, Scores
 
 Images = NDArray[np.uint8]
@@ -69,6 +70,9 @@ class OamlOnnx:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
         self.metadata: dict[str, Any] = json.loads(properties["oaml"])
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
+        fusion = self.metadata.get("fusion")
+        self.fusion = None if fusion is None else Fusion.stored(fusion)
+        """How the evidence of a pair is weighed; None: the model was evaluated on too few people, or before."""
         beside = matcher_path(path)
         wanted = beside if matcher is None else Path(matcher)
         self.matcher = None if matcher is None and not beside.is_file() else _session(wanted, providers, threads)
@@ -127,7 +131,24 @@ class OamlOnnx:
         global_score = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
         local_score = None if self.matcher is None else self._local_scores(probe, gallery)
         share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
-        return Scores(global_score, local_score, self._combined(global_score, local_score), share)
+        combined = self._combined(global_score, local_score)
+        if self.fusion is None or local_score is None:
+            return Scores(global_score, local_score, combined, share)
+        evidence = Evidence(
+            global_score,
+            local_score,
+            region_shares(probe.visibility, gallery.visibility),
+            pair_quality(probe.norm, gallery.norm),
+        )
+        return Scores(
+            global_score,
+            local_score,
+            combined,
+            share,
+            self.fusion.score(evidence),
+            self.fusion.log_likelihood_ratio(evidence),
+            calibrated_decides=self.metadata.get("decision") == "calibrated",
+        )
 
     def compare(self, a: Images, b: Images, far: float = 1e-3) -> Comparison:
         """Compare two aligned faces.
@@ -145,18 +166,19 @@ class OamlOnnx:
         return Comparison.of(scores, self.threshold(far, scores.deciding[0]))
 
     def threshold(self, far: float, score: str = "global") -> float | None:
-        """The stored threshold on the `global` or `combined` score at this FAR; None if it was not measurable."""
+        """The stored threshold on the `global`, `combined` or `calibrated` score at this FAR; None: not measurable."""
         return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)
 
     def thresholds(self, score: str = "global") -> dict[float, float]:
-        """The stored thresholds on the `global` or `combined` score by false accept rate."""
+        """The stored thresholds on the `global`, `combined` or `calibrated` score by false accept rate."""
         stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
         return {float(rate): value for rate, value in stored.items()}
 
     def _record(self, images: Images) -> FaceRecords:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))
         n = len(images)
-        return FaceRecords(_fused(found), found.visibility[:n], found.local_features[:n])
+        norm = np.asarray((found.norm[:n] + found.norm[n:]).reshape(-1) / 2, dtype=np.float32)
+        return FaceRecords(_fused(found), found.visibility[:n], found.local_features[:n], norm)
 
     def _local_scores(self, probe: FaceRecords, gallery: FaceRecords) -> NDArray[np.float64]:
         assert self.matcher is not None

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
+UNKNOWN: Floats = np.empty(0, dtype=np.float32)
+"""Norms of faces that were described without them."""
+
 
 class FaceRecords(NamedTuple):
     """What n faces are compared by: a gallery to keep."""
@@ -19,6 +22,8 @@ class FaceRecords(NamedTuple):
     """[n, 1, h, w], of the image itself."""
     local_features: Floats
     """[n, C, h, w], of the image itself."""
+    norm: Floats = UNKNOWN
+    """[n], length of the embedding before normalisation, mean over image and mirrored image; empty: not known."""
 
 
 class Scores(NamedTuple):
@@ -32,8 +37,16 @@ class Scores(NamedTuple):
     """By the rule stored in the model; None without the matcher or without metrics."""
     visible_share: NDArray[np.float64]
     """Mean product of both visibilities, in [0, 1]."""
+    calibrated_score: NDArray[np.float64] | None = None
+    """By the fusion stored in the model, see `oaml_core.inference.fusion.Fusion.score`; None without it."""
+    log_likelihood_ratio: NDArray[np.float64] | None = None
+    """Natural logarithm, same person against different people; None without a fusion."""
+    calibrated_decides: bool = False
+    """Whether the model decides by the calibrated score."""
 
     @property
     def deciding(self) -> tuple[str, NDArray[np.float64]]:
-        """Name and values of the score that decides: `combined` if it is there, else `global`."""
+        """Name and values of the deciding score: `calibrated` if the model says so, else `combined`, else `global`."""
+        if self.calibrated_decides and self.calibrated_score is not None:
+            return "calibrated", self.calibrated_score
         return ("global", self.global_score) if self.combined_score is None else ("combined", self.combined_score)

@@ -10,7 +10,7 @@ import torch
 from oaml_core.config import Config
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
-from oaml_core.evaluation.scoring.scores import PairScores, map_quality, score_pairs
+from oaml_core.evaluation.scoring.scores import join_scores, map_quality, score_pairs
 from oaml_core.evaluation.verdict.evaluate import validation_accuracy
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.training.world import World, gather_objects
@@ -28,7 +28,7 @@ def validate(
     for name, pairs in sets.items():
         mine = np.array_split(np.arange(len(pairs.issame)), world.size)[world.rank]
         scores = score_pairs(model, pairs.images, pairs=mine, batch_size=config.evaluate.batch_size, device=device)
-        whole = PairScores(*map(np.concatenate, zip(*gather_objects(scores), strict=True)))
+        whole = join_scores(gather_objects(scores))
         for score, accuracy in validation_accuracy(whole, pairs.issame, config.evaluate).items():
             accuracies[f"val/{name}/{score}"] = accuracy
     combined = [value for key, value in accuracies.items() if key.endswith("/combined")]

@@ -13,10 +13,15 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from oaml_core.config import Config, ExportConfig, ModelConfig
+from oaml_core.config import Config, EvaluateConfig, ExportConfig, ModelConfig
 from oaml_core.errors import ExportError, ModelInputError
+from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.evaluation.scoring.combine import CombinedRule, Normalisation
+from oaml_core.evaluation.scoring.fuse import evidence_of
 from oaml_core.evaluation.scoring.scores import score_pairs
+from oaml_core.evaluation.verdict.judge import judge_set
+from oaml_core.evaluation.verdict.metrics_json import metrics
+from oaml_core.evaluation.verdict.results import Evaluation
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.inference.onnx_model import matcher_path
@@ -96,6 +101,42 @@ def test_scores_of_pairs_are_those_of_the_evaluation(exported, images):
     found = [onnx_model.compare(images[2 * i], images[2 * i + 1]) for i in range(6)]
     np.testing.assert_allclose([one.global_score for one in found], scores.global_score, atol=1e-4)
     np.testing.assert_allclose([one.visible_share for one in found], scores.visible_share, atol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", ["fixed", "llr"])
+def test_calibrated_scores_and_decisions_are_those_of_the_evaluation(images, tmp_path, fusion):
+    """On the same pairs, clean and covered, torch's evidence and the runtime's come to the same numbers."""
+    model = trained_recogniser().eval()
+    generator = np.random.default_rng(2)
+    many = generator.integers(0, 256, (280, 14, 14, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    many[1::4] = np.clip(many[0::4].astype(int) + generator.integers(-40, 40, many[0::4].shape), 0, 255)
+    dark = many.copy()
+    dark[1::2, 56:] = 30
+    issame = np.arange(140) % 2 == 0
+    scored = {"clean": score_pairs(model, many), "dark": score_pairs(model, dark)}
+    judged = judge_set("set", scored, issame, EvaluateConfig(far=(0.1,), fusion=fusion))
+    assert judged.fusion is not None
+    measured = metrics(Evaluation({"set": judged}))
+    path = tmp_path / "model.onnx"
+    export_matcher_onnx(model, matcher_path(path), CONFIG, images)
+    export_onnx(model, path, CONFIG, images, metrics=measured)
+
+    onnx_model = OamlOnnx(path)
+    for pictures, scores in ((many, scored["clean"]), (dark, scored["dark"])):
+        found = onnx_model.scores(onnx_model.records(pictures[0::2]), onnx_model.records(pictures[1::2]))
+        np.testing.assert_allclose(found.calibrated_score, judged.fusion.score(evidence_of(scores)), atol=2e-3)
+        ratios = judged.fusion.log_likelihood_ratio(evidence_of(scores))
+        np.testing.assert_allclose(found.log_likelihood_ratio, ratios, atol=2e-3)
+        assert found.deciding[0] == ("calibrated" if fusion == "llr" else "combined")
+    compared = onnx_model.compare(many[0], many[1], far=0.1)
+    name = "calibrated" if fusion == "llr" else "combined"
+    points = measured["sets"]["set"]["conditions"]["clean"]["scores"][name]["tar_at_far"]
+    assert compared.decided_by == name
+    assert compared.threshold == points[0]["threshold"]
+    assert compared.same == (compared.score >= compared.threshold)
+    comparer = CheckpointComparer(model, 112, measured)
+    same = comparer.scores(*(comparer.records(dark[side:40:2]) for side in (0, 1)))
+    np.testing.assert_allclose(same.calibrated_score, judged.fusion.score(evidence_of(scored["dark"]))[:20], atol=1e-4)
 
 
 def test_file_is_valid_onnx_of_the_opset_asked_for(exported):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from oaml_core.evaluation.scoring.combine import CombinedRule
 from oaml_core.evaluation.scoring.scores import CPU_BATCH, FaceFeatures, face_features
+from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
@@ -31,6 +32,8 @@ class CheckpointComparer:
         self._image_size = image_size
         self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
         self._rule = None if self._set is None else CombinedRule.stored(self._set["combined"])
+        fusion = None if self._set is None else self._set.get("fusion")
+        self._fusion = None if fusion is None else Fusion.stored(fusion)
 
     @property
     def image_size(self) -> int:
@@ -48,7 +51,7 @@ class CheckpointComparer:
         one, other = _features(probe), _features(gallery)
         with evaluating(self.model), torch.inference_mode():
             count = len(other.embedding)
-            repeated = FaceFeatures(*(part.expand(count, *part.shape[1:]) for part in one))
+            repeated = FaceFeatures(*(part.expand(count, *part.shape[1:]) if part.numel() else part for part in one))
             local = self.model.matcher.match_pairs(
                 repeated.feature_map, other.feature_map, repeated.visibility, other.visibility
             )
@@ -56,7 +59,20 @@ class CheckpointComparer:
         global_score = (one.embedding * other.embedding).sum(1).double().numpy()
         local_score = local.double().numpy()
         combined = None if self._rule is None else self._rule.of(global_score, local_score)
-        return Scores(global_score, local_score, combined, share.double().numpy())
+        plain = Scores(global_score, local_score, combined, share.double().numpy())
+        if self._fusion is None or self._set is None:
+            return plain
+        evidence = Evidence(
+            global_score,
+            local_score,
+            region_shares(probe.visibility, gallery.visibility),
+            pair_quality(probe.norm, gallery.norm),
+        )
+        return plain._replace(
+            calibrated_score=self._fusion.score(evidence),
+            log_likelihood_ratio=self._fusion.log_likelihood_ratio(evidence),
+            calibrated_decides=self._set.get("decision") == "calibrated",
+        )
 
     def threshold(self, far: float, score: str = "global") -> float | None:
         """Threshold of the first set's clean pairs on the `global` or `combined` score; None if it was not measured."""
@@ -71,8 +87,11 @@ class CheckpointComparer:
         tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         with evaluating(self.model), torch.inference_mode():
             found = face_features(self.model, tensor, "cpu")
-        return FaceRecords(found.embedding.numpy(), found.visibility.numpy(), found.feature_map.numpy())
+        return FaceRecords(
+            found.embedding.numpy(), found.visibility.numpy(), found.feature_map.numpy(), found.norm.numpy()
+        )
 
 
 def _features(records: FaceRecords) -> FaceFeatures:
-    return FaceFeatures(*map(torch.from_numpy, (records.embedding, records.local_features, records.visibility)))
+    parts = (records.embedding, records.local_features, records.visibility, records.norm)
+    return FaceFeatures(*map(torch.from_numpy, parts))

@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.evaluation.scoring.combine import CombinedRule
-from oaml_core.evaluation.scoring.scores import CPU_BATCH, FaceFeatures, PairScores, compare_features, face_features
+from oaml_core.evaluation.scoring.scores import (
+    CPU_BATCH,
+    FaceFeatures,
+    PairScores,
+    compare_features,
+    face_features,
+    join_scores,
+)
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 
@@ -44,6 +51,7 @@ class FaceStore:
         self._filled = 0
         self._embedding: NDArray[np.float32] | None = None
         self._visibility: NDArray[np.float32] | None = None
+        self._norm: NDArray[np.float32] | None = None
         self._maps: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
 
     def __len__(self) -> int:
@@ -59,10 +67,14 @@ class FaceStore:
             self._embedding = np.empty(shapes[0], np.float32)
             self._maps = np.memmap(self._file, np.float32, "w+", shape=shapes[1])
             self._visibility = np.empty(shapes[2], np.float32)
+            self._norm = np.empty(shapes[3], np.float32)
         rows = slice(self._filled, self._filled + len(images))
         assert self._embedding is not None
         assert self._visibility is not None
-        self._embedding[rows], self._maps[rows], self._visibility[rows] = (part.numpy() for part in found)
+        assert self._norm is not None
+        self._embedding[rows], self._maps[rows], self._visibility[rows], self._norm[rows] = (
+            part.numpy() for part in found
+        )
         self._filled += len(images)
 
     def features(self, rows: Rows) -> FaceFeatures:
@@ -70,7 +82,8 @@ class FaceStore:
         assert self._embedding is not None
         assert self._visibility is not None
         assert self._maps is not None
-        parts = (self._embedding[rows], self._maps[rows], self._visibility[rows])
+        assert self._norm is not None
+        parts = (self._embedding[rows], self._maps[rows], self._visibility[rows], self._norm[rows])
         return FaceFeatures(*(torch.from_numpy(np.array(part)).to(self.device) for part in parts))
 
     def pair_scores(self, first: NDArray[np.integer], second: NDArray[np.integer], batch: int = 256) -> PairScores:
@@ -80,7 +93,7 @@ class FaceStore:
             for start in range(0, len(first), batch):
                 a, b = self.features(first[start : start + batch]), self.features(second[start : start + batch])
                 found.append(compare_features(self.model, a, b, torch.ones_like(b.visibility)))
-        return PairScores(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        return join_scores(found)
 
     def block(
         self, rows: Rows, columns: Rows, names: Iterable[ScoreName], rule: CombinedRule | None = None

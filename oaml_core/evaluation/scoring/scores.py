@@ -6,7 +6,7 @@ Images come in by the batch and only scores stay. A rank can score a share of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
+from oaml_core.inference.fusion import REGIONS, region_weights
 from oaml_core.models.features import Features
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
@@ -51,6 +52,10 @@ class PairScores(NamedTuple):
     reliability: Floats
     """[N, 3, BINS]: by bins of predicted visibility the number of places, the sum of the predicted visibility and the
     sum of the true one."""
+    regions: Floats | None = None
+    """[N, 4]: the visible share by `oaml_core.inference.fusion.REGIONS`; None: not kept."""
+    quality: Floats | None = None
+    """Logarithm of the smaller of the pair's embedding norms; None: not kept."""
 
 
 def score_pairs(
@@ -120,7 +125,7 @@ def score_conditions(
                     drawn, first_masks = condition.apply(firsts, batch, landmarks, side=0)
                     first = face_features(model, drawn, device)
                 parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
-    return {name: _joined(batches) for name, batches in parts.items()}
+    return {name: join_scores(batches) for name, batches in parts.items()}
 
 
 def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] | None) -> NDArray[np.int64]:
@@ -161,6 +166,8 @@ class FaceFeatures(NamedTuple):
     """[n, C, h, w] of the image itself."""
     visibility: Tensor
     """[n, 1, h, w], in [0, 1]."""
+    norm: Tensor
+    """[n], length of the embedding before normalisation, mean over image and mirrored image."""
 
 
 def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
@@ -178,6 +185,7 @@ def face_features(model: Recogniser, images: Tensor, device: torch.device | str)
         fuse_by_norm(both.embedding[:n], both.norm[:n], both.embedding[n:], both.norm[n:]),
         both.feature_map[:n],
         both.visibility[:n],
+        (both.norm[:n] + both.norm[n:]).float().flatten() / 2,
     )
 
 
@@ -212,12 +220,16 @@ def compare_features(
         # Side by side, so that both maps of a pair are judged as one.
         predicted = torch.cat([first.visibility, predicted], dim=3)
         truth = torch.cat([first_masks, truth], dim=3)
+    rows = (first.visibility.float() * second.visibility.float()).mean((1, 3)).double()
+    weights = torch.from_numpy(region_weights(rows.shape[1])).to(rows.device)
     columns: Mapping[str, Tensor] = {
         "global_score": (first.embedding * second.embedding).sum(1),
         "local_score": local,
         "visible_share": visible,
         "covered_share": 1.0 - truth.mean((1, 2, 3)),
         **map_quality(predicted.float(), truth.to(predicted.device)),
+        "regions": rows @ weights.T,
+        "quality": torch.minimum(first.norm.double(), second.norm.double()).clamp_min(1e-6).log(),
     }
     return PairScores(**{name: column.cpu().double().numpy() for name, column in columns.items()})
 
@@ -237,8 +249,13 @@ def map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _joined(batches: list[PairScores]) -> PairScores:
+def join_scores(batches: Sequence[PairScores]) -> PairScores:
+    """Scores of several batches as one; a column that one of them does not keep is not kept."""
     if not batches:
         empty = dict.fromkeys(PairScores._fields, np.empty(0))
-        return PairScores(**{**empty, "reliability": np.empty((0, 3, BINS))})
-    return PairScores(*(np.concatenate(column) for column in zip(*batches, strict=True)))
+        return PairScores(**{**empty, "reliability": np.empty((0, 3, BINS)), "regions": np.empty((0, len(REGIONS)))})
+    joined: dict[str, Any] = {
+        name: None if any(part is None for part in parts) else np.concatenate(parts)
+        for name, parts in zip(PairScores._fields, zip(*batches, strict=True), strict=True)
+    }
+    return PairScores(**joined)

@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
 from oaml_core.evaluation.statistics.protocols import Bools, Floats
 from oaml_core.evaluation.statistics.roc import roc, tar_at_far
+from oaml_core.evaluation.statistics.seed import SEED
 
 SetOn = Literal["clean", "pooled"]
 """Pairs that a threshold is set on."""
 SET_ON: tuple[SetOn, ...] = ("clean", "pooled")
+SHARE_BINS = 5
+"""Bins of visible share, equally wide."""
 
 
 @dataclass(frozen=True)
@@ -105,3 +109,71 @@ def _judged(
         OneThreshold(*threshold, tar=one, real_far=other)
         for threshold, one, other in zip(thresholds, tar, far, strict=True)
     ]
+
+
+@dataclass(frozen=True)
+class ShareBin:
+    """Pairs of all conditions whose visible share lies in one bin, at one threshold set on the clean pairs."""
+
+    low: float
+    high: float
+    """Ends of the bin of visible share."""
+    genuine: int
+    impostors: int
+    far: float
+    """False accept rate asked for on the clean pairs."""
+    tar: Interval | None
+    """None without genuine pairs."""
+    real_far: Interval | None
+    """None without impostor pairs."""
+
+
+def by_visible_share(
+    values: Mapping[str, Floats],
+    shares: Mapping[str, Floats],
+    issame: Bools,
+    rates: Sequence[float],
+    people: tuple[NDArray[np.int64], NDArray[np.int64]],
+    clean: str = "clean",
+) -> list[ShareBin]:
+    """Judge one score by bins of what is visible, at the lowest measurable rate; empty if none is measurable.
+
+    Args:
+        values: [N] scores of the same pairs by condition.
+        shares: [N] visible shares by condition.
+        issame: [N], true for genuine pairs.
+        rates: false accept rates.
+        people: [N] identity numbers of the first and of the second images.
+        clean: name of the clean condition.
+    """
+    thresholds = [one for one in set_thresholds(values, issame, rates, clean) if one[0] == "clean"]
+    if not thresholds:
+        return []
+    _, far, threshold = min(thresholds, key=lambda one: one[1])
+    labels = np.tile(issame, len(values))
+    share = np.concatenate([shares[name] for name in values])
+    accepted = np.concatenate(list(values.values())) >= threshold
+    first, second = (np.tile(numbers, len(values)) for numbers in people)
+    bootstrap = IdentityBootstrap(first, second, labels, np.random.default_rng(SEED))
+    number = np.clip((share * SHARE_BINS).astype(np.int64), 0, SHARE_BINS - 1)
+    inside = number[:, None] == np.arange(SHARE_BINS)
+    tar, real_far = (_rates_in(inside, accepted, among, bootstrap) for among in (labels, ~labels))
+    counts = [(inside & among[:, None]).sum(0) for among in (labels, ~labels)]
+    return [
+        ShareBin(k / SHARE_BINS, (k + 1) / SHARE_BINS, int(counts[0][k]), int(counts[1][k]), far, tar[k], real_far[k])
+        for k in range(SHARE_BINS)
+    ]
+
+
+def _rates_in(inside: Bools, accepted: Bools, among: Bools, bootstrap: IdentityBootstrap) -> list[Interval | None]:
+    """Accepted share of the pairs `among`, in each bin [N, bins]; None for a bin without such pairs."""
+    both = bootstrap.shares(np.concatenate([inside & accepted[:, None], inside], axis=1), among)
+    hits, total = np.split(both, 2, axis=1)
+    with np.errstate(invalid="ignore"):
+        drawn = hits / total
+    found: list[Interval | None] = []
+    for k in range(inside.shape[1]):
+        chosen = inside[:, k] & among
+        resampled = drawn[:, k][np.isfinite(drawn[:, k])]
+        found.append(Interval.of(float(accepted[chosen].mean()), resampled) if chosen.any() else None)
+    return found

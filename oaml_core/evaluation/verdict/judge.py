@@ -12,15 +12,16 @@ from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.combine import calibrated_scores, combined_rule
 from oaml_core.evaluation.scoring.conditions import CLEAN
+from oaml_core.evaluation.scoring.fuse import fuse
 from oaml_core.evaluation.scoring.identities import PairIdentities, everybody_once
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
-from oaml_core.evaluation.statistics.one_threshold import at_one_threshold
+from oaml_core.evaluation.statistics.one_threshold import at_one_threshold, by_visible_share
 from oaml_core.evaluation.statistics.protocols import Bools, Floats, checked_pairs, ten_fold, ten_fold_any_range
 from oaml_core.evaluation.statistics.published_rates import published_vr_at_far
 from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far, thinned
 from oaml_core.evaluation.statistics.seed import SEED
-from oaml_core.evaluation.verdict.results import ConditionResult, ScoreResult, SetResult
+from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, ScoreResult, SetResult
 
 
 def judge_set(
@@ -52,7 +53,9 @@ def judge_set(
         labels = np.asarray(issame, dtype=np.bool_)
         clean = scored[CLEAN.name]
         rule = combined_rule(clean, ten_fold_any_range(clean.local_score, labels).accuracy, config)
-        calibrated = calibrated_scores(scored, labels, rule.normalisation)
+        people = everybody_once(labels) if identities is None else identities
+        fused = fuse(scored, labels, people, rule.normalisation)
+        calibrated = calibrated_scores(scored, labels, rule.normalisation) if fused is None else fused.scores
         found = {
             condition: {
                 "global": scores.global_score,
@@ -62,12 +65,33 @@ def judge_set(
             }
             for condition, scores in scored.items()
         }
-        people = everybody_once(labels) if identities is None else identities
         judged = _judged(found, labels, people, config.far)
     except EvaluationError as error:
         raise EvaluationError(f"Verification set {name}: {error}") from error
     conditions = {condition: ConditionResult(condition, judged[condition], scored[condition]) for condition in scored}
-    return SetResult(name, labels, rule, conditions, seconds, people)
+    shares = {condition: scores.visible_share for condition, scores in scored.items()}
+    bins = {
+        score: by_visible_share(
+            {condition: judged[condition][score].values for condition in judged},
+            shares,
+            labels,
+            config.far,
+            (people.first, people.second),
+            CLEAN.name,
+        )
+        for score in SCORES
+    }
+    return SetResult(
+        name,
+        labels,
+        rule,
+        conditions,
+        seconds,
+        people,
+        fusion=None if fused is None else fused.fusion,
+        decision="combined" if fused is None or config.fusion == "fixed" else "calibrated",
+        by_visible_share=bins,
+    )
 
 
 def _judged(

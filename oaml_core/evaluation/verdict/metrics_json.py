@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.evaluation.statistics.one_threshold import ShareBin
 from oaml_core.evaluation.statistics.roc import Roc
 from oaml_core.evaluation.verdict.comparison import Comparison
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, ScoreResult, SetResult
@@ -108,6 +109,11 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
         "genuine": genuine,
         "impostors": int(result.issame.size) - genuine,
         "combined": asdict(result.rule),
+        "fusion": result.fusion and result.fusion.as_json(),
+        "decision": result.decision,
+        "by_visible_share": {
+            score: [_bin_metrics(one) for one in bins] for score, bins in result.by_visible_share.items()
+        },
         "seconds": result.seconds,
         "identities": {"count": result.people, "source": result.identities.source},
         "pairs_digest": result.identities.digest,
@@ -119,6 +125,20 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
             }
             for name, condition in result.conditions.items()
         },
+    }
+
+
+def _bin_metrics(one: ShareBin) -> dict[str, Any]:
+    return {
+        "low": one.low,
+        "high": one.high,
+        "genuine": one.genuine,
+        "impostors": one.impostors,
+        "far": one.far,
+        "tar": one.tar and one.tar.difference,
+        "tar_interval": one.tar and list(one.tar[1:]),
+        "real_far": one.real_far and one.real_far.difference,
+        "real_far_interval": one.real_far and list(one.real_far[1:]),
     }
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.bootstrap import Interval
-from oaml_core.evaluation.statistics.one_threshold import OneThreshold
+from oaml_core.evaluation.statistics.one_threshold import OneThreshold, ShareBin
 from oaml_core.evaluation.statistics.published_rates import PublishedRate
 from oaml_core.evaluation.statistics.roc import Roc, TarAtFar
+from oaml_core.inference.fusion import Fusion
 
 if TYPE_CHECKING:  # these import torch, which whoever only reads results need not have
     from oaml_core.evaluation.scoring.combine import CombinedRule
@@ -105,6 +106,12 @@ class SetResult:
     seconds: float
     """Wall-clock time of scoring."""
     identities: PairIdentities
+    fusion: Fusion | None = None
+    """Fitted on all pairs; None: they are too few, and the calibrated score is that of `calibrated_scores`."""
+    decision: str = "combined"
+    """Name of the score that the exported model decides by."""
+    by_visible_share: dict[str, list[ShareBin]] = field(default_factory=dict)
+    """By score, at the one threshold of the clean pairs for the lowest measurable rate."""
 
     @property
     def people(self) -> int:
