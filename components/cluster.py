@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from components.pods import GangConfig as GangConfig
+from components.pods import PodConfig, TrainingConfig, check_metadata
+from components.pods import Toleration as Toleration
 from oaml_core.errors import ConfigError
 from oaml_core.settings import dataclass_from_yaml
 
@@ -18,45 +21,12 @@ QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]|[KMGTPE]i)?")
 """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents."""
 CPU = re.compile(r"\d+(\.\d+)?|\d+m")
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LOADERS = ("preprocess", "train", "evaluate", "export", "train-prior", "evaluate-prior")
+"""Steps whose loaders hand batches over in shared memory."""
+STEP_SHARED_MEMORY = "2Gi"
 GPU_STAGES = ("train", "evaluate", "train-prior", "evaluate-prior")
 """Steps that a GPU makes faster; `train` in its own pod only with `training_backend: local`."""
 STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "train-prior", "evaluate-prior")
-
-
-@dataclass(frozen=True)
-class Toleration:
-    """A taint that pods may run beside."""
-
-    key: str
-    """Key of the taint, such as `nvidia.com/gpu`."""
-    operator: Literal["Exists", "Equal"] = "Exists"
-    """`Equal`: the taint's value must be `value`."""
-    value: str | None = None
-    """Value of the taint."""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
-    """Effect of the taint; None: all of them."""
-
-
-@dataclass(frozen=True)
-class PodConfig:
-    """What a pod may take, and where it may run."""
-
-    cpu: str = "1"
-    """CPU cores asked for."""
-    cpu_limit: str | None = None
-    """Most CPU cores; None: no limit."""
-    memory: str = "2Gi"
-    """Memory asked for, in bytes."""
-    memory_limit: str | None = None
-    """Most memory, above which the pod is killed; None: what is asked for."""
-    gpus: int = 0
-    """GPUs."""
-    gpu_resource: str = "nvidia.com/gpu"
-    """Name that the device plugin gives to a GPU."""
-    node_selector: dict[str, str] = field(default_factory=dict)
-    """Labels that a node must have."""
-    tolerations: list[Toleration] = field(default_factory=list)
-    """Taints that the pod may run beside."""
 
 
 @dataclass(frozen=True)
@@ -99,59 +69,6 @@ class RetryConfig:
 
 
 @dataclass(frozen=True)
-class GangConfig:
-    """Start all workers or none; wants a gang scheduler (Volcano, coscheduling) in the training operator."""
-
-    enabled: bool = False
-    """Whether to."""
-    min_available: int | None = None
-    """Workers that must find room together; None: `train.min_nodes`."""
-    queue: str | None = None
-    """Queue of the scheduler."""
-    schedule_timeout_seconds: int | None = None
-    """Seconds after which the scheduler gives up."""
-
-
-@dataclass(frozen=True)
-class TrainingConfig(PodConfig):
-    """The training job: one pod a node of the run. How many: `train.min_nodes` and `train.max_nodes` of the recipe."""
-
-    cpu: str = "4"
-    memory: str = "16Gi"
-    affinity: dict[str, Any] = field(default_factory=dict)
-    """Affinity of the pods, as Kubernetes writes it."""
-    priority_class: str | None = None
-    """PriorityClass of the pods."""
-    shared_memory: str = "2Gi"
-    """Size of /dev/shm, through which the loader's processes pass batches; it counts as memory of the pod."""
-    env: dict[str, str] = field(default_factory=dict)
-    """Further environment variables, such as NCCL_SOCKET_IFNAME."""
-    termination_grace_seconds: int = 120
-    """Seconds between SIGTERM and SIGKILL: a batch, and writing and uploading a checkpoint, must fit."""
-    join_timeout_seconds: int = 1800
-    """Seconds that workers wait for `train.min_nodes` of them: pulling the image and new nodes must fit."""
-    last_call_seconds: int = 30
-    """Seconds that those who are there wait for more, once they are `train.min_nodes`."""
-    backoff_limit: int = 20
-    """Worker pods that may fail before the job does."""
-    deadline_seconds: int | None = None
-    """Longest time that the job may take, in seconds; None: any."""
-    ttl_seconds: int = 86400
-    """Seconds after its end at which the job is removed."""
-    clean_pods: Literal["Running", "All", "None"] = "Running"
-    """Pods that are removed when the job ends."""
-    suspend: bool = False
-    """Create the job suspended, for a queueing controller (Kueue) to admit."""
-    start_patience_seconds: int = 300
-    """Seconds that an image which cannot be pulled, or a missing Secret, is given before the job is cancelled."""
-    gang: GangConfig = field(default_factory=GangConfig)
-    runtime: str = "torch-distributed"
-    """ClusterTrainingRuntime of a TrainJob."""
-    image: str | None = None
-    """Image of the workers; None: that of the train step."""
-
-
-@dataclass(frozen=True)
 class ClusterConfig:
     """One cluster, whole."""
 
@@ -165,8 +82,13 @@ class ClusterConfig:
     """Secrets with the registry's credentials."""
     run_as_user: int = 1000
     """Number of the user and group that all processes run as; the images are made for 1000."""
-    training_backend: Literal["pytorchjob", "trainjob", "local"] = "pytorchjob"
-    """What starts the workers: PyTorchJob (elastic), TrainJob (fixed size), or the train step itself, in its pod."""
+    training_backend: Literal["auto", "pytorchjob", "trainjob", "local"] = "pytorchjob"
+    """What starts the workers: PyTorchJob, TrainJob, or the train step itself, in its pod; `auto`: what the cluster
+    serves, PyTorchJob first."""
+    pipeline_service_account: str | None = None
+    """ServiceAccount of the steps, for workload identity; None: Kubeflow's own choice."""
+    istio_sidecar: bool = False
+    """Let Istio put a sidecar into steps and workers. A sidecar that is no native one keeps a finished job running."""
     config_maps: list[EnvironmentConfig] = field(default_factory=list)
     """ConfigMaps that all pods get as environment variables."""
     secrets: list[EnvironmentConfig] = field(default_factory=list)
@@ -208,12 +130,18 @@ def check(cluster: ClusterConfig) -> None:
         if stage not in STAGES:
             raise ConfigError(f"stages.{stage}: there is no such step; the steps are {', '.join(STAGES)}.")
         _check_gpus(cluster, stage)
+    for key, account in {
+        "pipeline_service_account": cluster.pipeline_service_account,
+        "training.service_account": cluster.training.service_account,
+    }.items():
+        if account is not None and not DNS_LABEL.fullmatch(account):
+            raise ConfigError(f"{key} is {account!r}; it must be lower-case letters, digits and '-', at most 63.")
+    check_metadata("training", cluster.training.job_labels, cluster.training.job_annotations)
     for place, pod in {**{f"stages.{k}": v for k, v in cluster.stages.items()}, "training": cluster.training}.items():
         _check_pod(place, pod)
     if cluster.cache.kind == "pvc" and not cluster.cache.claim:
         raise ConfigError("cache.claim is not set; cache.kind 'pvc' needs the name of a PersistentVolumeClaim.")
     _check_quantity("cache.size_limit", cluster.cache.size_limit)
-    _check_quantity("training.shared_memory", cluster.training.shared_memory)
     _check_counts("training", cluster.training, least=0)
     _check_counts("retries", cluster.retries, least=0)
 
@@ -232,7 +160,8 @@ def _names(cluster: ClusterConfig) -> dict[str, str]:
 
 
 def _check_pod(place: str, pod: PodConfig) -> None:
-    for name in ("memory", "memory_limit"):
+    check_metadata(place, pod.labels, pod.annotations)
+    for name in ("memory", "memory_limit", "shared_memory"):
         _check_quantity(f"{place}.{name}", getattr(pod, name))
     for name in ("cpu", "cpu_limit"):
         if (cores := getattr(pod, name)) is not None and not CPU.fullmatch(cores):
@@ -254,3 +183,8 @@ def _check_counts(place: str, node: object, least: int) -> None:
         value = getattr(node, each.name)
         if isinstance(value, int | float) and value < least:
             raise ConfigError(f"{place}.{each.name} is {value}; it must be {least} or more.")
+
+
+def step_shared_memory(stage: str, pod: PodConfig) -> str | None:
+    """Return the size of /dev/shm that the pod of the step `stage` gets; None: the container runtime's."""
+    return pod.shared_memory or (STEP_SHARED_MEMORY if stage in LOADERS else None)

@@ -23,7 +23,7 @@ BASE = "docker.io/library/python:3.11-slim-bookworm"
 DOCKERFILE = "images/Dockerfile"
 SHARED = (
     *(DOCKERFILE, "constraints.txt", "pyproject.toml", "LICENSE", "oaml_core"),
-    *("components/__init__.py", "components/cluster.py", "components/images.py"),
+    *("components/__init__.py", "components/cluster.py", "components/images.py", "components/pods.py"),
 )
 """What goes into every image."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from kfp import dsl, kubernetes
 
-from components.cluster import ClusterConfig, PodConfig
+from components.cluster import ClusterConfig, step_shared_memory
 from components.images import image_of_step
+from components.pods import PodConfig, own_labels, sidecar_metadata
 
 
 def place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
@@ -14,7 +15,12 @@ def place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
     task.set_container_image(image_of_step(stage, cluster.registry, pod.gpus))
     _set_resources(task, pod)
     _set_node(task, pod)
+    _set_metadata(task, stage, pod, cluster)
     _set_environment(task, cluster)
+    if size := step_shared_memory(stage, pod):
+        kubernetes.empty_dir_mount(
+            task, volume_name="shared-memory", mount_path="/dev/shm", medium="Memory", size_limit=size
+        )
     retries = cluster.retries
     task.set_retry(
         num_retries=retries.count,
@@ -38,6 +44,15 @@ def _set_node(task: dsl.PipelineTask, pod: PodConfig) -> None:
         kubernetes.add_node_selector(task, label_key=key, label_value=value)
     for each in pod.tolerations:
         kubernetes.add_toleration(task, each.key, each.operator, each.value, each.effect)
+
+
+def _set_metadata(task: dsl.PipelineTask, stage: str, pod: PodConfig, cluster: ClusterConfig) -> None:
+    no_sidecar = sidecar_metadata(cluster.istio_sidecar)
+    labels = {**no_sidecar, **pod.labels, **own_labels("step"), "app.kubernetes.io/component": stage}
+    for key, value in sorted(labels.items()):
+        kubernetes.add_pod_label(task, key, value)
+    for key, value in sorted({**no_sidecar, **pod.annotations}.items()):
+        kubernetes.add_pod_annotation(task, key, value)
 
 
 def _set_environment(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:

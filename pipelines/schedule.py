@@ -95,6 +95,7 @@ def _create(made: Prepared, fields: str) -> None:
             params=made.parameters,
             pipeline_id=made.pipeline,
             version_id=made.version,
+            service_account=made.service_account,
         ),
     )
 
@@ -121,6 +122,7 @@ def _is_same(there: Any, made: Prepared, fields: str) -> bool:
         and reference.pipeline_version_id == made.version
         and runtime is not None
         and runtime.parameters == made.parameters
+        and (made.service_account is None or there.service_account == made.service_account)
         and there.mode == "ENABLE"
     )
 

@@ -26,6 +26,8 @@ class Prepared:
     pipeline: str
     version: str
     parameters: dict[str, str]
+    service_account: str | None
+    """ServiceAccount of the steps; None: Kubeflow's own choice."""
 
 
 def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: str) -> Prepared:
@@ -40,7 +42,8 @@ def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: 
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(package, cluster, LOCK)
         pipeline, version = kubeflow.version(package)
-    return Prepared(kubeflow, kubeflow.experiment(experiment), pipeline, version, {"config": config_to_yaml(config)})
+    parameters, account = {"config": config_to_yaml(config)}, place.pipeline_service_account
+    return Prepared(kubeflow, kubeflow.experiment(experiment), pipeline, version, parameters, account)
 
 
 def submit(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: str, name: str) -> str:
@@ -54,6 +57,7 @@ def submit(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: st
             pipeline_id=made.pipeline,
             version_id=made.version,
             params=made.parameters,
+            service_account=made.service_account,
         ),
     )
     return str(run.run_id)

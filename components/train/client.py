@@ -16,6 +16,7 @@ from oaml_core.errors import ClusterError
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 TRIES = 6
 """Of one call, about half a minute in all: an API server that is restarted or busy is waited for."""
+MOST_EVENTS = 500
 BUSY = (429, 500, 502, 503, 504)
 
 
@@ -48,6 +49,28 @@ def connect() -> Any:
         raise_on_status=False,
     )
     return client.ApiClient(settings)
+
+
+def serves(api: Any, group: str, version: str, plural: str) -> bool:
+    """Return True if the API server knows the custom resource; every account may ask that.
+
+    Raises:
+        ClusterError: the server refuses, or does not answer.
+    """
+    from kubernetes import client
+    from urllib3.exceptions import HTTPError
+
+    try:
+        found = client.CustomObjectsApi(api).get_api_resources(
+            group, version, _request_timeout=(CONNECT_SECONDS, READ_SECONDS)
+        )
+    except client.ApiException as error:
+        if error.status == 404:
+            return False
+        raise ClusterError(f"The Kubernetes API server refused ({error.status}): {_message(error)}.") from None
+    except HTTPError as error:
+        raise ClusterError(f"The Kubernetes API server does not answer ({type(error).__name__}).") from None
+    return any(each.name == plural for each in found.resources)
 
 
 @dataclass(frozen=True)
@@ -87,6 +110,18 @@ class ClusterClient:
         """What lists, or watches, the pods of the job `name`."""
         selector = self.backend.pod_selector(name)
         return partial(self._core().list_namespaced_pod, self.namespace, label_selector=selector)
+
+    def warnings(self) -> list[Json]:
+        """Return the newest warnings about objects of the namespace."""
+        response = self._answer(
+            "list",
+            self._core().list_namespaced_event,
+            self.namespace,
+            field_selector="type=Warning",
+            limit=MOST_EVENTS,
+            _preload_content=False,  # as it comes: models refuse what they do not know
+        )
+        return list(json.loads(response.data)["items"])
 
     def pod(self, name: str) -> Json | None:
         """The pod `name`; None if there is none."""
@@ -161,9 +196,11 @@ class ClusterClient:
             said = "its credentials are not accepted: look at KUBECONFIG, or at the pod's service account"
         elif error.status == 403 and "cannot" in said:  # others are quotas' and webhooks', who give their reasons
             said = (
-                f"this service account may not {verb} {what}, pods or their logs in namespace {self.namespace}: bind "
-                "it to the Role in k8s/base"
+                f"this service account may not {verb} {what}, pods, logs or events in namespace {self.namespace}: "
+                "bind it to the Role in k8s/base"
             )
+        elif error.status in (400, 403, 422) and "untime" in said and self.backend.kind == "TrainJob":
+            said += " (an administrator applies k8s/trainer once; training.runtime names another runtime)"
         elif error.status == 404:
             said = f"it has no {what}, or no namespace {self.namespace}: install the operator, or set training_backend"
         raise ClusterError(f"The Kubernetes API server refused ({error.status}): {said}.") from None

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from components.cluster import ClusterConfig
 from components.train.backend import Json
-from components.train.backends import BACKENDS
+from components.train.backends import chosen_backend
 from components.train.client import ClusterClient, connect
 from components.train.follow import follow
 from components.train.run import training_run
 from components.train.submit import sealed, submit
-from components.train.workers import CannotStart
+from components.train.workers import GivenUp
 from oaml_core.config import Config
 from oaml_core.errors import ClusterError
 
@@ -39,15 +39,18 @@ class ClusterLauncher:
         Raises:
             ConfigError: the job cannot do what is asked for. ClusterError: it failed, or the cluster refused.
         """
-        backend = BACKENDS[self.cluster.training_backend]
-        manifest = backend.manifest(training_run(config, dataset_uri, run_prefix, self.cluster), self.cluster)
+        run = training_run(config, dataset_uri, run_prefix, self.cluster)
+        api = connect()
+        backend = chosen_backend(self.cluster.training_backend, api)
+        manifest = backend.manifest(run, self.cluster)
         backend.check(manifest)
-        client = ClusterClient(backend, self.cluster.namespace, connect())
+        client = ClusterClient(backend, self.cluster.namespace, api)
         with _signals_raise():
             try:
                 job = submit(client, sealed(manifest))
-                follow(client, job, self.cluster.training.start_patience_seconds)
-            except CannotStart:
+                training = self.cluster.training
+                follow(client, job, training.start_patience_seconds, most_failures=training.backoff_limit)
+            except GivenUp:
                 _cancel(client, manifest)
                 raise
             except (SystemExit, KeyboardInterrupt):

@@ -9,8 +9,9 @@ from threading import Event, Thread
 
 from components.train.backend import JobState, Json
 from components.train.client import ClusterClient
+from components.train.job_events import JobEvents
 from components.train.watch import Change, ListCall, OutOfReach, changes
-from components.train.workers import Failure, Workers
+from components.train.workers import CannotStart, Failure, GivenUp, Workers
 from oaml_core.errors import ClusterError
 
 log = logging.getLogger(__name__)
@@ -20,27 +21,45 @@ TICK_SECONDS = 0.5
 JOB, POD = "job", "pod"
 
 
-def follow(client: ClusterClient, job: Json, patience: float, write: Callable[[str], None] = print) -> None:
+def follow(
+    client: ClusterClient,
+    job: Json,
+    patience: float,
+    write: Callable[[str], None] = print,
+    most_failures: int | None = None,
+) -> None:
     """Return when `job` has succeeded; pass on the main worker's log meanwhile.
 
     Args:
         patience: seconds that a pod which cannot start is given before the job is cancelled.
         write: takes the log's lines.
+        most_failures: worker pods that may fail; None: any number.
 
     Raises:
-        ClusterError: the job failed, was deleted, or cannot start; says why, with the failing worker's last lines.
+        ClusterError: the job failed or was deleted; says why, with the failing worker's last lines. GivenUp: it cannot
+            start, or its workers failed too often.
     """
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     workers = Workers(client, patience, write)
+    warnings = JobEvents(client, name, job["metadata"].get("creationTimestamp", ""), patience)
+
+    def check() -> None:
+        workers.refuse_hopeless()
+        if most_failures is not None and workers.failed > most_failures:
+            raise GivenUp(_too_often(client, name, workers, most_failures))
+        if warnings.hopeless:
+            raise CannotStart(f"{client.backend.kind} {name} cannot start. {warnings.hopeless} The job is cancelled.")
+
     stop = Event()
     events: Queue[tuple[str, Change | Exception]] = Queue()
     for kind, list_call in {JOB: client.job_list(name), POD: client.pod_list(name)}.items():
         Thread(target=_report, args=(kind, list_call, events, stop), name=f"watch {kind}s", daemon=True).start()
+    Thread(target=warnings.run, args=(stop, lambda: workers.count), name="watch warnings", daemon=True).start()
     try:
-        state = _follow(client, uid, events, workers)
+        state = _follow(client, uid, events, workers, check)
         workers.finish_logs()
         if state.phase == "failed":
-            raise ClusterError(_failed(client, name, state, workers.failures))
+            raise ClusterError(_failed(client, name, state, workers.failures, warnings.newest))
     finally:
         stop.set()
 
@@ -55,7 +74,11 @@ def _report(kind: str, list_call: ListCall, events: Queue[tuple[str, Change | Ex
 
 
 def _follow(
-    client: ClusterClient, uid: str, events: Queue[tuple[str, Change | Exception]], workers: Workers
+    client: ClusterClient,
+    uid: str,
+    events: Queue[tuple[str, Change | Exception]],
+    workers: Workers,
+    check: Callable[[], None],
 ) -> JobState:
     """The state in which the job `uid` ends."""
     state = JobState("created")
@@ -63,13 +86,13 @@ def _follow(
         try:
             kind, what = events.get(timeout=TICK_SECONDS)
         except Empty:
-            workers.refuse_hopeless()
+            check()
             continue
         if isinstance(what, Exception):
             _raise(client, what)
         elif kind == POD:
             workers.take(what)
-            workers.refuse_hopeless()
+            check()
         elif what.object["metadata"]["uid"] == uid:
             state = _said(client, state, what)
             if state.has_ended:
@@ -121,10 +144,25 @@ def _raise(client: ClusterClient, error: Exception) -> None:
     raise error
 
 
-def _failed(client: ClusterClient, name: str, state: JobState, failures: list[Failure]) -> str:
+def _failed(client: ClusterClient, name: str, state: JobState, failures: list[Failure], warning: str | None) -> str:
     """What happened: the operator's words, the workers' troubles, and the last lines of the one that tells most."""
-    parts = [f"{client.backend.kind} {name} failed: {state.message}"]
+    parts = [f"{client.backend.kind} {name} failed: {state.message}", *([f"  {warning}"] if warning else [])]
+    return "\n".join([*parts, *_told(failures)])
+
+
+def _too_often(client: ClusterClient, name: str, workers: Workers, most: int) -> str:
+    """Why the job was ended: how often its workers failed, and the newest reason."""
+    said = (
+        f"{client.backend.kind} {name} was ended: its worker pods failed {workers.failed} times, more often than "
+        f"training.backoff_limit {most} allows."
+    )
+    return "\n".join([said, *_told(workers.failures[-1:])])
+
+
+def _told(failures: list[Failure]) -> list[str]:
+    """The workers' troubles, and the last lines of the one that tells most."""
+    parts: list[str] = []
     parts += dict.fromkeys(f"  {failure.trouble}" for failure in failures)
     if telling := next((each for each in reversed(failures) if each.last_lines), None):
         parts += [f"Last lines of {telling.trouble.pod}:", *(f"  {line}" for line in telling.last_lines)]
-    return "\n".join([*parts, "Its checkpoints stay in the store: the same run goes on from the newest."])
+    return [*parts, "Its checkpoints stay in the store: the same run goes on from the newest."]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.cluster import ClusterConfig, PodConfig
+from components.cluster import ClusterConfig
+from components.pods import QUEUE_LABEL, PodConfig, own_labels, sidecar_metadata
 from components.train.run import TrainingRun
 
 Json = dict[str, Any]
@@ -17,6 +18,32 @@ def labels(run: TrainingRun) -> Json:
         "app.kubernetes.io/component": "train",
         "app.kubernetes.io/instance": run.name,
     }
+
+
+def job_metadata(run: TrainingRun, cluster: ClusterConfig) -> Json:
+    """Return the metadata of the job."""
+    training = cluster.training
+    queue = {} if training.queue is None else {QUEUE_LABEL: training.queue}
+    found = {
+        "name": run.name,
+        "namespace": cluster.namespace,
+        "labels": {**training.job_labels, **queue, **labels(run)},
+        "annotations": dict(training.job_annotations),
+    }
+    return {key: value for key, value in found.items() if value}
+
+
+def is_suspended(cluster: ClusterConfig) -> bool:
+    """Return True if the job is created suspended, for a queueing controller to admit."""
+    return cluster.training.suspend or cluster.training.queue is not None
+
+
+def pod_metadata(run: TrainingRun, cluster: ClusterConfig) -> Json:
+    """Return the metadata of the pods of one node."""
+    training, no_sidecar = cluster.training, sidecar_metadata(cluster.istio_sidecar)
+    annotations = {**no_sidecar, **training.annotations}
+    found = {"labels": {**no_sidecar, **training.labels, **labels(run), **own_labels("worker")}}
+    return found | ({"annotations": annotations} if annotations else {})
 
 
 def pod_template(run: TrainingRun, cluster: ClusterConfig, container_name: str) -> Json:
@@ -32,10 +59,13 @@ def pod_template(run: TrainingRun, cluster: ClusterConfig, container_name: str) 
         "resources": resources(training),
         **container_extras(cluster),
     }
-    spec = pod_extras(cluster) | {"containers": [container]}
-    if training.priority_class:
-        spec["priorityClassName"] = training.priority_class
-    return {"metadata": {"labels": labels(run)}, "spec": spec}
+    named = {
+        "priorityClassName": training.priority_class,
+        "schedulerName": training.scheduler,
+        "runtimeClassName": training.runtime_class,
+    }
+    spec = pod_extras(cluster) | {key: value for key, value in named.items() if value} | {"containers": [container]}
+    return {"metadata": pod_metadata(run, cluster), "spec": spec}
 
 
 def environment(run: TrainingRun, cluster: ClusterConfig) -> list[Json]:
@@ -91,6 +121,7 @@ def pod_extras(cluster: ClusterConfig) -> Json:
         "nodeSelector": training.node_selector,
         "tolerations": [_toleration(vars(each)) for each in training.tolerations],
         "affinity": training.affinity,
+        "serviceAccountName": training.service_account,
         "imagePullSecrets": [{"name": name} for name in cluster.image_pull_secrets],
     }
     return {key: value for key, value in optional.items() if value} | {
@@ -100,7 +131,7 @@ def pod_extras(cluster: ClusterConfig) -> Json:
             "runAsNonRoot": cluster.run_as_user != 0,
             "runAsUser": cluster.run_as_user,
             "runAsGroup": cluster.run_as_user,
-            "fsGroup": cluster.run_as_user,
+            "fsGroup": cluster.run_as_user if training.fs_group is None else training.fs_group,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumes": _volumes(cluster),
@@ -108,10 +139,10 @@ def pod_extras(cluster: ClusterConfig) -> Json:
 
 
 def _volumes(cluster: ClusterConfig) -> list[Json]:
-    volumes: list[Json] = [
-        {"name": "scratch", "emptyDir": {}},
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": cluster.training.shared_memory}},
-    ]
+    shared: Json = {"medium": "Memory"}
+    if cluster.training.shared_memory:
+        shared["sizeLimit"] = cluster.training.shared_memory
+    volumes: list[Json] = [{"name": "scratch", "emptyDir": {}}, {"name": "shared-memory", "emptyDir": shared}]
     if cluster.cache.kind == "pvc":
         volumes.append({"name": "cache", "persistentVolumeClaim": {"claimName": cluster.cache.claim}})
     elif cluster.cache.kind == "empty_dir":

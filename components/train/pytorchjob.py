@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from components.cluster import ClusterConfig
 from components.train.backend import Backend, JobState, Json, Phase, true_condition
-from components.train.pod import labels, pod_template
+from components.train.pod import is_suspended, job_metadata, pod_template
 from components.train.pytorchjob_rules import check_rules
 from components.train.run import TrainingRun
 
@@ -39,7 +39,7 @@ class PyTorchJob(Backend):
         return {
             "apiVersion": f"{self.group}/{self.version}",
             "kind": self.kind,
-            "metadata": {"name": run.name, "namespace": cluster.namespace, "labels": labels(run)},
+            "metadata": job_metadata(run, cluster),
             "spec": {
                 "nprocPerNode": str(run.nproc),
                 "elasticPolicy": _elastic_policy(run, cluster),
@@ -82,7 +82,7 @@ def _run_policy(run: TrainingRun, cluster: ClusterConfig) -> Json:
         "cleanPodPolicy": training.clean_pods,
         "ttlSecondsAfterFinished": training.ttl_seconds,
         "backoffLimit": training.backoff_limit,
-        "suspend": training.suspend,
+        "suspend": is_suspended(cluster),
     }
     if training.deadline_seconds is not None:
         policy["activeDeadlineSeconds"] = training.deadline_seconds

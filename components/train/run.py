@@ -75,9 +75,13 @@ def _check_times(config: Config, cluster: ClusterConfig) -> None:
         )
 
 
-def job_name(run_prefix: str) -> str:
-    """The job's name for a run in the store: `runs/<name>-<digest>` as a DNS-1035 label, cut before the digest."""
+def job_name(run_prefix: str, longest: int = LONGEST_NAME) -> str:
+    """The job's name for a run in the store: `runs/<name>-<digest>` as a DNS-1035 label, cut before the digest.
+
+    Args:
+        longest: characters that it may have; the digest, which tells runs apart, always stays.
+    """
     name, _, digest = run_prefix.rpartition("/")[2].rpartition("-")
     label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
     label = label if label[:1].isalpha() else f"run-{label}"
-    return f"{label[: LONGEST_NAME - 1 - len(digest)].rstrip('-')}-{digest}"
+    return f"{label[: longest - 1 - len(digest)].rstrip('-')}-{digest}"

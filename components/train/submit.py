@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 def sealed(manifest: Json) -> Json:
     """`manifest` with the digest of its spec as an annotation."""
     text = json.dumps(manifest["spec"], sort_keys=True)
-    annotations = {SPEC_DIGEST: hashlib.sha256(text.encode()).hexdigest()}
+    annotations = manifest["metadata"].get("annotations", {}) | {SPEC_DIGEST: hashlib.sha256(text.encode()).hexdigest()}
     return manifest | {"metadata": manifest["metadata"] | {"annotations": annotations}}
 
 

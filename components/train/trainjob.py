@@ -1,21 +1,38 @@
-"""TrainJob (trainer.kubeflow.org/v1alpha1, trainer 2.3): of fixed size, over a ClusterTrainingRuntime for torch.
+"""TrainJob (trainer.kubeflow.org/v1alpha1, trainer 2.3), elastic over a ClusterTrainingRuntime of OAML's own.
 
-The runtime's plugin gives each pod PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, PET_MASTER_ADDR and PET_MASTER_PORT,
-which `torchrun` reads. A TrainJob has no time to live: `kubectl delete trainjob` removes one that has ended.
+That runtime (k8s/trainer) leaves the trainer's torch plugin out, which fixes the number of nodes and refuses PET_*
+variables of ours. The job gives `torchrun` what an elastic PyTorchJob gets from its operator: PET_NNODES as a range,
+and a c10d rendezvous at the first pod. Over a runtime for torch (`torch-distributed`) a job has a fixed size. A
+TrainJob has no time to live: `kubectl delete trainjob` removes one that has ended.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from components.cluster import ClusterConfig
 from components.train.backend import Backend, JobState, Json, Phase, true_condition
-from components.train.pod import container_extras, environment, labels, pod_extras, resources
-from components.train.run import TrainingRun
+from components.train.pod import (
+    container_extras,
+    environment,
+    is_suspended,
+    job_metadata,
+    pod_extras,
+    pod_metadata,
+    resources,
+)
+from components.train.run import TrainingRun, job_name
 from oaml_core.errors import ClusterError, ConfigError
 
 PHASES: dict[str, Phase] = {"Failed": "failed", "Complete": "succeeded", "Suspended": "suspended"}
 NODES = "node"
 """The replicated job of the trainer's runtimes that trains, and its container."""
 MANAGER = "oaml.io/train"
+ELASTIC = "oaml-elastic"
+"""The runtime in k8s/trainer."""
+PORT = 29400
+LONGEST_NAME = 46
+"""Of a job, so that its pods' names, `<job>-node-0-<number>-<5 characters>`, are DNS labels of 63."""
 
 
 class TrainJob(Backend):
@@ -25,18 +42,19 @@ class TrainJob(Backend):
     container = NODES
 
     def manifest(self, run: TrainingRun, cluster: ClusterConfig) -> Json:
+        run = replace(run, name=job_name(run.name, LONGEST_NAME))
         _refuse_what_it_lacks(run, cluster)
-        training = cluster.training
+        training, elastic = cluster.training, cluster.training.runtime == ELASTIC
         spec: Json = {
-            "runtimeRef": {"name": training.runtime},
-            "suspend": training.suspend,
+            "runtimeRef": {"name": training.runtime, "kind": "ClusterTrainingRuntime", "apiGroup": self.group},
+            "suspend": is_suspended(cluster),
             "trainer": {
                 "image": training.image,
                 "command": list(run.arguments[:1]),
                 "args": list(run.arguments[1:]),
-                "env": environment(run, cluster),
+                "env": [*environment(run, cluster), *(_rendezvous(run, cluster) if elastic else [])],
                 "numNodes": run.max_nodes,
-                "numProcPerNode": run.nproc,
+                **({} if elastic else {"numProcPerNode": run.nproc}),
                 "resourcesPerNode": resources(training),
             },
             "runtimePatches": [_pod_patch(run, cluster)],
@@ -46,7 +64,7 @@ class TrainJob(Backend):
         return {
             "apiVersion": f"{self.group}/{self.version}",
             "kind": self.kind,
-            "metadata": {"name": run.name, "namespace": cluster.namespace, "labels": labels(run)},
+            "metadata": job_metadata(run, cluster),
             "spec": spec,
         }
 
@@ -68,24 +86,45 @@ class TrainJob(Backend):
 
 
 def _refuse_what_it_lacks(run: TrainingRun, cluster: ClusterConfig) -> None:
-    if run.is_elastic:
+    training = cluster.training
+    if run.is_elastic and training.runtime != ELASTIC:
         raise ConfigError(
-            f"A TrainJob has a fixed size, but train.min_nodes is {run.min_nodes} and train.max_nodes {run.max_nodes}: "
-            "make them the same, or set training_backend: pytorchjob in the cluster file."
+            f"A TrainJob of the runtime {training.runtime!r} has a fixed size, but train.min_nodes is {run.min_nodes} "
+            f"and train.max_nodes {run.max_nodes}: make them the same, or set training.runtime: {ELASTIC} "
+            "(k8s/trainer) or training_backend: pytorchjob in the cluster file."
         )
     lacking = {
-        "training.priority_class": cluster.training.priority_class,
-        "training.gang": cluster.training.gang.enabled,
+        "training.priority_class": training.priority_class,
+        "training.gang": training.gang.enabled,
+        "training.scheduler": training.scheduler,
+        "training.runtime_class": training.runtime_class,
     }
     for key, value in lacking.items():
         if value:
-            raise ConfigError(f"{key} is no part of a TrainJob: set it in the runtime {cluster.training.runtime!r}.")
+            raise ConfigError(f"{key} is no part of a TrainJob: set it in the runtime {training.runtime!r}.")
+
+
+def _rendezvous(run: TrainingRun, cluster: ClusterConfig) -> list[Json]:
+    """Return what `torchrun` reads: nodes from `min_nodes` to `max_nodes` meet at the first pod."""
+    training = cluster.training
+    conf = {"join_timeout": training.join_timeout_seconds, "last_call_timeout": training.last_call_seconds}
+    values = {
+        "PET_NNODES": f"{run.min_nodes}:{run.max_nodes}",
+        "PET_NPROC_PER_NODE": str(run.nproc),
+        "PET_RDZV_BACKEND": "c10d",
+        "PET_RDZV_ID": run.name,
+        # A pod's host is <job>-<replicated job>-<job's number>-<pod's number>, in a domain named like the job.
+        "PET_RDZV_ENDPOINT": f"{run.name}-{NODES}-0-0.{run.name}:{PORT}",
+        "PET_RDZV_CONF": ",".join(f"{key}={value}" for key, value in conf.items()),
+        "PET_MAX_RESTARTS": str(run.max_restarts),
+    }
+    return [{"name": name, "value": value} for name, value in values.items()]
 
 
 def _pod_patch(run: TrainingRun, cluster: ClusterConfig) -> Json:
     spec = pod_extras(cluster)
     del spec["automountServiceAccountToken"]  # no part of what may be patched
     spec["containers"] = [{"name": NODES, **container_extras(cluster)}]
-    pods = {"metadata": {"labels": labels(run)}, "spec": spec}
+    pods = {"metadata": pod_metadata(run, cluster), "spec": spec}
     job = {"name": NODES, "template": {"spec": {"template": pods}}}
     return {"manager": MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [job]}}}}

@@ -23,7 +23,15 @@ LOG_END_SECONDS = 10.0
 """Longest wait for the last lines of a log, once the job has ended."""
 
 
-class CannotStart(ClusterError):
+GIVEN = ("PreemptionByScheduler", "DeletionByTaintManager", "EvictionByEvictionAPI", "DeletionByPodGC")
+"""Reasons why the cluster takes a healthy pod away, which are no failures of the pod."""
+
+
+class GivenUp(ClusterError):
+    """A job that the launcher ends, because nothing good is to be expected of it."""
+
+
+class CannotStart(GivenUp):
     """A worker's pod that will not start until somebody mends the cluster or its configuration."""
 
 
@@ -50,6 +58,7 @@ class Workers:
         self._waiting_since: dict[str, tuple[float, Trouble]] = {}
         self._streams: dict[tuple[str, int], LogStream] = {}
         self._running = 0
+        self._failed: set[tuple[str, int]] = set()
         self.failures: list[Failure] = []
         """Those that failed so far, in order."""
 
@@ -62,6 +71,8 @@ class Workers:
             return
         self._pods[uid] = pod
         self._stream(pod)
+        if _has_failed(pod, self._client.backend.container):
+            self._failed.add((uid, _restarts(pod, self._client.backend.container)))
         found = list(troubles(pod, self._client.backend.container))
         for trouble in found:
             self._note(pod, trouble)
@@ -71,6 +82,16 @@ class Workers:
         else:
             self._waiting_since.setdefault(uid, (time.monotonic(), waits))
         self._count()
+
+    @property
+    def count(self) -> int:
+        """Pods that are there."""
+        return len(self._pods)
+
+    @property
+    def failed(self) -> int:
+        """Times that a worker's pod has failed; those that the cluster took away for others are not counted."""
+        return len(self._failed)
 
     def refuse_hopeless(self) -> None:
         """Do nothing, unless a pod waits in vain, or has waited too long.
@@ -135,6 +156,18 @@ def _container(pod: Json, name: str) -> Json:
 
 def _restarts(pod: Json, container: str) -> int:
     return _container(pod, container).get("restartCount", 0)
+
+
+def _has_failed(pod: Json, container: str) -> bool:
+    """Return True if the pod's newest try has failed, by itself or at a limit of its own."""
+    status, of_container = pod.get("status", {}), _container(pod, container)
+    if any(
+        (each["type"], each["status"]) == ("DisruptionTarget", "True") and each.get("reason") in GIVEN
+        for each in status.get("conditions") or []
+    ):
+        return False
+    states = [of_container.get("state") or {}, of_container.get("lastState") or {}]
+    return status.get("phase") == "Failed" or any(state.get("terminated", {}).get("exitCode") for state in states)
 
 
 def _is_running(pod: Json, container: str) -> bool:

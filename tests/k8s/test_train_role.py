@@ -22,7 +22,7 @@ from oaml_core.errors import ClusterError
 
 REPO = Path(__file__).parents[2]
 ROLE = REPO / "k8s" / "base" / "train-role.yaml"
-METHODS = {"create", "get", "job_list", "pod_list", "pod", "log_tail", "log_stream", "delete", "refused"}
+METHODS = {"create", "get", "warnings", "job_list", "pod_list", "pod", "log_tail", "log_stream", "delete", "refused"}
 """Of the client; `refused` calls nothing."""
 Right = tuple[str, str, str]
 """API group, resource, verb."""
@@ -51,6 +51,7 @@ def follow(client: ClusterClient) -> None:
         lambda: client.create(job),
         lambda: client.get("night"),
         lambda: client.pod("night-worker-0"),
+        client.warnings,
         lambda: client.log_tail("night-worker-0", 1),
         lambda: list(client.log_stream("night-worker-0", None)),
         lambda: client.delete("night", "uid"),

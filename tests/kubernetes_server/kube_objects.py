@@ -90,6 +90,9 @@ class Objects:
             expected = patch.get("metadata", {}).get("resourceVersion")
             if expected not in (None, item["metadata"]["resourceVersion"]):
                 raise Refused(409, f'{plural} "{name}": the object has been modified; apply your changes to the latest')
+            if status and (bare := [each["type"] for each in _conditions(patch) if "lastTransitionTime" not in each]):
+                # The API server keeps such a condition, but the next status update of a controller resets it.
+                raise Refused(422, f"status.conditions: {', '.join(bare)} without lastTransitionTime")
             part = {key: value for key, value in patch.items() if (key == "status") == status}
             return self._store("MODIFIED", plural, _merged(item, part))
 
@@ -165,8 +168,20 @@ class Objects:
 def _is_selected(item: Json, query: dict[str, str]) -> bool:
     labels = item["metadata"].get("labels", {})
     wanted = [pair.split("=") for pair in filter(None, query.get("labelSelector", "").split(","))]
-    name = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    return all(labels.get(key) == value for key, value in wanted) and name in ("", item["metadata"]["name"])
+    fields = [pair.split("=") for pair in filter(None, query.get("fieldSelector", "").split(","))]
+    return all(labels.get(key) == value for key, value in wanted) and all(
+        _field(item, path) == value for path, value in fields
+    )
+
+
+def _field(item: Json, path: str) -> Any:
+    for key in path.split("."):
+        item = item.get(key, {})
+    return item
+
+
+def _conditions(patch: Json) -> list[Json]:
+    return (patch.get("status") or {}).get("conditions") or []
 
 
 def _merged(item: Json, patch: Json) -> Json:

@@ -25,7 +25,8 @@ PATH = re.compile(
     r"/(api|apis/(?P<group>[\w.]+))/(?P<version>\w+)/namespaces/(?P<namespace>[\w-]+)/(?P<plural>\w+)"
     r"(/(?P<name>[\w.-]+)(/(?P<sub>\w+))?)?"
 )
-KINDS = {(None, "pods"), ("kubeflow.org", "pytorchjobs"), ("trainer.kubeflow.org", "trainjobs")}
+GROUP = re.compile(r"/apis/(?P<group>[\w.]+)/\w+")
+KINDS = {(None, "pods"), (None, "events"), ("kubeflow.org", "pytorchjobs"), ("trainer.kubeflow.org", "trainjobs")}
 TOKEN = "token-that-the-server-knows"
 
 
@@ -50,6 +51,9 @@ class KubeServer:
     faults: list[Fault] = field(default_factory=list)
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     """Verbs and resources that are answered with 403."""
+    served: set[str] = field(default_factory=lambda: {"pytorchjobs", "trainjobs"})
+    """Custom resources whose definition is installed."""
+    namespaces: set[str] = field(default_factory=lambda: {"faces", "oaml"})
     calls: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """API group, resource (with its sub-resource) and verb, as a Role names them, of all calls so far."""
 
@@ -115,7 +119,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _handle(self, verb: str) -> None:
         url = urlsplit(self.path)
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
-        if not (found := PATH.fullmatch(url.path)) or (found["group"], found["plural"]) not in KINDS:
+        if verb == "get" and (group := GROUP.fullmatch(url.path)) and (body := self._discovered(group["group"])):
+            self._send_json(200, body)
+            return
+        found = PATH.fullmatch(url.path)
+        if not found or (found["group"], found["plural"]) not in KINDS or not self._serves(found):
             self._send(404, b"404 page not found\n", "text/plain")
             return
         query = dict(parse_qsl(url.query))
@@ -130,6 +138,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True
+
+    def _serves(self, found: re.Match[str]) -> bool:
+        return found["group"] is None or found["plural"] in self.server.kube.served
+
+    def _discovered(self, group: str) -> Json | None:
+        """Resources of an API group, as every account may ask for them; None for a group without any."""
+        found = [
+            {"name": each, "namespaced": True, "kind": each, "singularName": "", "verbs": []}
+            for where, each in sorted(KINDS, key=str)
+            if where == group and each in self.server.kube.served
+        ]
+        return {"kind": "APIResourceList", "groupVersion": group, "resources": found} if found else None
 
     def _answer(self, verb: str, found: re.Match[str], query: dict[str, str], body: Json) -> None:
         kube = self.server.kube
@@ -159,6 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
         if found["sub"] == "log":
             return self._log(found, query)
         if verb == "create":
+            if found["namespace"] not in kube.namespaces:
+                raise Refused(404, f'namespaces "{found["namespace"]}" not found')
             dry_run, strict = query.get("dryRun") == "All", query.get("fieldValidation") == "Strict"
             return kube.objects.create(*place, body, dry_run=dry_run, strict=strict)
         if verb == "list":

@@ -132,6 +132,31 @@ def test_nodes_settings_secrets_and_cache(placed: tuple[dict[str, Any], dict[str
         assert settings["securityContext"]["runAsNonRoot"] is True
 
 
+def test_steps_carry_labels_and_shared_memory_and_no_sidecar(
+    placed: tuple[dict[str, Any], dict[str, Any]], tmp_path: Path
+) -> None:
+    executors = placed[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for stage in STAGES:
+        metadata, shared = (
+            executors[f"exec-{stage}"]["podMetadata"],
+            executors[f"exec-{stage}"].get("emptyDirMounts", []),
+        )
+        assert metadata["labels"]["oaml.io/role"] == "step"
+        assert metadata["labels"]["app.kubernetes.io/component"] == stage
+        assert metadata["labels"]["sidecar.istio.io/inject"] == "false"
+        assert metadata["annotations"]["sidecar.istio.io/inject"] == "false"
+        memory = {each["mountPath"]: (each["medium"], each["sizeLimit"]) for each in shared}
+        loads = stage in ("preprocess", "train", "evaluate", "export")
+        assert memory == ({"/dev/shm": ("Memory", "2Gi")} if loads else {})
+    mine = PodConfig(labels={"team": "faces"}, annotations={"note": "mine"}, shared_memory="6Gi")
+    _, platform = compiled(tmp_path, replace(CLUSTER, stages={"gate": mine}, istio_sidecar=True))
+    gate = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-gate"]
+    assert gate["podMetadata"]["labels"]["team"] == "faces"
+    assert gate["podMetadata"]["annotations"] == {"note": "mine"}
+    assert "sidecar.istio.io/inject" not in gate["podMetadata"]["labels"]
+    assert gate["emptyDirMounts"][0]["sizeLimit"] == "6Gi"
+
+
 def test_retries_back_off(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     for task in placed[0]["root"]["dag"]["tasks"].values():
         assert task["retryPolicy"] == {

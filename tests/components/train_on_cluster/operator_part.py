@@ -77,6 +77,8 @@ class OperatorPart:
         self.set_pod(pod, phase=phase, containerStatuses=[of_container], **status)
 
     def set_pod(self, pod: str, **status: Any) -> None:
+        for condition in status.get("conditions", []):
+            condition.setdefault("lastTransitionTime", now())
         self._core().patch_namespaced_pod_status(pod, self.namespace, {"status": status})
 
     def end_container(self, pod: str, exit_code: int, reason: str = "Error", lines: tuple[str, ...] = ()) -> None:
@@ -89,11 +91,27 @@ class OperatorPart:
     def set_condition(self, job: Json, *kinds: str, message: str = "as the operator says") -> None:
         """Conditions that are True; the others are gone."""
         conditions = [
-            {"type": kind, "status": "True", "reason": f"PyTorchJob{kind}", "message": message} for kind in kinds
+            {
+                "type": kind,
+                "status": "True",
+                "reason": f"PyTorchJob{kind}",
+                "message": message,
+                "lastTransitionTime": now(),
+                "lastUpdateTime": now(),
+            }
+            for kind in kinds
         ]
         self._custom().patch_namespaced_custom_object_status(
             *(GROUP, VERSION, self.namespace, PLURAL, job["metadata"]["name"]), {"status": {"conditions": conditions}}
         )
+
+    def warn(self, about: Json, reason: str, message: str) -> None:
+        """An event about an object, as a controller or the kubelet writes it."""
+        metadata = {"name": f"{about['name']}.{time.time_ns():x}", "namespace": self.namespace}
+        involved = {**about, "namespace": self.namespace}
+        times = {"firstTimestamp": now(), "lastTimestamp": now(), "count": 1}
+        body = {"metadata": metadata, "involvedObject": involved, "type": "Warning", "reason": reason} | times
+        self._core().create_namespaced_event(self.namespace, body | {"message": message})
 
     def delete_pod(self, pod: str) -> None:
         """Delete a pod, and with it its log."""
