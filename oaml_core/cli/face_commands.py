@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from oaml_core.inference.comparer import Comparer
+    from oaml_core.photos.faces import FaceFinder
 
 log = logging.getLogger(__name__)
 
@@ -24,9 +25,13 @@ def _match(config: Config, options: Any) -> int:
     from oaml_core.inference.match import match_files
 
     out, far = _picture(options.out), _rate(options.far)
-    found = match_files(_comparer(config, options), Path(options.first), Path(options.second), far=far)
-    save_pair(found.pair, out, str(found).replace("; ", "\n"))
+    found = match_files(
+        _comparer(config, options), Path(options.first), Path(options.second), far=far, finder=_finder(options)
+    )
+    save_pair(found.pair, out, str(found).replace("; ", "\n"), found.faces)
     print(found)
+    for name, remark in zip((options.first, options.second), found.remarks(), strict=True):
+        print(f"{name}: {remark}")
     print(out)
     return 0
 
@@ -37,9 +42,9 @@ def _identify(config: Config, options: Any) -> int:
     out, far, probe = _picture(options.out), _rate(options.far), Path(options.probe)
     if options.top < 1:
         raise ConfigError(f"--top {options.top} names nobody; it takes 1 or more.")
-    model = _comparer(config, options)
-    found = identify(model, Path(options.gallery), probe, far=far, top=options.top)
-    draw_identification(found, probe, model.image_size, out)
+    model, finder = _comparer(config, options), _finder(options)
+    found = identify(model, Path(options.gallery), probe, far=far, top=options.top, finder=finder)
+    draw_identification(found, probe, model.image_size, out, finder)
     print(found)
     print(out)
     return 0
@@ -60,10 +65,16 @@ def _rate(far: float) -> float:
     return far
 
 
+def _finder(options: Any) -> FaceFinder:
+    from oaml_core.photos.faces import FaceFinder
+
+    return FaceFinder(aligned=options.aligned, choice=options.face)
+
+
 def _comparer(config: Config, options: Any) -> Comparer:
     """The ONNX model or the checkpoint that was named; the model in production if none was."""
     from oaml_core import stages
-    from oaml_core.export import OamlOnnx
+    from oaml_core.inference.onnx_model import OamlOnnx
 
     if options.onnx and options.checkpoint:
         raise ConfigError("Name one model: --onnx model.onnx or --checkpoint C.")
@@ -95,21 +106,27 @@ def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
 
 
 def _identify_options(parser: ArgumentParser) -> None:
-    parser.add_argument("probe", help="aligned face")
-    parser.add_argument("--gallery", required=True, help="aligned faces: one folder a person, or one picture a person")
+    parser.add_argument("probe", help="photograph, or aligned face")
+    parser.add_argument("--gallery", required=True, help="photographs: one folder a person, or one picture a person")
     _comparer_options(parser)
     parser.add_argument("--top", type=int, default=5, help="people named")
     parser.add_argument("--out", default="identify.png", help="picture of probe and first candidate")
 
 
 def _match_options(parser: ArgumentParser) -> None:
-    parser.add_argument("first", help="aligned face")
-    parser.add_argument("second", help="aligned face")
+    parser.add_argument("first", help="photograph, or aligned face")
+    parser.add_argument("second", help="photograph, or aligned face")
     _comparer_options(parser)
     parser.add_argument("--out", default="match.png", help="picture with visibility maps and correspondences")
 
 
 def _comparer_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--aligned", action="store_true", help="the images are aligned faces already: look for none, use them whole"
+    )
+    parser.add_argument(
+        "--face", choices=("largest", "central"), default="largest", help="which of several faces in a photograph"
+    )
     parser.add_argument(
         "--onnx",
         type=str | None,

@@ -9,12 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from oaml_core.inference.compared_pair import MATCH_COLOURS, DrawablePair, centre_of
+from oaml_core.photos.faces import PhotoFace
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of files that pictures are written to."""
 FACE = 448
 """Side of each face in the picture, in pixels."""
 GAP = 96
+PHOTO = 300
+"""Height of the photographs above the faces, in pixels."""
 CAPTION = 76
 COVERED = (224, 33, 138)
 BACKGROUND = (24, 25, 27)
@@ -45,12 +48,44 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
     return picture
 
 
-def save_pair(pair: DrawablePair, path: Path, caption: str = "") -> None:
-    """Write the picture, by rename; the format follows the file's ending, one of `PICTURES`."""
+def draw_photos(faces: tuple[PhotoFace, PhotoFace]) -> Image.Image:
+    """Draw the photographs that two faces were found in, side by side, with box and points."""
+    strip = Image.new("RGB", (2 * FACE + GAP, PHOTO), BACKGROUND)
+    for face, left in zip(faces, (0, FACE + GAP), strict=True):
+        height, width = face.photo.shape[:2]
+        scale = min(FACE / width, PHOTO / height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        shown = Image.fromarray(face.photo).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        draw = ImageDraw.Draw(shown)
+        if face.box is not None:
+            draw.rectangle([float(value) for value in face.box * scale], outline=MATCH_COLOURS[0], width=2)
+        for x, y in () if face.points is None else face.points * scale:
+            draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=MATCH_COLOURS[1], outline=BACKGROUND)
+        strip.paste(shown, (left + (FACE - shown.width) // 2, (PHOTO - shown.height) // 2))
+    return strip
+
+
+def save_pair(
+    pair: DrawablePair, path: Path, caption: str = "", faces: tuple[PhotoFace, PhotoFace] | None = None
+) -> None:
+    """Write the picture, by rename; the format follows the file's ending, one of `PICTURES`.
+
+    Args:
+        pair: what is drawn.
+        path: of the picture.
+        caption: below the faces.
+        faces: where they were found: the photographs stand above; None: there were only aligned images.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial-{path.name}")
     try:
-        draw_pair(pair, caption).save(partial)
+        picture = draw_pair(pair, caption)
+        if faces is not None:
+            below, above = picture, draw_photos(faces)
+            picture = Image.new("RGB", (below.width, above.height + 8 + below.height), BACKGROUND)
+            picture.paste(above, (0, 0))
+            picture.paste(below, (0, above.height + 8))
+        picture.save(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -15,7 +15,9 @@ from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.face_files import load_face
+from oaml_core.inference.photo_records import describe, reason_against
 from oaml_core.inference.records import FaceRecords
+from oaml_core.photos.faces import FaceFinder, PhotoFace
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BATCH = 32
@@ -52,15 +54,21 @@ class Identification:
     left_out: dict[Path, str]
     """Gallery files that could not be used, and why."""
     probe: FaceRecords
+    face: PhotoFace | None = None
+    """Where the probe's face was found; None for an image that was taken for an aligned face."""
+    undecidable: str = ""
+    """Why the first candidate is neither accepted nor refused, in spite of a threshold."""
 
     @property
     def known(self) -> bool | None:
-        """Whether the first candidate is accepted; None without a threshold."""
-        return None if self.threshold is None else self.candidates[0].score >= self.threshold
+        """Whether the first candidate is accepted; None without a threshold, or if nothing may be decided."""
+        return None if self.threshold is None or self.undecidable else self.candidates[0].score >= self.threshold
 
     def __str__(self) -> str:
         best = self.candidates[0]
-        if self.known is None:
+        if self.undecidable:
+            answer = f"cannot decide: {self.undecidable}; nearest is {best.person}"
+        elif self.known is None:
             answer = f"nearest is {best.person}; {without_threshold(self.far, self.rates)}"
         elif self.known:
             answer = (
@@ -90,35 +98,40 @@ def gallery_files(folder: Path) -> list[tuple[str, Path]]:
     pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not pictures:
         raise DataError(
-            f"{folder} holds no picture ({', '.join(SUFFIXES)}). A gallery is a folder of aligned faces: one folder a "
+            f"{folder} holds no picture ({', '.join(SUFFIXES)}). A gallery is a folder of photographs: one folder a "
             "person, or one picture a person."
         )
     return [(_person(path.relative_to(folder)), path) for path in pictures]
 
 
-def identify(model: Comparer, gallery: Path, probe: Path, *, far: float, top: int = 5) -> Identification:
+def identify(
+    model: Comparer, gallery: Path, probe: Path, *, far: float, top: int = 5, finder: FaceFinder | None = None
+) -> Identification:
     """Rank the people of a gallery by their best picture's score with the probe.
 
     Args:
         model: recogniser with thresholds.
         gallery: see `gallery_files`.
-        probe: aligned face.
+        probe: photograph; without a finder an aligned face.
         far: false accept rate of one comparison, whose threshold decides.
         top: people named.
+        finder: finds and aligns the main face of each photograph; None: the images are aligned faces.
 
     Raises:
         ModelInputError: the probe cannot be used. DataError: no picture of the gallery can.
     """
-    one = model.records(load_face(probe, model.image_size))
+    if finder is None:
+        shown, one = None, model.records(load_face(probe, model.image_size))
+    else:
+        shown, one = describe(model, finder, probe)
     files = gallery_files(gallery)
     left_out: dict[Path, str] = {}
     best: dict[str, Candidate] = {}
     name = "global"
     for start in range(0, len(files), BATCH):
-        some, faces = _faces(files[start : start + BATCH], model.image_size, left_out)
-        if not some:
+        some, known = _records(model, files[start : start + BATCH], finder, left_out)
+        if known is None:
             continue
-        known = model.records(np.stack(faces))
         scores = model.scores(one, known)
         name, values = scores.deciding
         for row, (person, path) in enumerate(some):
@@ -129,35 +142,54 @@ def identify(model: Comparer, gallery: Path, probe: Path, *, far: float, top: in
         raise DataError(f"No picture in {gallery} can be used. The first: {next(iter(left_out.values()))}")
     ranked = sorted(best.values(), key=lambda candidate: -candidate.score)[: max(1, top)]
     threshold, rates = model.threshold(far, name), list(model.thresholds(name))
-    return Identification(name, ranked, threshold, far, rates, len(files) - len(left_out), left_out, one)
+    reason = "" if shown is None or threshold is None else reason_against([shown], ranked[0].visible_share)
+    return Identification(name, ranked, threshold, far, rates, len(files) - len(left_out), left_out, one, shown, reason)
 
 
-def draw_identification(found: Identification, probe: Path, size: int, out: Path) -> None:
+def draw_identification(
+    found: Identification, probe: Path, size: int, out: Path, finder: FaceFinder | None = None
+) -> None:
     """Probe and first candidate side by side with visibility maps and correspondences.
 
     Args:
         probe: the picture that `found` is about.
         size: side in pixels that the model takes.
         out: picture file, see `save_pair`.
+        finder: the one that `identify` was given.
     """
     best = found.candidates[0]
-    pair = drawable_pair((load_face(probe, size), load_face(best.path, size)), (found.probe, best.records))
-    save_pair(pair, out, str(found).partition("\n")[0])
+    caption = str(found).partition("\n")[0]
+    if found.face is None or finder is None:
+        pair = drawable_pair((load_face(probe, size), load_face(best.path, size)), (found.probe, best.records))
+        save_pair(pair, out, caption)
+        return
+    faces = found.face, finder.main_face(best.path, size)
+    pair = drawable_pair((faces[0].image, faces[1].image), (found.probe, best.records))
+    save_pair(pair, out, caption, faces)
 
 
-def _faces(
-    files: Sequence[tuple[str, Path]], size: int, left_out: dict[Path, str]
-) -> tuple[list[tuple[str, Path]], list[NDArray[np.uint8]]]:
-    """The files that are faces, and these; the others and the reason go to `left_out`."""
-    kept, faces = [], []
+def _records(
+    model: Comparer, files: Sequence[tuple[str, Path]], finder: FaceFinder | None, left_out: dict[Path, str]
+) -> tuple[list[tuple[str, Path]], FaceRecords | None]:
+    """The files that show faces, and their records; the other files and the reasons go to `left_out`."""
+    kept: list[tuple[str, Path]] = []
+    images: list[NDArray[np.uint8]] = []
+    found: list[FaceRecords] = []
     for person, path in files:
         try:
-            faces.append(load_face(path, size))
+            if finder is None:
+                images.append(load_face(path, model.image_size))
+            else:
+                found.append(describe(model, finder, path)[1])
         except ModelInputError as error:
             left_out[path] = str(error)
         else:
             kept.append((person, path))
-    return kept, faces
+    if not kept:
+        return kept, None
+    if finder is None:
+        return kept, model.records(np.stack(images))
+    return kept, FaceRecords(*map(np.concatenate, zip(*found, strict=True)))
 
 
 def _person(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,9 @@ from oaml_core.inference.compared_pair import DrawablePair, drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.face_files import load_face
+from oaml_core.inference.photo_records import describe, reason_against, remark
 from oaml_core.inference.records import FaceRecords
+from oaml_core.photos.faces import FaceFinder, PhotoFace
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,17 @@ class MatchResult:
     rates: list[float]
     """Those that the model has thresholds for."""
     pair: DrawablePair
+    faces: tuple[PhotoFace, PhotoFace] | None = None
+    """Where they were found; None for images that were taken for aligned faces."""
+    undecidable: str = ""
+    """Why there is no decision in spite of a threshold; empty if nothing stands against one."""
 
     def __str__(self) -> str:
         found = self.comparison
         local = "" if found.local_score is None else f", local {found.local_score:.2f}"
         shown = f"global {found.global_score:.3f}{local}, {100 * found.visible_share:.0f} % visible in both"
+        if self.undecidable:
+            return f"cannot decide: {self.undecidable}; {shown}"
         if found.same is None:
             return f"{shown}; {without_threshold(self.far, self.rates)}"
         answer = "same person" if found.same else "different people"
@@ -37,23 +45,41 @@ class MatchResult:
             f"(FAR {self.far:g}); {shown}"
         )
 
+    def remarks(self) -> list[str]:
+        """Return a line per photograph: how its face was found, and what is amiss or covered."""
+        return (
+            [] if self.faces is None else [remark(*one) for one in zip(self.faces, self.pair.visibility, strict=True)]
+        )
 
-def match_files(model: Comparer, first: Path, second: Path, *, far: float) -> MatchResult:
-    """Compare the aligned faces in two files.
+
+def match_files(
+    model: Comparer, first: Path, second: Path, *, far: float, finder: FaceFinder | None = None
+) -> MatchResult:
+    """Compare the faces in two files.
 
     Args:
         model: recogniser with thresholds.
-        first: image file; square, aligned.
-        second: image file; square, aligned.
+        first: photograph; without a finder a square image of an aligned face.
+        second: the same.
         far: false accept rate whose threshold decides.
+        finder: finds and aligns the main face of each photograph; None: the images are aligned faces.
 
     Raises:
-        ModelInputError: a file is missing, unreadable or not square.
+        ModelInputError: a file is missing or unreadable, or shows no face; without a finder: is not square.
     """
-    faces = load_face(first, model.image_size), load_face(second, model.image_size)
-    both = model.records(np.stack(faces))
-    one, other = (FaceRecords(*(part[row : row + 1] for part in both)) for row in (0, 1))
+    if finder is None:
+        faces = None
+        images = load_face(first, model.image_size), load_face(second, model.image_size)
+        both = model.records(np.stack(images))
+        one, other = (FaceRecords(*(part[row : row + 1] for part in both)) for row in (0, 1))
+    else:
+        (face, one), (another, other) = (describe(model, finder, path) for path in (first, second))
+        faces, images = (face, another), (face.image, another.image)
     scores = model.scores(one, other)
     name, _ = scores.deciding
     comparison = Comparison.of(scores, model.threshold(far, name))
-    return MatchResult(comparison, far, list(model.thresholds(name)), drawable_pair(faces, (one, other)))
+    reason = "" if faces is None or comparison.same is None else reason_against(faces, comparison.visible_share)
+    if reason:
+        comparison = replace(comparison, same=None)
+    rates = list(model.thresholds(name))
+    return MatchResult(comparison, far, rates, drawable_pair(images, (one, other)), faces, reason)

@@ -1,0 +1,6 @@
+"""Find, align and judge the faces of ordinary photographs: numpy, Pillow and onnxruntime, never torch.
+
+from oaml_core.photos.faces import FaceFinder
+
+face = FaceFinder().main_face("holiday.jpg")  # face.image: uint8 [112, 112, 3], face.points: where the eyes were
+"""

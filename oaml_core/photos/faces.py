@@ -1,0 +1,188 @@
+"""Aligned faces of photographs: what the recogniser is given, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from oaml_core.errors import ModelInputError
+from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out, template
+from oaml_core.photos.detection import Detections, Detector, Floats, Photo
+from oaml_core.photos.files import load_photo
+from oaml_core.photos.quality import Quality, measure
+from oaml_core.photos.search import find_faces
+
+SURE = 0.8
+"""Score from which on a detection is taken for a face without another sign."""
+ON_TEMPLATE = 10.0
+"""Largest root mean square distance of five points from the template, in pixels of a 112 × 112 crop, of a face that is
+taken for aligned already: that of 99.9 % of aligned faces is below."""
+ENOUGH = 80.0
+"""Height in pixels of a face that ends the search for the main face of a photograph at the coarsest level."""
+Choice = Literal["largest", "central"]
+
+
+@dataclass(frozen=True)
+class PhotoFace:
+    """One face of a photograph."""
+
+    image: Photo
+    """uint8 [S, S, 3] RGB, aligned."""
+    photo: Photo
+    """uint8 [H, W, 3] RGB: where it was found."""
+    box: Floats | None
+    """[4]: left, top, right, bottom in the photograph; None if the detector did not look or saw none."""
+    points: Floats | None
+    """[5, 2] in pixels of the photograph."""
+    score: float
+    """Detector's, in [0, 1]; 1 for faces that were said to be aligned."""
+    alignment: Alignment | None
+    """None if the image was aligned already and is used as it is."""
+    faces: int
+    """Faces that were seen in the photograph."""
+    habit: Floats | None = None
+
+    @property
+    def quality(self) -> Quality | None:
+        """Measurements of the face; None without points."""
+        return None if self.points is None else measure(self.image, self.points)
+
+    def refitted(self, visible: ArrayLike) -> PhotoFace:
+        """Return the face aligned again, each point weighing as it is visible.
+
+        Args:
+            visible: [5], in [0, 1].
+        """
+        if self.alignment is None or self.points is None:
+            return self
+        size = self.image.shape[0]
+        alignment = align_points(self.points, visible, size, self.habit)
+        return replace(self, image=cut_out(self.photo, alignment.matrix, size), alignment=alignment)
+
+    def __str__(self) -> str:
+        if self.alignment is None:
+            said = "aligned already"
+        else:
+            counted = self.alignment.counted
+            by = "all five points" if len(counted) == len(POINT_NAMES) else ", ".join(counted)
+            said = f"found (score {self.score:.2f}), aligned by {by}"
+        others = f", one of {self.faces} faces" if self.faces > 1 else ""
+        remarks = [] if self.quality is None else self.quality.remarks
+        return "; ".join([said + others, *remarks])
+
+
+class FaceFinder:
+    """Finds the faces of photographs and aligns them.
+
+    Args:
+        detector: any detector with five points; None: YuNet, as soon as a photograph is looked at.
+        aligned: take every square image for an aligned face, unseen.
+        choice: which of several faces is the main one.
+        sure: lowest score of a face.
+    """
+
+    def __init__(
+        self, detector: Detector | None = None, *, aligned: bool = False, choice: Choice = "largest", sure: float = SURE
+    ) -> None:
+        self._detector = detector
+        self.aligned, self.choice, self.sure = aligned, choice, sure
+
+    @property
+    def detector(self) -> Detector:
+        """The detector, loaded when it is first needed."""
+        if self._detector is None:
+            from oaml_core.photos.yunet import YuNet
+
+            self._detector = YuNet()
+        return self._detector
+
+    def main_face(self, path: str | Path, size: int = 112) -> PhotoFace:
+        """Return the main face of a photograph, aligned.
+
+        Args:
+            path: any photograph, or a square image of an aligned face.
+            size: side in pixels of the aligned face.
+
+        Raises:
+            ModelInputError: the file cannot be read, or shows no face.
+        """
+        photo = load_photo(path)
+        if self.aligned:
+            return _as_it_is(photo, path, size)
+        found = find_faces(photo, self.detector, enough=ENOUGH)
+        if self._on_template(found, photo):
+            face = _as_it_is(photo, path, size)
+            return replace(face, box=found.boxes[0], points=found.points[0], score=float(found.scores[0]))
+        sure = found.rows(found.scores >= self.sure)
+        if not len(sure):
+            doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
+            raise ModelInputError(
+                f"No face was found in {path}.{doubtful} If it shows an aligned face, say --aligned; otherwise take a "
+                "photograph that shows more of the face."
+            )
+        return self._aligned_face(photo, sure, self._main(sure, photo), size)
+
+    def all_faces(self, path: str | Path, size: int = 112) -> list[PhotoFace]:
+        """Return all faces of a photograph, aligned, surest first; an empty list if there is none.
+
+        Args:
+            path: any photograph.
+            size: side in pixels of the aligned faces.
+
+        Raises:
+            ModelInputError: the file cannot be read.
+        """
+        photo = load_photo(path)
+        found = find_faces(photo, self.detector)
+        sure = found.rows(found.scores >= self.sure)
+        return [self._aligned_face(photo, sure, row, size) for row in range(len(sure))]
+
+    def _aligned_face(self, photo: Photo, found: Detections, row: int, size: int) -> PhotoFace:
+        points, habit = found.points[row], self.detector.habit
+        alignment = align_points(points, found.point_confidence[row], size, habit)
+        image = cut_out(photo, alignment.matrix, size)
+        score = float(found.scores[row])
+        return PhotoFace(image, photo, found.boxes[row], points, score, alignment, len(found), habit)
+
+    def _on_template(self, found: Detections, photo: Photo) -> bool:
+        """Return True if a square image holds one face, its points where the template has them."""
+        height, width = photo.shape[:2]
+        if height != width or not len(found):
+            return False
+        expected = template(height) + self.detector.habit * height / 112
+        distance = np.sqrt(((found.points[0] - expected) ** 2).sum(1).mean()) * 112 / height
+        return bool(distance <= ON_TEMPLATE)
+
+    def _main(self, found: Detections, photo: Photo) -> int:
+        boxes = found.boxes
+        if self.choice == "largest":
+            return int(np.argmax(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)))
+        centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return int(np.argmin(np.linalg.norm(centre - np.array(photo.shape[1::-1]) / 2, axis=1)))
+
+
+def _as_it_is(photo: Photo, path: str | Path, size: int) -> PhotoFace:
+    """The whole image as an aligned face.
+
+    Raises:
+        ModelInputError: it is not square.
+    """
+    height, width = photo.shape[:2]
+    if height != width:
+        raise ModelInputError(f"{path} is {width} × {height} pixels; an aligned face is square. Leave --aligned out.")
+    image = photo
+    if height != size:
+        resized = Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        image = np.asarray(resized, dtype=np.uint8)
+    return PhotoFace(image, photo, None, None, 1.0, None, 1)
+
+
+def stacked(faces: Sequence[PhotoFace]) -> Photo:
+    """Return the aligned faces as one batch uint8 [n, S, S, 3]."""
+    return np.stack([face.image for face in faces])

@@ -1,0 +1,110 @@
+"""Large photographs and small faces: one detector over the tiles of an image pyramid.
+
+A level shows the photograph at half the scale of the next. Tiles of a level overlap by `OVERLAP` pixels, so a face of
+up to that size lies whole in one of them; a larger face does so at a coarser level. Memory is the photograph, one
+scaled copy of it, and one pass of the detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from oaml_core.photos.detection import Detections, Detector, Photo, keep_best
+
+OVERLAP = 160
+"""Pixels that neighbouring tiles share."""
+SEEN = 16
+"""Height in pixels of the smallest face that the detector is trusted to see in a tile."""
+MARGIN = 0.5
+"""Padding around a picture, as a share of its side: a face that fills its picture is found with it alone."""
+
+
+def find_faces(photo: Photo, detector: Detector, smallest: float = 20.0, enough: float | None = None) -> Detections:
+    """Find the faces of a photograph of any size.
+
+    Args:
+        photo: uint8 [H, W, 3] RGB.
+        detector: looks at one tile at a time.
+        smallest: height in pixels of the smallest face to look for.
+        enough: stop at the first level that shows a face at least this many pixels high; None: look at all levels.
+
+    Returns:
+        Faces in the photograph's pixels, surest first, each face once.
+    """
+    parts: list[Detections] = []
+    for scale in scales(photo.shape[:2], detector.tile, smallest):
+        parts.append(_level(photo, detector, scale))
+        heights = parts[-1].boxes[:, 3] - parts[-1].boxes[:, 1]
+        if enough is not None and np.any(heights >= enough):
+            break
+    return keep_best(Detections.joined(parts))
+
+
+def scales(shape: tuple[int, ...], tile: int, smallest: float) -> list[float]:
+    """Return the scales of the pyramid, coarsest first: the first shows the photograph, padded, in one tile.
+
+    Args:
+        shape: height and width of the photograph in pixels.
+        tile: side of a tile in pixels.
+        smallest: height in pixels of the smallest face to look for.
+    """
+    first = min(1.0, tile / (max(shape) * (1 + 2 * MARGIN)))
+    finest = min(1.0, max(first, SEEN / smallest))
+    found = [first]
+    while found[-1] < finest:
+        found.append(min(2 * found[-1], finest))
+    return found
+
+
+def tiles(length: int, tile: int) -> list[int]:
+    """Return where tiles start along a side of `length` pixels: evenly, at least `OVERLAP` pixels in common."""
+    if length <= tile:
+        return [0]
+    count = 1 + -(-(length - tile) // (tile - OVERLAP))
+    return [int(start) for start in np.linspace(0, length - tile, count).round()]
+
+
+def _level(photo: Photo, detector: Detector, scale: float) -> Detections:
+    height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
+    level = photo
+    if (height, width) != photo.shape[:2]:
+        resized = Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+        level = np.asarray(resized)
+    ratio = photo.shape[1] / width
+    return Detections.joined([part.moved(ratio, 0, 0) for part in _tiles(level, detector)])
+
+
+def _tiles(level: Photo, detector: Detector) -> Iterator[Detections]:
+    tile = detector.tile
+    height, width = level.shape[:2]
+    if max(height, width) * (1 + 2 * MARGIN) <= tile + 2:
+        yield _padded(level, detector)
+        return
+    for top in tiles(height, tile):
+        for left in tiles(width, tile):
+            found = detector.detect(level[top : top + tile, left : left + tile])
+            yield _whole(found.moved(1.0, left, top), (left, top, left + tile, top + tile), (width, height))
+
+
+def _padded(level: Photo, detector: Detector) -> Detections:
+    """Faces of a level that fits a tile with its padding, which is the mean colour of the picture's border."""
+    height, width = level.shape[:2]
+    side = detector.tile
+    border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
+    canvas = np.empty((side, side, 3), np.uint8)
+    canvas[:] = border.mean(axis=0).round().astype(np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    canvas[top : top + height, left : left + width] = level
+    return detector.detect(canvas).moved(1.0, -left, -top)
+
+
+def _whole(found: Detections, tile: tuple[int, int, int, int], size: tuple[int, int]) -> Detections:
+    """Drop boxes that a tile's edge cuts, unless it is the photograph's edge too: another tile shows them whole."""
+    left, top, right, bottom = tile
+    low = np.array([left if left > 0 else -np.inf, top if top > 0 else -np.inf])
+    high = np.array([right if right < size[0] else np.inf, bottom if bottom < size[1] else np.inf])
+    inside = np.all(found.boxes[:, :2] > low, axis=1) & np.all(found.boxes[:, 2:] < high, axis=1)
+    return found.rows(inside)
