@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,12 @@ from oaml_core.errors import OamlError
 from oaml_core.settings import config_to_yaml, load_config
 from pipelines.compile import CLUSTER, compile_pipeline
 from pipelines.kubeflow import ENDPOINT, PIPELINE, TOKEN, Kubeflow, connect, dated, tell
+
+
+log = logging.getLogger(__name__)
+
+KUBEFLOW = "kubeflow"
+"""Namespace in which steps run where there are no profiles."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,13 @@ def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: 
     """
     config, place = load_config(recipe, overrides), load_cluster(cluster)
     kubeflow = connect(place.namespace)
+    if kubeflow.namespace is None and place.namespace != KUBEFLOW:
+        log.warning(
+            "This Kubeflow has no profiles: steps run in its own namespace, and find only the settings and Secrets "
+            "there. %s names the namespace %s; configs/cluster/local.yaml shows what to set.",
+            cluster,
+            place.namespace,
+        )
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         package = Path(folder) / "pipeline.yaml"
         compile_pipeline(package, cluster, LOCK)

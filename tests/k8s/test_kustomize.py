@@ -15,7 +15,9 @@ from components.cluster import load_cluster
 from pipelines.compile import CLUSTER
 
 K8S = Path(__file__).parents[2] / "k8s"
-FOLDERS = ("base", "overlays/local", "overlays/cluster")
+LOCAL = CLUSTER.with_name("local.yaml")
+FOLDERS = {"base": CLUSTER, "overlays/local": LOCAL, "overlays/cluster": CLUSTER}
+"""Folders of manifests, and the cluster file that goes with each."""
 VERSION = "1.33"
 Manifest = dict[str, Any]
 
@@ -53,7 +55,7 @@ def test_an_unknown_field_would_be_found() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_everything_is_in_the_namespace_of_the_cluster_file(folder: str) -> None:
-    namespace = load_cluster(CLUSTER).namespace
+    namespace = load_cluster(FOLDERS[folder]).namespace
     for manifest in rendered(folder):
         if manifest["kind"] == "Namespace":
             assert manifest["metadata"]["name"] == namespace
@@ -76,7 +78,7 @@ def test_secret_templates_have_the_keys_that_steps_read_and_no_values() -> None:
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_settings_have_the_keys_that_steps_read(folder: str) -> None:
     maps = {each["metadata"]["name"]: each["data"] for each in of_kind(rendered(folder), "ConfigMap")}
-    for wanted in load_cluster(CLUSTER).config_maps:
+    for wanted in load_cluster(FOLDERS[folder]).config_maps:
         assert set(wanted.keys) == set(maps[wanted.name])
 
 
@@ -105,18 +107,6 @@ def test_pods_of_ours_run_without_privileges() -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-
-
-def test_workers_may_only_talk_to_one_another_the_store_and_name_servers() -> None:
-    policies = {
-        each["metadata"]["name"]: each["spec"] for each in of_kind(rendered("overlays/cluster"), "NetworkPolicy")
-    }
-    assert policies["no-ingress"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
-    for_all = [name for name, spec in policies.items() if "Egress" in spec["policyTypes"] and not spec["podSelector"]]
-    assert sorted(for_all) == ["names", "store"]
-    assert {port["port"] for rule in policies["store"]["egress"] for port in rule["ports"]} == {443}
-    workers = {"matchExpressions": [{"key": "training.kubeflow.org/job-name", "operator": "Exists"}]}
-    assert policies["workers-among-themselves"]["podSelector"] == workers
 
 
 def test_the_priority_class_is_the_one_that_a_cluster_file_may_name() -> None:

@@ -16,7 +16,8 @@ from kubernetes_server.real_server import real_namespace
 
 pytestmark = pytest.mark.cluster
 K8S = Path(__file__).parents[2] / "k8s"
-NAMESPACE = "oaml"
+NAMESPACES = {"oaml", "kubeflow"}
+"""Of the manifests: with profiles and without."""
 SECONDS = 20.0
 """Within which the server's authoriser has heard of a new Role."""
 Json = dict[str, Any]
@@ -49,7 +50,7 @@ def manifests(folder: str, namespace: str) -> list[Json]:
         if each["kind"] == "Namespace":
             metadata["name"] = namespace
         elif "namespace" in metadata:
-            assert metadata["namespace"] == NAMESPACE
+            assert metadata["namespace"] in NAMESPACES
             metadata["namespace"] = namespace
     return found
 

@@ -167,6 +167,25 @@ def test_runs_and_nights_may_be_asked_for_again_and_again(
     }
 
 
+@pytest.mark.parametrize(
+    ("multi_user", "namespace", "warned"), [(False, "oaml", 1), (False, "kubeflow", 0), (True, "oaml", 0)]
+)
+def test_settings_in_another_namespace_than_the_steps_are_warned_of(
+    server: KfpServer,
+    once: Run,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    multi_user: bool,
+    namespace: str,
+    warned: int,
+) -> None:
+    server.multi_user = multi_user
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"namespace: {namespace}\n")
+    assert once("--cluster", str(mine))[0] == 0
+    assert caplog.text.count("steps run in its own namespace") == warned
+
+
 def test_each_profile_has_a_pipeline_of_its_own(server: KfpServer, once: Run, tmp_path: Path) -> None:
     server.multi_user = True
     theirs = tmp_path / "theirs.yaml"
