@@ -17,7 +17,6 @@ from oaml_core.settings import config_to_yaml, load_config
 from pipelines.compile import CLUSTER, compile_pipeline
 from pipelines.kubeflow import ENDPOINT, PIPELINE, TOKEN, Kubeflow, connect, dated, tell
 
-
 log = logging.getLogger(__name__)
 
 KUBEFLOW = "kubeflow"
