@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from oaml_core.errors import ConfigError, ModelInputError
+from oaml_core.host_range import host_range
 
 GIB = 2**30
 
@@ -23,7 +25,7 @@ class Candidates(NamedTuple):
     """The classes that P samples are classified among."""
 
     maps: Tensor
-    """float32 [U, C, h, w], the classes that any of the samples meets."""
+    """float32 [U, C, h, w], the classes that any of the samples meets: each once on a CPU, on a GPU once per sample."""
     columns: Tensor
     """int64 [P, k], rows of `maps`; the first is the sample's own class."""
     known: Tensor
@@ -77,7 +79,7 @@ class ClassEmbeddings(nn.Module):
         """
         self._check(labels)
         classes = torch.cat([labels[:, None], self.nearest[labels].long()], 1)
-        met, columns = classes.unique(return_inverse=True)
+        met, columns = each_once(classes) if classes.device.type == "cpu" else one_after_the_other(classes)
         maps = self.maps[met].float().unflatten(2, self.map_size)
         return Candidates(maps, columns, self.seen[classes])
 
@@ -102,21 +104,36 @@ class ClassEmbeddings(nn.Module):
         usable = maps.flatten(1).isfinite().all(1) & visibility.flatten(1).isfinite().all(1)
         number = torch.where(usable, torch.arange(len(labels), device=labels.device), -1)
         last = number.new_full((self.num_classes,), -1).scatter_reduce_(0, labels, number, "amax")
-        chosen = last[last >= 0]
-        classes = labels[chosen]
+        # All images of a class write the same, what its last usable image makes of it: no image is picked out, for
+        # then the host would have to know how many.
+        chosen = last[labels]
+        known, before = chosen >= 0, self.maps[labels].float()
+        chosen = chosen.clamp_min(0)
         new = functional.normalize(maps[chosen].flatten(2).float(), dim=1)
         # A class that is seen for the first time is taken as it is: nothing else is known of its places.
-        share = torch.where(self.seen[classes, None, None], visibility[chosen].flatten(2).float(), 1.0)
-        self.maps[classes] = torch.lerp(self.maps[classes].float(), new, share).half()
-        self.seen[classes] = True
+        share = torch.where(self.seen[labels, None, None], visibility[chosen].flatten(2).float(), 1.0)
+        after = torch.where(known[:, None, None], torch.lerp(before, new, share), before)
+        self.maps[labels] = after.half()
+        self.seen[labels] = self.seen[labels] | known
 
     def _check(self, labels: Tensor) -> None:
         if labels.dtype != torch.int64 or labels.ndim != 1:
             raise ModelInputError(f"Labels are int64 [B], not {labels.dtype} {list(labels.shape)}.")
         if labels.device != self.maps.device:
             raise ModelInputError(f"Labels are on {labels.device}, class embeddings on {self.maps.device}.")
-        if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < self.num_classes):
+        found = host_range(labels)
+        if found is not None and not (found[0] >= 0 and found[1] < self.num_classes):
             raise ModelInputError(
-                f"Labels lie in [{int(labels.min())}, {int(labels.max())}]; there are {self.num_classes} classes, "
-                "numbered from 0."
+                f"Labels lie in [{found[0]}, {found[1]}]; there are {self.num_classes} classes, numbered from 0."
             )
+
+
+def each_once(classes: Tensor) -> tuple[Tensor, Tensor]:
+    """The U classes in `classes` [P, k], on the CPU, in order, and where each of [P, k] stands among them."""
+    met, columns = np.unique(classes.numpy(), return_inverse=True)
+    return torch.from_numpy(met), torch.from_numpy(columns.reshape(classes.shape))
+
+
+def one_after_the_other(classes: Tensor) -> tuple[Tensor, Tensor]:
+    """The same with a class as often as it is met: how many there are would have to be asked of the device."""
+    return classes.flatten(), torch.arange(classes.numel(), device=classes.device).view_as(classes)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from oaml_core.errors import ModelInputError
+from oaml_core.host_range import host_range
 from oaml_core.models.margin import Margin
 
 
@@ -44,7 +45,8 @@ class IdentityClassifier(nn.Module, ABC):
             label: int64 [b] in [0, classes).
 
         Raises:
-            ModelInputError: shapes, types or devices do not fit one another, or a label is out of range.
+            ModelInputError: shapes, types or devices do not fit one another, or a label is out of range. Labels that
+                are on a GPU are not read: `check_labels` takes them before they go there.
         """
 
     @abstractmethod
@@ -70,11 +72,20 @@ class IdentityClassifier(nn.Module, ABC):
         if len(set(devices.values())) > 1:
             where = ", ".join(f"{name} on {device}" for name, device in devices.items())
             raise ModelInputError(f"The head and its inputs are on several devices: {where}. Move them to one.")
-        if not batch:
-            return
-        least, largest = torch.stack(label.aminmax()).tolist()
-        if least < 0 or largest >= self.num_classes:
+        self.check_labels(label)
+
+    def check_labels(self, label: Tensor) -> None:
+        """Refuse labels that are no class, if they are on the host; training looks at them before they leave it.
+
+        Args:
+            label: int64 of any shape.
+
+        Raises:
+            ModelInputError: a label is below 0, or there are not so many classes.
+        """
+        found = host_range(label)
+        if found is not None and not (found[0] >= 0 and found[1] < self.num_classes):
             raise ModelInputError(
-                f"Labels run from {least} to {largest}, the head has classes 0 to {self.num_classes - 1}: prepare the "
-                "data again, or build the head for as many identities as it has."
+                f"Labels run from {found[0]} to {found[1]}, the head has classes 0 to {self.num_classes - 1}: prepare "
+                "the data again, or build the head for as many identities as it has."
             )

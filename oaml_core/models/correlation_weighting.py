@@ -148,7 +148,7 @@ class _Statistics(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, one: Tensor, other: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        count = 2 * (one.new_tensor(one.numel()) if weight is None else weight.expand_as(one).sum())
+        count = 2 * (one.new_full((), one.numel()) if weight is None else weight.expand_as(one).sum())
         total = _weighted_sum_(one + other, weight)
         mean = total / count.clamp_min(1)
         squares = (one - mean).square_().add_((other - mean).square_())

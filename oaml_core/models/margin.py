@@ -95,7 +95,7 @@ class AdaFace(Margin):
         The moments are taken about the running mean: sums of squares of norms that hardly differ would cancel.
         """
         distance = _bounded(norm.float()) - self.batch_mean
-        moments = torch.stack([distance.new_tensor(float(len(norm))), distance.sum(), distance.square().sum()])
+        moments = torch.stack([distance.new_full((), float(len(norm))), distance.sum(), distance.square().sum()])
         if is_distributed():
             dist.all_reduce(moments)
         count, total, squares = moments

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from oaml_core.errors import ModelInputError
+from oaml_core.host_range import host_range
 from oaml_core.models.correlation import BlockSize, at_least_float32, block_bytes, slices
 from oaml_core.models.correlation_weighting import Weighting, part
 
@@ -225,12 +226,16 @@ class Matcher(nn.Module, ABC):
         if visibility.device != maps.device:
             raise ModelInputError(f"The {what}'s visibility is on {visibility.device}, its maps on {maps.device}.")
         flat = visibility.detach().flatten(1).to(at_least_float32(maps[:0]).dtype)
-        # NaN passes: it makes the scores NaN, which training answers by skipping the step and naming the term.
-        if not torch.compiler.is_compiling() and flat.numel() and bool(((flat < 0) | (flat > 1)).any()):
-            raise ModelInputError(
-                f"The {what}'s visibility lies in [{flat.min():.3g}, {flat.max():.3g}]; it is a share in [0, 1], "
-                "1 = visible."
-            )
+        on_host = flat.device.type == "cpu"
+        if not torch.compiler.is_compiling() and (on_host or not self.training):
+            # Training on a GPU does not wait for its values, which are those of the visibility head's sigmoid.
+            # NaN passes: it makes the scores NaN, which training answers by skipping the step and naming the term.
+            found = host_range(flat if on_host else flat.cpu())
+            if found is not None and (found[0] < 0 or found[1] > 1):
+                raise ModelInputError(
+                    f"The {what}'s visibility lies in [{found[0]:.3g}, {found[1]:.3g}]; it is a share in [0, 1], "
+                    "1 = visible."
+                )
         return flat
 
 
@@ -242,5 +247,7 @@ def check_candidates(candidates: Tensor, probes: int, gallery: int) -> None:
     """
     if candidates.ndim != 2 or len(candidates) != probes or candidates.dtype != torch.int64:
         raise ModelInputError(f"Candidates are int64 [{probes}, k], not {candidates.dtype} {list(candidates.shape)}.")
-    if candidates.numel() and (int(candidates.min()) < 0 or int(candidates.max()) >= gallery):
-        raise ModelInputError(f"A candidate is {int(candidates.max())}; the gallery has the rows 0 … {gallery - 1}.")
+    found = host_range(candidates)
+    if found is not None and (found[0] < 0 or found[1] >= gallery):
+        wrong = found[0] if found[0] < 0 else found[1]
+        raise ModelInputError(f"A candidate is {wrong}; the gallery has the rows 0 … {gallery - 1}.")

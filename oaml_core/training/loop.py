@@ -127,6 +127,7 @@ class TrainingLoop:
         self._validate_if_due()  # a run may have been stopped in the middle of a validation
         # Fabric's own loader would announce epochs to the sampler, by its own count; the position is ours.
         for batch in self.log.timed(iter(self.data.train_dataloader())):
+            self.module.check_batch(batch)
             taken = self.stepper.take(self.fabric.to_device(batch), self.position)
             self.log.samples(batch, self.position)
             self.log.step(taken, self.position, self.stepper.guard.skipped)

@@ -15,7 +15,7 @@ from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
-from oaml_core.losses.visibility import visibility_loss
+from oaml_core.losses.visibility import check_visibility_target, visibility_loss
 from oaml_core.models.build import build_classifier
 from oaml_core.models.class_embeddings import GIB, ClassEmbeddings
 from oaml_core.models.features import Features
@@ -66,6 +66,16 @@ class RecognitionModule(nn.Module):
         self.recogniser.matcher.requires_grad_(loss.qaconv_loss_weight > 0 or loss.softmax_triplet_loss_weight > 0)
         self.recogniser.visibility_head.requires_grad_(loss.occlusion_loss_weight > 0)
         self.classes = self._class_embeddings(num_classes) if loss.softmax_triplet_loss_weight else None
+
+    def check_batch(self, batch: TrainingBatch) -> None:
+        """Refuse labels and masks that cannot be learnt from, while they are on the host and looking costs nothing.
+
+        Raises:
+            ModelInputError: a label is no class, or a mask has values outside [0, 1].
+        """
+        self.head.check_labels(batch.labels)
+        for target in (batch.visibility, *(batch.occluded or ())[1:]):
+            check_visibility_target(target)
 
     def training_step(self, batch: TrainingBatch) -> StepResult:
         """The loss terms of this worker's slice, each weighted so that the workers' mean is the global batch's.

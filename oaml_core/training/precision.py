@@ -15,14 +15,15 @@ log = logging.getLogger(__name__)
 def training_step(fabric: Fabric, model: Any, *arguments: Any) -> Any:
     """Return `model.training_step(*arguments)`, computed in the precision that `fabric` was built with.
 
-    Fabric enters its precision context on its own only where data-parallel training wraps the module, so the context
-    is entered here for any number of workers.
+    Fabric converts inputs and enters its precision context on its own only where data-parallel training wraps the
+    module, so both are done here for any number of workers.
 
     Args:
         fabric: brings the precision.
         model: a module as Fabric wraps it, with `training_step` as a marked forward method.
         arguments: of the step.
     """
+    arguments = fabric.strategy.precision.convert_input(arguments)
     with fabric.autocast():
         return model.training_step(*arguments)
 

@@ -20,30 +20,68 @@ MOMENTUM = "momentum_buffer"
 class RowSGD(SGD):
     """SGD with momentum in which rows without a gradient rest: no decay, and their momentum waits.
 
-    Dense gradients are torch's own SGD's business. The momentum of a parameter with sparse gradients is dense, and as
-    large as the parameter; beside it a step needs memory for the rows of the gradient only.
+    Dense gradients are torch's own SGD's business, in its fused form: one kernel for all parameters of a group. The
+    momentum of a parameter with sparse gradients is dense, and as large as the parameter; beside it a step needs memory
+    for the rows of the gradient only.
+
+    A step is left out, exactly and without the host's knowing, where `left_out` is not 0.
+
+    Args:
+        params: parameters, or groups of them.
+        settings: of torch's SGD, but for the form of its arithmetic.
     """
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        super().__init__(params, **settings, fused=True)
+        self.left_out: Tensor | None = None
+        """float32 [] on the parameters' device, for the next step; None: it counts."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over momentum and settings; the arithmetic stays fused, however the state was saved."""
+        super().load_state_dict(state_dict)
+        for group in self.param_groups:
+            group["fused"], group["foreach"] = True, False
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Move the weights; sparse gradients are consumed."""
         for group in self.param_groups:
             for parameter in group["params"]:
-                if parameter.grad is not None and parameter.grad.is_sparse:
+                if parameter.grad is None:
+                    continue
+                if group["momentum"] and MOMENTUM not in self.state[parameter]:
+                    # Zeros, and not the first gradient: the first step may be one that is left out.
+                    self.state[parameter][MOMENTUM] = torch.zeros_like(parameter)
+                if parameter.grad.is_sparse:
                     self._move_rows(parameter, group)
                     parameter.grad = None
-        return super().step(closure)
+        left_out, overflow = self.left_out, getattr(self, "found_inf", None)
+        if left_out is None:
+            return super().step(closure)
+        # The name by which torch's fused optimisers, and its scaler of fp16 gradients, know of an overflow.
+        self.found_inf = left_out if overflow is None else torch.maximum(left_out, overflow.reshape(()))
+        try:
+            return super().step(closure)
+        finally:
+            self.found_inf = overflow
+            self.left_out = None
 
     def _move_rows(self, parameter: Parameter, group: dict[str, Any]) -> None:
-        state = self.state[parameter]
-        if MOMENTUM not in state:
-            state[MOMENTUM] = torch.zeros_like(parameter)
         assert parameter.grad is not None
         gradient = parameter.grad.coalesce()
         rows, direction = gradient.indices()[0], gradient.values()
         direction = direction.add(parameter[rows], alpha=group["weight_decay"])
-        direction.add_(state[MOMENTUM][rows], alpha=group["momentum"])
-        state[MOMENTUM][rows] = direction
+        momentum = self.state[parameter].get(MOMENTUM)
+        before = torch.zeros_like(direction) if momentum is None else momentum[rows]
+        direction.add_(before, alpha=group["momentum"])
+        if self.left_out is not None:
+            counts = self.left_out == 0
+            before = torch.where(counts, direction, before)
+            direction = torch.where(counts, direction, 0)
+        else:
+            before = direction
+        if momentum is not None:
+            momentum[rows] = before
         parameter.index_add_(0, rows, direction, alpha=-group["lr"])
 
 

@@ -47,9 +47,10 @@ class KeptStatistics:
         """Remember them as they are."""
         self._kept = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
 
-    def put_back(self) -> None:
-        """Make them what they were at the last `keep`."""
-        _write(self._kept, self._buffers)
+    def put_back(self, left_out: Tensor) -> None:
+        """Make them what they were at the last `keep` where `left_out` [] is not 0; the host does not learn of it."""
+        now = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
+        _write(torch.where(left_out == 0, now, self._kept), self._buffers)
 
 
 def _write(flat: Tensor, buffers: list[Tensor]) -> None:

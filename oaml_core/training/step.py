@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oaml_core.config import Config
 from oaml_core.data.batches.datamodule import TrainingBatch
-from oaml_core.losses.finite import FiniteGuard
+from oaml_core.losses.finite import FiniteGuard, Skipped
 from oaml_core.training.module import RecognitionModule, StepResult
 from oaml_core.training.optimisation import learning_rate, set_learning_rate
 from oaml_core.training.precision import training_step
@@ -30,8 +30,8 @@ class Taken(NamedTuple):
     lr: float
     norm: Tensor | None
     """Gradient's L2 norm; None while gradients are accumulated."""
-    skipped: str | None
-    """The loss term, or `gradient`, for which the whole step was left out."""
+    skipped: Skipped | None
+    """The newest step that is known to be left out: this one on a CPU, the one before on a GPU."""
 
     @property
     def closed(self) -> bool:
@@ -43,7 +43,8 @@ class Stepper:
     """Forward, backward, and every `accumulate_grad_batches` a step of the optimiser.
 
     A step counts or is left out as a whole, on all workers alike: a term that is not finite in one of the accumulated
-    batches of one worker leaves all of them out. What is left out leaves no trace in the running statistics.
+    batches of one worker leaves all of them out. What is left out leaves no trace in weights, momentum and running
+    statistics. The host reads nothing from the device to decide so, and never waits for it.
 
     Args:
         config: the whole configuration.
@@ -70,6 +71,10 @@ class Stepper:
     def take(self, batch: TrainingBatch, position: Position) -> Taken:
         """Learn from the batch at `position`.
 
+        Args:
+            batch: on the device; it has passed the module's `check_batch` before it went there.
+            position: of the batch.
+
         Raises:
             NonFiniteLossError: too many steps in a row were left out.
         """
@@ -88,27 +93,25 @@ class Stepper:
             return Taken(result, total, lr, None, None)
         set_learning_rate(self.optimiser, lr)
         norm = self._gradient_norm()
-        skipped = self._update(norm, position.step)
-        return Taken(result, total, lr, norm, skipped)
+        return Taken(result, total, lr, norm, self._update(norm, position.step))
 
     def _gradient_norm(self) -> Tensor:
         """The gradient's norm, before it is clipped where the configuration says so."""
         optimiser = self.optimiser.optimizer
-        self.fabric.strategy.precision.unscale_gradients(optimiser)
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(optimiser)
         return clip_gradients(optimiser, self.config.optim.gradient_clip_norm)
 
-    def _update(self, norm: Tensor, step: int) -> str | None:
+    def _update(self, norm: Tensor, step: int) -> Skipped | None:
+        """Move the weights, or leave the step out on the device; the newest verdict that the host knows of."""
         self.guard.watch({"gradient": norm})
-        skipped = self.guard.verdict(step)
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
-        if skipped is None:
-            self.optimiser.step()
-        else:
-            self.statistics.put_back()
-            if scaler is not None:
-                scaler.update()  # fp16: an overflow lowers the scale, so that the next step may count
+        left_out = self.guard.close(step)
+        self.optimiser.optimizer.left_out = left_out
+        self.optimiser.step()  # in fp16 an overflow lowers the scale, so that the next step may count
+        self.statistics.put_back(left_out)
         self.optimiser.zero_grad()
-        return skipped
+        return self.guard.read()
 
 
 def accumulated(batch: int, accumulate: int, batches_per_epoch: int) -> tuple[int, bool]:

@@ -76,7 +76,7 @@ class StepLog:
         """
         if taken.skipped is not None:
             self.end_line()
-            log.warning("step %d is left out: %r is not finite", position.step, taken.skipped)
+            log.warning("step %d is left out: %r is not finite", taken.skipped.step, taken.skipped.term)
         if position.step % self.config.train.log_every_steps:
             return
         result = taken.result

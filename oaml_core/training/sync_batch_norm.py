@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from oaml_core.models.correlation import at_least_float32
 from oaml_core.models.global_batch import is_distributed
 
 
@@ -47,9 +48,12 @@ class GlobalBatchNorm(_BatchNorm):
         """Normalise `input`; in training, every worker must call it."""
         if not self.training or not is_distributed():
             return super().forward(input)
+        return self._over_workers(at_least_float32(input)).to(input.dtype)
+
+    def _over_workers(self, input: Tensor) -> Tensor:
         axes = (0, *range(2, input.ndim))
         shape = (1, -1, *[1] * (input.ndim - 2))
-        own = input.new_tensor([input.numel() / self.num_features])
+        own = input.new_full((1,), input.numel() / self.num_features)
         sums = _SumOverWorkers.apply(torch.cat([input.sum(axes), own]))
         count = sums[-1].detach()
         mean = sums[:-1] / count

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.errors import ConfigError, ModelInputError
-from oaml_core.models.class_embeddings import GIB, ClassEmbeddings
+from oaml_core.models.class_embeddings import GIB, ClassEmbeddings, each_once, one_after_the_other
 
 CLOSE = {"rtol": 0, "atol": 1e-3}
 """Half precision of unit vectors."""
@@ -74,6 +74,12 @@ def test_candidates_are_the_own_class_and_its_nearest() -> None:
 
 def test_there_are_no_more_candidates_than_classes() -> None:
     assert embeddings(num_classes=2, k_nearest=32).candidates(torch.tensor([0, 1])).columns.shape == (2, 2)
+
+
+def test_on_a_gpu_candidates_are_the_same_without_counting_them() -> None:
+    classes = torch.tensor([[3, 1, 1], [0, 3, 5]])
+    for met, columns in (each_once(classes), one_after_the_other(classes)):
+        torch.testing.assert_close(met[columns], classes)
 
 
 def test_what_would_not_fit_is_refused_with_the_remedy() -> None:

@@ -7,6 +7,7 @@ from lightning.fabric import Fabric
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.losses.finite import Skipped
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
 from oaml_core.training.resume import Position
@@ -46,7 +47,7 @@ def test_weights_and_statistics_are_what_they_were_before_and_training_goes_on()
     first.data.fill_(float("inf"))
     taken = stepper.take(batch, Position(batch=1, step=1))
     first.data.copy_(kept)
-    assert taken.skipped == "adaface"
+    assert taken.skipped == Skipped("adaface", 1)
     assert not changed(before)
     stepper.take(batch, Position(batch=2, step=2))
     taken = stepper.take(batch, Position(batch=3, step=3))
