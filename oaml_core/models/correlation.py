@@ -9,6 +9,7 @@ One group of all maps is a score matrix, N groups of one probe and one gallery m
 and K gallery maps are N probes with candidates of their own. With the gallery map as the last axis both maxima run
 over an outer axis, where a processor takes a whole vector of maps at a time.
 
+On a GPU one kernel does all of it (`correlation_kernels`). Elsewhere, and for priors, there are blocks of correlations.
 Only the maxima and where they are outlive a block: O(B·A·K·2hw) instead of O(B·A·K·hw²).
 """
 
@@ -20,6 +21,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from oaml_core.models.correlation_fused import fused_maxima, serves
 
 CPU_BLOCK_BYTES = 4 * 2**20
 """Budget for the correlations of one block on a CPU: they are reduced before they leave its caches."""
@@ -128,6 +131,9 @@ def correlation_maxima(
     Returns:
         max over r: [B, A, S, K], and max over s: [B, A, R, K], in the type of the rows.
     """
+    maps = gallery.shape[2] if candidates is None else candidates.shape[1]
+    if prior is None and serves(probe, gallery, maps, product or probe.dtype):
+        return fused_maxima(probe, gallery, candidates, product or probe.dtype)
     log_affinity, *penalties = prior or (None, None, None)
     over_gallery, over_probe = _CorrelationMaxima.apply(
         probe, gallery, log_affinity, candidates, product or probe.dtype, *penalties

@@ -55,11 +55,12 @@ class RowSGD(SGD):
                 if parameter.grad.is_sparse:
                     self._move_rows(parameter, group)
                     parameter.grad = None
-        left_out, overflow = self.left_out, getattr(self, "found_inf", None)
+        left_out = self.left_out
+        overflow: Tensor | None = getattr(self, "found_inf", None)
         if left_out is None:
             return super().step(closure)
         # The name by which torch's fused optimisers, and its scaler of fp16 gradients, know of an overflow.
-        self.found_inf = left_out if overflow is None else torch.maximum(left_out, overflow.reshape(()))
+        self.found_inf: Any = left_out if overflow is None else torch.maximum(left_out, overflow.reshape(()))
         try:
             return super().step(closure)
         finally:
