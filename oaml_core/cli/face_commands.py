@@ -94,15 +94,9 @@ def _comparer(config: Config, options: Any) -> Comparer:
 
 def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
     from oaml_core import stages
-    from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
-    from oaml_core.training.trained import load_trained
+    from oaml_core.stages.load_model import load_model
 
-    path = stages.fetch_file(config, options.checkpoint)
-    trained = load_trained(path)
-    beside = path.with_name("metrics.json")
-    metrics = options.metrics or (str(beside) if beside.is_file() else None)
-    measured = None if metrics is None else stages.read_metrics_json(metrics)
-    return CheckpointComparer(trained.recogniser, trained.config.data.image_size, measured)
+    return load_model(stages.fetch_file(config, options.checkpoint), options.metrics)
 
 
 def _identify_options(parser: ArgumentParser) -> None:

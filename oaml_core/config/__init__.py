@@ -14,7 +14,7 @@ from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, chec
 from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
 from oaml_core.config.export import ExportConfig, check_export
 from oaml_core.config.loss import LossConfig, check_loss
-from oaml_core.config.model import Arch, ModelConfig, check_model
+from oaml_core.config.model import ModelConfig, check_model
 from oaml_core.config.occluders import Occluder, Sides
 from oaml_core.config.optim import OptimConfig, check_optim
 from oaml_core.config.promote import PromoteConfig, check_promote
@@ -23,7 +23,6 @@ from oaml_core.config.train import TrackingConfig, TrainConfig, check_train
 from oaml_core.errors import ConfigError
 
 __all__ = [
-    "Arch",
     "AugmentConfig",
     "Config",
     "DataConfig",

@@ -8,6 +8,7 @@ from typing import Literal
 from oaml_core.config.checks import check_positive, check_shares
 from oaml_core.config.occluders import Occluder
 from oaml_core.errors import ConfigError
+from oaml_core.registry import SAMPLERS
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class DataConfig:
     """Channel order of the images that the files decode to; batches are RGB always."""
     batch_size: int = 256
     """Images in a global batch, over all workers."""
-    sampler: Literal["pk", "random_identity", "graph", "shuffle"] = "pk"
+    sampler: str = "pk"
     """How global batches are planned: `pk`, identities with num_instances images each, every image shown;
     `random_identity`, the same with every identity once an epoch; `graph`, an identity and those that the model finds
     most like it at the start of the epoch; `shuffle`, images in random order."""
@@ -112,6 +113,7 @@ def check_data(data: DataConfig) -> None:
         )
     if data.image_size not in (112, 224):
         raise ConfigError(f"data.image_size is {data.image_size}; the backbones take 112 or 224.")
+    SAMPLERS.check(data.sampler, "data.sampler")
     if data.sampler != "shuffle" and data.batch_size % data.num_instances:
         raise ConfigError(
             f"data.batch_size {data.batch_size} is not a multiple of data.num_instances "

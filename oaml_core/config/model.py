@@ -7,27 +7,15 @@ from typing import Literal
 
 from oaml_core.config.checks import check_positive
 from oaml_core.errors import ConfigError
-
-Arch = Literal[
-    "ir_mini",
-    "ir_18",
-    "ir_34",
-    "ir_50",
-    "ir_101",
-    "ir_152",
-    "ir_200",
-    "ir_se_50",
-    "ir_se_101",
-    "mobilefacenet",
-]
+from oaml_core.registry import BACKBONES, MARGINS, MATCHERS
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The recogniser: backbone, visibility head, margin head, matcher."""
 
-    arch: Arch = "ir_50"
-    """Backbone."""
+    arch: str = "ir_50"
+    """Backbone: `ir_mini`, `ir_18` to `ir_200`, `ir_se_50`, `ir_se_101`, `mobilefacenet`, or a registered one."""
     width: int = 16
     """Channels of the first stage of `ir_mini`; the other backbones have their published widths."""
     weights: str | None = None
@@ -37,8 +25,8 @@ class ModelConfig:
     freeze_backbone: bool = False
     """Keep the backbone as `weights` give it; what is on top of it learns: `local_layers`, matcher, visibility head and
     classifier. The global score then stays what it was."""
-    head: Literal["adaface", "arcface", "cosface"] = "adaface"
-    """Margin head."""
+    head: str = "adaface"
+    """Margin head: `adaface`, `arcface`, `cosface`, or a registered one."""
     m: float = 0.5
     """Margin; in radians where it is angular. AdaFace's paper: 0.4."""
     h: float = 0.0
@@ -53,7 +41,7 @@ class ModelConfig:
     local_layers: int = 0
     """Last layers before the feature map that matcher and visibility head have once more for themselves, with weights
     that start as the backbone's; 0: they see the backbone's own feature map. The global embedding is not touched."""
-    matcher: Literal["qaconv", "transmatcher", "pooled"] = "qaconv"
+    matcher: str = "qaconv"
     """Local matcher: `qaconv`, places as they are; `transmatcher`, places after self-attention, slower and with
     millions of parameters; `pooled`, the embedding of the places that both faces show, made for each pair."""
     weighting: Literal["evidence", "multiply"] = "evidence"
@@ -76,6 +64,9 @@ def check_model(model: ModelConfig) -> None:
         ConfigError: names the key to change.
     """
     check_positive({"model.s": model.s})
+    BACKBONES.check(model.arch, "model.arch")
+    MARGINS.check(model.head, "model.head")
+    MATCHERS.check(model.matcher, "model.matcher")
     if not 0.0 < model.sample_rate <= 1.0:
         raise ConfigError(f"model.sample_rate is {model.sample_rate}; it is a share and must lie in (0, 1].")
     if model.freeze_backbone and model.weights is None:

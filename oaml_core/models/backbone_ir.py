@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from oaml_core.models.backbone import Backbone, initialise
+from oaml_core.registry import register_backbone
 
 
 @dataclass(frozen=True)
@@ -137,3 +138,13 @@ def build_ir(arch: str, *, image_size: int, width: int) -> IRBackbone:
         width=width if small else PUBLISHED_WIDTH,
         embedding_size=8 * width if small else EMBEDDING_SIZE,
     )
+
+
+def _register(arch: str) -> None:
+    @register_backbone(arch)
+    def build(*, image_size: int, width: int) -> IRBackbone:
+        return build_ir(arch, image_size=image_size, width=width)
+
+
+for _arch in ARCHITECTURES:
+    _register(_arch)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from oaml_core.config import ModelConfig
-from oaml_core.errors import ConfigError, nearest
+from oaml_core.errors import ConfigError
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.classifier import IdentityClassifier
 from oaml_core.models.margin import build_margin
 from oaml_core.models.matcher import Matcher
+from oaml_core.registry import BACKBONES, MATCHERS
 
 IMAGE_SIZES = (112, 224)
 """Sides of aligned faces, in pixels."""
@@ -19,16 +20,10 @@ def build_backbone(arch: str, *, image_size: int = 112, width: int = 16) -> Back
     Raises:
         ConfigError: there is none of that name, or it does not take `image_size`.
     """
-    from oaml_core.models.backbone_ir import ARCHITECTURES, build_ir
-    from oaml_core.models.mobilefacenet import MobileFaceNet
-
     if image_size not in IMAGE_SIZES:
         raise ConfigError(f"data.image_size is {image_size}; backbones take {' or '.join(map(str, IMAGE_SIZES))}.")
-    if arch in ARCHITECTURES:
-        return build_ir(arch, image_size=image_size, width=width)
-    if arch == "mobilefacenet":
-        return MobileFaceNet(image_size=image_size)
-    raise ConfigError(f"There is no backbone {arch!r}.{nearest(arch, [*ARCHITECTURES, 'mobilefacenet'])}")
+    built: Backbone = BACKBONES.get(arch)(image_size=image_size, width=width)
+    return built
 
 
 def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int]) -> Matcher:
@@ -37,14 +32,10 @@ def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int])
     Raises:
         ConfigError: `model.matcher` names no matcher.
     """
-    from oaml_core.models.pooled import Pooled
-    from oaml_core.models.qaconv import QAConv
-    from oaml_core.models.transmatcher import TransMatcher
-
-    matchers: dict[str, type[Matcher]] = {"qaconv": QAConv, "transmatcher": TransMatcher, "pooled": Pooled}
-    if config.matcher not in matchers:
-        raise ConfigError(f"model.matcher is {config.matcher!r}; matchers are {', '.join(map(repr, matchers))}.")
-    return matchers[config.matcher](channels, map_size, weighting=config.weighting, product=config.matcher_product)
+    built: Matcher = MATCHERS.get(config.matcher)(
+        channels, map_size, weighting=config.weighting, product=config.matcher_product
+    )
+    return built
 
 
 def build_classifier(config: ModelConfig, embedding_size: int, num_classes: int, *, seed: int) -> IdentityClassifier:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from oaml_core.config import ModelConfig
 from oaml_core.models.global_batch import is_distributed
+from oaml_core.registry import MARGINS, register_margin
 
 
 class Margin(nn.Module, ABC):
@@ -110,8 +111,26 @@ def _bounded(norm: Tensor) -> Tensor:
     return norm.clamp(0.001, 100)
 
 
+@register_margin("adaface")
+def _adaface(config: ModelConfig) -> Margin:
+    return AdaFace(m=config.m, s=config.s, h=config.h, t_alpha=config.t_alpha)
+
+
+@register_margin("arcface")
+def _arcface(config: ModelConfig) -> Margin:
+    return ArcFace(m=config.m, s=config.s)
+
+
+@register_margin("cosface")
+def _cosface(config: ModelConfig) -> Margin:
+    return CosFace(m=config.m, s=config.s)
+
+
 def build_margin(config: ModelConfig) -> Margin:
-    """The margin that `config.head` names."""
-    if config.head == "adaface":
-        return AdaFace(m=config.m, s=config.s, h=config.h, t_alpha=config.t_alpha)
-    return {"arcface": ArcFace, "cosface": CosFace}[config.head](m=config.m, s=config.s)
+    """Build the margin that `config.head` names.
+
+    Raises:
+        ConfigError: no margin is registered under that name.
+    """
+    built: Margin = MARGINS.get(config.head)(config)
+    return built

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from oaml_core.models.backbone import Backbone, initialise
+from oaml_core.registry import register_backbone
 
 EPSILON = 1e-3
 """Of batch normalisation, as published; the last one's is `LAST_EPSILON`."""
@@ -86,3 +87,9 @@ class MobileFaceNet(Backbone):
 
     def embed(self, feature_map: Tensor) -> Tensor:
         return self.embedding(feature_map)
+
+
+@register_backbone("mobilefacenet")
+def _mobilefacenet(*, image_size: int, width: int) -> MobileFaceNet:
+    """Build it with its published widths; `width` has no effect."""
+    return MobileFaceNet(image_size=image_size)

@@ -11,6 +11,7 @@ from torch.nn import functional
 from oaml_core.models.correlation_weighting import Weighting
 from oaml_core.models.matcher import Matcher, Product
 from oaml_core.models.mobilefacenet import MobileFaceNet
+from oaml_core.registry import register_matcher
 
 SMALLEST_SHARE = 1e-6
 """Visible share below which a batch says nothing about a place's mean."""
@@ -25,6 +26,7 @@ class Contributions(NamedTuple):
     """[N, S]"""
 
 
+@register_matcher("pooled")
 class Pooled(Matcher):
     """Cosine of two embeddings that leave out what either face hides.
 

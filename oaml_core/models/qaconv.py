@@ -22,6 +22,7 @@ from oaml_core.models.correlation_weighting import (
 )
 from oaml_core.models.matcher import Matcher, Product
 from oaml_core.models.pair_cosines import pair_cosines
+from oaml_core.registry import register_matcher
 
 PAIRS_AT_ONCE = 192
 """Pairs whose correlations a processor holds at a time: 2 MiB of them."""
@@ -35,6 +36,7 @@ class _Prepared(NamedTuple):
     visibility: Tensor | None
 
 
+@register_matcher("qaconv")
 class QAConv(Matcher):
     """Correlates every place with every place and scores the best matches of both directions.
 

@@ -22,6 +22,7 @@ from oaml_core.models.correlation_weighting import (
 )
 from oaml_core.models.matcher import Matcher, Product
 from oaml_core.models.transmatcher_layers import Decoder, DecoderLayer, EncoderLayer, Rows
+from oaml_core.registry import register_matcher
 
 LARGEST_WIDTH = 512
 """d_model of the paper; maps with more channels are projected to it."""
@@ -36,6 +37,7 @@ class Side(NamedTuple):
     visibility: Tensor | None
 
 
+@register_matcher("transmatcher")
 class TransMatcher(Matcher):
     """Compares maps by layers of cross-matching, on features that attend to one another within their map.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from oaml_core.registry import register_store
 from oaml_core.store.base import (
     LINK_VALID,
     MissingObject,
@@ -128,3 +129,9 @@ def _copy(source: Path, target: Path, moved: Moved, url: str = "", expected: str
         if expected not in ("", digest.hexdigest()):
             raise damaged(url, digest.hexdigest(), expected)
     return digest.hexdigest()
+
+
+@register_store("file")
+def _open_folder(uri: str) -> FolderStore:
+    """Open the store at `file:///folder`, or at a folder's plain path."""
+    return FolderStore(Path(uri.removeprefix("file://")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from oaml_core.errors import StoreError
+from oaml_core.registry import STORES
 from oaml_core.store.base import Store, checked_key
 
 
@@ -17,15 +18,13 @@ def open_store(uri: str) -> Store:
     Raises:
         StoreError: the address is not one of these, or the store cannot be reached.
     """
-    if uri.startswith("s3://"):
-        from oaml_core.store.s3 import S3Store
-
-        return S3Store(uri)
-    if "://" in uri and not uri.startswith("file://"):
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        scheme = "file"
+    if scheme not in STORES.names():
         raise StoreError(f"{uri} is not a store: give s3://bucket/prefix, file:///folder or a folder.")
-    from oaml_core.store.folder import FolderStore
-
-    return FolderStore(Path(uri.removeprefix("file://")))
+    store: Store = STORES.get(scheme)(uri)
+    return store
 
 
 def split_uri(uri: str) -> tuple[Store, str]:

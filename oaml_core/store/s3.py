@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from oaml_core.errors import StoreError
+from oaml_core.registry import register_store
 from oaml_core.store.base import (
     LINK_VALID,
     MissingObject,
@@ -43,6 +44,7 @@ FORGETFUL = "OAML_S3_FORGETS_METADATA"
 when it is killed. The SHA-256 of each object is then put as an object of its own, before it."""
 
 
+@register_store("s3")
 class S3Store(Store):
     """Objects below `s3://bucket/prefix`. Putting the first object makes a missing bucket, reading does not.
 

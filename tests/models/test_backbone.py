@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from oaml_core.config import Arch
 from oaml_core.errors import ConfigError, ModelInputError
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone
+from oaml_core.registry import BACKBONES
 
 DATA = Path(__file__).parents[1] / "data"
 SHAPES = json.loads((DATA / "backbone_state_dict_shapes.json").read_text())
@@ -85,11 +84,11 @@ TABLE = {row[0]: row[1:] for row in re.findall(r"^\| `(\w+)`" + r" \| ([\d.]+)" 
 
 
 def test_the_guide_has_every_backbone_that_a_recipe_can_name() -> None:
-    assert set(TABLE) == set(get_args(Arch))
+    assert set(TABLE) == set(BACKBONES.names())
 
 
 @pytest.mark.parametrize("size", [112, 224])
-@pytest.mark.parametrize("arch", get_args(Arch))
+@pytest.mark.parametrize("arch", BACKBONES.names())
 def test_backbones_are_what_the_guide_says(arch: str, size: int) -> None:
     with torch.device("meta"):
         model = build_backbone(arch, image_size=size).eval()

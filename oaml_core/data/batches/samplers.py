@@ -8,6 +8,7 @@ from oaml_core.config import DataConfig
 from oaml_core.data.batches.graph_sampler import GraphBatchSampler, NearestClasses
 from oaml_core.data.batches.plan import BatchSampler, IdentityBatchSampler, Ints
 from oaml_core.errors import ConfigError, DataError
+from oaml_core.registry import SAMPLERS, register_sampler
 
 
 class ShuffleBatchSampler(BatchSampler):
@@ -77,7 +78,26 @@ class RandomIdentityBatchSampler(IdentityBatchSampler):
         return self._groups(shuffled, identity, number)
 
 
-SAMPLERS: dict[str, type[IdentityBatchSampler]] = {"pk": PKBatchSampler, "random_identity": RandomIdentityBatchSampler}
+@register_sampler("pk")
+def _pk(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+    return PKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
+
+
+@register_sampler("random_identity")
+def _random_identity(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+    return RandomIdentityBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
+
+
+@register_sampler("shuffle")
+def _shuffle(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+    return ShuffleBatchSampler(labels, config.batch_size, **place)
+
+
+@register_sampler("graph")
+def _graph(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+    if nearest is None:
+        raise ConfigError("data.sampler graph wants a model to ask for nearest classes; it works in training only.")
+    return GraphBatchSampler(labels, config.batch_size, num_instances=config.num_instances, nearest=nearest, **place)
 
 
 def build_batch_sampler(
@@ -97,13 +117,6 @@ def build_batch_sampler(
     """
     if len(labels) == 0:
         raise DataError("The training set has no images: check data.min_images_per_identity and data.subset.")
-    place = {"seed": seed, "rank": rank, "world_size": world_size}
-    if config.sampler == "shuffle":
-        return ShuffleBatchSampler(labels, config.batch_size, **place)
-    if config.sampler == "graph":
-        if nearest is None:
-            raise ConfigError("data.sampler graph wants a model to ask for nearest classes; it works in training only.")
-        return GraphBatchSampler(
-            labels, config.batch_size, num_instances=config.num_instances, nearest=nearest, **place
-        )
-    return SAMPLERS[config.sampler](labels, config.batch_size, num_instances=config.num_instances, **place)
+    build = SAMPLERS.get(config.sampler)
+    sampler: BatchSampler = build(labels, config, nearest, seed=seed, rank=rank, world_size=world_size)
+    return sampler

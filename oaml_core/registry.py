@@ -1,0 +1,145 @@
+"""Names by which a configuration chooses implementations, open to packages of one's own.
+
+A module registers its implementation under a name:
+
+    @MATCHERS.register("sum")
+    class SumMatcher(Matcher): ...
+
+A package of one's own does the same, and names that module as an entry point of the group `oaml.plugins`:
+
+    [project.entry-points."oaml.plugins"]
+    sum = "my_package.sum_matcher"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from oaml_core.errors import ConfigError, nearest
+
+T = TypeVar("T")
+Registered = TypeVar("Registered")
+PLUGINS = "oaml.plugins"
+"""Group of the entry points that bring implementations from other packages."""
+
+
+class Registry(Generic[T]):
+    """Implementations of one kind by name; the module of a name is imported when the name is asked for.
+
+    Args:
+        kind: singular noun for messages, such as `matcher`.
+        builtin: module that registers each of OAML's own names.
+    """
+
+    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._builtin = dict(builtin)
+        self._found: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[Registered], Registered]:
+        """Return a decorator that registers a class or function as `name`.
+
+        Raises:
+            ConfigError: the name belongs to another implementation.
+        """
+
+        def keep(implementation: Registered) -> Registered:
+            known: Any = self._found.get(name)
+            owner = self._builtin.get(name)
+            module = getattr(implementation, "__module__", owner)
+            if (known is not None and known is not implementation) or (owner is not None and module != owner):
+                raise ConfigError(f"There is a {self.kind} {name!r} already. Register yours under another name.")
+            self._found[name] = implementation  # type: ignore[assignment]
+            return implementation
+
+        return keep
+
+    def names(self) -> list[str]:
+        """Return all names: OAML's own first, then those of plugins."""
+        load_plugins()
+        return [*self._builtin, *sorted(self._found.keys() - self._builtin.keys())]
+
+    def check(self, name: str, key: str) -> None:
+        """Refuse an unknown name without importing its implementation.
+
+        Args:
+            name: value of the configuration.
+            key: where it stands, such as `model.matcher`.
+
+        Raises:
+            ConfigError: there is no such name; the nearest is suggested.
+        """
+        if name in self._builtin or name in self._found:
+            return
+        names = self.names()
+        if name not in names:
+            raise ConfigError(
+                f"{key} is {name!r}; there is no such {self.kind}.{nearest(name, names)} "
+                f"Those there are: {', '.join(names)}."
+            )
+
+    def get(self, name: str) -> T:
+        """Return the implementation called `name`.
+
+        Raises:
+            ConfigError: there is no such name; the nearest is suggested.
+        """
+        self.check(name, self.kind)
+        if name not in self._found:
+            import_module(self._builtin[name])
+        return self._found[name]
+
+
+@cache
+def load_plugins() -> None:
+    """Import every entry point of the group `oaml.plugins`, once.
+
+    Raises:
+        ConfigError: one cannot be imported; the message names it and the package that brings it.
+    """
+    for point in entry_points(group=PLUGINS):
+        try:
+            point.load()
+        except Exception as error:
+            owner = point.dist.name if point.dist else "?"
+            raise ConfigError(
+                f"The plugin {point.name!r} of the package {owner} cannot be loaded ({error!r}). Mend or uninstall it."
+            ) from error
+
+
+_IR = ("ir_mini", "ir_18", "ir_34", "ir_50", "ir_101", "ir_152", "ir_200", "ir_se_50", "ir_se_101")
+
+BACKBONES: Registry[Callable[..., Any]] = Registry(
+    "backbone",
+    {**dict.fromkeys(_IR, "oaml_core.models.backbone_ir"), "mobilefacenet": "oaml_core.models.mobilefacenet"},
+)
+"""`(*, image_size: int, width: int) -> Backbone`, by `model.arch`."""
+MARGINS: Registry[Callable[..., Any]] = Registry(
+    "margin head", dict.fromkeys(("adaface", "arcface", "cosface"), "oaml_core.models.margin")
+)
+"""`(config: ModelConfig) -> Margin`, by `model.head`."""
+MATCHERS: Registry[Callable[..., Any]] = Registry(
+    "matcher",
+    {
+        "qaconv": "oaml_core.models.qaconv",
+        "transmatcher": "oaml_core.models.transmatcher",
+        "pooled": "oaml_core.models.pooled",
+    },
+)
+"""`(channels: int, map_size: (h, w), *, weighting, product) -> Matcher`, by `model.matcher`."""
+SAMPLERS: Registry[Callable[..., Any]] = Registry(
+    "sampler", dict.fromkeys(("pk", "random_identity", "graph", "shuffle"), "oaml_core.data.batches.samplers")
+)
+"""`(labels, config: DataConfig, nearest, *, seed, rank, world_size) -> BatchSampler`, by `data.sampler`."""
+STORES: Registry[Callable[..., Any]] = Registry("store", {"s3": "oaml_core.store.s3", "file": "oaml_core.store.folder"})
+"""`(uri: str) -> Store`, by the scheme of the address."""
+
+register_backbone = BACKBONES.register
+register_margin = MARGINS.register
+register_matcher = MATCHERS.register
+register_sampler = SAMPLERS.register
+register_store = STORES.register

@@ -1,0 +1,40 @@
+"""Load a model that compares faces, exported or trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oaml_core.inference.comparer import Comparer
+
+
+def load_model(path: str | Path, metrics: str | Path | None = None) -> Comparer:
+    """Load an exported model or a checkpoint behind the same methods.
+
+    Args:
+        path: `model.onnx`, which needs no torch, or a checkpoint of training.
+        metrics: `metrics.json` of a checkpoint, for its combined score and thresholds; None: the one beside it, if
+            there is one. Exported models carry theirs.
+
+    Returns:
+        A recogniser for `match` and `identify`.
+
+    Raises:
+        ExportError: the ONNX file is missing or no OAML model. CheckpointError: the checkpoint cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".onnx":
+        from oaml_core.inference.onnx_model import OamlOnnx
+
+        return OamlOnnx(path)
+    from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
+    from oaml_core.stages.addresses import read_metrics_json
+    from oaml_core.training.trained import load_trained
+
+    trained = load_trained(path)
+    beside = path.with_name("metrics.json")
+    measured = metrics or (beside if beside.is_file() else None)
+    return CheckpointComparer(
+        trained.recogniser,
+        trained.config.data.image_size,
+        None if measured is None else read_metrics_json(str(measured)),
+    )
