@@ -94,7 +94,12 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
     if config.weights is not None:
         load_backbone(backbone, Path(config.weights), channel_order=config.weights_channel_order)
     matcher = build_matcher(config, backbone.channels, backbone.map_size)
-    if isinstance(matcher, Pooled) and isinstance(backbone, MobileFaceNet):
+    if isinstance(matcher, Pooled):
+        if not isinstance(backbone, MobileFaceNet):
+            raise ConfigError(
+                f"model.matcher pooled starts from the embedding layer of mobilefacenet; {config.arch} has another "
+                "kind. Take model.matcher qaconv, or model.arch mobilefacenet."
+            )
         matcher.start_from(backbone)
     return Recogniser(
         backbone,

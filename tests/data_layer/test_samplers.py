@@ -132,3 +132,12 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
         PKBatchSampler(np.zeros(9, np.int64), 32, num_instances=5, seed=0)
     with pytest.raises(DataError, match=r"no images"):
         sampler([])
+
+
+def test_an_image_is_augmented_otherwise_in_every_epoch() -> None:
+    plan = sampler([6] * 12)
+    seeds = []
+    for epoch in (0, 1):
+        plan.set_epoch(epoch)
+        seeds.append({key.seed for batch in batches(plan) for key in batch})
+    assert not seeds[0] & seeds[1]

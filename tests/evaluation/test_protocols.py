@@ -104,3 +104,10 @@ def test_perfect_scores_are_all_right_and_tied_scores_are_a_coin():
 def test_unusable_scores_are_named(protocol, scores, issame, message):
     with pytest.raises(EvaluationError, match=message):
         protocol(np.array(scores), np.array(issame))
+
+
+def test_the_middle_one_of_equally_good_thresholds_is_taken():
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    labels = np.array([False, True, False, True, False, True])
+    # Cuts above 0.1, 0.3 and 0.5 decide four of six rightly: the middle one lies between 0.3 and 0.4.
+    assert best_threshold(scores, labels) == pytest.approx(0.35)

@@ -124,7 +124,7 @@ def test_local_layers_start_as_the_backbones_and_leave_its_embedding_alone():
 
 def test_a_frozen_backbone_stays_as_it_is_while_the_rest_learns():
     torch.manual_seed(0)
-    config = ModelConfig(arch="ir_mini", width=8, local_layers=2, matcher="pooled", freeze_backbone=True)
+    config = ModelConfig(arch="mobilefacenet", local_layers=2, matcher="pooled", freeze_backbone=True)
     model = build_recogniser(config).train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimiser = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=0.1)
@@ -139,3 +139,8 @@ def test_a_frozen_backbone_stays_as_it_is_while_the_rest_learns():
 def test_more_local_layers_than_the_backbone_has_are_refused():
     with pytest.raises(ConfigError, match=r"model\.local_layers is 5; this backbone has 5 layers"):
         build_recogniser(ModelConfig(arch="ir_mini", width=8, local_layers=5))
+
+
+def test_a_backbone_with_another_embedding_layer_is_refused():
+    with pytest.raises(ConfigError, match="mobilefacenet"):
+        build_recogniser(ModelConfig(arch="ir_mini", width=8, matcher="pooled"))

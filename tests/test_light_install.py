@@ -1,0 +1,69 @@
+"""`pip install oaml` without extras: small, without torch, and enough to compare faces."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from untrained import write_untrained
+
+from oaml_core.config import Config, ModelConfig
+from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
+from oaml_core.training.trained import load_trained
+
+REPO = Path(__file__).parents[1]
+LARGEST = 350 * 2**20
+"""Bytes of an environment for inference."""
+CONFIG = Config(model=ModelConfig(arch="ir_mini", width=4))
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("light") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    python = folder / "bin" / "python"
+    command = [python, "-m", "pip", "install", "--quiet", "-c", REPO / "constraints.txt", REPO]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if "No matching distribution" in done.stderr or "connection" in done.stderr.lower():
+            pytest.skip(f"pip reaches no package index: {reason}")
+        pytest.fail(done.stderr)
+    return python
+
+
+@pytest.mark.slow
+def test_inference_installs_small_and_compares_faces_without_torch(python: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    drawn = draw_faces(draw_identities(1, generator), np.zeros(2, dtype=np.int64), generator).images
+    for name, face in zip("ab", drawn, strict=True):
+        Image.fromarray(face).save(tmp_path / f"{name}.png")
+    trained = load_trained(write_untrained(CONFIG, tmp_path / "best.ckpt"))
+    export_onnx(trained.recogniser, tmp_path / "model.onnx", CONFIG, drawn)
+    export_matcher_onnx(trained.recogniser, tmp_path / "model.matcher.onnx", CONFIG, drawn)
+
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([python.with_name("oaml"), *words], cwd=tmp_path, env=environment, capture_output=True,
+                              text=True, check=False)  # fmt: skip
+
+    matched = run("match", "a.png", "b.png", "--onnx", "model.onnx")
+    assert matched.returncode == 0, matched.stderr
+    assert (tmp_path / "match.png").is_file()
+    absent = subprocess.run([python, "-c", "import torch"], env=environment, capture_output=True, check=False)
+    assert absent.returncode != 0
+    refused = run("train", "--config", "smoke")
+    assert refused.returncode == 1
+    assert "pip install 'oaml[train]'" in refused.stderr
+    assert "batch_size: 512" in run("train", "--config", "ir50_ms1mv2", "--print-config").stdout
+    site = next((python.parents[1] / "lib").iterdir()) / "site-packages"
+    assert not [name for name in ("components", "pipelines") if (site / name).exists()]
+    size = sum(path.stat().st_size for path in python.parents[1].rglob("*") if path.is_file() and not path.is_symlink())
+    assert size < LARGEST
