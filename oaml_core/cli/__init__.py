@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from oaml_core import __version__
 from oaml_core.cli import (
+    benchmark_commands,
     data_commands,
     evaluation_commands,
     face_commands,
@@ -21,6 +22,7 @@ from oaml_core.errors import ConfigError, OamlError, nearest
 COMMANDS = {
     **stage_commands.COMMANDS,
     **evaluation_commands.COMMANDS,
+    **benchmark_commands.COMMANDS,
     **face_commands.COMMANDS,
     **data_commands.COMMANDS,
     **store_commands.COMMANDS,

@@ -208,6 +208,15 @@ class OamlOnnx:
         return (rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local) / total
 
 
+def is_oaml_onnx(path: Path) -> bool:
+    """Return True if `path` is a model that OAML exported.
+
+    Raises:
+        ExportError: it cannot be read.
+    """
+    return "oaml" in _session(path, None, 1).get_modelmeta().custom_metadata_map
+
+
 def matcher_path(path: Path) -> Path:
     """Where the matcher of `model.onnx` lies, and that of its variants `model.<variant>.onnx`: `model.matcher.onnx`."""
     name = path.name.removesuffix(".onnx")

@@ -1,0 +1,142 @@
+"""`oaml benchmark covered`: any recognisers on covered faces, the same pairs for each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from oaml_core.cli.command import Command
+from oaml_core.config import Config, Occluder
+from oaml_core.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from oaml_core.inference.comparer import Comparer
+
+WORDS = ("rgb", "bgr", "raw", "signed")
+"""What may follow a plain ONNX model's name after `@`."""
+
+
+def _benchmark(config: Config, options: Any) -> int:
+    from oaml_core.evaluation.covered.benchmark import run_covered
+    from oaml_core.evaluation.covered.cover import covers
+    from oaml_core.evaluation.covered.faces import open_faces
+    from oaml_core.evaluation.covered.tables import markdown, write_covered
+
+    if options.protocol != "covered":
+        raise ConfigError(f"There is no benchmark {options.protocol!r}.{nearest(options.protocol, ['covered'])}")
+    if not 0 < options.far < 1:
+        raise ConfigError(f"--far {options.far:g} is not a rate in (0, 1).")
+    names = [options.compared] if isinstance(options.compared, str) else options.compared
+    if not names:
+        raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
+    chosen = covers(_drawn(options.drawn), None if options.occluders is None else Path(options.occluders))
+    models = {name: _model(config, name) for name in names}
+    found = run_covered(
+        models,
+        open_faces(Path(options.faces)),
+        chosen,
+        config.evaluate,
+        real=None if options.real is None else open_faces(Path(options.real)),
+        far=options.far,
+        impostors=options.impostors,
+    )
+    written = write_covered(found, Path(options.out))
+    print("\n".join([markdown(found), *map(str, written)]))
+    return 0
+
+
+def _drawn(words: str) -> list[Occluder]:
+    """Kinds of drawn occluders from a list with commas."""
+    found: list[Occluder] = []
+    for word in filter(None, words.split(",")):
+        kind = next((known for known in get_args(Occluder) if known == word), None)
+        if kind is None:
+            raise ConfigError(f"--drawn names {word!r}, which is not drawn.{nearest(word, get_args(Occluder))}")
+        found.append(kind)
+    return found
+
+
+def _model(config: Config, name: str) -> Comparer:
+    """An exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
+    from oaml_core import stages
+    from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
+    from oaml_core.inference.any_onnx import PlainOnnx
+    from oaml_core.inference.onnx_model import OamlOnnx, is_oaml_onnx
+    from oaml_core.training.trained import load_trained
+
+    address, _, words = name.partition("@")
+    if not address.endswith(".onnx"):
+        path = stages.fetch_file(config, address)
+        trained = load_trained(path)
+        beside = path.with_name("metrics.json")
+        measured = stages.read_metrics_json(str(beside)) if beside.is_file() else None
+        return CheckpointComparer(trained.recogniser, trained.config.data.image_size, measured)
+    given = [word for word in words.split(",") if word]
+    for word in given:
+        if word not in WORDS:
+            raise ConfigError(f"--model {name}: {word!r} is none of {', '.join(WORDS)}.{nearest(word, WORDS)}")
+    path = Path(address) if Path(address).is_file() else stages.fetch_model(config, address)
+    if not given and is_oaml_onnx(path):
+        return OamlOnnx(path)
+    return PlainOnnx(path, "bgr" if "bgr" in given else "rgb", "signed" if "signed" in given else "raw")
+
+
+def _benchmark_options(parser: ArgumentParser) -> None:
+    parser.add_argument("protocol", help="covered")
+    parser.add_argument(
+        "--compared",
+        action="append",
+        type=str,
+        default=[],
+        help="model to measure, again for each more; --model M says the same: exported model.onnx, checkpoint, or any "
+        "ONNX recogniser (112 × 112 in, embedding out), given RGB from 0 to 255 unless @bgr, @signed (-1 to 1) "
+        "or @bgr,signed follows its name",
+    )
+    parser.add_argument(
+        "--faces",
+        required=True,
+        help="uncovered faces: a verification set (….bin, …_pairs.csv), or a folder of aligned faces, one folder per "
+        "person",
+    )
+    parser.add_argument("--occluders", type=str | None, default=None, help="cut-outs: RGBA files, one folder per kind")
+    parser.add_argument(
+        "--drawn",
+        type=str,
+        default="surgical,veil,sunglasses,scarf",
+        help="drawn occluders of the test artwork; '': none",
+    )
+    parser.add_argument(
+        "--real",
+        type=str | None,
+        default=None,
+        help="aligned faces of which some were photographed covered: person/…_masked.jpg, all others uncovered",
+    )
+    parser.add_argument("--far", type=float, default=1e-3, help="false accept rate")
+    parser.add_argument("--impostors", type=int, default=20_000, help="most impostor pairs drawn per set")
+    parser.add_argument("--out", type=str, default="covered", help="folder of covered.json, covered.md, covered.html")
+
+
+def _models_are_compared(words: list[str]) -> list[str]:
+    """`--model FILE` as `--compared FILE`: as a group of configuration keys `--model` takes a YAML file."""
+    respelled = []
+    for place, word in enumerate(words):
+        value = (words[place + 1 : place + 2] or [""])[0]
+        if word == "--model" and not value.endswith((".yaml", ".yml")):
+            respelled.append("--compared")
+        elif word.startswith("--model=") and not word.endswith((".yaml", ".yml")):
+            respelled.append("--compared=" + word.removeprefix("--model="))
+        else:
+            respelled.append(word)
+    return respelled
+
+
+COMMANDS = {
+    "benchmark": Command(
+        "measure any recognisers on covered faces, the same pairs for each",
+        _benchmark,
+        _benchmark_options,
+        _models_are_compared,
+    ),
+}

@@ -1,0 +1,1 @@
+"""The benchmark of covered faces: any recogniser, the same pairs, drawn, cut-out and real cover side by side."""

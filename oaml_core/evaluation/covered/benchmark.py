@@ -1,0 +1,227 @@
+"""Measure models on covered faces: the same pairs for each, drawn, cut-out and real cover side by side."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.config import EvaluateConfig
+from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.covered.cover import Cover
+from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.covered.judge import Figures, judge
+from oaml_core.evaluation.covered.score import Pairs, Scored, describe, draw_pairs, score
+from oaml_core.evaluation.scoring.combine import CombinedRule, combined_rule
+from oaml_core.evaluation.scoring.fuse import evidence_of, fuse
+from oaml_core.evaluation.statistics.bootstrap import Interval
+from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
+from oaml_core.inference.comparer import Comparer
+from oaml_core.inference.fusion import Fusion
+
+log = logging.getLogger(__name__)
+
+CLEAN = "clean"
+HEADLINE = ("combined", "global")
+"""Scores that models are compared by: the first that a model has."""
+
+
+@dataclass(frozen=True)
+class ModelFigures:
+    """One model's figures."""
+
+    figures: dict[str, dict[str, Figures]]
+    """By condition and score."""
+    iou: dict[str, float]
+    """Of the visibility map, by condition; without models that have none."""
+    against_first: dict[str, Interval] = field(default_factory=dict)
+    """TAR of the model's `HEADLINE` score less that of the first model's, by condition."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `covered.json`."""
+        return {
+            "conditions": {
+                name: {score: found.as_json() for score, found in scores.items()}
+                for name, scores in self.figures.items()
+            },
+            "visibility_iou": self.iou,
+            "against_first": {name: one._asdict() for name, one in self.against_first.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Covered:
+    """The whole benchmark."""
+
+    far: float
+    sets: dict[str, dict[str, Any]]
+    """By set: `faces`, `people`, `genuine`, `impostors`, `digest`, and `covered_share` by condition."""
+    models: dict[str, dict[str, ModelFigures]]
+    """By model and set."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For `covered.json`."""
+        return {
+            "far": self.far,
+            "sets": self.sets,
+            "models": {
+                name: {one: found.as_json() for one, found in sets.items()} for name, sets in self.models.items()
+            },
+        }
+
+
+def run_covered(
+    models: Mapping[str, Comparer],
+    faces: Faces,
+    covers: Sequence[Cover],
+    config: EvaluateConfig,
+    *,
+    real: Faces | None = None,
+    far: float = 1e-3,
+    impostors: int = 20_000,
+) -> Covered:
+    """Run the benchmark.
+
+    Args:
+        models: by name.
+        faces: uncovered faces; every one is probe and, covered, gallery.
+        covers: what is laid on the gallery's faces.
+        config: weights of the combined score for models that store none.
+        real: faces of which some were photographed covered; uncovered ones are the probes.
+        far: false accept rate.
+        impostors: most impostor pairs per set.
+
+    Raises:
+        EvaluationError: the impostor pairs cannot measure the rate.
+    """
+    every = np.ones(len(faces.images), dtype=np.bool_)
+    pairs = draw_pairs(faces, every, every, impostors)
+    _measurable(faces, pairs, far)
+    shares: dict[str, float] = {}
+    sets = {faces.name: _set(faces, pairs, shares)}
+    real_pairs: dict[str, Pairs] = {}
+    if real is not None:
+        real_pairs = {
+            "uncovered": draw_pairs(real, ~real.covered, ~real.covered, impostors),
+            "covered in life": draw_pairs(real, ~real.covered, real.covered, impostors),
+        }
+        for chosen in real_pairs.values():
+            _measurable(real, chosen, far)
+        sets[real.name] = _set(real, real_pairs["covered in life"], {})
+    models_figures: dict[str, dict[str, ModelFigures]] = {}
+    for name, model in models.items():
+        began = time.perf_counter()
+        scored, rule, fusion = _drawn(model, faces, covers, pairs, config)
+        shares |= {condition: one.covered_share for condition, one in scored.items()}
+        conditions = {condition: (pairs, one.own) for condition, one in scored.items()}
+        iou = {condition: one.iou for condition, one in scored.items() if one.iou is not None}
+        found = {faces.name: ModelFigures(judge(conditions, CLEAN, far, _people(faces)), iou)}
+        if real is not None:
+            on_real = _real(model, real, real_pairs, rule, fusion)
+            found[real.name] = ModelFigures(judge(on_real, "uncovered", far, _people(real)), {})
+        models_figures[name] = found
+        log.info("%s: %d conditions in %.0f s", name, len(conditions), time.perf_counter() - began)
+    return Covered(far, sets, _compared(models_figures))
+
+
+def _drawn(
+    model: Comparer,
+    faces: Faces,
+    covers: Sequence[Cover],
+    pairs: Pairs,
+    config: EvaluateConfig,
+) -> tuple[dict[str, Scored], CombinedRule | None, Fusion | None]:
+    """Scores under every condition, and what was made of them for a model that stores no rule of its own."""
+    probes = describe(model, faces.images)
+    scored = {CLEAN: score(model, probes, probes, None, None, pairs)}
+    for cover in covers:
+        # Drawn again for each model, the same to the last pixel: all kinds at once would not fit into memory.
+        images, truth = cover.apply(faces)
+        scored[cover.name] = score(model, probes, describe(model, images), cover, truth, pairs)
+    if "local" not in scored[CLEAN].own:
+        return scored, None, None
+    clean = scored[CLEAN].pairs
+    rule = combined_rule(clean, ten_fold_any_range(clean.local_score, pairs.issame).accuracy, config)
+    held_out = {cover.name: [cover.name] for cover in covers}
+    fused = fuse(
+        {name: one.pairs for name, one in scored.items()}, pairs.issame, pairs.people, rule.normalisation, held_out
+    )
+    complete = {}
+    for name, one in scored.items():
+        own = dict(one.own)
+        own.setdefault("combined", rule(one.pairs))
+        if fused is not None:
+            own["refitted"] = fused.scores[name]
+        complete[name] = replace(one, own=own)
+    return complete, rule, None if fused is None else fused.fusion
+
+
+def _real(
+    model: Comparer, real: Faces, pairs: Mapping[str, Pairs], rule: CombinedRule | None, fusion: Fusion | None
+) -> dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]]:
+    """Scores of faces as photographed; rule and fusion are those of the other set's people."""
+    records = describe(model, real.images)
+    found: dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]] = {}
+    for name, chosen in pairs.items():
+        one = score(model, records, records, None, None, chosen)
+        own = dict(one.own)
+        if rule is not None:
+            own.setdefault("combined", rule(one.pairs))
+        if fusion is not None:
+            own["refitted"] = fusion.score(evidence_of(one.pairs))
+        found[name] = (chosen, own)
+    return found
+
+
+def _compared(models: Mapping[str, dict[str, ModelFigures]]) -> dict[str, dict[str, ModelFigures]]:
+    """Every model's headline score against the first one's, on the same resamples."""
+    first = next(iter(models.values()))
+    complete = {}
+    for number, (name, sets) in enumerate(models.items()):
+        complete[name] = {
+            one: ModelFigures(found.figures, found.iou, _differences(found, first[one]) if number else {})
+            for one, found in sets.items()
+        }
+    return complete
+
+
+def _differences(ours: ModelFigures, theirs: ModelFigures) -> dict[str, Interval]:
+    found = {}
+    for condition, scores in ours.figures.items():
+        one, other = (headline(by_score) for by_score in (scores, theirs.figures[condition]))
+        found[condition] = Interval.of(one.tar.difference - other.tar.difference, one.resampled - other.resampled)
+    return found
+
+
+def headline(scores: Mapping[str, Figures]) -> Figures:
+    """The figures that a model is compared by."""
+    return next(scores[name] for name in HEADLINE if name in scores)
+
+
+def _measurable(faces: Faces, pairs: Pairs, far: float) -> None:
+    count = int((~pairs.issame).sum())
+    if far * count + 1e-6 < 1 or not pairs.issame.any():
+        raise EvaluationError(
+            f"{faces.name} has {int(pairs.issame.sum())} genuine and {count} impostor pairs; FAR {far:g} needs "
+            f"{round(1 / far):,} impostor pairs. Give more faces or people, or a larger --far."
+        )
+
+
+def _set(faces: Faces, pairs: Pairs, shares: dict[str, float]) -> dict[str, Any]:
+    return {
+        "faces": len(faces.images),
+        "people": _people(faces),
+        "genuine": int(pairs.issame.sum()),
+        "impostors": int((~pairs.issame).sum()),
+        "digest": faces.digest,
+        "covered_share": shares,
+    }
+
+
+def _people(faces: Faces) -> int:
+    return int(faces.people.max()) + 1

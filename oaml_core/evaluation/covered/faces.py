@@ -1,0 +1,104 @@
+"""Faces that the benchmark covers, and faces that were photographed covered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.data.prepared.verification import open_verification, write_verification
+from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.verification import PAIRS_SUFFIX, open_verification_source
+from oaml_core.errors import DataError
+from oaml_core.evaluation.scoring.identities import identities_of
+from oaml_core.inference.face_files import load_face
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+COVERED_NAME = re.compile(r"_(masked|covered|sunglasses|occluded)$")
+"""How the names of real photographs of covered faces end; all others of the person are uncovered."""
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Different aligned faces of known people."""
+
+    name: str
+    images: NDArray[np.uint8]
+    """[n, H, W, 3] RGB."""
+    people: NDArray[np.int64]
+    """[n], numbers of the people, 0 to their count − 1."""
+    landmarks: NDArray[np.float32] | None
+    """[n, 5, 2] in pixels; NaN: not known."""
+    covered: NDArray[np.bool_]
+    """[n], photographed covered."""
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of images and people: equal digests mean equal benchmarks."""
+        return hashlib.blake2b(self.images.tobytes() + self.people.tobytes(), digest_size=16).hexdigest()
+
+
+def open_faces(path: Path, size: int = 112) -> Faces:
+    """Open a verification set (`.bin` or `…_pairs.csv`, its landmarks beside it) or a folder of people.
+
+    Args:
+        path: the file, or a folder with one folder of aligned faces per person and optionally `landmarks.json`
+            ({"person/file.jpg": [[x, y] × 5]}).
+        size: side of the faces in pixels.
+
+    Raises:
+        DataError: nothing there can be used.
+    """
+    found = _of_folder(path, size) if path.is_dir() else _of_set(path, size)
+    if len(np.unique(found.people)) < 2 or np.bincount(found.people).max() < 2:
+        raise DataError(f"{path} has no person with two faces, or no second person; pairs need both.")
+    return found
+
+
+def _of_set(path: Path, size: int) -> Faces:
+    if not path.is_file():
+        raise DataError(f"There is no verification set or folder of faces {path}.")
+    name = path.name.removesuffix(PAIRS_SUFFIX).removesuffix(".bin")
+    with tempfile.TemporaryDirectory() as scratch:
+        write_verification(
+            open_verification_source(LocalFolder(path.parent), name, path.name), Path(scratch), image_size=size
+        )
+        pairs = open_verification(Path(scratch), name)
+        known = identities_of(pairs)
+        people = np.stack([known.first, known.second], axis=1).ravel()
+        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
+        rows = np.unique(keys, return_index=True)[1]
+        rows.sort()
+        return Faces(
+            name,
+            np.array(pairs.images[rows]),
+            np.unique(people[rows], return_inverse=True)[1].astype(np.int64),
+            None if pairs.landmarks is None else np.array(pairs.landmarks[rows]),
+            np.zeros(len(rows), dtype=np.bool_),
+        )
+
+
+def _of_folder(path: Path, size: int) -> Faces:
+    files = sorted(file for file in path.glob("*/*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise DataError(f"{path} holds no faces; they lie as person/file.jpg, aligned to {size} × {size} pixels.")
+    points = path / "landmarks.json"
+    known = json.loads(points.read_text(encoding="utf-8")) if points.is_file() else {}
+    landmarks = np.full((len(files), 5, 2), np.nan, dtype=np.float32)
+    for row, file in enumerate(files):
+        found = known.get(file.relative_to(path).as_posix())
+        if found is not None:
+            landmarks[row] = found
+    return Faces(
+        path.name,
+        np.stack([load_face(file, size) for file in files]),
+        np.unique([file.parent.name for file in files], return_inverse=True)[1].astype(np.int64),
+        landmarks,
+        np.array([bool(COVERED_NAME.search(file.stem)) for file in files]),
+    )
