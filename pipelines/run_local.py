@@ -133,6 +133,10 @@ def _results(config: Config) -> str:
     store.get_tree(_key(store, uris["model"]).rpartition("/")[0], folder, last=model.name)
     headline = stages.read_metrics_json(str(measured))["headline"]
     paths = {"report": report, "metrics": measured, "model": model, "checkpoint": checkpoint}
+    if config.data.source is None:
+        from oaml_core.data.sources.sample_faces import write_sample_faces
+
+        paths["faces"] = write_sample_faces(folder / "faces", config.data.image_size)
     return "\n".join(
         [*_table(headline), *_verdict(config, headline), "", *(f"{name:<11} {path}" for name, path in paths.items())]
     )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
-from oaml_core.store import open_store
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from oaml_core.inference.comparer import Comparer
     from oaml_core.photos.faces import FaceFinder
-
-log = logging.getLogger(__name__)
 
 
 def _match(config: Config, options: Any) -> int:
@@ -82,14 +78,9 @@ def _comparer(config: Config, options: Any) -> Comparer:
         return OamlOnnx(stages.fetch_model(config, options.onnx))
     if options.checkpoint:
         return _checkpoint_comparer(config, options)
-    present = stages.champion(open_store(config.store))
-    if present is None:
-        raise ConfigError(
-            f"There is no model in production in {config.store}. Name one: --onnx model.onnx or --checkpoint C, or "
-            "another --store."
-        )
-    log.info("model in production: %s", present["version"])
-    return OamlOnnx(stages.fetch_model(config, present["model_uri"]))
+    from oaml_core.stages.added_model import find_model
+
+    return find_model(config)
 
 
 def _checkpoint_comparer(config: Config, options: Any) -> Comparer:

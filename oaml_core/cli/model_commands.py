@@ -1,0 +1,63 @@
+"""`oaml model add`: a published recogniser in the store, ready for `oaml match` and `oaml identify`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _model(config: Config, options: Any) -> int:
+    from oaml_core.export.global_only import Foreign, global_card, wrap_recogniser
+    from oaml_core.inference.onnx_model import OamlOnnx
+    from oaml_core.stages.added_model import add_model, measure_thresholds
+    from oaml_core.store import open_store
+
+    source = Path(options.file)
+    if not source.is_file():
+        raise ConfigError(f"There is no file {source}.")
+    name = source.stem if config.name == Config().name else config.name
+    about = Foreign(options.licence, options.pixels, options.channel_order, source.name)
+    measured = ""
+    with tempfile.TemporaryDirectory(prefix="oaml-model-") as folder:
+        model, card = Path(folder) / "model.onnx", Path(folder) / "MODEL_CARD.md"
+        wrap_recogniser(source, model, about)
+        if options.verification:
+            thresholds, measured = measure_thresholds(OamlOnnx(model), Path(options.verification))
+            wrap_recogniser(source, model, about, thresholds)
+        card.write_text(global_card(name, OamlOnnx(model).metadata, measured), encoding="utf-8")
+        uri = add_model(open_store(config.store), name, model, card)
+    print(f"licence     {about.licence}")
+    if measured:
+        print(f"measured    {measured}")
+    print(f"model       {uri}")
+    return 0
+
+
+def _options(parser: ArgumentParser) -> None:
+    parser.add_argument("action", choices=("add",), help="add: put a published recogniser into the store")
+    parser.add_argument("file", help="ONNX file: one input [N, 3, S, S], first output embeddings [N, E]")
+    parser.add_argument("--licence", required=True, help="licence of the weights; kept in the model and its card")
+    parser.add_argument(
+        "--pixels",
+        choices=("signed", "unit", "bytes"),
+        default="signed",
+        help="what the network expects: [-1, 1], [0, 1] or [0, 255]",
+    )
+    parser.add_argument("--channel_order", choices=("rgb", "bgr"), default="rgb", help="what the network expects")
+    parser.add_argument(
+        "--verification",
+        type=str | None,
+        default=None,
+        help="verification set (.bin or pair list) of aligned faces to measure accuracy and thresholds on",
+    )
+
+
+COMMANDS = {"model": Command("add a published recogniser to the store, global score only", _model, _options)}

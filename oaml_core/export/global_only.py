@@ -1,0 +1,189 @@
+"""A published recogniser as a model of ours: global score alone, every place taken for visible."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from oaml_core import __version__
+from oaml_core.errors import ExportError
+from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx
+
+Pixels = Literal["signed", "unit", "bytes"]
+SCALES: dict[Pixels, tuple[float, float]] = {"signed": (127.5, 1 / 127.5), "unit": (0.0, 1 / 255), "bytes": (0.0, 1.0)}
+"""(offset, factor): the network is given (pixel − offset) · factor, in [-1, 1], [0, 1] or [0, 255]."""
+GRID = 7
+"""Side of the visibility map that says 1 everywhere."""
+PREFIX = "oaml_"
+TOLERANCE = 1e-3
+"""Largest difference between an embedding computed alone and in a batch."""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What the network's own file does not say."""
+
+    licence: str
+    pixels: Pixels = "signed"
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    source: str = ""
+
+
+def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mapping[str, float] | None = None) -> None:
+    """Write a recogniser with one embedding as an exported model with all outputs of `OamlOnnx`.
+
+    Pixels are scaled and embeddings normalised inside the graph. With e the embedding: `embedding` = e / |e|,
+    `norm` = |e|, `visibility` = 1 and `local_features` = 0 everywhere.
+
+    Args:
+        source: ONNX graph with one input [N, 3, S, S] and, as its first output, embeddings [N, E].
+        path: of the model to write; it appears by rename.
+        about: licence, and how the network wants its pixels.
+        thresholds: on the cosine, by false accept rate; None: the model gives scores and no decision.
+
+    Raises:
+        ExportError: the file is no such graph, or its results depend on the batch.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(source))
+    except Exception as error:  # onnx raises protobuf's own errors
+        raise ExportError(f"{source} is not an ONNX model: {error}") from error
+    size = _add_nodes(model, source, about)
+    metadata = _metadata(size, model, about, thresholds)
+    onnx.helper.set_model_props(model, {"oaml": json.dumps(metadata)})
+    partial = path.with_name(f"{path.name}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        onnx.save(model, str(partial))
+        _check_batches(partial, size, source)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
+    """Put our inputs and outputs around the graph; returns the side of the input in pixels."""
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    constants = {initialiser.name for initialiser in graph.initializer}
+    inputs = [one for one in graph.input if one.name not in constants]
+    shape = [axis.dim_value for axis in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or not shape[2]:
+        raise ExportError(
+            f"{source} has inputs {[one.name for one in inputs]}, the first {shape}; one [N, 3, S, S] is needed."
+        )
+    size, given, embedding = shape[2], inputs[0].name, graph.output[0]
+    width = [axis.dim_value for axis in embedding.type.tensor_type.shape.dim]
+    if len(width) != 2 or not width[1]:
+        raise ExportError(f"{source} gives {embedding.name} of shape {width}; embeddings [N, E] are needed.")
+    offset, factor = SCALES[about.pixels]
+    order = [0, 1, 2] if about.channel_order == "rgb" else [2, 1, 0]
+    values = {
+        "offset": np.float32(offset),
+        "factor": np.float32(factor),
+        "order": np.array(order, np.int64),
+        "ones": np.ones((width[1], 1), np.float32),
+        "shape": np.array([-1, 1, 1, 1], np.int64),
+        "zero": np.zeros((1, 1, GRID, GRID), np.float32),
+        "one": np.float32(1),
+    }
+    graph.initializer.extend(_named(values))
+    p = PREFIX
+    before = [
+        helper.make_node("Cast", ["images"], [f"{p}float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [f"{p}float"], [f"{p}planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Gather", [f"{p}planes", f"{p}order"], [f"{p}ordered"], axis=1),
+        helper.make_node("Sub", [f"{p}ordered", f"{p}offset"], [f"{p}centred"]),
+        helper.make_node("Mul", [f"{p}centred", f"{p}factor"], [given]),
+    ]
+    after = [
+        helper.make_node("LpNormalization", [embedding.name], ["embedding"], axis=1, p=2),
+        helper.make_node("Mul", [embedding.name, "embedding"], [f"{p}product"]),
+        helper.make_node("MatMul", [f"{p}product", f"{p}ones"], ["norm"]),
+        helper.make_node("Reshape", ["norm", f"{p}shape"], [f"{p}reshaped"]),
+        helper.make_node("Mul", [f"{p}reshaped", f"{p}zero"], ["local_features"]),
+        helper.make_node("Add", ["local_features", f"{p}one"], ["visibility"]),
+    ]
+    nodes = [*before, *graph.node, *after]
+    del graph.node[:], graph.input[:], graph.output[:]
+    graph.node.extend(nodes)
+    graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", size, size, 3]))
+    shapes = {"embedding": width[1:], "norm": [1], "visibility": [1, GRID, GRID], "local_features": [1, GRID, GRID]}
+    for name in OUTPUTS:
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shapes[name]]))
+    return int(size)
+
+
+def _named(values: Mapping[str, Any]) -> list[Any]:
+    from onnx import numpy_helper
+
+    return [numpy_helper.from_array(np.asarray(value), f"{PREFIX}{name}") for name, value in values.items()]
+
+
+def _metadata(size: int, model: Any, about: Foreign, thresholds: Mapping[str, float] | None) -> dict[str, Any]:
+    return {
+        "oaml_version": __version__,
+        "image_size": size,
+        "preprocessing": True,
+        "opset": max(one.version for one in model.opset_import),
+        "arch": "global embedding only",
+        "source": about.source,
+        "headline": {},
+        "thresholds": {} if thresholds is None else {"global": dict(thresholds)},
+        "combined": None,
+        "licence": about.licence,
+    }
+
+
+def _check_batches(path: Path, size: int, source: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
+    try:
+        model = OamlOnnx(path, threads=1)
+        together, alone = model.embed(images), [model.embed(image) for image in images]
+    except ExportError:
+        raise
+    except Exception as error:  # onnxruntime's own exception types share no base below Exception
+        raise ExportError(f"{source} does not take three faces at once: {error}") from error
+    difference = float(np.abs(together.embedding - np.concatenate([one.embedding for one in alone])).max())
+    if not difference <= TOLERANCE:
+        raise ExportError(f"{source} gives other embeddings in a batch than alone: they differ by {difference:.3g}.")
+
+
+def global_card(name: str, metadata: Mapping[str, Any], measured: str) -> str:
+    """Return the model card, in Markdown, of a recogniser that was added.
+
+    Args:
+        name: of the model.
+        metadata: stored in it.
+        measured: what is known of its accuracy; empty: nothing.
+    """
+    rows = metadata["thresholds"].get("global", {})
+    decides = [f"| {rate} | {value:.4f} |" for rate, value in rows.items()]
+    table = ["| false accept rate | threshold on the cosine |", "|---|---|", *decides]
+    return "\n".join(
+        [
+            f"# {name}: a published recogniser, global score only",
+            "",
+            f"| Licence of the weights | {metadata['licence']} |",
+            "|---|---|",
+            f"| Source | {metadata['source']} |",
+            f"| Input | `images`, uint8 RGB [B, {metadata['image_size']}, {metadata['image_size']}, 3] |",
+            f"| ONNX operator set | {metadata['opset']} |",
+            "",
+            measured or "It was not evaluated here.",
+            "",
+            *(table if decides else ["No threshold was measured; the model gives scores and no decision."]),
+            "",
+            "It has no local matcher, and takes every place of a face for visible: cover is not accounted for.",
+            "",
+        ]
+    )

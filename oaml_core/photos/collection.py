@@ -1,0 +1,169 @@
+"""Whole collections of photographs as aligned faces: several processes, resumable, the same result every time."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from oaml_core.errors import DataError, OamlError
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.files import ENDINGS
+from oaml_core.processes import die_with_parent
+from oaml_core.progress import progress
+
+LANDMARKS = "landmarks.parquet"
+REJECTS = "rejects.csv"
+NOTES = ".notes"
+"""Folder of a JSON file per photograph that was looked at: what a second run need not do again."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What `align_folder` made."""
+
+    faces: int
+    rejects: int
+    out: Path
+
+    def __str__(self) -> str:
+        return f"{self.faces:,} faces aligned, {self.rejects:,} photographs rejected ({self.out / REJECTS})"
+
+
+def align_folder(folder: Path, out: Path, *, size: int = 112, workers: int = 1, every: bool = False) -> Aligned:
+    """Align the faces of all photographs below a folder.
+
+    `out` gets the faces as PNG under the photographs' own paths, `landmarks.parquet` with a row per face, and
+    `rejects.csv` with the photographs that show none and the reasons. Photographs that an earlier run looked at and
+    that have not changed since are not looked at again. The result does not depend on the number of workers.
+
+    Args:
+        folder: photographs, at any depth.
+        out: folder to fill, outside of `folder`.
+        size: side of the faces in pixels.
+        workers: processes.
+        every: all faces of each photograph (`<name>_2.png` and so on), not the main one alone.
+
+    Raises:
+        DataError: there is no such folder, no photograph in it, or `out` lies inside it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}.")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{out} lies inside {folder}: the next run would take its faces for photographs. Name another.")
+    photographs = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS and path.is_file()
+    )
+    if not photographs:
+        raise DataError(f"{folder} holds no photograph ({', '.join(ENDINGS)}).")
+    jobs = [(str(folder), str(out), name, size, every) for name in photographs]
+    notes = list(progress(_looked_at(jobs, workers), len(jobs), "align"))
+    return _write_lists(out, notes)
+
+
+def _looked_at(jobs: list[tuple[str, str, str, int, bool]], workers: int) -> Iterator[dict[str, Any]]:
+    if workers <= 1:
+        yield from map(_look, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent) as pool:
+        yield from pool.map(_look, jobs, chunksize=8)
+
+
+@cache
+def _finder() -> FaceFinder:
+    return FaceFinder()
+
+
+def _look(job: tuple[str, str, str, int, bool]) -> dict[str, Any]:
+    """Align the faces of one photograph, unless that was done; returns the note about it."""
+    folder, out, name, size, every = Path(job[0]), Path(job[1]), *job[2:]
+    source, note = folder / name, out / NOTES / f"{name}.json"
+    state = source.stat()
+    key = [state.st_size, state.st_mtime_ns, size, every]
+    if note.is_file():
+        known: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        if known["key"] == key and all((out / row["face"]).is_file() for row in known["rows"]):
+            return known
+    made: dict[str, Any] = {"key": key, "photo": name, "rows": [], "reason": ""}
+    try:
+        faces = _finder().all_faces(source, size) if every else [_finder().main_face(source, size)]
+        if not faces:
+            made["reason"] = "no face was found"
+    except OamlError as error:
+        faces, made["reason"] = [], str(error)
+    for number, face in enumerate(faces, start=1):
+        ending = "" if number == 1 else f"_{number}"
+        # The photograph's ending stays in the name: a.jpg and a.png may lie side by side.
+        target = f"{name}{ending}.png"
+        _save(face.image, out / target)
+        points = np.full((5, 2), np.nan) if face.points is None else face.points
+        box = np.full(4, np.nan) if face.box is None else face.box
+        made["rows"].append(
+            {
+                "face": target,
+                "photo": name,
+                "score": round(face.score, 4),
+                "points": [round(float(value), 3) for value in points.ravel()],
+                "box": [round(float(value), 3) for value in box],
+                "aligned_already": face.alignment is None,
+                "remarks": "; ".join([] if face.quality is None else face.quality.remarks),
+            }
+        )
+    note.parent.mkdir(parents=True, exist_ok=True)
+    _write_text(note, json.dumps(made))
+    return made
+
+
+def _save(image: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    Image.fromarray(image).save(partial)
+    os.replace(partial, path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".partial-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
+    import csv
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [row for note in notes for row in note["rows"]]
+    out.mkdir(parents=True, exist_ok=True)
+    schema = pa.schema(
+        [
+            ("face", pa.string()),
+            ("photo", pa.string()),
+            ("score", pa.float64()),
+            ("points", pa.list_(pa.float64(), 10)),
+            ("box", pa.list_(pa.float64(), 4)),
+            ("aligned_already", pa.bool_()),
+            ("remarks", pa.string()),
+        ]
+    )
+    partial = out / f".partial-{LANDMARKS}"
+    pq.write_table(pa.Table.from_pylist(rows, schema), partial)
+    os.replace(partial, out / LANDMARKS)
+    rejects = [(note["photo"], note["reason"]) for note in notes if note["reason"]]
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("photo", "reason"), *rejects])
+    _write_text(out / REJECTS, text.getvalue())
+    return Aligned(len(rows), len(rejects), out)

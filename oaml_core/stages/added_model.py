@@ -1,0 +1,121 @@
+"""Recognisers that were added, not trained: where they lie, and which model answers without a name."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError, DataError
+from oaml_core.inference.onnx_model import OamlOnnx
+from oaml_core.stages.addresses import fetch_model
+from oaml_core.stages.production import champion
+from oaml_core.store import Store, open_store
+
+log = logging.getLogger(__name__)
+
+ADDED = "models/added/latest.json"
+"""Which model was added last."""
+DEMO_STORE = "s3/oaml"
+"""Below `work_dir`: the store of a local run, whose objects are plain files."""
+DEMO_URI = "s3://oaml"
+RATES = (1e-1, 1e-2, 1e-3)
+"""False accept rates that thresholds are measured for, where there are impostors enough."""
+
+
+def add_model(store: Store, name: str, model: Path, card: Path) -> str:
+    """Put a recogniser and its card into the store, and make it the one added last.
+
+    Args:
+        store: where to.
+        name: of the model.
+        model: file that `wrap_recogniser` wrote.
+        card: its card, in Markdown.
+
+    Returns:
+        Address of the model.
+    """
+    folder = f"models/added/{name}-{sha256(model.read_bytes()).hexdigest()[:16]}"
+    store.put_file(card, f"{folder}/MODEL_CARD.md")
+    store.put_file(model, f"{folder}/model.onnx")
+    uri = store.url(f"{folder}/model.onnx")
+    store.write_bytes(ADDED, json.dumps({"version": name, "model_uri": uri}, indent=1).encode())
+    return uri
+
+
+def find_model(config: Config) -> OamlOnnx:
+    """Return the model that answers where none is named.
+
+    It is the one in production in the store; else the one added last; else, if the store is the default one, the one in
+    production in the store that a local run left below `work_dir`.
+
+    Raises:
+        ConfigError: there is none of these.
+    """
+    store = open_store(config.store)
+    present = champion(store) or _latest(store)
+    if present is None and config.store == Config().store:
+        left = Path(config.work_dir) / DEMO_STORE
+        present = champion(open_store(str(left))) if left.is_dir() else None
+        if present is not None:
+            uri = present["model_uri"].replace(DEMO_URI, open_store(str(left)).uri, 1)
+            present, config = {**present, "model_uri": uri}, replace(config, store=str(left))
+    if present is None:
+        raise ConfigError(
+            f"There is no model in production in {config.store}. Name one: --onnx model.onnx or --checkpoint C, or "
+            "another --store. `make demo` trains one, `oaml model add` takes a published one."
+        )
+    log.info("model: %s", present["version"])
+    return OamlOnnx(_fetched(config, present["model_uri"]))
+
+
+def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], str]:
+    """Measure a recogniser on the pairs of a verification set.
+
+    Args:
+        model: recogniser.
+        path: `.bin` file or pair list of aligned faces.
+
+    Returns:
+        Thresholds on the cosine by false accept rate, where it is measurable; and a line for the card.
+
+    Raises:
+        DataError: the set cannot be read, or its images are not square.
+    """
+    from oaml_core.data.sources.base import LocalFolder
+    from oaml_core.data.sources.verification import find_verification, open_verification_source
+    from oaml_core.decoding.decode import decode_image, fit_square
+    from oaml_core.evaluation.statistics.roc import roc, tar_at_far
+
+    folder = LocalFolder(path.parent)
+    name = next((name for name, file in find_verification(folder).items() if file == path.name), None)
+    if name is None:
+        raise DataError(f"{path} is not a verification set: a .bin file or a list of pairs is needed.")
+    source = open_verification_source(folder, name, path.name)
+    images = [fit_square(decode_image(data), model.image_size) for data in source.read_images()]
+    records = model.records(np.stack(images))
+    scores = (records.embedding[::2] * records.embedding[1::2]).sum(1)
+    points = tar_at_far(roc(scores, source.issame), RATES)
+    kept = {f"{one.far:g}": float(one.threshold) for one in points if one.measurable and one.threshold is not None}
+    rates = ", ".join(f"TAR {100 * one.tar:.2f} % at FAR {one.far:g}" for one in points if one.tar is not None)
+    return kept, f"{rates} on {len(source)} pairs of {name}, none of them held out from the thresholds"
+
+
+def _latest(store: Store) -> dict[str, Any] | None:
+    return json.loads(store.read_bytes(ADDED)) if store.exists(ADDED) else None
+
+
+def _fetched(config: Config, uri: str) -> Path:
+    """The model as a local file; a model without a matcher has none beside it."""
+    store, key = open_store(uri.rpartition("/")[0]), "model.matcher.onnx"
+    if "://" in uri and not store.exists(key):
+        from oaml_core.stages.addresses import fetch_file
+
+        return fetch_file(config, uri)
+    return fetch_model(config, uri)

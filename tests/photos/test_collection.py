@@ -1,0 +1,87 @@
+"""A folder of photographs becomes a folder of aligned faces: the same with any number of workers, and only once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import skimage.data
+from PIL import Image
+
+from oaml_core.errors import DataError
+from oaml_core.photos.alignment import align_points
+from oaml_core.photos.collection import align_folder
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    folder = tmp_path / "photographs"
+    (folder / "eileen").mkdir(parents=True)
+    Image.fromarray(skimage.data.astronaut()).save(folder / "eileen" / "one.png")
+    Image.fromarray(skimage.data.astronaut()).rotate(15).save(folder / "eileen" / "one.jpg")
+    Image.fromarray(skimage.data.coffee()).save(folder / "cup.png")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".notes" not in path.parts
+    }
+
+
+def test_faces_landmarks_and_rejects_are_written(photographs: Path, tmp_path: Path) -> None:
+    made = align_folder(photographs, tmp_path / "out")
+    assert (made.faces, made.rejects) == (2, 2)
+    rows = pq.read_table(tmp_path / "out" / "landmarks.parquet").to_pylist()
+    assert [row["face"] for row in rows] == ["eileen/one.jpg.png", "eileen/one.png.png"]
+    for row in rows:
+        assert Image.open(tmp_path / "out" / row["face"]).size == (112, 112)
+        assert align_points(np.reshape(row["points"], (5, 2))).error < 6
+    rejects = (tmp_path / "out" / "rejects.csv").read_text()
+    assert "cup.png" in rejects
+    assert "No face was found" in rejects
+    assert "broken.jpg" in rejects
+
+
+def test_result_does_not_depend_on_the_workers(photographs: Path, tmp_path: Path) -> None:
+    align_folder(photographs, tmp_path / "one")
+    align_folder(photographs, tmp_path / "two", workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_second_run_looks_only_at_what_changed(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    align_folder(photographs, out)
+    before = contents(out)
+    looked: list[str] = []
+    import oaml_core.photos.collection as collection
+
+    finder = collection._finder()
+    original = type(finder).main_face
+    monkeypatch.setattr(
+        type(finder), "main_face", lambda self, path, size: looked.append(path.name) or original(self, path, size)
+    )
+    align_folder(photographs, out)
+    assert looked == []
+    assert contents(out) == before
+    (out / "eileen" / "one.png.png").unlink()
+    Image.fromarray(skimage.data.astronaut()).save(photographs / "new.png")
+    assert align_folder(photographs, out).faces == 3
+    assert sorted(looked) == ["new.png", "one.png"]
+
+
+def test_folders_that_cannot_be_aligned_are_named(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no folder"):
+        align_folder(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(DataError, match="lies inside"):
+        align_folder(photographs, photographs / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no photograph"):
+        align_folder(tmp_path / "empty", tmp_path / "out")

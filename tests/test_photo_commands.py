@@ -1,0 +1,152 @@
+"""From photographs to an answer on the command line: with a published recogniser, and after a local run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import skimage.data
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from oaml_core.cli import main
+from oaml_core.data.sources.sample_faces import write_sample_faces
+from oaml_core.export.global_only import Foreign, wrap_recogniser
+from oaml_core.inference.onnx_model import OamlOnnx
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.stages.production import point_at
+from oaml_core.store import open_store
+
+
+@pytest.fixture(scope="module")
+def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A graph as others publish them: float planes in, the means of an 8 × 8 grid out, not normalised."""
+    path = tmp_path_factory.mktemp("model") / "published.onnx"
+    graph = helper.make_graph(
+        [
+            helper.make_node("AveragePool", ["data"], ["pooled"], kernel_shape=[14, 14], strides=[14, 14]),
+            helper.make_node("Flatten", ["pooled"], ["fc1"], axis=1),
+        ],
+        "published",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])],
+        [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, ["N", 192])],
+        [numpy_helper.from_array(np.zeros(1, np.float32), "unused")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> tuple[str, str]:
+    names = tmp_path / "one.jpg", tmp_path / "two.png"
+    Image.fromarray(skimage.data.astronaut()).save(names[0], quality=92)
+    Image.fromarray(skimage.data.astronaut()).rotate(8).resize((700, 700)).save(names[1])
+    return str(names[0]), str(names[1])
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(("pixels", "order"), [("signed", "rgb"), ("unit", "bgr"), ("bytes", "rgb")])
+def test_wrapped_recogniser_is_given_the_pixels_that_it_wants(
+    recogniser: Path, tmp_path: Path, pixels: str, order: str
+) -> None:
+    wrap_recogniser(recogniser, tmp_path / "m.onnx", Foreign("MIT", pixels, order))  # type: ignore[arg-type]
+    images = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    found = OamlOnnx(tmp_path / "m.onnx").embed(images)
+    planes = images.astype(np.float64)[..., :: 1 if order == "rgb" else -1].transpose(0, 3, 1, 2)
+    planes = {"signed": planes / 127.5 - 1, "unit": planes / 255, "bytes": planes}[pixels]
+    expected = planes.reshape(2, 3, 8, 14, 8, 14).mean((3, 5)).reshape(2, -1)
+    norm = np.linalg.norm(expected, axis=1, keepdims=True)
+    assert found.norm == pytest.approx(norm, rel=1e-3)
+    assert found.embedding == pytest.approx(expected / norm, abs=1e-4)
+    assert np.all(found.visibility == 1)
+
+
+def test_added_recogniser_answers_for_photographs_without_torch(
+    recogniser: Path, photographs: tuple[str, str], tmp_path: Path
+) -> None:
+    store, out = str(tmp_path / "store"), str(tmp_path / "match.png")
+    assert run("model", "add", str(recogniser), "--licence", "MIT, by somebody", "--store", store) == 0
+    card = next((tmp_path / "store").rglob("MODEL_CARD.md")).read_text()
+    assert "MIT, by somebody" in card
+    words = ["match", *photographs, "--store", store, "--out", out, "--work_dir", str(tmp_path / "work")]
+    program = (
+        f"import sys\nfrom oaml_core.cli import main\ntry: main({words!r})\nfinally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("global 0.9")
+    assert "no decision" in lines[0]
+    assert lines[1].startswith(f"{photographs[0]}: found")
+    assert lines[-2:] == [out, "False"]
+    assert Image.open(out).height > 500
+
+
+def test_square_photograph_of_nobody_gets_no_score(
+    recogniser: Path, photographs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = str(tmp_path / "store")
+    run("model", "add", str(recogniser), "--licence", "MIT", "--store", store)
+    grass = tmp_path / "grass.png"
+    Image.fromarray(skimage.data.grass()).save(grass)
+    assert run("match", photographs[0], str(grass), "--store", store, "--work_dir", str(tmp_path)) == 1
+    assert "No face was found in" in capsys.readouterr().err
+
+
+def test_model_of_a_local_run_is_found_without_its_server(
+    recogniser: Path, photographs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    left = tmp_path / ".oaml" / "s3" / "oaml"
+    wrap_recogniser(recogniser, left / "runs" / "demo-1" / "model.onnx", Foreign("MIT"))
+    pointer = {"version": "one", "model_uri": "s3://oaml/runs/demo-1/model.onnx", "metrics_uri": ""}
+    point_at(open_store(str(left)), pointer)
+    assert run("match", *photographs) == 0
+    assert (tmp_path / "match.png").is_file()
+    assert run("match", *photographs, "--store", "elsewhere") == 2
+
+
+def test_sample_faces_are_found_to_be_aligned(tmp_path: Path) -> None:
+    folder = write_sample_faces(tmp_path / "faces")
+    files = sorted(folder.rglob("*.png"))
+    finder = FaceFinder()
+    assert len(files) == 12
+    assert all(finder.main_face(path).alignment is None for path in files)
+
+
+def test_what_is_no_recogniser_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = tmp_path / "x.onnx"
+    text.write_text("nothing")
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["data"], ["fc1"])],
+        "g",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 5])],
+        [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, [1, 5])],
+    )
+    other = tmp_path / "other.onnx"
+    onnx.save(helper.make_model(graph, ir_version=8), str(other))
+    for path, message in ((text, "not an ONNX model"), (other, "[N, 3, S, S] is needed"), (tmp_path / "no", "no file")):
+        assert run("model", "add", str(path), "--licence", "MIT", "--store", str(tmp_path / "store")) != 0
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "store").exists()
+
+
+def test_align_command_says_where_the_faces_are(
+    photographs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    Path(photographs[0]).rename(folder / "one.jpg")
+    assert run("align", str(folder), str(tmp_path / "out")) == 0
+    assert capsys.readouterr().out.startswith("1 faces aligned, 0 photographs rejected")
+    assert json.loads((tmp_path / "out" / ".notes" / "one.jpg.json").read_text())["reason"] == ""
