@@ -164,9 +164,9 @@ class _CorrelationMaxima(torch.autograd.Function):
             c = c if affinity is None else c.mul_(affinity)
             here = (groups, probes, slice(None), maps)
             taken = None if gallery_penalty is None else gallery_penalty[groups, :, None, :, maps]
-            over_gallery[here], best_gallery[here] = _largest(c, 3, taken)
+            over_gallery[here], best_gallery[here] = largest(c, 3, taken)
             taken = None if probe_penalty is None else probe_penalty[groups, probes, :, None]
-            over_probe[here], best_probe[here] = _largest(c, 2, taken)
+            over_probe[here], best_probe[here] = largest(c, 2, taken)
         # Only an affinity's gradient needs to know how large the maxima are.
         learnt = [] if log_affinity is None else [log_affinity, over_gallery, over_probe]
         ctx.save_for_backward(probe, gallery, candidates, best_gallery, best_probe, *learnt)
@@ -182,7 +182,7 @@ class _CorrelationMaxima(torch.autograd.Function):
         to_gallery = torch.zeros_like(gallery) if candidates is None and ctx.needs_input_grad[1] else None
         for groups, probes, maps, part in _blocks(probe, gallery, candidates, ctx.product):
             here = (groups, probes, slice(None), maps)
-            of_c = _spread([g[here] for g in gradients], best_gallery[here], best_probe[here], affinity)
+            of_c = spread([g[here] for g in gradients], best_gallery[here], best_probe[here], affinity)
             of_c = of_c.to(ctx.product)
             rows = probe[groups, probes]
             to_probe[groups, probes] += (of_c @ part).view_as(rows)
@@ -230,7 +230,7 @@ def _blocks(
                 yield groups, probes, maps, own.flatten(1, 2).to(product)
 
 
-def _largest(c: Tensor, axis: int, penalty: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def largest(c: Tensor, axis: int, penalty: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Maximum of c − penalty and its place along `axis`."""
     if penalty is not None:
         c = c - penalty
@@ -244,9 +244,7 @@ def _largest(c: Tensor, axis: int, penalty: Tensor | None = None) -> tuple[Tenso
     return largest.squeeze(axis), is_largest.mul_(places).amax(axis)
 
 
-def _spread(
-    gradients: list[Tensor], best_gallery: Tensor, best_probe: Tensor, affinity: Tensor | None = None
-) -> Tensor:
+def spread(gradients: list[Tensor], best_gallery: Tensor, best_probe: Tensor, affinity: Tensor | None = None) -> Tensor:
     """Gradient [b, a·S, R·k] of a block's correlations from those of its maxima."""
     (b, a, s, k), r = best_gallery.shape, best_probe.shape[2]
     of_c = gradients[0].new_zeros((b, a, s, r, k))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from oaml_core.models.correlation import at_least_float32, correlate, correlation_maxima, slices
+from oaml_core.models.correlation_itself import maxima_of_itself
 from oaml_core.models.correlation_weighting import (
     Side,
     Weighting,
@@ -75,10 +76,13 @@ class QAConv(Matcher):
         nn.init.zeros_(self.fc.bias)
 
     def _match(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
-        left, right = self._side(probe, v), self._side(gallery, u, gallery=True)
-        maxima = correlation_maxima(
-            left.rows[None], right.rows.transpose(0, 1)[None], product=self._product_type(probe)
-        )
+        left, product = self._side(probe, v), self._product_type(probe)
+        right = left
+        if gallery is probe and u is v and probe.device.type == "cpu":
+            maxima = maxima_of_itself(left.rows, turned=self.weighting == "evidence", product=product)
+        else:
+            right = self._side(gallery, u, gallery=True)
+            maxima = correlation_maxima(left.rows[None], right.rows.transpose(0, 1)[None], product=product)
         given_back = of_probes(left.penalty), of_maps(right.penalty)
         return self._scores(maxima, given_back, of_probes(v), of_maps(u))[0]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from oaml_core.models import correlation
-from oaml_core.models.correlation import BlockSize, Prior, correlation_maxima
+from oaml_core.models import correlation, correlation_itself
+from oaml_core.models.correlation import BlockSize, Prior, correlate, correlation_maxima
+from oaml_core.models.correlation_itself import maxima_of_itself
 from oaml_core.models.correlation_weighting import Weighting, normalisation, weighted_side
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -132,3 +135,39 @@ def test_statistics_of_maxima_and_their_gradients(largest_weight: float | None) 
     torch.testing.assert_close((scale, shift), (expected[None], -mean * expected[None]))
     inputs = one.requires_grad_(), other.requires_grad_()
     assert torch.autograd.gradcheck(lambda *maxima: normalisation(bn, *maxima, weight), inputs)
+
+
+@settings(max_examples=20, deadline=None)
+@given(SEEDS, st.integers(1, 9), st.integers(1, 400), st.sampled_from(get_args(Weighting)))
+def test_a_batch_with_itself_has_the_maxima_and_gradients_of_two_sides(
+    seed: int, count: int, block: int, weighting: Weighting
+) -> None:
+    maps, weights = drawn(seed, count, 5, 4, dtype=torch.float64), drawn(seed + 1, 2, count, 4, count).double()
+    v = torch.rand(count, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(correlation, "CPU_BLOCK_BYTES", block * 128)
+        for once in (True, False):
+            learnt = maps.clone().requires_grad_()
+            left = weighted_side(learnt, v, weighting, torch.float64)
+            right = weighted_side(learnt, v, weighting, torch.float64, gallery=True)
+            if once:
+                maxima = maxima_of_itself(left.rows, turned=weighting == "evidence", product=torch.float64)
+            else:
+                maxima = correlation_maxima(left.rows[None], right.rows.transpose(0, 1)[None])
+            total = (maxima[0] * weights[0]).sum() + (maxima[1] * weights[1]).sum()
+            found.append([*maxima, *torch.autograd.grad(total, learnt)])
+    torch.testing.assert_close(*found)
+
+
+def test_a_batch_with_itself_multiplies_each_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = []
+
+    def counted(probe: Tensor, gallery: Tensor, places: int) -> Tensor:
+        pairs.append(probe.shape[1] * gallery.shape[1] // places)
+        return correlate(probe, gallery, places)
+
+    monkeypatch.setattr(correlation_itself, "correlate", counted)
+    monkeypatch.setattr(correlation, "CPU_BLOCK_BYTES", 4 * 16 * 9)
+    maxima_of_itself(drawn(0, 30, 4, 5), turned=False, product=torch.float32)
+    assert sum(pairs) == 10 * 9 + 45 * 9, "30 maps in blocks of 3: the diagonal's, and each other pair once"
