@@ -13,7 +13,7 @@ BASE ?= docker.io/library/python:3.11-slim-bookworm
 BUILD_ARGS ?=
 REGISTRY ?=
 
-.PHONY: help setup demo test test-cluster lint compile base-image build-images push-images submit schedule clean
+.PHONY: help setup demo test gpu-figures test-cluster lint compile base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ demo: setup ## prepare, train, evaluate and export on this machine; DATA=folder 
 
 test: setup ## all tests but those that need a GPU
 	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; wants a GPU
+	$(BIN)/python -m pytest -q -m gpu $(ARGS)
+	$(BIN)/python -m benchmarks.gpu --out benchmarks/gpu.json
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

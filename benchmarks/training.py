@@ -88,8 +88,8 @@ def bare_step(config: Config, classes: int, batch: TrainingBatch, device: str, *
     def step() -> None:
         optimiser.zero_grad()
         with torch.autocast(device, torch.float16, enabled=fp16):
-            _, embedding, norm = backbone(images.float() / 127.5 - 1)
-            loss = head.loss(embedding, norm, labels).loss.mean()
+            found = backbone(images.float() / 127.5 - 1)
+            loss = head.loss(found.embedding, found.norm, labels).loss.mean()
         scaler.scale(loss).backward()
         scaler.step(optimiser)
         scaler.update()
