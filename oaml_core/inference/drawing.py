@@ -43,8 +43,8 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
         for x, y in (start, end):
             draw.ellipse([x - 6, y - 6, x + 6, y + 6], fill=colour, outline=BACKGROUND)
     middle = (picture.width / 2, FACE + CAPTION / 2)
-    font = ImageFont.load_default(20)
-    draw.multiline_text(middle, caption, TEXT, font, anchor="mm", align="center", spacing=8)
+    font = ImageFont.load_default(20)  # it has no ≥
+    draw.multiline_text(middle, caption.replace("≥", ">="), TEXT, font, anchor="mm", align="center", spacing=8)
     return picture
 
 

@@ -1,0 +1,87 @@
+"""Faces found in scenes whose faces are known: `python -m benchmarks.photos VERIFICATION.bin --faces 60`.
+
+Aligned faces are pasted into photographs without faces by random similarity transforms (turned by up to 30°, scaled
+0.3 to 3). Printed are the share found, the error of the points as a share of the distance between the eyes (against the
+template, so it holds the pose too), and what was found where no face is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+from PIL import Image
+
+from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.verification import open_verification_source
+from oaml_core.decoding.decode import decode_image
+from oaml_core.photos.alignment import TEMPLATE
+from oaml_core.photos.faces import SURE
+from oaml_core.photos.search import find_faces
+from oaml_core.photos.yunet import HABIT, YuNet
+
+BACKGROUNDS = ("coffee", "rocket", "chelsea", "hubble_deep_field")
+SIDE = 1200
+
+
+def scene(
+    face: np.ndarray, background: np.ndarray, generator: np.random.Generator, band: str | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paste a face into a background; returns the scene and the five template points in it."""
+    scale, angle = np.exp(generator.uniform(np.log(0.3), np.log(3))), np.radians(generator.uniform(-30, 30))
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = generator.uniform(180 * scale, SIDE - 180 * scale, 2) - turn @ [56, 56]
+    inverse = np.linalg.inv(np.vstack([np.column_stack([turn, shift]), [0, 0, 1]]))
+    covered = face.copy()
+    if band == "lower half":
+        covered[62:] = (40, 40, 60)
+    elif band == "all but the eyes":
+        covered[62:], covered[:38] = (30, 30, 30), (30, 30, 30)
+    picture = Image.fromarray(covered)
+    if scale < 1:  # transform takes single pixels: blur what is made smaller
+        small = max(8, round(112 * scale))
+        picture = picture.resize((small, small), Image.Resampling.LANCZOS).resize((112, 112))
+    canvas = Image.fromarray(background).resize((SIDE, SIDE))
+    coefficients = tuple(float(value) for value in inverse[:2].ravel())
+    affine = Image.Transform.AFFINE
+    pasted = picture.transform((SIDE, SIDE), affine, coefficients, Image.Resampling.BICUBIC)
+    mask = Image.new("L", (112, 112), 255).transform((SIDE, SIDE), affine, coefficients)
+    return np.asarray(Image.composite(pasted, canvas, mask)), (TEMPLATE + HABIT) @ turn.T + shift
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verification", type=Path)
+    parser.add_argument("--faces", type=int, default=60)
+    options = parser.parse_args()
+    path = options.verification
+    source = open_verification_source(LocalFolder(path.parent), path.stem, path.name)
+    faces = [decode_image(data) for _, data in zip(range(options.faces), source.read_images(), strict=False)]
+    backgrounds = [getattr(skimage.data, name)()[..., :3] for name in BACKGROUNDS]
+    detector = YuNet()
+    for cover in (None, "lower half", "all but the eyes"):
+        generator = np.random.default_rng(0)
+        found, false, errors = 0, 0, []
+        for number, face in enumerate(faces):
+            photo, points = scene(face, backgrounds[number % len(backgrounds)], generator, cover)
+            seen = find_faces(photo, detector)
+            seen = seen.rows(seen.scores >= SURE)
+            eyes = np.linalg.norm(points[0] - points[1])
+            distances = np.sqrt(((seen.points - points) ** 2).sum(2).mean(1)) / eyes
+            right = distances < 0.5
+            found += bool(right.any())
+            false += int((~right).sum())
+            errors += [float(distances.min())] if right.any() else []
+        megapixels = len(faces) * SIDE**2 / 1e6
+        error = f"{100 * np.median(errors):.1f} %" if errors else "–"
+        print(
+            f"{cover or 'clean':<18} found {found} of {len(faces)}, median point error {error} of the eyes' distance, "
+            f"{false} false in {megapixels:.0f} megapixels",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
