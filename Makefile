@@ -13,7 +13,10 @@ BASE ?= docker.io/library/python:3.11-slim-bookworm
 BUILD_ARGS ?=
 REGISTRY ?=
 
-.PHONY: help setup demo test gpu-figures test-cluster lint compile base-image build-images push-images submit schedule clean
+# pytest-xdist gives each of WORKERS processes one file of tests at a time.
+WORKERS ?= 2
+
+.PHONY: help setup demo test docs gpu-figures test-cluster lint compile base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -33,7 +36,7 @@ demo: setup ## prepare, train, evaluate and export on this machine; DATA=folder 
 	$(BIN)/python -m pipelines.run_local --config $(CONFIG) $(if $(DATA),--data.source $(DATA)) $(ARGS)
 
 test: setup ## all tests but those that need a GPU
-	$(BIN)/python -m pytest -m "not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not gpu" -n $(WORKERS) --dist loadfile $(ARGS)
 
 gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; wants a GPU
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)
@@ -43,6 +46,9 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup ## documentation with the API reference, in site/; fails on a warning
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow; CLUSTER=configs/cluster/….yaml for your cluster
 	$(BIN)/python -m pipelines.compile --cluster $(CLUSTER)

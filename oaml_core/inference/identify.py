@@ -105,7 +105,13 @@ def gallery_files(folder: Path) -> list[tuple[str, Path]]:
 
 
 def identify(
-    model: Comparer, gallery: Path, probe: Path, *, far: float, top: int = 5, finder: FaceFinder | None = None
+    model: Comparer,
+    gallery: str | Path,
+    probe: str | Path,
+    *,
+    far: float,
+    top: int = 5,
+    finder: FaceFinder | None = None,
 ) -> Identification:
     """Rank the people of a gallery by their best picture's score with the probe.
 
@@ -120,6 +126,7 @@ def identify(
     Raises:
         ModelInputError: the probe cannot be used. DataError: no picture of the gallery can.
     """
+    gallery, probe = Path(gallery), Path(probe)
     if finder is None:
         shown, one = None, model.records(load_face(probe, model.image_size))
     else:

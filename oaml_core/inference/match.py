@@ -53,7 +53,7 @@ class MatchResult:
 
 
 def match_files(
-    model: Comparer, first: Path, second: Path, *, far: float, finder: FaceFinder | None = None
+    model: Comparer, first: str | Path, second: str | Path, *, far: float, finder: FaceFinder | None = None
 ) -> MatchResult:
     """Compare the faces in two files.
 
@@ -73,7 +73,7 @@ def match_files(
         both = model.records(np.stack(images))
         one, other = (FaceRecords(*(part[row : row + 1] for part in both)) for row in (0, 1))
     else:
-        (face, one), (another, other) = (describe(model, finder, path) for path in (first, second))
+        (face, one), (another, other) = (describe(model, finder, Path(path)) for path in (first, second))
         faces, images = (face, another), (face.image, another.image)
     scores = model.scores(one, other)
     name, _ = scores.deciding
