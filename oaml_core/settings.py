@@ -103,7 +103,10 @@ NOT_LEARNT = (
     *("data.source", "data.synthetic_", "data.broken_images_tolerated"),
 )
 """Keys, and beginnings of keys, that change nothing in what a run learns from a given data set."""
-LEARNT = ("train.start_from",)
+LEARNT = (
+    *("train.start_from", "train.average_decay", "train.average_with_start"),
+    "train.stop_after_validations",
+)
 """Keys that do, although they begin like those."""
 
 

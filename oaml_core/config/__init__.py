@@ -85,6 +85,20 @@ def _check(config: Config) -> None:
     check_promote(config.promote)
     check_restoration(config.restoration)
     _check_workers(config)
+    _check_adaptation(config)
+
+
+def _check_adaptation(config: Config) -> None:
+    """Refuse loss terms and optimisers that the model has nothing for."""
+    if config.loss.distils and config.model.matcher != "pooled":
+        raise ConfigError(
+            f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher pooled, not "
+            f"{config.model.matcher}: the other matchers make no embedding of the visible places."
+        )
+    if config.optim.optimiser == "adamw" and config.model.sample_rate < 1:
+        raise ConfigError(
+            "optim.optimiser adamw cannot train a sampled classifier: set model.sample_rate to 1, or sgd."
+        )
 
 
 def _check_workers(config: Config) -> None:

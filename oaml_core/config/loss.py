@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from oaml_core.config.checks import check_shares
 from oaml_core.errors import ConfigError
 
 
@@ -20,6 +22,16 @@ class LossConfig:
     softmax_triplet_loss_weight: float = 0.0
     """Classification among the nearest classes by local matching, and ranking of the batch's hardest pairs; 0: no class
     embeddings are kept."""
+    distillation_loss_weight: float = 0.0
+    """Nearness, 1 − cosine, of the pooled embedding of a covered face's visible places to the backbone's embedding of
+    the same face without the drawn occluder. Wants `model.matcher pooled`."""
+    common_distillation_loss_weight: float = 0.0
+    """The same for the places that another face of the batch shows too: pairs compare no others."""
+    pairwise_gradient_share: float = 1.0
+    """Share, in [0, 1], of the pairwise loss's gradient that reaches the feature maps. The pairwise loss knows the
+    training people alone; distillation knows what the backbone learnt of all of its own."""
+    matching_visibility: Literal["predicted", "drawn"] = "predicted"
+    """Visibility that pairs are matched with in training: that of the visibility head, or of the drawn occluders."""
     triplet_margin: float = 1.0
     """Margin of the ranking in units of the matcher's score, 0 or more."""
     triplet_weight: float = 0.5
@@ -32,6 +44,11 @@ class LossConfig:
     max_skipped_steps: int = 20
     """Steps in a row with a non-finite loss after which training stops."""
 
+    @property
+    def distils(self) -> bool:
+        """True if a term compares covered faces with the same faces without cover."""
+        return self.distillation_loss_weight > 0 or self.common_distillation_loss_weight > 0
+
 
 def check_loss(loss: LossConfig) -> None:
     """Refuse negative weights and margins.
@@ -39,7 +56,8 @@ def check_loss(loss: LossConfig) -> None:
     Raises:
         ConfigError: names the key to change.
     """
-    weights = ("adaface", "qaconv", "occlusion", "softmax_triplet")
+    weights = ("adaface", "qaconv", "occlusion", "softmax_triplet", "distillation", "common_distillation")
+    check_shares({"loss.pairwise_gradient_share": loss.pairwise_gradient_share})
     for name in (*(f"{weight}_loss_weight" for weight in weights), "triplet_margin", "triplet_weight"):
         if getattr(loss, name) < 0:
             raise ConfigError(f"loss.{name} is {getattr(loss, name)}; it must be 0 or more.")

@@ -10,8 +10,12 @@ from oaml_core.config.checks import check_positive
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """Stochastic gradient descent and its schedule."""
+    """The optimiser and its schedule."""
 
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    """`sgd`, with momentum; `adamw`, for layers that start from pretrained ones and are to move little."""
+    matcher_scale_lr: float = 1.0
+    """Factor of the learning rate of the scale and shift that turn cosines of `model.matcher pooled` into scores."""
     epochs: int = 24
     """Passes over the training set."""
     lr: float = 0.1
@@ -42,4 +46,5 @@ def check_optim(optim: OptimConfig) -> None:
     Raises:
         ConfigError: names the key to change.
     """
-    check_positive({f"optim.{name}": getattr(optim, name) for name in ("epochs", "lr", "accumulate_grad_batches")})
+    names = ("epochs", "lr", "accumulate_grad_batches", "matcher_scale_lr")
+    check_positive({f"optim.{name}": getattr(optim, name) for name in names})

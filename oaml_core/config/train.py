@@ -42,6 +42,15 @@ class TrainConfig:
     """Epochs, or a fraction of one, between validations."""
     start_from: str | None = None
     """Checkpoint, a file or an address in a store, of which only the weights are taken."""
+    average_decay: float = 0.0
+    """Share, in [0, 1), that the mean of the recogniser's weights keeps of itself in a step. That mean is validated,
+    evaluated and exported then; 0: no mean is kept, the last weights are."""
+    average_with_start: float = 0.0
+    """Share, in [0, 1), of the weights that training started from in what is validated, evaluated and exported; the
+    closer to them, the less foreign clean faces change (Wortsman et al. 2022)."""
+    stop_after_validations: int = 0
+    """Validations in a row without a better `val_acc` after which training ends; 0: it goes on to the last epoch. The
+    verification sets of `data.source` decide: give it sets of other origin than the training faces."""
     log_every_steps: int = 10
     """Steps between two lines of metrics."""
     log_samples: bool = False
@@ -66,5 +75,10 @@ def check_train(train: TrainConfig) -> None:
     """
     names = ("val_every_epochs", "worker_timeout_seconds", "keep_checkpoints", "log_every_steps")
     check_positive({f"train.{name}": getattr(train, name) for name in names})
+    for name in ("average_decay", "average_with_start"):
+        if not 0 <= getattr(train, name) < 1:
+            raise ConfigError(f"train.{name} is {getattr(train, name)}; it is a share and must lie in [0, 1).")
+    if train.stop_after_validations < 0:
+        raise ConfigError(f"train.stop_after_validations is {train.stop_after_validations}; it must be 0 or more.")
     if train.min_nodes > train.max_nodes:
         raise ConfigError(f"train.min_nodes {train.min_nodes} exceeds train.max_nodes {train.max_nodes}.")

@@ -17,6 +17,8 @@ CAUSES = {
     "set optim.warmup_epochs",
     "qaconv": "the matcher diverged: lower optim.lr or loss.qaconv_loss_weight",
     "softmax_triplet": "the matcher diverged: lower optim.lr or loss.softmax_triplet_loss_weight",
+    "distillation": "the local layers diverged: lower optim.lr, or set optim.gradient_clip_norm",
+    "common_distillation": "the local layers diverged: lower optim.lr, or set optim.gradient_clip_norm",
     "visibility": "the visibility maps or masks are not finite: check the masks with `oaml check`",
     "gradient": "the backward pass overflowed: set train.precision to bf16 or fp32, or optim.gradient_clip_norm",
 }

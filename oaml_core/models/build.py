@@ -26,12 +26,24 @@ def build_backbone(arch: str, *, image_size: int = 112, width: int = 16) -> Back
     return built
 
 
-def build_matcher(config: ModelConfig, channels: int, map_size: tuple[int, int]) -> Matcher:
-    """The matcher that `config` names, for maps [B, channels, *map_size].
+def build_matcher(
+    config: ModelConfig, channels: int, map_size: tuple[int, int], backbone: Backbone | None = None
+) -> Matcher:
+    """Build the matcher that `config` names, for maps [B, channels, *map_size].
+
+    Args:
+        config: the recogniser's configuration.
+        channels: of the maps.
+        map_size: (h, w) of the maps.
+        backbone: whose embedding layer the pooled matcher takes over; None: it starts at random.
 
     Raises:
         ConfigError: `model.matcher` names no matcher.
     """
+    if config.matcher == "pooled" and backbone is not None:
+        from oaml_core.models.pooled_start import start_from
+
+        return start_from(backbone, weighting=config.weighting, product=config.matcher_product)
     built: Matcher = MATCHERS.get(config.matcher)(
         channels, map_size, weighting=config.weighting, product=config.matcher_product
     )

@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from oaml_core.models.correlation_weighting import Weighting
 from oaml_core.models.matcher import Matcher, Product
-from oaml_core.models.mobilefacenet import MobileFaceNet
 from oaml_core.registry import register_matcher
 
 SMALLEST_SHARE = 1e-6
@@ -44,6 +43,8 @@ class Pooled(Matcher):
 
     Args:
         embedding_size: E.
+        per_place: a projection of its own for each place, P_s in g_s = P_s·f_s, as in embedding layers that see the
+            whole map at once: S times the weights.
     """
 
     keeps_lengths = True
@@ -61,34 +62,38 @@ class Pooled(Matcher):
         weighting: Weighting = "evidence",
         product: Product = "fp32",
         embedding_size: int = 128,
+        per_place: bool = False,
     ) -> None:
         super().__init__(channels, map_size, weighting=weighting, product=product)
         places = self.map_size[0] * self.map_size[1]
-        self.weight = nn.Parameter(torch.full((channels, places), 1 / places))
-        self.projection = nn.Parameter(torch.empty(embedding_size, channels))
+        self.weight = None if per_place else nn.Parameter(torch.full((channels, places), 1 / places))
+        shape = (places, embedding_size, channels) if per_place else (embedding_size, channels)
+        self.projection = nn.Parameter(torch.empty(shape))
         self.offset = nn.Parameter(torch.zeros(embedding_size))
         self.scale = nn.Parameter(torch.tensor([20.0, 0.0]))
         self.shift = nn.Parameter(torch.tensor([-8.0, 0.0]))
         self.register_buffer("mean", torch.zeros(places, embedding_size))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        nn.init.kaiming_normal_(self.projection, mode="fan_in", nonlinearity="linear")
+        nn.init.normal_(self.projection, std=channels**-0.5 / (places if per_place else 1))
 
-    @torch.no_grad()
-    def start_from(self, backbone: MobileFaceNet) -> None:
-        """Take over the backbone's embedding layer, a global depthwise convolution and a linear one, exactly."""
-        convolution, first, _, linear, last = backbone.embedding
-        assert isinstance(convolution, nn.Conv2d)
-        assert isinstance(first, nn.BatchNorm2d)
-        assert isinstance(linear, nn.Linear)
-        assert isinstance(last, nn.BatchNorm1d)
-        inner, first_shift = _affine(first)
-        outer, last_shift = _affine(last)
-        self.weight.copy_((convolution.weight[:, 0] * inner[:, None, None]).flatten(1))
-        self.projection.copy_(linear.weight * outer[:, None])
-        self.offset.copy_(outer * (linear.weight @ first_shift + linear.bias) + last_shift)
+    def scales(self) -> tuple[nn.Parameter, nn.Parameter]:
+        """Return a and b of the score, which turn cosines into logits and no face into anything else."""
+        return self.scale, self.shift
+
+    def embed(self, maps: Tensor, visibility: Tensor) -> Tensor:
+        """Return z(f, v) at unit length, [N, E], of each face alone.
+
+        Args:
+            maps: [N, C, h, w].
+            visibility: [N, 1, h, w] in [0, 1].
+        """
+        beyond = (self.contributions(maps.flatten(2)) - self.mean) * visibility.flatten(1)[..., None]
+        return functional.normalize(self.offset + self.mean.sum(0) + beyond.sum(1), dim=1)
 
     def contributions(self, maps: Tensor) -> Tensor:
         """g above, [N, S, E] of maps [N, C, S]."""
+        if self.weight is None:
+            return torch.einsum("ncs,sec->nse", maps, self.projection)
         return functional.linear((maps * self.weight).transpose(1, 2), self.projection)
 
     def _match(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
@@ -137,11 +142,3 @@ class Pooled(Matcher):
         found = torch.einsum("nse,ns->se", places, visibility) / total.clamp_min(SMALLEST_SHARE)[:, None]
         step = (1 / self.batches.float()).clamp_min(self.momentum) * (total > SMALLEST_SHARE)[:, None]
         self.mean.lerp_(found.to(self.mean.dtype), step.to(self.mean.dtype))
-
-
-def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Factor and shift of a batch normalisation with its running statistics."""
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-    return factor, norm.bias - norm.running_mean * factor

@@ -15,8 +15,7 @@ from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone, build_matcher
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
-from oaml_core.models.mobilefacenet import MobileFaceNet
-from oaml_core.models.pooled import Pooled
+from oaml_core.models.modes import evaluating
 from oaml_core.models.pretrained import load_backbone
 from oaml_core.models.visibility import OcclusionHead
 
@@ -64,7 +63,23 @@ class Recogniser(nn.Module):
         super().train(mode)
         if self.freeze_backbone:
             self.backbone.eval()
+            if self.local_layers is not None:
+                # The copied layers normalise as the backbone does: batches of covered faces would move them away.
+                self.local_layers.eval()
         return self
+
+    @torch.no_grad()
+    def describe_globally(self, images: Tensor) -> Tensor:
+        """Return the backbone's embeddings [B, E] at unit length, as in evaluation and without gradient.
+
+        Args:
+            images: see `forward`.
+
+        Raises:
+            ModelInputError: another shape or type.
+        """
+        with evaluating(self.backbone):
+            return self.backbone(scaled(images)).embedding
 
     def forward(self, images: Tensor) -> Features:
         """Describe `images`, RGB [B, 3, S, S], uint8 or float in [-1, 1].
@@ -72,16 +87,26 @@ class Recogniser(nn.Module):
         Raises:
             ModelInputError: another shape or type.
         """
-        if images.dtype == torch.uint8:
-            images = images.float() / 127.5 - 1
-        elif not images.is_floating_point():
-            raise ModelInputError(f"Images are uint8, or float in [-1, 1]; not {images.dtype}.")
+        images = scaled(images)
         with torch.no_grad() if self.freeze_backbone else nullcontext():
             feature_map, embedding, norm, earlier = self.backbone(images)
         if self.local_layers is not None:
             feature_map = self.local_layers(earlier)
         seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
         return Features(feature_map, embedding, norm, self.visibility_head(seen))
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Return images as floats in [-1, 1]; uint8 ones are scaled, floats stay as they are.
+
+    Raises:
+        ModelInputError: they are of another type.
+    """
+    if images.dtype == torch.uint8:
+        return images.float() / 127.5 - 1
+    if not images.is_floating_point():
+        raise ModelInputError(f"Images are uint8, or float in [-1, 1]; not {images.dtype}.")
+    return images
 
 
 def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
@@ -93,14 +118,7 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
     backbone = build_backbone(config.arch, image_size=image_size, width=config.width)
     if config.weights is not None:
         load_backbone(backbone, Path(config.weights), channel_order=config.weights_channel_order)
-    matcher = build_matcher(config, backbone.channels, backbone.map_size)
-    if isinstance(matcher, Pooled):
-        if not isinstance(backbone, MobileFaceNet):
-            raise ConfigError(
-                f"model.matcher pooled starts from the embedding layer of mobilefacenet; {config.arch} has another "
-                "kind. Take model.matcher qaconv, or model.arch mobilefacenet."
-            )
-        matcher.start_from(backbone)
+    matcher = build_matcher(config, backbone.channels, backbone.map_size, backbone)
     return Recogniser(
         backbone,
         OcclusionHead(backbone.channels),

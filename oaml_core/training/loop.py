@@ -23,6 +23,7 @@ from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.store.cache import LocalCache, cache_bytes, cached_file
 from oaml_core.tracking import Tracker
+from oaml_core.training.averaged_weights import build_average
 from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
@@ -77,7 +78,10 @@ class TrainingLoop:
         self.stepper = Stepper(
             config, self.fabric, self.module, self.model, optimiser, world, self.data.batches_per_epoch
         )
-        self.state = RunState(config, dataset, self.data, self.module, optimiser, self.fabric)
+        self.average = build_average(
+            self.module.recogniser, config.train.average_decay, config.train.average_with_start
+        )
+        self.state = RunState(config, dataset, self.data, self.module, optimiser, self.fabric, self.average)
         self.position = Position()
         self.metrics: dict[str, float] = {}
         self._stop = False
@@ -108,7 +112,7 @@ class TrainingLoop:
             self.position.batch,
         )
         try:
-            while self.position.epoch < self.config.optim.epochs:
+            while self.position.epoch < self.config.optim.epochs and not self._hopeless():
                 self._epoch()
             self.keeper.wait()
         finally:
@@ -125,6 +129,8 @@ class TrainingLoop:
         if self.position.batch == 0:
             self.module.begin_epoch(self._nearest_classes)
         self._validate_if_due()  # a run may have been stopped in the middle of a validation
+        if self._hopeless():
+            return
         # Fabric's own loader would announce epochs to the sampler, by its own count; the position is ours.
         for batch in self.log.timed(iter(self.data.train_dataloader())):
             self.module.check_batch(batch)
@@ -134,8 +140,12 @@ class TrainingLoop:
             self.position.batch += 1
             self.position.step += 1
             if taken.closed:
+                if self.average is not None and taken.skipped is None:
+                    self.average.update()
                 self._save_if_due()
                 self._validate_if_due()
+                if self._hopeless():
+                    return
         self.position.epoch, self.position.batch = self.position.epoch + 1, 0
 
     def _validate_if_due(self) -> None:
@@ -157,12 +167,16 @@ class TrainingLoop:
         model = self.module.recogniser
         average_statistics(model)
         where = (self.config, self.world, self.fabric.device)
+        own = self.average.swap_in() if self.average is not None else None
         self.metrics = validate(model, self.dataset.verification, *where)
         self.metrics |= validate_visibility(model, self.dataset.visibility, *where)
+        if self.average is not None and own is not None:
+            self.average.swap_out(own)
         self._in_validation = False
         self.model.train()
         accuracy = self.metrics.get("val_acc", 0.0)
         best = accuracy >= self.position.best
+        self.position.worse = 0 if accuracy > self.position.best else self.position.worse + 1
         self.position.best = max(accuracy, self.position.best)
         self.position.validated = self.position.step
         if self.tracker is not None:
@@ -170,6 +184,11 @@ class TrainingLoop:
         log.info("epoch %d: val_acc %.4f%s", self.position.epoch + 1, accuracy, " (best so far)" if best else "")
         self._save(best=best)
         self.log.restart()
+
+    def _hopeless(self) -> bool:
+        """Return True if as many validations in a row as `train.stop_after_validations` were not better."""
+        limit = self.config.train.stop_after_validations
+        return bool(limit) and self.position.worse >= limit
 
     def _resume(self) -> str | None:
         """Go to where the newest checkpoint is; Weights & Biases' id of the run."""

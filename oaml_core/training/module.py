@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from oaml_core.config import Config
+from oaml_core.config import Config, LossConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.data.batches.graph_sampler import NearestClasses
+from oaml_core.errors import ModelInputError
+from oaml_core.losses.distillation import distance_to
 from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import check_visibility_target, visibility_loss
@@ -20,6 +22,7 @@ from oaml_core.models.build import build_classifier
 from oaml_core.models.class_embeddings import GIB, ClassEmbeddings
 from oaml_core.models.features import Features
 from oaml_core.models.global_batch import batch_sizes, gather_batch, own_rows
+from oaml_core.models.pooled import Pooled
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.training.shards import sharded_rows
 from oaml_core.training.world import World
@@ -63,7 +66,13 @@ class RecognitionModule(nn.Module):
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, [rows])
         # What no loss term reaches must not be waited for when gradients are averaged.
         loss = config.loss
-        self.recogniser.matcher.requires_grad_(loss.qaconv_loss_weight > 0 or loss.softmax_triplet_loss_weight > 0)
+        self.recogniser.matcher.requires_grad_(matches(loss) or loss.distils)
+        if isinstance(self.recogniser.matcher, Pooled) and not matches(loss):
+            for scale in self.recogniser.matcher.scales():
+                scale.requires_grad_(False)
+        # Without its weight a head on a frozen backbone learns nothing; elsewhere the embedding needs a gradient, if 0.
+        self.identifies = loss.adaface_loss_weight > 0 or not config.model.freeze_backbone or rows is not None
+        self.head.requires_grad_(self.identifies)
         self.recogniser.visibility_head.requires_grad_(loss.occlusion_loss_weight > 0)
         self.classes = self._class_embeddings(num_classes) if loss.softmax_triplet_loss_weight else None
 
@@ -85,16 +94,16 @@ class RecognitionModule(nn.Module):
         """
         weights = self.config.loss
         features = self.recogniser(batch.images)
-        identity = self.head.loss(features.embedding, features.norm, batch.labels)
         sizes = batch_sizes(batch.labels)
         share = share_of(sizes, len(batch.labels))
-        terms = {"adaface": identity.loss.mean() * share}
-        metrics = {
-            "head_accuracy": identity.correct.mean() * share,
-            "norm": features.norm.detach().mean() * share,
-        }
+        terms: dict[str, Tensor] = {}
+        metrics = {"norm": features.norm.detach().mean() * share}
+        if self.identifies:
+            identity = self.head.loss(features.embedding, features.norm, batch.labels)
+            terms["adaface"] = identity.loss.mean() * share
+            metrics["head_accuracy"] = identity.correct.mean() * share
         if weights.qaconv_loss_weight or self.classes is not None:
-            matching = self._matching(features, batch.labels, sizes)
+            matching = self._matching(self._matched(features, batch), batch.labels, sizes)
             metrics["pair_accuracy"] = matching.pairwise.accuracy.mean() * share
             if weights.qaconv_loss_weight:
                 terms["qaconv"] = matching.pairwise.loss.mean() * share
@@ -103,7 +112,36 @@ class RecognitionModule(nn.Module):
                 metrics["class_accuracy"] = matching.classes.accuracy.mean() * share
         if weights.occlusion_loss_weight:
             terms["visibility"] = self._visibility(features, batch, share)
+        if weights.distils:
+            terms |= {name: term.mean() * share for name, term in self._distillation(features, batch, sizes).items()}
         return StepResult(terms, metrics)
+
+    def _matched(self, features: Features, batch: TrainingBatch) -> Features:
+        """The features as matching learns from them: with part of their gradient, and the visibility chosen."""
+        maps, share = features.feature_map, self.config.loss.pairwise_gradient_share
+        if share < 1:
+            maps = torch.lerp(maps.detach(), maps, share)
+        if self.config.loss.matching_visibility == "drawn":
+            return features._replace(feature_map=maps, visibility=batch.visibility.to(maps.dtype))
+        return features._replace(feature_map=maps)
+
+    def _distillation(self, features: Features, batch: TrainingBatch, sizes: list[int]) -> dict[str, Tensor]:
+        """The distillation terms [b] of the pooled embeddings, towards the backbone's of the uncovered faces."""
+        if batch.clean is None:
+            raise ModelInputError("The batch has no uncovered faces to learn from: set loss.distillation_loss_weight.")
+        matcher, weights = self.recogniser.matcher, self.config.loss
+        assert isinstance(matcher, Pooled)
+        visible = batch.visibility.to(features.feature_map.dtype)
+        target = self.recogniser.describe_globally(batch.clean)
+        terms = {}
+        if weights.distillation_loss_weight:
+            terms["distillation"] = distance_to(matcher.embed(features.feature_map, visible), target)
+        if weights.common_distillation_loss_weight:
+            # The neighbour in the global batch, so that the number of workers changes nothing.
+            everybody = gather_batch(visible, sizes) if self.world.size > 1 else visible
+            common = visible * everybody.roll(1, 0)[own_rows(sizes)]
+            terms["common_distillation"] = distance_to(matcher.embed(features.feature_map, common), target)
+        return terms
 
     def _visibility(self, features: Features, batch: TrainingBatch, share: float) -> Tensor:
         """The visibility loss: of the visibility batch where there is one, else of the recognition batch's occluders.
@@ -126,6 +164,8 @@ class RecognitionModule(nn.Module):
             "qaconv": loss.qaconv_loss_weight,
             "visibility": loss.occlusion_loss_weight,
             "softmax_triplet": loss.softmax_triplet_loss_weight,
+            "distillation": loss.distillation_loss_weight,
+            "common_distillation": loss.common_distillation_loss_weight,
         }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
@@ -170,6 +210,11 @@ class RecognitionModule(nn.Module):
             k_nearest=self.config.model.k_nearest,
             limit=round(self.config.loss.class_embeddings_gib * GIB),
         )
+
+
+def matches(loss: LossConfig) -> bool:
+    """Return True if a loss term compares pairs."""
+    return loss.qaconv_loss_weight > 0 or loss.softmax_triplet_loss_weight > 0
 
 
 def share_of(sizes: list[int], own: int) -> float:

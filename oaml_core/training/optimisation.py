@@ -4,24 +4,42 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from typing import Any
 
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import AdamW, Optimizer
 
 from oaml_core.config import Config
+from oaml_core.models.pooled import Pooled
 from oaml_core.training.row_sgd import RowSGD
 
+LR_FACTOR = "lr_factor"
+"""Key of a parameter group's factor of the learning rate."""
 REFERENCE_BATCH_SIZE = 256
 """Images a step that `optim.lr` is given for when `optim.scale_lr` is on."""
 
 
-def build_optimiser(config: Config, module: nn.Module) -> RowSGD:
-    """SGD with momentum; biases and batch-norm parameters (all 1-D ones) are not decayed, resting classes neither."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    groups = [
+def build_optimiser(config: Config, module: nn.Module) -> Optimizer:
+    """Build SGD with momentum, or AdamW, as the configuration says.
+
+    Biases and batch-norm parameters (all 1-D ones) are not decayed, resting classes neither.
+
+    Args:
+        config: the whole configuration.
+        module: what is trained; parameters without gradient are left out.
+    """
+    factor = config.optim.matcher_scale_lr
+    scales = [p for part in module.modules() if isinstance(part, Pooled) for p in part.scales() if p.requires_grad]
+    apart = {id(p) for p in scales} if factor != 1 else set()
+    trained = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.optim.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if apart:
+        groups.append({"params": scales, "weight_decay": 0.0, LR_FACTOR: factor})
+    if config.optim.optimiser == "adamw":
+        return AdamW(groups, lr=config.optim.lr)
     return RowSGD(groups, lr=config.optim.lr, momentum=config.optim.momentum)
 
 
@@ -41,6 +59,6 @@ def learning_rate(config: Config, batch: int, batches_per_epoch: int) -> float:
 
 
 def set_learning_rate(optimiser: Optimizer, lr: float) -> None:
-    """Give every parameter group the learning rate `lr`."""
+    """Give every parameter group the learning rate `lr`, times its own factor."""
     for group in optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(LR_FACTOR, 1.0)

@@ -21,6 +21,7 @@ from oaml_core.data.batches.datamodule import FaceDataModule
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, learnt_settings
+from oaml_core.training.averaged_weights import AveragedWeights
 from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
@@ -45,6 +46,8 @@ class Position:
     """Best val_acc so far."""
     validated: int = 0
     """`step` at the last validation."""
+    worse: int = 0
+    """Validations since the best one."""
 
 
 @dataclass
@@ -54,7 +57,7 @@ class RunState:
     Args:
         config: the whole configuration.
         dataset: what it trains on.
-        data, module, optimiser, fabric: what changes while it trains.
+        data, module, optimiser, fabric, average: what changes while it trains.
     """
 
     config: Config
@@ -63,6 +66,7 @@ class RunState:
     module: RecognitionModule
     optimiser: Optimizer
     fabric: Fabric
+    average: AveragedWeights | None = None
 
     def to_save(self, position: Position, metrics: Mapping[str, float], run_id: str | None) -> dict[str, Any]:
         """The content of a checkpoint; `run_id` is Weights & Biases'. Every worker must call it."""
@@ -78,6 +82,7 @@ class RunState:
             "fingerprint": self.dataset.manifest.fingerprint,
             "num_classes": self.dataset.train.num_identities,
             "run_id": run_id,
+            "average": None if self.average is None else self.average.state_dict(),
         }
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> Position:
@@ -92,6 +97,8 @@ class RunState:
         self.optimiser.load_state_dict(own_steps(self.module, self.optimiser, state["optimiser"]))
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.data.load_state_dict(state["plan"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         return Position(**state["position"])
 
     def start_from(self, path: Path) -> None:
@@ -102,6 +109,8 @@ class RunState:
         """
         state = read_checkpoint(path)
         theirs, own = own_weights(self.module, state["module"]), self.module.state_dict()
+        if (average := state.get("average")) is not None:
+            theirs |= {RECOGNISER + name: value for name, value in average["used"].items()}
         fit = {key: value for key, value in theirs.items() if key in own and own[key].shape == value.shape}
         unfit = [key for key in {**own, **theirs} if key.startswith(RECOGNISER) and key not in fit]
         if unfit:
@@ -112,6 +121,8 @@ class RunState:
         same_identities = state["fingerprint"] == self.dataset.manifest.fingerprint
         taken = {key: value for key, value in fit.items() if same_identities or key.startswith(RECOGNISER)}
         self.module.load_state_dict(taken, strict=False)
+        if self.average is not None:
+            self.average.restart()
         log.info("starts from %s%s", path, "" if same_identities else "; the classifier is new, for other identities")
 
     def _refuse_other_run(self, state: Mapping[str, Any], folder: Path) -> None:

@@ -36,7 +36,8 @@ def load_trained(path: Path) -> TrainedModel:
     config = config_from_yaml(state["config"])
     # The checkpoint has all weights; those that training started from need not be there any more.
     recogniser = build_recogniser(replace(config.model, weights=None), config.data.image_size)
-    recogniser.load_state_dict(
-        {key.removeprefix(PREFIX): value for key, value in state["module"].items() if key.startswith(PREFIX)}
-    )
+    weights = {key.removeprefix(PREFIX): value for key, value in state["module"].items() if key.startswith(PREFIX)}
+    if (average := state.get("average")) is not None:
+        weights |= average["used"]
+    recogniser.load_state_dict(weights)
     return TrainedModel(recogniser.eval(), config, state["fingerprint"], state["position"]["step"])

@@ -8,8 +8,9 @@ from torch.nn.functional import cosine_similarity
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError
-from oaml_core.models.mobilefacenet import MobileFaceNet
+from oaml_core.models.build import build_backbone
 from oaml_core.models.pooled import Pooled
+from oaml_core.models.pooled_start import start_from
 from oaml_core.models.recogniser import build_recogniser
 
 
@@ -89,18 +90,20 @@ def test_mean_face_is_that_of_visible_places():
     torch.testing.assert_close(matcher.mean[0], expected[3:, 0].mean(0))
 
 
-def test_wholly_visible_faces_are_compared_by_the_backbones_embedding():
+@pytest.mark.parametrize("arch", ["mobilefacenet", "ir_mini", "ir_18"])
+def test_wholly_visible_faces_are_compared_by_the_backbones_embedding(arch):
     torch.manual_seed(0)
-    backbone = MobileFaceNet(image_size=112).eval()
-    for buffer in backbone.embedding.buffers():
-        if buffer.is_floating_point():
+    backbone = build_backbone(arch).eval()
+    for name, buffer in backbone.named_buffers():
+        if buffer.is_floating_point() and not name.startswith(("body", "features", "input")):
             buffer.uniform_(0.5, 1.5)
-    matcher = Pooled(512, (7, 7)).eval()
-    matcher.start_from(backbone)
+    matcher = start_from(backbone).eval()
     with torch.no_grad():
         found = backbone(2 * drawn(4, 3, 112, 112) - 1)
         scores = matcher.match(found.feature_map, found.feature_map)
-    torch.testing.assert_close(scores, 20 * found.embedding @ found.embedding.T - 8, atol=1e-4, rtol=1e-4)
+        embeddings = matcher.embed(found.feature_map, torch.ones(4, 1, 7, 7))
+    torch.testing.assert_close(embeddings, found.embedding, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(scores, 20 * found.embedding @ found.embedding.T - 8, atol=1e-3, rtol=1e-4)
 
 
 def test_local_layers_start_as_the_backbones_and_leave_its_embedding_alone():

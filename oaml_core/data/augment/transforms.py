@@ -42,6 +42,8 @@ class TrainTransform:
             RandomErasing(config.erasing_prob, generator),
         ]
         self.steps = [step for step in steps if step.p > 0]
+        self._uncovering = sum(step.p > 0 for step in steps[:2])
+        """Steps at the start that move the face and cover nothing."""
         if any(quality):
             self.steps.append(Augmenter(*quality, generator=generator))
 
@@ -50,6 +52,19 @@ class TrainTransform:
     ) -> tuple[Tensor, Tensor]:
         """Augment one image; the one given stays as it is.
 
+        See `views` for the arguments.
+
+        Returns:
+            The image uint8 [3, H, W], and its visibility float32 [1, H, W] in [0, 1].
+        """
+        image, visible, _ = self.views(image, landmarks, seed, mask)
+        return image, visible
+
+    def views(
+        self, image: Tensor, landmarks: NDArray[np.float32] | None, seed: int, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Augment one image, and keep what it was before cover and loss of quality.
+
         Args:
             image: uint8 [3, H, W].
             landmarks: [5, 2] in pixels; None: those of the template.
@@ -57,13 +72,17 @@ class TrainTransform:
             mask: visibility, float32 [1, H, W] in [0, 1]; None: all of the image is visible.
 
         Returns:
-            The image uint8 [3, H, W], and its visibility float32 [1, H, W] in [0, 1].
+            The image uint8 [3, H, W]; its visibility float32 [1, H, W] in [0, 1]; and the image uint8 [3, H, W] that is
+            flipped and cropped likewise, but neither covered nor made worse.
         """
         self._generator.manual_seed(seed)
         height, width = image.shape[1:]
         visible = torch.ones(1, height, width) if mask is None else mask
         points = None if landmarks is None else torch.from_numpy(np.array(landmarks, dtype=np.float32))
         face = Face(image, visible, points)
-        for step in self.steps:
+        clean = image
+        for number, step in enumerate(self.steps, start=1):
             face = step.of_face(face)
-        return face.image, face.mask
+            if number == self._uncovering:
+                clean = face.image
+        return face.image, face.mask, clean

@@ -51,6 +51,8 @@ class TrainingBatch(NamedTuple):
     """int64 [b]: numbers of the images in the data set."""
     occluded: VisibilityBatch | None = None
     """What the visibility map is learnt from; None: from this batch's own drawn occluders."""
+    clean: Tensor | None = None
+    """uint8 [b, 3, H, W]: the same faces without drawn occluders, where a loss term compares with them."""
 
 
 class TrainingFaces(Dataset[Any]):
@@ -60,9 +62,18 @@ class TrainingFaces(Dataset[Any]):
         faces: training images.
         augment: what is done to them.
         pairs: faces with masks, where visibility keys name any.
+        with_clean: give each face without drawn occluders too.
     """
 
-    def __init__(self, faces: FaceDataset, augment: AugmentConfig, pairs: VisibilityDataset | None = None) -> None:
+    def __init__(
+        self,
+        faces: FaceDataset,
+        augment: AugmentConfig,
+        pairs: VisibilityDataset | None = None,
+        *,
+        with_clean: bool = False,
+    ) -> None:
+        self.with_clean = with_clean
         self.faces = faces
         self.pairs = pairs
         self.transform = TrainTransform(augment, faces.image_size)
@@ -76,15 +87,22 @@ class TrainingFaces(Dataset[Any]):
             return self.pairs.read(key.image)
         return self.faces.read(key.image), None
 
-    def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor, int, int]:
-        """Image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys."""
+    def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Any, ...]:
+        """Image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys.
+
+        With `with_clean` the uncovered image uint8 [3, H, W] comes fifth.
+        """
         image, mask = self.read(key)
         if isinstance(key, SampleKey):
             label = int(self.faces.labels[key.image])
-            return *self.transform(image, self.landmarks(key.image), key.seed), label, key.image
+            seen, visible, clean = self.transform.views(image, self.landmarks(key.image), key.seed)
+            item = seen, visible, label, key.image
+            return (*item, clean) if self.with_clean else item
         landmarks = self.landmarks(key.image) if mask is None else None
         transform = self._covered if key.kind == "drawn" else self._uncovered
-        return *transform(image, landmarks, key.seed, mask), -1, key.image
+        seen, visible, clean = transform.views(image, landmarks, key.seed, mask)
+        item = seen, visible, -1, key.image
+        return (*item, clean) if self.with_clean else item
 
     def landmarks(self, image: int) -> NDArray[np.float32] | None:
         """[5, 2] in pixels; None where they are not known."""
@@ -95,12 +113,12 @@ class TrainingFaces(Dataset[Any]):
         return len(self.faces)
 
 
-def collate(items: list[tuple[Tensor, Tensor, int, int]]) -> TrainingBatch:
+def collate(items: list[tuple[Any, ...]]) -> TrainingBatch:
     """Stack items, those with the label -1 apart, which come last.
 
     Masks shrink to the feature map here, so that they travel between processes small.
     """
-    images, masks, labels, samples = zip(*items, strict=True)
+    images, masks, labels, samples, *clean = zip(*items, strict=True)
     stacked = torch.stack(images)
     grid = (stacked.shape[2] // MAP_STRIDE, stacked.shape[3] // MAP_STRIDE)
     visibility = resize_visibility(torch.stack(masks), grid)
@@ -111,6 +129,7 @@ def collate(items: list[tuple[Tensor, Tensor, int, int]]) -> TrainingBatch:
         torch.tensor(labels[:count]),
         torch.tensor(samples[:count]),
         VisibilityBatch(stacked[count:], visibility[count:]) if count < len(labels) else None,
+        torch.stack(clean[0][:count]) if clean else None,
     )
 
 
@@ -194,7 +213,7 @@ class FaceDataModule(L.LightningDataModule):
 
 def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
     """The images of a data set as training sees them."""
-    return TrainingFaces(dataset.train, config.augment, dataset.visibility)
+    return TrainingFaces(dataset.train, config.augment, dataset.visibility, with_clean=config.loss.distils)
 
 
 def visibility_plan(

@@ -1,0 +1,136 @@
+"""Local layers on a frozen backbone: what they learn from, and what stays as it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from oaml_core.config import Config, LossConfig, ModelConfig, OptimConfig
+from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.errors import ConfigError
+from oaml_core.models.build import build_backbone
+from oaml_core.training.averaged_weights import AveragedWeights
+from oaml_core.training.module import RecognitionModule
+from oaml_core.training.optimisation import build_optimiser, set_learning_rate
+from oaml_core.training.world import World
+
+ADAPT = LossConfig(
+    adaface_loss_weight=0,
+    qaconv_loss_weight=1,
+    distillation_loss_weight=20,
+    common_distillation_loss_weight=20,
+    pairwise_gradient_share=0.1,
+    matching_visibility="drawn",
+)
+
+
+def batch(labels: tuple[int, ...] = (0, 0, 1, 1)) -> TrainingBatch:
+    generator = torch.Generator().manual_seed(0)
+    count = len(labels)
+    clean = torch.randint(0, 256, (count, 3, 112, 112), generator=generator, dtype=torch.uint8)
+    covered, visibility = clean.clone(), torch.ones(count, 1, 7, 7)
+    covered[:, :, 64:] = 40
+    visibility[:, :, 4:] = 0
+    return TrainingBatch(covered, visibility, torch.tensor(labels), torch.arange(count), clean=clean)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    torch.manual_seed(0)
+    weights = tmp_path / "backbone.pt"
+    torch.save(build_backbone("ir_mini", width=4).state_dict(), weights)
+    model = ModelConfig(
+        arch="ir_mini", width=4, weights=str(weights), freeze_backbone=True, local_layers=2, matcher="pooled"
+    )
+    optim = OptimConfig(optimiser="adamw", lr=1e-3, matcher_scale_lr=30, gradient_clip_norm=5)
+    return Config(model=model, loss=ADAPT, optim=optim)
+
+
+def module_of(config: Config) -> RecognitionModule:
+    torch.manual_seed(1)
+    return RecognitionModule(config, 2, World(0, 1, 0, 1)).train()
+
+
+def test_before_training_an_uncovered_face_is_at_no_distance(config: Config) -> None:
+    given = batch()
+    whole = given._replace(images=given.clean, visibility=torch.ones(4, 1, 7, 7))
+
+    module = module_of(replace(config, loss=replace(ADAPT, qaconv_loss_weight=0)))  # matching would move the mean
+    untouched, covered = module.training_step(whole).terms, module.training_step(given).terms
+
+    for term in ("distillation", "common_distillation"):
+        assert float(untouched[term]) == pytest.approx(0, abs=1e-5)
+        assert float(covered[term]) > 0.01
+
+
+def test_training_brings_covered_faces_closer_and_leaves_embedding_and_statistics_alone(config: Config) -> None:
+    module, given = module_of(config), batch()
+    optimiser = build_optimiser(config, module)
+    set_learning_rate(optimiser, 1e-3)
+    assert given.clean is not None
+    before = module.recogniser.describe_globally(given.clean)
+    statistics = [b.clone() for b in module.recogniser.local_layers.buffers()]
+    totals = []
+    for _ in range(12):
+        terms = module.training_step(given).terms
+        totals.append(float(terms["distillation"] + terms["common_distillation"]))
+        optimiser.zero_grad()
+        module.total(terms).backward()
+        optimiser.step()
+
+    assert totals[-1] < 0.7 * totals[0]
+    assert torch.equal(module.recogniser.describe_globally(given.clean), before)
+    assert all(map(torch.equal, statistics, module.recogniser.local_layers.buffers()))
+
+
+def test_the_matching_loss_reaches_the_maps_with_its_share_alone(config: Config) -> None:
+    def gradients(share: float) -> tuple[torch.Tensor, torch.Tensor]:
+        module = module_of(replace(config, loss=replace(ADAPT, pairwise_gradient_share=share)))
+        module.training_step(batch()).terms["qaconv"].backward()
+        weight = next(p for p in module.recogniser.local_layers.parameters() if p.ndim > 1)
+        return weight.grad, module.recogniser.matcher.scale.grad
+
+    (whole, scale), (part, same_scale) = gradients(1.0), gradients(0.1)
+    torch.testing.assert_close(part, 0.1 * whole, rtol=1e-3, atol=1e-7)
+    torch.testing.assert_close(same_scale, scale)
+
+
+def test_the_scale_of_scores_has_a_learning_rate_of_its_own(config: Config) -> None:
+    module = module_of(config)
+    optimiser = build_optimiser(config, module)
+    set_learning_rate(optimiser, 0.01)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert rates[id(module.recogniser.matcher.scale)] == pytest.approx(0.3)
+    assert rates[id(module.recogniser.matcher.projection)] == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("matcher", ["qaconv", "transmatcher"])
+def test_distillation_without_pooled_embeddings_is_refused(matcher: str) -> None:
+    with pytest.raises(ConfigError, match=r"model\.matcher pooled"):
+        Config(model=ModelConfig(matcher=matcher), loss=ADAPT)
+
+
+def test_the_average_follows_the_weights_and_comes_back_from_a_checkpoint() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Linear(3, 2)
+    start = module.weight.detach().clone()
+    average = AveragedWeights(module, 0.5, 0.25)
+    for value in (1.0, 2.0):
+        with torch.no_grad():
+            module.weight.fill_(value)
+        average.update()
+
+    # d is 0.1 in the first step and 2/11 in the second.
+    mean = torch.lerp(torch.lerp(start, torch.tensor(1.0), 0.9), torch.tensor(2.0), 1 - 2 / 11)
+    torch.testing.assert_close(average.weights()["weight"], 0.75 * mean + 0.25 * start)
+
+    resumed = AveragedWeights(torch.nn.Linear(3, 2), 0.5, 0.25)
+    resumed.load_state_dict(average.state_dict())
+    torch.testing.assert_close(resumed.weights()["weight"], average.weights()["weight"])
+    own = average.swap_in()
+    torch.testing.assert_close(module.weight.detach(), average.weights()["weight"])
+    average.swap_out(own)
+    assert bool((module.weight == 2.0).all())
