@@ -38,7 +38,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights after a step."""
+        """Take in the weights after a step; after one that was left out, the same weights again."""
         decay = min(self.decay, (1 + self.steps) / (RISE + self.steps))
         self.steps += 1
         for name, now in self._trained().items():

@@ -140,7 +140,7 @@ class TrainingLoop:
             self.position.batch += 1
             self.position.step += 1
             if taken.closed:
-                if self.average is not None and taken.skipped is None:
+                if self.average is not None:
                     self.average.update()
                 self._save_if_due()
                 self._validate_if_due()

@@ -7,11 +7,11 @@ from bisect import bisect_right
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from oaml_core.config import Config
 from oaml_core.models.pooled import Pooled
-from oaml_core.training.row_sgd import RowSGD
+from oaml_core.training.row_sgd import RowSGD, SkippingAdamW
 
 LR_FACTOR = "lr_factor"
 """Key of a parameter group's factor of the learning rate."""
@@ -39,7 +39,7 @@ def build_optimiser(config: Config, module: nn.Module) -> Optimizer:
     if apart:
         groups.append({"params": scales, "weight_decay": 0.0, LR_FACTOR: factor})
     if config.optim.optimiser == "adamw":
-        return AdamW(groups, lr=config.optim.lr)
+        return SkippingAdamW(groups, lr=config.optim.lr)
     return RowSGD(groups, lr=config.optim.lr, momentum=config.optim.momentum)
 
 

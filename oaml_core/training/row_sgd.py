@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn import Parameter
-from torch.optim import SGD, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from oaml_core.models.global_batch import is_distributed
 
 MOMENTUM = "momentum_buffer"
 """Torch's name of the momentum in the state of its SGD."""
+
+
+@contextmanager
+def leaving_out(optimiser: RowSGD | SkippingAdamW) -> Iterator[None]:
+    """Let a fused step of torch's be none where `left_out` is not 0; `left_out` is used up."""
+    left_out, overflow = optimiser.left_out, getattr(optimiser, "found_inf", None)
+    if left_out is None:
+        yield
+        return
+    # The name by which torch's fused optimisers, and its scaler of fp16 gradients, know of an overflow.
+    optimiser.found_inf = left_out if overflow is None else torch.maximum(left_out, overflow.reshape(()))
+    try:
+        yield
+    finally:
+        optimiser.found_inf = overflow
+        optimiser.left_out = None
+
+
+class SkippingAdamW(AdamW):
+    """AdamW that leaves a step out as `RowSGD` does; for dense gradients.
+
+    Args:
+        params: parameters, or groups of them.
+        settings: of torch's AdamW, but for the form of its arithmetic.
+    """
+
+    found_inf: Any
+
+    def __init__(self, params: Any, **settings: Any) -> None:
+        super().__init__(params, **settings, fused=True)
+        self.left_out: Tensor | None = None
+        """float32 [] on the parameters' device, for the next step; None: it counts."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """Move the weights."""
+        with leaving_out(self):
+            return super().step(closure)
 
 
 class RowSGD(SGD):
@@ -30,6 +69,8 @@ class RowSGD(SGD):
         params: parameters, or groups of them.
         settings: of torch's SGD, but for the form of its arithmetic.
     """
+
+    found_inf: Any
 
     def __init__(self, params: Any, **settings: Any) -> None:
         super().__init__(params, **settings, fused=True)
@@ -55,17 +96,8 @@ class RowSGD(SGD):
                 if parameter.grad.is_sparse:
                     self._move_rows(parameter, group)
                     parameter.grad = None
-        left_out = self.left_out
-        overflow: Tensor | None = getattr(self, "found_inf", None)
-        if left_out is None:
+        with leaving_out(self):
             return super().step(closure)
-        # The name by which torch's fused optimisers, and its scaler of fp16 gradients, know of an overflow.
-        self.found_inf: Any = left_out if overflow is None else torch.maximum(left_out, overflow.reshape(()))
-        try:
-            return super().step(closure)
-        finally:
-            self.found_inf = overflow
-            self.left_out = None
 
     def _move_rows(self, parameter: Parameter, group: dict[str, Any]) -> None:
         assert parameter.grad is not None

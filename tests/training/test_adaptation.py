@@ -107,6 +107,21 @@ def test_the_scale_of_scores_has_a_learning_rate_of_its_own(config: Config) -> N
     assert rates[id(module.recogniser.matcher.projection)] == pytest.approx(0.01)
 
 
+def test_adamw_leaves_out_the_step_that_it_is_told_to(config: Config) -> None:
+    module = module_of(config)
+    optimiser = build_optimiser(config, module)
+    module.total(module.training_step(batch()).terms).backward()
+    optimiser.step()
+    before = [p.detach().clone() for p in module.parameters()]
+
+    optimiser.left_out = torch.tensor(1.0)  # type: ignore[attr-defined]
+    optimiser.step()
+    assert all(map(torch.equal, before, module.parameters()))
+
+    optimiser.step()
+    assert not all(map(torch.equal, before, module.parameters()))
+
+
 @pytest.mark.parametrize("matcher", ["qaconv", "transmatcher"])
 def test_distillation_without_pooled_embeddings_is_refused(matcher: str) -> None:
     with pytest.raises(ConfigError, match=r"model\.matcher pooled"):
