@@ -8,6 +8,7 @@ from torch.nn.functional import cosine_similarity
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError
+from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone
 from oaml_core.models.pooled import Pooled
 from oaml_core.models.pooled_start import start_from
@@ -145,5 +146,12 @@ def test_more_local_layers_than_the_backbone_has_are_refused():
 
 
 def test_a_backbone_with_another_embedding_layer_is_refused():
-    with pytest.raises(ConfigError, match="mobilefacenet"):
-        build_recogniser(ModelConfig(arch="ir_mini", width=8, matcher="pooled"))
+    class Other(Backbone):
+        def layers(self):
+            return []
+
+        def embed(self, feature_map):
+            return feature_map
+
+    with pytest.raises(ConfigError, match=r"model\.matcher pooled starts from .*Other has another kind"):
+        start_from(Other(channels=8, embedding_size=4, image_size=112))
