@@ -22,7 +22,7 @@ SURE = 0.8
 """Score from which on a detection is taken for a face without another sign."""
 ON_TEMPLATE = 10.0
 """Largest root mean square distance of five points from the template, in pixels of a 112 × 112 crop, of a face that is
-taken for aligned already: that of 99.9 % of aligned faces is below."""
+taken for aligned already: the largest among 300 aligned photographs and 60 drawn faces was 9.4."""
 ENOUGH = 80.0
 """Height in pixels of a face that ends the search for the main face of a photograph at the coarsest level."""
 Choice = Literal["largest", "central"]

@@ -31,7 +31,7 @@ HABIT = np.array([[-0.92, 0.82], [-0.39, 1.01], [-0.91, 1.03], [-1.16, -4.12], [
 
 
 class YuNet:
-    """The detector that comes with OAML; one pass holds about 60 MiB, whatever the photograph's size.
+    """The detector that comes with OAML; memory does not grow with the photograph's size.
 
     Args:
         path: network; None: the one in the installed package.
