@@ -1,4 +1,4 @@
-"""Aligned faces from image files, with numpy and Pillow alone."""
+"""Aligned faces from image files, through the one decoder."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oaml_core.errors import ModelInputError
+from oaml_core.decoding.decode import decode_image
+from oaml_core.errors import DataError, ModelInputError
 
 
 def load_face(path: str | Path, size: int = 112) -> NDArray[np.uint8]:
     """An aligned face: uint8 [size, size, 3] RGB; a square image of another size is resampled.
 
     Args:
-        path: JPEG, PNG or what else Pillow reads.
+        path: an image of one of `oaml_core.decoding.decode.FORMATS`.
         size: side in pixels that the model takes.
 
     Raises:
         ModelInputError: the file is missing, not an image, or not square and so not an aligned face.
     """
+    path = Path(path)
+    if not path.exists():
+        raise ModelInputError(f"There is no image {path}.")
+    if not path.is_file():
+        raise ModelInputError(f"{path} is no regular file; name an image.")
     try:
-        with Image.open(path) as image:
-            face = image.convert("RGB")
-    except FileNotFoundError as error:
-        raise ModelInputError(f"There is no image {path}.") from error
+        face = Image.fromarray(decode_image(path.read_bytes()))
+    except DataError as error:
+        raise ModelInputError(f"{path} is not an image that can be read, or is damaged: {error}.") from error
     except OSError as error:
-        raise ModelInputError(f"{path} is not an image that can be read (JPEG, PNG, …), or is damaged.") from error
+        raise ModelInputError(f"{path} cannot be read: {error.strerror}.") from error
     if face.width != face.height:
         raise ModelInputError(
             f"{path} is {face.width} × {face.height} pixels; the model takes square crops of faces aligned to the "

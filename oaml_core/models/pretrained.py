@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
 
-PREFIX = "model."
-"""Of the backbone's parameters in a published AdaFace checkpoint."""
+PREFIXES = ("module.", "model.", "net.", "backbone.")
+"""What training tools put before the names of a backbone's parameters, also one behind another."""
+CONTAINERS = ("state_dict", "model", "ema")
+"""Keys below which training tools keep the weights."""
 COUNTER = ".num_batches_tracked"
 """Of batch normalisation: no weight, and not in every file."""
 NAMED = 5
@@ -24,8 +26,8 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
     """Load the weights in `path` into `backbone`, which takes RGB images in [-1, 1] ever after.
 
     Args:
-        path: `.safetensors`; a `.pt` / `.ckpt` state dict, whole or below `state_dict`, with or without the prefix
-            `model.`; or `.onnx` with the same layers in the same order (`oaml_core.models.onnx_weights`). Nothing in
+        path: `.safetensors`; a `.pt` / `.ckpt` state dict, whole or below one of `CONTAINERS`, with or without
+            `PREFIXES`; or `.onnx` with the same layers in the same order (`oaml_core.models.onnx_weights`). Nothing in
             it is executed (weights_only).
         channel_order: of the images that the weights were trained on; published AdaFace weights: `bgr`.
 
@@ -82,14 +84,23 @@ def _read(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each kind of damage raises its own error
         raise CheckpointError(f"{path} cannot be read as weights: {error}") from error
-    found = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    found = content
+    while isinstance(found, Mapping) and (key := next((k for k in CONTAINERS if _holds(found, k)), None)):
+        found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
         raise CheckpointError(f"{path} holds no weights by name: give the state dict of a backbone.")
-    own = {name.removeprefix(PREFIX): value for name, value in found.items() if name.startswith(PREFIX)}
-    own = own or dict(found)
+    own = dict(found)
+    while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in own)), None):
+        own = {name.removeprefix(prefix): value for name, value in own.items() if name.startswith(prefix)}
     if strange := [name for name, value in own.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"{path} holds something else than tensors: {_listed(strange)}. Give a state dict.")
+    if unsound := [name for name, value in own.items() if not torch.isfinite(value).all()]:
+        raise CheckpointError(f"{path} holds NaN or infinite weights: {_listed(unsound)}. Give a sound checkpoint.")
     return own
+
+
+def _holds(content: Mapping[Any, Any], key: str) -> bool:
+    return isinstance(content.get(key), Mapping)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -65,6 +65,7 @@ def connect() -> Any:
         address.netloc,
         access_key=key,
         secret_key=secret,
+        session_token=os.environ.get("AWS_SESSION_TOKEN") or None,
         secure=address.scheme == "https",
         region=os.environ.get("AWS_REGION", "us-east-1"),
         http_client=_pool(),

@@ -12,6 +12,8 @@ from oaml_core.config import Config
 from oaml_core.data.check.report import Duplicate, Finding, SetAside
 from oaml_core.data.sources.inputs import Inputs
 
+LEAST_PAIRS = 10
+"""Folds of the published protocol, of which each needs a pair."""
 BLUER = 2.0
 """Mean blue above mean red by so much, of 255, means swapped channels: skin is redder than blue."""
 
@@ -101,12 +103,22 @@ def _few_images(seen: Seen) -> Finding:
 
 
 def _verification(seen: Seen) -> list[Finding]:
-    lines = [Finding("verification", f"{name}: {pairs:,} pairs") for name, pairs in seen.good_sets.items()]
+    lines = [_verification_set(name, pairs) for name, pairs in seen.good_sets.items()]
     lines += [Finding("verification", problem, "stop") for problem in seen.bad_sets]
     if lines:
         return lines
     remedy = "Nothing will prove the model: put .bin files (lfw.bin, agedb_30.bin, …) or <name>_pairs.csv there"
     return [Finding("verification", "no set", "warning", remedy)]
+
+
+def _verification_set(name: str, pairs: int) -> Finding:
+    result = f"{name}: {pairs:,} pairs"
+    if pairs >= LEAST_PAIRS:
+        return Finding("verification", result)
+    remedy = (
+        f"Evaluation refuses a set of fewer than {LEAST_PAIRS} pairs, one per fold: add pairs to {name}, or remove it"
+    )
+    return Finding("verification", result, "warning", remedy)
 
 
 def _duplicates(seen: Seen) -> Finding:

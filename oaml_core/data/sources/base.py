@@ -32,7 +32,10 @@ READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
+    | {".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k"}
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class SourceFolder(ABC):
         self.identity = uri
         """Tells this folder from all others on the machine."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
+        self.passed_over: dict[str, list[str]] = {}
+        """Names of entries that are not used, by the reason."""
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
@@ -97,7 +102,9 @@ class LocalFolder(SourceFolder):
                 "folder an identity."
             )
         self.folder = folder
-        super().__init__(str(folder), _walk(folder))
+        passed_over: dict[str, list[str]] = {}
+        super().__init__(str(folder), _walk(folder, passed_over))
+        self.passed_over = passed_over
         self.identity = str(folder.resolve())
 
     def read(self, name: str) -> bytes:
@@ -117,15 +124,38 @@ class LocalFolder(SourceFolder):
         return self.folder / name
 
 
-def _walk(folder: Path) -> Iterable[SourceFile]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and not name.endswith(".rec.index")]
-        for name in names:
-            if name.startswith("."):
+def _walk(folder: Path, passed_over: dict[str, list[str]]) -> Iterable[SourceFile]:
+    """List all regular files, links followed; what is not one is noted by its reason."""
+    inside = {folder.resolve()}
+    waiting = [(folder, inside)]
+    while waiting:
+        parent, above = waiting.pop()
+        for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
+            if entry.name.startswith(".") or entry.name.endswith(".rec.index"):
                 continue
-            path = Path(parent, name)
-            stat = path.stat()
-            yield SourceFile(path.relative_to(folder).as_posix(), stat.st_size, str(stat.st_mtime_ns))
+            path = Path(entry.path)
+            name = path.relative_to(folder).as_posix()
+            reason = _unusable(path, name, above)
+            if reason is not None:
+                passed_over.setdefault(reason, []).append(name.encode(errors="replace").decode())
+            elif path.is_dir():
+                waiting.append((path, above | {path.resolve()}))
+            else:
+                stat = path.stat()
+                yield SourceFile(name, stat.st_size, str(stat.st_mtime_ns))
+
+
+def _unusable(path: Path, name: str, above: set[Path]) -> str | None:
+    """Say why an entry of a folder cannot be used; None where it can."""
+    if not name.isprintable():  # line breaks forge lines of a log, surrogates cannot be written
+        return "names that are no printable UTF-8"
+    try:
+        resolved = path.resolve(strict=True)
+    except (OSError, RuntimeError):
+        return "links that lead nowhere"
+    if path.is_dir():
+        return "links to a folder above them" if resolved in above else None
+    return None if path.is_file() else "neither files nor folders"
 
 
 class StoreFolder(SourceFolder):

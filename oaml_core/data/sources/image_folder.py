@@ -7,7 +7,7 @@ relative to the source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -25,6 +25,10 @@ class ImageFileSource(TrainingSource):
     def __init__(self, folder: SourceFolder, names: Sequence[str], identities: Sequence[str]) -> None:
         self.folder = folder
         self.names = names
+        self.notes = [
+            f"{len(entries):,} entries are passed over ({reason}); the first is {entries[0]!r}"
+            for reason, entries in folder.passed_over.items()
+        ]
         unique, numbers = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
         self.identities = unique
         self.labels = numbers.astype(np.int64)
@@ -54,14 +58,24 @@ class ImageFolderSource(ImageFileSource):
     kind = "image_folder"
 
     def __init__(self, folder: SourceFolder) -> None:
+        if "pairs.txt" in folder:
+            lfw = ["pairs.txt is not used: write its pairs as <name>_pairs.csv (first,second,same)"]
+        else:
+            lfw = []
         inside_train = any(name.startswith("train/") for name in folder.files)
         names, identities = [], []
+        others: dict[str, list[str]] = {}
+        beside: set[str] = set()
         for name in folder.files:
             path = PurePosixPath(name)
             parts = path.parts[1:] if inside_train and path.parts[0] == "train" else path.parts
             if inside_train and path.parts[0] != "train":
                 continue
-            if len(parts) < 2 or parts[0] in RESERVED or path.suffix.lower() not in IMAGE_SUFFIXES:
+            if len(parts) < 2 or parts[0] in RESERVED:
+                continue
+            if path.suffix.lower() not in IMAGE_SUFFIXES:
+                others.setdefault(path.suffix.lower() or "no ending", []).append(name)
+                beside.add(parts[0])
                 continue
             names.append(name)
             identities.append(parts[0])
@@ -71,3 +85,20 @@ class ImageFolderSource(ImageFileSource):
                 "with images in it. Name the folder that does as data.source."
             )
         super().__init__(folder, names, identities)
+        self.notes = [*self.notes, *lfw, *_other_files(others), *_vanished(beside - set(identities))]
+
+
+def _other_files(others: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say how many files of identities are no image that is read, by their ending."""
+    return [
+        f"{len(names):,} files are passed over, as {ending} is no image ending that is read; the first is {names[0]}"
+        for ending, names in sorted(others.items())
+    ]
+
+
+def _vanished(identities: Iterable[str]) -> list[str]:
+    names = sorted(identities)
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    return [f"{len(names):,} identities are left out, as none of their files is read: {shown}"]

@@ -5,8 +5,10 @@ Paths are relative to the source folder.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import math
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
@@ -23,7 +25,7 @@ class ImageListSource(ImageFileSource):
 
     def __init__(self, folder: SourceFolder) -> None:
         self.list_name = next(name for name in LISTS if name in folder)
-        paths, identities = _read(folder, self.list_name)
+        paths, identities, set_aside = _read(folder, self.list_name)
         if not paths:
             raise DataError(f"{folder.where(self.list_name)} lists no image.")
         outside = next((path for path in paths if path.startswith("/") or ".." in path.split("/")), None)
@@ -32,25 +34,64 @@ class ImageListSource(ImageFileSource):
                 f"{folder.where(self.list_name)}: {outside!r} leaves the source folder; use relative paths."
             )
         super().__init__(folder, paths, identities)
+        self.damaged = set_aside
 
 
-def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str]]:
+def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[tuple[str, str]]]:
+    """Read paths, identities, and the (name, reason) of lines that lack one of them."""
     data = folder.read(name)
-    if name.endswith(".csv"):
-        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
-        columns = set(rows[0]) if rows else set(COLUMNS)
-        table = {column: [str(row[column]) for row in rows] for column in COLUMNS if column in columns}
-    else:
-        import pyarrow
-        import pyarrow.parquet
-
-        try:
-            read = pyarrow.parquet.read_table(io.BytesIO(data))
-        except pyarrow.ArrowInvalid as error:
-            raise DataError(f"{folder.where(name)} is no Parquet file ({error}).") from None
-        columns = set(read.column_names)
-        table = {c: [str(v) for v in read[c].to_pylist()] for c in COLUMNS if c in columns}
-    missing = [column for column in COLUMNS if column not in columns]
+    table = _csv_columns(data, folder.where(name)) if name.endswith(".csv") else _parquet(data, folder.where(name))
+    missing = [column for column in COLUMNS if column not in table]
     if missing:
         raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
-    return table["path"], table["identity"]
+    paths, identities, set_aside = [], [], []
+    for number, (path, identity) in enumerate(zip(table["path"], table["identity"], strict=True)):
+        lacking = [column for column, value in zip(COLUMNS, (path, identity), strict=True) if not value]
+        if lacking:
+            line = f"line {number + 2}" if name.endswith(".csv") else f"row {number}"
+            set_aside.append((f"{path or name} ({line})", f"{name} gives it no {' and no '.join(lacking)}"))
+        else:
+            paths.append(path)
+            identities.append(identity)
+    return paths, identities, set_aside
+
+
+def _csv_columns(data: bytes, where: str) -> dict[str, list[str]]:
+    text = _text(data, where)
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        names = [name.strip() for name in next(rows, list(COLUMNS))]
+        read = [[*row, *[""] * len(names)] for row in rows if row]
+    except csv.Error as error:
+        raise DataError(f"{where} is no list that can be read ({error}); save it as CSV again.") from None
+    return {name: [row[place].strip() for row in read] for place, name in enumerate(names) if name in COLUMNS}
+
+
+def _text(data: bytes, where: str) -> str:
+    """Decode UTF-8 and UTF-16 as their byte order marks say."""
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is not UTF-8 (byte {error.start}), so its names would be guessed; a spreadsheet may have saved "
+            "it as cp1252: save it as `CSV UTF-8`."
+        ) from None
+
+
+def _parquet(data: bytes, where: str) -> dict[str, list[str]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        read = pyarrow.parquet.read_table(io.BytesIO(data))
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{where} is no Parquet file ({error}).") from None
+    return {name: [_cell(v) for v in read[name].to_pylist()] for name in COLUMNS if name in read.column_names}
+
+
+def _cell(value: object) -> str:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if missing else str(value).strip()

@@ -30,9 +30,11 @@ log = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
 CHUNK = 1 << 16
 HEAD_BYTES = FRAME.size + HEADER.size + 8
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 CONTRADICTIONS = 0.1
 """Share of labels that differ from their identity record above which the file is taken to number them otherwise."""
+EXACT_FLOAT32 = 1 << 24
+"""Identity records hold their bounds as float32, exact for whole numbers up to this one."""
 ARRAYS = ("keys", "offsets", "sizes", "labels", "spans", "broken")
 
 
@@ -177,7 +179,8 @@ def _contradicted(keys: Ints, labels: NDArray[np.int32], spans: Ints) -> NDArray
         return np.zeros(len(keys), dtype=bool)
     ordinal = np.searchsorted(identities[:, 1], keys, side="right") - 1
     inside = (ordinal >= 0) & (keys < identities[ordinal, 2])
-    other = inside & (labels != ordinal)
+    exact = keys < EXACT_FLOAT32 - 1  # bounds near and beyond it are rounded, and prove nothing
+    other = inside & exact & (labels != ordinal)
     return other if other.mean() < CONTRADICTIONS else np.zeros(len(keys), dtype=bool)
 
 

@@ -22,6 +22,9 @@ from oaml_core.errors import DataError
 NO_RECORD = "no whole record with a usable label stands here"
 RECORDS, INDEX, PROPERTY = "train.rec", "train.idx", "property"
 
+SPARSE = 1 << 20
+"""Labels that exceed the number of images by this much are arbitrary numbers, not a numbering from 0."""
+
 
 class RecordIOSource(TrainingSource):
     """The images of one `train.rec`; one in a store that the local disk has no room for is read record by record.
@@ -52,6 +55,10 @@ class RecordIOSource(TrainingSource):
         self.notes = [*self._property_notes(), *self._coverage_notes()]
         meta = read_meta(folder)
         self.identities: list[str] = meta.get("identities", [])
+        if len(self) and int(self.labels.max()) >= len(self) + SPARSE:  # later arrays are as long as the largest
+            numbers, self.labels = np.unique(self.labels, return_inverse=True)
+            names = self.identities
+            self.identities = [names[n] if n < len(names) else str(n) for n in map(int, numbers)]
         self.landmarks = landmarks_of(
             folder, meta.get("landmarks_by_record", {}), map(str, self.index.keys), len(self.index)
         )

@@ -1,0 +1,137 @@
+"""Inputs as people have them are read right, or refused by name."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from oaml_core.data.check.findings import LEAST_PAIRS
+from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.image_folder import ImageFolderSource
+from oaml_core.data.sources.image_list import ImageListSource
+from oaml_core.decoding.decode import BACKGROUND, MAX_PIXELS, decode_image, decode_mask
+from oaml_core.errors import DataError, ModelInputError
+from oaml_core.evaluation.statistics.protocols import FOLDS
+from oaml_core.inference.face_files import load_face
+
+LEVELS = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bit_values_keep_their_levels(kind: str) -> None:
+    deep = Image.fromarray(LEVELS.astype(np.uint16) * 257)
+    assert (decode_image(encoded(deep, kind))[..., 0] == LEVELS).all()
+    assert (decode_mask(encoded(deep, kind)) == LEVELS).all()
+
+
+def test_float_values_are_scaled_from_0_to_1_and_refused_beyond() -> None:
+    share = LEVELS.astype(np.float32) / 255
+    assert (decode_image(encoded(Image.fromarray(share), "TIFF"))[..., 1] == LEVELS).all()
+    for wrong in (share * 2, share - 0.5, np.full_like(share, np.nan)):
+        with pytest.raises(DataError, match=r"\[0, 1\]"):
+            decode_image(encoded(Image.fromarray(wrong), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied(kind: str, orientation: int) -> None:
+    from PIL import ImageOps
+
+    scene = np.zeros((24, 16, 3), dtype=np.uint8)
+    scene[:8, :8] = 250
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(scene), kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    got = decode_image(data)
+    assert got.shape == np.asarray(upright).shape
+    assert np.abs(got.astype(int) - np.asarray(upright)).mean() < 2
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparent_pixels_show_the_background(mode: str) -> None:
+    clear = Image.new("RGBA", (16, 16), (10, 10, 10, 0)).convert(mode)
+    options = {"transparency": clear.getpixel((0, 0))} if mode == "P" else {}
+    assert (decode_image(encoded(clear, "PNG", **options)) == BACKGROUND).all()
+
+
+def test_cmyk_jpegs_become_rgb() -> None:
+    cyan = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    red, green, blue = decode_image(encoded(cyan, "JPEG")).mean(axis=(0, 1))
+    assert red < 60 < 180 < min(green, blue)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"avif"])
+def test_formats_of_phones_are_named(brand: bytes) -> None:
+    with pytest.raises(DataError, match=brand.decode().upper()):
+        decode_image(b"\0\0\0\x18ftyp" + brand + b"\0" * 32)
+
+
+def test_postscript_is_not_run() -> None:
+    with pytest.raises(DataError, match="none of JPEG, PNG"):
+        decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n")
+
+
+def test_announced_sizes_are_refused_in_every_reader(tmp_path: Path) -> None:
+    data = encoded(Image.new("1", (10_001, MAX_PIXELS // 10_000)), "PNG")
+    with pytest.raises(DataError, match="too many"):
+        decode_image(data)
+    (tmp_path / "big.png").write_bytes(data)
+    with pytest.raises(ModelInputError, match=r"big\.png.*too many"):
+        load_face(tmp_path / "big.png")
+
+
+def face_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    Image.fromarray(LEVELS).save(folder / "0.png")
+    return folder
+
+
+def test_links_are_followed_once_and_dangling_ones_told(tmp_path: Path) -> None:
+    face_folder(tmp_path / "pool" / "berta")
+    anna = face_folder(tmp_path / "set" / "anna")
+    (tmp_path / "set" / "berta").symlink_to(tmp_path / "pool" / "berta")
+    (anna / "round").symlink_to(tmp_path / "set")
+    (anna / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    source = ImageFolderSource(LocalFolder(tmp_path / "set"))
+    assert source.names == ["anna/0.png", "berta/0.png"]
+    notes = " ".join(source.notes)
+    assert "anna/round" in notes and "anna/gone.png" in notes
+
+
+def test_files_passed_over_and_identities_lost_by_it_are_told(tmp_path: Path) -> None:
+    face_folder(tmp_path / "anna")
+    (tmp_path / "berta").mkdir()
+    (tmp_path / "berta" / "0.heic").write_bytes(b"x")
+    notes = " ".join(ImageFolderSource(LocalFolder(tmp_path)).notes)
+    assert ".heic" in notes and "left out" in notes and "berta" in notes
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lists_of_spreadsheets_are_read(tmp_path: Path, separator: str, encoding: str) -> None:
+    rows = [("path", "identity"), ("a/0.jpg", "Zoë"), ("b/0.jpg", "")]
+    (tmp_path / "train.csv").write_text("\n".join(map(separator.join, rows)), encoding=encoding)
+    source = ImageListSource(LocalFolder(tmp_path))
+    assert source.identities.tolist() == ["Zoë"]
+    assert source.damaged[0][0] == "b/0.jpg (line 3)"
+
+
+def test_lists_of_unknown_encoding_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("path,identity\na/0.jpg,Zoë\n", encoding="cp1252")
+    with pytest.raises(DataError, match=r"train\.csv.*UTF-8"):
+        ImageListSource(LocalFolder(tmp_path))
+
+
+def test_check_asks_for_as_many_pairs_as_evaluation_does() -> None:
+    assert LEAST_PAIRS == FOLDS
