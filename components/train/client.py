@@ -87,13 +87,17 @@ class ClusterClient:
 
     def get(self, name: str) -> Json | None:
         """The job `name`; None if there is none."""
-        return self._answer("get", self._jobs().get_namespaced_custom_object, *self._kind(), name, missing=None)
+        result: Json | None = self._answer(
+            "get", self._jobs().get_namespaced_custom_object, *self._kind(), name, missing=None
+        )
+        return result
 
     def create(self, manifest: Json, *, dry_run: bool = False) -> Json | None:
         """Create a job; None if there is one of that name. Fields that the server does not know are refused."""
         options = {"field_validation": "Strict"} | ({"dry_run": "All"} if dry_run else {})
         call = self._jobs().create_namespaced_custom_object
-        return self._answer("create", call, *self._kind(), manifest, existing=None, **options)
+        result: Json | None = self._answer("create", call, *self._kind(), manifest, existing=None, **options)
+        return result
 
     def delete(self, name: str, uid: str) -> None:
         """Delete the job `name`, if it is still the one that has this `uid`, and its pods with it."""
@@ -136,7 +140,8 @@ class ClusterClient:
         response = self._answer(
             "read", self._core().read_namespaced_pod_log, pod, self.namespace, _preload_content=False, **options
         )
-        return response.data.decode(errors="replace").splitlines()
+        result: list[str] = response.data.decode(errors="replace").splitlines()
+        return result
 
     def log_stream(self, pod: str, since_seconds: int | None) -> Iterator[str]:
         """Lines that the training container of `pod` writes, each with its time before it, until it ends."""

@@ -148,7 +148,8 @@ class JobEvents:
         happened = (
             event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp", "")
         )
-        return (name == self._name or name.startswith(f"{self._name}-")) and happened[:19] >= self._since[:19]
+        result: bool = (name == self._name or name.startswith(f"{self._name}-")) and happened[:19] >= self._since[:19]
+        return result
 
     def _say(self, text: str) -> None:
         if (key := NUMBERED.sub("", text)) not in self._said:

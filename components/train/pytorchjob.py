@@ -60,7 +60,8 @@ class PyTorchJob(Backend):
 
     def is_main(self, pod: Json) -> bool:
         # The c10d rendezvous numbers nodes in the order of their host names, and worker-0 comes first.
-        return pod["metadata"].get("labels", {}).get(f"{LABEL}/replica-index") == "0"
+        result: bool = pod["metadata"].get("labels", {}).get(f"{LABEL}/replica-index") == "0"
+        return result
 
 
 def _elastic_policy(run: TrainingRun, cluster: ClusterConfig) -> Json:

@@ -82,7 +82,8 @@ class TrainJob(Backend):
         return f"jobset.sigs.k8s.io/jobset-name={name},jobset.sigs.k8s.io/replicatedjob-name={NODES}"
 
     def is_main(self, pod: Json) -> bool:
-        return pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index") == "0"
+        result: bool = pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-completion-index") == "0"
+        return result
 
 
 def _refuse_what_it_lacks(run: TrainingRun, cluster: ClusterConfig) -> None:

@@ -155,7 +155,8 @@ def _container(pod: Json, name: str) -> Json:
 
 
 def _restarts(pod: Json, container: str) -> int:
-    return _container(pod, container).get("restartCount", 0)
+    result: int = _container(pod, container).get("restartCount", 0)
+    return result
 
 
 def _has_failed(pod: Json, container: str) -> bool:

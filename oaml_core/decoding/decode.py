@@ -149,4 +149,5 @@ def fit_square(image: Image8, size: int) -> Image8:
 
 def encode_jpeg(image: Image8, quality: int = 95) -> bytes:
     """uint8 [H, W, 3] RGB as JPEG with full-resolution colour."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")
+    result: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")
+    return result

@@ -83,7 +83,7 @@ def _write_eight_bits(source: Path, path: Path, calibration: NDArray[np.uint8], 
         quantize_static(
             str(prepared),
             str(path),
-            _Faces(name, calibration, preprocessing),  # type: ignore[arg-type]
+            _Faces(name, calibration, preprocessing),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(EIGHT_BITS),
             per_channel=True,

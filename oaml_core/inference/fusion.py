@@ -65,7 +65,8 @@ def pair_quality(first: NDArray[np.floating], second: NDArray[np.floating]) -> F
     """[n] quality of the worse image of each pair, from norms [n] or [1]; [1] of NaN where norms are not known."""
     if not first.size or not second.size:
         return np.full(1, np.nan)
-    return np.log(np.maximum(np.minimum(first.astype(np.float64), second), 1e-6))
+    result: Floats = np.log(np.maximum(np.minimum(first.astype(np.float64), second), 1e-6))
+    return result
 
 
 @dataclass(frozen=True)

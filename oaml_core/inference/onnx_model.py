@@ -205,7 +205,10 @@ class OamlOnnx:
         normalised_global = (global_score - n["global_mean"]) / n["global_std"]
         normalised_local = (local_score - n["local_mean"]) / n["local_std"]
         total = rule["global_weight"] + rule["local_weight"]
-        return (rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local) / total
+        result: NDArray[np.float64] | None = (
+            rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local
+        ) / total
+        return result
 
 
 def is_oaml_onnx(path: Path) -> bool:

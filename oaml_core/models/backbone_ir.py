@@ -53,7 +53,8 @@ class SqueezeExcitation(nn.Module):
         nn.init.xavier_uniform_(self.fc1.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
+        result: Tensor = x * self.sigmoid(self.fc2(self.relu(self.fc1(self.avg_pool(x)))))
+        return result
 
 
 class Block(nn.Module):
@@ -83,7 +84,8 @@ class Block(nn.Module):
             self.res_layer.add_module("se_block", SqueezeExcitation(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.res_layer(x) + self.shortcut_layer(x)
+        result: Tensor = self.res_layer(x) + self.shortcut_layer(x)
+        return result
 
 
 class IRBackbone(Backbone):
@@ -126,7 +128,8 @@ class IRBackbone(Backbone):
         return [self.input_layer, *self.body]
 
     def embed(self, feature_map: Tensor) -> Tensor:
-        return self.output_layer(feature_map)
+        result: Tensor = self.output_layer(feature_map)
+        return result
 
 
 def build_ir(arch: str, *, image_size: int, width: int) -> IRBackbone:

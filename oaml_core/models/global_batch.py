@@ -24,7 +24,8 @@ def gather_batch(local: Tensor, sizes: list[int] | None = None) -> Tensor:
     """
     if not is_distributed():
         return local
-    return _GatherBatch.apply(local, batch_sizes(local) if sizes is None else sizes)
+    result: Tensor = _GatherBatch.apply(local, batch_sizes(local) if sizes is None else sizes)
+    return result
 
 
 def batch_sizes(local: Tensor) -> list[int]:

@@ -22,7 +22,8 @@ Product = Literal["auto", "fp32", "bf16"]
 def is_fast_in_bfloat16(device_type: str) -> bool:
     """Whether devices of this type have instructions for matrix products of bfloat16 (AVX-512 BF16, AMX, Ampere)."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        result: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+        return result
     able = torch.cpu.get_capabilities()
     return device_type == "cpu" and bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 

@@ -48,7 +48,8 @@ class Residual(nn.Module):
         self.layers = DepthWise(channels, inner, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+        result: Tensor = x + self.layers(x)
+        return result
 
 
 class MobileFaceNet(Backbone):
@@ -86,7 +87,8 @@ class MobileFaceNet(Backbone):
         return list(self.features)
 
     def embed(self, feature_map: Tensor) -> Tensor:
-        return self.embedding(feature_map)
+        result: Tensor = self.embedding(feature_map)
+        return result
 
 
 @register_backbone("mobilefacenet")

@@ -164,4 +164,5 @@ class QAConv(Matcher):
         if weight is not None:
             x = x * weight
         total = (x * self.fc.weight.view(-1, 1)).sum(2) + 2 * self.fc.bias
-        return self.logit_bn(total.view(-1, 1)).view(total.shape)
+        result: Tensor = self.logit_bn(total.view(-1, 1)).view(total.shape)
+        return result

@@ -79,7 +79,8 @@ class Recogniser(nn.Module):
             ModelInputError: another shape or type.
         """
         with evaluating(self.backbone):
-            return self.backbone(scaled(images)).embedding
+            result: Tensor = self.backbone(scaled(images)).embedding
+            return result
 
     def forward(self, images: Tensor) -> Features:
         """Describe `images`, RGB [B, 3, S, S], uint8 or float in [-1, 1].

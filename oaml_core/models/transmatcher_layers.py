@@ -49,7 +49,8 @@ class EncoderLayer(nn.Module):
         query, key, value = self.attended(x)[:, None].chunk(3, -1)  # [N, one head, hw, d]
         mask = seen[:, None, None].expand(-1, -1, x.shape[1], -1)
         x = self.norm1(x + self.out(functional.scaled_dot_product_attention(query, key, value, mask)[:, 0]))
-        return self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
+        result: Tensor = self.norm2(x + self.linear2(functional.relu(self.linear1(x))))
+        return result
 
 
 def log_visibility(visibility: Tensor) -> Tensor:
@@ -109,7 +110,8 @@ class DecoderLayer(nn.Module):
         x = x.movedim(3, -1)  # [2, B, A, K, hw]
         both = self._feedforward(x.reshape(-1, x.shape[-1])).view(x.shape[:-1])
         total = both[0] + both[1]
-        return self.bn3(total.reshape(-1, 1)).view(total.shape)
+        result: Tensor = self.bn3(total.reshape(-1, 1)).view(total.shape)
+        return result
 
     def _feedforward(self, x: Tensor) -> Tensor:
         """fc3(relu(bn2(fc2(x)))) of rows [n, hw] → [n]."""
@@ -161,7 +163,8 @@ class Decoder(nn.Module):
     def normalised(self, scores: list[Tensor]) -> Tensor:
         """The layers' scores [B, A, K] added and normalised."""
         total = torch.stack(scores).sum(0)
-        return self.norm(total.view(-1, 1)).view(total.shape)
+        result: Tensor = self.norm(total.view(-1, 1)).view(total.shape)
+        return result
 
 
 class _SymmetricGradient(torch.autograd.Function):

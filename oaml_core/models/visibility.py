@@ -38,4 +38,5 @@ class OcclusionHead(nn.Module):
             raise ModelInputError(
                 f"The visibility head takes maps [B, {self.channels}, h, w], not {list(feature_map.shape)}."
             )
-        return self.layers(feature_map).float().sigmoid()
+        result: Tensor = self.layers(feature_map).float().sigmoid()
+        return result

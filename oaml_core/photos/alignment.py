@@ -52,7 +52,8 @@ def template(size: int | tuple[int, int] = 112) -> Floats:
     """
     height, width = (size, size) if isinstance(size, int) else size
     scale = height / 112
-    return TEMPLATE * scale + np.array([(width - 112 * scale) / 2, 0.0])
+    result: Floats = TEMPLATE * scale + np.array([(width - 112 * scale) / 2, 0.0])
+    return result
 
 
 def align_points(

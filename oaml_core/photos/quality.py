@@ -106,4 +106,5 @@ def visible_points(visibility: NDArray[np.float32], points: Floats, size: int) -
         size: side of the crop in pixels.
     """
     cells = np.clip((points / size * visibility.shape[::-1]).astype(int), 0, np.array(visibility.shape[::-1]) - 1)
-    return visibility[cells[:, 1], cells[:, 0]].astype(np.float64)
+    result: Floats = visibility[cells[:, 1], cells[:, 0]].astype(np.float64)
+    return result

@@ -31,12 +31,14 @@ def non_local_means(observed: Tensor, noise: Noise) -> Tensor:
 
 def _stabilised(signal: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
     if noise.a == 0:
-        return signal / noise.b**0.5
+        result: NDArray[np.float64] = signal / noise.b**0.5
+        return result
     return 2 / noise.a * np.sqrt(np.maximum(noise.a * signal + 3 / 8 * noise.a**2 + noise.b, 0))
 
 
 def _destabilised(stabilised: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
     """The unbiased inverse, up to O(1 / signal) (equation 10 there)."""
     if noise.a == 0:
-        return stabilised * noise.b**0.5
+        result: NDArray[np.float64] = stabilised * noise.b**0.5
+        return result
     return noise.a * ((stabilised / 2) ** 2 - 1 / 8) - noise.b / noise.a

@@ -55,4 +55,5 @@ def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:
     count = len(samples)
     reach = float(student.ppf((1 + level) / 2, count - 1)) * (1 + 1 / count) ** 0.5
     inside = (truth - samples.mean(0)).abs() <= reach * samples.std(0)
-    return inside.float().flatten(1).mean(1)
+    result: Tensor = inside.float().flatten(1).mean(1)
+    return result

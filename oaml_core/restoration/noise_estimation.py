@@ -101,7 +101,7 @@ def _fit(signal: Tensor, residual: Tensor, *, gaussian_share: float) -> Noise:
     return Noise(a, max(b, DARKEST if a == 0 else 0.0))
 
 
-def _not_negative(level: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> tuple[float, float]:  # type: ignore[type-arg]
+def _not_negative(level: np.ndarray, variance: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     from scipy.optimize import nnls
 
     design = np.stack([level, np.ones_like(level)], 1) * weight[:, None]

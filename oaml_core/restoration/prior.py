@@ -46,7 +46,8 @@ class _OfDomain:
     label: Tensor
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.prior(x, sigma, self.label.to(x).expand(len(x), -1))
+        result: Tensor = self.prior(x, sigma, self.label.to(x).expand(len(x), -1))
+        return result
 
 
 @dataclass(frozen=True)

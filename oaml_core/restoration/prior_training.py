@@ -100,7 +100,7 @@ class PriorLoop:
         torch.manual_seed(config.seed)
         self.module = PriorLoss(Prior(config.restoration, len(tiles.domains)), config)
         if config.train.channels_last:
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module.to(memory_format=torch.channels_last)
         if compiles(config.train.compile, self.fabric.device):
             self.module.prior.network.compile()
         restoration = config.restoration
@@ -262,7 +262,8 @@ class PriorLoop:
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.position = PriorPosition(**state["position"])
         log.info("resumes from %s", name)
-        return state["run_id"]
+        result: str | None = state["run_id"]
+        return result
 
     def _refuse_other_run(self, state: dict[str, Any]) -> None:
         if state["fingerprint"] != self.fingerprint:

@@ -156,7 +156,7 @@ def _pictures(pictures: Iterable[Picture]) -> str:
     )
 
 
-def _named(picture: Picture) -> list[tuple[str, np.ndarray]]:  # type: ignore[type-arg]
+def _named(picture: Picture) -> list[tuple[str, np.ndarray]]:
     return [
         ("measured", to_image(picture.observed)),
         ("restored", to_image(picture.restored)),

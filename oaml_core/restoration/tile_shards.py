@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,14 +75,15 @@ def write_shards(folder: Path, out: Path, *, tile_size: int = 1, domain: str | N
     return fingerprint
 
 
-def read_shard_manifest(folder: Path) -> dict:  # type: ignore[type-arg]
+def read_shard_manifest(folder: Path) -> dict[str, Any]:
     """What `write_shards` wrote last.
 
     Raises:
         DataError: it is missing or damaged: the shards are not complete.
     """
     try:
-        return json.loads((folder / MANIFEST).read_text())
+        result: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        return result
     except (FileNotFoundError, json.JSONDecodeError):
         raise DataError(f"{folder} holds no complete tiles (no {MANIFEST}): prepare them again.") from None
 

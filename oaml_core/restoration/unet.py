@@ -89,7 +89,8 @@ class UNet(nn.Module):
             x = block(x, emb)
         for block in self.up:
             x = block(x if block.resample == "up" else torch.cat([x, skips.pop()], 1), emb)
-        return self.last(functional.silu(self.norm(x)))
+        result: Tensor = self.last(functional.silu(self.norm(x)))
+        return result
 
 
 class ResidualBlock(nn.Module):
@@ -141,7 +142,8 @@ class Attention(nn.Module):
         b, c, h, w = x.shape
         q, k, v = self.qkv(self.norm(x)).view(b, 3, self.heads, c // self.heads, h * w).transpose(3, 4).unbind(1)
         found = functional.scaled_dot_product_attention(q, k, v)
-        return (x + self.out(found.transpose(2, 3).reshape(b, c, h, w))) * math.sqrt(0.5)
+        result: Tensor = (x + self.out(found.transpose(2, 3).reshape(b, c, h, w))) * math.sqrt(0.5)
+        return result
 
 
 def positional_embedding(values: Tensor, channels: int) -> Tensor:

@@ -38,7 +38,10 @@ def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
     Raises:
         StoreError: there is no such run, or its model is not exported.
     """
-    return json.loads(open_store(config.store).read_bytes(f"{run_prefix(config, dataset_uri)}/{SUMMARY}"))
+    result: dict[str, str] = json.loads(
+        open_store(config.store).read_bytes(f"{run_prefix(config, dataset_uri)}/{SUMMARY}")
+    )
+    return result
 
 
 def run_prefix(config: Config, dataset_uri: str) -> str:

@@ -25,7 +25,7 @@ from oaml_core.stages.addresses import (
 )
 from oaml_core.stages.production import champion
 from oaml_core.store import Store, open_store
-from oaml_core.store.base import sha256_of
+from oaml_core.store.local_file import sha256_of
 
 if TYPE_CHECKING:
     from oaml_core.evaluation.verdict.comparison import Comparison

@@ -15,7 +15,7 @@ from oaml_core.errors import DataError, EvaluationError
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_file
 from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
-from oaml_core.store.base import sha256_of
+from oaml_core.store.local_file import sha256_of
 
 if TYPE_CHECKING:
     from oaml_core.data.prepared.verification import VerificationSet

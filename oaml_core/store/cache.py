@@ -10,8 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from oaml_core.config import Config
-from oaml_core.store.base import sha256_of
-from oaml_core.store.local_file import only_one
+from oaml_core.store.local_file import only_one, sha256_of
 from oaml_core.store.open import split_uri
 
 LOCKS = ".locks"

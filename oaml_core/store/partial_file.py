@@ -32,7 +32,7 @@ class PartialFile:
         """The file, for writing from `offset` bytes on."""
         file = self.path.open("r+b", buffering=0)
         file.seek(offset)
-        return file  # type: ignore[return-value]
+        return file
 
     def mark(self, number: int) -> None:
         """Remember that part `number` is there."""

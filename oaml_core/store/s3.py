@@ -216,7 +216,8 @@ class S3Store(Store):
     def _read_range(self, full: str, offset: int, size: int) -> bytes:
         response = self._client.get_object(self.bucket, full, offset=offset, length=size)
         try:
-            return response.read()
+            result: bytes = response.read()
+            return result
         finally:
             response.close()
             response.release_conn()
@@ -268,7 +269,8 @@ class S3Store(Store):
     def _read(self, name: str) -> str:
         response = self._client.get_object(self.bucket, name)
         try:
-            return response.read().decode()
+            result: str = response.read().decode()
+            return result
         finally:
             response.close()
             response.release_conn()

@@ -81,7 +81,8 @@ class PartTransfers:
                     lambda: self._client._upload_part(self._bucket, name, data, None, upload, part.number),
                 )
             moved(part.length)
-            return tag
+            result: str = tag
+            return result
 
         missing = [part for part in parts if part.number not in there]
         for part, task in _several(send_part, missing):

@@ -68,7 +68,7 @@ class TrainingLoop:
             for part in (self.module.recogniser.backbone, self.module.recogniser.visibility_head):
                 synchronise_batch_norm(part, self.fabric.device)
         if config.train.channels_last:
-            self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.module.to(memory_format=torch.channels_last)
         if compiles(config.train.compile, self.fabric.device):
             self.module.recogniser.backbone.compile()
         self.model, optimiser = self.fabric.setup(self.module, build_optimiser(config, self.module))
@@ -205,7 +205,8 @@ class TrainingLoop:
         if self.world.is_main:
             self.keeper.fetch_metrics()
         log.info("resumes from %s", name)
-        return state["run_id"]
+        result: str | None = state["run_id"]
+        return result
 
     def _nearest_classes(self, count: int) -> NDArray[np.int64]:
         """The `count` nearest classes of each, by the weights of the classifier as they are now; the main worker's."""

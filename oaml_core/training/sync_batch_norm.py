@@ -64,7 +64,8 @@ class GlobalBatchNorm(_BatchNorm):
         scale = (variance + self.eps).rsqrt()
         if self.weight is None:
             return centred * scale.view(shape)
-        return centred * (scale * self.weight).view(shape) + self.bias.view(shape)
+        result: Tensor = centred * (scale * self.weight).view(shape) + self.bias.view(shape)
+        return result
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:

@@ -53,7 +53,8 @@ def broadcast_object(value: T, source: int = 0) -> T:
         return value
     box: list[Any] = [value]
     dist.broadcast_object_list(box, src=source)
-    return box[0]
+    result: T = box[0]
+    return result
 
 
 def any_worker(*flags: bool) -> list[bool]:

@@ -58,7 +58,8 @@ def _cloth(u: Floats, v: Floats, shape: float) -> Floats:
     """Follows the jaw: wide at the nose, narrow at the chin, with a peak on the nose."""
     top = v + 0.12 + 0.10 * shape - 0.45 * np.abs(u) ** 1.5
     jaw = np.hypot(u / 0.85, (v - 0.05) / 0.98) - 1
-    return np.maximum(-top, jaw)
+    result: Floats = np.maximum(-top, jaw)
+    return result
 
 
 def _ffp2(u: Floats, v: Floats, shape: float) -> Floats:
@@ -85,7 +86,8 @@ def _sunglasses(u: Floats, v: Floats, shape: float) -> Floats:
 def _scarf(u: Floats, v: Floats, shape: float) -> Floats:
     """Wound round mouth and chin; its upper edge is a wave."""
     edge = v - 0.05 + 0.15 * shape * np.sin(3 * u) - 0.12 * u
-    return np.maximum(-edge, np.abs(u) - 1.2)
+    result: Floats = np.maximum(-edge, np.abs(u) - 1.2)
+    return result
 
 
 def _hand(u: Floats, v: Floats, shape: float) -> Floats:
@@ -175,9 +177,11 @@ def _pattern(pattern: str, u: Floats, v: Floats) -> Floats:
     if pattern == "pleats":
         return np.where(np.abs((v * 5) % 1 - 0.5) < 0.06, np.float32(-0.2), np.float32(0))
     if pattern == "stripes":
-        return 0.25 * np.sign(np.sin(14 * v + 4 * u))
+        stripes: Floats = 0.25 * np.sign(np.sin(14 * v + 4 * u))
+        return stripes
     if pattern == "check":
-        return 0.2 * np.sign(np.sin(12 * u)) * np.sign(np.sin(12 * v))
+        squares: Floats = 0.2 * np.sign(np.sin(12 * u)) * np.sign(np.sin(12 * v))
+        return squares
     if pattern == "dots":
         return np.where(np.sin(16 * u) * np.sin(16 * v) > 0.4, np.float32(0.5), np.float32(0))
     return np.zeros_like(u)

@@ -37,7 +37,8 @@ class Raster(NamedTuple):
 def level_of(half: float) -> int:
     """Pixels of a unit at which to paint what is shown at `half` pixels: the nearest power of two, so that looking up
     neither blurs nor aliases much."""
-    return min(LARGEST_LEVEL, max(SMALLEST_LEVEL, 2 ** round(math.log2(max(half, 1.0)))))
+    result: int = min(LARGEST_LEVEL, max(SMALLEST_LEVEL, 2 ** round(math.log2(max(half, 1.0)))))
+    return result
 
 
 @lru_cache(maxsize=96)

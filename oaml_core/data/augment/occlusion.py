@@ -101,7 +101,8 @@ class _Draws:
         self._numbers = iter(torch.rand(32, generator=generator).tolist())
 
     def between(self, low: float, high: float) -> float:
-        return low + (high - low) * next(self._numbers)
+        result: float = low + (high - low) * next(self._numbers)
+        return result
 
 
 def _box(kind: Occluder | Path, points: NDArray[np.float32], unit: float, draws: _Draws) -> _Box:

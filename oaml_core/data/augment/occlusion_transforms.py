@@ -44,10 +44,12 @@ class FaceOcclusion(PairTransform):
         return super().parameters_of(image, landmarks) | {"image": covered, "visible": visible}
 
     def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
-        return params["image"]
+        result: Tensor = params["image"]
+        return result
 
     def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
-        return mask * params["visible"]
+        result: Tensor = mask * params["visible"]
+        return result
 
 
 class MedicalMaskOcclusion(FaceOcclusion):

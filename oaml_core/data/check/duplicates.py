@@ -32,7 +32,8 @@ def _averages(cells: int, pixels: int) -> NDArray[np.float32]:
     low, high = edges[:-1, None], edges[1:, None]
     place = np.arange(pixels)[None]
     overlap = np.clip(np.minimum(high, place + 1) - np.maximum(low, place), 0, None)
-    return (overlap / (pixels / cells)).astype(np.float32)
+    result: NDArray[np.float32] = (overlap / (pixels / cells)).astype(np.float32)
+    return result
 
 
 class BrightnessSteps:

@@ -86,6 +86,29 @@ class ImageFolderSource(ImageFileSource):
             )
         super().__init__(folder, names, identities)
         self.notes = [*self.notes, *lfw, *_other_files(others), *_vanished(beside - set(identities))]
+        self.notes += _links_as_text(folder)
+
+
+LONGEST_LINK = 1024
+"""Bytes of a file at the top of the source that may be the target of a link."""
+
+
+def _links_as_text(folder: SourceFolder) -> list[str]:
+    """Name files at the top that hold the path of a link: what copying without links leaves of a linked identity."""
+    found = []
+    for name in folder.files:
+        if "/" in name or PurePosixPath(name).suffix or folder.size(name) > LONGEST_LINK:
+            continue
+        target = folder.read(name).decode("utf-8", errors="replace").strip()
+        if "/" in target and "\n" not in target:
+            found.append((name, target))
+    if not found:
+        return []
+    name, target = found[0]
+    return [
+        f"{len(found):,} files at the top hold the path of a link in place of an identity; the first is {name!r} "
+        f"({target!r}). Copy the source again with its links, for example by `cp -a` or `rsync -a`"
+    ]
 
 
 def _other_files(others: Mapping[str, Sequence[str]]) -> list[str]:

@@ -88,7 +88,8 @@ class RecordIOSource(TrainingSource):
             raise DataError(
                 f"data.subset names record {unknown[0]}, which {self.folder.where(RECORDS)} does not have as an image."
             )
-        return found
+        result: Ints = found
+        return result
 
     def __del__(self) -> None:
         if self._file is not None:

@@ -83,7 +83,10 @@ def draw_identities(count: int, generator: np.random.Generator) -> Identities:
 
     def mixed(*colours: tuple[float, float, float]) -> Floats:
         weights = generator.dirichlet(np.full(len(colours), 0.5), count)
-        return np.clip(weights @ np.array(colours) + generator.normal(0, 0.03, (count, 3)), 0, 1).astype(np.float32)
+        result: Floats = np.clip(weights @ np.array(colours) + generator.normal(0, 0.03, (count, 3)), 0, 1).astype(
+            np.float32
+        )
+        return result
 
     return Identities(
         skin=mixed((0.96, 0.82, 0.72), (0.87, 0.67, 0.52), (0.62, 0.43, 0.31), (0.36, 0.23, 0.17)),
@@ -170,7 +173,8 @@ class _Canvas:
     def place(self, x: Floats, y: Floats) -> Floats:
         """Pixels [n, 2] of a point of the inner face."""
         own = np.stack([x + 4.0 * self.yaw - CENTRE[0], y + 2.5 * self.nod - CENTRE[1]], -1)
-        return np.einsum("nij,nj->ni", self.forward, own) + np.array(CENTRE, np.float32) + self.shift
+        result: Floats = np.einsum("nij,nj->ni", self.forward, own) + np.array(CENTRE, np.float32) + self.shift
+        return result
 
 
 def _draw(people: Identities, generator: np.random.Generator) -> Faces:

@@ -84,7 +84,7 @@ def _figures(
 ) -> MatcherFigures:
     torch.manual_seed(0)
     channels, *size = learning.maps.shape[1:]
-    matcher = build_matcher(replace(config, matcher=name), channels, (size[0], size[1])).to(learning.maps.device)  # type: ignore[arg-type]
+    matcher = build_matcher(replace(config, matcher=name), channels, (size[0], size[1])).to(learning.maps.device)
     if type(trained) is type(matcher):
         matcher.load_state_dict(trained.state_dict())
     else:

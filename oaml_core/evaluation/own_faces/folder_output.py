@@ -99,7 +99,8 @@ def _tile(matrix: NDArray[np.float32]) -> NDArray[np.uint8]:
     low, high = np.quantile(matrix, [0.01, 0.99])
     grey = (np.clip((matrix - low) / max(high - low, 1e-9), 0, 1) * 255).astype(np.uint8)
     times = max(1, SIDE // len(matrix))
-    return grey.repeat(times, 0).repeat(times, 1)
+    result: NDArray[np.uint8] = grey.repeat(times, 0).repeat(times, 1)
+    return result
 
 
 def _percent(share: float | None) -> str:

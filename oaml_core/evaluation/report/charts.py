@@ -138,7 +138,8 @@ def histogram_chart(score: str, result: ScoreResult, issame: NDArray[np.bool_]) 
     span = edges[-1] - edges[0]
 
     def x(value: float) -> float:
-        return RIGHT + (value - edges[0]) / span * (WIDTH - 2 * RIGHT)
+        result: float = RIGHT + (value - edges[0]) / span * (WIDTH - 2 * RIGHT)
+        return result
 
     def area(kind: str) -> str:
         corners: list[tuple[float, float]] = [(x(edges[0]), floor)]

@@ -99,7 +99,8 @@ def _stripes(height: int, width: int, generator: np.random.Generator) -> NDArray
     across = np.arange(width) * (math.cos(direction) / period) + generator.uniform()
     along = np.arange(height)[:, None] * (math.sin(direction) / period)
     striped = np.where((across + along) % 1 < 0.5, colours[0], colours[1])
-    return np.clip(striped + _grain(height, width), 0, 255).astype(np.uint8)
+    result: NDArray[np.uint8] = np.clip(striped + _grain(height, width), 0, 255).astype(np.uint8)
+    return result
 
 
 @cache

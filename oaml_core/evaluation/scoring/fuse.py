@@ -156,7 +156,8 @@ def _searched(weights: Floats, step: Floats, free: Bools, loss: Callable[[Floats
         trial = weights - step / 2**halving
         trial = np.where(free, trial, np.maximum(trial, 0.0))
         if loss(trial) < before:
-            return trial
+            result: Floats = trial
+            return result
     return weights
 
 

@@ -55,7 +55,8 @@ def linked(one: NDArray[np.int64], other: NDArray[np.int64], count: int) -> NDAr
     from scipy.sparse.csgraph import connected_components
 
     edges = coo_array((np.ones(len(one), dtype=np.int8), (one, other)), shape=(count, count))
-    return connected_components(edges, directed=False)[1].astype(np.int64)
+    result: NDArray[np.int64] = connected_components(edges, directed=False)[1].astype(np.int64)
+    return result
 
 
 def _equal_numbers(keys: Iterable[bytes]) -> NDArray[np.int64]:

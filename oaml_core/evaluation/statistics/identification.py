@@ -199,4 +199,5 @@ class _Searches:
         np.cumsum(times[:, self._person[self._hit]], axis=1, out=hits[:, 1:])
         searched = times[:, self._person[self._mated]].sum(1)
         found = hits[np.arange(len(times)), self._hits_above[allowed]].astype(np.float64)
-        return 1 - found / np.maximum(searched, 1)
+        result: NDArray[np.float64] = 1 - found / np.maximum(searched, 1)
+        return result

@@ -101,7 +101,8 @@ def fold_numbers(pairs: int, folds: int = FOLDS) -> NDArray[np.int64]:
 def squared_distances(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
     """[N] squared L2 distances of the rows 0-1, 2-3, … of unit `embeddings` [2N, E], in their own precision."""
     difference = embeddings[0::2] - embeddings[1::2]
-    return np.sum(np.square(difference), axis=1)
+    result: NDArray[np.floating] = np.sum(np.square(difference), axis=1)
+    return result
 
 
 def ten_fold(

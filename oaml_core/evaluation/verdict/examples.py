@@ -52,7 +52,8 @@ def _hardest_errors(condition: ConditionResult, issame: NDArray[np.bool_]) -> li
     result = condition.scores["combined"]
     distance = np.where(issame, result.threshold - result.values, result.values - result.threshold)
     order = np.argsort(-distance, kind="stable")
-    return order[distance[order] > 0].tolist()
+    returned: list[int] = order[distance[order] > 0].tolist()
+    return returned
 
 
 def _example(
