@@ -138,3 +138,12 @@ def test_lists_of_unknown_encoding_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_check_asks_for_as_many_pairs_as_evaluation_does() -> None:
     assert LEAST_PAIRS == FOLDS
+
+
+def test_links_that_were_copied_as_text_are_named(tmp_path: Path) -> None:
+    folder = face_folder(tmp_path / "set")
+    (folder / "ben").write_text("../pool/ben")
+    (folder / "README").write_text("two lines\nof a/b text")
+    notes = ImageFolderSource(LocalFolder(folder)).notes
+    assert [note for note in notes if "'ben'" in note and "link" in note]
+    assert not [note for note in notes if "README" in note]

@@ -95,9 +95,9 @@ LONGEST_LINK = 1024
 
 def _links_as_text(folder: SourceFolder) -> list[str]:
     """Name files at the top that hold the path of a link: what copying without links leaves of a linked identity."""
-    found = []
+    found: list[tuple[str, str]] = []
     for name in folder.files:
-        if "/" in name or PurePosixPath(name).suffix or folder.size(name) > LONGEST_LINK:
+        if "/" in name or PurePosixPath(name).suffix or folder.files[name].size > LONGEST_LINK:
             continue
         target = folder.read(name).decode("utf-8", errors="replace").strip()
         if "/" in target and "\n" not in target:
