@@ -141,7 +141,8 @@ def test_check_asks_for_as_many_pairs_as_evaluation_does() -> None:
 
 
 def test_links_that_were_copied_as_text_are_named(tmp_path: Path) -> None:
-    folder = face_folder(tmp_path / "set")
+    folder = tmp_path / "set"
+    face_folder(folder / "anna")
     (folder / "ben").write_text("../pool/ben")
     (folder / "README").write_text("two lines\nof a/b text")
     notes = ImageFolderSource(LocalFolder(folder)).notes
