@@ -47,7 +47,8 @@ class TrainConfig:
     evaluated and exported then; 0: no mean is kept, the last weights are."""
     average_with_start: float = 0.0
     """Share, in [0, 1), of the weights that training started from in what is validated, evaluated and exported; the
-    closer to them, the less foreign clean faces change (Wortsman et al. 2022)."""
+    closer to them, the less foreign clean faces change (Wortsman et al. 2022). The visibility head, which starts at
+    random, is left out."""
     stop_after_validations: int = 0
     """Validations in a row without a better `val_acc` after which training ends; 0: it goes on to the last epoch. The
     verification sets of `data.source` decide: give it sets of other origin than the training faces."""

@@ -11,11 +11,15 @@ RISE = 10
 """Steps after which half of the first ones' weight is gone: early on the mean follows closely (as in TensorFlow)."""
 
 
+FRESH = ("visibility_head.",)
+"""Parts of the recogniser that no pretrained weights start."""
+
+
 class AveragedWeights:
     """Exponential moving average of the trained parameters, mixed with the weights before training.
 
     mean ← d·mean + (1 − d)·weights,  d = min(decay, (1 + steps) / (RISE + steps))
-    used  = (1 − share)·mean + share·start
+    used  = (1 − share)·mean + share·start; of `fresh` parameters, used = mean
 
     Wortsman et al. 2022 (robust fine-tuning) mix with the start. Buffers, such as running statistics, stay the last.
 
@@ -23,10 +27,11 @@ class AveragedWeights:
         module: whose parameters with gradient are averaged; its weights now are the start.
         decay: d above, in [0, 1).
         share: of the start, in [0, 1).
+        fresh: beginnings of names of parameters that start at random: to mix those in would only add noise.
     """
 
-    def __init__(self, module: nn.Module, decay: float, share: float) -> None:
-        self.module, self.decay, self.share = module, decay, share
+    def __init__(self, module: nn.Module, decay: float, share: float, fresh: tuple[str, ...] = ()) -> None:
+        self.module, self.decay, self.share, self.fresh = module, decay, share, fresh
         self.steps = 0
         self.restart()
 
@@ -47,7 +52,10 @@ class AveragedWeights:
     @torch.no_grad()
     def weights(self) -> dict[str, Tensor]:
         """Return the averaged parameters by name."""
-        return {name: torch.lerp(mean, self._start[name], self.share) for name, mean in self._mean.items()}
+        return {
+            name: mean.clone() if name.startswith(self.fresh) else torch.lerp(mean, self._start[name], self.share)
+            for name, mean in self._mean.items()
+        }
 
     @torch.no_grad()
     def swap_in(self) -> dict[str, Tensor]:
@@ -84,4 +92,4 @@ class AveragedWeights:
 
 def build_average(module: nn.Module, decay: float, share: float) -> AveragedWeights | None:
     """Build the mean that the configuration asks for; None if it asks for none."""
-    return AveragedWeights(module, decay, share) if decay > 0 or share > 0 else None
+    return AveragedWeights(module, decay, share, FRESH) if decay > 0 or share > 0 else None

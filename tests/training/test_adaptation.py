@@ -12,7 +12,7 @@ from oaml_core.config import Config, LossConfig, ModelConfig, OptimConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.errors import ConfigError
 from oaml_core.models.build import build_backbone
-from oaml_core.training.averaged_weights import AveragedWeights
+from oaml_core.training.averaged_weights import AveragedWeights, build_average
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser, set_learning_rate
 from oaml_core.training.world import World
@@ -149,3 +149,19 @@ def test_the_average_follows_the_weights_and_comes_back_from_a_checkpoint() -> N
     torch.testing.assert_close(module.weight.detach(), average.weights()["weight"])
     average.swap_out(own)
     assert bool((module.weight == 2.0).all())
+
+
+def test_what_starts_at_random_is_not_mixed_in_again() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.ModuleDict({"visibility_head": torch.nn.Linear(2, 1), "local_layers": torch.nn.Linear(2, 1)})
+    start = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+    average = build_average(module, 0.0, 0.3)
+    assert average is not None
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(5.0)
+    average.update()
+
+    used = average.weights()
+    assert bool((used["visibility_head.weight"] == 5).all())
+    torch.testing.assert_close(used["local_layers.weight"], 0.7 * 5 + 0.3 * start["local_layers.weight"])
