@@ -144,14 +144,19 @@ def find_recipe(name: str) -> Path:
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:
-    """Replace the names of recipes after `--config` by their files."""
+    """Replace the names of recipes after `--config` by their files; YAML text in place of a name stays."""
     found = list(words)
     for place, word in enumerate(found):
         if word == "--config" and place + 1 < len(found):
-            found[place + 1] = str(find_recipe(found[place + 1]))
+            found[place + 1] = _file_or_text(found[place + 1])
         elif word.startswith("--config="):
-            found[place] = f"--config={find_recipe(word.removeprefix('--config='))}"
+            found[place] = f"--config={_file_or_text(word.removeprefix('--config='))}"
     return found
+
+
+def _file_or_text(value: str) -> str:
+    """Return the file of a recipe, or the YAML text that a job on a cluster is given in place of one."""
+    return value if "\n" in value or ": " in value else str(find_recipe(value))
 
 
 def _spelled(word: str) -> str:

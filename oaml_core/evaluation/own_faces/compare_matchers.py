@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple, get_args, get_type_hints
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from oaml_core.models.build import build_matcher
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.peak_memory import peak_mib
+from oaml_core.registry import MATCHERS
 
 LEARNING_RATE = 1e-3
 """Of Adam."""
@@ -75,7 +76,7 @@ def compare_matchers(
         steps: of learning, 0 or more.
         trained: stands for the matcher of its kind, and learns no more.
     """
-    names = get_args(get_type_hints(ModelConfig)["matcher"])
+    names = MATCHERS.names()
     return [_figures(name, learning, test, config, steps, trained) for name in names]
 
 

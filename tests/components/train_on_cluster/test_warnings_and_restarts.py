@@ -98,9 +98,11 @@ def test_workers_that_fail_for_ever_are_stopped_by_the_launcher(place: Place) ->
     training = place.train(backoff_limit=2)
     job = place.operator.job()
     place.operator.set_condition(job, "Running")
-    for _ in range(3):
+    for failures in (1, 2, 3):
         pod = place.operator.create_pod(job, 0)
         place.operator.end_container(pod, 137, lines=("segmentation fault in a driver",))
+        if failures > 2:
+            break  # the launcher takes the job away at any moment now
         place.operator.set_condition(job, "Restarting")
         place.operator.delete_pod(pod)
     error = training.wait()
