@@ -61,18 +61,13 @@ def _drawn(words: str) -> list[Occluder]:
 def _model(config: Config, name: str) -> Comparer:
     """An exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
     from oaml_core import stages
-    from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
     from oaml_core.inference.any_onnx import PlainOnnx
     from oaml_core.inference.onnx_model import OamlOnnx, is_oaml_onnx
-    from oaml_core.training.trained import load_trained
+    from oaml_core.stages.load_model import load_model
 
     address, _, words = name.partition("@")
     if not address.endswith(".onnx"):
-        path = stages.fetch_file(config, address)
-        trained = load_trained(path)
-        beside = path.with_name("metrics.json")
-        measured = stages.read_metrics_json(str(beside)) if beside.is_file() else None
-        return CheckpointComparer(trained.recogniser, trained.config.data.image_size, measured)
+        return load_model(stages.fetch_file(config, address))
     given = [word for word in words.split(",") if word]
     for word in given:
         if word not in WORDS:
