@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from oaml_core.decoding.decode import decode_image
-from oaml_core.errors import DataError, ModelInputError
+from oaml_core.decoding.files import read_image
+from oaml_core.errors import ModelInputError
 
 
 def load_face(path: str | Path, size: int = 112) -> NDArray[np.uint8]:
@@ -22,17 +22,7 @@ def load_face(path: str | Path, size: int = 112) -> NDArray[np.uint8]:
     Raises:
         ModelInputError: the file is missing, not an image, or not square and so not an aligned face.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ModelInputError(f"There is no image {path}.")
-    if not path.is_file():
-        raise ModelInputError(f"{path} is no regular file; name an image.")
-    try:
-        face = Image.fromarray(decode_image(path.read_bytes()))
-    except DataError as error:
-        raise ModelInputError(f"{path} is not an image that can be read, or is damaged: {error}.") from error
-    except OSError as error:
-        raise ModelInputError(f"{path} cannot be read: {error.strerror}.") from error
+    face = Image.fromarray(read_image(path))
     if face.width != face.height:
         raise ModelInputError(
             f"{path} is {face.width} × {face.height} pixels; the model takes square crops of faces aligned to the "

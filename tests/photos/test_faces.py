@@ -128,3 +128,13 @@ def test_photographs_are_looked_at_without_torch(portrait: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0].startswith("found")
     assert done.stdout.splitlines()[1] == "[]"
+
+
+def test_a_photograph_is_read_by_the_decoder_that_training_uses(tmp_path: Path) -> None:
+    postscript = tmp_path / "face.png"
+    postscript.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\nshowpage\n")
+    beyond = tmp_path / "float.tif"
+    Image.fromarray(np.full((64, 64), 7.0, np.float32)).save(beyond)
+    for path, message in ((postscript, "none of JPEG"), (beyond, r"\[0, 1\]")):
+        with pytest.raises(ModelInputError, match=message):
+            load_photo(path)
