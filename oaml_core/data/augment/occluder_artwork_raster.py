@@ -14,6 +14,7 @@ from torch import Tensor
 
 from oaml_core.config import Occluder
 from oaml_core.data.augment.occluder_artwork import ARTWORK, Split, paint
+from oaml_core.decoding.decode import FORMATS
 from oaml_core.errors import DataError
 
 REACH_U, REACH_UP, REACH_DOWN = 1.3, 1.5, 4.0
@@ -70,7 +71,7 @@ def raster_of(path: Path, level_u: int, level_v: int) -> Raster:
         DataError: it cannot be read, or nothing of it is transparent.
     """
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             picture = file.convert("RGBA")
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"augment.mask_images: {path} cannot be read: {error}") from None

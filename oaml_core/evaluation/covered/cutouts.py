@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from oaml_core.data.augment.occlusion import aligned_landmarks
+from oaml_core.decoding.decode import FORMATS
 from oaml_core.errors import DataError
 
 EYES = ("glasses", "eyeglasses", "sunglasses")
@@ -65,7 +66,7 @@ def wear(
     height, width = image.shape[:2]
     known = landmarks is not None and np.isfinite(landmarks).all()
     points = np.asarray(landmarks if known else aligned_landmarks(width, height), dtype=np.float64)
-    with Image.open(cutout) as opened:
+    with Image.open(cutout, formats=FORMATS) as opened:
         if "A" not in opened.getbands() and "transparency" not in opened.info:
             raise DataError(f"{cutout} has no transparency; cut-outs are RGBA.")
         picture = opened.convert("RGBA")
