@@ -1,6 +1,6 @@
 """From prepared files to training batches, beside what would be used instead; drawn faces; plans of batches.
 
-    python benchmarks/augmenting.py pipeline --source ../shared/data/lfw112  # batches; Pillow's, torchvision's
+    python benchmarks/augmenting.py pipeline --source lfw112  # batches; Pillow's, torchvision's
     python benchmarks/augmenting.py faces                                    # drawn faces/s
     python benchmarks/augmenting.py plan --labels 5800000                    # building samplers, planning an epoch
 
@@ -210,7 +210,7 @@ def plan(images: int, identities: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["pipeline", "faces", "plan"])
-    parser.add_argument("--source", default="../shared/data/lfw112")
+    parser.add_argument("--source", default="lfw112")
     parser.add_argument("--images", type=int, default=4_096, help="of `pipeline`")
     parser.add_argument("--labels", type=int, default=5_800_000, help="of `plan`")
     parser.add_argument("--identities", type=int, default=85_742)

@@ -38,7 +38,7 @@ Figures = dict[str, float]
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured on."""
+    """Device and type that the figures are measured on."""
 
     product: int
     """Side of the square matrices whose rate is the machine's."""

@@ -1,10 +1,10 @@
 """Reading face data, beside what would be used instead.
 
-    python benchmarks/loading.py read --source ../shared/data/lfw112        # decoded images/s, also Pillow, torchvision
+    python benchmarks/loading.py read --source lfw112        # decoded images/s, also Pillow, torchvision
     python benchmarks/loading.py open --records 5800000                     # a file of so many records: index, memory
     python benchmarks/loading.py memfile --images 14000                     # peak memory, also of unpickling the set
-    python benchmarks/loading.py duplicates --source ../shared/data/lfw112  # 5.8 million × 14,000 images
-    python benchmarks/loading.py prepare --source ../shared/data/lfw112     # checked and packed images/s
+    python benchmarks/loading.py duplicates --source lfw112  # 5.8 million × 14,000 images
+    python benchmarks/loading.py prepare --source lfw112     # checked and packed images/s
 
 Memory is measured in a process of its own. `read` counts processor time, in rounds over all ways of reading, so that
 other work on the machine does little harm; the rest is time on the wall.
@@ -284,7 +284,7 @@ def _prepared(source: str, folder: Path) -> PreparedDataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["read", "open", "memfile", "memfile-child", "duplicates", "prepare"])
-    parser.add_argument("--source", default="../shared/data/lfw112")
+    parser.add_argument("--source", default="lfw112")
     parser.add_argument("--records", type=int, default=5_800_000)
     parser.add_argument("--images", type=int, default=14_000)
     parser.add_argument("--way", default="stream")

@@ -1,6 +1,6 @@
 """Which rule of visibility weighting is better, on real faces that a published network describes.
 
-    python benchmarks/weighting.py --faces ../shared/data/lfw112 --weights ../shared/weights/mobilefacenet_y1.onnx
+    python benchmarks/weighting.py --faces lfw112 --weights mobilefacenet_y1.onnx
 
 The network stays as it is, and visibility is the true mask. With `--steps`, one matcher for each rule first learns its
 few parameters on the training identities, half of their images covered by training artwork; without, it is as it

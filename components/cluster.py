@@ -83,8 +83,8 @@ class ClusterConfig:
     run_as_user: int = 1000
     """Number of the user and group that all processes run as; the images are made for 1000."""
     training_backend: Literal["auto", "pytorchjob", "trainjob", "local"] = "pytorchjob"
-    """What starts the workers: PyTorchJob, TrainJob, or the train step itself, in its pod; `auto`: what the cluster
-    serves, PyTorchJob first."""
+    """Kind of object that starts the workers: PyTorchJob, TrainJob, or the train step itself, in its pod; `auto`: the
+    kind that the cluster serves, PyTorchJob first."""
     pipeline_service_account: str | None = None
     """ServiceAccount of the steps, for workload identity; None: Kubeflow's own choice."""
     istio_sidecar: bool = False

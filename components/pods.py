@@ -36,7 +36,7 @@ class Toleration:
 
 @dataclass(frozen=True)
 class PodConfig:
-    """What a pod may take, and where it may run."""
+    """Resources of a pod, and the nodes it may run on."""
 
     cpu: str = "1"
     """CPU cores asked for."""
@@ -68,7 +68,7 @@ class GangConfig:
     """Start all workers or none; wants a gang scheduler (Volcano, coscheduling) in the training operator."""
 
     enabled: bool = False
-    """Whether to."""
+    """Start all workers together, or none of them."""
     min_available: int | None = None
     """Workers that must find room together; None: `train.min_nodes`."""
     queue: str | None = None
@@ -79,7 +79,7 @@ class GangConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig(PodConfig):
-    """The training job: one pod a node of the run. How many: `train.min_nodes` and `train.max_nodes` of the recipe."""
+    """Training job: one pod per node of the run; the recipe's `train.min_nodes` and `train.max_nodes` say how many."""
 
     cpu: str = "4"
     memory: str = "16Gi"

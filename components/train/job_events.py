@@ -27,10 +27,10 @@ NUMBERED = re.compile(r"(-\d+)+(-[a-z0-9]{5})?\b")
 
 @dataclass(frozen=True)
 class Meaning:
-    """What an event means for a training job."""
+    """Meaning of a cluster event for a training job."""
 
     text: str
-    """What happened, before the cluster's own words."""
+    """Description of the event, shown before the cluster's own words."""
     remedy: str
     lasting: bool = False
     """Nothing mends it but somebody: waiting is in vain."""

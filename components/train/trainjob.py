@@ -32,7 +32,7 @@ ELASTIC = "oaml-elastic"
 """The runtime in k8s/trainer."""
 PORT = 29400
 LONGEST_NAME = 46
-"""Of a job, so that its pods' names, `<job>-node-0-<number>-<5 characters>`, are DNS labels of 63."""
+"""Most characters of a job's name: `<job>-node-0-<number>-<5 characters>` is then a DNS label of at most 63."""
 
 
 class TrainJob(Backend):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from oaml_core.inference.comparer import Comparer
 
 WORDS = ("rgb", "bgr", "raw", "signed")
-"""What may follow a plain ONNX model's name after `@`."""
+"""Words that may follow a plain ONNX model's name after `@`."""
 
 
 def _benchmark(config: Config, options: Any) -> int:

@@ -92,7 +92,9 @@ def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
 
 def _identify_options(parser: ArgumentParser) -> None:
     parser.add_argument("probe", help="photograph, or aligned face")
-    parser.add_argument("--gallery", required=True, help="photographs: one folder a person, or one picture a person")
+    parser.add_argument(
+        "--gallery", required=True, help="photographs: one folder per person, or one picture per person"
+    )
     _comparer_options(parser)
     parser.add_argument("--top", type=int, default=5, help="people named")
     parser.add_argument("--out", default="identify.png", help="picture of probe and first candidate")

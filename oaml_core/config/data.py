@@ -16,7 +16,7 @@ class DataConfig:
     """Where faces come from and how they are batched."""
 
     source: str | None = None
-    """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder an identity or `train.csv`, and
+    """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder per identity or `train.csv`, and
     verification `.bin` sets. None: synthetic faces are drawn."""
     image_size: int = 112
     """Side of the square input in pixels: 112 or 224."""
@@ -39,7 +39,7 @@ class DataConfig:
     min_images_per_identity: int = 1
     """Identities with fewer images are left out of training."""
     max_images_per_identity: int | None = None
-    """Of identities with more images only the first so many are taken."""
+    """Most images taken per identity: the first ones; None: all."""
     subset: str | None = None
     """A text file that names images, one a line, by record number or, where images are files, by path: only these
     are taken. For ablations."""
