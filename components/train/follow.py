@@ -52,8 +52,8 @@ def follow(
 
     stop = Event()
     events: Queue[tuple[str, Change | Exception]] = Queue()
-    for kind, list_call in {JOB: client.job_list(name), POD: client.pod_list(name)}.items():
-        Thread(target=_report, args=(kind, list_call, events, stop), name=f"watch {kind}s", daemon=True).start()
+    for kind, list_call, there in ((JOB, client.job_list(name), [job]), (POD, client.pod_list(name), [])):
+        Thread(target=_report, args=(kind, list_call, there, events, stop), name=f"watch {kind}s", daemon=True).start()
     Thread(target=warnings.run, args=(stop, lambda: workers.count), name="watch warnings", daemon=True).start()
     try:
         state = _follow(client, uid, events, workers, check)
@@ -64,10 +64,12 @@ def follow(
         stop.set()
 
 
-def _report(kind: str, list_call: ListCall, events: Queue[tuple[str, Change | Exception]], stop: Event) -> None:
+def _report(
+    kind: str, list_call: ListCall, there: list[Json], events: Queue[tuple[str, Change | Exception]], stop: Event
+) -> None:
     """Put all changes, and what ends them, into the queue."""
     try:
-        for change in changes(list_call, stop):
+        for change in changes(list_call, stop, there):
             events.put((kind, change))
     except Exception as error:  # whatever it is, the main thread has to know
         events.put((kind, error))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -39,11 +39,16 @@ class OutOfReach(Exception):
     """The API server has not answered for OUTAGE_SECONDS."""
 
 
-def changes(list_call: ListCall, stop: Event) -> Iterator[Change]:
+def changes(list_call: ListCall, stop: Event, there: Iterable[Json] = ()) -> Iterator[Change]:
     """Each object that `list_call` lists, and every later change of one, until `stop` is set.
 
     Connections that break, servers that are busy (429, 5xx) and versions that are no longer kept (410) are got over;
     what was deleted meanwhile is found by comparing lists. An object may come twice with the same content.
+
+    Args:
+        list_call: lists the objects.
+        stop: ends the iteration.
+        there: objects that are known to exist; those that the first list lacks come as deleted.
 
     Raises:
         ApiException: the server refuses, for a reason that does not pass. OutOfReach: it does not answer.
@@ -51,7 +56,7 @@ def changes(list_call: ListCall, stop: Event) -> Iterator[Change]:
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    known: dict[str, Json] = {}
+    known: dict[str, Json] = {item["metadata"]["uid"]: item for item in there}
     version: str | None = None
     answered, wait = time.monotonic(), FIRST_WAIT
     while not stop.is_set():

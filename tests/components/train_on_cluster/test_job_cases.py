@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from operator_part import wait_for
 from training_place import CONFIG, Place
 
-from components.train.submit import SPEC_DIGEST
+from components.train.client import ClusterClient
+from components.train.submit import SPEC_DIGEST, submit
 from oaml_core.errors import ClusterError
 
 NAME = "night-0123456789abcdef"
@@ -250,3 +252,16 @@ def test_a_store_that_pods_cannot_reach_is_refused_before_anything_is_created(pl
 
 def _is(one: dict, other: dict) -> bool:
     return one["metadata"]["uid"] == other["metadata"]["uid"]
+
+
+def test_a_job_deleted_before_it_is_first_looked_at_ends_the_step(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def submit_and_delete(client: ClusterClient, manifest: dict[str, Any]) -> dict[str, Any]:
+        job = submit(client, manifest)
+        client.delete(job["metadata"]["name"], job["metadata"]["uid"])
+        wait_for(lambda: client.get(job["metadata"]["name"]) is None)
+        return job
+
+    monkeypatch.setattr("components.train.cluster_launcher.submit", submit_and_delete)
+    assert "was deleted, by a person or a controller" in str(place.train().wait())
