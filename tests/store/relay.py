@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+
+def nothing() -> None:
+    """What a cut does beside cutting, where nothing else is asked."""
 
 
 class Relay:
@@ -21,6 +25,7 @@ class Relay:
         self.sent = self.received = 0
         self._target = target
         self._limit: tuple[str, int] | None = None
+        self._at_cut: Callable[[], object] = nothing
         self._cut = False
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -28,9 +33,12 @@ class Relay:
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_after(self, direction: str, count: int) -> None:
-        """Drop all connections, and refuse new ones, once `count` bytes more were `sent` or `received`."""
-        self._limit = (direction, getattr(self, direction) + count)
+    def cut_after(self, direction: str, count: int, at_cut: Callable[[], object] = nothing) -> None:
+        """Drop all connections, and refuse new ones, once `count` bytes more were `sent` or `received`.
+
+        `at_cut` is called first, while no byte passes in that direction.
+        """
+        self._limit, self._at_cut = (direction, getattr(self, direction) + count), at_cut
 
     def restore(self) -> None:
         self._limit, self._cut = None, False
@@ -62,7 +70,9 @@ class Relay:
             while data := source.recv(65536):
                 with self._lock:
                     setattr(self, direction, getattr(self, direction) + len(data))
-                    if self._limit and self._limit[0] == direction and getattr(self, direction) > self._limit[1]:
+                    limit = self._limit
+                    if limit and limit[0] == direction and getattr(self, direction) > limit[1] and not self._cut:
+                        self._at_cut()
                         self._cut = True
                 if self._cut:
                     self._drop()

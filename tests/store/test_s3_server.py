@@ -8,14 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlparse
 
 import psutil
 import pytest
+from relay import relay
 
 from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.errors import StoreError
@@ -206,14 +207,14 @@ def test_a_server_killed_in_mid_upload_leaves_no_readable_half(
     monkeypatch.setattr("oaml_core.store.s3_client.FIRST_WAIT", 0.01)
     source, back, folder = tmp_path / "source", tmp_path / "back", tmp_path / "s3"
     source.write_bytes(CONTENT * copies)
-    with serving(folder) as store:
-        killer = threading.Thread(
-            target=kill_when_part_has_arrived, args=(server_process(), folder / "oaml" / "x", source.stat().st_size)
-        )
-        killer.start()
+    with embedded_s3(folder) as variables, relay(urlparse(variables["OAML_S3_ENDPOINT"]).port or 0) as wire:
+        for name, value in {**variables, "OAML_S3_ENDPOINT": f"http://127.0.0.1:{wire.port}"}.items():
+            monkeypatch.setenv(name, value)
+        store, server = open_store("s3://oaml/x"), server_process()
+        wire.cut_after("sent", source.stat().st_size // 2, server.kill)
         with pytest.raises(StoreError, match="cannot be reached"):
             store.put_file(source, "model.ckpt")
-        killer.join()
+        server.wait(timeout=20)
     with serving(folder) as store:
         assert not store.exists("model.ckpt")
         with pytest.raises(StoreError):
@@ -222,15 +223,6 @@ def test_a_server_killed_in_mid_upload_leaves_no_readable_half(
         store.put_file(source, "model.ckpt")
         store.get_file("model.ckpt", back)
         assert back.read_bytes() == source.read_bytes()
-
-
-def kill_when_part_has_arrived(process: psutil.Process, folder: Path, size: int) -> None:
-    """SIGKILL while a file lies there in part."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        if any(path.is_file() and 0 < path.stat().st_size < size for path in folder.glob("*")):
-            break
-    process.kill()
 
 
 def test_a_half_object_is_none(tmp_path: Path) -> None:
