@@ -32,7 +32,7 @@ from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.prior_training import PriorLoss
 from oaml_core.restoration.sampler import heun_sample, noise_levels
 
-ALONE = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, occlusion_loss_weight=0.0)
+ALONE = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, visibility_loss_weight=0.0)
 Figures = dict[str, float]
 
 

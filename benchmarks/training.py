@@ -101,11 +101,11 @@ def step(arch: str, size: int, classes: int, rounds: int) -> None:
     """Processor time of a step, in rounds over all ways."""
     torch.set_num_threads(1)
     batch = faces(size, classes)
-    alone = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, occlusion_loss_weight=0.0)
+    alone = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, visibility_loss_weight=0.0)
     fp32 = TrainConfig(precision="fp32")
     losses = {
         "ours, AdaFace alone": alone,
-        "ours, with the visibility loss": replace(alone, occlusion_loss_weight=0.1),
+        "ours, with the visibility loss": replace(alone, visibility_loss_weight=0.1),
         "ours, with visibility and QAConv": LossConfig(),
     }
     ways = {
@@ -203,7 +203,7 @@ def _killed(work: Path) -> float:
 def gpu(arch: str, size: int, classes: int, steps: int) -> None:
     """Images/s with everything on, beside AdaFace as it is published: fp16 autocast, NCHW, not compiled."""
     batch = faces(size, classes)
-    alone = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, occlusion_loss_weight=0.0)
+    alone = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, visibility_loss_weight=0.0)
     fast = TrainConfig(precision="bf16", channels_last=True, compile=True)
     config = configuration(arch, size, alone, fast)
     ways = {

@@ -21,6 +21,9 @@ if typing.TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ALIASES = {"loss.occlusion_loss_weight": "loss.visibility_loss_weight"}
+"""Keys of a configuration that have another name too, on the command line and in YAML: the other name → the key."""
+
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
     """A parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
@@ -82,6 +85,7 @@ def dataclass_from_yaml(cls: type[T], text: str, what: str) -> T:
         raise ConfigError(f"{what} is not YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{what} must be a YAML mapping of keys to values.")
+    _rename(tree)
     _refuse_plain_values(cls, tree)
     from jsonargparse import ArgumentParser
 
@@ -155,13 +159,45 @@ def _with_recipes(words: Sequence[str]) -> list[str]:
 
 
 def _file_or_text(value: str) -> str:
-    """Return the file of a recipe, or the YAML text that a job on a cluster is given in place of one."""
-    return value if "\n" in value or ": " in value else str(find_recipe(value))
+    """Return the file of a recipe, or YAML text: what a job on a cluster is given, or a recipe with other names."""
+    is_text = "\n" in value or ": " in value
+    try:
+        tree = yaml.safe_load(value if is_text else find_recipe(value).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        tree = None  # the parser says what is wrong with it
+    if isinstance(tree, dict) and _rename(tree):
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return value if is_text else str(find_recipe(value))
 
 
 def _spelled(word: str) -> str:
-    """Our option names have dashes; the parser's own has not."""
-    return word.replace("--print-config", "--print_config")
+    """Write an option as the parser knows it: without dashes in its name, and never by an alias."""
+    name, equals, value = word.partition("=")
+    return ("--print_config" if name == "--print-config" else _OPTIONS.get(name, name)) + equals + value
+
+
+_OPTIONS = {f"--{other}": f"--{key}" for other, key in ALIASES.items()}
+
+
+def _rename(tree: dict[Any, Any]) -> bool:
+    """Give the keys of a YAML tree that stand there by an alias their own names; True where one did.
+
+    Raises:
+        ConfigError: a key stands there by both names.
+    """
+    found = False
+    for other, key in ALIASES.items():
+        *groups, alias = other.split(".")
+        node: Any = tree
+        for group in groups:
+            node = node.get(group) if isinstance(node, dict) else None
+        if isinstance(node, dict) and alias in node:
+            name = key.rpartition(".")[2]
+            if name in node:
+                raise ConfigError(f"{key} stands there twice: as {name} and as {alias}. Remove one.")
+            node[name] = node.pop(alias)
+            found = True
+    return found
 
 
 def _leaves(node: object, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -23,7 +23,7 @@ def test_defaults_are_the_specification_s() -> None:
     assert (config.model.s, config.model.t_alpha, config.model.k_nearest) == (64.0, 0.01, 32)
     assert (config.data.num_instances, config.data.num_workers, config.augment.mask_prob) == (4, 16, 0.5)
     loss = config.loss
-    assert (loss.adaface_loss_weight, loss.qaconv_loss_weight, loss.occlusion_loss_weight) == (0.1, 0.9, 0.1)
+    assert (loss.adaface_loss_weight, loss.qaconv_loss_weight, loss.visibility_loss_weight) == (0.1, 0.9, 0.1)
     assert (config.evaluate.adaface_weight, config.evaluate.qaconv_weight) == (0.5, 0.5)
 
 
@@ -142,3 +142,22 @@ def test_where_and_how_a_run_trains_is_no_part_of_what_it_learns() -> None:
     assert learnt_settings(load_config(None, elsewhere)) == plain
     for learnt in (["--train.start_from", "a.ckpt"], ["--optim.lr", "0.2"], ["--data.batch_size", "64"]):
         assert learnt_settings(load_config(None, learnt)) != plain
+
+
+def test_the_specifications_name_of_the_visibility_weight_is_read_everywhere(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("loss:\n  occlusion_loss_weight: 0.7\n  qaconv_loss_weight: 0.2\n")
+    found = [
+        load_config(recipe),
+        load_config(None, ["--config", recipe.read_text()]),
+        load_config(None, ["--loss.occlusion_loss_weight", "0.7", "--loss.qaconv_loss_weight=0.2"]),
+        load_config(None, ["--loss.occlusion_loss_weight=0.7", "--loss.qaconv_loss_weight", "0.2"]),
+        config_from_yaml(recipe.read_text()),
+    ]
+    assert [(one.loss.visibility_loss_weight, one.loss.qaconv_loss_weight) for one in found] == [(0.7, 0.2)] * 5
+    assert "occlusion_loss_weight" not in config_to_yaml(found[0])
+
+
+def test_one_key_by_two_names_is_refused() -> None:
+    with pytest.raises(ConfigError, match="visibility_loss_weight and as occlusion_loss_weight"):
+        config_from_yaml("loss: {occlusion_loss_weight: 0.7, visibility_loss_weight: 0.1}")

@@ -17,8 +17,8 @@ class LossConfig:
     """Margin-head cross-entropy."""
     qaconv_loss_weight: float = 0.9
     """Pairwise matching."""
-    occlusion_loss_weight: float = 0.1
-    """Mean squared error of the visibility map."""
+    visibility_loss_weight: float = 0.1
+    """Mean squared error of the visibility map. The specification's name `loss.occlusion_loss_weight` is read too."""
     softmax_triplet_loss_weight: float = 0.0
     """Classification among the nearest classes by local matching, and ranking of the batch's hardest pairs; 0: no class
     embeddings are kept."""
@@ -56,7 +56,7 @@ def check_loss(loss: LossConfig) -> None:
     Raises:
         ConfigError: names the key to change.
     """
-    weights = ("adaface", "qaconv", "occlusion", "softmax_triplet", "distillation", "common_distillation")
+    weights = ("adaface", "qaconv", "visibility", "softmax_triplet", "distillation", "common_distillation")
     check_shares({"loss.pairwise_gradient_share": loss.pairwise_gradient_share})
     for name in (*(f"{weight}_loss_weight" for weight in weights), "triplet_margin", "triplet_weight"):
         if getattr(loss, name) < 0:

@@ -17,7 +17,7 @@ from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.modes import evaluating
 from oaml_core.models.pretrained import load_backbone
-from oaml_core.models.visibility import OcclusionHead
+from oaml_core.models.visibility import VisibilityHead
 
 
 class Recogniser(nn.Module):
@@ -36,7 +36,7 @@ class Recogniser(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        visibility_head: OcclusionHead,
+        visibility_head: VisibilityHead,
         matcher: Matcher,
         *,
         visibility_trains_backbone: bool = False,
@@ -122,7 +122,7 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
     matcher = build_matcher(config, backbone.channels, backbone.map_size, backbone)
     return Recogniser(
         backbone,
-        OcclusionHead(backbone.channels),
+        VisibilityHead(backbone.channels),
         matcher,
         visibility_trains_backbone=config.visibility_trains_backbone,
         local_layers=config.local_layers,

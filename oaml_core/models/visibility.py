@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from oaml_core.errors import ModelInputError
 
 
-class OcclusionHead(nn.Module):
+class VisibilityHead(nn.Module):
     """Conv3×3 (C → 128, no bias) – BN – ReLU – Conv1×1 (128 → 1) – sigmoid; 590,209 parameters at C = 512."""
 
     HIDDEN = 128
@@ -40,3 +40,7 @@ class OcclusionHead(nn.Module):
             )
         result: Tensor = self.layers(feature_map).float().sigmoid()
         return result
+
+
+OcclusionHead = VisibilityHead
+"""The name that the specification gives the head."""

@@ -73,7 +73,7 @@ class RecognitionModule(nn.Module):
         # Without its weight a head on a frozen backbone learns nothing; elsewhere the embedding needs a gradient, if 0.
         self.identifies = loss.adaface_loss_weight > 0 or not config.model.freeze_backbone or rows is not None
         self.head.requires_grad_(self.identifies)
-        self.recogniser.visibility_head.requires_grad_(loss.occlusion_loss_weight > 0)
+        self.recogniser.visibility_head.requires_grad_(loss.visibility_loss_weight > 0)
         self.classes = self._class_embeddings(num_classes) if loss.softmax_triplet_loss_weight else None
 
     def check_batch(self, batch: TrainingBatch) -> None:
@@ -110,7 +110,7 @@ class RecognitionModule(nn.Module):
             if matching.classes is not None:
                 terms["softmax_triplet"] = matching.classes.loss.mean() * share
                 metrics["class_accuracy"] = matching.classes.accuracy.mean() * share
-        if weights.occlusion_loss_weight:
+        if weights.visibility_loss_weight:
             terms["visibility"] = self._visibility(features, batch, share)
         if weights.distils:
             terms |= {name: term.mean() * share for name, term in self._distillation(features, batch, sizes).items()}
@@ -162,7 +162,7 @@ class RecognitionModule(nn.Module):
         weights = {
             "adaface": loss.adaface_loss_weight,
             "qaconv": loss.qaconv_loss_weight,
-            "visibility": loss.occlusion_loss_weight,
+            "visibility": loss.visibility_loss_weight,
             "softmax_triplet": loss.softmax_triplet_loss_weight,
             "distillation": loss.distillation_loss_weight,
             "common_distillation": loss.common_distillation_loss_weight,

@@ -34,7 +34,7 @@ CONFIG = Config(
     train=TrainConfig(precision="fp32"),
 )
 CASES = {
-    "adaface alone": replace(CONFIG, loss=LossConfig(qaconv_loss_weight=0, occlusion_loss_weight=0)),
+    "adaface alone": replace(CONFIG, loss=LossConfig(qaconv_loss_weight=0, visibility_loss_weight=0)),
     "default": CONFIG,
     "class embeddings": replace(CONFIG, loss=LossConfig(softmax_triplet_loss_weight=0.5)),
     "accumulated": replace(CONFIG, optim=OptimConfig(lr=0.01, accumulate_grad_batches=2)),
