@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import grimp
@@ -58,3 +61,42 @@ def test_the_library_face_is_light_and_complete():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_other_packages_use_only_what_a_package_names_as_its_own_public_part():
+    graph = grimp.build_graph("oaml_core", "components", "pipelines", "images", cache_dir=None)
+    wrong = []
+    for module in sorted(graph.modules):
+        for user in sorted(graph.find_modules_that_directly_import(module)):
+            wrong += [f"{user} imports {module}: {package}" for package in closed_to(module, user)]
+    remedy = "Not in the `__all__` of the package named last; add it there if others may use it:"
+    assert not wrong, "\n".join([remedy, *wrong])
+
+
+def closed_to(module: str, user: str) -> list[str]:
+    """Packages around `module`, but not around `user`, that do not name the next step towards it as public."""
+    steps = module.split(".")
+    around = [(".".join(steps[:depth]), steps[depth]) for depth in range(2, len(steps)) if steps[0] == "oaml_core"]
+    return [
+        package
+        for package, step in around
+        if not f"{user}.".startswith(f"{package}.") and step not in public_names(package)
+    ]
+
+
+@cache
+def public_names(package: str) -> frozenset[str]:
+    """Return the names in `__all__` of a package, read without importing it."""
+    tree = ast.parse((REPO / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    return frozenset()
+
+
+def test_every_public_name_is_there():
+    for file in (REPO / "oaml_core").glob("*/**/__init__.py"):
+        package = ".".join(file.parent.relative_to(REPO).parts)
+        modules = {path.stem for path in file.parent.iterdir()}
+        missing = [name for name in public_names(package) - modules if not hasattr(import_module(package), name)]
+        assert not missing, f"{package}.__all__ names {missing}"

@@ -1,1 +1,10 @@
 """From what people have on disk to batches on the device."""
+
+__all__ = [
+    "augment",
+    "batches",
+    "check",
+    "prepare",
+    "prepared",
+    "sources",
+]

@@ -11,7 +11,13 @@ from typing import Any
 
 from oaml_core.inference.onnx_model import OamlOnnx
 
-__all__ = ["OamlOnnx"]
+__all__ = [
+    "OamlOnnx",
+    "checks",
+    "global_only",
+    "model_card",
+    "onnx_export",
+]
 
 
 class _Callable(ModuleType):

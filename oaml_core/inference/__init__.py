@@ -1,1 +1,15 @@
 """Compare and identify faces with an exported model: numpy, Pillow and onnxruntime, never torch."""
+
+__all__ = [
+    "any_onnx",
+    "compared_pair",
+    "comparer",
+    "decision",
+    "drawing",
+    "face_files",
+    "fusion",
+    "identify",
+    "match",
+    "onnx_model",
+    "records",
+]

@@ -1,1 +1,9 @@
 """What training minimises."""
+
+__all__ = [
+    "distillation",
+    "finite",
+    "pairwise",
+    "softmax_triplet",
+    "visibility",
+]

@@ -1,1 +1,18 @@
 """The recogniser: backbone, visibility head, margin heads and matchers."""
+
+__all__ = [
+    "build",
+    "class_embeddings",
+    "correlation",
+    "features",
+    "global_batch",
+    "margin",
+    "margin_heads",
+    "matcher",
+    "modes",
+    "pooled",
+    "qaconv",
+    "recogniser",
+    "sharded_classifier",
+    "transmatcher",
+]

@@ -4,3 +4,10 @@ from oaml_core.photos.faces import FaceFinder
 
 face = FaceFinder().main_face("holiday.jpg")  # face.image: uint8 [112, 112, 3], face.points: where the eyes were
 """
+
+__all__ = [
+    "alignment",
+    "collection",
+    "faces",
+    "quality",
+]

@@ -1,1 +1,12 @@
 """A diffusion prior learnt from clean tiles, and posterior sampling that knows how a measurement was made."""
+
+__all__ = [
+    "apply",
+    "evaluate",
+    "face_tiles",
+    "prior",
+    "prior_training",
+    "recognition",
+    "report",
+    "tile_shards",
+]

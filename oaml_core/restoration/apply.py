@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from oaml_core.config.restoration import RestorationConfig
+from oaml_core.config import RestorationConfig
 from oaml_core.decoding.decode import decode_image, decode_mask
 from oaml_core.errors import DataError
 from oaml_core.progress import progress

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from oaml_core.config.restoration import RestorationConfig
+from oaml_core.config import RestorationConfig
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.restoration.classical import non_local_means
 from oaml_core.restoration.edm import Denoiser

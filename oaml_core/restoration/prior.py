@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oaml_core.config import Config
-from oaml_core.config.restoration import RestorationConfig
+from oaml_core.config import Config, RestorationConfig
 from oaml_core.errors import CheckpointError
 from oaml_core.restoration.edm import Preconditioned
 from oaml_core.restoration.unet import UNet

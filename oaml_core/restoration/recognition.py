@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.config.restoration import RestorationConfig
+from oaml_core.config import RestorationConfig
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.scoring.scores import face_features

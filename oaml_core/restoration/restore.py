@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from oaml_core.config.restoration import RestorationConfig
+from oaml_core.config import RestorationConfig
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.measurement import Measurement
 from oaml_core.restoration.posterior import Posterior

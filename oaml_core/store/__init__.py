@@ -3,4 +3,14 @@
 from oaml_core.store.base import MissingObject, ObjectInfo, Store
 from oaml_core.store.open import open_store, split_uri
 
-__all__ = ["MissingObject", "ObjectInfo", "Store", "open_store", "split_uri"]
+__all__ = [
+    "MissingObject",
+    "ObjectInfo",
+    "Store",
+    "base",
+    "cache",
+    "local_file",
+    "open_store",
+    "s3",
+    "split_uri",
+]

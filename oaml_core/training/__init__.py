@@ -1,1 +1,15 @@
 """Elastic training: one loop from one CPU process to many GPU nodes, whose workers may come and go."""
+
+__all__ = [
+    "checkpoints",
+    "compiling",
+    "devices",
+    "keeper",
+    "launcher",
+    "loop",
+    "precision",
+    "resume",
+    "trained",
+    "worker",
+    "world",
+]

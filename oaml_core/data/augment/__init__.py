@@ -1,1 +1,8 @@
 """Change training images: geometry, colour, resolution, and drawn occluders with their visibility maps."""
+
+__all__ = [
+    "augmenter",
+    "occlusion",
+    "occlusion_transforms",
+    "transforms",
+]

@@ -1,1 +1,5 @@
 """Turn a source into a prepared data set: checked, packed and fingerprinted."""
+
+__all__ = [
+    "prepare",
+]

@@ -1,1 +1,11 @@
 """Read faces, verification sets and masks in the formats that users have."""
+
+__all__ = [
+    "base",
+    "inputs",
+    "recordio",
+    "sample_faces",
+    "synthetic",
+    "verification",
+    "visibility",
+]

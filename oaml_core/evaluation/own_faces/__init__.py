@@ -1,1 +1,8 @@
 """Evaluate a model on a folder of one's own faces."""
+
+__all__ = [
+    "checkpoint_comparer",
+    "compare_matchers",
+    "folder",
+    "folder_output",
+]

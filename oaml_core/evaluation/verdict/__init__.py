@@ -1,1 +1,10 @@
 """Judge a model: results, comparison with the model in production, and the promotion gate."""
+
+__all__ = [
+    "comparison",
+    "evaluate",
+    "gate",
+    "metrics_json",
+    "results",
+    "summary",
+]
