@@ -26,7 +26,7 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
     tiles, fingerprint = open_training_tiles(config, dataset)
     metrics = PriorLoop(config, tiles, fingerprint, run_dir, keeper, world).run()
     if world.is_main:
-        write_result(run_dir, metrics)
+        write_result(run_dir, metrics, keeper.best)
 
 
 def open_training_tiles(config: Config, dataset: Path) -> tuple[Tiles, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from oaml_core.config import Config
 from oaml_core.errors import DataError
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, fetch_dataset, fetch_file
+from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import open_store, split_uri
 
 if TYPE_CHECKING:
@@ -78,9 +78,8 @@ def train_prior(config: Config, dataset_uri: str, *, launcher: str = "local") ->
             in_process=launcher == "none",
             worker="oaml_core.restoration.worker",
         )
-        for path in (run_dir / "checkpoints" / "best.ckpt", run_dir / "metrics.csv", run_dir / RESULT):
-            store.put_file(path, f"{prefix}/{path.name}")
-    result = json.loads(store.read_bytes(f"{prefix}/{RESULT}"))
+        publish_run(store, prefix, run_dir)
+    result = checked_result(store, prefix)
     checkpoint = store.url(f"{prefix}/best.ckpt")
     announce("restore train", f"{result.get('kimg', 0):.1f} thousand tiles seen", checkpoint, reused)
     return PriorTrained(checkpoint, store.url(prefix), result)

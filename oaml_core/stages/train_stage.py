@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
 from oaml_core.stages.addresses import announce, fetch_dataset, run_prefix
+from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import Store, open_store
 from oaml_core.training.launcher import RESULT
 
@@ -56,7 +56,7 @@ def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local
             _train_here(config, dataset_uri, store, in_process=launcher == "none")
         else:
             launcher(config, dataset_uri, prefix)
-    result = json.loads(store.read_bytes(f"{prefix}/{RESULT}"))
+    result = checked_result(store, prefix)
     best = result.pop("best_val_acc")
     announce("train", f"val_acc {best:.4f}", store.url(f"{prefix}/best.ckpt"), reused)
     return Trained(store.url(f"{prefix}/best.ckpt"), store.url(prefix), best, result)
@@ -76,9 +76,7 @@ def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: b
     if not (run_dir / RESULT).exists():
         _wait_for_main_node(store, f"{prefix}/{RESULT}")
         return
-    store.put_file(run_dir / "checkpoints" / "best.ckpt", f"{prefix}/best.ckpt")
-    store.put_file(run_dir / "metrics.csv", f"{prefix}/metrics.csv")
-    store.put_file(run_dir / RESULT, f"{prefix}/{RESULT}")
+    publish_run(store, prefix, run_dir)
 
 
 def _wait_for_main_node(store: Store, key: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -14,11 +14,20 @@ from oaml_core.errors import CheckpointError
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
     """Write `state` so that `path` is complete or absent: temporary name, fsync, rename, fsync of the folder."""
+    _write(path, lambda file: torch.save(dict(state), file))
+
+
+def write_content(content: bytes, path: Path) -> None:
+    """Write the bytes of a checkpoint so that `path` is complete or absent."""
+    _write(path, lambda file: file.write(content))
+
+
+def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            torch.save(dict(state), file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,7 +1,8 @@
 """The checkpoints of a run: copied at once, written, sent and pruned in the background, tried again where that fails.
 
 A file `step-<number>.ckpt` is complete if it is there. In the store a checkpoint is an object with its SHA-256;
-`last.json` names the newest and is written after it.
+`last.json` names the newest and is written after it. Each checkpoint names the best one so far by step and digest,
+and the store keeps that one under the name of its step: neither a kill nor another disk brings back an older best.
 """
 
 from __future__ import annotations
@@ -20,14 +21,15 @@ import torch
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import Store
 from oaml_core.store.base import MissingObject
+from oaml_core.store.local_file import sha256_of
 from oaml_core.tracking import read_metrics
+from oaml_core.training.best import BEST, BestCheckpoint, fetch_best, find_best, with_best
 from oaml_core.training.checkpoints import link_atomically, read_checkpoint, write_checkpoint
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"step-(\d{10})\.ckpt")
 POINTER = "last.json"
-BEST = "best.ckpt"
 RETRY_SECONDS = 5.0
 """Until a failed write is tried again; doubled with every failure up to `RETRY_SECONDS_MOST`."""
 RETRY_SECONDS_MOST = 60.0
@@ -71,6 +73,9 @@ class CheckpointKeeper:
         self.metrics, self.retry_seconds = metrics, retry_seconds
         self.stall_seconds = 0.0
         """Time that training has waited for checkpoints so far."""
+        self.best: BestCheckpoint | None = None
+        """The best checkpoint so far, which `best.ckpt` is."""
+        self._sent_best: BestCheckpoint | None = None
         self._pending: dict[str, Snapshot] = {}
         self._unsent = False
         self._idle = threading.Event()
@@ -149,6 +154,23 @@ class CheckpointKeeper:
         self.fetch(name)
         return read_checkpoint(self.folder / name)
 
+    def hold_best(self, best: BestCheckpoint, *, fetch: bool) -> bool:
+        """Let `best.ckpt` be the checkpoint that `best` names, and every checkpoint from here on name it.
+
+        Args:
+            best: as the checkpoint says that the run goes on from.
+            fetch: ask the store as well as this machine's folder.
+
+        Returns:
+            False if no file with that content was found.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        found = find_best(self.folder, best)
+        if found is None and fetch and self.store is not None:
+            found = fetch_best(self.store, self.prefix, self.folder, best)
+        self.best = found
+        return found is not None
+
     def fetch_metrics(self) -> None:
         """Bring the metrics here, where those that are here end before those in the store."""
         if self.store is None or self.metrics is None:
@@ -201,9 +223,12 @@ class CheckpointKeeper:
         path = self.folder / f"step-{snapshot.step:010d}.ckpt"
         try:
             self._remove_unfinished()
-            write_checkpoint(snapshot.state, path)
+            own = BestCheckpoint(snapshot.step, "")
+            write_checkpoint(with_best(snapshot.state, own if snapshot.best else self.best), path)
             if snapshot.best:
+                digest = sha256_of(path)
                 link_atomically(path, self.folder / BEST)
+                self.best = BestCheckpoint(snapshot.step, digest)
             for old in self._files()[: -self.keep]:
                 old.unlink()
         except (OSError, RuntimeError) as error:  # torch turns some of the disk's errors into the latter
@@ -226,17 +251,25 @@ class CheckpointKeeper:
             self._cleaned = True
 
     def _send(self) -> bool:
-        """Make the store hold what the folder holds: checkpoints first, then the pointer, then nothing older."""
+        """Make the store hold what the folder holds: checkpoints first, then the pointer, then nothing older.
+
+        The best one lies under the name of its step before the pointer moves, so that the object that the old pointer
+        needs is still there if this is killed.
+        """
         assert self.store is not None
-        files = self._files()
+        files, best = self._files(), self.best
         try:
             self.store.put_file(files[-1], f"{self.prefix}/{files[-1].name}")
-            if (self.folder / BEST).exists():
-                self.store.put_file(self.folder / BEST, f"{self.prefix}/{BEST}")
+            if best is not None and best != self._sent_best and best.name != files[-1].name:
+                self._put_best(best, best.name)
             if self.metrics is not None and self.metrics.exists():
                 self.store.write_bytes(self._metrics_key(), self.metrics.read_bytes())  # it grows: a copy is sent
             self.store.write_bytes(f"{self.prefix}/{POINTER}", json.dumps({"name": files[-1].name}).encode())
-            kept = {path.name for path in files}
+            if best is not None and best != self._sent_best:
+                self._put_best(best, BEST)
+                # While the best is the newest too, its step's name may be pruned or replaced: it is put again later.
+                self._sent_best = best if best.name != files[-1].name else None
+            kept = {path.name for path in files} | ({best.name} if best is not None else set())
             for entry in list(self.store.list(f"{self.prefix}/step-")):
                 if entry.key.rpartition("/")[2] not in kept:
                     self.store.delete(entry.key)
@@ -248,6 +281,14 @@ class CheckpointKeeper:
             return False
         self._unsent = False
         return True
+
+    def _put_best(self, best: BestCheckpoint, name: str) -> None:
+        """Put `best.ckpt` into the store as `name`, if it is what `best` says."""
+        assert self.store is not None
+        path = self.folder / BEST
+        if sha256_of(path) != best.sha256:
+            raise OSError(f"{path} is not the checkpoint of step {best.step} any more")
+        self.store.put_file(path, f"{self.prefix}/{name}")
 
 
 def _copied(value: Any) -> Any:

@@ -6,6 +6,7 @@ numbers of dropout, which are drawn anew for each (seed, step, worker); see `ste
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -22,7 +23,8 @@ from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, learnt_settings
 from oaml_core.training.averaged_weights import AveragedWeights
-from oaml_core.training.checkpoints import read_checkpoint
+from oaml_core.training.best import BEST, BestCheckpoint, best_of
+from oaml_core.training.checkpoints import read_checkpoint, write_content
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.shards import own_steps, own_weights, whole_state
@@ -99,7 +101,10 @@ class RunState:
         self.data.load_state_dict(state["plan"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        return Position(**state["position"])
+        position = Position(**state["position"])
+        if best_of(state) is None:
+            position.best = 0.0  # an accuracy whose checkpoint has no name cannot be published
+        return position
 
     def start_from(self, path: Path) -> None:
         """Take the recogniser's weights of the checkpoint at `path`, and those of the classifier where they fit.
@@ -145,7 +150,10 @@ def newest_checkpoint(keeper: CheckpointKeeper, world: World) -> tuple[str, dict
     """Name and content of the newest checkpoint that any worker can reach, on all of them; None if there is none.
 
     One worker of each node fetches it. It need not have reached the store: the node that wrote it shows it to the
-    others.
+    others. The main worker then has the best checkpoint that the newest names, from wherever it lies.
+
+    Raises:
+        CheckpointError: the newest or the best checkpoint cannot be fetched, or is damaged.
     """
     names = gather_objects(keeper.newest() if world.local_rank == 0 else None)
     name = max((name for name in names if name is not None), default=None)
@@ -160,7 +168,27 @@ def newest_checkpoint(keeper: CheckpointKeeper, world: World) -> tuple[str, dict
         shown = broadcast_object(state if world.rank == holders[0] else None, holders[0])
         state = shown if state is None else state
     assert state is not None
+    if (best := best_of(state)) is not None:
+        _bring_best(keeper, world, best)
     return name, state
+
+
+def _bring_best(keeper: CheckpointKeeper, world: World, best: BestCheckpoint) -> None:
+    """Let the main worker's folder hold the best checkpoint: its own, the store's, or that of another node."""
+    has = gather_objects(world.local_rank == 0 and keeper.hold_best(best, fetch=world.is_main))
+    if has[0]:
+        return
+    if True not in has:
+        raise CheckpointError(
+            f"The best checkpoint so far, {best.name}, is neither in {keeper.folder} nor in the store, or is damaged. "
+            "Bring it back from a copy, or give the run another name and the newest checkpoint as train.start_from."
+        )
+    holder = has.index(True)
+    content = broadcast_object((keeper.folder / BEST).read_bytes() if world.rank == holder else b"", holder)
+    if world.is_main:
+        write_content(content, keeper.folder / BEST)
+        if not keeper.hold_best(BestCheckpoint(best.step, hashlib.sha256(content).hexdigest()), fetch=False):
+            raise CheckpointError(f"{keeper.folder / BEST} does not keep what was written to it; use another disk.")
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:

@@ -22,6 +22,7 @@ from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
 from oaml_core.tracking import METRICS
+from oaml_core.training.best import BestCheckpoint, with_best
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.launcher import ERROR, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
@@ -72,7 +73,7 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
         write_sample_sheet(config, prepared, run_dir / SAMPLES)
     metrics = loop.run()
     if world.is_main:
-        write_result(run_dir, metrics | {"best_val_acc": loop.position.best})
+        write_result(run_dir, metrics | {"best_val_acc": loop.position.best}, keeper.best)
 
 
 def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, CheckpointKeeper]:
@@ -94,10 +95,16 @@ def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, Chec
     return world, keeper
 
 
-def write_result(run_dir: Path, result: Mapping[str, float]) -> None:
-    """Say that training has come to its end."""
+def write_result(run_dir: Path, result: Mapping[str, float], best: BestCheckpoint | None) -> None:
+    """Say that training has come to its end.
+
+    Args:
+        run_dir: folder of the run.
+        result: metrics of the last validation, and the best accuracy.
+        best: the checkpoint that the best accuracy is of; publishing takes no other.
+    """
     temporary = run_dir / f".{RESULT}.tmp"
-    temporary.write_text(json.dumps(dict(result)))
+    temporary.write_text(json.dumps(with_best(result, best)))
     temporary.replace(run_dir / RESULT)
 
 
