@@ -19,6 +19,8 @@ WORKERS = 8
 COMPLETE = "manifest.json"
 """The file that makes a tree complete: it goes last."""
 LINK_VALID = timedelta(days=1)
+KEY_BYTES = 1024
+"""Longest key, as S3 has it."""
 Moved = Callable[[int], None]
 """Told the bytes that have just been moved, or, below 0, that must be moved again."""
 DIGESTS = ".sha256"
@@ -227,6 +229,8 @@ def checked_prefix(prefix: str) -> str:
     """
     if prefix.startswith("/") or "//" in prefix or {".", ".."} & set(prefix.split("/")) or "\0" in prefix:
         raise _no_key(prefix)
+    if len(prefix.encode(errors="surrogateescape")) > KEY_BYTES:
+        raise StoreError(f"The key {prefix[:40]}… is too long: stores take at most {KEY_BYTES} bytes.")
     return prefix
 
 

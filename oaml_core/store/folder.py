@@ -1,12 +1,18 @@
-"""A store in a folder. The SHA-256 of what was put lies beside it in `.sha256/`, so that damage is noticed."""
+"""A store in a folder. The SHA-256 of what was put lies beside it in `.sha256/`, so that damage is noticed.
+
+Writers of a folder's objects replace them one at a time. While an object is replaced the digests of the old and of the
+new content are noted; the rename of the content decides. Readers see the one or the other whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from oaml_core.errors import StoreError
 from oaml_core.registry import register_store
 from oaml_core.store.base import (
     LINK_VALID,
@@ -20,9 +26,13 @@ from oaml_core.store.base import (
     digest_key,
     is_listed,
 )
-from oaml_core.store.local_file import appearing, sha256_of, unusable_file
+from oaml_core.store.local_file import appearing, only_one, sha256_of, size_of, unusable_file
 
 CHUNK_BYTES = 2**20
+LOCK = ".lock"
+"""In the folder of digests."""
+NAME_BYTES = 230
+"""Of a part of a key: temporary names are longer, and file systems take 255."""
 
 
 class FolderStore(Store):
@@ -36,20 +46,67 @@ class FolderStore(Store):
         return self.folder.exists()
 
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
-        target, digest_path = self._path(key), self._path(digest_key(key))
-        digest = sha256_of(target) if target.is_file() else ""
-        if digest != _digest_of_source(path):
-            # In between there is an object without a digest, never one with another's.
-            digest_path.unlink(missing_ok=True)
-            digest = _copy(path, target, moved)
-        if self._digest(key) != digest:
-            with appearing(digest_path) as temporary:
-                temporary.write_text(f"{digest} {target.stat().st_size}\n")
-        return ObjectInfo(key, target.stat().st_size, digest)
+        target, digest = self._path(key), _digest_of_source(path)
+        if self._digests(key) == {digest} and target.is_file() and sha256_of(target) == digest:
+            return ObjectInfo(key, size_of(path), digest)
+        copied = _Copied()
+        with appearing(target, lambda new, _: self._show(new, key, copied.sha256)) as temporary:
+            copied.take(path, temporary, moved)
+        return ObjectInfo(key, copied.size, copied.sha256)
+
+    def _show(self, new: Path, key: str, digest: str) -> None:
+        """Let the file `new` be the object; at any moment the digest of what is there is noted.
+
+        Until the old content is replaced both digests are noted, so that whoever is killed in between leaves an object
+        that can be read.
+        """
+        target = self._path(key)
+        with only_one(self._lock(key)):
+            known = self._digests(key)
+            noted = {digest} | (known or {sha256_of(target)} if target.is_file() else set())
+            if known != noted:
+                self._note(key, noted)
+            new.replace(target)
+            if noted != {digest}:
+                self._note(key, {digest})
 
     def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
-        source = self._existing(key)
-        _copy(source, path, moved, self.url(key), self._digest(key))
+        with appearing(path) as temporary:
+            copied = _Copied()
+
+            def copy(source: Path) -> str:
+                moved(-copied.size)  # of a first try that ended between two writers
+                copied.take(source, temporary, moved)
+                return copied.sha256
+
+            found, known = self._read(key, copy)
+            if known and found not in known:
+                raise damaged(self.url(key), found, min(known))
+
+    def _read(self, key: str, read: Callable[[Path], str]) -> tuple[str, set[str]]:
+        """Read an object; where its digest does not fit, once more while no writer may replace it.
+
+        Args:
+            key: of the object.
+            read: reads a file and returns the SHA-256 of its content.
+
+        Returns:
+            The SHA-256 of what was read, and those that the object may have; none if something else put it there.
+
+        Raises:
+            MissingObject: there is no such object.
+        """
+        found, known = "", {""}
+        for alone in (False, True):
+            with _only_reader(self._lock(key)) if alone else nullcontext():
+                known = self._digests(key)
+                try:
+                    found = read(self._existing(key))
+                except FileNotFoundError as error:  # deleted meanwhile
+                    raise self._missing(key) from error
+            if not known or found in known:
+                break
+        return found, known
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         path = self._existing(key)
@@ -61,16 +118,19 @@ class FolderStore(Store):
             raise unusable_file(path, error) from None
 
     def is_intact(self, key: str) -> bool | None:
-        found = sha256_of(self._existing(key))
-        known = self._digest(key)
-        return found == known if known else None
+        found, known = self._read(key, sha256_of)
+        return found in known if known else None
 
     def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
         return self._existing(key).as_uri()
 
     def stat(self, key: str) -> ObjectInfo:
-        path = self._existing(key)
-        return ObjectInfo(key, path.stat().st_size, self._digest(key) or sha256_of(path))
+        known = self._digests(key)
+        try:
+            path = self._existing(key)
+            return ObjectInfo(key, path.stat().st_size, next(iter(known)) if len(known) == 1 else sha256_of(path))
+        except FileNotFoundError as error:
+            raise self._missing(key) from error
 
     def exists(self, key: str) -> bool:
         return self._path(key).is_file()
@@ -79,7 +139,10 @@ class FolderStore(Store):
         top = self.folder / checked_prefix(prefix).rpartition("/")[0]
         keys = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
         for key in sorted(key for key in keys if key.startswith(prefix) and is_listed(key)):
-            found = (self.folder / key).stat()
+            try:
+                found = (self.folder / key).stat()
+            except FileNotFoundError:  # deleted meanwhile
+                continue
             yield ObjectInfo(key, found.st_size, "", datetime.fromtimestamp(found.st_mtime, UTC))
 
     def unfinished(self) -> Sequence[ObjectInfo]:
@@ -89,22 +152,71 @@ class FolderStore(Store):
         checked_key(key)
 
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
-        self._path(digest_key(key)).unlink(missing_ok=True)
+        if not self._path(key).is_file() and not self._digests(key):
+            return
+        try:
+            with only_one(self._lock(key)):
+                self._path(key).unlink(missing_ok=True)
+                self._path(digest_key(key)).unlink(missing_ok=True)
+        except OSError as error:
+            raise unusable_file(self._path(key), error) from error
 
     def _path(self, key: str) -> Path:
-        return self.folder / checked_key(key)
+        if any(len(part.encode(errors="surrogateescape")) > NAME_BYTES for part in checked_key(key).split("/")):
+            raise StoreError(f"The key {key[:40]}… is too long: a folder takes names of at most {NAME_BYTES} bytes.")
+        return self.folder / key
 
-    def _digest(self, key: str) -> str:
-        """The SHA-256 that the object was put with; empty if something else put it there."""
-        path = self._path(digest_key(key))
-        return path.read_text().split()[0] if path.is_file() else ""
+    def _lock(self, key: str) -> Path:
+        """The file that a writer holds while it replaces an object; one for all objects of a folder."""
+        return self._path(digest_key(key)).with_name(LOCK)
+
+    def _digests(self, key: str) -> set[str]:
+        """The SHA-256 that the object was put with; two while it is replaced, none if something else put it there."""
+        try:
+            lines = self._path(digest_key(key)).read_text().splitlines()
+        except FileNotFoundError:
+            return set()
+        return {line.split()[0] for line in lines if line.strip()}
+
+    def _note(self, key: str, digests: set[str]) -> None:
+        with appearing(self._path(digest_key(key))) as temporary:
+            temporary.write_text("".join(f"{digest}\n" for digest in sorted(digests)))
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)
         if not path.is_file():
-            raise MissingObject(f"There is no {self.url(key)}.")
+            raise self._missing(key)
         return path
+
+    def _missing(self, key: str) -> MissingObject:
+        return MissingObject(f"There is no {self.url(key)}.")
+
+
+class _Copied:
+    """Size and SHA-256 of the content that was copied."""
+
+    def __init__(self) -> None:
+        self.size, self.sha256 = 0, ""
+
+    def take(self, source: Path, target: Path, moved: Moved) -> None:
+        """Copy `source` to `target`, in place of what was copied before."""
+        self.size, digest = 0, hashlib.sha256()
+        with target.open("wb") as out, source.open("rb") as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                out.write(chunk)
+                moved(len(chunk))
+                self.size += len(chunk)
+        self.sha256 = digest.hexdigest()
+
+
+@contextmanager
+def _only_reader(lock: Path) -> Iterator[None]:
+    """Let no writer in meanwhile; do without in a store that may only be read, and so is not written by this user."""
+    with ExitStack() as held:
+        with suppress(OSError):
+            held.enter_context(only_one(lock))
+        yield
 
 
 def _digest_of_source(path: Path) -> str:
@@ -112,23 +224,6 @@ def _digest_of_source(path: Path) -> str:
         return sha256_of(path)
     except OSError as error:
         raise unusable_file(path, error) from None
-
-
-def _copy(source: Path, target: Path, moved: Moved, url: str = "", expected: str = "") -> str:
-    """Copy, by rename at the end; the SHA-256 of what was copied.
-
-    Raises:
-        StoreError: that is not `expected`, if it is given; or the target cannot be written.
-    """
-    digest = hashlib.sha256()
-    with appearing(target) as temporary, temporary.open("wb") as out, source.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            out.write(chunk)
-            moved(len(chunk))
-        if expected not in ("", digest.hexdigest()):
-            raise damaged(url, digest.hexdigest(), expected)
-    return digest.hexdigest()
 
 
 @register_store("file")

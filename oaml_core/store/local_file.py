@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,8 +33,12 @@ def size_of(path: Path) -> int:
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
+def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace) -> Iterator[Path]:
     """A new file beside `path` to write to, which becomes `path` when the block ends well, and else goes.
+
+    Args:
+        path: the file that appears.
+        rename: gives the new file, whose content is on the disk, the name `path`.
 
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
@@ -45,7 +49,7 @@ def appearing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(path)
+        rename(temporary, path)
     except OSError as error:
         if isinstance(error, StoreError):
             raise

@@ -1,0 +1,126 @@
+"""Writers and readers of one key of a folder: one whole object is seen at any time, whoever is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from oaml_core.errors import StoreError
+from oaml_core.store import MissingObject, open_store
+
+SPAWN = multiprocessing.get_context("forkserver")
+KEY = "models/production.json"
+
+
+def content(writer: int, number: int) -> bytes:
+    """An object that tells who wrote it, of a length of its own."""
+    return f"{writer}:{number}:".encode() * (1 + (writer * 7 + number) % 400)
+
+
+def write_on_and_on(folder: Path, writer: int, times: int) -> None:
+    store = open_store(str(folder))
+    for number in range(times):
+        store.write_bytes(KEY, content(writer, number))
+
+
+def read_on_and_on(folder: Path, times: int) -> None:
+    store = open_store(str(folder))
+    for _ in range(times):
+        found = store.read_bytes(KEY)
+        writer, number = map(int, found.split(b":")[:2])
+        assert found == content(writer, number)
+        assert store.is_intact(KEY) is True
+        assert store.stat(KEY).sha256
+
+
+def delete_and_write(folder: Path, times: int) -> None:
+    store = open_store(str(folder))
+    for number in range(times):
+        store.delete(KEY)
+        store.write_bytes(KEY, content(9, number))
+
+
+def started(target: Callable[..., None], *arguments: object) -> BaseProcess:
+    process = SPAWN.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def test_many_writers_of_one_key_leave_a_whole_object_at_any_time(tmp_path: Path) -> None:
+    open_store(str(tmp_path)).write_bytes(KEY, content(0, 0))
+    running = [started(write_on_and_on, tmp_path, writer, 60) for writer in (1, 2, 3)]
+    running += [started(read_on_and_on, tmp_path, 60) for _ in range(2)]
+    for process in running:
+        process.join(120)
+    assert [process.exitcode for process in running] == [0] * 5
+    read_on_and_on(tmp_path, 1)
+
+
+def test_deleting_beside_writing_leaves_a_whole_object(tmp_path: Path) -> None:
+    running = [started(write_on_and_on, tmp_path, 1, 60), started(delete_and_write, tmp_path, 60)]
+    for process in running:
+        process.join(120)
+    assert [process.exitcode for process in running] == [0, 0]
+    read_on_and_on(tmp_path, 1)
+
+
+def test_writers_killed_at_any_moment_leave_a_whole_object(tmp_path: Path) -> None:
+    moments = random.Random(0)
+    store = open_store(str(tmp_path))
+    store.write_bytes(KEY, content(0, 0))
+    for _ in range(20):
+        running = [started(write_on_and_on, tmp_path, writer, 10_000) for writer in (1, 2)]
+        time.sleep(moments.uniform(0.05, 0.2))
+        for process in running:
+            process.kill()
+            process.join()
+        read_on_and_on(tmp_path, 1)
+    store.write_bytes(KEY, b"the last")
+    assert (store.read_bytes(KEY), store.is_intact(KEY)) == (b"the last", True)
+
+
+def read_whole(folder: Path, times: int) -> None:
+    for _ in range(times):
+        try:
+            found = open_store(str(folder)).read_bytes(KEY)
+        except MissingObject:
+            continue
+        assert found == content(*map(int, found.split(b":")[:2]))
+
+
+def test_replacing_what_others_put_there_shows_the_old_or_the_new(tmp_path: Path) -> None:
+    store, path = open_store(str(tmp_path)), tmp_path / KEY
+    path.parent.mkdir()
+    reader = started(read_whole, tmp_path, 400)
+    for number in range(60):
+        store.delete(KEY)
+        path.with_name("foreign").write_bytes(content(5, number))
+        path.with_name("foreign").replace(path)
+        assert store.is_intact(KEY) is None
+        store.write_bytes(KEY, content(1, number))
+    reader.join(60)
+    assert reader.exitcode == 0
+
+
+def test_damage_is_still_damage(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    for number in range(2):
+        store.write_bytes(KEY, content(1, number))
+    (tmp_path / KEY).write_bytes(content(1, 0))  # the one before, as a restored backup has it
+    with pytest.raises(StoreError, match="damaged"):
+        store.read_bytes(KEY)
+    assert store.is_intact(KEY) is False
+
+
+@pytest.mark.parametrize("key", ["a" * 300, "/".join(["abcdefgh"] * 200), "ä" * 130])
+def test_keys_that_no_file_system_takes_are_refused_by_name(tmp_path: Path, key: str) -> None:
+    store = open_store(str(tmp_path))
+    for use in (lambda: store.write_bytes(key, b"1"), lambda: store.read_bytes(key), lambda: store.exists(key)):
+        with pytest.raises(StoreError, match="too long"):
+            use()
