@@ -1,21 +1,28 @@
 """Which model is in production, and which have been: the pointer and the history behind it.
 
 `models/<version>.json` says all there is to know of a promoted version and stays; the pointer
-`models/production.json` is a copy of one of them, and moves last.
+`models/production.json` is a copy of one of them, and moves last. One process at a time moves it, from the version that
+it expects there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
+from oaml_core.errors import StoreError
 from oaml_core.store import Store
+from oaml_core.store.lease import Lease, lease
 
 PRODUCTION = "models/production.json"
 LAST_DECISION = "models/decisions/last.json"
 """What the gate said last; it tells a night with nothing new from one with a new model."""
+ANYTHING: Mapping[str, Any] = MappingProxyType({})
+"""In place of what is expected in production: whatever is there."""
 WITHDRAWN = "withdrawn"
 """In a version's record: when it was rolled back. Promotion passes over such a version."""
 
@@ -39,30 +46,60 @@ def records(store: Store) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: each["promoted_at"])
 
 
-def point_at(store: Store, pointer: Mapping[str, Any]) -> dict[str, Any]:
-    """Put a version into production: its record first, the pointer last.
+class ProductionMoved(StoreError):
+    """Another version is in production than the one that was judged."""
+
+
+def point_at(store: Store, pointer: Mapping[str, Any], judged: Mapping[str, Any] | None = ANYTHING) -> dict[str, Any]:
+    """Put a version into production in place of the one that it was judged against: its record first, the pointer last.
 
     Args:
+        store: where production is.
         pointer: at least `version`. `previous`, the version that it follows, and `promoted_at` are added.
+        judged: what was in production when `pointer` was judged, None if nothing was; by default it is not compared.
+
+    Raises:
+        ProductionMoved: something else is there now; nothing is written.
     """
-    before = champion(store)
-    previous = None if before is None else before["version"]
-    made = {**pointer, "previous": previous, "promoted_at": datetime.now(UTC).isoformat(timespec="microseconds")}
-    if before is not None and record(store, before["version"]) is None:  # a pointer of the time before records
-        _write(store, record_key(before["version"]), {"previous": None, "promoted_at": "", **before})
-    _write(store, record_key(made["version"]), made)
-    _write(store, PRODUCTION, made)
+    with _moving(store, judged) as (held, before):
+        previous = None if before is None else before["version"]
+        made = {**pointer, "previous": previous, "promoted_at": datetime.now(UTC).isoformat(timespec="microseconds")}
+        if before is not None and record(store, before["version"]) is None:  # a pointer of the time before records
+            _write(store, record_key(before["version"]), {"previous": None, "promoted_at": "", **before})
+        held.require()
+        _write(store, record_key(made["version"]), made)
+        _write(store, PRODUCTION, made)
     return made
 
 
 def point_back(store: Store, wanted: Mapping[str, Any], present: Mapping[str, Any]) -> None:
-    """Put the version of the record `wanted` into production again, and mark `present`, which leaves, as withdrawn."""
-    if wanted["version"] != present["version"]:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        _write(store, record_key(present["version"]), {**present, WITHDRAWN: now})
-    back = {name: value for name, value in wanted.items() if name != WITHDRAWN}
-    _write(store, record_key(wanted["version"]), back)
-    _write(store, PRODUCTION, back)
+    """Put the version of the record `wanted` into production again, and mark `present`, which leaves, as withdrawn.
+
+    Raises:
+        ProductionMoved: `present` is not in production any more; nothing is written.
+    """
+    with _moving(store, present) as (held, _):
+        held.require()
+        if wanted["version"] != present["version"]:
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            _write(store, record_key(present["version"]), {**present, WITHDRAWN: now})
+        back = {name: value for name, value in wanted.items() if name != WITHDRAWN}
+        _write(store, record_key(wanted["version"]), back)
+        _write(store, PRODUCTION, back)
+
+
+@contextmanager
+def _moving(store: Store, expected: Mapping[str, Any] | None) -> Iterator[tuple[Lease, dict[str, Any] | None]]:
+    """Let nobody else move the pointer, which is at `expected`; gives the lease, and what is in production."""
+    with lease(store, "production") as held:
+        present = champion(store)
+        versions = [None if each is None else each.get("version") for each in (expected, present)]
+        if expected is not ANYTHING and versions[0] != versions[1]:
+            raise ProductionMoved(
+                f"{store.url(PRODUCTION)} names {versions[1] or 'nothing'} now, not {versions[0] or 'nothing'}: "
+                "somebody else moved it meanwhile. It stays so; run the same command again."
+            )
+        yield held, present
 
 
 def earlier_decision(store: Store, version: str) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from oaml_core.stages.gate_stage import challenge
 from oaml_core.stages.production import (
     PRODUCTION,
     WITHDRAWN,
+    ProductionMoved,
     champion,
     earlier_decision,
     note_decision,
@@ -27,6 +28,10 @@ log = logging.getLogger(__name__)
 
 HEADLINE_METRIC = "val_accuracy_clean_combined"
 """Kept with every version, for those who read the history."""
+
+
+TRIES = 5
+"""How often a model is judged where others come into production meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,22 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
 
     The two are compared pair by pair from the scores beside both `metrics.json`; `config.promote` says what is let
     pass. The pointer `models/production.json` is written last; what it pointed to before stays where it is, and
-    `rollback` leads back to it. A model that was rolled back is not promoted again.
+    `rollback` leads back to it. A model that was rolled back is not promoted again. Where another model came into
+    production meanwhile, this one is judged against that.
+
+    Raises:
+        StoreError: the store cannot be written, or production moves on and on.
     """
+    for _ in range(TRIES - 1):
+        try:
+            return _promote(config, model_uri, metrics_uri)
+        except ProductionMoved as moved:
+            log.info("promote: %s The model is judged again.", moved)
+    return _promote(config, model_uri, metrics_uri)
+
+
+def _promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
+    """Judge the model against what is in production now, and put it in that one's place if it passes."""
     store = open_store(config.store)
     measured = read_metrics_json(metrics_uri)
     name = digest(model_uri, metrics_uri)
@@ -64,7 +83,7 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
         "accuracy": measured["headline"][HEADLINE_METRIC],
         "sets": sorted(measured["sets"]),
     }
-    point_at(store, pointer)
+    point_at(store, pointer, judged=present)
     note_decision(store, name, True, reason)
     announce("promote", f"version {name}: {reason}", store.url(PRODUCTION), False)
     return Promoted(name, True, reason)

@@ -1,0 +1,114 @@
+"""One holder at a time of a name in a store, on any machine: tickets that expire.
+
+S3 servers differ in whether they know conditional writes, but all list what was put before. Whoever wants a lease puts
+a ticket and then lists: it holds the lease if its ticket is the only one. Two that come at once see one another, take
+their tickets back, and try again after random pauses. Ages are told by the store's clock alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from oaml_core.errors import StoreError
+from oaml_core.store.base import MissingObject, ObjectInfo, Store
+
+log = logging.getLogger(__name__)
+
+LEASES = "leases"
+"""Prefix of tickets: `leases/<name>/<ticket>`."""
+EXPIRES = timedelta(seconds=60)
+"""Age of a ticket whose holder is taken for dead."""
+PATIENCE = timedelta(seconds=120)
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A name that is held."""
+
+    store: Store
+    ticket: str
+    """Key of the holder's ticket."""
+
+    def require(self) -> None:
+        """Return if the lease is still held.
+
+        Raises:
+            StoreError: it has expired, and somebody else may hold it.
+        """
+        if not self.store.exists(self.ticket):
+            raise StoreError(
+                f"{self.store.url(self.ticket)} has expired before the work was done, and nothing was written. Run the "
+                "same command again."
+            )
+
+
+@contextmanager
+def lease(store: Store, name: str, expires: timedelta = EXPIRES, patience: timedelta = PATIENCE) -> Iterator[Lease]:
+    """Hold `name` in `store` while the block runs; others wait.
+
+    Args:
+        store: where all who want the name look.
+        name: part of a key.
+        expires: age after which a ticket is taken away; the block must be through before.
+        patience: longest wait for another holder.
+
+    Raises:
+        StoreError: somebody else holds it for longer than `patience`; says who.
+    """
+    held = _wait_for(store, f"{LEASES}/{name}", expires, patience)
+    try:
+        yield held
+    finally:
+        with suppress(StoreError):  # it expires
+            store.delete(held.ticket)
+
+
+def _wait_for(store: Store, prefix: str, expires: timedelta, patience: timedelta) -> Lease:
+    deadline, pause = time.monotonic() + patience.total_seconds(), PAUSE_SECONDS
+    holder = f"{socket.gethostname()}, process {os.getpid()}".encode()
+    while True:
+        ticket = f"{prefix}/{secrets.token_hex(8)}"
+        store.write_bytes(ticket, holder)
+        others = _others(store, prefix, ticket, expires)
+        if others is not None and not others:
+            return Lease(store, ticket)
+        store.delete(ticket)
+        if time.monotonic() > deadline:
+            raise StoreError(
+                f"{store.url(prefix)} is held by {_holder(store, others)}. Wait until that is through, or end it; what "
+                f"it leaves expires after {expires.total_seconds():.0f} s."
+            )
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(2 * pause, 2.0)
+
+
+def _others(store: Store, prefix: str, own: str, expires: timedelta) -> list[ObjectInfo] | None:
+    """Tickets of others that have not expired, the rest removed; None if the own ticket was taken away."""
+    tickets = {info.key: info for info in store.list(f"{prefix}/")}
+    if own not in tickets:
+        return None
+    now, others = tickets.pop(own).modified, []
+    for info in tickets.values():
+        if now is not None and info.modified is not None and now - info.modified > expires:
+            log.warning("%s was left by a process that is gone; it is removed.", store.url(info.key))
+            store.delete(info.key)
+        else:
+            others.append(info)
+    return others
+
+
+def _holder(store: Store, others: list[ObjectInfo] | None) -> str:
+    for info in others or []:
+        with suppress(MissingObject):
+            return store.read_bytes(info.key).decode(errors="replace")
+    return "somebody else"

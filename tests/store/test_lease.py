@@ -1,0 +1,61 @@
+"""One holder at a time of a name in a store."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from oaml_core.errors import StoreError
+from oaml_core.store import Store
+from oaml_core.store.lease import lease
+
+
+def test_one_holder_at_a_time(store: Store) -> None:
+    store.write_bytes("count", b"0")
+    inside: list[int] = []
+
+    def add() -> None:
+        for _ in range(3):
+            with lease(store, "count"):
+                inside.append(1)
+                assert len(inside) == 1
+                store.write_bytes("count", str(int(store.read_bytes("count")) + 1).encode())
+                inside.pop()
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(100)
+    assert store.read_bytes("count") == b"12"
+    assert list(store.list("leases/")) == [], "no ticket is left"
+
+
+def test_who_holds_it_is_said_and_what_a_killed_holder_leaves_expires(store: Store, root: Path) -> None:
+    store.write_bytes("leases/count/killed", b"node-1, process 7")
+    with (
+        pytest.raises(StoreError, match=r"held by node-1, process 7.*expires after 60 s"),
+        lease(store, "count", patience=timedelta(0)),
+    ):
+        pytest.fail("it is held")
+    if store.uri.startswith("file:"):
+        hour_ago = time.time() - 3600
+        os.utime(root / "leases" / "count" / "killed", (hour_ago, hour_ago))
+        with lease(store, "count", patience=timedelta(0)) as held:
+            held.require()
+    else:
+        with lease(store, "count", expires=timedelta(seconds=-5), patience=timedelta(0)) as held:
+            held.require()
+    assert list(store.list("leases/")) == []
+
+
+def test_a_holder_that_slept_too_long_writes_nothing(store: Store) -> None:
+    with lease(store, "count") as held:
+        store.delete(held.ticket)  # as others do when it has expired
+        with pytest.raises(StoreError, match="has expired"):
+            held.require()
