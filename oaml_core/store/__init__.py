@@ -9,6 +9,7 @@ __all__ = [
     "Store",
     "base",
     "cache",
+    "lease",
     "local_file",
     "open_store",
     "s3",
