@@ -14,6 +14,7 @@ from typing import Literal
 from components.pods import GangConfig as GangConfig
 from components.pods import PodConfig, TrainingConfig, check_metadata
 from components.pods import Toleration as Toleration
+from components.steps import STEPS
 from oaml_core.errors import ConfigError
 from oaml_core.settings import dataclass_from_yaml
 
@@ -21,12 +22,9 @@ QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]|[KMGTPE]i)?")
 """https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents."""
 CPU = re.compile(r"\d+(\.\d+)?|\d+m")
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-LOADERS = ("preprocess", "train", "evaluate", "export", "train-prior", "evaluate-prior")
-"""Steps whose loaders hand batches over in shared memory."""
 STEP_SHARED_MEMORY = "2Gi"
-GPU_STAGES = ("train", "evaluate", "train-prior", "evaluate-prior")
+GPU_STAGES = tuple(name for name, step in STEPS.items() if step.uses_gpu)
 """Steps that a GPU makes faster; `train` in its own pod only with `training_backend: local`."""
-STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "train-prior", "evaluate-prior")
 
 
 @dataclass(frozen=True)
@@ -127,8 +125,8 @@ def check(cluster: ClusterConfig) -> None:
         if not DNS_LABEL.fullmatch(name):
             raise ConfigError(f"{key} is {name!r}; it must be lower-case letters, digits and '-', at most 63.")
     for stage in cluster.stages:
-        if stage not in STAGES:
-            raise ConfigError(f"stages.{stage}: there is no such step; the steps are {', '.join(STAGES)}.")
+        if stage not in STEPS:
+            raise ConfigError(f"stages.{stage}: there is no such step; the steps are {', '.join(STEPS)}.")
         _check_gpus(cluster, stage)
     for key, account in {
         "pipeline_service_account": cluster.pipeline_service_account,
@@ -187,4 +185,4 @@ def _check_counts(place: str, node: object, least: int) -> None:
 
 def step_shared_memory(stage: str, pod: PodConfig) -> str | None:
     """Return the size of /dev/shm that the pod of the step `stage` gets; None: the container runtime's."""
-    return pod.shared_memory or (STEP_SHARED_MEMORY if stage in LOADERS else None)
+    return pod.shared_memory or (STEP_SHARED_MEMORY if STEPS[stage].loads_batches else None)

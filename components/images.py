@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from components.steps import STEPS
+
 REGISTRY = "oaml"
 TAG = "0.1.0"
 LOCK = Path(__file__).parents[1] / "images" / "images.lock.json"
 """Tags of the images that `make build-images` has built, by component."""
 
-IMAGES = {"gate": "promote", "train-prior": "train", "evaluate-prior": "evaluate"}
-"""Steps that run in another's image."""
 WITH_CUDA = "train"
 """The one image whose torch can use a GPU; it has what all steps that may get one need."""
 
@@ -27,7 +27,7 @@ def image(component: str, registry: str = REGISTRY) -> str:
 
 def image_of_step(step: str, registry: str = REGISTRY, gpus: int = 0) -> str:
     """Reference of the image that the pipeline's step `step` runs in when it gets `gpus` GPUs."""
-    return image(WITH_CUDA if gpus else IMAGES.get(step, step), registry)
+    return image(WITH_CUDA if gpus else STEPS[step].image, registry)
 
 
 @contextmanager

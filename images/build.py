@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.images import LOCK, REGISTRY
+from components.steps import COMPONENTS
 from oaml_core.errors import ImageError, nearest
 
 REPO = Path(__file__).parents[1]
-COMPONENTS = ("preprocess", "train", "evaluate", "export", "promote")
 BASE = "docker.io/library/python:3.11-slim-bookworm"
 DOCKERFILE = "images/Dockerfile"
 SHARED = (
     *(DOCKERFILE, "constraints.txt", "pyproject.toml", "LICENSE", "oaml_core"),
     *("components/__init__.py", "components/cluster.py", "components/images.py", "components/pods.py"),
+    "components/steps.py",
 )
 """What goes into every image."""
 

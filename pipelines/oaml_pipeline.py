@@ -22,8 +22,7 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
 
     The graph is the same in both: only images, resources, secrets and the like differ, and what `train` is told of the
     cluster. Kubeflow caches a step by its parameters and its image, not by what its input artifacts hold: that is why
-    the data set's fingerprint is a parameter of each later step. `preprocess` is what finds it, and `gate` and
-    `promote` look at what is in production now, so that they are not cached.
+    the data set's fingerprint is a parameter of each later step. `components.steps` says which steps are not cached.
 
     A model that the gate refuses is exported all the same, so that a person may look at it, but not promoted.
     """
@@ -37,20 +36,17 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
         Args:
             config: the whole configuration as YAML (`oaml train --print-config`); nothing secret belongs there.
         """
-        prepared = preprocess(config=config).set_caching_options(False)
+        prepared = preprocess(config=config)
         fingerprint, dataset = prepared.outputs["fingerprint"], prepared.outputs["dataset"]
         trained = train(config=config, fingerprint=fingerprint, cluster=_for_training(cluster), dataset=dataset)
         model = trained.outputs["model"]
         evaluated = evaluate(config=config, fingerprint=fingerprint, dataset=dataset, model=model)
         metrics = evaluated.outputs["metrics"]
-        judged = gate(config=config, metrics=metrics).set_caching_options(False)
+        judged = gate(config=config, metrics=metrics)
         exported = export(config=config, fingerprint=fingerprint, dataset=dataset, model=model, metrics=metrics)
         exported.after(judged)
         promoted = promote(config=config, onnx_model=exported.outputs["onnx_model"], metrics=metrics)
-        promoted.set_caching_options(False)
-        if cluster is not None:
-            for task in (prepared, trained, evaluated, judged, exported, promoted):
-                place(task, task.name, cluster)
+        place(cluster, prepared, trained, evaluated, judged, exported, promoted)
 
     return oaml
 

@@ -7,10 +7,23 @@ from kfp import dsl, kubernetes
 from components.cluster import ClusterConfig, step_shared_memory
 from components.images import image_of_step
 from components.pods import PodConfig, own_labels, sidecar_metadata
+from components.steps import STEPS
 
 
-def place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
-    """Give `task`, the step `stage`, what the cluster file says."""
+def place(cluster: ClusterConfig | None, *tasks: dsl.PipelineTask) -> None:
+    """Give each task what `components.steps` and the cluster file say of the step of its name.
+
+    Args:
+        cluster: None: the steps run on this machine, where images, resources and secrets mean nothing.
+        tasks: tasks of one graph.
+    """
+    for task in tasks:
+        task.set_caching_options(STEPS[task.name].cached)
+        if cluster is not None:
+            _place(task, task.name, cluster)
+
+
+def _place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
     pod = cluster.stages.get(stage, PodConfig())
     task.set_container_image(image_of_step(stage, cluster.registry, pod.gpus))
     _set_resources(task, pod)

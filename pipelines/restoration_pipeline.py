@@ -19,11 +19,8 @@ def restoration_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent
             config: the whole configuration as YAML (`oaml restore train --print-config`); nothing secret belongs there.
             recogniser_uri: checkpoint to measure with what restoration does to recognition; empty: not measured.
         """
-        # The tiles are found by the step itself: Kubeflow would not see that they have changed.
-        trained = train_prior(config=config).set_caching_options(False)
+        trained = train_prior(config=config)
         measured = evaluate_prior(config=config, recogniser_uri=recogniser_uri, prior=trained.outputs["prior"])
-        if cluster is not None:
-            for task in (trained, measured):
-                place(task, task.name, cluster)
+        place(cluster, trained, measured)
 
     return restoration

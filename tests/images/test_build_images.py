@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.steps import COMPONENTS
 from images import build as images
-from images.build import BASE, COMPONENTS, content_tag, inputs
+from images.build import BASE, content_tag, inputs
 from oaml_core.errors import ImageError
 from pipelines.compile import compile_pipeline
 

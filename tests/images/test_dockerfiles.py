@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.images import WITH_CUDA
-from images.build import COMPONENTS, DOCKERFILE
+from components.steps import COMPONENTS
+from images.build import DOCKERFILE
 
 REPO = Path(__file__).parents[2]
 HADOLINT = Path(sys.executable).with_name("hadolint")
