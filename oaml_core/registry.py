@@ -137,9 +137,12 @@ SAMPLERS: Registry[Callable[..., Any]] = Registry(
 """`(labels, config: DataConfig, nearest, *, seed, rank, world_size) -> BatchSampler`, by `data.sampler`."""
 STORES: Registry[Callable[..., Any]] = Registry("store", {"s3": "oaml_core.store.s3", "file": "oaml_core.store.folder"})
 """`(uri: str) -> Store`, by the scheme of the address."""
+METRICS: Registry[Callable[..., Any]] = Registry("metric", {})
+"""`(scores [N], issame [N]) -> float`, of every set, condition and score; shown in the report and in `metrics.json`."""
 
 register_backbone = BACKBONES.register
 register_margin = MARGINS.register
 register_matcher = MATCHERS.register
 register_sampler = SAMPLERS.register
 register_store = STORES.register
+register_metric = METRICS.register

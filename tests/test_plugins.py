@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -56,6 +57,11 @@ def test_a_model_of_foreign_parts_is_trained_evaluated_and_exported(plugin: Path
     evaluated = oaml(plugin, tmp_path, "evaluate", *common, "--checkpoint", checkpoint)
     assert evaluated.returncode == 0, evaluated.stderr
     metrics = next((tmp_path / "shelf").rglob("metrics.json"))
+    (measured,) = json.loads(metrics.read_text())["sets"].values()
+    gaps = [score["own"]["median_gap"] for one in measured["conditions"].values() for score in one["scores"].values()]
+    assert len(gaps) >= 3
+    assert all(isinstance(gap, float) for gap in gaps)
+    assert "<th>median_gap</th>" in next((tmp_path / "shelf").rglob("report.html")).read_text()
     exported = oaml(plugin, tmp_path, "export", *common, "--checkpoint", checkpoint, "--metrics", str(metrics))
     assert exported.returncode == 0, exported.stderr
     assert list((tmp_path / "shelf").rglob("model.matcher.onnx"))

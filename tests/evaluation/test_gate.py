@@ -5,15 +5,17 @@ from __future__ import annotations
 import pytest
 
 from oaml_core.config import PromoteConfig
-from oaml_core.evaluation.verdict.comparison import Comparison, Difference, Incomparable
+from oaml_core.evaluation.verdict.comparison import Comparison, Difference, Incomparable, RealFar
 from oaml_core.evaluation.verdict.gate import decide
 
 
-def difference(points: float, half_width: float, name: str = "lfw", condition: str = "clean", score: str = "combined"):
+def difference(
+    points: float, half_width: float, name: str = "lfw", condition: str = "clean", score: str = "combined", real_far=()
+):
     change, half = points / 100, half_width / 100
-    verdict = "not distinguishable"
+    verdict = "better" if change > half else "not distinguishable"
     interval = change, change - half, change + half
-    return Difference(name, condition, score, 0.9, 0.9 + change, *interval, 1, 1, 1.0, verdict, [])
+    return Difference(name, condition, score, 0.9, 0.9 + change, *interval, 1, 1, 1.0, verdict, [], list(real_far))
 
 
 def gate(*cells, incomparable=(), **options):
@@ -67,3 +69,55 @@ def test_what_cannot_be_compared_is_refused_unless_it_is_not_gated():
     assert gate(difference(1.0, 0.1), incomparable=[lost], conditions=("clean",)).passes
     assert "nothing was measured" in gate().reason
     assert "'cplfw'" in gate(difference(1.0, 0.1), sets=("lfw", "cplfw")).reason
+
+
+def test_the_margin_itself_is_allowed_in_points_of_a_hundred():
+    assert gate(difference(-1.0, 0.0), non_inferior_by=1.0).passes
+    (one,) = gate(difference(-1.001, 0.0), non_inferior_by=1.0).gated
+    assert (one.state, one.passes) == ("inferior", False)
+
+
+@pytest.mark.parametrize(("failing", "more"), [(3, None), (4, "; and 1 more"), (6, "; and 3 more")])
+def test_a_refusal_names_the_worst_three_and_counts_the_rest(failing, more):
+    cells = [difference(-2.0 - place, 0.1, condition=f"veil-{place}") for place in range(failing)]
+    reason = gate(*cells).reason
+    named = [cell.condition for cell in cells if cell.condition in reason]
+    assert named == [f"veil-{place}" for place in range(failing - 3, failing)]
+    assert ("more" in reason.replace("more than", "")) == (more is not None)
+    assert more is None or reason.endswith(more)
+    assert "promote.undecided" not in reason  # nothing is undecided
+
+
+def test_an_approval_counts_what_is_better_and_what_is_not_sure():
+    sure = gate(difference(0.0, 0.1))
+    assert (
+        sure.reason == f"it loses no more than {PromoteConfig().non_inferior_by:g} points in any of 1 gated conditions"
+    )
+    told = gate(difference(1.0, 0.1), difference(2.0, 0.1), difference(0.2, 3.0), undecided="accept").reason
+    assert told.endswith("any of 3 gated conditions, better in 2, too few pairs to be sure in 1")
+
+
+def leak(points: float, condition: str, real_far: float | None = None, half_width: float = 0.1):
+    held = () if real_far is None else [RealFar(1e-3, real_far, real_far - 5e-4, real_far + 5e-4)]
+    return difference(points, half_width, condition=condition, real_far=held)
+
+
+def test_a_leaking_threshold_refuses_whatever_the_accuracy_and_names_the_worst_three():
+    options = {"one_threshold_far": 1e-3, "most_real_far": 2.0}
+    assert gate(leak(1.0, "clean", 2.5e-3), **options).passes  # low end 2e-3: not surely above
+    cells = [leak(1.0, f"veil-{place}", 3e-3 + place * 1e-3) for place in range(4)]
+    decision = gate(leak(1.0, "clean", 1e-3), *cells, **options)
+    assert not decision.passes
+    assert len(decision.gated) == 5
+    assert "FAR 0.001 more than 0.002 of the impostors" in decision.reason
+    found = [decision.reason.find(f"lfw/veil-{place} ") for place in (3, 2, 1)]
+    assert found == sorted(found)
+    assert found[0] > 0
+    assert "veil-0" not in decision.reason
+    assert "clean 0" not in decision.reason
+
+
+def test_an_unknown_real_far_refuses_and_names_three_places():
+    cells = [leak(1.0, f"veil-{place}") for place in range(4)]
+    reason = gate(leak(1.0, "clean", 1e-3), *cells, one_threshold_far=1e-3).reason
+    assert "in lfw/veil-0, lfw/veil-1, lfw/veil-2: name the rate in evaluate.far" in reason

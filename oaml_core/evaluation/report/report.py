@@ -17,7 +17,7 @@ from typing import Any
 from oaml_core.evaluation.report import charts, sweep_charts
 from oaml_core.evaluation.report.one_threshold_table import one_threshold_table
 from oaml_core.evaluation.report.pictures import pair_svg
-from oaml_core.evaluation.report.tables import OPEN_CONDITIONS, accuracy_table, tar_table, visibility_table
+from oaml_core.evaluation.report.tables import OPEN_CONDITIONS, accuracy_table, own_table, tar_table, visibility_table
 from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.statistics.bootstrap import LEVEL
 from oaml_core.evaluation.verdict.comparison import Comparison
@@ -142,6 +142,7 @@ identities.</p>
 {tar_table(result)}
 <h3>One threshold for all conditions</h3>
 {one_threshold_table(result, SCORES)}
+{own_table(result)}
 <h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}
 <p class="note">The dashed line is the threshold, the mean over the folds.</p>{_histograms(result)}
 <h3>Visibility maps</h3>

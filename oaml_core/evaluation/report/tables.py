@@ -9,6 +9,7 @@ from oaml_core.evaluation.report.charts import rate_label
 from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.statistics.bootstrap import Interval, in_points
 from oaml_core.evaluation.statistics.roc import TarAtFar
+from oaml_core.evaluation.verdict.own_metrics import own_metrics
 from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, SetResult
 
 OPEN_CONDITIONS = 3
@@ -92,6 +93,22 @@ def visibility_table(result: SetResult) -> str:
     ]
     head = "<th>condition</th><th>covered</th><th>IoU</th><th>MAE</th><th>calibration</th>"
     return table(head, rows)
+
+
+def own_table(result: SetResult) -> str:
+    """Return the metrics of packages of one's own, a row per condition and score; nothing where there are none."""
+    rows = []
+    names: dict[str, None] = {}
+    for condition in result.conditions.values():
+        for score, found in condition.scores.items():
+            values = own_metrics(found.values, result.issame)
+            names |= dict.fromkeys(values)
+            cells = "".join(f"<td>{'–' if value is None else f'{value:.4g}'}</td>" for value in values.values())
+            rows.append(f"<tr><th>{escape(condition.name)}</th><th>{score}</th>{cells}</tr>")
+    if not names:
+        return ""
+    head = "<th>condition</th><th>score</th>" + "".join(f"<th>{escape(name)}</th>" for name in names)
+    return f"<h3>Metrics of your own</h3>{table(head, rows)}"
 
 
 def _iou(condition: ConditionResult) -> str:

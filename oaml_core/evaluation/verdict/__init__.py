@@ -5,6 +5,7 @@ __all__ = [
     "evaluate",
     "gate",
     "metrics_json",
+    "own_metrics",
     "results",
     "summary",
 ]

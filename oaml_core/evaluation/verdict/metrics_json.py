@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from oaml_core.evaluation.statistics.one_threshold import ShareBin
 from oaml_core.evaluation.statistics.roc import Roc
 from oaml_core.evaluation.verdict.comparison import Comparison
+from oaml_core.evaluation.verdict.own_metrics import own_metrics
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, ScoreResult, SetResult
 
 SCHEMA = 2
@@ -183,6 +184,7 @@ def _score_metrics(result: ScoreResult, issame: NDArray[np.bool_]) -> dict[str, 
         "vr_at_far_published": [asdict(rate) for rate in result.vr_published],
         "roc": roc_points(result.roc),
         "histogram": histogram(result.values, issame),
+        "own": own_metrics(result.values, issame),
     }
 
 
