@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 
-def _prepare(config: Config, _: Any) -> int:
+def _prepare(config: Config, options: Any) -> int:
     from oaml_core import stages
 
-    print(stages.prepare(config).dataset_uri)
+    print(stages.prepare(config, repair=options.repair).dataset_uri)
     return 0
 
 
@@ -42,6 +42,12 @@ def _rollback(config: Config, options: Any) -> int:
     return 0
 
 
+def _prepare_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair", action="store_true", help="read the data set in the store; make again what is damaged"
+    )
+
+
 def _train_options(parser: ArgumentParser) -> None:
     dataset_option(parser)
     parser.add_argument(
@@ -59,7 +65,9 @@ def _rollback_options(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "prepare": Command("check faces and put them into the store in the form that training reads", _prepare),
+    "prepare": Command(
+        "check faces and put them into the store in the form that training reads", _prepare, _prepare_options
+    ),
     "train": Command("train, or go on training, on one machine or as one node of several", _train, _train_options),
     "export": Command("write a model as ONNX, checked against torch", _export, _export_options),
     "rollback": Command("put the model that was in production before back there", _rollback, _rollback_options),

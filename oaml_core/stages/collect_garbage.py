@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from oaml_core.data.prepare.outbox import COMMITTING
 from oaml_core.errors import StoreError
 from oaml_core.stages.production import champion, records
 from oaml_core.store import ObjectInfo, Store
+from oaml_core.store.lease import lease
 
 PINS = "pins"
 FILES = "datasets/files"
@@ -88,11 +90,31 @@ def find_garbage(store: Store, nights: int, youngest: timedelta, now: datetime |
 
 
 def remove(store: Store, garbage: Garbage) -> None:
-    """Remove what `find_garbage` has found."""
+    """Remove what `find_garbage` has found, but for content that a data set has come to need since.
+
+    No manifest is written while content goes, so that none names what is gone.
+    """
+    content: list[ObjectInfo] = []
+    rest: list[ObjectInfo] = []
     for info in garbage.objects:
+        (content if info.key.startswith(f"{FILES}/") else rest).append(info)
+    for info in rest:
         store.delete(info.key)
+    if content:
+        with lease(store, COMMITTING, kept=True) as held:
+            needed = _named(store)
+            for info in content:
+                held.require()
+                if info.key not in needed:
+                    store.delete(info.key)
     for upload in garbage.uploads:
         store.forget_unfinished(upload.key)
+
+
+def _named(store: Store) -> set[str]:
+    """Keys of all content that the manifests in a store name now."""
+    keys = [info.key for info in store.list("datasets/") if info.key.endswith("/manifest.json")]
+    return {file["key"] for key in keys for file in json.loads(store.read_bytes(key)).get("files", [])}
 
 
 def _group(key: str) -> str:

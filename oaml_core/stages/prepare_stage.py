@@ -20,15 +20,19 @@ class Prepared:
     """Images, identities, verification pairs, images set aside."""
 
 
-def prepare(config: Config) -> Prepared:
+def prepare(config: Config, *, repair: bool = False) -> Prepared:
     """Check the faces that `config.data` names, and put them into the store in the form that training reads.
+
+    Args:
+        config: `data`, `store` and `work_dir`.
+        repair: read all files of a data set that is there, and make again what is damaged.
 
     Raises:
         DataError: the source cannot be used, or too much of it is broken.
     """
     from oaml_core.data.prepare.prepare import prepare_dataset
 
-    made = prepare_dataset(config, open_store(config.store))
+    made = prepare_dataset(config, open_store(config.store), repair=repair)
     manifest = made.manifest
     summary = {
         "images": manifest.images,

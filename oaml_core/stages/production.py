@@ -68,6 +68,7 @@ def point_at(store: Store, pointer: Mapping[str, Any], judged: Mapping[str, Any]
             _write(store, record_key(before["version"]), {"previous": None, "promoted_at": "", **before})
         held.require()
         _write(store, record_key(made["version"]), made)
+        held.require()
         _write(store, PRODUCTION, made)
     return made
 
@@ -85,6 +86,7 @@ def point_back(store: Store, wanted: Mapping[str, Any], present: Mapping[str, An
             _write(store, record_key(present["version"]), {**present, WITHDRAWN: now})
         back = {name: value for name, value in wanted.items() if name != WITHDRAWN}
         _write(store, record_key(wanted["version"]), back)
+        held.require()
         _write(store, PRODUCTION, back)
 
 

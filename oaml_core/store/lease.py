@@ -12,6 +12,7 @@ import os
 import random
 import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +30,8 @@ EXPIRES = timedelta(seconds=60)
 """Age of a ticket whose holder is taken for dead."""
 PATIENCE = timedelta(seconds=120)
 PAUSE_SECONDS = 0.1
+RENEWALS = 4
+"""Renewals of a kept lease per time of expiry."""
 
 
 @dataclass(frozen=True)
@@ -51,31 +54,59 @@ class Lease:
                 "same command again."
             )
 
+    def renew(self) -> None:
+        """Let the time of expiry begin again.
+
+        Raises:
+            StoreError: the lease has expired already, or the store cannot be written.
+        """
+        self.require()
+        self.store.write_bytes(self.ticket, f"{_own_name()}, {time.time_ns()}".encode())  # other bytes: it is sent
+
 
 @contextmanager
-def lease(store: Store, name: str, expires: timedelta = EXPIRES, patience: timedelta = PATIENCE) -> Iterator[Lease]:
+def lease(
+    store: Store, name: str, expires: timedelta = EXPIRES, patience: timedelta = PATIENCE, *, kept: bool = False
+) -> Iterator[Lease]:
     """Hold `name` in `store` while the block runs; others wait.
 
     Args:
         store: where all who want the name look.
         name: part of a key.
-        expires: age after which a ticket is taken away; the block must be through before.
+        expires: age after which a ticket is taken away; the block must be through before, unless `kept`.
         patience: longest wait for another holder.
+        kept: renew the ticket while the block runs, for work of unknown length.
 
     Raises:
         StoreError: somebody else holds it for longer than `patience`; says who.
     """
     held = _wait_for(store, f"{LEASES}/{name}", expires, patience)
+    done = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(held, expires, done), name="lease", daemon=True)
+    if kept:
+        keeper.start()
     try:
         yield held
     finally:
+        done.set()
+        if kept:
+            keeper.join()
         with suppress(StoreError):  # it expires
             store.delete(held.ticket)
 
 
+def _keep(held: Lease, expires: timedelta, done: threading.Event) -> None:
+    """Renew a ticket until `done`; a store that fails for a while is asked again."""
+    while not done.wait(expires.total_seconds() / RENEWALS):
+        try:
+            held.renew()
+        except StoreError as error:
+            log.warning("The lease %s cannot be renewed: %s", held.ticket, error)
+
+
 def _wait_for(store: Store, prefix: str, expires: timedelta, patience: timedelta) -> Lease:
     deadline, pause = time.monotonic() + patience.total_seconds(), PAUSE_SECONDS
-    holder = f"{socket.gethostname()}, process {os.getpid()}".encode()
+    holder = _own_name().encode()
     while True:
         ticket = f"{prefix}/{secrets.token_hex(8)}"
         store.write_bytes(ticket, holder)
@@ -107,8 +138,12 @@ def _others(store: Store, prefix: str, own: str, expires: timedelta) -> list[Obj
     return others
 
 
+def _own_name() -> str:
+    return f"{socket.gethostname()}, process {os.getpid()}"
+
+
 def _holder(store: Store, others: list[ObjectInfo] | None) -> str:
     for info in others or []:
         with suppress(MissingObject):
-            return store.read_bytes(info.key).decode(errors="replace")
+            return ", ".join(store.read_bytes(info.key).decode(errors="replace").split(", ")[:2])
     return "somebody else"

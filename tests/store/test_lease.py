@@ -59,3 +59,14 @@ def test_a_holder_that_slept_too_long_writes_nothing(store: Store) -> None:
         store.delete(held.ticket)  # as others do when it has expired
         with pytest.raises(StoreError, match="has expired"):
             held.require()
+
+
+def test_a_kept_lease_outlives_its_time_of_expiry(store: Store) -> None:
+    with lease(store, "long", expires=timedelta(seconds=4), kept=True) as held:
+        first = store.read_bytes(held.ticket)
+        deadline = time.monotonic() + 60
+        while store.read_bytes(held.ticket) == first and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert store.read_bytes(held.ticket) != first
+        held.require()
+    assert list(store.list("leases/")) == []

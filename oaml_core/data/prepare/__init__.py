@@ -1,5 +1,6 @@
 """Turn a source into a prepared data set: checked, packed and fingerprinted."""
 
 __all__ = [
+    "outbox",
     "prepare",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,15 @@ from oaml_core.data.prepared.prepared import DATASETS
 if TYPE_CHECKING:
     from oaml_core.store import Store
 
+CONTENT = f"{DATASETS}/files"
+"""Where the contents of all data sets lie in a store."""
+COMMITTING = "datasets"
+"""Lease under which a manifest is written, and under which content that no manifest names is removed."""
+
 
 def content_key(sha256: str) -> str:
     """Where a content lies in a store."""
-    return f"{DATASETS}/files/{sha256}"
+    return f"{CONTENT}/{sha256}"
 
 
 class Outbox:
@@ -65,3 +71,17 @@ class Outbox:
         for path in sorted(folder.iterdir()):
             if path.relative_to(self.folder).as_posix() not in done:
                 self.send(path)
+
+    def lacking(self) -> list[ManifestFile]:
+        """Return the files that the store has no longer, after those that are still here were sent again."""
+        gone = lacking(self.store, self.files)
+        for file in gone:
+            if (path := self.folder / file.path).is_file():
+                self.store.put_file(path, file.key)
+        return [file for file in gone if not (self.folder / file.path).is_file()]
+
+
+def lacking(store: Store, files: Sequence[ManifestFile]) -> list[ManifestFile]:
+    """Return the files of a data set that a store lacks, or has in another size."""
+    sizes = {info.key: info.size for info in store.list(f"{CONTENT}/")}
+    return [file for file in files if sizes.get(file.key) != file.size]

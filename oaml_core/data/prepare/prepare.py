@@ -19,7 +19,7 @@ from oaml_core.config import Config
 from oaml_core.data.check.checks import Checks
 from oaml_core.data.check.report import CheckReport
 from oaml_core.data.prepare.fingerprint import fingerprint_of, shaping_settings
-from oaml_core.data.prepare.outbox import Outbox
+from oaml_core.data.prepare.outbox import COMMITTING, Outbox, lacking
 from oaml_core.data.prepare.parts import PartWriter, Place
 from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS, manifest_key
@@ -27,7 +27,8 @@ from oaml_core.data.prepared.verification import write_verification
 from oaml_core.data.prepared.visibility_set import is_validation
 from oaml_core.data.sources.base import SourceFolder, open_folder
 from oaml_core.data.sources.inputs import Inputs, open_inputs
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, StoreError
+from oaml_core.store.lease import lease
 from oaml_core.store.local_file import only_one
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 ROOM = 3
 """A prepared copy stays on the local disk if so many times the source's size is free."""
+
+
+TRIES = 3
+"""Times that a data set is packed whose content is removed from the store meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,13 @@ def dataset_folder(config: Config, fingerprint: str) -> Path:
     return Path(config.work_dir) / DATASETS / fingerprint
 
 
-def prepare_dataset(config: Config, store: Store) -> Prepared:
-    """Make the data set that `config.data` describes, unless the store has it.
+def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> Prepared:
+    """Make the data set that `config.data` describes, unless the store has all of it.
+
+    Args:
+        config: `data`, and where the local copy goes.
+        store: where the data set goes.
+        repair: read what the store has of the data set, and make again what is damaged; sizes alone tell otherwise.
 
     Raises:
         DataError: the source cannot be used, or the checks forbid training on it; `checks.json` in `work_dir`
@@ -68,6 +78,8 @@ def prepare_dataset(config: Config, store: Store) -> Prepared:
     settings = shaping_settings(config)
     fingerprint = fingerprint_of(settings, folder, work / "checksums.sqlite")
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
+        if repair:
+            _remove_damaged(store, fingerprint)
         return _reused(config, store, fingerprint) or _made(config, store, folder, fingerprint, settings)
 
 
@@ -77,7 +89,28 @@ def _reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
         return None
     manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), f"{uri}/{MANIFEST}")
     _refuse_broken(manifest, config)
+    if gone := lacking(store, manifest.files):
+        log.warning("%s lacks %d of %d files; they are made again.", uri, len(gone), len(manifest.files))
+        return None
     return Prepared(uri, fingerprint, manifest, reused=True)
+
+
+def _remove_damaged(store: Store, fingerprint: str) -> None:
+    """Remove a data set's files that are not what was put, and a manifest that cannot be read."""
+    key = manifest_key(fingerprint)
+    if not store.exists(key):
+        return
+    try:
+        manifest = parse_manifest(store.read_bytes(key), store.url(key))
+    except (DataError, StoreError) as error:
+        log.warning("%s It is made again.", error)
+        store.delete(key)
+        return
+    gone = {file.key for file in lacking(store, manifest.files)}
+    for file in manifest.files:
+        if file.key not in gone and store.is_intact(file.key) is False:
+            log.warning("%s is damaged; it is made again.", store.url(file.key))
+            store.delete(file.key)
 
 
 def _made(
@@ -86,20 +119,37 @@ def _made(
     uri = store.url(f"{DATASETS}/{fingerprint}")
     final = dataset_folder(config, fingerprint)
     unfinished = final.with_name(f".{fingerprint}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    outbox = Outbox(store, unfinished, keep=_has_room(folder, Path(config.work_dir)))
-    try:
-        inputs = open_inputs(config, folder)
-        manifest = _Packer(inputs, config, outbox).pack(fingerprint, settings)
-        store.write_bytes(manifest_key(fingerprint), manifest.to_json().encode())
-        if outbox.keep:
-            (unfinished / MANIFEST).write_text(manifest.to_json())
-            shutil.rmtree(final, ignore_errors=True)
-            unfinished.replace(final)
-    finally:
+    for _ in range(TRIES):
         shutil.rmtree(unfinished, ignore_errors=True)
-    log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
-    return Prepared(uri, fingerprint, manifest, reused=False)
+        outbox = Outbox(store, unfinished, keep=_has_room(folder, Path(config.work_dir)))
+        try:
+            inputs = open_inputs(config, folder)
+            manifest = _Packer(inputs, config, outbox).pack(fingerprint, settings)
+            if not _committed(store, manifest, outbox):
+                continue
+            if outbox.keep:
+                (unfinished / MANIFEST).write_text(manifest.to_json())
+                shutil.rmtree(final, ignore_errors=True)
+                unfinished.replace(final)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
+        return Prepared(uri, fingerprint, manifest, reused=False)
+    raise StoreError(
+        f"{uri}: files of it were removed from the store {TRIES} times while it was prepared. Run the same command "
+        "again when no `oaml store gc --delete` is at work."
+    )
+
+
+def _committed(store: Store, manifest: Manifest, outbox: Outbox) -> bool:
+    """Write the manifest, if the store has every file of it; no garbage is collected meanwhile."""
+    with lease(store, COMMITTING, kept=True) as held:
+        if gone := outbox.lacking():
+            log.warning("%d files were removed from the store meanwhile; the data set is packed again.", len(gone))
+            return False
+        held.require()
+        store.write_bytes(manifest_key(manifest.fingerprint), manifest.to_json().encode())
+    return True
 
 
 def _refuse_broken(manifest: Manifest, config: Config) -> None:

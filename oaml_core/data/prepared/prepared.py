@@ -26,6 +26,7 @@ from oaml_core.data.prepared.manifest import MANIFEST, Manifest, ManifestFile, p
 from oaml_core.data.prepared.verification import VerificationSet, open_verification
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
 from oaml_core.errors import DataError
+from oaml_core.store.base import MissingObject
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -108,12 +109,18 @@ def fetch_prepared(dataset_uri: str, directory: Path) -> PreparedDataset:
 
 def _fetch(store: Store, file: ManifestFile, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    store.get_file(file.key, path)
+    try:
+        store.get_file(file.key, path)
+    except MissingObject:
+        raise DataError(
+            f"{store.url(file.key)}, which is {file.path} of the data set, is not in the store. Run `oaml prepare "
+            "--repair` with the same configuration: it makes the file again."
+        ) from None
     with path.open("rb") as fetched:
         found = hashlib.file_digest(fetched, "sha256").hexdigest()
     if found != file.sha256:
         path.unlink()
-        raise DataError(f"{store.url(file.key)} is damaged (SHA-256 {found}); delete it there and run `oaml prepare`.")
+        raise DataError(f"{store.url(file.key)} is damaged (SHA-256 {found}). Run `oaml prepare --repair`.")
 
 
 def _is_there(directory: Path, file: ManifestFile) -> bool:
