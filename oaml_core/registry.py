@@ -45,6 +45,12 @@ class Registry(Generic[T]):
 
         Raises:
             ConfigError: the name belongs to another implementation.
+
+        Example:
+            >>> import oaml_core as oaml
+            >>> @oaml.register_metric("largest_impostor")
+            ... def largest_impostor(scores, issame):
+            ...     return scores[~issame].max()
         """
 
         def keep(implementation: Registered) -> Registered:

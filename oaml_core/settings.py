@@ -51,6 +51,11 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value does not exist.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> oaml.load_config("ir50_ms1mv2", ["--optim.lr", "0.05"]).optim.lr
+        0.05
     """
     arguments = [] if path is None else ["--config", str(path)]
     return parse_config(config_parser("oaml", "OAML"), [*arguments, *overrides])[0]

@@ -42,7 +42,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Config:
-    """One run, whole."""
+    """One run, whole.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> config = oaml.Config(name="mine", seed=3)
+        >>> config.optim.lr
+        0.1
+    """
 
     name: str = "oaml"
     """Name of the run: its folder, its prefix in the store, its rendezvous id."""

@@ -9,7 +9,14 @@ from oaml_core.inference.records import Scores
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two faces compared."""
+    """Two faces compared.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> found = oaml.match(oaml.load_model("model.onnx"), "a.png", "a.png", far=1e-2).comparison
+        >>> round(found.global_score, 3)
+        1.0
+    """
 
     score: float
     """The score that decides, named by `decided_by`."""

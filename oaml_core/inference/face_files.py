@@ -21,6 +21,11 @@ def load_face(path: str | Path, size: int = 112) -> NDArray[np.uint8]:
 
     Raises:
         ModelInputError: the file is missing, not an image, or not square and so not an aligned face.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> oaml.load_face("a.png").shape
+        (112, 112, 3)
     """
     face = Image.fromarray(read_image(path))
     if face.width != face.height:

@@ -125,6 +125,12 @@ def identify(
 
     Raises:
         ModelInputError: the probe cannot be used. DataError: no picture of the gallery can.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> found = oaml.identify(oaml.load_model("model.onnx"), "gallery", "b.png", far=1e-2)
+        >>> found.candidates[0].person
+        'person_b'
     """
     gallery, probe = Path(gallery), Path(probe)
     if finder is None:

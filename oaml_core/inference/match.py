@@ -66,6 +66,12 @@ def match_files(
 
     Raises:
         ModelInputError: a file is missing or unreadable, or shows no face; without a finder: is not square.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> found = oaml.match(oaml.load_model("model.onnx"), "a.png", "b.png", far=1e-2)
+        >>> -1 <= found.comparison.global_score <= 1
+        True
     """
     if finder is None:
         faces = None

@@ -53,6 +53,14 @@ class OamlOnnx:
 
     Raises:
         ExportError: the file is missing, unreadable, or not a model that OAML exported.
+
+    Example:
+        >>> import numpy as np
+        >>> import oaml_core as oaml
+        >>> model = oaml.OamlOnnx("model.onnx")
+        >>> faces = np.stack([oaml.load_face("a.png"), oaml.load_face("b.png")])
+        >>> model.records(faces).embedding.shape
+        (2, 32)
     """
 
     def __init__(

@@ -14,7 +14,15 @@ UNKNOWN: Floats = np.empty(0, dtype=np.float32)
 
 
 class FaceRecords(NamedTuple):
-    """What n faces are compared by: a gallery to keep."""
+    """What n faces are compared by: a gallery to keep.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> records = oaml.load_model("model.onnx").records(oaml.load_face("a.png")[None])
+        >>> first = oaml.FaceRecords(*(part[:1] for part in records))
+        >>> first.visibility.shape
+        (1, 1, 7, 7)
+    """
 
     embedding: Floats
     """[n, E], unit length, image and mirrored image fused."""

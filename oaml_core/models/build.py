@@ -19,6 +19,12 @@ def build_backbone(arch: str, *, image_size: int = 112, width: int = 16) -> Back
 
     Raises:
         ConfigError: there is none of that name, or it does not take `image_size`.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> backbone = oaml.build_backbone("ir_mini", width=8)
+        >>> backbone.map_size
+        (7, 7)
     """
     if image_size not in IMAGE_SIZES:
         raise ConfigError(f"data.image_size is {image_size}; backbones take {' or '.join(map(str, IMAGE_SIZES))}.")

@@ -53,14 +53,30 @@ class Margin(nn.Module, ABC):
 
 
 class ArcFace(Margin):
-    """cos(θ + m) (Deng et al. 2019, equation 3)."""
+    """cos(θ + m) (Deng et al. 2019, equation 3).
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> margin = oaml.ArcFace(m=0.5, s=64.0)
+        >>> bool(margin.harder(torch.tensor([0.8]), torch.tensor([20.0])) < 0.8)
+        True
+    """
 
     def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
         return (cosine.acos() + self.m).clamp(self.epsilon, math.pi - self.epsilon).cos()
 
 
 class CosFace(Margin):
-    """cos θ − m (Wang et al. 2018, equation 4)."""
+    """cos θ − m (Wang et al. 2018, equation 4).
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> margin = oaml.CosFace(m=0.35, s=64.0)
+        >>> round(float(margin.harder(torch.tensor([0.8]), torch.tensor([20.0]))), 2)
+        0.45
+    """
 
     def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
         return cosine - self.m
@@ -71,6 +87,11 @@ class AdaFace(Margin):
 
     With ẑ = clip(h · (norm − μ) / (σ + ε), −1, 1): g_angle = −m·ẑ, g_add = m·ẑ + m. μ and σ are running means of
     the norms' mean and deviation over the global batch, with momentum `t_alpha`.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> margin = oaml.AdaFace(m=0.4, s=64.0, h=0.333, t_alpha=0.01)
+        >>> head = oaml.MarginHead(embedding_size=16, num_classes=10, margin=margin)
     """
 
     epsilon = 1e-3

@@ -11,7 +11,15 @@ from oaml_core.models.margin import Margin
 
 
 class MarginHead(IdentityClassifier):
-    """Every worker holds every class; the kernel [E, classes] is laid out as published."""
+    """Every worker holds every class; the kernel [E, classes] is laid out as published.
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> head = oaml.MarginHead(embedding_size=16, num_classes=10, margin=oaml.ArcFace(m=0.5, s=64.0))
+        >>> head.kernel.shape
+        torch.Size([16, 10])
+    """
 
     def __init__(self, embedding_size: int, num_classes: int, margin: Margin) -> None:
         super().__init__(embedding_size, num_classes, margin)

@@ -45,6 +45,14 @@ class Pooled(Matcher):
         embedding_size: E.
         per_place: a projection of its own for each place, P_s in g_s = P_s·f_s, as in embedding layers that see the
             whole map at once: S times the weights.
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> matcher = oaml.Pooled(channels=8, map_size=(3, 3), embedding_size=16).eval()
+        >>> maps = torch.rand(2, 8, 3, 3)
+        >>> matcher.match(maps, maps).shape
+        torch.Size([2, 2])
     """
 
     keeps_lengths = True

@@ -54,6 +54,14 @@ class QAConv(Matcher):
 
     Training keeps 10 bytes a pair and place. The arguments are those of every `Matcher`; fc has a weight for each
     place of the map.
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> matcher = oaml.QAConv(channels=8, map_size=(3, 3)).eval()
+        >>> maps, visible = torch.rand(4, 8, 3, 3), torch.ones(4, 1, 3, 3)
+        >>> matcher.match(maps, maps, visible, visible).shape
+        torch.Size([4, 4])
     """
 
     scores_alike_in_bfloat16 = True

@@ -115,6 +115,13 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
 
     Raises:
         ConfigError: there is no such backbone or matcher. CheckpointError: the weights are not of this backbone.
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> recogniser = oaml.build_recogniser(oaml.Config().model.__class__(arch="ir_mini", width=4)).eval()
+        >>> recogniser(torch.zeros(2, 3, 112, 112)).visibility.shape
+        torch.Size([2, 1, 7, 7])
     """
     backbone = build_backbone(config.arch, image_size=image_size, width=config.width)
     if config.weights is not None:

@@ -54,6 +54,14 @@ class TransMatcher(Matcher):
 
     Training keeps 10 bytes a pair, place and layer; the feed-forward networks of pairs are recomputed in blocks.
     The arguments are those of every `Matcher`, and the number of decoder layers.
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> matcher = oaml.TransMatcher(channels=8, map_size=(3, 3)).eval()
+        >>> maps = torch.rand(2, 8, 3, 3)
+        >>> matcher.match(maps, maps).shape
+        torch.Size([2, 2])
     """
 
     prepared_at_once = 256 * 2**20

@@ -61,6 +61,13 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
 
     Raises:
         EvaluationError: no protocol can be computed. CheckpointError: the model cannot be read.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> config = oaml.load_config("smoke", ["--store", "shelf", "--data.synthetic_identities", "16"])
+        >>> found = oaml.evaluate(config, oaml.prepare(config).dataset_uri, "best.ckpt")
+        >>> found.metrics_uri.rpartition("/")[2]
+        'metrics.json'
     """
     from oaml_core.evaluation.verdict.metrics_json import SCHEMA
 

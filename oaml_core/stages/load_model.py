@@ -20,6 +20,12 @@ def load_model(path: str | Path, metrics: str | Path | None = None) -> Comparer:
 
     Raises:
         ExportError: the ONNX file is missing or no OAML model. CheckpointError: the checkpoint cannot be read.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> model = oaml.load_model("model.onnx")
+        >>> model.records(oaml.load_face("a.png")[None]).embedding.shape
+        (1, 32)
     """
     path = Path(path)
     if path.suffix == ".onnx":

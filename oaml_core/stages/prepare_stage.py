@@ -29,6 +29,12 @@ def prepare(config: Config, *, repair: bool = False) -> Prepared:
 
     Raises:
         DataError: the source cannot be used, or too much of it is broken.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> config = oaml.load_config("smoke", ["--store", "shelf", "--data.synthetic_identities", "16"])
+        >>> oaml.prepare(config).dataset_uri.startswith("file://")
+        True
     """
     from oaml_core.data.prepare.prepare import prepare_dataset
 

@@ -47,6 +47,14 @@ def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local
 
     Raises:
         OamlError: the workers failed for good; the message names the log and the checkpoints.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> options = ["--store", "shelf", "--data.synthetic_identities", "16", "--train.nproc", "1"]
+        >>> config = oaml.load_config("smoke", options)
+        >>> trained = oaml.train(config, oaml.prepare(config).dataset_uri, launcher="none")
+        >>> trained.checkpoint_uri.rpartition("/")[2]
+        'best.ckpt'
     """
     store = open_store(config.store)
     prefix = run_prefix(config, dataset_uri)

@@ -52,6 +52,13 @@ class Store(ABC):
 
     Attributes:
         uri: `s3://bucket/prefix` or `file:///folder`.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> store = oaml.open_store("shelf")
+        >>> _ = store.write_bytes("notes/first.txt", b"hello")
+        >>> [info.key for info in store.list("notes/")], store.read_bytes("notes/first.txt")
+        (['notes/first.txt'], b'hello')
     """
 
     uri: str

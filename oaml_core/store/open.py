@@ -17,6 +17,13 @@ def open_store(uri: str) -> Store:
 
     Raises:
         StoreError: the address is not one of these, or the store cannot be reached.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> store = oaml.open_store("shelf")
+        >>> _ = store.write_bytes("a/b", b"1")
+        >>> store.exists("a/b")
+        True
     """
     scheme, separator, _ = uri.partition("://")
     if not separator:

@@ -33,6 +33,16 @@ class Augmenter(PairTransform):
         low_res_augmentation_prob: of shrinking to 20 to 100 % of the side and enlarging again, each with a random
             interpolation.
         generator: of everything random.
+
+    Example:
+        >>> import torch
+        >>> from torchvision import tv_tensors
+        >>> import oaml_core as oaml
+        >>> face = tv_tensors.Image(torch.rand(3, 112, 112))
+        >>> augment = oaml.Augmenter(low_res_augmentation_prob=1.0, generator=torch.Generator().manual_seed(0))
+        >>> image, visible = augment(face, tv_tensors.Mask(torch.ones(1, 112, 112)))
+        >>> image.shape
+        torch.Size([3, 112, 112])
     """
 
     area, aspect = (0.2, 1.0), (3 / 4, 4 / 3)

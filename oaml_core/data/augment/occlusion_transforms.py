@@ -53,7 +53,18 @@ class FaceOcclusion(PairTransform):
 
 
 class MedicalMaskOcclusion(FaceOcclusion):
-    """A medical mask: surgical, of cloth, or FFP2, or the user's own `pictures` instead."""
+    """A medical mask: surgical, of cloth, or FFP2, or the user's own `pictures` instead.
+
+    Example:
+        >>> import torch
+        >>> from torchvision import tv_tensors
+        >>> import oaml_core as oaml
+        >>> face = tv_tensors.Image(torch.rand(3, 112, 112))
+        >>> mask = oaml.MedicalMaskOcclusion(p=1.0, generator=torch.Generator().manual_seed(0))
+        >>> image, visible = mask(face, tv_tensors.Mask(torch.ones(1, 112, 112)))
+        >>> 0.1 < float(visible.mean()) < 0.9
+        True
+    """
 
     def __init__(
         self,
@@ -68,7 +79,18 @@ class MedicalMaskOcclusion(FaceOcclusion):
 
 class SyntheticOcclusion(FaceOcclusion):
     """One to three rectangles that cover 10 to 40 % of the image together, width by height 0.7 to 1.4, each black or of
-    a random colour. They end at whole pixels, so that the visible share of every place of the feature map is exact."""
+    a random colour. They end at whole pixels, so that the visible share of every place of the feature map is exact.
+
+    Example:
+        >>> import torch
+        >>> from torchvision import tv_tensors
+        >>> import oaml_core as oaml
+        >>> face = tv_tensors.Image(torch.rand(3, 112, 112))
+        >>> blocks = oaml.SyntheticOcclusion(p=1.0, generator=torch.Generator().manual_seed(0))
+        >>> image, visible = blocks(face, tv_tensors.Mask(torch.ones(1, 112, 112)))
+        >>> 0.6 <= float(visible.mean()) <= 0.9
+        True
+    """
 
     def __init__(self, *, p: float = 0.5, generator: torch.Generator) -> None:
         super().__init__(("blocks",), p=p, generator=generator)

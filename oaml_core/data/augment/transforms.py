@@ -24,6 +24,10 @@ class TrainTransform:
     Args:
         config: probabilities and what is drawn.
         image_size: side of the images in pixels.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> transform = oaml.TrainTransform(oaml.Config().augment)
     """
 
     def __init__(self, config: AugmentConfig, image_size: int = 112) -> None:

@@ -12,7 +12,15 @@ from oaml_core.registry import SAMPLERS, register_sampler
 
 
 class ShuffleBatchSampler(BatchSampler):
-    """Every image once an epoch, in random order; the last, incomplete batch is left for the next epoch's order."""
+    """Every image once an epoch, in random order; the last, incomplete batch is left for the next epoch's order.
+
+    Example:
+        >>> import numpy as np
+        >>> import oaml_core as oaml
+        >>> batches = oaml.ShuffleBatchSampler(np.zeros(32, dtype=int), batch_size=8, seed=0)
+        >>> len(batches)
+        4
+    """
 
     def _plan(self, generator: np.random.Generator) -> Ints:
         return np.resize(generator.permutation(len(self.labels)), len(self) * self.batch_size)
@@ -25,6 +33,14 @@ class PKBatchSampler(IdentityBatchSampler):
     identity is in a batch twice where that can be helped. Every identity is in every epoch; only those with fewer
     than K images repeat some within a group. Where the groups are more than the epoch holds, those that would repeat
     images are left out first.
+
+    Example:
+        >>> import numpy as np
+        >>> import oaml_core as oaml
+        >>> labels = np.repeat(np.arange(8), 4)
+        >>> batches = oaml.PKBatchSampler(labels, batch_size=16, num_instances=4, seed=0)
+        >>> len(batches), len(next(iter(batches)))
+        (2, 16)
     """
 
     def __len__(self) -> int:
@@ -65,6 +81,14 @@ class RandomIdentityBatchSampler(IdentityBatchSampler):
     """Every identity once an epoch, with K of its images, in random order: rare identities count like frequent ones.
 
     The last batch is filled up with identities of the epoch's beginning, of which it takes other images.
+
+    Example:
+        >>> import numpy as np
+        >>> import oaml_core as oaml
+        >>> labels = np.repeat(np.arange(8), 4)
+        >>> batches = oaml.RandomIdentityBatchSampler(labels, batch_size=8, num_instances=2, seed=0)
+        >>> len(batches)
+        2
     """
 
     def __len__(self) -> int:

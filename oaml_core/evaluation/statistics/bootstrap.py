@@ -65,6 +65,14 @@ class IdentityBootstrap:
         resamples: R.
         people: identities that are drawn from, where some of them are in none of the N pairs; their numbers are then
             0 … people − 1. None: those of the pairs.
+
+    Example:
+        >>> import numpy as np
+        >>> import oaml_core as oaml
+        >>> same = np.arange(200) % 2 == 0
+        >>> first = np.arange(200) // 10
+        >>> second = np.where(same, first, (first + 1) % 20)
+        >>> resamples = oaml.IdentityBootstrap(first, second, same, np.random.default_rng(0), resamples=100)
     """
 
     def __init__(

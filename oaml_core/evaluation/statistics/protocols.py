@@ -121,6 +121,14 @@ def ten_fold(
 
     Raises:
         EvaluationError: see `checked_pairs` and `fold_numbers`.
+
+    Example:
+        >>> import numpy as np
+        >>> import oaml_core as oaml
+        >>> same = np.arange(600) % 2 == 0
+        >>> cosines = np.random.default_rng(0).normal(np.where(same, 0.6, 0.1), 0.2).clip(-1, 1)
+        >>> 0.85 < oaml.ten_fold(2 - 2 * cosines, same).accuracy < 0.95
+        True
     """
     values, labels = checked_pairs(distances, issame, "distances")
     fold = fold_numbers(values.size, folds)

@@ -69,6 +69,12 @@ def roc(scores: ArrayLike, issame: ArrayLike) -> Roc:
 
     Raises:
         EvaluationError: see `checked_pairs`.
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> curve = oaml.roc([0.9, 0.6, 0.7, 0.1], [True, True, False, False])
+        >>> curve.far.tolist(), curve.tar.tolist()
+        ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
     """
     values, labels = checked_pairs(scores, issame)
     order = np.argsort(-values, kind="stable")
@@ -115,6 +121,12 @@ def tar_at_far(curve: Roc, rates: Sequence[float]) -> list[TarAtFar]:
 
     Raises:
         EvaluationError: a rate outside (0, 1].
+
+    Example:
+        >>> import oaml_core as oaml
+        >>> curve = oaml.roc([0.9, 0.6, 0.7, 0.1], [True, True, False, False])
+        >>> [point.tar for point in oaml.tar_at_far(curve, [0.5])]
+        [1.0]
     """
     return [_tar_at(curve, rate) for rate in rates]
 
