@@ -27,10 +27,11 @@ STEPS = {
     "preprocess": Step("preprocess", cached=False, loads_batches=True),
     "train": Step("train", loads_batches=True, uses_gpu=True),
     "evaluate": Step("evaluate", loads_batches=True, uses_gpu=True),
-    # These two look at what is in production now.
+    # These look at what is in production now.
     "gate": Step("promote", cached=False),
     "export": Step("export", loads_batches=True),
     "promote": Step("promote", cached=False),
+    "night": Step("promote", cached=False),
     # It finds its tiles itself: Kubeflow would not see that they have changed.
     "train-prior": Step("train", cached=False, loads_batches=True, uses_gpu=True),
     "evaluate-prior": Step("evaluate", loads_batches=True, uses_gpu=True),

@@ -107,7 +107,7 @@ def digest(*parts: object) -> str:
 
 
 NOT_LEARNT = (
-    *("name", "store", "work_dir", "cache_gb", "train.", "tracking.", "evaluate.", "export."),
+    *("name", "store", "work_dir", "cache_gb", "train.", "tracking.", "evaluate.", "export.", "nightly."),
     *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
     *("data.source", "data.synthetic_", "data.broken_images_tolerated"),
 )

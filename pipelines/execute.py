@@ -15,21 +15,25 @@ warnings.filterwarnings("ignore")  # before the SDK is imported, which warns abo
 
 from kfp import local  # noqa: E402
 
+from oaml_core.stages.nights import IN_PIPELINE  # noqa: E402
 from pipelines.oaml_pipeline import oaml_pipeline  # noqa: E402
 
+INSIDE = " inside 'exit-handler"
 COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 def main() -> None:
     """Run the graph with the configuration in the file that the first argument names; exit 1 if a task fails."""
     signal.signal(signal.SIGTERM, _end_tasks)
+    os.environ[IN_PIPELINE] = "1"
     logging.disable(logging.ERROR)  # the SDK's own; tasks have their own process, and log there
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
         try:
             oaml_pipeline()(config=Path(sys.argv[1]).read_text())
         except RuntimeError as error:  # the task has said why
-            print(f"failed: {COLOUR.sub('', str(error)).rpartition('Inner task failed: ')[2]}")
+            failed = COLOUR.sub("", str(error)).rpartition("Inner task failed: ")[2]
+            print(f"failed: {failed.partition(INSIDE)[0].rstrip('.')}.")
             sys.exit(1)
 
 

@@ -12,6 +12,7 @@ from components.images import image
 from components.preprocess.component import preprocess
 from components.promote.component import promote
 from components.promote.gate import gate
+from components.promote.night import night
 from components.train.component import train
 from oaml_core.settings import config_to_yaml
 from pipelines.placement import place
@@ -24,7 +25,8 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
     cluster. Kubeflow caches a step by its parameters and its image, not by what its input artifacts hold: that is why
     the data set's fingerprint is a parameter of each later step. `components.steps` says which steps are not cached.
 
-    A model that the gate refuses is exported all the same, so that a person may look at it, but not promoted.
+    A model that the gate refuses is exported all the same, so that a person may look at it, but not promoted. `night`
+    runs last, whatever became of the others, and records how the run ended.
     """
 
     @dsl.pipeline(
@@ -36,17 +38,26 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
         Args:
             config: the whole configuration as YAML (`oaml train --print-config`); nothing secret belongs there.
         """
-        prepared = preprocess(config=config)
-        fingerprint, dataset = prepared.outputs["fingerprint"], prepared.outputs["dataset"]
-        trained = train(config=config, fingerprint=fingerprint, cluster=_for_training(cluster), dataset=dataset)
-        model = trained.outputs["model"]
-        evaluated = evaluate(config=config, fingerprint=fingerprint, dataset=dataset, model=model)
-        metrics = evaluated.outputs["metrics"]
-        judged = gate(config=config, metrics=metrics)
-        exported = export(config=config, fingerprint=fingerprint, dataset=dataset, model=model, metrics=metrics)
-        exported.after(judged)
-        promoted = promote(config=config, onnx_model=exported.outputs["onnx_model"], metrics=metrics)
-        place(cluster, prepared, trained, evaluated, judged, exported, promoted)
+        ended = night(config=config)
+        with dsl.ExitHandler(ended, name="steps"):
+            prepared = preprocess(config=config)
+            fingerprint, dataset = prepared.outputs["fingerprint"], prepared.outputs["dataset"]
+            trained = train(config=config, fingerprint=fingerprint, cluster=_for_training(cluster), dataset=dataset)
+            model = trained.outputs["model"]
+            evaluated = evaluate(config=config, fingerprint=fingerprint, dataset=dataset, model=model)
+            metrics, metrics_uri = evaluated.outputs["metrics"], evaluated.outputs["metrics_uri"]
+            judged = gate(config=config, metrics_uri=metrics_uri)
+            exported = export(
+                config=config,
+                fingerprint=fingerprint,
+                dataset=dataset,
+                model=model,
+                metrics=metrics,
+                metrics_uri=metrics_uri,
+            )
+            exported.after(judged)
+            promoted = promote(config=config, onnx_model=exported.outputs["onnx_model"], metrics_uri=metrics_uri)
+        place(cluster, prepared, trained, evaluated, judged, exported, promoted, ended)
 
     return oaml
 

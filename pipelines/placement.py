@@ -8,6 +8,7 @@ from components.cluster import ClusterConfig, step_shared_memory
 from components.images import image_of_step
 from components.pods import PodConfig, own_labels, sidecar_metadata
 from components.steps import STEPS
+from oaml_core.stages.nights import IN_PIPELINE
 
 
 def place(cluster: ClusterConfig | None, *tasks: dsl.PipelineTask) -> None:
@@ -69,6 +70,7 @@ def _set_metadata(task: dsl.PipelineTask, stage: str, pod: PodConfig, cluster: C
 
 
 def _set_environment(task: dsl.PipelineTask, cluster: ClusterConfig) -> None:
+    task.set_env_variable(IN_PIPELINE, "1")
     user = cluster.run_as_user
     kubernetes.set_security_context(task, run_as_user=user, run_as_group=user, run_as_non_root=user != 0)
     kubernetes.set_image_pull_policy(task, cluster.image_pull_policy)

@@ -22,9 +22,17 @@ def scores_with(accuracy: float, luck: int = 0) -> np.ndarray:
 
 
 def write_evaluation(
-    folder: Path, accuracies: dict[str, dict[str, float]], *, luck: int = 0, digest: str = "pairs"
+    folder: Path,
+    accuracies: dict[str, dict[str, float]],
+    *,
+    luck: int = 0,
+    digest: str = "pairs",
+    fingerprint: str | None = None,
 ) -> str:
-    """`metrics.json` and `scores.npz` of a model with these accuracies by set and condition; address of the former."""
+    """`metrics.json` and `scores.npz` of a model with these accuracies by set and condition; address of the former.
+
+    `fingerprint` is that of its data set, where it is known.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     truth = np.arange(PAIRS) % 2 == 0
     arrays: dict[str, np.ndarray] = {}
@@ -41,5 +49,6 @@ def write_evaluation(
     np.savez_compressed(folder / SCORES_FILE, **arrays)
     headline = {HEADLINE_METRIC: float(np.mean([next(iter(found.values())) for found in accuracies.values()]))}
     path = folder / "metrics.json"
-    path.write_text(json.dumps({"headline": headline, "sets": {name: {} for name in accuracies}}))
+    context = {} if fingerprint is None else {"context": {"dataset_fingerprint": fingerprint}}
+    path.write_text(json.dumps({"headline": headline, "sets": {name: {} for name in accuracies}, **context}))
     return str(path)

@@ -1,5 +1,7 @@
 """Measures a trained model."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.images import image
@@ -15,7 +17,7 @@ def evaluate(
     roc: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
-) -> None:
+) -> NamedTuple("Measured", [("metrics_uri", str)]):  # type: ignore[valid-type]
     """Evaluate on every verification set, clean and occluded.
 
     Args:
@@ -23,10 +25,13 @@ def evaluate(
         fingerprint: of the data set; what was done with the same one and the same configuration is not done again.
         dataset: what preprocess made.
         model: what train made.
-        metrics: the headline accuracies, and metadata `store_uri` of metrics.json, `fingerprint`, `config_digest`.
+        metrics: the headline accuracies and nothing else, since Kubeflow compares every value that stands there.
         roc: combined score on clean pairs of the first verification set.
         report: report.html, and metadata `store_uri`, `fingerprint`, `config_digest`.
         summary: accuracies, TAR and the comparison with the model in production as tables.
+
+    Returns:
+        metrics_uri: address of metrics.json in the store.
     """
     import shutil
     from pathlib import Path
@@ -35,7 +40,8 @@ def evaluate(
     from oaml_core.settings import config_from_yaml, digest
 
     settings = config_from_yaml(config)
-    evaluated = stages.evaluate(settings, dataset.metadata["store_uri"], model.metadata["checkpoint_uri"])
+    with stages.keeping_trouble(settings, "evaluate"):
+        evaluated = stages.evaluate(settings, dataset.metadata["store_uri"], model.metadata["checkpoint_uri"])
     for name, value in evaluated.metrics.items():
         metrics.log_metric(name, value)
     described = {
@@ -43,8 +49,9 @@ def evaluate(
         "fingerprint": fingerprint,
         "config_digest": digest(settings),
     }
-    metrics.metadata.update(described, store_uri=evaluated.metrics_uri)
+    metrics.metadata["display_name"] = described["display_name"]
     roc.log_roc_curve(evaluated.roc["fpr"], evaluated.roc["tpr"], evaluated.roc["threshold"])
     report.metadata.update(described, store_uri=evaluated.report_uri)
     shutil.copyfile(evaluated.report, report.path)
     Path(summary.path).write_text(evaluated.summary, encoding="utf-8")
+    return (evaluated.metrics_uri,)

@@ -12,6 +12,7 @@ def export(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     metrics: dsl.Input[dsl.Metrics],
+    metrics_uri: str,
     onnx_model: dsl.Output[dsl.Model],
     model_card: dsl.Output[dsl.Markdown],
 ) -> None:
@@ -22,7 +23,8 @@ def export(
         fingerprint: of the data set; what was done with the same one and the same configuration is not done again.
         dataset: what preprocess made; its faces are what the check runs on.
         model: what train made.
-        metrics: what evaluate made.
+        metrics: the accuracies that evaluate measured.
+        metrics_uri: address of the metrics.json that evaluate made.
         onnx_model: named with the date; metadata `store_uri`, `fingerprint` of the data set, `config`,
             `config_digest` and accuracies.
         model_card: what the model is, what it was measured to do, and what it is not for.
@@ -33,12 +35,9 @@ def export(
     from oaml_core.settings import config_from_yaml, digest
 
     settings = config_from_yaml(config)
-    exported = stages.export(
-        settings,
-        dataset.metadata["store_uri"],
-        model.metadata["checkpoint_uri"],
-        metrics.metadata["store_uri"],
-    )
+    addresses = dataset.metadata["store_uri"], model.metadata["checkpoint_uri"], metrics_uri
+    with stages.keeping_trouble(settings, "export"):
+        exported = stages.export(settings, *addresses)
     accuracies = {name: value for name, value in metrics.metadata.items() if name.startswith("val_")}
     onnx_model.metadata.update(
         accuracies,

@@ -23,7 +23,8 @@ def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> NamedTuple("Pre
     from oaml_core.settings import config_from_yaml, digest
 
     settings = config_from_yaml(config)
-    prepared = stages.prepare(settings)
+    with stages.keeping_trouble(settings, "preprocess"):
+        prepared = stages.prepare_night(settings)
     dataset.metadata.update(
         prepared.summary,
         display_name=stages.dated_name(settings),

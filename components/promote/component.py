@@ -6,13 +6,13 @@ from components.images import image
 
 
 @dsl.component(base_image=image("promote"), install_kfp_package=False)
-def promote(config: str, onnx_model: dsl.Input[dsl.Model], metrics: dsl.Input[dsl.Metrics]) -> str:
+def promote(config: str, onnx_model: dsl.Input[dsl.Model], metrics_uri: str) -> str:
     """Move the production pointer to the model, unless the one in production is better.
 
     Args:
         config: the whole configuration as YAML.
         onnx_model: what export made.
-        metrics: what evaluate made.
+        metrics_uri: address of the metrics.json that evaluate made.
 
     Returns:
         What was decided, and why.
@@ -20,5 +20,7 @@ def promote(config: str, onnx_model: dsl.Input[dsl.Model], metrics: dsl.Input[ds
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml
 
-    promoted = stages.promote(config_from_yaml(config), onnx_model.metadata["store_uri"], metrics.metadata["store_uri"])
+    settings = config_from_yaml(config)
+    with stages.keeping_trouble(settings, "promote"):
+        promoted = stages.promote(settings, onnx_model.metadata["store_uri"], metrics_uri)
     return f"{'promoted' if promoted.promoted else 'kept the champion'}: {promoted.reason}"

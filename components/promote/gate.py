@@ -8,14 +8,14 @@ from components.images import image
 
 
 @dsl.component(base_image=image("promote"), install_kfp_package=False)
-def gate(config: str, metrics: dsl.Input[dsl.Metrics], decision: dsl.Output[dsl.Markdown]) -> NamedTuple(  # type: ignore[valid-type]
+def gate(config: str, metrics_uri: str, decision: dsl.Output[dsl.Markdown]) -> NamedTuple(  # type: ignore[valid-type]
     "Judged", [("passes", bool), ("reason", str)]
 ):
     """Say whether the model would be promoted; nothing is changed, and a refusal is no error.
 
     Args:
         config: the whole configuration as YAML.
-        metrics: what evaluate made.
+        metrics_uri: address of the metrics.json that evaluate made.
         decision: the reason, and each gated set and condition.
 
     Returns:
@@ -28,7 +28,8 @@ def gate(config: str, metrics: dsl.Input[dsl.Metrics], decision: dsl.Output[dsl.
     from oaml_core.settings import config_from_yaml
 
     settings = config_from_yaml(config)
-    judged = stages.gate(settings, metrics.metadata["store_uri"])
+    with stages.keeping_trouble(settings, "gate"):
+        judged = stages.gate(settings, metrics_uri)
     decision.metadata["display_name"] = stages.dated_name(settings)
     Path(decision.path).write_text(judged.summary, encoding="utf-8")
     return judged.passes, judged.reason

@@ -42,8 +42,8 @@ def evaluate_prior(
         config: the whole configuration as YAML.
         recogniser_uri: checkpoint to measure with what restoration does to recognition; empty: not measured.
         prior: what train_prior made.
-        metrics: PSNR by exposure, χ² and coverage in the dark, and metadata `store_uri` of restoration.json.
-        report: restoration.html, and metadata `store_uri`.
+        metrics: PSNR by exposure, χ² and coverage in the dark; nothing else stands there.
+        report: restoration.html, and metadata `store_uri` and `metrics_uri`, of restoration.json.
     """
     import shutil
 
@@ -58,6 +58,5 @@ def evaluate_prior(
     )
     for name, value in found.metrics.items():
         metrics.log_metric(name, value)
-    metrics.metadata["store_uri"] = found.metrics_uri
-    report.metadata["store_uri"] = found.report_uri
+    report.metadata.update(store_uri=found.report_uri, metrics_uri=found.metrics_uri)
     shutil.copyfile(found.report, report.path)

@@ -24,7 +24,8 @@ def train(
     from oaml_core.settings import config_from_yaml, digest
 
     settings = config_from_yaml(config)
-    trained = stages.train(settings, dataset.metadata["store_uri"], launcher=launcher(cluster))
+    with stages.keeping_trouble(settings, "train"):
+        trained = stages.train(settings, dataset.metadata["store_uri"], launcher=launcher(cluster))
     model.metadata.update(
         display_name=stages.dated_name(settings),
         checkpoint_uri=trained.checkpoint_uri,

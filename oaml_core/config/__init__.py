@@ -15,6 +15,7 @@ from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
 from oaml_core.config.export import ExportConfig, check_export
 from oaml_core.config.loss import LossConfig, check_loss
 from oaml_core.config.model import ModelConfig, check_model
+from oaml_core.config.nightly import NightlyConfig, check_nightly
 from oaml_core.config.occluders import Occluder, Sides
 from oaml_core.config.optim import OptimConfig, check_optim
 from oaml_core.config.promote import PromoteConfig, check_promote
@@ -30,6 +31,7 @@ __all__ = [
     "ExportConfig",
     "LossConfig",
     "ModelConfig",
+    "NightlyConfig",
     "Occluder",
     "OptimConfig",
     "PromoteConfig",
@@ -71,6 +73,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     promote: PromoteConfig = field(default_factory=PromoteConfig)
+    nightly: NightlyConfig = field(default_factory=NightlyConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     restoration: RestorationConfig = field(default_factory=RestorationConfig)
 
@@ -90,6 +93,7 @@ def _check(config: Config) -> None:
     check_evaluate(config.evaluate)
     check_export(config.export)
     check_promote(config.promote)
+    check_nightly(config.nightly)
     check_restoration(config.restoration)
     _check_workers(config)
     _check_adaptation(config)

@@ -4,6 +4,7 @@ __all__ = [
     "augment",
     "batches",
     "check",
+    "drift",
     "prepare",
     "prepared",
     "sources",

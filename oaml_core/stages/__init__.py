@@ -18,6 +18,8 @@ from oaml_core.stages.addresses import (
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
+from oaml_core.stages.nightly_stage import judged_night, prepare_night
+from oaml_core.stages.nights import Night, NightStatus, begin_night, end_night, keeping_trouble, night_status
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
 from oaml_core.stages.prepare_stage import Prepared, prepare
 from oaml_core.stages.production import PRODUCTION, champion
@@ -31,6 +33,8 @@ __all__ = [
     "Exported",
     "Judged",
     "Launcher",
+    "Night",
+    "NightStatus",
     "OwnFaces",
     "Prepared",
     "Promoted",
@@ -38,9 +42,12 @@ __all__ = [
     "Trained",
     "added_model",
     "addresses",
+    "begin_night",
     "champion",
     "collect_garbage",
     "dated_name",
+    "drift_stage",
+    "end_night",
     "evaluate",
     "evaluate_own_faces",
     "export",
@@ -49,8 +56,14 @@ __all__ = [
     "fetch_model",
     "fetch_scores",
     "gate",
+    "judged_night",
+    "keeping_trouble",
     "load_model",
+    "night_status",
+    "nights",
     "prepare",
+    "prepare_night",
+    "prepare_stage",
     "promote",
     "read_metrics_json",
     "restore_stage",

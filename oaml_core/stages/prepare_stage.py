@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from oaml_core.config import Config
 from oaml_core.stages.addresses import announce
 from oaml_core.store import open_store
+
+if TYPE_CHECKING:
+    from oaml_core.data.prepared.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,16 @@ def prepare(config: Config, *, repair: bool = False) -> Prepared:
     from oaml_core.data.prepare.prepare import prepare_dataset
 
     made = prepare_dataset(config, open_store(config.store), repair=repair)
-    manifest = made.manifest
-    summary = {
+    summary = counts(made.manifest)
+    announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
+    return Prepared(made.uri, made.fingerprint, made.reused, summary)
+
+
+def counts(manifest: Manifest) -> dict[str, int]:
+    """Return images, identities, verification pairs and images set aside of a prepared data set."""
+    return {
         "images": manifest.images,
         "identities": len(manifest.identities),
         "verification_pairs": sum(manifest.verification.values()),
         "set_aside": manifest.set_aside,
     }
-    announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
-    return Prepared(made.uri, made.fingerprint, made.reused, summary)

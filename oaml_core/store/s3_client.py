@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 
 from oaml_core.errors import StoreError
 from oaml_core.store.base import MissingObject
+from oaml_core.store.s3_identity import KEYS, ROLE, WEB_TOKEN, has_workload_identity, workload_identity
 
 T = TypeVar("T")
 
@@ -52,10 +53,12 @@ def connect() -> Any:
     Raises:
         StoreError: a variable is missing, or the endpoint is not an address.
     """
-    names = ("OAML_S3_ENDPOINT", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    has_identity = has_workload_identity()
+    names = ("OAML_S3_ENDPOINT", *(() if has_identity else KEYS))
     if missing := [name for name in names if not os.environ.get(name)]:
-        raise StoreError(f"An s3:// store needs {', '.join(missing)} in the environment.")
-    endpoint, key, secret = (os.environ[name] for name in names)
+        also = f", or {WEB_TOKEN} and {ROLE} of a workload identity" if set(KEYS) <= set(missing) else ""
+        raise StoreError(f"An s3:// store needs {', '.join(missing)} in the environment{also}.")
+    endpoint = os.environ["OAML_S3_ENDPOINT"]
     address = urlparse(endpoint)
     if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
         raise StoreError("OAML_S3_ENDPOINT must read http://host:port or https://host:port.")
@@ -63,13 +66,19 @@ def connect() -> Any:
         raise StoreError(f"OAML_S3_CA_BUNDLE: there is no file {authority}.")
     return _client_class()(
         address.netloc,
-        access_key=key,
-        secret_key=secret,
-        session_token=os.environ.get("AWS_SESSION_TOKEN") or None,
+        **_credentials(has_identity),
         secure=address.scheme == "https",
         region=os.environ.get("AWS_REGION", "us-east-1"),
         http_client=_pool(),
     )
+
+
+def _credentials(has_identity: bool) -> dict[str, Any]:
+    """Give the client the keys of the environment, or what asks for new ones before they run out."""
+    if has_identity:
+        return {"credentials": workload_identity(_pool())}
+    key, secret = (os.environ[name] for name in KEYS)
+    return {"access_key": key, "secret_key": secret, "session_token": os.environ.get("AWS_SESSION_TOKEN") or None}
 
 
 def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:

@@ -22,6 +22,7 @@ REPO = Path(__file__).parents[2]
 PAGES = (
     "install.md",
     "gpu-nodes.md",
+    "nightly.md",
     "bring-your-own-data.md",
     "comparing-runs.md",
     "updating-a-component.md",

@@ -90,8 +90,10 @@ def test_its_step_runs_in_it_as_kubeflow_runs_it(run: Run) -> None:
     executor = next(yaml.safe_load_all(COMPILED.read_text()))["deploymentSpec"]["executors"]["exec-gate"]["container"]
     document = {
         "inputs": {
-            "parameterValues": {"config": config_to_yaml(Config(store="/tmp/store", work_dir="/tmp/work"))},
-            "artifacts": {"metrics": {"artifacts": [artifact("system.Metrics", {"store_uri": "/tmp/metrics.json"})]}},
+            "parameterValues": {
+                "config": config_to_yaml(Config(store="/tmp/store", work_dir="/tmp/work")),
+                "metrics_uri": "/tmp/metrics.json",
+            },
         },
         "outputs": {
             "parameters": {name: {"outputFile": f"/tmp/{name}"} for name in ("passes", "reason")},

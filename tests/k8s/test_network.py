@@ -21,7 +21,7 @@ from pipelines.oaml_pipeline import oaml_pipeline
 REPO = Path(__file__).parents[2]
 KINDS = {"cluster": "default.yaml", "local": "local.yaml"}
 """Cluster file that goes with each overlay."""
-STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote")
+STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "night")
 OPERATORS = {
     "pytorchjob": {"training.kubeflow.org/job-name": "night", "training.kubeflow.org/replica-index": "0"},
     "trainjob": {"jobset.sigs.k8s.io/jobset-name": "night"},
@@ -138,3 +138,12 @@ def test_ports_come_from_the_settings(overlay: str) -> None:
         int(ports[key]) for key in ("dns-port",) * 2 + ("other-dns-port",) * 2
     ]
     assert [each["port"] for each in rules["store"]] == [int(ports["store-port"])]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_pods_with_an_identity_of_their_own_reach_who_gives_them_keys(backend: str, tmp_path: Path) -> None:
+    found = policies("cluster")
+    for pod in (step("cluster", "preprocess", tmp_path), worker("cluster", backend)):
+        assert allows(found, pod, End(address="169.254.170.23"), 80)  # EKS Pod Identity
+        assert allows(found, pod, End(address="203.0.113.7"), 443)  # AWS STS
+        assert not allows(found, pod, End(address="169.254.169.254"), 80)  # the node's own identity

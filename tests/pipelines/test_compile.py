@@ -13,6 +13,8 @@ import yaml
 from pipelines.compile import COMPILED
 
 STAGES = ["preprocess", "train", "evaluate", "gate", "export", "promote"]
+LAST = "night"
+"""Runs when the others have ended, whatever became of them."""
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +30,19 @@ def test_compiling_gives_the_committed_bytes(tmp_path: Path) -> None:
 
 
 def test_the_graph_has_the_stages_in_order(spec: dict) -> None:
-    tasks = spec["root"]["dag"]["tasks"]
+    (steps,) = set(spec["root"]["dag"]["tasks"]) - {LAST}
+    tasks = spec["components"][f"comp-{steps}"]["dag"]["tasks"]
     assert sorted(tasks) == sorted(STAGES)
     for before, after in itertools.pairwise(STAGES[:-1]):
         assert before in tasks[after]["dependentTasks"]
     assert tasks["promote"]["dependentTasks"] == ["evaluate", "export"]
+
+
+def test_the_last_step_runs_whatever_became_of_the_others(spec: dict) -> None:
+    tasks = spec["root"]["dag"]["tasks"]
+    (steps,) = set(tasks) - {LAST}
+    assert tasks[LAST]["triggerPolicy"] == {"strategy": "ALL_UPSTREAM_TASKS_COMPLETED"}
+    assert tasks[LAST]["inputs"]["parameters"]["status"] == {"taskFinalStatus": {"producerTask": steps}}
 
 
 def test_images_bring_everything(spec: dict) -> None:

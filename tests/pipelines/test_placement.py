@@ -49,7 +49,7 @@ CLUSTER = ClusterConfig(
     },
     training=TrainingConfig(gpus=8),
 )
-STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote")
+STAGES = ("preprocess", "train", "evaluate", "gate", "export", "promote", "night")
 
 
 def compiled(folder: Path, cluster: ClusterConfig | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -65,9 +65,16 @@ def placed(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], di
     return compiled(tmp_path_factory.mktemp("placed"), CLUSTER)
 
 
+def all_tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    """The steps, and the last one, which looks at how they ended."""
+    top = spec["root"]["dag"]["tasks"]
+    (group,) = set(top) - {"night"}
+    return spec["components"][f"comp-{group}"]["dag"]["tasks"] | {"night": top["night"]}
+
+
 def graph(spec: dict[str, Any]) -> dict[str, Any]:
     """Tasks, what each takes from which, components' inputs and outputs, and code: all but placement."""
-    tasks = spec["root"]["dag"]["tasks"]
+    tasks = all_tasks(spec)
     for task in tasks.values():
         task.pop("retryPolicy", None)
     tasks["train"]["inputs"]["parameters"].pop("cluster")
@@ -84,12 +91,16 @@ def test_the_graph_of_a_local_run_is_that_of_the_cluster(tmp_path: Path) -> None
 def test_a_local_run_says_nothing_of_kubernetes(tmp_path: Path) -> None:
     spec, platform = compiled(tmp_path, None)
     assert platform == {}
-    assert spec["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]["cluster"]["runtimeValue"]["constant"] == ""
+    assert all_tasks(spec)["train"]["inputs"]["parameters"]["cluster"]["runtimeValue"]["constant"] == ""
 
 
 def test_resources_and_images(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
     executors = placed[0]["deploymentSpec"]["executors"]
-    others = {"gate": "promote", "evaluate": "train"}  # the GPU that `evaluate` gets is of use in that image alone
+    others = {
+        "gate": "promote",
+        "night": "promote",
+        "evaluate": "train",
+    }  # the GPU that `evaluate` gets is of use in that image alone
     for stage in STAGES:
         runs_in = others.get(stage, stage)
         assert executors[f"exec-{stage}"]["container"]["image"].startswith(f"registry.example.com/team/{runs_in}:")
@@ -158,7 +169,7 @@ def test_steps_carry_labels_and_shared_memory_and_no_sidecar(
 
 
 def test_retries_back_off(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    for task in placed[0]["root"]["dag"]["tasks"].values():
+    for task in all_tasks(placed[0]).values():
         assert task["retryPolicy"] == {
             "maxRetryCount": 3,
             "backoffDuration": "30s",
@@ -168,20 +179,20 @@ def test_retries_back_off(placed: tuple[dict[str, Any], dict[str, Any]]) -> None
 
 
 def test_steps_are_cached_by_fingerprint_and_configuration(placed: tuple[dict[str, Any], dict[str, Any]]) -> None:
-    tasks = placed[0]["root"]["dag"]["tasks"]
+    tasks = all_tasks(placed[0])
     for stage in ("train", "evaluate", "export"):
         assert tasks[stage]["cachingOptions"] == {"enableCache": True}
         parameters = tasks[stage]["inputs"]["parameters"]
-        assert parameters["config"] == {"componentInputParameter": "config"}
+        assert parameters["config"] == {"componentInputParameter": "pipelinechannel--config"}
         assert parameters["fingerprint"]["taskOutputParameter"]["producerTask"] == "preprocess"
-    for stage in ("preprocess", "gate", "promote"):
+    for stage in ("preprocess", "gate", "promote", "night"):
         assert not tasks[stage]["cachingOptions"].get("enableCache")
 
 
 def test_the_train_step_gets_the_cluster_file_with_the_workers_image(
     placed: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
-    parameters = placed[0]["root"]["dag"]["tasks"]["train"]["inputs"]["parameters"]
+    parameters = all_tasks(placed[0])["train"]["inputs"]["parameters"]
     cluster = dataclass_from_yaml(ClusterConfig, parameters["cluster"]["runtimeValue"]["constant"], "It")
     assert cluster.namespace == "faces"
     assert cluster.training.gpus == 8
@@ -193,7 +204,8 @@ def test_a_cluster_file_of_ones_own_is_compiled_on_the_command_line(tmp_path: Pa
     mine.write_text("namespace: faces\ntraining_backend: trainjob\n")
     command = [sys.executable, "-m", "pipelines.compile", str(out), "--cluster", str(mine)]
     subprocess.run(command, check=True, capture_output=True)
-    assert "training_backend: trainjob" in out.read_text()
+    told = all_tasks(next(yaml.safe_load_all(out.read_text())))["train"]["inputs"]["parameters"]["cluster"]
+    assert "training_backend: trainjob" in told["runtimeValue"]["constant"]
     mine.write_text("namespac: faces\n")
     refused = subprocess.run(command, capture_output=True, text=True)
     assert (refused.returncode, "Did you mean 'namespace'" in refused.stderr) == (2, True)

@@ -1,0 +1,73 @@
+"""`oaml nightly status|resume` and `oaml drift`: runs that nobody watches, and the data that they get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command
+from oaml_core.config import Config
+from oaml_core.errors import DataError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _nightly(config: Config, options: Any) -> int:
+    from oaml_core.notify import notify
+    from oaml_core.stages.addresses import dated_name
+    from oaml_core.stages.nights import night_status, resume_nights
+
+    if options.action == "resume":
+        resume_nights(config)
+        print(f"nights of {config.name} begin again")
+        return 0
+    status = night_status(config, options.hours)
+    print("\n".join(status.lines))
+    if not status.is_well and options.tell:
+        notify(f"OAML, {dated_name(config)}: {status.lines[0]}")
+    return 0 if status.is_well else 1
+
+
+def _nightly_options(parser: ArgumentParser) -> None:
+    from jsonargparse.typing import PositiveFloat
+
+    parser.add_argument("action", choices=("status", "resume"), help="how nights end, or let them begin again")
+    parser.add_argument("--hours", type=PositiveFloat, default=26.0, help="time within which a run must have ended")
+    parser.add_argument("--tell", action="store_true", help="tell the webhook what is wrong")
+
+
+def _drift(config: Config, options: Any) -> int:
+    from oaml_core.stages.drift_stage import data_set_in_production, measure_drift
+    from oaml_core.stages.prepare_stage import prepare
+
+    one = options.dataset or prepare(config).dataset_uri
+    other = options.against or data_set_in_production(config)
+    if other is None:
+        raise DataError("No model is in production whose data set could be compared with; name one: --against.")
+    found = measure_drift(config, _fingerprint(one), _fingerprint(other), options.onnx)
+    print(found.summary)
+    if found.shifted:
+        print(f"\nshifted: {', '.join(found.shifted)}")
+    return 1 if found.shifted else 0
+
+
+def _fingerprint(dataset: str) -> str:
+    return dataset.rstrip("/").rpartition("/")[2]
+
+
+def _drift_options(parser: ArgumentParser) -> None:
+    text = str | None
+    parser.add_argument("--dataset", type=text, default=None, help="data set to judge; default: prepare data.source")
+    parser.add_argument(
+        "--against", type=text, default=None, help="reference; default: that of the model in production"
+    )
+    parser.add_argument(
+        "--onnx", type=Path | None, default=None, help="model for norms and visible shares; default: none"
+    )
+
+
+COMMANDS = {
+    "drift": Command("say whether the faces of two data sets look alike", _drift, _drift_options),
+    "nightly": Command("say how runs that nobody watches have ended", _nightly, _nightly_options),
+}

@@ -1,0 +1,44 @@
+"""Configuration of unattended runs: when a night does not begin, and what stops it before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from oaml_core.config.checks import check_positive
+from oaml_core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NightlyConfig:
+    """Guards of runs that nobody watches; a run that somebody starts by hand is a night too."""
+
+    stop_after_failures: int = 0
+    """Nights in a row that may fail before no further one begins, until `oaml nightly resume`; 0: any number."""
+    least_new_images: int = 0
+    """Images that must have come since the model in production was trained; with fewer, the night uses that model's
+    data set again, and later steps have nothing to do. 0: any change of the data is trained on."""
+    least_free_gb: float = 0.0
+    """Gigabytes that must be free below work_dir, and in a store that is a folder, before a night begins."""
+    drift: Literal["off", "warn", "stop"] = "off"
+    """What happens where tonight's faces are unlike those that the model in production was trained on: `stop` ends the
+    night before training, `warn` says so and goes on."""
+    drift_images: int = 2000
+    """Faces of each data set that are measured for that, 100 or more."""
+    largest_drift: float = 0.25
+    """Population stability index, more than 0, whose excess in any measure counts as drift. Customary: below 0.1 no
+    shift, above 0.25 a large one."""
+
+
+def check_nightly(nightly: NightlyConfig) -> None:
+    """Refuse guards that cannot be.
+
+    Raises:
+        ConfigError: names the key to change.
+    """
+    check_positive({"nightly.largest_drift": nightly.largest_drift})
+    for name in ("stop_after_failures", "least_new_images", "least_free_gb"):
+        if getattr(nightly, name) < 0:
+            raise ConfigError(f"nightly.{name} is {getattr(nightly, name)}; it must be 0 or more.")
+    if nightly.drift_images < 100:
+        raise ConfigError(f"nightly.drift_images is {nightly.drift_images}; fewer than 100 faces show no drift.")

@@ -1,0 +1,85 @@
+"""A night's data: `prepare`, and what decides before training whether the night goes on."""
+
+from __future__ import annotations
+
+import logging
+
+from oaml_core.config import Config
+from oaml_core.errors import DataError
+from oaml_core.notify import notify
+from oaml_core.stages.addresses import dated_name
+from oaml_core.stages.drift_stage import data_set_in_production, measure_drift
+from oaml_core.stages.nights import begin_night
+from oaml_core.stages.prepare_stage import Prepared, counts, prepare
+from oaml_core.store import open_store
+
+log = logging.getLogger(__name__)
+
+
+def prepare_night(config: Config) -> Prepared:
+    """Begin a night: prepare the data, unless nights are stopped, and judge it before anything is trained.
+
+    Raises:
+        OamlError: nights are stopped, or the disk is full. DataError: the source cannot be used, or tonight's faces are
+            unlike those of the model in production, and `nightly.drift` is `stop`.
+    """
+    begin_night(config)
+    return judged_night(config, prepare(config))
+
+
+def judged_night(config: Config, prepared: Prepared) -> Prepared:
+    """Return tonight's data set, or that of the model in production where too little is new.
+
+    Raises:
+        DataError: as `prepare_night`.
+    """
+    nightly = config.nightly
+    if nightly.drift == "off" and not nightly.least_new_images:
+        return prepared
+    reference = data_set_in_production(config)
+    if reference is None or reference == prepared.fingerprint:
+        return prepared
+    known = _known(config, reference)
+    if known is None:
+        log.warning("night: the data set %s of the model in production is gone; nothing is compared", reference)
+        return prepared
+    new = prepared.summary["images"] - known.summary["images"]
+    if 0 <= new < nightly.least_new_images:
+        reason = f"{new:,} new images; nightly.least_new_images is {nightly.least_new_images:,}"
+        log.info("night: skipped: %s", reason)
+        notify(f"OAML, {dated_name(config)}: nothing is trained: {reason}")
+        return known
+    if nightly.drift != "off":
+        _look_for_drift(config, prepared.fingerprint, reference)
+    return prepared
+
+
+def _look_for_drift(config: Config, fingerprint: str, reference: str) -> None:
+    found = measure_drift(config, fingerprint, reference)
+    log.info("night: tonight's faces and those of the model in production\n%s", found.summary)
+    if not found.shifted:
+        return
+    said = ", ".join(
+        f"{each.measure} {each.reference_median:.3g} → {each.median:.3g} (PSI {each.stability_index:.2f})"
+        for each in found.differences
+        if each.measure in found.shifted
+    )
+    if config.nightly.drift == "stop":
+        raise DataError(
+            f"Tonight's faces are unlike those of the model in production: {said}. Look at them with `oaml inspect`; "
+            "if they are meant so, set nightly.drift to warn for one night."
+        )
+    log.warning("night: tonight's faces are unlike those of the model in production: %s", said)
+    notify(f"OAML, {dated_name(config)}: tonight's faces are unlike those of the model in production: {said}")
+
+
+def _known(config: Config, fingerprint: str) -> Prepared | None:
+    """Return the prepared data set of that fingerprint; None if the store has none."""
+    from oaml_core.data.prepared.manifest import parse_manifest
+    from oaml_core.data.prepared.prepared import DATASETS, manifest_key
+
+    store = open_store(config.store)
+    if not store.exists(manifest_key(fingerprint)):
+        return None
+    manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), store.url(manifest_key(fingerprint)))
+    return Prepared(store.url(f"{DATASETS}/{fingerprint}"), fingerprint, True, counts(manifest))

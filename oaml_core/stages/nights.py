@@ -1,0 +1,219 @@
+"""What became of each unattended run: one small record per night in the store, and what they say together."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from oaml_core.config import Config
+from oaml_core.errors import OamlError, StoreError
+from oaml_core.notify import notify
+from oaml_core.stages.addresses import dated_name
+from oaml_core.stages.production import LAST_DECISION
+from oaml_core.store import Store, open_store
+
+log = logging.getLogger(__name__)
+
+NIGHTS = "nights"
+TROUBLE = "trouble.json"
+"""What a step of the night that is under way failed with."""
+RESUMED = "resumed.json"
+IN_PIPELINE = "OAML_IN_PIPELINE"
+"""Environment variable that the pipeline gives to its steps: their errors are kept for the night's record."""
+KEPT = 400
+"""Records of nights that are kept."""
+State = Literal["promoted", "refused", "nothing new", "failed"]
+
+
+@dataclass(frozen=True)
+class Night:
+    """A run that has ended."""
+
+    ended: str
+    """When, in UTC, ISO 8601."""
+    state: State
+    reason: str
+    decision: str = ""
+    """Version and time of the last decision of the promotion gate that was known then."""
+
+
+@dataclass(frozen=True)
+class NightStatus:
+    """What the records of nights say."""
+
+    is_well: bool
+    lines: list[str]
+    """In words, what is wrong first."""
+
+
+@contextmanager
+def keeping_trouble(config: Config, step: str) -> Iterator[None]:
+    """Keep what `step` fails with for the night's record, where the step runs in a pipeline."""
+    try:
+        yield
+    except Exception as error:
+        trouble = _trouble(step, error)
+        if os.environ.get(IN_PIPELINE):
+            _without_harm(lambda: _write(open_store(config.store), config, TROUBLE, trouble))
+        raise
+
+
+def begin_night(config: Config) -> None:
+    """Refuse to begin where too many nights have failed or too little space is left; forget the last night's trouble.
+
+    Raises:
+        OamlError: says which, and what to do.
+    """
+    store = open_store(config.store)
+    _forget_trouble(store, config)
+    failed, most = _failed_in_a_row(store, config), config.nightly.stop_after_failures
+    if most and len(failed) >= most:
+        raise OamlError(
+            f"The last {len(failed)} nights failed, and nightly.stop_after_failures is {most}; the last one: "
+            f"{failed[-1].reason.rstrip('.')}. Mend that, then `oaml nightly resume --name {config.name}`."
+        )
+    for place, free in _free(config):
+        if free < config.nightly.least_free_gb * 1e9:
+            raise OamlError(
+                f"{place} has {free / 1e9:.1f} GB free, and nightly.least_free_gb is {config.nightly.least_free_gb:g}: "
+                "free some, or `oaml store gc --delete`."
+            )
+
+
+def end_night(config: Config, failed: bool, error: str = "") -> Night:
+    """Record how the run ended, and tell the webhook if it failed. `promote` tells of a model that was refused.
+
+    Args:
+        failed: whether a step failed.
+        error: what the pipeline says of that; a step's own message, where one was kept, is preferred.
+    """
+    store = open_store(config.store)
+    night = _failure(store, config, error) if failed else _outcome(store, config)
+    _write(store, config, f"{night.ended.replace(':', '')}.json", asdict(night))
+    _forget_trouble(store, config)
+    for old in _records(store, config)[:-KEPT]:
+        store.delete(old)
+    if failed:
+        notify(f"OAML, {dated_name(config)}: the night failed: {night.reason}")
+    return night
+
+
+def past_nights(store: Store, config: Config) -> list[Night]:
+    """All nights of this name that are on record, the last one last."""
+    return [Night(**json.loads(store.read_bytes(key))) for key in _records(store, config)]
+
+
+def resume_nights(config: Config) -> None:
+    """Let nights begin again after too many have failed."""
+    _write(open_store(config.store), config, RESUMED, {"when": _now()})
+
+
+def night_status(config: Config, hours: float, now: datetime | None = None) -> NightStatus:
+    """Say whether nights end as they should.
+
+    Args:
+        hours: time within which a run must have ended.
+        now: the present; None: the clock's.
+    """
+    now = now or datetime.now(UTC)
+    store = open_store(config.store)
+    nights = past_nights(store, config) if store.is_made() else []
+    if not nights:
+        return NightStatus(False, [f"No run of {config.name} has ended yet in {store.uri}. Is it scheduled?"])
+    last, wrong = nights[-1], []
+    age = now - datetime.fromisoformat(last.ended)
+    if age > timedelta(hours=hours):
+        wrong.append(f"No run has ended for {age.total_seconds() / 3600:.0f} hours; {hours:g} are allowed.")
+    if last.state == "failed":
+        wrong.append(f"The last run failed: {last.reason}")
+    most = config.nightly.stop_after_failures
+    if most and len(_failed_in_a_row(store, config)) >= most:
+        wrong.append(f"Nights begin no more: {most} failed in a row. `oaml nightly resume` lets them.")
+    wrong += [
+        f"{place} has {free / 1e9:.1f} GB free; nightly.least_free_gb is {config.nightly.least_free_gb:g}."
+        for place, free in _free(config)
+        if free < config.nightly.least_free_gb * 1e9
+    ]
+    said = [f"{each.ended[:16].replace('T', ' ')}  {each.state:<11}  {each.reason}" for each in nights[-7:]]
+    return NightStatus(not wrong, [*wrong, *said])
+
+
+def _failure(store: Store, config: Config, error: str) -> Night:
+    key = _key(config, TROUBLE)
+    if store.exists(key):
+        kept = json.loads(store.read_bytes(key))
+        return Night(_now(), "failed", f"{kept['step']}: {kept['why']}")
+    return Night(_now(), "failed", error or "a step ended without a word: look at the run's pods")
+
+
+def _forget_trouble(store: Store, config: Config) -> None:
+    if store.exists(_key(config, TROUBLE)):
+        store.delete(_key(config, TROUBLE))
+
+
+def _outcome(store: Store, config: Config) -> Night:
+    """What the gate decided since the last night, if anything was new."""
+    decided = json.loads(store.read_bytes(LAST_DECISION)) if store.exists(LAST_DECISION) else {}
+    name = f"{decided['version']} {decided['when']}" if decided else ""
+    if name in ("", *(night.decision for night in past_nights(store, config))):
+        return Night(_now(), "nothing new", "no model that was not judged before", name)
+    return Night(_now(), "promoted" if decided["promoted"] else "refused", decided["reason"], name)
+
+
+def _failed_in_a_row(store: Store, config: Config) -> list[Night]:
+    """The nights since the last one that did not fail, and since nights were resumed."""
+    if not store.is_made():
+        return []
+    key = _key(config, RESUMED)
+    since = json.loads(store.read_bytes(key))["when"] if store.exists(key) else ""
+    found: list[Night] = []
+    for night in past_nights(store, config):
+        found = [*found, night] if night.state == "failed" and night.ended > since else []
+    return found
+
+
+def _free(config: Config) -> Iterator[tuple[str, int]]:
+    """Disks that a night writes to, and their free bytes."""
+    folders = [Path(config.work_dir)] + ([] if config.store.startswith("s3://") else [Path(config.store)])
+    for folder in folders:
+        path = Path(str(folder).removeprefix("file://")).absolute()
+        existing = next(each for each in (path, *path.parents) if each.exists())
+        yield str(path), shutil.disk_usage(existing).free
+
+
+def _records(store: Store, config: Config) -> list[str]:
+    own = (TROUBLE, RESUMED)
+    return [info.key for info in store.list(_key(config, "")) if info.key.rpartition("/")[2] not in own]
+
+
+def _key(config: Config, name: str) -> str:
+    return f"{NIGHTS}/{config.name}/{name}"
+
+
+def _write(store: Store, config: Config, name: str, content: dict[str, Any]) -> None:
+    store.write_bytes(_key(config, name), json.dumps(content, indent=1).encode())
+
+
+def _trouble(step: str, error: Exception) -> dict[str, Any]:
+    kind = "" if isinstance(error, OamlError) else f"{type(error).__name__}: "
+    return {"step": step, "why": f"{kind}{error}"}
+
+
+def _without_harm(call: Callable[[], None]) -> None:
+    """Call; a store that fails is reported, for another error is on its way already."""
+    try:
+        call()
+    except (StoreError, OSError) as error:
+        log.warning("The reason could not be kept for the night's record: %s", error)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")

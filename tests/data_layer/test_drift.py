@@ -1,0 +1,162 @@
+"""Whether tonight's faces look like those of the model in production."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from stored_scores import write_evaluation
+
+from oaml_core import stages
+from oaml_core.cli import main
+from oaml_core.config import Config, DataConfig, NightlyConfig
+from oaml_core.data.drift.comparison import compare_measures
+from oaml_core.errors import DataError
+from oaml_core.stages.drift_stage import measure_drift
+
+LARGEST = 0.25
+
+
+def normal(shift: float, count: int, seed: int) -> dict[str, np.ndarray]:
+    return {"m": np.random.default_rng(seed).normal(shift, 1.0, count)}
+
+
+def test_two_samples_of_one_population_are_not_taken_for_shifted() -> None:
+    for seed in range(100):
+        for count in (150, 2000):
+            (found,) = compare_measures(normal(0, count, seed), normal(0, count, seed + 1000))
+            assert not found.is_shift(LARGEST)
+            assert count == 150 or found.stability_index < 0.05
+
+
+def test_a_large_shift_is_found_by_few_faces() -> None:
+    found = [compare_measures(normal(0, 200, seed), normal(1.0, 200, seed + 1000))[0] for seed in range(40)]
+    assert all(each.is_shift(LARGEST) for each in found)
+    assert all(each.p_value < 1e-6 for each in found)
+
+
+def test_the_interval_holds_the_index_of_the_population() -> None:
+    # By integration over the deciles of a unit normal, for a shift of 0.4.
+    from scipy.stats import norm
+
+    edges = norm.ppf(np.linspace(0, 1, 11))
+    p, q = np.diff(norm.cdf(edges)), np.diff(norm.cdf(edges - 0.4))
+    true = float(((p - q) * np.log(p / q)).sum())
+    found = [compare_measures(normal(0, 1000, seed), normal(0.4, 1000, seed + 1000))[0] for seed in range(100)]
+    assert sum(each.low <= true <= each.high for each in found) >= 88
+    assert np.mean([each.stability_index for each in found]) == pytest.approx(true, rel=0.05)
+
+
+def test_measures_that_too_few_faces_have_are_left_out() -> None:
+    few = {"m": np.concatenate([np.zeros(50), np.full(500, np.nan)])}
+    assert compare_measures(few, normal(0, 500, 1)) == []
+
+
+def faces(folder: Path, change: str, seed: int, identities: int = 30, each: int = 8) -> Path:
+    """Smooth coloured patches, each identity with colours of its own, changed as a broken night would be."""
+    generator = np.random.default_rng(seed)
+    for identity in range(identities):
+        base = generator.integers(60, 200, (7, 7, 3))
+        for number in range(each):
+            noise = generator.integers(-20, 20, (7, 7, 3))
+            image = Image.fromarray((base + noise).clip(0, 255).astype(np.uint8)).resize((112, 112), Image.BICUBIC)
+            path = folder / f"p{identity:03d}" / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            CHANGES[change](image).save(path)
+    return folder
+
+
+CHANGES = {
+    "same": lambda image: image,
+    "dark": lambda image: image.point(lambda value: value * 0.35),
+    "grey": lambda image: image.convert("L").convert("RGB"),
+    "blurred": lambda image: image.filter(ImageFilter.GaussianBlur(9)),
+}
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A store with the data set that the model in production was trained on."""
+    folder = tmp_path_factory.mktemp("nights")
+    config = Config(
+        name="night",
+        store=str(folder / "store"),
+        work_dir=str(folder / "work"),
+        data=DataConfig(source=str(faces(folder / "usual", "same", 0))),
+        nightly=NightlyConfig(drift="stop", drift_images=200),
+    )
+    made = stages.prepare(config)
+    metrics = write_evaluation(folder / "a", {"lfw": {"clean": 0.95}}, fingerprint=made.fingerprint)
+    stages.promote(config, "a", metrics)
+    return config
+
+
+def tonight(config: Config, folder: Path, change: str, **nightly: object) -> Config:
+    source = str(faces(folder / change, change, 1))
+    return replace(
+        config,
+        data=DataConfig(source=source),
+        nightly=replace(config.nightly, **nightly),
+        work_dir=str(folder / "work"),
+    )
+
+
+def test_a_night_of_the_same_kind_goes_on(usual: Config, tmp_path: Path) -> None:
+    config = tonight(usual, tmp_path, "same")
+    assert stages.prepare_night(config).fingerprint == stages.prepare(config).fingerprint
+
+
+@pytest.mark.parametrize(("change", "measure"), [("dark", "brightness"), ("grey", "colour"), ("blurred", "sharpness")])
+def test_a_broken_night_stops_before_training(usual: Config, tmp_path: Path, change: str, measure: str) -> None:
+    with pytest.raises(DataError, match=rf"Tonight's faces are unlike .*{measure}.*PSI"):
+        stages.prepare_night(tonight(usual, tmp_path, change))
+
+
+def test_a_night_may_be_let_pass_with_a_word(usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", told.append)
+    config = tonight(usual, tmp_path, "dark", drift="warn")
+    assert stages.prepare_night(config).fingerprint != stages.prepare(usual).fingerprint
+    assert "brightness" in told[0]
+
+
+@pytest.mark.parametrize(("least", "skipped"), [(1, True), (0, False)])
+def test_a_night_without_enough_new_faces_uses_the_data_of_the_model_in_production(
+    usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int, skipped: bool
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", told.append)
+    config = tonight(usual, tmp_path, "same", least_new_images=least, drift="off")
+    found = stages.prepare_night(config)
+    assert (found.fingerprint == stages.prepare(usual).fingerprint) is skipped
+    assert found.summary["images"] == 240
+    assert bool(told) is skipped
+
+
+def test_what_was_measured_is_kept_beside_the_data_set(usual: Config, tmp_path: Path) -> None:
+    config = tonight(usual, tmp_path, "same")
+    one, other = stages.prepare(config).fingerprint, stages.prepare(usual).fingerprint
+    first = measure_drift(config, one, other)
+    for part in Path(usual.store, "datasets", "files").iterdir():
+        part.chmod(0o600)
+    hidden = Path(usual.store, "datasets", "files").rename(Path(usual.store, "datasets", "hidden"))
+    try:
+        assert measure_drift(config, one, other).summary == first.summary
+    finally:
+        hidden.rename(Path(usual.store, "datasets", "files"))
+
+
+def test_the_command_says_which_measures_moved(
+    usual: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = str(faces(tmp_path / "dark", "dark", 1))
+    words = ["drift", "--store", usual.store, "--work_dir", str(tmp_path), "--data.source", source]
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--nightly.drift_images", "200"])
+    assert left.value.code == 1
+    shown = capsys.readouterr().out
+    assert "| brightness |" in shown
+    assert "shifted: " in shown

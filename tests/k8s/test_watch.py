@@ -1,0 +1,57 @@
+"""The job that tells of a night that never was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from test_kustomize import VERSION, of_kind, rendered, secret_templates
+
+from components.cluster import load_cluster
+from components.images import image
+from oaml_core.cli import COMMANDS
+from oaml_core.settings import config_parser, load_config, parse_config
+from pipelines.compile import CLUSTER
+
+
+@pytest.fixture(scope="module")
+def pod() -> dict[str, Any]:
+    (job,) = of_kind(rendered("watch"), "CronJob")
+    return job["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def test_every_field_is_known_to_kubernetes() -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    for manifest in rendered("watch"):
+        kubernetes_validate.validate(manifest, VERSION, strict=True)
+
+
+def test_it_runs_a_command_that_there_is_for_the_nights_of_the_recipe(pod: dict[str, Any]) -> None:
+    name, *words = pod["spec"]["containers"][0]["args"]
+    parser = config_parser("oaml", "watch")
+    COMMANDS[name].options(parser)  # type: ignore[misc]
+    config, options = parse_config(parser, words)
+    assert (options.action, options.tell) == ("status", True)
+    assert config.name == load_config("nightly").name
+    assert pod["spec"]["containers"][0]["image"] == image("promote")
+
+
+def test_its_settings_are_those_of_the_steps(pod: dict[str, Any]) -> None:
+    cluster, templates = load_cluster(CLUSTER), {each["metadata"]["name"]: each for each in secret_templates()}
+    given = {each["name"]: each["valueFrom"] for each in pod["spec"]["containers"][0]["env"]}
+    for settings in cluster.config_maps:
+        for key, variable in settings.keys.items():
+            assert given[variable]["configMapKeyRef"] == {"name": settings.name, "key": key}
+    for secret in cluster.secrets:
+        for key, variable in secret.keys.items():
+            assert given[variable]["secretKeyRef"] == {"name": secret.name, "key": key}
+    assert given["OAML_WEBHOOK_URL"]["secretKeyRef"]["key"] in templates["oaml-webhook"]["stringData"]
+
+
+def test_a_restricted_namespace_lets_it_in(pod: dict[str, Any]) -> None:
+    spec, (container,) = pod["spec"], pod["spec"]["containers"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert pod["metadata"]["labels"]["oaml.io/role"] == "step"
