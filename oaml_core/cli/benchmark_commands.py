@@ -31,8 +31,9 @@ def _benchmark(config: Config, options: Any) -> int:
     names = [options.compared] if isinstance(options.compared, str) else options.compared
     if not names:
         raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
-    chosen = covers(_drawn(options.drawn), None if options.occluders is None else Path(options.occluders))
+    drawn, folder = _drawn(options.drawn), None if options.occluders is None else Path(options.occluders)
     models = {name: _model(config, name) for name in names}
+    chosen = covers(drawn, folder, held_out=any(map(_saw_cutouts, models.values())))
     found = run_covered(
         models,
         open_faces(Path(options.faces)),
@@ -78,6 +79,15 @@ def _model(config: Config, name: str) -> Comparer:
     return PlainOnnx(path, "bgr" if "bgr" in given else "rgb", "signed" if "signed" in given else "raw")
 
 
+def _saw_cutouts(model: Comparer) -> bool:
+    """Whether a model was trained on cut-outs, and must be measured on those that training holds out."""
+    from oaml_core.inference.onnx_model import OamlOnnx
+
+    if isinstance(model, OamlOnnx):
+        return model.metadata["config"]["data"].get("occluders") is not None
+    return bool(getattr(model, "saw_cutouts", False))
+
+
 def _benchmark_options(parser: ArgumentParser) -> None:
     parser.add_argument("protocol", help="covered")
     parser.add_argument(
@@ -95,7 +105,12 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         help="uncovered faces: a verification set (….bin, …_pairs.csv), or a folder of aligned faces, one folder per "
         "person",
     )
-    parser.add_argument("--occluders", type=str | None, default=None, help="cut-outs: RGBA files, one folder per kind")
+    parser.add_argument(
+        "--occluders",
+        type=str | None,
+        default=None,
+        help="cut-outs: RGBA files, one folder per kind; held-out ones only where a model was trained on cut-outs",
+    )
     parser.add_argument(
         "--drawn",
         type=str,

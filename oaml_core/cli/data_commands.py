@@ -1,4 +1,4 @@
-"""`oaml check|inspect`: faces before they are trained on."""
+"""`oaml check|inspect|occluders`: faces, and what covers them, before they are trained on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
+from oaml_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -50,7 +51,32 @@ def _check_options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", help="folder with train.rec or one folder an identity, and .bin sets")
 
 
+def _occluders(config: Config, options: Any) -> int:
+    from oaml_core.data.augment.cutouts import open_cutouts
+    from oaml_core.data.batches.occluder_sheet import write_occluder_sheet
+
+    if options.action != "preview":
+        raise ConfigError(f"There is no action {options.action!r}.{nearest(options.action, ['preview'])}")
+    folder = options.folder or config.data.occluders
+    path = Path(options.out) if options.out else Path(config.work_dir) / "occluders.png"
+    write_occluder_sheet(path, None if folder is None else open_cutouts(Path(folder)), options.count)
+    print(path)
+    return 0
+
+
+def _occluders_options(parser: ArgumentParser) -> None:
+    from jsonargparse.typing import PositiveInt
+
+    parser.add_argument("action", help="preview: draw every occluder on drawn faces, for training and for testing")
+    parser.add_argument(
+        "--folder", type=str | None, default=None, help="cut-outs, one folder per kind; default: data.occluders"
+    )
+    parser.add_argument("--count", type=PositiveInt, default=6, help="faces per occluder and split")
+    parser.add_argument("--out", type=str | None, default=None, help="PNG; default: occluders.png in work_dir")
+
+
 COMMANDS = {
     "check": Command("look at a data set before training on it", _check, _check_options),
+    "occluders": Command("draw what covers faces, on a sheet to look at", _occluders, _occluders_options),
     "inspect": Command("draw what training sees: before, after, mask", _inspect, _inspect_options),
 }

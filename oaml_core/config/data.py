@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oaml_core.config.checks import check_positive, check_shares
-from oaml_core.config.occluders import Occluder
+from oaml_core.config.occluders import check_occluders
 from oaml_core.errors import ConfigError
 from oaml_core.registry import SAMPLERS
 
@@ -43,6 +43,10 @@ class DataConfig:
     subset: str | None = None
     """A text file that names images, one a line, by record number or, where images are files, by path: only these
     are taken. For ablations."""
+    occluders: str | None = None
+    """Folder of cut-outs, RGBA files in sub-folders named by kind (glasses, sunglasses, eyeglasses, mask, scarf, hat;
+    others lie anywhere), that are laid on faces beside drawn occluders; a path that every training worker can read.
+    About 30 % of the pictures, by what they show, are held out for `evaluate.occluders`."""
     broken_images_tolerated: float = 0.001
     """Share of unreadable images, in [0, 1], above which `prepare` refuses the data set."""
     num_workers: int = 16
@@ -81,17 +85,32 @@ class AugmentConfig:
     """A square of one colour, 20 to 80 % of the side, anywhere."""
     erasing_prob: float = 0.0
     """A rectangle of noise, 2 to 40 % of the area, anywhere (random erasing)."""
-    occluders: tuple[Occluder, ...] = (
+    occluders: tuple[str, ...] = (
         "surgical",
         "cloth",
         "ffp2",
         "veil",
+        "niqab",
         "sunglasses",
+        "eyeglasses",
         "scarf",
         "hand",
+        "phone",
+        "microphone",
+        "hat",
+        "hair",
         "blocks",
     )
-    """What is drawn, each with the same probability."""
+    """What is drawn, each with the same probability; `mask` is any mask, `cutout:scarf` a cut-out of that kind, and
+    `mask+sunglasses` both together."""
+    cutout_share: float = 0.5
+    """Share of the covered faces that wear a cut-out instead of a drawing, where `data.occluders` names a folder."""
+    combination_prob: float = 0.15
+    """A second occluder on another part of a covered face."""
+    shadow_prob: float = 0.0
+    """A shadow that an occluder throws on the face beside it; it darkens pixels that the map calls visible."""
+    camera_prob: float = 0.0
+    """Blur and JPEG compression of the whole picture, covered or not."""
     mask_images: tuple[str, ...] = ()
     """Pictures with transparency (PNG) that are drawn as well, laid on like a medical mask; paths that every training
     worker can read."""
@@ -119,14 +138,22 @@ def check_data(data: DataConfig) -> None:
             f"data.batch_size {data.batch_size} is not a multiple of data.num_instances "
             f"{data.num_instances}: a batch holds whole identities. Change one of the two."
         )
+    if data.occluders is not None and "://" in data.occluders:
+        raise ConfigError(f"data.occluders is {data.occluders}; it is a folder on disk. Copy the cut-outs there.")
     if data.synthetic_pairs % 20:
         raise ConfigError(f"data.synthetic_pairs is {data.synthetic_pairs}; it must be a multiple of 20.")
 
 
-def check_augment(augment: AugmentConfig) -> None:
-    """Refuse probabilities outside [0, 1].
+def check_augment(augment: AugmentConfig, cutouts: str | None = None) -> None:
+    """Refuse probabilities outside [0, 1], and occluders that there are not.
+
+    Args:
+        augment: values to check.
+        cutouts: `data.occluders`.
 
     Raises:
         ConfigError: names the key to change.
     """
-    check_shares({f"augment.{name}": getattr(augment, name) for name in vars(augment) if name.endswith("_prob")})
+    shares = [name for name in vars(augment) if name.endswith(("_prob", "_share"))]
+    check_shares({f"augment.{name}": getattr(augment, name) for name in shares})
+    check_occluders(augment.occluders, "augment.occluders", cutouts)

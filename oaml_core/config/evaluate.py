@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oaml_core.config.checks import check_positive
-from oaml_core.config.occluders import Occluder, Sides
+from oaml_core.config.occluders import Sides, check_occluders
 from oaml_core.errors import ConfigError
 
 
@@ -22,8 +22,9 @@ class EvaluateConfig:
     """What decides in the exported model: the combined score of the `fixed` weights above, or the calibrated
     score, a log-likelihood ratio of all evidence (`llr`) measured against impostors of the same visibility. Both are
     reported."""
-    occluders: tuple[Occluder, ...] = ("surgical", "veil", "sunglasses")
-    """Occluders drawn on the pairs, one condition each, beside `clean`."""
+    occluders: tuple[str, ...] = ("surgical", "veil", "sunglasses")
+    """Occluders on the pairs, one condition each, beside `clean`: drawn ones (`mask` is any mask), held-out cut-outs of
+    `data.occluders` (`cutout:mask`), or several together (`mask+sunglasses`)."""
     block_shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
     """Shares of the image, in (0, 0.9], that drawn blocks cover, one condition each."""
     sides: tuple[Sides, ...] = ("second", "both")
@@ -38,13 +39,18 @@ class EvaluateConfig:
     """Pairs of each verification set, about so many, that the report shows; 0 for faces that must not be shared."""
 
 
-def check_evaluate(evaluate: EvaluateConfig) -> None:
+def check_evaluate(evaluate: EvaluateConfig, cutouts: str | None = None) -> None:
     """Refuse values of `evaluate` that cannot work.
+
+    Args:
+        evaluate: values to check.
+        cutouts: `data.occluders`.
 
     Raises:
         ConfigError: names the key to change.
     """
     check_positive({"evaluate.batch_size": evaluate.batch_size})
+    check_occluders(evaluate.occluders, "evaluate.occluders", cutouts)
     for share in evaluate.block_shares:
         if not 0.0 < share <= 0.9:
             raise ConfigError(f"evaluate.block_shares has {share}; shares of the image lie in (0, 0.9].")

@@ -43,4 +43,5 @@ def load_model(path: str | Path, metrics: str | Path | None = None) -> Comparer:
         trained.recogniser,
         trained.config.data.image_size,
         None if measured is None else read_metrics_json(str(measured)),
+        saw_cutouts=trained.config.data.occluders is not None,
     )

@@ -2,6 +2,7 @@
 
 __all__ = [
     "augmenter",
+    "cutouts",
     "occlusion",
     "occlusion_transforms",
     "transforms",

@@ -1,15 +1,15 @@
-"""Occluders' drawings as pictures, painted once for each size and kept: what is pasted is looked up, not computed."""
+"""Occluders as pictures, painted or read once for each size and kept: what is pasted is looked up, not computed."""
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from oaml_core.config import Occluder
@@ -17,22 +17,25 @@ from oaml_core.data.augment.occluder_artwork import ARTWORK, Split, paint
 from oaml_core.decoding.decode import FORMATS
 from oaml_core.errors import DataError
 
-REACH_U, REACH_UP, REACH_DOWN = 1.3, 1.5, 4.0
-"""How far drawings may go beyond their box's middle, in units of half the box; veils and scarves end below."""
+REACH_U, REACH_UP = 1.6, 1.8
+"""How far drawings may go beyond their box's middle, in units of half the box."""
 SMALLEST_LEVEL, LARGEST_LEVEL = 8, 256
+Need = Literal["transparency", "alpha", "nothing"]
 
 
 class Raster(NamedTuple):
     """A painted drawing, cropped to what it covers."""
 
     image: Tensor
-    """float32 [1, 4, h, w], red, green, blue, opacity in [0, 255]; the colours multiplied by the opacity so that
-    interpolation leaves no fringe."""
+    """uint8 [1, 4, h, w], red, green, blue, opacity; the colours multiplied by the opacity so that interpolation leaves
+    no fringe."""
     left: float
     """In the box's units, as `right`, `top` and `bottom`."""
     right: float
     top: float
     bottom: float
+    ratio: float = 1.0
+    """Height by width of the picture as it was."""
 
 
 def level_of(half: float) -> int:
@@ -42,43 +45,68 @@ def level_of(half: float) -> int:
     return result
 
 
-@lru_cache(maxsize=96)
-def raster(kind: Occluder, split: Split, style: int, level_u: int, level_v: int) -> Raster:
-    """Paint a style, or take it from those painted before (about 0.3 MB each for 112×112 images)."""
-    u = (np.arange(round(-REACH_U * level_u), round(REACH_U * level_u), dtype=np.float32) + 0.5) / level_u
-    v = (np.arange(round(-REACH_UP * level_v), round(REACH_DOWN * level_v), dtype=np.float32) + 0.5) / level_v
+@lru_cache(maxsize=1024)
+def raster(kind: Occluder, split: Split, style: int, level: int) -> Raster:
+    """Paint a style, or take it from those painted before (about 0.1 MB each for 112×112 images)."""
     artwork = ARTWORK[kind]
-    alpha, colour = paint(artwork, artwork.styles(split)[style], u[None], v[:, None])
-    rows, columns = np.flatnonzero(alpha.any(1)), np.flatnonzero(alpha.any(0))
+    u = (np.arange(round(-REACH_U * level), round(REACH_U * level), dtype=np.float32) + 0.5) / level
+    v = (np.arange(round(-REACH_UP * level), round(artwork.down * level), dtype=np.float32) + 0.5) / level
+    opacity, colour = paint(artwork, artwork.styles(split)[style], u, v)
+    rows, columns = np.flatnonzero(opacity.any(1)), np.flatnonzero(opacity.any(0))
     kept = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    rgba = np.concatenate([colour * alpha[..., None], alpha[..., None]], axis=-1)[kept]
-    u, v = u[kept[1]], v[kept[0]]
-    half_u, half_v = 0.5 / level_u, 0.5 / level_v
+    rgba = np.rint(np.concatenate([colour, opacity[..., None]], axis=-1)[kept] * np.float32(255)).astype(np.uint8)
+    u, v, half = u[kept[1]], v[kept[0]], 0.5 / level
     return Raster(
-        torch.from_numpy(np.ascontiguousarray(rgba.transpose(2, 0, 1)[None] * np.float32(255))),
-        float(u[0]) - half_u,
-        float(u[-1]) + half_u,
-        float(v[0]) - half_v,
-        float(v[-1]) + half_v,
+        torch.from_numpy(np.ascontiguousarray(rgba.transpose(2, 0, 1)[None])),
+        float(u[0]) - half,
+        float(u[-1]) + half,
+        float(v[0]) - half,
+        float(v[-1]) + half,
     )
 
 
-@lru_cache(maxsize=64)
-def raster_of(path: Path, level_u: int, level_v: int) -> Raster:
-    """A picture with transparency from a file, filling its box.
+def read_picture(path: Path, what: str, needs: Need = "transparency") -> Image.Image:
+    """Read an RGBA picture from a file, upright.
+
+    Args:
+        path: file.
+        what: the key or folder that it belongs to, for messages.
+        needs: something transparent in it; an alpha channel, even if it is opaque throughout; or nothing.
 
     Raises:
-        DataError: it cannot be read, or nothing of it is transparent.
+        DataError: it cannot be read, lacks what is needed, or all of it is transparent.
     """
     try:
         with Image.open(path, formats=FORMATS) as file:
-            picture = file.convert("RGBA")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"augment.mask_images: {path} cannot be read: {error}") from None
-    if picture.getchannel("A").getextrema()[0] == 255:
-        raise DataError(
-            f"augment.mask_images: nothing of {path} is transparent: save it as a PNG with an alpha channel."
-        )
+            has_alpha = "A" in file.getbands() or "transparency" in file.info
+            picture = ImageOps.exif_transpose(file).convert("RGBA")
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{what}: {path} cannot be read: {error}") from None
+    least, most = picture.getchannel("A").getextrema()
+    if needs == "alpha" and not has_alpha:
+        raise DataError(f"{what}: {path} has no transparency. Save it as a PNG with an alpha channel.")
+    if needs == "transparency" and least == 255:
+        raise DataError(f"{what}: nothing of {path} is transparent: save it as a PNG with an alpha channel.")
+    if most == 0:
+        raise DataError(f"{what}: all of {path} is transparent, there is nothing to lay on a face. Remove it.")
+    return picture
+
+
+@lru_cache(maxsize=512)
+def raster_of(
+    path: Path, level_u: int, level_v: int, what: str = "augment.mask_images", needs: Need = "transparency"
+) -> Raster:
+    """A picture from a file, filling its box.
+
+    Raises:
+        DataError: see `read_picture`.
+    """
+    picture = read_picture(path, what, needs)
     size = 2 * level_u, 2 * level_v
-    fitted = np.asarray(picture.convert("RGBa").resize(size, Image.Resampling.BILINEAR), dtype=np.float32)
-    return Raster(torch.from_numpy(np.ascontiguousarray(fitted.transpose(2, 0, 1)[None])), -1.0, 1.0, -1.0, 1.0)
+    fitted = np.asarray(
+        picture.convert("RGBa").resize(
+            size, Image.Resampling.BOX if size[0] < picture.width else Image.Resampling.BILINEAR
+        )
+    )
+    ratio = picture.height / picture.width
+    return Raster(torch.from_numpy(np.ascontiguousarray(fitted.transpose(2, 0, 1)[None])), -1.0, 1.0, -1.0, 1.0, ratio)

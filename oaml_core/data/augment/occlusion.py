@@ -1,20 +1,34 @@
-"""Occluders drawn on faces, with the visibility mask that belongs to them."""
+"""Occluders on faces, drawn or cut out, with the visibility mask that belongs to them."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from oaml_core.config import Occluder
-from oaml_core.data.augment.occluder_artwork import ARTWORK, Floats, Split
+from oaml_core.config.occluders import CUTOUT, GROUPS, mistake_in, parts_of
+from oaml_core.data.augment.cutouts import KEY, WHAT, Cutouts
+from oaml_core.data.augment.drawings.canvas import Floats
+from oaml_core.data.augment.occluder_artwork import ARTWORK, Split
 from oaml_core.data.augment.occluder_artwork_raster import Raster, level_of, raster, raster_of
+from oaml_core.data.augment.pasting import SHADOW_PROB, Look, look_on, paste
+from oaml_core.data.augment.placing import (
+    WORN,
+    Draws,
+    FacePoints,
+    Frame,
+    cutout_frame,
+    drawing_frame,
+    moved,
+    picture_frame,
+)
+from oaml_core.errors import DataError
 
 REFERENCE = np.array(
     [[30.2946, 51.6963], [65.5318, 51.5014], [48.0252, 71.7366], [33.5493, 92.3655], [62.7299, 92.2041]],
@@ -24,13 +38,10 @@ REFERENCE = np.array(
 placed by the last three."""
 REFERENCE_WIDTH, REFERENCE_HEIGHT = 96, 112
 
-JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
-"""Of the specification's medical mask: pixels a point, pixels of the whole, degrees; each ±."""
-SCALE = (0.95, 1.10)
-RAISED = 25.0
-"""Pixels that the mask's box stands above the mouth."""
-BLOCK_AREA, BLOCK_ASPECT, BLOCKS = (0.1, 0.4), (0.7, 1.4), 3
-"""Share of the image that the blocks cover together, width by height, and the most there are."""
+BLOCK_SIDE, BLOCK_ASPECT, BLOCKS = (0.1, 0.4), (0.7, 1.4), 3
+"""Side of a block as a share of the image's shorter side, width by height, and the most that there are."""
+STEADY = 1.2
+"""Pixels of the template that landmarks move by before a cut-out is placed: it is worn where the face is."""
 
 
 def aligned_landmarks(width: int, height: int) -> NDArray[np.float32]:
@@ -42,138 +53,206 @@ def aligned_landmarks(width: int, height: int) -> NDArray[np.float32]:
 TEMPLATE = aligned_landmarks(112, 112)
 
 
-class _Box(NamedTuple):
-    """Where a drawing is pasted: centre, half-size, and turn in radians."""
-
-    x: float
-    y: float
-    half_width: float
-    half_height: float
-    turn: float
-
-
 def draw_occluder(
     image: Tensor,
     landmarks: Tensor | NDArray[np.float32] | None,
-    kind: Occluder | Path,
+    kind: str | Path,
     generator: torch.Generator,
     split: Split = "train",
+    *,
+    cutouts: Cutouts | None = None,
+    natural: bool = False,
+    shadow_prob: float = SHADOW_PROB,
 ) -> tuple[Tensor, Tensor]:
     """Cover part of a face.
 
-    Masks follow the specification's geometry: each landmark moved by up to ±3 px, a box of four times the mouth's
+    Drawn masks follow the specification's sizes: each landmark moved by up to ±3 px, a box of four times the mouth's
     width by four times the height from nose to mouth, 25 px above the mouth, moved by up to ±5 px, scaled by 0.95 to
-    1.10, turned by up to ±7°. Blocks are 1 to 3 rectangles of 10 to 40 % of the image together.
+    1.10, turned by up to ±7°. Cut-outs are worn where the face's landmarks say. Blocks are 1 to 3 rectangles, each with
+    sides of 10 to 40 % of the image's.
 
     Args:
         image: uint8 [3, H, W].
         landmarks: [5, 2] in pixels; None: those of the template of aligned faces.
-        kind: what is drawn; a path: a picture with transparency, laid on like a medical mask.
+        kind: a drawing (`surgical`), any of a group (`mask`), a cut-out (`cutout:mask`), or several joined by `+`; a
+            path: a picture with transparency, laid on like the specification's medical mask.
         generator: of styles and places.
-        split: whose artwork is taken; `train` and `test` share none.
+        split: whose artwork and files are taken; `train` and `test` share none.
+        cutouts: the user's folder, for kinds of cut-outs.
+        natural: as bright as the face, lit from the same side, bent a little, at times with a shadow on the face.
+        shadow_prob: probability in [0, 1] of a shadow of what looks natural. Without a shadow, pixels that stay visible
+            keep their values; a user's own picture never throws one.
 
     Returns:
         The image uint8 [3, H, W], and its visibility float32 [1, H, W]: 1 = visible, 0 = covered.
 
     Raises:
-        DataError: the picture cannot be read, or has no transparency.
+        DataError: there is no such occluder or no file of that kind, or a picture cannot be laid on.
     """
-    draws = _Draws(generator)
-    height, width = image.shape[1:]
-    points = aligned_landmarks(width, height) if landmarks is None else np.asarray(landmarks, dtype=np.float32)
-    pixels = image.numpy().copy()
-    visible = np.ones((height, width), np.float32)
-    if kind == "blocks":
-        _cover_by_blocks(pixels, visible, draws)
+    cover = _Cover(image, landmarks, Draws(generator), split, cutouts, shadow_prob if natural else None)
+    if isinstance(kind, Path):
+        cover.lay_picture(kind)
     else:
-        style = int(draws.between(0, 1 if isinstance(kind, Path) else len(ARTWORK[kind].styles(split))))
-        box = _box(kind, points, height / REFERENCE_HEIGHT, draws)
-        levels = level_of(box.half_width), level_of(box.half_height)
-        picture = raster_of(kind, *levels) if isinstance(kind, Path) else raster(kind, split, style, *levels)
-        _paste(pixels, visible, box, picture, light=draws.between(0.8, 1.15))
-    return torch.from_numpy(pixels), torch.from_numpy(visible)[None]
+        for part in parts_of(kind):
+            cover.lay(part)
+    return torch.from_numpy(cover.pixels), torch.from_numpy(cover.visible)[None]
 
 
-class _Draws:
-    """Uniform random numbers from a torch generator, drawn many at a time."""
+def lay_mask_picture(
+    image: Tensor,
+    landmarks: Tensor | NDArray[np.float32] | None,
+    picture: Path,
+    generator: torch.Generator,
+    ref_points: ArrayLike | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Lay a user's own picture of a mask on a face as the specification does, with or without transparency.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self._numbers = iter(torch.rand(32, generator=generator).tolist())
+    Args:
+        image: uint8 [3, H, W].
+        landmarks: [5, 2] in pixels; None: those of the template.
+        picture: file; one without transparency covers its whole rectangle.
+        generator: of places.
+        ref_points: nose, left and right mouth corner [3, 2] in pixels, instead of the landmarks.
 
-    def between(self, low: float, high: float) -> float:
-        result: float = low + (high - low) * next(self._numbers)
-        return result
+    Returns:
+        The image uint8 [3, H, W], and its visibility float32 [1, H, W].
 
-
-def _box(kind: Occluder | Path, points: NDArray[np.float32], unit: float, draws: _Draws) -> _Box:
-    """Where `kind` belongs on a face; `unit` is the size of a template's pixel."""
-    reach = JITTER * unit
-    moved = [(x + draws.between(-reach, reach), y + draws.between(-reach, reach)) for x, y in points.tolist()]
-    left_eye, right_eye, nose, left_mouth, right_mouth = moved
-    scale = draws.between(*SCALE)
-    shift = draws.between(-SHIFT, SHIFT) * unit, draws.between(-SHIFT, SHIFT) * unit
-    turn = math.radians(draws.between(-TURN, TURN))
-    if kind == "sunglasses":
-        spread = math.dist(left_eye, right_eye)
-        tilt = math.atan2(right_eye[1] - left_eye[1], right_eye[0] - left_eye[0])
-        return _Box(*_middle(left_eye, right_eye), 1.15 * spread * scale, 0.42 * spread * scale, 0.3 * turn + tilt)
-    mouth = _middle(left_mouth, right_mouth)
-    wide = 4 * math.dist(left_mouth, right_mouth) * scale / 2
-    high = 4 * math.dist(mouth, nose) * scale / 2
-    if kind == "hand":
-        wide, high, turn = 0.55 * wide, 0.75 * high, 4 * turn
-        shift = 3 * shift[0], 3 * shift[1] + RAISED * unit / 2
-    return _Box(mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1], wide, high, turn)
+    Raises:
+        DataError: the picture cannot be read, or all of it is transparent.
+    """
+    cover = _Cover(image, landmarks, Draws(generator), "train", None, None)
+    if ref_points is not None:
+        cover.points[2:] = np.asarray(ref_points, dtype=np.float32)
+    cover.lay_picture(picture, opaque=True)
+    return torch.from_numpy(cover.pixels), torch.from_numpy(cover.visible)[None]
 
 
-def _middle(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
+def lay_cutout(
+    image: Tensor,
+    landmarks: Tensor | NDArray[np.float32] | None,
+    kind: str,
+    cutout: Path,
+    generator: torch.Generator,
+    shadow_prob: float = SHADOW_PROB,
+) -> tuple[Tensor, Tensor]:
+    """Lay one cut-out on a face, where its landmarks say that things of this kind are worn.
+
+    Args:
+        image: uint8 [3, H, W].
+        landmarks: [5, 2] in pixels; None: those of the template.
+        kind: a name of `placing.WORN`; others lie anywhere.
+        cutout: RGBA file.
+        generator: of size and place.
+        shadow_prob: see `draw_occluder`.
+
+    Returns:
+        The image uint8 [3, H, W], and its visibility float32 [1, H, W].
+
+    Raises:
+        DataError: the file cannot be read, has no transparency, or is all transparent.
+    """
+    cover = _Cover(image, landmarks, Draws(generator), "test", None, shadow_prob)
+    cover.lay_cutout(kind, cutout)
+    return torch.from_numpy(cover.pixels), torch.from_numpy(cover.visible)[None]
 
 
-def _paste(pixels: NDArray[np.uint8], visible: Floats, box: _Box, picture: Raster, light: float) -> None:
-    """Lay a picture over `pixels` [3, H, W] by its opacity, which `visible` [H, W] loses; in place."""
-    half_width, half_height = max(box.half_width, 1.0), max(box.half_height, 1.0)
-    cos, sin = math.cos(box.turn), math.sin(box.turn)
-    corners = [
-        (box.x + cos * u * half_width - sin * v * half_height, box.y + sin * u * half_width + cos * v * half_height)
-        for u in (picture.left, picture.right)
-        for v in (picture.top, picture.bottom)
-    ]
+class _Cover:
+    """One face, and what has been laid on it."""
+
+    def __init__(
+        self,
+        image: Tensor,
+        landmarks: Tensor | NDArray[np.float32] | None,
+        draws: Draws,
+        split: Split,
+        cutouts: Cutouts | None,
+        shadow_prob: float | None,
+    ) -> None:
+        height, width = image.shape[1:]
+        given = aligned_landmarks(width, height) if landmarks is None else landmarks
+        self.points = np.array(given, dtype=np.float32)
+        self.pixels = image.numpy().copy()
+        self.visible: Floats = np.ones((height, width), np.float32)
+        self._unit = height / REFERENCE_HEIGHT
+        self._draws, self._split, self._cutouts = draws, split, cutouts
+        self._shadow_prob = shadow_prob
+        """Of a shadow; None: what is laid on takes nothing from the face but its brightness."""
+
+    def lay(self, name: str) -> None:
+        """Lay on one occluder."""
+        mistake = mistake_in(name)
+        if mistake is not None:
+            raise DataError(mistake)
+        if name.startswith(CUTOUT):
+            self._lay_one_of(name.removeprefix(CUTOUT))
+        elif name == "blocks":
+            cover_by_blocks(self.pixels, self.visible, self._draws)
+        elif name in GROUPS:
+            group = GROUPS[name]
+            self._lay_drawing(group[self._draws.below(len(group))])
+        else:
+            self._lay_drawing(next(kind for kind in get_args(Occluder) if kind == name))
+
+    def lay_picture(self, path: Path, *, opaque: bool = False) -> None:
+        """Lay on a user's own picture of a mask."""
+        face = self._face()
+        frame = picture_frame(face.nose, face.left_mouth, face.right_mouth, self._unit, self._draws)
+        levels = level_of(frame.half_width), level_of(frame.half_height)
+        self._paste(frame, raster_of(path, *levels, needs="nothing" if opaque else "transparency"), shadow=False)
+
+    def _lay_drawing(self, kind: Occluder) -> None:
+        artwork = ARTWORK[kind]
+        style = self._draws.below(len(artwork.styles(self._split)))
+        frame = drawing_frame(kind, self._face(), self._draws)
+        level = level_of(math.sqrt(frame.half_width * frame.half_height))
+        self._paste(frame, raster(kind, self._split, style, level), own_skin=kind == "hand", bends=not artwork.rigid)
+
+    def _lay_one_of(self, kind: str) -> None:
+        if self._cutouts is None:
+            raise DataError(f"{CUTOUT}{kind} needs a folder of cut-outs. Set {KEY}.")
+        files = self._cutouts.of(kind, self._split)
+        self.lay_cutout(kind, files[self._draws.below(len(files))])
+
+    def lay_cutout(self, kind: str, path: Path) -> None:
+        """Lay on a cut-out where things of its kind are worn."""
+        level = level_of(0.4 * self.visible.shape[0])
+        picture = raster_of(path, level, level, WHAT, "alpha")
+        height, width = self.visible.shape
+        frame = cutout_frame(kind, self._face(STEADY), picture.ratio, (height, width), self._draws)
+        self._paste(frame, picture, bends=WORN.get(kind) in ("scarf", "mask"))
+
+    def _face(self, jitter: float | None = None) -> FacePoints:
+        return moved(self.points, self._unit, self._draws, *([] if jitter is None else [jitter]))
+
+    def _paste(
+        self, frame: Frame, picture: Raster, *, own_skin: bool = False, bends: bool = False, shadow: bool = True
+    ) -> None:
+        if self._shadow_prob is not None:
+            probability = self._shadow_prob if shadow else 0.0
+            look = look_on(self.pixels, self._draws, own_skin=own_skin, bends=bends, shadow_prob=probability)
+        else:
+            light = self._draws.between(0.8, 1.15)
+            look = Look((light, light, light))
+        paste(self.pixels, self.visible, frame, picture, look)
+
+
+def cover_by_blocks(
+    pixels: NDArray[np.uint8],
+    visible: Floats,
+    draws: Draws,
+    side: tuple[float, float] = BLOCK_SIDE,
+    most: int = BLOCKS,
+) -> None:
+    """Cover an image [3, H, W] by 1 to `most` rectangles, black or of a random colour; in place."""
     height, width = visible.shape
-    x0, x1 = _span([x for x, _ in corners], width)
-    y0, y1 = _span([y for _, y in corners], height)
-    if x0 >= x1 or y0 >= y1:
-        return
-    # Each pixel of the result looks up a place in the picture, whose sides are at -1 and 1.
-    to_u, to_v = 2 / (picture.right - picture.left), 2 / (picture.bottom - picture.top)
-    across, down = torch.arange(x0, x1) - box.x, (torch.arange(y0, y1) - box.y)[:, None]
-    places = torch.empty(1, y1 - y0, x1 - x0, 2)
-    places[..., 0] = (to_u / half_width) * (cos * across + (sin * down)) - (to_u * picture.left + 1)
-    places[..., 1] = (to_v / half_height) * (cos * down - (sin * across)) - (to_v * picture.top + 1)
-    *colours, opacity = functional.grid_sample(picture.image, places, align_corners=False)[0].numpy()
-    shown = np.maximum(1 - opacity / 255, 0)  # interpolation rounds up too
-    for plane, colour in zip(pixels[:, y0:y1, x0:x1], colours, strict=True):
-        colour *= light
-        plane[:] = plane * shown + np.minimum(colour, opacity, out=colour) + 0.5
-    visible[y0:y1, x0:x1] = shown
-
-
-def _span(places: list[float], size: int) -> tuple[int, int]:
-    """First pixel, and the one after the last, that such places reach in an image of `size` pixels."""
-    return max(0, math.floor(min(places)) - 1), min(size, math.ceil(max(places)) + 2)
-
-
-def _cover_by_blocks(pixels: NDArray[np.uint8], visible: Floats, draws: _Draws) -> None:
-    height, width = visible.shape
-    count = 1 + int(draws.between(0, BLOCKS))
-    area = draws.between(*BLOCK_AREA) * height * width / count
-    for _ in range(count):
-        aspect = draws.between(*BLOCK_ASPECT)
+    for _ in range(1 + draws.below(most)):
+        length, aspect = draws.between(*side) * min(height, width), draws.between(*BLOCK_ASPECT)
         wide, high = (
-            max(1, min(round(n), m)) for n, m in ((math.sqrt(area * aspect), width), (math.sqrt(area / aspect), height))
+            max(1, min(round(n), m))
+            for n, m in ((length * math.sqrt(aspect), width), (length / math.sqrt(aspect), height))
         )
-        top, left = int(draws.between(0, height - high + 1)), int(draws.between(0, width - wide + 1))
+        top, left = draws.below(height - high + 1), draws.below(width - wide + 1)
         black = draws.between(0, 1) < 0.5
-        colour = [0 if black else int(draws.between(0, 256)) for _ in range(3)]
+        colour = [0 if black else draws.below(256) for _ in range(3)]
         pixels[:, top : top + high, left : left + wide] = np.array(colour)[:, None, None]
         visible[top : top + high, left : left + wide] = 0

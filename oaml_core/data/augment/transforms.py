@@ -11,6 +11,8 @@ from torch import Tensor
 
 from oaml_core.config import AugmentConfig
 from oaml_core.data.augment.augmenter import Augmenter
+from oaml_core.data.augment.camera import Camera
+from oaml_core.data.augment.cutouts import Cutouts
 from oaml_core.data.augment.geometry import RandomFlip, RandomSizedRectCrop
 from oaml_core.data.augment.occlusion_transforms import FaceOcclusion, RandomErasing, RandomOcclusion
 from oaml_core.data.augment.pair_transform import Face, PairTransform
@@ -24,15 +26,16 @@ class TrainTransform:
     Args:
         config: probabilities and what is drawn.
         image_size: side of the images in pixels.
+        cutouts: the user's cut-outs (`data.occluders`); None: there are none.
 
     Example:
         >>> import oaml_core as oaml
         >>> transform = oaml.TrainTransform(oaml.Config().augment)
     """
 
-    def __init__(self, config: AugmentConfig, image_size: int = 112) -> None:
+    def __init__(self, config: AugmentConfig, image_size: int = 112, cutouts: Cutouts | None = None) -> None:
         self._generator = generator = torch.Generator()
-        kinds = [*config.occluders, *map(Path, config.mask_images)]
+        kinds: list[str | Path] = [*config.occluders, *map(Path, config.mask_images)]
         quality = (
             config.crop_augmentation_prob,
             config.photometric_augmentation_prob,
@@ -41,9 +44,18 @@ class TrainTransform:
         steps: list[PairTransform] = [
             RandomFlip(config.flip_prob, generator),
             RandomSizedRectCrop(image_size, image_size, p=config.rect_crop_prob, generator=generator),
-            FaceOcclusion(kinds, p=config.mask_prob if kinds else 0.0, generator=generator),
+            FaceOcclusion(
+                kinds,
+                p=config.mask_prob if kinds or (cutouts and config.cutout_share) else 0.0,
+                generator=generator,
+                cutouts=cutouts,
+                cutout_share=config.cutout_share,
+                combination_prob=config.combination_prob,
+                shadow_prob=config.shadow_prob,
+            ),
             RandomOcclusion(config.random_occlusion_prob, generator),
             RandomErasing(config.erasing_prob, generator),
+            Camera(config.camera_prob, generator),
         ]
         self.steps = [step for step in steps if step.p > 0]
         self._uncovering = sum(step.p > 0 for step in steps[:2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from oaml_core.config import AugmentConfig, Config, DataConfig
+from oaml_core.data.augment.cutouts import Cutouts, open_cutouts
 from oaml_core.data.augment.transforms import TrainTransform
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
@@ -63,6 +65,7 @@ class TrainingFaces(Dataset[Any]):
         augment: what is done to them.
         pairs: faces with masks, where visibility keys name any.
         with_clean: give each face without drawn occluders too.
+        cutouts: the user's cut-outs; None: there are none.
     """
 
     def __init__(
@@ -72,13 +75,14 @@ class TrainingFaces(Dataset[Any]):
         pairs: VisibilityDataset | None = None,
         *,
         with_clean: bool = False,
+        cutouts: Cutouts | None = None,
     ) -> None:
         self.with_clean = with_clean
         self.faces = faces
         self.pairs = pairs
-        self.transform = TrainTransform(augment, faces.image_size)
+        self.transform = TrainTransform(augment, faces.image_size, cutouts)
         clean = replace(augment, mask_prob=0.0, random_occlusion_prob=0.0, erasing_prob=0.0)
-        self._covered = TrainTransform(replace(clean, mask_prob=1.0), faces.image_size)
+        self._covered = TrainTransform(replace(clean, mask_prob=1.0), faces.image_size, cutouts)
         self._uncovered = TrainTransform(clean, faces.image_size)
 
     def read(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor | None]:
@@ -213,7 +217,14 @@ class FaceDataModule(L.LightningDataModule):
 
 def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
     """The images of a data set as training sees them."""
-    return TrainingFaces(dataset.train, config.augment, dataset.visibility, with_clean=config.loss.distils)
+    folder = config.data.occluders
+    return TrainingFaces(
+        dataset.train,
+        config.augment,
+        dataset.visibility,
+        with_clean=config.loss.distils,
+        cutouts=None if folder is None else open_cutouts(Path(folder)),
+    )
 
 
 def visibility_plan(

@@ -40,7 +40,7 @@ class Cover:
             image, mask = draw_test_occluder(
                 torch.from_numpy(faces.images[row]).permute(2, 0, 1),
                 torch.from_numpy(points) if known and points is not None else None,
-                self.kind,  # type: ignore[arg-type]  # the names come from `Occluder`
+                self.kind,
                 row,
             )
             return image.permute(1, 2, 0).numpy(), mask[0].numpy()
@@ -49,13 +49,20 @@ class Cover:
         return wear(faces.images[row], points, self.kind, cutout, generator)
 
 
-def covers(drawn: Sequence[Occluder], folder: Path | None) -> list[Cover]:
+def covers(drawn: Sequence[Occluder], folder: Path | None, *, held_out: bool = False) -> list[Cover]:
     """Drawn kinds, then the folder's kinds of cut-outs.
 
+    Args:
+        drawn: kinds that are drawn.
+        folder: of cut-outs; None: none.
+        held_out: lay on only cut-outs that training never does.
+
     Raises:
-        DataError: the folder holds no cut-outs.
+        DataError: the folder holds no cut-outs, or none of a kind is held out.
     """
     found = [Cover(f"{kind}, drawn", kind) for kind in drawn]
     if folder is not None:
-        found += [Cover(f"{kind}, cut-outs", kind, tuple(files)) for kind, files in cutouts_in(folder).items()]
+        found += [
+            Cover(f"{kind}, cut-outs", kind, files) for kind, files in cutouts_in(folder, held_out=held_out).items()
+        ]
     return found

@@ -25,10 +25,19 @@ class CheckpointComparer:
         image_size: side in pixels that it takes.
         metrics: content of its `metrics.json`, whose first verification set gives rule and thresholds; None: neither
             combined score nor threshold.
+        saw_cutouts: whether it was trained on faces under real cut-outs.
     """
 
-    def __init__(self, model: Recogniser, image_size: int, metrics: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: Recogniser,
+        image_size: int,
+        metrics: Mapping[str, Any] | None = None,
+        *,
+        saw_cutouts: bool = False,
+    ) -> None:
         self.model = model
+        self.saw_cutouts = saw_cutouts
         self._image_size = image_size
         self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
         self._rule = None if self._set is None else CombinedRule.stored(self._set["combined"])

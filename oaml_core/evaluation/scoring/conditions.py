@@ -2,7 +2,7 @@
 
 What is drawn on an image depends on the kind of occluder, the pair and the side alone, never on batch size, rank, run
 or `config.seed`: every model ever evaluated on a set meets the same pictures. The artwork is the test split, which
-training never draws; blocks of a growing share keep their places.
+training never draws, and cut-outs are those that training never sees; blocks of a growing share keep their places.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.config import Occluder, Sides
+from oaml_core.config import Sides
+from oaml_core.config.occluders import CUTOUT, mistake_in, needs_cutouts, occluder_names, parts_of
 from oaml_core.errors import EvaluationError, nearest
 from oaml_core.evaluation.scoring.blocks import draw_blocks
 from oaml_core.evaluation.statistics.seed import SEED
@@ -35,12 +37,14 @@ class Condition:
 
     name: str
     """`clean`, the occluder's name, or `blocks-30` for 30 % of the image; with `-both` if both images are covered."""
-    occluder: Occluder | None = None
-    """What is drawn; None: nothing, or blocks of `block_share`."""
+    occluder: str | None = None
+    """What is laid on, as `draw_occluder` names it; None: nothing, or blocks of `block_share`."""
     block_share: float | None = None
     """Share of the image that blocks cover, in (0, 1)."""
     both: bool = False
     """Cover the first image too, by another drawing of the same kind."""
+    folder: Path | None = None
+    """Of cut-outs, where the occluder has any."""
 
     def covers(self, side: Side) -> bool:
         """Whether anything is drawn on this image of a pair."""
@@ -71,24 +75,52 @@ class Condition:
         if self.block_share is not None:
             return draw_blocks(image, self.block_share, np.random.default_rng(_entropy("blocks", pair, side)))
         assert self.occluder is not None
-        return draw_test_occluder(image, _landmarks_of(landmarks, 2 * pair + side), self.occluder, pair, side)
+        points = _landmarks_of(landmarks, 2 * pair + side)
+        return draw_test_occluder(image, points, self.occluder, pair, side, self.folder)
 
 
 CLEAN = Condition("clean")
 
 
 def conditions_of(
-    occluders: Sequence[Occluder], block_shares: Sequence[float] = (), sides: Sequence[Sides] = ("second",)
+    occluders: Sequence[str],
+    block_shares: Sequence[float] = (),
+    sides: Sequence[Sides] = ("second",),
+    folder: Path | None = None,
 ) -> list[Condition]:
-    """`clean`, and one condition an occluder and a share of blocks, for each choice of covered images."""
-    single = [Condition(occluder, occluder) for occluder in occluders]
+    """`clean`, and one condition per occluder and share of blocks, for each choice of covered images.
+
+    Args:
+        occluders: names as in `draw_occluder`.
+        block_shares: shares of the image, in (0, 1), that blocks cover.
+        sides: which images of a pair are covered.
+        folder: of cut-outs; held-out files of it are laid on.
+
+    Raises:
+        DataError: an occluder names a cut-out, and the folder holds out none of that kind.
+    """
+    _check_held_out(occluders, folder)
+    single = [Condition(name, name, folder=folder if needs_cutouts(name) else None) for name in occluders]
     single += [Condition(f"blocks-{100 * share:g}", block_share=share) for share in block_shares]
     doubled = [replace(condition, name=condition.name + BOTH, both=True) for condition in single]
     return [CLEAN, *(single if "second" in sides else []), *(doubled if "both" in sides else [])]
 
 
-def condition_named(name: str) -> Condition:
+def _check_held_out(occluders: Sequence[str], folder: Path | None) -> None:
+    kinds = [part.removeprefix(CUTOUT) for name in occluders for part in parts_of(name) if part.startswith(CUTOUT)]
+    if folder is not None and kinds:
+        from oaml_core.data.augment.cutouts import open_cutouts
+
+        for kind in kinds:
+            open_cutouts(folder).of(kind, "test")
+
+
+def condition_named(name: str, folder: Path | None = None) -> Condition:
     """The condition of that name.
+
+    Args:
+        name: of a condition that `conditions_of` makes.
+        folder: of cut-outs, where the condition needs any.
 
     Raises:
         EvaluationError: there is no such condition.
@@ -96,24 +128,25 @@ def condition_named(name: str) -> Condition:
     if name == CLEAN.name:
         return CLEAN
     kind, both = name.removesuffix(BOTH), name.endswith(BOTH)
-    for occluder in get_args(Occluder):
-        if occluder == kind:
-            return Condition(name, occluder, both=both)
+    if mistake_in(kind) is None:
+        return Condition(name, kind, both=both, folder=folder if needs_cutouts(kind) else None)
     share = kind.removeprefix("blocks-")
     if share != kind and share.replace(".", "", 1).isdigit():
         return Condition(name, block_share=float(share) / 100, both=both)
-    raise EvaluationError(f"{name!r} is no condition.{nearest(name, [CLEAN.name, *get_args(Occluder)])}")
+    raise EvaluationError(f"{name!r} is no condition.{nearest(name, [CLEAN.name, *occluder_names()])}")
 
 
 def draw_test_occluder(
-    image: Tensor, landmarks: Tensor | None, occluder: Occluder, pair: int, side: Side = 1
+    image: Tensor, landmarks: Tensor | None, occluder: str, pair: int, side: Side = 1, folder: Path | None = None
 ) -> tuple[Tensor, Tensor]:
     """The occluder of the test split that belongs to this image of this pair; see `draw_occluder`."""
+    from oaml_core.data.augment.cutouts import open_cutouts
     from oaml_core.data.augment.occlusion import draw_occluder
 
     seed = np.random.SeedSequence(_entropy(occluder, pair, side)).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(seed >> 1))
-    return draw_occluder(image, landmarks, occluder, generator, split="test")
+    cutouts = None if folder is None else open_cutouts(folder)
+    return draw_occluder(image, landmarks, occluder, generator, split="test", cutouts=cutouts, natural=True)
 
 
 def _entropy(kind: str, pair: int, side: Side) -> list[int]:

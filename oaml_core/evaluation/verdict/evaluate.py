@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -54,7 +55,8 @@ def evaluate_model(
             "(data.source) and run `oaml prepare` again."
         )
     chosen = config.evaluate
-    conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides)
+    folder = None if config.data.occluders is None else Path(config.data.occluders)
+    conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides, folder)
     examples = chosen.pictures if examples is None else examples
     results: dict[str, SetResult] = {}
     pictures: list[Example] = []
@@ -77,7 +79,7 @@ def evaluate_model(
         logger.info("%s: %d pairs under %d conditions in %.1f s", name, len(pairs.issame), len(scored), seconds)
         if examples:
             with _timed(spent, "pictures"):
-                pictures += pick_examples(model, pairs, results[name], device, examples)
+                pictures += pick_examples(model, pairs, results[name], device, examples, folder)
     return Evaluation(results, pictures, seconds={what: round(seconds, 3) for what, seconds in spent.items()})
 
 

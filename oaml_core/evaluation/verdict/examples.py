@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +17,12 @@ from oaml_core.models.recogniser import Recogniser
 
 
 def pick_examples(
-    model: Recogniser, pairs: VerificationSet, result: SetResult, device: torch.device | str, count: int
+    model: Recogniser,
+    pairs: VerificationSet,
+    result: SetResult,
+    device: torch.device | str,
+    count: int,
+    folder: Path | None = None,
 ) -> list[Example]:
     """Examples of one set, `count` at most: half typical pairs, half hardest errors, spread over its conditions."""
     conditions = list(result.conditions.values())
@@ -33,7 +40,7 @@ def pick_examples(
             new = [pair for pair in order if pair not in shown][:each]
             shown.update(new)
             chosen += [(condition, kind, pair) for pair in new]
-    return [_example(model, pairs, result, condition, kind, pair, device) for condition, kind, pair in chosen]
+    return [_example(model, pairs, result, condition, kind, pair, device, folder) for condition, kind, pair in chosen]
 
 
 def _most_typical(condition: ConditionResult, issame: NDArray[np.bool_], *, genuine_first: bool) -> list[int]:
@@ -64,9 +71,10 @@ def _example(
     kind: str,
     pair: int,
     device: torch.device | str,
+    folder: Path | None,
 ) -> Example:
     numbers = np.array([pair])
-    shown = condition_named(condition.name)
+    shown = condition_named(condition.name, folder)
     first, _ = shown.apply(read_images(pairs.images, 2 * numbers), numbers, pairs.landmarks, side=0)
     second, _ = shown.apply(read_images(pairs.images, 2 * numbers + 1), numbers, pairs.landmarks)
     return Example(

@@ -1,0 +1,123 @@
+"""Cut-outs of real things: a user's folder of RGBA files by kind, part of them held out from training for good."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from oaml_core.data.augment.occluder_artwork import Split
+from oaml_core.data.augment.occluder_artwork_raster import read_picture
+from oaml_core.data.augment.placing import WORN
+from oaml_core.errors import DataError, nearest
+
+log = logging.getLogger(__name__)
+
+KEY = "data.occluders"
+WHAT = "cut-outs"
+"""Begins messages about files, whichever key or option named their folder."""
+ANYWHERE = ("object", "objects")
+"""Folders of things that are worn nowhere."""
+HELD_OUT = 0.3
+"""Share of the pictures that training never lays on a face, about."""
+SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
+"""Of files that are read; those that cannot hold transparency are named rather than passed over."""
+
+
+@dataclass(frozen=True)
+class Cutouts:
+    """Files of a folder, by kind and split."""
+
+    folder: Path
+    files: Mapping[tuple[str, Split], tuple[Path, ...]]
+
+    def kinds(self, split: Split | None = None) -> list[str]:
+        """Kinds with files of that split; None: of any."""
+        return sorted({kind for kind, known in self.files if split in (known, None)})
+
+    def every(self, kind: str) -> tuple[Path, ...]:
+        """Files of a kind, of both splits, in the order of their names."""
+        return tuple(sorted(path for split in get_args(Split) for path in self.files.get((kind, split), ())))
+
+    def of(self, kind: str, split: Split) -> tuple[Path, ...]:
+        """Files of a kind and split, in the order of their names.
+
+        Raises:
+            DataError: the folder has none of that kind or none of that split.
+        """
+        found = self.files.get((kind, split), ())
+        if found:
+            return found
+        every = len(self.every(kind))
+        if not every:
+            hint = nearest(kind, self.kinds())
+            raise DataError(
+                f"{WHAT}: {self.folder} has no cut-outs of kind {kind!r}.{hint} It has {', '.join(self.kinds())}."
+            )
+        use = "training" if split == "train" else "testing"
+        raise DataError(
+            f"{WHAT}: none of the {every} files in {self.folder / kind} is for {use}; what they show decides, "
+            f"about {HELD_OUT:.0%} are for testing. Add files."
+        )
+
+
+def split_of(picture: Image.Image) -> Split:
+    """Return the side that a picture is on: training, or held out for testing.
+
+    What it shows decides. The same picture is on the same side under any name, in any folder and format without loss,
+    trimmed or not, and mirrored.
+
+    Args:
+        picture: RGBA.
+    """
+    shown = picture.crop(picture.getchannel("A").getbbox()).convert("RGBa")
+    digests = (
+        hashlib.sha256(f"{one.size}".encode() + np.asarray(one).tobytes()).digest()
+        for one in (shown, ImageOps.mirror(shown))
+    )
+    return "test" if int.from_bytes(min(digests)[8:16], "big") < HELD_OUT * 2**64 else "train"
+
+
+@lru_cache(maxsize=8)
+def open_cutouts(folder: Path) -> Cutouts:
+    """Find and check the cut-outs of a folder, one sub-folder per kind.
+
+    Args:
+        folder: the names of its sub-folders say where a thing is worn: those of `placing.WORN`; others lie anywhere.
+
+    Raises:
+        DataError: there is no such folder, no kind in it, a sub-folder without files, or a file that cannot be read, is
+            opaque, or is all transparent.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{WHAT}: there is no folder {folder}. Give a folder with one sub-folder per kind of cut-out.")
+    known = ", ".join(WORN)
+    kinds = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not kinds:
+        raise DataError(
+            f"{WHAT}: {folder} has no sub-folders, so it holds no cut-outs. Put RGBA files into sub-folders by kind: "
+            f"{known}."
+        )
+    files: dict[tuple[str, Split], list[Path]] = {}
+    for entry in kinds:
+        if entry.name not in (*WORN, *ANYWHERE):
+            log.warning("%s: %s lies anywhere on the face; the kinds with a place are %s.", WHAT, entry, known)
+        for path in _pictures(entry):
+            files.setdefault((entry.name, split_of(read_picture(path, WHAT, "alpha"))), []).append(path)
+    return Cutouts(folder, {key: tuple(paths) for key, paths in files.items()})
+
+
+def _pictures(folder: Path) -> list[Path]:
+    found = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+    if not found:
+        raise DataError(f"{WHAT}: {folder} has no pictures. Put RGBA files (PNG) there, or remove the sub-folder.")
+    return found

@@ -1,0 +1,224 @@
+"""Where things are worn: a frame on the face, from its own landmarks, for each kind of occluder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oaml_core.config import Occluder
+
+JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
+"""Of the specification's medical mask: pixels per point, pixels of the whole, degrees; each ±."""
+SCALE = (0.95, 1.10)
+RAISED = 25.0
+"""Pixels that a drawn mask's box stands above the mouth, and a user's own picture above the nose."""
+
+Point = tuple[float, float]
+Worn = Literal["eyes", "mask", "scarf", "hat"]
+WORN: dict[str, Worn] = {
+    **dict.fromkeys(("glasses", "sunglasses", "eyeglasses"), "eyes"),
+    **dict.fromkeys(("mask", "masks"), "mask"),
+    **dict.fromkeys(("scarf", "scarves", "veil"), "scarf"),
+    **dict.fromkeys(("hat", "hats"), "hat"),
+}
+"""Where cut-outs are worn, by the name of their folder; others lie anywhere."""
+
+
+class Draws:
+    """Uniform random numbers from a torch generator, drawn many at a time."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self._generator = generator
+        self._numbers: Iterator[float] = iter(())
+
+    def between(self, low: float, high: float) -> float:
+        """A number in [low, high)."""
+        number = next(self._numbers, None)
+        if number is None:
+            self._numbers = iter(torch.rand(48, generator=self._generator).tolist())
+            number = next(self._numbers)
+        return low + (high - low) * number
+
+    def many(self, count: int) -> Tensor:
+        """Numbers [count] in [0, 1)."""
+        return torch.rand(count, generator=self._generator)
+
+    def below(self, count: int) -> int:
+        """A whole number in [0, count)."""
+        return min(int(self.between(0, count)), count - 1)
+
+
+class Frame(NamedTuple):
+    """Where a picture is pasted: its middle, and where its half width and half height reach from there, in pixels."""
+
+    x: float
+    y: float
+    across: Point
+    down: Point
+
+    @classmethod
+    def turned(cls, middle: Point, half_width: float, half_height: float, turn: float) -> Frame:
+        """A box that stands at right angles, turned by radians."""
+        cos, sin = math.cos(turn), math.sin(turn)
+        return cls(*middle, (cos * half_width, sin * half_width), (-sin * half_height, cos * half_height))
+
+    @property
+    def half_width(self) -> float:
+        return max(math.hypot(*self.across), 1.0)
+
+    @property
+    def half_height(self) -> float:
+        return max(math.hypot(*self.down), 1.0)
+
+
+class FacePoints(NamedTuple):
+    """Landmarks, each moved a little, and the size of a template's pixel."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+    unit: float
+
+    @property
+    def eyes(self) -> Point:
+        return middle(self.left_eye, self.right_eye)
+
+    @property
+    def mouth(self) -> Point:
+        return middle(self.left_mouth, self.right_mouth)
+
+    @property
+    def spread(self) -> float:
+        """Distance between the eyes, in pixels."""
+        return math.dist(self.left_eye, self.right_eye)
+
+    @property
+    def tilt(self) -> float:
+        """Turn of the eyes' line, in radians."""
+        return math.atan2(self.right_eye[1] - self.left_eye[1], self.right_eye[0] - self.left_eye[0])
+
+
+def middle(one: Point, other: Point) -> Point:
+    return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
+
+
+def moved(points: NDArray[np.float32], unit: float, draws: Draws, jitter: float = JITTER) -> FacePoints:
+    """Landmarks [5, 2], each moved by up to ± `jitter` pixels of the template in x and y."""
+    reach = jitter * unit
+    places = [(x + draws.between(-reach, reach), y + draws.between(-reach, reach)) for x, y in points.tolist()]
+    left_eye, right_eye, nose, left_mouth, right_mouth = places
+    return FacePoints(left_eye, right_eye, nose, left_mouth, right_mouth, unit)
+
+
+def drawing_frame(kind: Occluder, face: FacePoints, draws: Draws) -> Frame:
+    """Where a drawing belongs: masks by the specification's box, glasses at the eyes, hats and hair above them."""
+    unit, scale = face.unit, draws.between(*SCALE)
+    shift = draws.between(-SHIFT, SHIFT) * unit, draws.between(-SHIFT, SHIFT) * unit
+    turn = math.radians(draws.between(-TURN, TURN))
+    if kind in ("sunglasses", "eyeglasses"):
+        size = face.spread * scale
+        return Frame.turned(face.eyes, 1.15 * size, 0.42 * size, 0.3 * turn + face.tilt)
+    if kind in ("hat", "hair"):
+        size, tilt = face.spread * scale, 0.5 * turn + face.tilt
+        x, y = face.eyes[0] + 0.5 * shift[0], face.eyes[1] + 0.4 * shift[1]
+        above = (0.98 if kind == "hat" else 0.9) * size
+        return Frame.turned((x + math.sin(tilt) * above, y - math.cos(tilt) * above), 1.36 * size, 0.75 * size, tilt)
+    mouth = face.mouth
+    wide = 2 * math.dist(face.left_mouth, face.right_mouth) * scale
+    high = 2 * math.dist(mouth, face.nose) * scale
+    if kind in ("hand", "phone", "microphone"):
+        return _held(kind, (wide, high), mouth, shift, turn, unit, draws)
+    return Frame.turned((mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1]), wide, high, turn)
+
+
+def _held(
+    kind: Occluder, box: tuple[float, float], mouth: Point, shift: Point, turn: float, unit: float, draws: Draws
+) -> Frame:
+    """What is held is before any part of the face, at any angle that an arm allows."""
+    size = (box[0] + box[1]) / 2
+    aside, up = 3 * shift[0], 3 * shift[1] - RAISED * unit / 2
+    if kind == "microphone":
+        return Frame.turned(
+            (mouth[0] + 0.7 * aside, mouth[1] + 0.5 * shift[1] + 4 * unit), 0.55 * size, 0.55 * size, 4 * turn
+        )
+    if kind == "phone":
+        half = draws.between(0.5, 0.72) * size
+        return Frame.turned((mouth[0] + 1.6 * aside, mouth[1] + up), half, half, 5 * turn)
+    half = draws.between(0.5, 0.75) * size
+    return Frame.turned((mouth[0] + aside, mouth[1] + up), half, half, 7 * turn)
+
+
+def picture_frame(nose: Point, left_mouth: Point, right_mouth: Point, unit: float, draws: Draws) -> Frame:
+    """Where the specification lays a user's own picture of a mask.
+
+    Its width is four times the mouth's, its height four times that from nose to right mouth corner; turned, its
+    highest point lies 25 px above the nose, and its middle below the nose. Points are moved beforehand.
+    """
+    shift = draws.between(-SHIFT, SHIFT) * unit, draws.between(-SHIFT, SHIFT) * unit
+    scale, turn = draws.between(*SCALE), math.radians(draws.between(-TURN, TURN))
+    half_width = 2 * math.dist(left_mouth, right_mouth) * scale
+    half_height = max(2 * (right_mouth[1] - nose[1]) * scale, unit)
+    reach = half_height * math.cos(turn) + half_width * abs(math.sin(turn))
+    return Frame.turned((nose[0] + shift[0], nose[1] - RAISED * unit + shift[1] + reach), half_width, half_height, turn)
+
+
+def cutout_frame(kind: str, face: FacePoints, ratio: float, size: tuple[int, int], draws: Draws) -> Frame:
+    """Where a cut-out is worn: an affine frame from the line of the eyes and the line from the eyes to the mouth.
+
+    Glasses lie on the line of the eyes, 2.05 to 2.35 times their distance wide. Masks reach from the bridge of the nose
+    to below the chin, as wide as the jaw. Scarves hang from between nose and mouth. Hats end above the brows. Objects
+    are anywhere.
+
+    Args:
+        kind: folder of the cut-out.
+        face: landmarks, moved a little.
+        ratio: height by width of the picture.
+        size: height and width of the image.
+        draws: of size and place.
+    """
+    spread, tilt = max(face.spread, 1.0), face.tilt
+    right = math.cos(tilt), math.sin(tilt)
+    axis = face.mouth[0] - face.eyes[0], face.mouth[1] - face.eyes[1]
+    long = max(math.hypot(*axis), 1.0)
+    below = axis[0] / long, axis[1] / long
+
+    def at(origin: Point, distance: float, half_width: float, half_height: float) -> Frame:
+        """A frame whose middle lies so far below `origin` along the face."""
+        place = origin[0] + below[0] * distance, origin[1] + below[1] * distance
+        across = right[0] * half_width, right[1] * half_width
+        return Frame(*place, across, (below[0] * half_height, below[1] * half_height))
+
+    stretch, worn = draws.between(0.95, 1.05), WORN.get(kind)
+    if worn == "eyes":
+        half = draws.between(1.025, 1.175) * spread
+        return at(face.eyes, draws.between(0.02, 0.1) * spread, half, half * ratio * stretch)
+    to_nose, to_mouth = 0.49 * long, long
+    if worn == "mask":
+        top, end = to_nose * draws.between(0.28, 0.42), to_mouth + draws.between(0.95, 1.15) * 0.51 * long
+        # A turned head shows the nose aside of the middle, and the mask with it.
+        aside = 0.4 * (face.nose[0] - face.eyes[0] - below[0] * to_nose)
+        start = face.eyes[0] + aside, face.eyes[1]
+        return at(start, (top + end) / 2, draws.between(1.05, 1.175) * spread, (end - top) / 2)
+    if worn == "scarf":
+        top = to_nose + draws.between(0.2, 0.6) * (to_mouth - to_nose)
+        half = draws.between(1.3, 1.5) * spread
+        high = max(half * ratio, (size[0] - face.eyes[1] - top) / 2)
+        return at(face.eyes, top + high, half, high)
+    if worn == "hat":
+        half = draws.between(1.25, 1.5) * spread
+        high = half * ratio * stretch
+        return at(face.eyes, -draws.between(0.35, 0.6) * spread - high, half, high)
+    half = draws.between(0.45, 0.75) * spread
+    high = half * ratio
+    if high > 0.3 * size[0]:
+        half, high = half * 0.3 * size[0] / high, 0.3 * size[0]
+    place = draws.between(0.25, 0.75) * size[1], draws.between(0.25, 0.75) * size[0]
+    return Frame.turned(place, half, high, math.radians(draws.between(-30, 30)))
