@@ -39,6 +39,7 @@ __all__ = [
     "Sides",
     "TrackingConfig",
     "TrainConfig",
+    "occluders",
 ]
 
 

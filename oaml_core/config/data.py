@@ -105,8 +105,8 @@ class AugmentConfig:
     `mask+sunglasses` both together."""
     cutout_share: float = 0.5
     """Share of the covered faces that wear a cut-out instead of a drawing, where `data.occluders` names a folder."""
-    combination_prob: float = 0.15
-    """A second occluder on another part of a covered face."""
+    combination_share: float = 0.15
+    """Share of the covered faces that wear a second occluder on another part of the face."""
     shadow_prob: float = 0.0
     """A shadow that an occluder throws on the face beside it; it darkens pixels that the map calls visible."""
     camera_prob: float = 0.0

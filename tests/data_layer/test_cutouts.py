@@ -59,7 +59,7 @@ def numbers(folder: Path, kind: str, split: str) -> set[int]:
 
 
 def test_training_and_tests_never_share_a_picture(folder: Path) -> None:
-    config = AugmentConfig(flip_prob=0, mask_prob=1, occluders=(), combination_prob=0)
+    config = AugmentConfig(flip_prob=0, mask_prob=1, occluders=(), combination_share=0)
     training = TrainTransform(config, cutouts=open_cutouts(folder))
     black = torch.zeros_like(GREY)
     trained, tested = set(), set()
@@ -134,7 +134,7 @@ def test_share_and_absence_of_cutouts(folder: Path) -> None:
     cutouts = open_cutouts(folder)
     for share, expected in ((0.0, 0.0), (0.25, 0.25), (1.0, 1.0)):
         config = AugmentConfig(
-            flip_prob=0, mask_prob=1, occluders=("blocks",), cutout_share=share, combination_prob=0, camera_prob=0
+            flip_prob=0, mask_prob=1, occluders=("blocks",), cutout_share=share, combination_share=0, camera_prob=0
         )
         transform = TrainTransform(config, cutouts=cutouts)
         # Blocks end at whole pixels, so nothing of them is half visible.
@@ -144,7 +144,7 @@ def test_share_and_absence_of_cutouts(folder: Path) -> None:
 
 def test_two_occluders_take_two_parts_of_the_face(folder: Path) -> None:
     kinds = ("sunglasses", "surgical", "cutout:mask")
-    both = FaceOcclusion(kinds, p=1, generator=generator(), cutouts=open_cutouts(folder), combination_prob=1)
+    both = FaceOcclusion(kinds, p=1, generator=generator(), cutouts=open_cutouts(folder), combination_share=1)
     both.cutout_share = 0
     for _ in range(20):
         visible = both.of_face(Face(GREY, torch.ones(1, 112, 112), torch.from_numpy(TEMPLATE))).mask[0]

@@ -37,7 +37,7 @@ class FaceOcclusion(PairTransform):
         split: whose artwork and files are taken; `train` and `test` share none.
         cutouts: the user's cut-outs; None: there are none.
         cutout_share: share of the covered faces, in [0, 1], that wear a cut-out instead of one of `kinds`.
-        combination_prob: probability that another part of the face is covered too.
+        combination_share: share of the covered faces, in [0, 1], that wear a second occluder on another part.
         shadow_prob: probability that an occluder throws a shadow on the face.
 
     Raises:
@@ -53,14 +53,14 @@ class FaceOcclusion(PairTransform):
         split: Split = "train",
         cutouts: Cutouts | None = None,
         cutout_share: float = 0.0,
-        combination_prob: float = 0.0,
+        combination_share: float = 0.0,
         shadow_prob: float = 0.0,
     ) -> None:
         super().__init__(p, generator)
         self.kinds = tuple(kinds)
         self.split = split
         self.cutouts = cutouts
-        self.combination_prob, self.shadow_prob = combination_prob, shadow_prob
+        self.combination_share, self.shadow_prob = combination_share, shadow_prob
         for part in (part for kind in self.kinds if isinstance(kind, str) for part in parts_of(kind)):
             if cutouts is not None and part.startswith(CUTOUT):
                 cutouts.of(part.removeprefix(CUTOUT), split)
@@ -94,7 +94,7 @@ class FaceOcclusion(PairTransform):
         first = self._one(which, share, frozenset())
         if first is None:
             raise DataError("FaceOcclusion has neither kinds nor cut-outs to lay on a face. Name some kinds.")
-        if both >= self.combination_prob or not isinstance(first, str) or WITH in first:
+        if both >= self.combination_share or not isinstance(first, str) or WITH in first:
             return first
         added = self._one(second, second_share, _place_of(first))
         return first if added is None else f"{first}{WITH}{added}"

@@ -50,7 +50,7 @@ class TrainTransform:
                 generator=generator,
                 cutouts=cutouts,
                 cutout_share=config.cutout_share,
-                combination_prob=config.combination_prob,
+                combination_share=config.combination_share,
                 shadow_prob=config.shadow_prob,
             ),
             RandomOcclusion(config.random_occlusion_prob, generator),

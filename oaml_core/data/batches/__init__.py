@@ -3,6 +3,7 @@
 __all__ = [
     "datamodule",
     "graph_sampler",
+    "occluder_sheet",
     "plan",
     "sample_sheet",
     "samplers",

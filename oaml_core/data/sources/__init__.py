@@ -6,6 +6,7 @@ __all__ = [
     "recordio",
     "sample_faces",
     "synthetic",
+    "synthetic_faces",
     "verification",
     "visibility",
 ]
