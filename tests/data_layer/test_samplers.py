@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oaml_core.config import DataConfig
-from oaml_core.data.batches.plan import BatchSampler, SampleKey
+from oaml_core.data.batches.plan import BatchSampler, SampleKey, mixed_seed
 from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
 from oaml_core.errors import ConfigError, DataError
 
@@ -141,3 +141,41 @@ def test_an_image_is_augmented_otherwise_in_every_epoch() -> None:
         plan.set_epoch(epoch)
         seeds.append({key.seed for batch in batches(plan) for key in batch})
     assert not seeds[0] & seeds[1]
+
+
+def test_one_sampler_plans_every_epoch_as_a_fresh_one_does() -> None:
+    walked = sampler([8] * 16)
+    for epoch in (0, 1, 3, 1):
+        walked.set_epoch(epoch)
+        fresh = sampler([8] * 16)
+        fresh.set_epoch(epoch)
+        assert batches(walked) == batches(fresh)
+
+
+def test_the_seed_of_a_sample_is_that_of_its_run_epoch_and_place() -> None:
+    plan = sampler([8] * 16, seed=5)
+    plan.set_epoch(3)
+    found = [key.seed for batch in batches(plan) for key in batch]
+    assert found == [mixed_seed(5, 3, place) for place in range(len(found))]
+
+
+def test_seeds_are_mixed_as_splitmix64_publishes() -> None:
+    """The generator's first outputs for the seed 0 (Steele et al. 2014), without their lowest bit."""
+    assert mixed_seed(1, 0, 0) == 0xE220A8397B1DCDAF >> 1
+    assert mixed_seed(2, 0, 0) == 0x6E789E6AA1B965F4 >> 1
+    step, mask = 0xBF58476D1CE4E5B9, 2**64 - 1
+    assert mixed_seed(0, 1, 0) == mixed_seed(0, 0, step & mask)
+    assert mixed_seed(7, 3, 11) == mixed_seed(7, 0, (3 * step + 11) & mask)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_no_worker_takes_more_than_one_identity_more_than_another(world_size: int) -> None:
+    parts = [sampler([8] * 16, rank=rank, world_size=world_size) for rank in range(world_size)]
+    taken = [len(next(iter(part))) for part in parts]
+    assert sum(taken) == 32
+    assert max(taken) - min(taken) <= 4
+
+
+def test_fewer_images_than_a_batch_make_one_batch() -> None:
+    assert len(sampler([1] * 20, kind="shuffle")) == 1
+    assert len(batches(sampler([1] * 20, kind="shuffle"))[0]) == 32

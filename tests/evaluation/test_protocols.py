@@ -111,3 +111,43 @@ def test_the_middle_one_of_equally_good_thresholds_is_taken():
     labels = np.array([False, True, False, True, False, True])
     # Cuts above 0.1, 0.3 and 0.5 decide four of six rightly: the middle one lies between 0.3 and 0.4.
     assert best_threshold(scores, labels) == pytest.approx(0.35)
+
+
+@pytest.mark.parametrize("protocol", [ten_fold, ten_fold_any_range])
+def test_each_pair_is_told_right_or_wrong_as_its_fold_was_counted(protocol):
+    same = np.arange(203) % 2 == 0
+    is_far = same if protocol is ten_fold_any_range else ~same
+    found = protocol(np.random.default_rng(0).normal(np.where(is_far, 2.0, 1.0), 0.5).clip(0, 4), same)
+    fold = fold_numbers(len(same), 10)
+    np.testing.assert_allclose([found.correct[fold == k].mean() for k in range(10)], found.accuracy_by_fold)
+    assert 0.7 < found.accuracy < 1
+
+
+def test_two_folds_are_the_fewest():
+    found = ten_fold([0.2, 3.0, 0.2, 3.0], [True, False, True, False], folds=2)
+    assert found.accuracy_by_fold.tolist() == [1.0, 1.0]
+    with pytest.raises(EvaluationError, match="cannot be cut into 1 folds"):
+        ten_fold([0.2, 3.0], [True, False], folds=1)
+
+
+def test_a_single_score_is_no_list_of_pairs():
+    with pytest.raises(EvaluationError, match=r"both must be \[N\]"):
+        ten_fold_any_range(0.5, True)
+    with pytest.raises(EvaluationError, match=r"both must be \[N\]"):
+        ten_fold_any_range([0.5] * 4, [True, False])
+
+
+def test_a_fold_with_one_genuine_pair_has_the_rate_of_that_pair():
+    found = ten_fold([0.2, 3.0, 0.2, 3.0], [True, False, True, False], folds=2)
+    assert found.tpr_by_threshold[100] == 1.0
+    assert found.fpr_by_threshold[100] == 0.0
+    assert found.fpr_by_threshold[-1] == 1.0
+
+
+def test_the_middle_of_several_cuts_and_a_threshold_between_neighbouring_floats():
+    # Cuts before the scores 0, 2 and 4, and behind all, decide three of six pairs rightly: the third is taken.
+    ascending = np.arange(6.0)
+    assert best_threshold(ascending, np.array([True, False, True, False, True, False])) == pytest.approx(3.5)
+    low = 0.5
+    high = np.nextafter(low, 1)
+    assert best_threshold(np.array([0.1, low, high]), np.array([False, False, True])) == high
