@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,10 +24,26 @@ LARGEST = 350 * 2**20
 CONFIG = Config(model=ModelConfig(arch="ir_mini", width=4))
 
 
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interpreters() -> dict[str, str]:
+    """This interpreter, and the other supported ones that are at hand, by version."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {}
+    for version in ("3.11", "3.12", "3.13"):
+        places = [shutil.which(f"python{version}"), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python")))]
+        for place in filter(None, places):
+            told = subprocess.run([place, "--version"], capture_output=True, text=True, check=False)
+            if told.returncode == 0 and f"Python {version}." in told.stdout:
+                found.setdefault(version, place)
+    return found | {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}
+
+
+INTERPRETERS = interpreters()
+
+
+@pytest.fixture(scope="module", params=sorted(INTERPRETERS))
+def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("light") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([INTERPRETERS[request.param], "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     command = [python, "-m", "pip", "install", "--quiet", "-c", REPO / "constraints.txt", REPO]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
