@@ -102,6 +102,8 @@ def _check(config: Config) -> None:
 
 def _check_adaptation(config: Config) -> None:
     """Refuse loss terms and optimisers that the model has nothing for."""
+    if config.model.matching_trains_visibility:
+        _check_visibility_gradients(config)
     if config.loss.distils and config.model.matcher != "pooled":
         raise ConfigError(
             f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher pooled, not "
@@ -110,6 +112,20 @@ def _check_adaptation(config: Config) -> None:
     if config.optim.optimiser == "adamw" and config.model.sample_rate < 1:
         raise ConfigError(
             "optim.optimiser adamw cannot train a sampled classifier: set model.sample_rate to 1, or sgd."
+        )
+
+
+def _check_visibility_gradients(config: Config) -> None:
+    """Refuse gradients into a visibility map that matching does not use."""
+    if config.model.weighting == "none":
+        raise ConfigError(
+            "model.matching_trains_visibility has no effect with model.weighting none: matching does not use the "
+            "visibility map. Set one of the two differently."
+        )
+    if config.loss.matching_visibility == "drawn":
+        raise ConfigError(
+            "model.matching_trains_visibility has no effect with loss.matching_visibility drawn: pairs are matched "
+            "with the drawn masks. Set loss.matching_visibility predicted."
         )
 
 

@@ -44,8 +44,12 @@ class ModelConfig:
     matcher: str = "qaconv"
     """Local matcher: `qaconv`, places as they are; `transmatcher`, places after self-attention, slower and with
     millions of parameters; `pooled`, the embedding of the places that both faces show, made for each pair."""
-    weighting: Literal["evidence", "multiply"] = "evidence"
-    """How visibility weights the correlations; the matcher's docstring has the formulas."""
+    weighting: Literal["evidence", "multiply", "none"] = "evidence"
+    """How visibility weights the correlations; the matcher's docstring has the formulas. `none`: not at all, the
+    ablation without visibility."""
+    matching_trains_visibility: bool = False
+    """Let the gradients of matching flow into the visibility map too, as the specification has it. False: the map
+    learns from masks alone and stays what it is called; with gradients it may fade wherever that lowers the loss."""
     matcher_product: Literal["auto", "fp32", "bf16"] = "fp32"
     """Type of the factors of the matcher's correlations, summed in fp32: `bf16` is faster on GPUs and on processors
     with such instructions (AVX-512 BF16, AMX), slower on others; a correlation is then off by at most 0.006. `auto`:

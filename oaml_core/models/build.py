@@ -49,10 +49,13 @@ def build_matcher(
     if config.matcher == "pooled" and backbone is not None:
         from oaml_core.models.pooled_start import start_from
 
-        return start_from(backbone, weighting=config.weighting, product=config.matcher_product)
+        pooled: Matcher = start_from(backbone, weighting=config.weighting, product=config.matcher_product)
+        pooled.trains_visibility = config.matching_trains_visibility
+        return pooled
     built: Matcher = MATCHERS.get(config.matcher)(
         channels, map_size, weighting=config.weighting, product=config.matcher_product
     )
+    built.trains_visibility = config.matching_trains_visibility
     return built
 
 

@@ -19,6 +19,8 @@ gives the sum 0, as if every maximum were one that x maps to 0.
 
 `multiply` is the plain rule: m(s) = max_r v(s)·u(r)·c[s, r], and all places count alike. An occluded place has the
 correlation 0, which beats negative ones and lowers sums.
+
+`none` leaves visibility out: every place is compared and counts as if it were visible.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-Weighting = Literal["evidence", "multiply"]
+Weighting = Literal["evidence", "multiply", "none"]
 
 RANGE_OF_COSINES = 2.0
 """λ above."""
@@ -70,7 +72,7 @@ def weighted_side(
         product: type that the rows will be multiplied in.
         gallery: the side is the gallery: its penalty stands where the probe has a 1, and the other way round.
     """
-    if weighting == "multiply":
+    if weighting != "evidence":
         rows = _UnitRows.apply(maps, maps.new_empty((len(maps), maps.shape[2], 0)))
         return Side(rows if visibility is None else rows * visibility[..., None], None)
     # Zeros where all is visible, not rows without the two columns: the same arithmetic gives the same last digit.
@@ -82,7 +84,7 @@ def weighted_side(
 
 
 class _UnitRows(torch.autograd.Function):
-    """[N, hw, C + X]: each place's vector of unit length, then its X columns, which get no gradient.
+    """[N, hw, C + X]: each place's vector of unit length, then its X columns.
 
     The backward pass needs the rows, which are kept for the correlations anyway, and no other copy of the maps.
     """
@@ -98,11 +100,12 @@ class _UnitRows(torch.autograd.Function):
         return rows
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None]:
         rows, inverse = ctx.saved_tensors
+        of_columns = gradients[0][..., ctx.channels :] if ctx.needs_input_grad[1] else None
         unit, gradient = rows[..., : ctx.channels], gradients[0][..., : ctx.channels]
         along = (gradient * unit).sum(-1, keepdim=True)
-        return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse).transpose(1, 2), None
+        return torch.addcmul(gradient, unit, along, value=-1).mul_(inverse).transpose(1, 2), of_columns
 
 
 def evidence(probe: Tensor, gallery: Tensor) -> Tensor:
@@ -122,7 +125,7 @@ def normalisation(bn: nn.BatchNorm1d, one: Tensor, other: Tensor, weight: Tensor
     assert bn.running_var is not None
     mean, variance = bn.running_mean, bn.running_var
     if bn.training:
-        mean, variance, count = _Statistics.apply(one, other, weight)
+        mean, variance, count = _statistics(one, other, weight)
         move_running_statistics(bn, mean, variance * count / (count - 1).clamp_min(1))
     scale = bn.weight * (variance + bn.eps).rsqrt()
     return scale, bn.bias - mean * scale
@@ -138,6 +141,18 @@ def move_running_statistics(bn: nn.BatchNorm1d, mean: Tensor, unbiased_variance:
     bn.num_batches_tracked += 1
     for running, new in ((bn.running_mean, mean), (bn.running_var, unbiased_variance)):
         running.lerp_(new.to(running.dtype).view_as(running), bn.momentum)
+
+
+def _statistics(one: Tensor, other: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance and count of both directions' maxima, differentiable in the weight too where that learns."""
+    if weight is None or not weight.requires_grad:
+        found: tuple[Tensor, Tensor, Tensor] = _Statistics.apply(one, other, weight)
+        return found
+    weight = weight.expand_as(one)
+    count = 2 * weight.sum()
+    mean = ((one + other) * weight).sum() / count.clamp_min(1)
+    variance = (((one - mean).square() + (other - mean).square()) * weight).sum() / count.clamp_min(1)
+    return mean, variance, count
 
 
 class _Statistics(torch.autograd.Function):

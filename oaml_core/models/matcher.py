@@ -32,7 +32,8 @@ class Matcher(nn.Module, ABC):
     """Compares feature maps place by place, raw ones: what has to be normalised over channels is normalised here.
 
     Visibility maps are [B, 1, h, w] in [0, 1], 1 = visible; a side without one is all visible. They weight the
-    comparison and get no gradient from it. `correlation_weighting` has the formulas.
+    comparison, unless `weighting` is `none`. They get no gradient from it, unless `trains_visibility` is set.
+    `correlation_weighting` has the formulas.
 
     Evaluation (`eval()` and no gradient) holds one block of correlations at a time and nothing else that grows with
     P·G but the scores. Training keeps maxima and their places, no correlations.
@@ -53,6 +54,8 @@ class Matcher(nn.Module, ABC):
     """Whether products in bfloat16 were seen to recognise real faces as well as those in float32."""
     prepared_at_once = 128 * 2**20
     """Budget in bytes for the probe maps that evaluation prepares at a time."""
+    trains_visibility = False
+    """Whether gradients flow into visibility maps. Those of TransMatcher leave out the choice of the best place."""
     pairs_at_once = 2 * 2**20
     """Budget in bytes for the probe maps of pairs that a processor compares at a time: it reads them twice, from its
     cache."""
@@ -85,7 +88,7 @@ class Matcher(nn.Module, ABC):
         """
         probe, gallery, v, u = self._checked(probe, gallery, probe_visibility, gallery_visibility)
         with torch.autocast(probe.device.type, enabled=False):
-            if self._only_scores_needed(probe, gallery):
+            if self._only_scores_needed(probe, gallery, v, u):
                 return self._match_in_blocks(probe, gallery, v, u)
             return self._match(probe, gallery, v, u)
 
@@ -109,7 +112,7 @@ class Matcher(nn.Module, ABC):
         with torch.autocast(probe.device.type, enabled=False):
             if torch.compiler.is_compiling():
                 return self._score_pairs(probe, gallery, v, u)
-            if self._only_scores_needed(probe, gallery):
+            if self._only_scores_needed(probe, gallery, v, u):
                 return self._match_pairs_in_blocks(probe, gallery, v, u)
             return self._match_pairs(probe, gallery, v, u)
 
@@ -178,9 +181,10 @@ class Matcher(nn.Module, ABC):
     def _as_many(budget: int, maps: Tensor) -> int:
         return max(1, budget // (maps[:1].numel() * maps.element_size()))
 
-    def _only_scores_needed(self, probe: Tensor, gallery: Tensor) -> bool:
+    def _only_scores_needed(self, *inputs: Tensor | None) -> bool:
         """No gradient will be asked for, and the batch normalisations need not see all maxima at once."""
-        learns = torch.is_grad_enabled() and any(x.requires_grad for x in (probe, gallery, *self.parameters()))
+        given = (*inputs, *self.parameters())
+        learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
         return not self.training and not learns
 
     def _product_type(self, maps: Tensor) -> torch.dtype:
@@ -226,18 +230,19 @@ class Matcher(nn.Module, ABC):
             )
         if visibility.device != maps.device:
             raise ModelInputError(f"The {what}'s visibility is on {visibility.device}, its maps on {maps.device}.")
-        flat = visibility.detach().flatten(1).to(at_least_float32(maps[:0]).dtype)
+        learnt = visibility if self.trains_visibility else visibility.detach()
+        flat = learnt.flatten(1).to(at_least_float32(maps[:0]).dtype)
         on_host = flat.device.type == "cpu"
         if not torch.compiler.is_compiling() and (on_host or not self.training):
             # Training on a GPU does not wait for its values, which are those of the visibility head's sigmoid.
             # NaN passes: it makes the scores NaN, which training answers by skipping the step and naming the term.
-            found = host_range(flat if on_host else flat.cpu())
+            found = host_range(flat.detach() if on_host else flat.detach().cpu())
             if found is not None and (found[0] < 0 or found[1] > 1):
                 raise ModelInputError(
                     f"The {what}'s visibility lies in [{found[0]:.3g}, {found[1]:.3g}]; it is a share in [0, 1], "
                     "1 = visible."
                 )
-        return flat
+        return None if self.weighting == "none" else flat
 
 
 def check_candidates(candidates: Tensor, probes: int, gallery: int) -> None:

@@ -39,7 +39,7 @@ class Pooled(Matcher):
     A place that one face hides counts on both as the mean face's: it speaks neither for nor against. The fewer places
     are left, the less a cosine says; a₁ and b₁ learn that. Faces are aligned, so place s is compared with place s: at
     7×7 places a hundredth of the work of correlating all with all. `weighting` `multiply` and `evidence` are the same
-    here. Lengths of the maps' vectors matter.
+    here, and `none` takes every place for visible. Lengths of the maps' vectors matter.
 
     Args:
         embedding_size: E.

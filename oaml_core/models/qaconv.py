@@ -143,7 +143,7 @@ class QAConv(Matcher):
         if self.weighting == "multiply":
             c = c if v is None else c * v[:, :, None]
             c = c if u is None else c * u[:, None]
-        elif v is not None or u is not None:
+        elif self.weighting == "evidence" and (v is not None or u is not None):
             q, r = (None if x is None else penalties(x) for x in (v, u))
             c = c if q is None else c - q[:, :, None]
             c = c if r is None else c - r[:, None]

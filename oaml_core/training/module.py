@@ -73,7 +73,8 @@ class RecognitionModule(nn.Module):
         # Without its weight a head on a frozen backbone learns nothing; elsewhere the embedding needs a gradient, if 0.
         self.identifies = loss.adaface_loss_weight > 0 or not config.model.freeze_backbone or rows is not None
         self.head.requires_grad_(self.identifies)
-        self.recogniser.visibility_head.requires_grad_(loss.visibility_loss_weight > 0)
+        taught_by_pairs = config.model.matching_trains_visibility and matches(loss)
+        self.recogniser.visibility_head.requires_grad_(loss.visibility_loss_weight > 0 or taught_by_pairs)
         self.classes = self._class_embeddings(num_classes) if loss.softmax_triplet_loss_weight else None
 
     def check_batch(self, batch: TrainingBatch) -> None:
@@ -176,7 +177,9 @@ class RecognitionModule(nn.Module):
 
     def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> MatchingLosses:
         """The losses [b] of this slice's probes against the global batch and the class embeddings."""
-        maps, visibility, start = features.feature_map, features.visibility.detach(), 0
+        maps, visibility, start = features.feature_map, features.visibility, 0
+        if not self.recogniser.matcher.trains_visibility:
+            visibility = visibility.detach()
         batch = maps, visibility, labels
         if self.world.size > 1 and (self.config.loss.cross_rank_pairs or self.classes is not None):
             batch = gather_batch(maps, sizes), gather_batch(visibility, sizes), gather_batch(labels, sizes)
@@ -198,7 +201,7 @@ class RecognitionModule(nn.Module):
             margin=self.config.loss.triplet_margin,
             triplet_weight=self.config.loss.triplet_weight,
         )
-        self.classes.update(batch[2], batch[0].detach(), batch[1])
+        self.classes.update(batch[2], batch[0].detach(), batch[1].detach())
         return MatchingLosses(pairwise_matching_loss(pairs), classes)
 
     def _class_embeddings(self, num_classes: int) -> ClassEmbeddings:
