@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import yaml
 
 from oaml_core.config import Config
+from oaml_core.config.flat_names import is_flat, modern_words
 from oaml_core.errors import ConfigError, nearest
 
 if typing.TYPE_CHECKING:
@@ -41,7 +42,8 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Conf
     Raises:
         ConfigError: a key or value does not exist; the message names the nearest that does.
     """
-    words = _with_recipes([_spelled(word) for word in arguments])
+    known = re.findall(r"--[A-Za-z][\w.-]*", parser.format_help()) if any(map(is_flat, arguments)) else []
+    words = _with_recipes([_spelled(word) for word in modern_words(arguments, known)])
     values = _instantiated(parser, lambda: parser.parse_args(words))
     return Config(**{name: values[name] for name in _field_names(Config)}), values
 
@@ -109,7 +111,13 @@ def digest(*parts: object) -> str:
 NOT_LEARNT = (
     *("name", "store", "work_dir", "cache_gb", "train.", "tracking.", "evaluate.", "export.", "nightly."),
     *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
-    *("data.source", "data.synthetic_", "data.broken_images_tolerated"),
+    *(
+        "data.source",
+        "data.verification_source",
+        "data.visibility_source",
+        "data.synthetic_",
+        "data.broken_images_tolerated",
+    ),
 )
 """Keys, and beginnings of keys, that change nothing in what a run learns from a given data set."""
 LEARNT = (
