@@ -15,7 +15,8 @@ from torch.utils.data.distributed import DistributedSampler
 
 from oaml_core.config import DataConfig
 from oaml_core.data.batches.plan import BatchSampler, SampleKey
-from oaml_core.data.batches.samplers import build_batch_sampler
+from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
+from oaml_core.errors import ConfigError
 
 LABELS = np.repeat(np.arange(10), 6)
 EPOCHS = 3
@@ -133,3 +134,23 @@ def test_a_trainer_resumed_from_a_checkpoint_goes_on_with_the_next_batch(tmp_pat
         fit(first)
     fit(second, first.checkpoint)
     assert first.seen + second.seen == planned(tmp_path)
+
+
+def test_a_sampler_has_a_loaders_attributes_and_takes_its_options(caplog: pytest.LogCaptureFixture) -> None:
+    sampler = PKBatchSampler(np.repeat(np.arange(20), 5), num_workers=3, colour="red")
+    assert (sampler.batch_size, sampler.identities_per_batch, sampler.num_workers) == (64, 16, 3)
+    others = ("sampler", "drop_last", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context")
+    for name in (*others, "generator", "prefetch_factor", "persistent_workers"):
+        assert hasattr(sampler, name), name
+    assert "does not use the option colour" in caplog.text
+
+
+def test_plain_numbers_serve_any_dataset() -> None:
+    labels = np.repeat(np.arange(8), 6)
+    sampler = PKBatchSampler(labels, num_identities=4, num_instances=3, keys=False)
+    assert sampler.batch_size == 12
+    loader = DataLoader(torch.utils.data.TensorDataset(torch.from_numpy(labels)), batch_sampler=sampler)
+    for (batch,) in loader:
+        assert sorted(np.unique(batch.numpy(), return_counts=True)[1]) == [3, 3, 3, 3]
+    with pytest.raises(ConfigError, match="Leave one of the three out"):
+        PKBatchSampler(labels, 8, num_identities=4, num_instances=3)

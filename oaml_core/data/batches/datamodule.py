@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,15 @@ from oaml_core.data.augment.cutouts import Cutouts, open_cutouts
 from oaml_core.data.augment.transforms import TrainTransform
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
-from oaml_core.data.batches.plan import BatchSampler, SampleKey
-from oaml_core.data.batches.samplers import build_batch_sampler
+from oaml_core.data.batches.plan import BatchSampler, IdentityBatchSampler, SampleKey
+from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
 from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
 from oaml_core.visibility import resize_visibility
 
+log = logging.getLogger(__name__)
 MAP_STRIDE = 16
 """Pixels of the image that one place of every backbone's feature map spans, along each axis."""
 
@@ -186,6 +188,8 @@ class FaceDataModule(L.LightningDataModule):
         self.batch_sampler: BatchSampler = build_batch_sampler(
             config.data, dataset.train.labels, seed=config.seed, rank=rank, world_size=world_size, nearest=nearest
         )
+        if rank == 0:
+            _announce_batches(self.batch_sampler)
         self.visibility = visibility_plan(config, dataset, rank, world_size)
         self._loader: DataLoader[Any] | None = None
 
@@ -213,6 +217,17 @@ class FaceDataModule(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go to a position that `state_dict` gave, on any number of workers."""
         self.batch_sampler.load_state_dict(state_dict)
+
+
+def _announce_batches(sampler: BatchSampler) -> None:
+    """Say in the log of what a global batch consists."""
+    if not isinstance(sampler, IdentityBatchSampler):
+        log.info("[DataModule] Using %s: batch_size=%d", type(sampler).__name__, sampler.batch_size)
+        return
+    names, instances, kind = sampler.identities_per_batch, sampler.unit, type(sampler).__name__
+    called = "PK sampler" if isinstance(sampler, PKBatchSampler) else kind
+    log.info("[DataModule] Using %s: N=%d, K=%d, batch_size=%d", called, names, instances, sampler.batch_size)
+    log.info("[%s] Will sample %d identities per batch, %d instances each", kind, names, instances)
 
 
 def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:

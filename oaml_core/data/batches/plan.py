@@ -6,6 +6,7 @@ at any batch, so that a restarted run goes on with the batch after its checkpoin
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,8 +17,16 @@ from numpy.typing import NDArray
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
 from oaml_core.errors import ConfigError
 
+log = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
 _MASK = 2**64 - 1
+LOADER_OPTIONS = frozenset(
+    {"num_workers", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context", "generator"}
+    | {"prefetch_factor", "persistent_workers"}
+)
+"""Options of a loader that tools look for on a sampler too. The loader's own decide; these are only kept."""
+IDENTITIES = 16
+"""P of a batch whose size nobody gave: 16 × 4 = 64 images."""
 SWAPS_TRIED = 64
 """Random places that are tried to part two groups of one identity in a batch."""
 
@@ -39,6 +48,8 @@ class BatchSampler(PlacedSampler):
         batch_size: images in a global batch.
         seed: the run's seed.
         rank, world_size: this worker among all of them.
+        keys: yield sample keys, which `TrainingFaces` takes; False: plain image numbers, for any other dataset.
+        others: options of a loader, kept as attributes for tools that ask for them; others are named in the log.
 
     Raises:
         ConfigError: there are more workers than a global batch has units to share out.
@@ -46,8 +57,32 @@ class BatchSampler(PlacedSampler):
 
     drop_last = True
     """Every global batch is full; Lightning asks."""
+    num_workers = 0
+    pin_memory = False
+    timeout = 0.0
+    worker_init_fn = None
+    multiprocessing_context = None
+    generator = None
+    prefetch_factor = None
+    persistent_workers = False
 
-    def __init__(self, labels: Ints, batch_size: int, *, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        labels: Ints,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        keys: bool = True,
+        **others: Any,
+    ) -> None:
+        for name, value in others.items():
+            if name in LOADER_OPTIONS:
+                setattr(self, name, value)
+            else:
+                log.warning("%s does not use the option %s", type(self).__name__, name)
+        self.keys = keys
         self.labels = np.asarray(labels, dtype=np.int64)
         self.batch_size = batch_size
         self.seed = seed
@@ -95,10 +130,14 @@ class BatchSampler(PlacedSampler):
         """Global batches in a whole epoch, whatever the position."""
         return max(1, len(self.labels) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[SampleKey]]:
-        """This worker's slices of the batches from the position on. Reading ahead does not move the position."""
+    def __iter__(self) -> Iterator[list[Any]]:
+        """This worker's slices of the batches from the position on: keys of samples, or numbers of images.
+
+        Reading ahead does not move the position.
+        """
         for batch in range(self.next_batch, len(self)):
-            yield self.global_batch(batch)[self.slice_of(self.rank)]
+            own = self.global_batch(batch)[self.slice_of(self.rank)]
+            yield own if self.keys else [key.image for key in own]
 
     def global_batch(self, batch: int) -> list[SampleKey]:
         """All samples of global batch number `batch` of the current epoch."""
@@ -139,30 +178,39 @@ class IdentityBatchSampler(BatchSampler):
     """Batches of P identities × K images; what its sub-classes choose is which identities meet in a batch.
 
     Args:
+        batch_size: P·K; None: that of num_identities.
         num_instances: K.
+        num_identities: P, where batch_size does not say; None: 16.
+        seed, rank, world_size, keys, others: see `BatchSampler`.
 
     Raises:
-        ConfigError: the batch is no multiple of K, there are fewer identities than P, or workers that P identities
-            cannot be shared out among.
+        ConfigError: the batch is no multiple of K or not P·K, there are fewer identities than P, or workers that P
+            identities cannot be shared out among.
     """
 
     def __init__(
         self,
         labels: Ints,
-        batch_size: int,
+        batch_size: int | None = None,
         *,
-        num_instances: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        num_instances: int = 4,
+        num_identities: int | None = None,
+        **others: Any,
     ) -> None:
+        if batch_size is None:
+            batch_size = (num_identities or IDENTITIES) * num_instances
+        if num_identities is not None and batch_size != num_identities * num_instances:
+            raise ConfigError(
+                f"batch_size {batch_size} is not num_identities {num_identities} × num_instances {num_instances}. "
+                "Leave one of the three out."
+            )
         if batch_size % num_instances:
             raise ConfigError(
                 f"data.batch_size {batch_size} is not a multiple of data.num_instances {num_instances}: a batch holds "
                 "whole identities. Change one of the two."
             )
         self.unit = num_instances
-        super().__init__(labels, batch_size, seed=seed, rank=rank, world_size=world_size)
+        super().__init__(labels, batch_size, **others)
         self._order = np.argsort(self.labels, kind="stable")
         self._counts = np.bincount(self.labels)
         self._start = np.cumsum(self._counts) - self._counts

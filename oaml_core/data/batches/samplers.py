@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from oaml_core.config import DataConfig
@@ -103,22 +105,22 @@ class RandomIdentityBatchSampler(IdentityBatchSampler):
 
 
 @register_sampler("pk")
-def _pk(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+def _pk(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: Any) -> BatchSampler:
     return PKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
 
 
 @register_sampler("random_identity")
-def _random_identity(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+def _random_identity(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: Any) -> BatchSampler:
     return RandomIdentityBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
 
 
 @register_sampler("shuffle")
-def _shuffle(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+def _shuffle(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: Any) -> BatchSampler:
     return ShuffleBatchSampler(labels, config.batch_size, **place)
 
 
 @register_sampler("graph")
-def _graph(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: int) -> BatchSampler:
+def _graph(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: Any) -> BatchSampler:
     if nearest is None:
         raise ConfigError("data.sampler graph wants a model to ask for nearest classes; it works in training only.")
     return GraphBatchSampler(labels, config.batch_size, num_instances=config.num_instances, nearest=nearest, **place)
