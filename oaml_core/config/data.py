@@ -18,6 +18,13 @@ class DataConfig:
     source: str | None = None
     """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder per identity or `train.csv`, and
     verification `.bin` sets. None: synthetic faces are drawn."""
+    verification_source: str | None = None
+    """Folder or `s3://` prefix that holds the verification sets; None: they lie in `source`."""
+    visibility_source: str | None = None
+    """Folder or `s3://` prefix that holds faces with masks (`kept_faces/`, `masks/`); None: they lie in `source`."""
+    held_out_share: float = 0.1
+    """Share of the people, in [0, 1), held out of training and paired where there is no verification set: at least 10
+    people, if a batch can spare them. Their names decide who. 0: nobody is, and nothing then proves the model."""
     image_size: int = 112
     """Side of the square input in pixels: 112 or 224."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
@@ -41,8 +48,9 @@ class DataConfig:
     max_images_per_identity: int | None = None
     """Most images taken per identity: the first ones; None: all."""
     subset: str | None = None
-    """A text file that names images, one a line, by record number or, where images are files, by path: only these
-    are taken. For ablations."""
+    """A text file that names images: only these are taken. One a line, by record number or, where images are files,
+    by path; or one line of comma-separated positions, counted from 0 (AdaFace's `ms1mv2_train_subset_index.txt`); or
+    LFW's `people.txt`."""
     occluders: str | None = None
     """Folder of cut-outs, RGBA files in sub-folders named by kind (glasses, sunglasses, eyeglasses, mask, scarf, hat;
     others lie anywhere), that are laid on faces beside drawn occluders; a path that every training worker can read.
@@ -123,7 +131,10 @@ def check_data(data: DataConfig) -> None:
         ConfigError: names the key to change.
     """
     check_shares(
-        {f"data.{name}": getattr(data, name) for name in ("broken_images_tolerated", "visibility_clean_share")}
+        {
+            f"data.{name}": getattr(data, name)
+            for name in ("broken_images_tolerated", "visibility_clean_share", "held_out_share")
+        }
     )
     check_positive({f"data.{name}": getattr(data, name) for name in ("batch_size", "num_instances")})
     if (data.visibility_batch_size or 0) < 0:

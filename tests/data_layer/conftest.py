@@ -51,7 +51,7 @@ def config(tmp_path: Path) -> Callable[..., Config]:
     """Makes a configuration whose files stay in the test's folder: `config(source, **data keys)`."""
 
     def make(source: Path | None = None, **data: object) -> Config:
-        keys = {"num_instances": 2, "batch_size": 8} | data
+        keys = {"num_instances": 2, "batch_size": 4, "held_out_share": 0.0} | data
         return Config(
             work_dir=str(tmp_path / "work"),
             store=str(tmp_path / "store"),

@@ -11,6 +11,8 @@ from PIL import Image
 
 from oaml_core.cli import main
 from oaml_core.config import AugmentConfig, DataConfig
+from oaml_core.decoding.decode import encode_jpeg
+from tests.data_layer.conftest import face
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("oaml ")]
@@ -18,9 +20,13 @@ COMMANDS = [line for line in GUIDE.splitlines() if line.startswith("oaml ")]
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_guide_succeeds(
-    command: str, image_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(image_folder.parent)
+    monkeypatch.chdir(tmp_path)
+    for person in range(80):
+        Path("faces", f"p{person}").mkdir(parents=True)
+        for image in range(3):
+            Path("faces", f"p{person}", f"{image}.jpg").write_bytes(encode_jpeg(face(10 * person + image)))
     picture = np.zeros((40, 60, 4), np.uint8)
     picture[10:30, 15:45] = 255
     Image.fromarray(picture).save("my_mask.png")

@@ -76,7 +76,20 @@ def test_the_same_seed_writes_the_same_sheet(made: Config, dataset: PreparedData
 def test_the_command_says_where_the_sheet_is(made: Config, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--store", made.store, "--work_dir", made.work_dir, "--data.source", str(made.data.source)]
     with pytest.raises(SystemExit) as ended:
-        main(["inspect", *where, "--data.num_instances", "2", "--data.batch_size", "4", "--count", "3"])
+        main(
+            [
+                "inspect",
+                *where,
+                "--data.num_instances",
+                "2",
+                "--data.batch_size",
+                "4",
+                "--data.held_out_share",
+                "0",
+                "--count",
+                "3",
+            ]
+        )
     assert ended.value.code == 0
     path = Path(capsys.readouterr().out.strip())
     with Image.open(path) as image:

@@ -22,7 +22,7 @@ from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared, op
 from oaml_core.decoding.decode import decode_image, encode_jpeg
 from oaml_core.errors import DataError
 from oaml_core.store import open_store
-from tests.data_layer.conftest import DATA, face, flip_bit, truncate
+from tests.data_layer.conftest import face, flip_bit, truncate, write_bin
 from tests.data_layer.test_check import add_masks
 
 SYNTHETIC = {"synthetic_identities": 4, "synthetic_images_per_identity": 3, "synthetic_pairs": 20}
@@ -286,7 +286,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(image_folder: Path, tmp_pa
 
 
 def test_verification_sets_are_opened_by_name(recordio: Path, tmp_path: Path, config) -> None:
-    (recordio / "small_lfw.bin").write_bytes((DATA / "small_lfw.bin").read_bytes())
+    write_bin(recordio / "small_lfw.bin", [encode_jpeg(face(n)) for n in range(20)], [True, False] * 5)
     dataset = fetched(prepare(config(recordio)), tmp_path)
     assert dataset.manifest.verification == {"small_lfw": 10}
     assert len(dataset.verification["small_lfw"]) == 10

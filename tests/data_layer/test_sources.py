@@ -12,14 +12,15 @@ import pytest
 
 from oaml_core.data.sources.base import LocalFolder, StoreFolder, open_folder
 from oaml_core.data.sources.image_folder import ImageFolderSource
-from oaml_core.data.sources.inputs import open_inputs, select
+from oaml_core.data.sources.inputs import Folders, open_folders, open_inputs, select
 from oaml_core.errors import DataError
 from oaml_core.store import open_store
 from tests.data_layer.conftest import DATA
 
 
 def inputs(folder: Path, config, **data: object):
-    return open_inputs(config(folder, **data), LocalFolder(folder))
+    made = config(folder, **data)
+    return open_inputs(made, open_folders(made.data, folder / "scratch"))
 
 
 def test_each_sub_folder_is_an_identity(image_folder: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_store_is_read_like_a_folder(image_folder: Path, recordio: Path, tmp_p
     open_store(str(tmp_path / "remote")).put_tree(local, "raw/faces")
     there = open_folder(f"file://{tmp_path}/remote/raw/faces", tmp_path / "scratch")
     assert isinstance(there, StoreFolder)
-    remote = open_inputs(config(local), there).training
+    remote = open_inputs(config(local), Folders(there, there, there)).training
     here = inputs(local, config).training
     assert [remote.read(i) for i in range(len(remote))] == [here.read(i) for i in range(len(here))]
 

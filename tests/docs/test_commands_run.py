@@ -38,8 +38,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Drawn faces, one folder an identity, and a mask, in the folder where the commands are typed."""
     folder = tmp_path_factory.mktemp("typed")
     generator = np.random.default_rng(0)
-    which = np.repeat(np.arange(6), 4)
-    drawn = draw_faces(draw_identities(6, generator), which, generator)
+    which = np.repeat(np.arange(80), 3)
+    drawn = draw_faces(draw_identities(80, generator), which, generator)
     for number, (person, image) in enumerate(zip(which, drawn.images, strict=True)):
         path = folder / "faces" / f"person-{person}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

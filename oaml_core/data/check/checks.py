@@ -17,8 +17,7 @@ from oaml_core.data.check.findings import Seen, findings
 from oaml_core.data.check.report import CheckReport, Duplicate, SetAside
 from oaml_core.data.check.scan import Looked, Scanner
 from oaml_core.data.prepared.visibility_set import fit_mask
-from oaml_core.data.sources.base import open_folder
-from oaml_core.data.sources.inputs import Inputs, open_inputs
+from oaml_core.data.sources.inputs import Inputs, open_folders, open_inputs
 from oaml_core.data.sources.visibility import Pair
 from oaml_core.decoding.decode import decode_image, decode_mask, fit_square
 from oaml_core.errors import DataError
@@ -32,11 +31,17 @@ class Checks:
     """Looks at all that a source offers, once; what is usable can be written while it passes.
 
     Call `verification` first, then `training`, then `visibility`, each to its end, then `report`.
+
+    Args:
+        inputs: the source, opened.
+        config: the whole configuration.
+        before_training: batches that cannot be planned stop; False: they are a warning, as what is prepared may be
+            trained on with other batches.
     """
 
-    def __init__(self, inputs: Inputs, config: Config) -> None:
+    def __init__(self, inputs: Inputs, config: Config, *, before_training: bool = False) -> None:
         self.inputs = inputs
-        self.seen = Seen(inputs, config)
+        self.seen = Seen(inputs, config, before_training)
         self.seen.counts = np.zeros(int(inputs.training.labels.max(initial=-1)) + 1, dtype=np.int64)
         self.seen.bad_sets = [str(error) for _, error in inputs.unusable_sets]
         if config.data.subset is None:  # a subset names usable records only
@@ -57,7 +62,7 @@ class Checks:
                     size = self.scanner.image_size
                     image = fit_square(decode_image(data, self.scanner.channel_order), size)
                     self.verification_image(pairs.name, number, data, image)
-                self.seen.good_sets[pairs.name] = len(pairs)
+                self.seen.good_sets[pairs.name] = pairs
             except DataError as error:
                 self.seen.bad_sets.append(f"{pairs.where}: {error}")
 
@@ -146,8 +151,7 @@ def check_source(source: str | None, config: Config) -> CheckReport:
     """
     config = replace(config, data=replace(config.data, source=source))
     work = Path(config.work_dir)
-    folder = None if source is None else open_folder(source, work / "fetched")
-    checks = Checks(open_inputs(config, folder), config)
+    checks = Checks(open_inputs(config, open_folders(config.data, work / "fetched")), config, before_training=True)
     checks.verification()
     for _ in checks.training():
         pass

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.config import Config
-from oaml_core.data.check.report import Duplicate, Finding, SetAside
+from oaml_core.data.batches.samplers import build_batch_sampler
+from oaml_core.data.check.report import Duplicate, Finding, SetAside, Verdict
 from oaml_core.data.sources.inputs import Inputs
+from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, VerificationSource, folds_of
+from oaml_core.errors import ConfigError, DataError
 
-LEAST_PAIRS = 10
-"""Folds of the published protocol, of which each needs a pair."""
 BLUER = 2.0
 """Mean blue above mean red by so much, of 255, means swapped channels: skin is redder than blue."""
 
@@ -27,6 +28,7 @@ def findings(seen: Seen) -> list[Finding]:
         _channel_order(seen),
         _labels(seen),
         _few_images(seen),
+        _batches(seen),
         *_verification(seen),
         _duplicates(seen),
         _twins(seen),
@@ -105,20 +107,66 @@ def _few_images(seen: Seen) -> Finding:
 def _verification(seen: Seen) -> list[Finding]:
     lines = [_verification_set(name, pairs) for name, pairs in seen.good_sets.items()]
     lines += [Finding("verification", problem, "stop") for problem in seen.bad_sets]
-    if lines:
-        return lines
-    remedy = "Nothing will prove the model: put .bin files (lfw.bin, agedb_30.bin, …) or <name>_pairs.csv there"
-    return [Finding("verification", "no set", "warning", remedy)]
+    lines += [Finding("verification", note, "warning") for note in seen.inputs.notes]
+    if seen.inputs.unproven is not None:
+        remedy = f"{seen.inputs.unproven}; data.held_out_share 0 trains without any proof"
+        return [*lines, Finding("verification", "no set", "stop", remedy)]
+    if not lines:
+        remedy = "Nothing will prove the model: put .bin files (lfw.bin, agedb_30.bin, …) or <name>_pairs.csv there"
+        return [Finding("verification", "no set", "warning", remedy)]
+    return [*lines, *_missing_benchmarks(seen)]
 
 
-def _verification_set(name: str, pairs: int) -> Finding:
-    result = f"{name}: {pairs:,} pairs"
-    if pairs >= LEAST_PAIRS:
+def _verification_set(name: str, pairs: VerificationSource) -> Finding:
+    count, genuine = len(pairs), int(pairs.issame.sum())
+    result = f"{name}: {count:,} pairs"
+    for kind, number in (("genuine", genuine), ("impostor", count - genuine)):
+        if number < FEWEST_OF_A_KIND:
+            remedy = (
+                f"{number} of them {'is' if number == 1 else 'are'} {kind}, and accuracy and error rates need "
+                f"{FEWEST_OF_A_KIND} of each kind: add {kind} pairs to {name}, or remove it"
+            )
+            return Finding("verification", result, "stop", remedy)
+    if count >= FOLDS:
         return Finding("verification", result)
-    remedy = (
-        f"Evaluation refuses a set of fewer than {LEAST_PAIRS} pairs, one per fold: add pairs to {name}, or remove it"
-    )
+    remedy = f"It is cut into {folds_of(count)} folds, not {FOLDS}, and measures little: add pairs to {name}"
     return Finding("verification", result, "warning", remedy)
+
+
+def _missing_benchmarks(seen: Seen) -> list[Finding]:
+    """Name the benchmarks that are absent, where some of the five are there."""
+    missing = [name for name in BENCHMARKS if name not in seen.good_sets]
+    if not missing or len(missing) == len(BENCHMARKS):
+        return []
+    there = len(BENCHMARKS) - len(missing)
+    remedy = f"Published tables report all five; means over the sets are not comparable without {', '.join(missing)}"
+    return [Finding("benchmarks", f"{there} of {', '.join(BENCHMARKS)}", "warning", remedy)]
+
+
+def _batches(seen: Seen) -> Finding:
+    """Plan batches of the usable images as training does."""
+    data, train = seen.config.data, seen.config.train
+    counts = seen.counts[seen.counts >= data.min_images_per_identity]
+    labels = np.repeat(np.arange(len(counts)), counts)
+    people = int((counts > 0).sum())
+    refusal: Verdict = "stop" if seen.before_training else "warning"
+    if people < 2:
+        return Finding("batches", f"{people} identities", refusal, "Telling people apart takes two: add another person")
+    workers = (train.nproc or 1) * train.max_nodes
+    try:
+        sampler = build_batch_sampler(
+            data,
+            labels,
+            seed=seen.config.seed,
+            world_size=workers,
+            nearest=lambda count: np.zeros((people, count), int),
+        )
+    except (ConfigError, DataError) as error:
+        return Finding("batches", f"{people:,} identities", refusal, str(error))
+    if len(labels) < data.batch_size and data.sampler == "shuffle":
+        remedy = f"A batch repeats images; data.batch_size {len(labels)} would not"
+        return Finding("batches", f"{data.batch_size:,} images of {len(labels):,}", "warning", remedy)
+    return Finding("batches", f"{len(sampler):,} an epoch of data.batch_size {data.batch_size:,}")
 
 
 def _duplicates(seen: Seen) -> Finding:
@@ -175,6 +223,8 @@ class Seen:
 
     inputs: Inputs
     config: Config
+    before_training: bool = False
+    """Whether batches that cannot be planned forbid the next step."""
     images: int = 0
     """Usable training images."""
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
@@ -190,7 +240,7 @@ class Seen:
     grey_masks: int = 0
     visibility_pairs: int = 0
     bad_sets: list[str] = field(default_factory=list)
-    good_sets: dict[str, int] = field(default_factory=dict)
+    good_sets: dict[str, VerificationSource] = field(default_factory=dict)
     duplicates: list[Duplicate] = field(default_factory=list)
     """Between training and verification images."""
     twins: list[Duplicate] = field(default_factory=list)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,22 +24,22 @@ from oaml_core.errors import DataError
 from oaml_core.progress import progress
 
 DIGITS = 16
-READ_SUFFIXES = IMAGE_SUFFIXES | {".rec", ".idx", ".bin", ".csv", ".parquet", ".json"}
+READ_SUFFIXES = IMAGE_SUFFIXES | {".rec", ".idx", ".bin", ".csv", ".parquet", ".json", ".txt"}
 READ_NAMES = {"property"}
 
 
-def fingerprint_of(settings: dict[str, Any], folder: SourceFolder | None, cache: Path) -> str:
+def fingerprint_of(settings: dict[str, Any], folders: Mapping[str, SourceFolder], cache: Path) -> str:
     """16 hexadecimal digits.
 
     Args:
         settings: as `shaping_settings` gives them.
-        folder: the source; None for drawn faces.
+        folders: the source's folders by their use; empty for drawn faces.
         cache: file that keeps the checksums of local files.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    if folder is not None:
+    for use, folder in folders.items():
         for name, checksum in _checksums(folder, cache):
-            digest.update(f"{name}\0{checksum}\n".encode())
+            digest.update(f"{use and use + ':'}{name}\0{checksum}\n".encode())
     return digest.hexdigest()[:DIGITS]
 
 
@@ -53,6 +53,8 @@ def shaping_settings(config: Config) -> dict[str, Any]:
 
         names = ("synthetic_identities", "synthetic_images_per_identity", "synthetic_pairs")
         settings |= {"seed": config.seed, "drawn_by": hashlib.sha256(drawing_code().encode()).hexdigest()}
+    else:
+        names = (*names, "held_out_share")
     shared = ("min_images_per_identity", "max_images_per_identity")
     settings |= {f"data.{name}": getattr(data, name) for name in (*names, *shared)}
     if data.subset is not None:

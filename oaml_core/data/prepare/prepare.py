@@ -25,8 +25,7 @@ from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS, manifest_key
 from oaml_core.data.prepared.verification import write_verification
 from oaml_core.data.prepared.visibility_set import is_validation
-from oaml_core.data.sources.base import SourceFolder, open_folder
-from oaml_core.data.sources.inputs import Inputs, open_inputs
+from oaml_core.data.sources.inputs import Folders, Inputs, open_folders, open_inputs
 from oaml_core.errors import DataError, StoreError
 from oaml_core.store.lease import lease
 from oaml_core.store.local_file import only_one
@@ -74,13 +73,13 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> Pr
         StoreError: the store cannot be reached.
     """
     work = Path(config.work_dir)
-    folder = None if config.data.source is None else open_folder(config.data.source, work / "fetched")
+    folders = open_folders(config.data, work / "fetched")
     settings = shaping_settings(config)
-    fingerprint = fingerprint_of(settings, folder, work / "checksums.sqlite")
+    fingerprint = fingerprint_of(settings, {} if folders is None else folders.distinct(), work / "checksums.sqlite")
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         if repair:
             _remove_damaged(store, fingerprint)
-        return _reused(config, store, fingerprint) or _made(config, store, folder, fingerprint, settings)
+        return _reused(config, store, fingerprint) or _made(config, store, folders, fingerprint, settings)
 
 
 def _reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
@@ -114,16 +113,16 @@ def _remove_damaged(store: Store, fingerprint: str) -> None:
 
 
 def _made(
-    config: Config, store: Store, folder: SourceFolder | None, fingerprint: str, settings: dict[str, Any]
+    config: Config, store: Store, folders: Folders | None, fingerprint: str, settings: dict[str, Any]
 ) -> Prepared:
     uri = store.url(f"{DATASETS}/{fingerprint}")
     final = dataset_folder(config, fingerprint)
     unfinished = final.with_name(f".{fingerprint}.unfinished")
     for _ in range(TRIES):
         shutil.rmtree(unfinished, ignore_errors=True)
-        outbox = Outbox(store, unfinished, keep=_has_room(folder, Path(config.work_dir)))
+        outbox = Outbox(store, unfinished, keep=_has_room(folders, Path(config.work_dir)))
         try:
-            inputs = open_inputs(config, folder)
+            inputs = open_inputs(config, folders)
             manifest = _Packer(inputs, config, outbox).pack(fingerprint, settings)
             if not _committed(store, manifest, outbox):
                 continue
@@ -161,11 +160,12 @@ def _refuse_broken(manifest: Manifest, config: Config) -> None:
         )
 
 
-def _has_room(folder: SourceFolder | None, work: Path) -> bool:
-    if folder is None:
+def _has_room(folders: Folders | None, work: Path) -> bool:
+    if folders is None:
         return True
     work.mkdir(parents=True, exist_ok=True)
-    return shutil.disk_usage(work).free > ROOM * sum(file.size for file in folder.files.values())
+    total = sum(file.size for folder in folders.distinct().values() for file in folder.files.values())
+    return shutil.disk_usage(work).free > ROOM * total
 
 
 class _Packer:
@@ -191,7 +191,7 @@ class _Packer:
             channel_order=self.config.data.channel_order,
             images=images,
             identities=identities,
-            verification=dict(seen.good_sets),
+            verification={name: len(pairs) for name, pairs in seen.good_sets.items()},
             visibility_pairs=seen.visibility_pairs,
             set_aside=len(seen.set_aside),
             images_looked_at=seen.images + len(seen.set_aside),
@@ -227,7 +227,7 @@ class _Packer:
             except DataError as error:
                 seen.bad_sets.append(str(error))
                 continue
-            seen.good_sets[pairs.name] = len(pairs)
+            seen.good_sets[pairs.name] = pairs
             for path in written:
                 self.outbox.send(path)
 

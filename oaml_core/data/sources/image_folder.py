@@ -58,10 +58,6 @@ class ImageFolderSource(ImageFileSource):
     kind = "image_folder"
 
     def __init__(self, folder: SourceFolder) -> None:
-        if "pairs.txt" in folder:
-            lfw = ["pairs.txt is not used: write its pairs as <name>_pairs.csv (first,second,same)"]
-        else:
-            lfw = []
         inside_train = any(name.startswith("train/") for name in folder.files)
         names, identities = [], []
         others: dict[str, list[str]] = {}
@@ -85,7 +81,7 @@ class ImageFolderSource(ImageFileSource):
                 "with images in it. Name the folder that does as data.source."
             )
         super().__init__(folder, names, identities)
-        self.notes = [*self.notes, *lfw, *_other_files(others), *_vanished(beside - set(identities))]
+        self.notes = [*self.notes, *_other_files(others), *_vanished(beside - set(identities))]
         self.notes += _links_as_text(folder)
 
 

@@ -5,13 +5,12 @@ Paths are relative to the source folder.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
 import math
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
+from oaml_core.data.sources.text import Table, read_table
 from oaml_core.errors import DataError
 
 LISTS = ("train.csv", "train.parquet")
@@ -40,45 +39,21 @@ class ImageListSource(ImageFileSource):
 def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[tuple[str, str]]]:
     """Read paths, identities, and the (name, reason) of lines that lack one of them."""
     data = folder.read(name)
-    table = _csv_columns(data, folder.where(name)) if name.endswith(".csv") else _parquet(data, folder.where(name))
-    missing = [column for column in COLUMNS if column not in table]
+    where = folder.where(name)
+    table = read_table(data, where) if name.endswith(".csv") else Table(_parquet(data, where), [])
+    missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
     paths, identities, set_aside = [], [], []
-    for number, (path, identity) in enumerate(zip(table["path"], table["identity"], strict=True)):
+    for number, (path, identity) in enumerate(zip(table.columns["path"], table.columns["identity"], strict=True)):
         lacking = [column for column, value in zip(COLUMNS, (path, identity), strict=True) if not value]
         if lacking:
-            line = f"line {number + 2}" if name.endswith(".csv") else f"row {number}"
+            line = f"line {table.lines[number]}" if name.endswith(".csv") else f"row {number}"
             set_aside.append((f"{path or name} ({line})", f"{name} gives it no {' and no '.join(lacking)}"))
         else:
             paths.append(path)
             identities.append(identity)
     return paths, identities, set_aside
-
-
-def _csv_columns(data: bytes, where: str) -> dict[str, list[str]]:
-    text = _text(data, where)
-    header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
-    try:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-        names = [name.strip() for name in next(rows, list(COLUMNS))]
-        read = [[*row, *[""] * len(names)] for row in rows if row]
-    except csv.Error as error:
-        raise DataError(f"{where} is no list that can be read ({error}); save it as CSV again.") from None
-    return {name: [row[place].strip() for row in read] for place, name in enumerate(names) if name in COLUMNS}
-
-
-def _text(data: bytes, where: str) -> str:
-    """Decode UTF-8 and UTF-16 as their byte order marks say."""
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{where} is not UTF-8 (byte {error.start}), so its names would be guessed; a spreadsheet may have saved "
-            "it as cp1252: save it as `CSV UTF-8`."
-        ) from None
 
 
 def _parquet(data: bytes, where: str) -> dict[str, list[str]]:

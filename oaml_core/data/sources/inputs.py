@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from oaml_core.config import Config, DataConfig
-from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, open_folder
+from oaml_core.data.sources.held_out import hold_people_out, leave_out_verified
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
+from oaml_core.data.sources.subset import find_subset
 from oaml_core.data.sources.verification import VerificationSource, find_verification, open_verification_source
 from oaml_core.data.sources.visibility import VisibilitySource, find_visibility_source
 from oaml_core.errors import DataError
@@ -29,29 +31,96 @@ class Inputs:
     unusable_sets: list[tuple[str, DataError]]
     """Verification sets that cannot be opened, each with the reason."""
     visibility: VisibilitySource | None
+    notes: tuple[str, ...] = ()
+    """What was done or left out for the sake of verification, for the report."""
+    unproven: str | None = None
+    """Why there are no pairs to prove the model with; None: there are some, or none are wanted."""
 
 
-def open_inputs(config: Config, folder: SourceFolder | None) -> Inputs:
-    """Open what a source folder holds, or get ready to draw faces where there is none.
+@dataclass(frozen=True)
+class Folders:
+    """The folders that a configuration names; one and the same where it names one."""
+
+    training: SourceFolder
+    verification: SourceFolder
+    visibility: SourceFolder
+
+    def distinct(self) -> dict[str, SourceFolder]:
+        """Each folder once, by what is special in it: empty for that of the training images."""
+        apart = {"verification": self.verification, "visibility": self.visibility}
+        return {"": self.training} | {name: one for name, one in apart.items() if one is not self.training}
+
+
+def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
+    """Open the folders of a source; None where faces are drawn.
+
+    Args:
+        data: its `source`, `verification_source` and `visibility_source`.
+        scratch: local folder for what is fetched from a store.
+
+    Raises:
+        DataError: a folder is missing, or others are named without `data.source`.
+    """
+    if data.source is None:
+        for name in ("verification_source", "visibility_source"):
+            if getattr(data, name) is not None:
+                raise DataError(f"data.{name} is given without data.source: name the training faces too.")
+        return None
+    training = open_folder(data.source, scratch)
+    return Folders(
+        training,
+        training if data.verification_source is None else open_folder(data.verification_source, scratch),
+        training if data.visibility_source is None else open_folder(data.visibility_source, scratch),
+    )
+
+
+def open_inputs(config: Config, folders: Folders | None) -> Inputs:
+    """Open what the source folders hold, or get ready to draw faces where there are none.
 
     Raises:
         DataError: there are no training images, or a file that lists or describes them is damaged.
     """
-    if folder is None:
+    if folders is None:
         from oaml_core.data.sources.synthetic import SyntheticSource, synthetic_pairs
 
         drawn = SyntheticSource(config.data, config.seed)
         return Inputs("drawn faces", drawn, select(drawn, config.data), [synthetic_pairs(config)], [], None)
-    training = open_training(folder, Path(config.work_dir) / "indices")
-    verification, unusable = _open_verification(folder)
-    return Inputs(
-        folder.uri,
+    training = open_training(folders.training, Path(config.work_dir) / "indices")
+    verification, unusable = _open_verification(folders.verification)
+    opened = Inputs(
+        folders.training.uri,
         training,
         select(training, config.data),
         verification,
         unusable,
-        find_visibility_source(folder),
+        find_visibility_source(folders.visibility),
     )
+    opened = _apart(opened, folders, config.data)
+    if config.data.visibility_source is not None and opened.visibility is None:
+        raise DataError(
+            f"data.visibility_source: {folders.visibility.uri} holds neither kept_faces/ nor masks/ with images."
+        )
+    return opened
+
+
+def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
+    """Keep the people who are verified out of training; hold some out where nobody is verified."""
+    if inputs.verification or inputs.unusable_sets:
+        if folders.verification is not folders.training:
+            return inputs
+        selected, notes = leave_out_verified(inputs.training, inputs.selected, inputs.verification)
+        return replace(inputs, selected=selected, notes=tuple(notes))
+    if folders.verification is not folders.training:
+        raise DataError(
+            f"data.verification_source: {folders.verification.uri} holds no .bin set and no pair list "
+            f"(<name>_pairs.csv, pairs.txt)."
+        )
+    if not data.held_out_share:
+        return inputs
+    held = hold_people_out(inputs.training, inputs.selected, data)
+    if held.pairs is None:
+        return replace(inputs, unproven=held.note)
+    return replace(inputs, selected=held.selected, verification=[held.pairs], notes=(held.note,))
 
 
 def open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
@@ -81,11 +150,7 @@ def select(source: TrainingSource, data: DataConfig) -> Ints:
     """
     chosen = np.arange(len(source))
     if data.subset is not None:
-        try:
-            lines = Path(data.subset).read_text().split("\n")
-        except OSError as error:
-            raise DataError(f"data.subset: {data.subset} cannot be read: {error.strerror}.") from None
-        chosen = np.unique(source.find([line.strip() for line in lines if line.strip()]))
+        chosen = find_subset(source, Path(data.subset))
     labels = source.labels[chosen]
     counts = np.bincount(labels) if len(labels) else np.zeros(1, dtype=np.int64)
     chosen = chosen[counts[labels] >= data.min_images_per_identity]

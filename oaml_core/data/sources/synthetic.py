@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.sources.base import Ints, TrainingSource
-from oaml_core.data.sources.verification import VerificationSource
+from oaml_core.data.sources.verification import FOLDS, VerificationSource
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.errors import DataError
 
@@ -19,7 +19,6 @@ NAME = "synthetic"
 """Name of the verification set of drawn faces."""
 TRAINING, VERIFICATION = 0, 1
 """Streams of random numbers below the run's seed."""
-FOLDS = 10
 
 
 class SyntheticSource(TrainingSource):

@@ -3,16 +3,15 @@
 A `.bin` is a pickle of (2N encoded images, N booleans); pairs are images 0-1, 2-3, …. A pair list is
 `<name>_pairs.csv` with the columns `first,second,same`: two image paths, relative to the list's folder, and 1 or 0.
 Landmarks are taken from `<name>_meta.json` beside either: `{"pairs": [[first, second], …], "landmarks":
-{image name: [[x, y] × 5], …}}`, in pixels of the image. Where images lie in one folder per identity, those names say
+{image name: [[x, y] × 5], …}}`, in pixels of the image.
+LFW's own `pairs.txt` is read as it is. Where images lie in one folder per identity, those names say
 who is in the pairs.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -21,7 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.data.sources.base import SourceFolder
+from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
 from oaml_core.data.sources.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
+from oaml_core.data.sources.text import read_table
 from oaml_core.errors import DataError
 
 Floats = NDArray[np.float32]
@@ -31,6 +32,20 @@ Bools = NDArray[np.bool_]
 
 
 PAIRS_SUFFIX = "_pairs.csv"
+BENCHMARKS = ("lfw", "agedb_30", "cfp_fp", "calfw", "cplfw")
+"""The five sets that published tables report, by the names of their `.bin` files."""
+FOLDS = 10
+"""Folds of the published protocol."""
+FEWEST_OF_A_KIND = 2
+"""Genuine and impostor pairs that a set needs: each kind once in a fold that is judged and once in the others."""
+
+
+def folds_of(pairs: int) -> int:
+    """Return how many folds a set of so many pairs is cut into: ten, or fewer where it has fewer pairs."""
+    return min(FOLDS, pairs)
+
+
+TRUTH = {"1": True, "0": False, "true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -48,13 +63,18 @@ class VerificationSource:
     """The 2N encoded images in order, one at a time."""
     identities: NDArray[np.int64] | None = None
     """int64 [2N]: number of the person whom each image shows, or None: not known."""
+    files: Sequence[str] = ()
+    """Names of the 2N images where they are files of the source; empty where they lie in a file of their own."""
 
     def __len__(self) -> int:
         return len(self.issame)
 
 
 def find_verification(folder: SourceFolder) -> dict[str, str]:
-    """Verification sets of a source and their files: every `.bin` and every pair list at the top or in `verification/`.
+    """Find the verification sets of a source: each `.bin`, pair list and LFW list at the top or in `verification/`.
+
+    Returns:
+        The file of each set, by the set's name.
 
     Raises:
         DataError: two files have one set's name.
@@ -62,9 +82,14 @@ def find_verification(folder: SourceFolder) -> dict[str, str]:
     found: dict[str, str] = {}
     for file in folder.files:
         path = PurePosixPath(file)
-        if path.parent.as_posix() not in (".", "verification") or not file.endswith((".bin", PAIRS_SUFFIX)):
+        if path.parent.as_posix() not in (".", "verification"):
             continue
-        name = path.stem if path.suffix == ".bin" else path.name.removesuffix(PAIRS_SUFFIX)
+        if path.name in LFW_LISTS:
+            name = path.stem
+        elif file.endswith((".bin", PAIRS_SUFFIX)):
+            name = path.stem if path.suffix == ".bin" else path.name.removesuffix(PAIRS_SUFFIX)
+        else:
+            continue
         if name in found:
             raise DataError(f"{folder.where(file)} and {found[name]} are both called {name!r}; rename one.")
         found[name] = file
@@ -90,7 +115,8 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
             lambda: _bin_images(path, images),
             _people(_names_in(folder, meta), issame),
         )
-    names, issame = _read_pairs(folder, file)
+    lfw = PurePosixPath(file).name in LFW_LISTS
+    names, issame = read_lfw_pairs(folder, file) if lfw else _read_pairs(folder, file)
     landmarks = _landmarks(folder, meta, issame)
     return VerificationSource(
         name,
@@ -99,6 +125,7 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
         lambda: landmarks,
         lambda: (folder.read(image) for image in names),
         _people(names, issame),
+        names,
     )
 
 
@@ -145,19 +172,21 @@ def _image_bytes(file: BinaryIO, image: BytesAt | PlainArray | bytes) -> bytes:
 
 def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
     where = folder.where(file)
-    rows = list(csv.DictReader(io.StringIO(folder.read(file).decode("utf-8-sig", errors="replace"))))
-    if not rows or not {"first", "second", "same"} <= set(rows[0]):
+    table = read_table(folder.read(file), where)
+    if not table.lines or not {"first", "second", "same"} <= set(table.columns):
         raise DataError(f"{where} must have the columns first,second,same and at least one pair.")
     parent = PurePosixPath(file).parent
     names, truth = [], []
-    for number, row in enumerate(rows, start=2):
-        if row["same"] not in ("0", "1"):
-            raise DataError(f"{where} line {number}: `same` is {row['same']!r}; write 1 or 0.")
-        truth.append(row["same"] == "1")
+    for row, number in enumerate(table.lines):
+        same = table.columns["same"][row]
+        if same.lower() not in TRUTH:
+            raise DataError(f"{where} line {number}: `same` is {same!r}; write 1 or 0.")
+        truth.append(TRUTH[same.lower()])
         for column in ("first", "second"):
-            name = (parent / (row[column] or "")).as_posix()
+            image = table.columns[column][row]
+            name = (parent / image.replace("\\", "/")).as_posix()
             if name not in folder:
-                raise DataError(f"{where} line {number}: there is no image {row[column]!r} beside the list.")
+                raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.")
             names.append(name)
     return names, np.array(truth)
 

@@ -25,7 +25,7 @@ from oaml_core.evaluation.statistics.all_pairs import (
     upper_blocks,
 )
 from oaml_core.evaluation.statistics.identification import Identification, enrol_first, identify
-from oaml_core.evaluation.statistics.protocols import FOLDS, ten_fold_any_range
+from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import thinned
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.evaluation.verdict.metrics_json import roc_points
@@ -130,8 +130,7 @@ def _identified(faces: FaceStore, identities: NDArray[np.int64], rule: CombinedR
 def _rule(faces: FaceStore, identities: NDArray[np.int64], config: EvaluateConfig) -> CombinedRule:
     first, second, same = balanced_pairs(identities, NORMALISING_PAIRS, np.random.default_rng(SEED))
     scores = faces.pair_scores(first, second)
-    folds = min(FOLDS, len(same))
-    return combined_rule(scores, ten_fold_any_range(scores.local_score, same, folds).accuracy, config)
+    return combined_rule(scores, ten_fold_any_range(scores.local_score, same).accuracy, config)
 
 
 def balanced_pairs(

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.config import EvaluateConfig
+from oaml_core.data.sources.verification import folds_of
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.scores import PairScores
-from oaml_core.evaluation.statistics.protocols import FOLDS, Bools, Floats, fold_numbers
+from oaml_core.evaluation.statistics.protocols import Bools, Floats, fold_numbers
 
 FALLBACK_WEIGHTS = (0.8, 0.2)
 """Global and local weight where the local score alone decides worse than a coin (the specification's rule)."""
@@ -101,7 +102,7 @@ def combined_rule(clean: PairScores, local_accuracy: float, config: EvaluateConf
 
 
 def calibrated_scores(
-    conditions: Mapping[str, PairScores], issame: Bools, normalisation: Normalisation, folds: int = FOLDS
+    conditions: Mapping[str, PairScores], issame: Bools, normalisation: Normalisation, folds: int | None = None
 ) -> dict[str, Floats]:
     """Log-odds that a pair is genuine, from a logistic regression fitted on the other folds only.
 
@@ -118,6 +119,7 @@ def calibrated_scores(
     Returns:
         [N] log-odds for each condition.
     """
+    folds = folds_of(issame.size) if folds is None else folds
     fold = fold_numbers(issame.size, folds)
     inputs = {name: _regressors(scores, normalisation) for name, scores in conditions.items()}
     result = {name: np.empty(issame.size) for name in conditions}

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from oaml_core.data.sources.verification import folds_of
 from oaml_core.errors import EvaluationError
 
-FOLDS = 10
 PUBLISHED_THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.01)
 """On the squared L2 distance of unit embeddings."""
 
@@ -85,12 +85,17 @@ def checked_pairs(scores: ArrayLike, issame: ArrayLike, what: str = "scores") ->
     return values, labels
 
 
-def fold_numbers(pairs: int, folds: int = FOLDS) -> NDArray[np.int64]:
+def fold_numbers(pairs: int, folds: int | None = None) -> NDArray[np.int64]:
     """[pairs], the fold of each pair: consecutive blocks, the first `pairs % folds` one pair longer.
+
+    Args:
+        pairs: number of pairs.
+        folds: number of folds; None: ten, or as many as there are pairs.
 
     Raises:
         EvaluationError: fewer than two folds, or fewer pairs than folds.
     """
+    folds = folds_of(pairs) if folds is None else folds
     if not 2 <= folds <= pairs:
         raise EvaluationError(f"{pairs} pairs cannot be cut into {folds} folds; 2 … {pairs} folds are possible.")
     sizes = np.full(folds, pairs // folds)
@@ -108,7 +113,7 @@ def squared_distances(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
 def ten_fold(
     distances: ArrayLike,
     issame: ArrayLike,
-    folds: int = FOLDS,
+    folds: int | None = None,
     thresholds: Floats = PUBLISHED_THRESHOLDS,
 ) -> TenFold:
     """The published protocol: a pair is accepted if its distance is below the threshold.
@@ -116,7 +121,7 @@ def ten_fold(
     Args:
         distances: [N] squared L2 distances of unit embeddings, in [0, 4] (2 − 2·cosine).
         issame: [N], true for genuine pairs.
-        folds: number of consecutive blocks.
+        folds: number of consecutive blocks; None: ten, or as many as there are pairs.
         thresholds: [T], ascending; of several that are best on the training folds the smallest is taken.
 
     Raises:
@@ -131,6 +136,7 @@ def ten_fold(
         True
     """
     values, labels = checked_pairs(distances, issame, "distances")
+    folds = folds_of(values.size) if folds is None else folds
     fold = fold_numbers(values.size, folds)
     # distance < threshold holds from this threshold on.
     flips_at = np.searchsorted(thresholds, values, side="right")
@@ -148,7 +154,7 @@ def ten_fold(
     )
 
 
-def ten_fold_any_range(scores: ArrayLike, issame: ArrayLike, folds: int = FOLDS) -> TenFold:
+def ten_fold_any_range(scores: ArrayLike, issame: ArrayLike, folds: int | None = None) -> TenFold:
     """The same protocol for similarity scores of any range, with no grid of thresholds.
 
     Every cut between two neighbouring distinct scores of the training folds is tried (and accepting all and
@@ -160,12 +166,13 @@ def ten_fold_any_range(scores: ArrayLike, issame: ArrayLike, folds: int = FOLDS)
     Args:
         scores: [N] similarities, higher for more alike.
         issame: [N], true for genuine pairs.
-        folds: number of consecutive blocks.
+        folds: number of consecutive blocks; None: ten, or as many as there are pairs.
 
     Raises:
         EvaluationError: see `checked_pairs` and `fold_numbers`.
     """
     values, labels = checked_pairs(scores, issame)
+    folds = folds_of(values.size) if folds is None else folds
     fold = fold_numbers(values.size, folds)
     threshold = np.empty(folds)
     order = np.argsort(values, kind="stable")

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from oaml_core.evaluation.statistics.protocols import FOLDS, checked_pairs, fold_numbers
+from oaml_core.data.sources.verification import folds_of
+from oaml_core.evaluation.statistics.protocols import checked_pairs, fold_numbers
 
 VALIDATION_THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.001)
 """On the squared L2 distance of unit embeddings."""
@@ -36,7 +37,7 @@ def published_vr_at_far(
     distances: ArrayLike,
     issame: ArrayLike,
     far: float = 1e-3,
-    folds: int = FOLDS,
+    folds: int | None = None,
     thresholds: NDArray[np.float64] = VALIDATION_THRESHOLDS,
 ) -> PublishedRate:
     """Return VR@FAR as published: a pair is accepted if its distance is below the fold's threshold.
@@ -54,6 +55,7 @@ def published_vr_at_far(
         EvaluationError: see `checked_pairs` and `fold_numbers`.
     """
     values, labels = checked_pairs(distances, issame, "distances")
+    folds = folds_of(values.size) if folds is None else folds
     fold = fold_numbers(values.size, folds)
     accepted, measured = np.empty(folds), np.empty(folds)
     for k in range(folds):

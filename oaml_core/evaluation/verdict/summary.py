@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from oaml_core.data.sources.verification import folds_of
 from oaml_core.evaluation.statistics.bootstrap import in_points
 
 SHOWN = ("global", "local", "combined")
@@ -23,7 +24,10 @@ def markdown(metrics: Mapping[str, Any]) -> str:
 def _set_lines(name: str, found: Mapping[str, Any]) -> Iterable[str]:
     yield f"## {name}: {found['pairs']:,} pairs"
     yield ""
-    yield "10-fold accuracy in %, with the 95 % interval over identities; gain of the combined over the global score."
+    yield (
+        f"{folds_of(found['pairs'])}-fold accuracy in %, with the 95 % interval over identities; "
+        "gain of the combined over the global score."
+    )
     yield ""
     yield "| condition | covered | " + " | ".join(SHOWN) + " | gain |"
     yield "|---" * (len(SHOWN) + 3) + "|"

@@ -1,0 +1,77 @@
+"""Text files as people save them: UTF-8 or UTF-16, with or without a byte order mark; cut by `,`, `;` or tabs."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from typing import NamedTuple
+
+from oaml_core.errors import DataError
+
+LOOKED_AT = 200
+"""Bytes at the start of a file that show UTF-16 without a byte order mark: every other one is 0."""
+
+
+class Table(NamedTuple):
+    """Rows of a text file with a header."""
+
+    columns: dict[str, list[str]]
+    """Cells without surrounding blanks, by the name of the column."""
+    lines: list[int]
+    """Line of the file, from 1, that each row stands in."""
+
+
+def decode_text(data: bytes, where: str) -> str:
+    """Return the text of a file; never a guess.
+
+    Args:
+        data: its content.
+        where: name of the file, for messages.
+
+    Raises:
+        DataError: it is neither UTF-8 nor UTF-16.
+    """
+    try:
+        return data.decode(_encoding(data)).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where} is not UTF-8 (byte {error.start}), so its names would be guessed; a spreadsheet may have saved "
+            "it as cp1252: save it as `CSV UTF-8`."
+        ) from None
+
+
+def _encoding(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    start = data[: LOOKED_AT & ~1]
+    for zeros, name in ((start[1::2], "utf-16-le"), (start[::2], "utf-16-be")):
+        if zeros and zeros.count(0) > len(zeros) * 0.6 and start.count(0) < len(start) * 0.9:
+            return name
+    return "utf-8"
+
+
+def read_table(data: bytes, where: str) -> Table:
+    """Read a list with a header; the separator is the one of `,`, `;` and tab that the header has most of.
+
+    Args:
+        data: content of the file.
+        where: name of the file, for messages.
+
+    Raises:
+        DataError: it is no text, or no list.
+    """
+    text = decode_text(data, where)
+    header = text.partition("\n")[0]
+    separator = max(",;\t", key=header.count)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        names = [name.strip().lower() for name in next(reader, [])]
+        rows, lines = [], []
+        for row in reader:
+            if any(cell.strip() for cell in row):
+                rows.append([*row, *[""] * len(names)])
+                lines.append(reader.line_num)
+    except csv.Error as error:
+        raise DataError(f"{where} is no list that can be read ({error}); save it as CSV again.") from None
+    return Table({name: [row[place].strip() for row in rows] for place, name in enumerate(names)}, lines)

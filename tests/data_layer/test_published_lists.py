@@ -1,0 +1,91 @@
+"""Lists as they are published: LFW's pairs and people, subsets by position, pair lists of spreadsheets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from oaml_core.data.check.checks import check_source
+from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.inputs import open_folders, open_inputs
+from oaml_core.data.sources.verification import find_verification, open_verification_source
+from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.errors import DataError
+from tests.data_layer.conftest import face
+
+PEOPLE = {"Ann_Bee": 3, "Cid_Dee": 3, "Eva_Fox": 2, "Gus_Hay": 2, "Ivy_Jay": 1}
+
+
+@pytest.fixture
+def lfw(tmp_path: Path) -> Path:
+    """Five people in LFW's layout."""
+    folder = tmp_path / "lfw"
+    for person, (name, count) in enumerate(PEOPLE.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(1, count + 1):
+            (folder / name / f"{name}_{number:04d}.jpg").write_bytes(encode_jpeg(face(10 * person + number)))
+    return folder
+
+
+PAIRS = ["Ann_Bee\t1\t2", "Cid_Dee\t1\t3", "Ann_Bee\t1\tCid_Dee\t2", "Cid_Dee\t3\tEva_Fox\t1"]
+
+
+@pytest.mark.parametrize("header", ["2\t1\n", "2\n", ""])
+@pytest.mark.parametrize("place", [".", "verification"])
+def test_lfws_pairs_are_the_protocol(lfw: Path, config, header: str, place: str) -> None:
+    (lfw / place).mkdir(exist_ok=True)
+    (lfw / place / "pairs.txt").write_text(header + "\n".join(PAIRS) + "\n")
+    folder = LocalFolder(lfw)
+    found = find_verification(folder)
+    assert list(found) == ["pairs"]
+    pairs = open_verification_source(folder, "pairs", found["pairs"])
+    assert pairs.issame.tolist() == [True, True, False, False]
+    assert list(pairs.files[:2]) == ["Ann_Bee/Ann_Bee_0001.jpg", "Ann_Bee/Ann_Bee_0002.jpg"]
+    assert next(iter(pairs.read_images())) == (lfw / "Ann_Bee" / "Ann_Bee_0001.jpg").read_bytes()
+    opened = open_inputs(config(lfw), open_folders(config(lfw).data, lfw))
+    left = {opened.training.name(number).split("/")[0] for number in opened.selected}
+    assert left == {"Gus_Hay", "Ivy_Jay"}, "people of the pairs are not trained on"
+    assert "held out" in opened.notes[0]
+
+
+@pytest.mark.parametrize("line", ["Ann_Bee\t1\t9", "Nobody\t1\t2", "Ann_Bee\tone\t2", "Ann_Bee\t1", "a\tb\tc\td\te"])
+def test_a_pair_that_is_none_is_named_by_its_line(lfw: Path, line: str) -> None:
+    (lfw / "pairs.txt").write_text(f"1\t1\n{line}\n")
+    with pytest.raises(DataError, match=r"pairs\.txt line 2"):
+        open_verification_source(LocalFolder(lfw), "pairs", "pairs.txt")
+
+
+def test_lfws_people_choose_the_training_images(lfw: Path, tmp_path: Path, config) -> None:
+    (tmp_path / "peopleDevTrain.txt").write_text("2\nAnn_Bee\t2\nEva_Fox\t2\n")
+    settings = config(lfw, subset=str(tmp_path / "peopleDevTrain.txt"))
+    opened = open_inputs(settings, open_folders(settings.data, lfw))
+    names = [opened.training.name(number) for number in opened.selected]
+    assert names == [f"{name}/{name}_000{n}.jpg" for name in ("Ann_Bee", "Eva_Fox") for n in (1, 2)]
+
+
+@pytest.mark.parametrize("text", ["3,1,4,4\n", "[1, 3, 4]", "1,3,4,"])
+@pytest.mark.parametrize("kind", ["records", "folders"])
+def test_one_line_of_positions_chooses_by_order(
+    lfw: Path, recordio: Path, tmp_path: Path, config, text: str, kind: str
+) -> None:
+    (tmp_path / "index.txt").write_text(text)
+    settings = config(recordio if kind == "records" else lfw, subset=str(tmp_path / "index.txt"))
+    opened = open_inputs(settings, open_folders(settings.data, tmp_path / "scratch"))
+    assert opened.selected.tolist() == [1, 3, 4]
+
+
+def test_a_position_beyond_the_source_is_refused(lfw: Path, tmp_path: Path, config) -> None:
+    (tmp_path / "index.txt").write_text("0,11")
+    with pytest.raises(DataError, match=r"position 11; the source has 11 images"):
+        check_source(str(lfw), config(lfw, subset=str(tmp_path / "index.txt")))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_pair_lists_of_spreadsheets_are_read(lfw: Path, encoding: str) -> None:
+    rows = ["First;Second;Same", r"Ann_Bee\Ann_Bee_0001.jpg;./Ann_Bee/Ann_Bee_0002.jpg;TRUE", ";;"]
+    (lfw / "own_pairs.csv").write_text("\r\n".join(rows), encoding=encoding, newline="")
+    pairs = open_verification_source(LocalFolder(lfw), "own", "own_pairs.csv")
+    assert pairs.issame.tolist() == [True]
+    assert np.asarray(pairs.identities).tolist() == [0, 0]
