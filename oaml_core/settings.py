@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from oaml_core.config import Config
-from oaml_core.config.flat_names import is_flat, modern_words
+from oaml_core.config import Config, is_flat, modern_words
 from oaml_core.errors import ConfigError, nearest
 
 if typing.TYPE_CHECKING:

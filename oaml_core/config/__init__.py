@@ -13,6 +13,7 @@ from oaml_core.config.checks import check_positive
 from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, check_data
 from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
 from oaml_core.config.export import ExportConfig, check_export
+from oaml_core.config.flat_names import is_flat, modern_words
 from oaml_core.config.loss import LossConfig, check_loss
 from oaml_core.config.model import ModelConfig, check_model
 from oaml_core.config.nightly import NightlyConfig, check_nightly
@@ -39,6 +40,8 @@ __all__ = [
     "Sides",
     "TrackingConfig",
     "TrainConfig",
+    "is_flat",
+    "modern_words",
     "occluders",
 ]
 
