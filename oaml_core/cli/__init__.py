@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from oaml_core import __version__
@@ -20,6 +22,7 @@ from oaml_core.cli import (
     stage_commands,
     store_commands,
 )
+from oaml_core.cli.failures import DEBUG, explain, keep_traceback
 from oaml_core.errors import ConfigError, OamlError, nearest
 
 COMMANDS = {
@@ -50,28 +53,46 @@ EXTRAS = {
 """Optional dependencies of the distribution that bring each module."""
 
 
+READER_GONE = 141
+"""Exit code after a closed pipe, as of a process that SIGPIPE ends."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `oaml` with `arguments`; exits 0, 1 for an error, 2 for a mistyped command line, 130 after Ctrl-C."""
+    """Run `oaml` with `arguments`; exits 0, 1 for an error, 2 for a mistyped command line, 130 after Ctrl-C.
+
+    Args:
+        arguments: the command line; None: that of the process. `--debug` shows the traceback of an error.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = DEBUG in words
+    words = [word for word in words if word != DEBUG]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         sys.exit(_run(words))
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
-            raise
-        print(
-            f"oaml: `oaml {words[0]}` needs {error.name}, which is not installed. "
-            f"Install it with: pip install 'oaml[{extra}]'",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    except OamlError as error:
-        print(f"oaml: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(READER_GONE)
+    except Exception as error:
+        sys.exit(_told(error, words, debug))
     except KeyboardInterrupt:
         print("oaml: interrupted; nothing is half-written, the same command goes on.", file=sys.stderr)
         sys.exit(130)
+
+
+def _told(error: Exception, words: Sequence[str], debug: bool) -> int:
+    """Print one line about an error, and return the exit code."""
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, OamlError):
+        print(f"oaml: {error}", file=sys.stderr)
+        return error.exit_code
+    extra = EXTRAS.get((error.name or "").partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None
+    if extra is not None:
+        missing = f"oaml: `oaml {words[0]}` needs {getattr(error, 'name', '')}, which is not installed."
+        print(f"{missing} Install it with: pip install 'oaml[{extra}]'", file=sys.stderr)
+        return 1
+    print(f"oaml: {explain(error)}" + ("" if debug else f" {keep_traceback(error)}"), file=sys.stderr)
+    return 1
 
 
 def _run(words: list[str]) -> int:

@@ -45,6 +45,7 @@ def command_help(name: str, command: Command) -> str:
         ("--config RECIPE", "YAML file, or the name of a recipe that comes with OAML, such as ir50_ms1mv2"),
         ("--SECTION.KEY VALUE", "override one key, such as --optim.lr 0.05"),
         ("--print-config", "show the resolved configuration and stop"),
+        ("--debug", "show the traceback of an error"),
         ("--help-config [SECTION]", f"describe the keys of a section: {sections}"),
     ]
     lines = [f"usage: oaml {name}{words} [options] [--config RECIPE] [--SECTION.KEY VALUE …]", "", command.purpose]

@@ -1,0 +1,74 @@
+"""The last line for what no check foresaw: what is wrong, with which file, and what to do; never a bare traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import traceback
+from pathlib import Path
+
+DEBUG = "--debug"
+"""Option of every command: show the traceback as well."""
+REMEDIES = {
+    errno.ENOENT: "There is no such file or folder. Compare the path with what lies there.",
+    errno.EACCES: "Permission is denied. Change its owner or its permissions, or name another place.",
+    errno.EPERM: "Permission is denied. Change its owner or its permissions, or name another place.",
+    errno.EROFS: "It lies on a read-only disk. Name another place, such as --work_dir for what is written.",
+    errno.ENOSPC: "The disk is full. Free some of it, or name another with --work_dir; the same command goes on.",
+    errno.EDQUOT: "The quota is used up. Free some of it, or name another place with --work_dir.",
+    errno.EISDIR: "It is a folder; a file is wanted.",
+    errno.ENOTDIR: "A part of the path is a file; a folder is wanted.",
+    errno.EMFILE: "Too many files are open. Raise the limit (`ulimit -n`), or lower data.num_workers.",
+    errno.EEXIST: "It exists already. Remove it, or name another place.",
+    errno.ECONNREFUSED: "Nothing answers there. Is the server running, and is its address right?",
+    errno.ENAMETOOLONG: "The name is too long. Shorten it.",
+    errno.ELOOP: "Links lead round in a circle. Remove one of them.",
+}
+"""What to do, by the operating system's error number."""
+
+
+def explain(error: BaseException) -> str:
+    """Say in one line what went wrong, with which file, and what to do.
+
+    Args:
+        error: one that no part of OAML foresaw.
+
+    Returns:
+        The line, without the program's name.
+    """
+    if isinstance(error, OSError):
+        names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+        reason = error.strerror or str(error) or type(error).__name__
+        remedy = REMEDIES.get(error.errno or 0, "")
+        return ": ".join([*names, reason]).rstrip(".") + "." + (f" {remedy}" if remedy else "")
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "The memory is used up. Lower data.batch_size, evaluate.batch_size or data.num_workers."
+    first = (str(error).strip() or "without a message").splitlines()[0]
+    place = _place(error)
+    return f"{type(error).__name__}{place}: {first[:300].rstrip('.')}. OAML did not foresee this."
+
+
+def keep_traceback(error: BaseException) -> str:
+    """Write the traceback to a file of its own in the folder for temporary files.
+
+    Args:
+        error: what was raised.
+
+    Returns:
+        A sentence that says where it is; or the traceback itself where no file can be written.
+    """
+    text = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="oaml-error-", suffix=".txt", delete=False) as file:
+            file.write(text)
+    except OSError:
+        return f"The traceback cannot be kept:\n{text}"
+    return f"The traceback is in {file.name}; {DEBUG} shows it here."
+
+
+def _place(error: BaseException) -> str:
+    """Name the function of OAML that the error came through last."""
+    package = Path(__file__).parents[1].name
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if package in Path(frame.filename).parts]
+    return f" in {Path(frames[-1].filename).stem}.{frames[-1].name}" if frames else ""

@@ -1,0 +1,91 @@
+"""Errors that no check foresaw reach the user as one line, and the traceback as a file."""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+import pytest
+
+from oaml_core import cli
+from oaml_core.cli import main
+from oaml_core.cli.command import Command
+
+FORESEEN = "OAML did not foresee this"
+
+
+def fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    def run(*_: object) -> int:
+        raise error
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", Command("fails", run))
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", *words])
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "faces/a.jpg"), "faces/a.jpg"),
+        (PermissionError(errno.EACCES, "Permission denied", "out/report.html"), "permissions"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "quota"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "model"), "a file is wanted"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Is the server running"),
+        (ValueError("operands could not be broadcast together with shapes (3,) (4,)"), FORESEEN),
+        (MemoryError(), "data.batch_size"),
+        (KeyError("train"), FORESEEN),
+        (ZeroDivisionError(), FORESEEN),
+    ],
+)
+def test_an_error_is_one_line_and_its_traceback_a_file(
+    error: Exception,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert fails_with(error, monkeypatch) == 1
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert "Traceback (most" not in shown
+    kept = re.search(r"The traceback is in (\S+);", shown)
+    assert kept is not None
+    assert type(error).__name__ in Path(kept[1]).read_text()
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fails_with(ValueError("broken"), monkeypatch, "--debug") == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_a_full_temporary_disk_hides_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert fails_with(ValueError("broken"), monkeypatch) == 1
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("check nowhere", "nowhere"),
+        ("evaluate --checkpoint nowhere.ckpt --data nowhere", "nowhere"),
+        ("match nowhere.jpg other.jpg --model nowhere.onnx", "nowhere"),
+        ("compare nowhere.json other.json", "scores.npz"),
+    ],
+)
+def test_paths_that_lead_nowhere_are_named(
+    line: str, named: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(line.split())
+    assert ended.value.code in (1, 2)
+    shown = capsys.readouterr().err
+    assert named in shown
+    assert FORESEEN not in shown
