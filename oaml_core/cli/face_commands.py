@@ -38,11 +38,33 @@ def _identify(config: Config, options: Any) -> int:
     out, far, probe = _picture(options.out), _rate(options.far), Path(options.probe)
     if options.top < 1:
         raise ConfigError(f"--top {options.top} names nobody; it takes 1 or more.")
+    if Path(options.gallery).is_file():
+        return _identify_in_gallery(config, options, out, far)
     model, finder = _comparer(config, options), _finder(options)
     found = identify(model, Path(options.gallery), probe, far=far, top=options.top, finder=finder)
     draw_identification(found, probe, model.image_size, out, finder)
     print(found)
     print(out)
+    return 0
+
+
+def _identify_in_gallery(config: Config, options: Any, out: Path, far: float) -> int:
+    from oaml_core.cli.gallery_commands import exported_model
+    from oaml_core.inference.gallery.database import Gallery
+    from oaml_core.inference.gallery.identify import draw_gallery_identification, identify_in_gallery
+
+    if options.checkpoint:
+        raise ConfigError("A gallery in one file is searched by an exported model: --onnx instead of --checkpoint.")
+    model = exported_model(config, options.onnx)
+    with Gallery(options.gallery, model.version) as gallery:
+        found, answer = identify_in_gallery(
+            gallery, model, _finder(options), Path(options.probe), far=far, top=options.top
+        )
+        print(found)
+        if draw_gallery_identification(found, answer, gallery, model.image_size, out):
+            print(out)
+        else:
+            print("no picture: the gallery keeps no image of this face (`oaml gallery add --keep_images`)")
     return 0
 
 
@@ -93,7 +115,9 @@ def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
 def _identify_options(parser: ArgumentParser) -> None:
     parser.add_argument("probe", help="photograph, or aligned face")
     parser.add_argument(
-        "--gallery", required=True, help="photographs: one folder per person, or one picture per person"
+        "--gallery",
+        required=True,
+        help="file of `oaml gallery`, or photographs: one folder per person, or one picture per person",
     )
     _comparer_options(parser)
     parser.add_argument("--top", type=int, default=5, help="people named")

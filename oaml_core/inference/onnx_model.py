@@ -6,7 +6,9 @@ comparison = recogniser.compare(load_face("a.jpg"), load_face("b.jpg"), far=1e-3
 
 from __future__ import annotations
 
+import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -85,6 +87,15 @@ class OamlOnnx:
         wanted = beside if matcher is None else Path(matcher)
         self.matcher = None if matcher is None and not beside.is_file() else _session(wanted, providers, threads)
         self._input = self.session.get_inputs()[0].name
+        self._files = [path] if self.matcher is None else [path, wanted]
+
+    @cached_property
+    def version(self) -> str:
+        """16 hexadecimal digits of the SHA-256 of model and matcher: records of different versions do not compare."""
+        digest = hashlib.sha256()
+        for file in self._files:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()[:16]
 
     @property
     def image_size(self) -> int:

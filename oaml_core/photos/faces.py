@@ -112,18 +112,30 @@ class FaceFinder:
         Raises:
             ModelInputError: the file cannot be read, or shows no face.
         """
-        photo = load_photo(path)
+        return self.main_face_in(load_photo(path), path, size)
+
+    def main_face_in(self, photo: Photo, name: str | Path, size: int = 112) -> PhotoFace:
+        """Return the main face of a photograph in memory, aligned.
+
+        Args:
+            photo: uint8 [H, W, 3] RGB.
+            name: what messages call it.
+            size: side in pixels of the aligned face.
+
+        Raises:
+            ModelInputError: it shows no face.
+        """
         if self.aligned:
-            return _as_it_is(photo, path, size)
+            return _as_it_is(photo, name, size)
         found = find_faces(photo, self.detector, enough=ENOUGH)
         if self._on_template(found, photo):
-            face = _as_it_is(photo, path, size)
+            face = _as_it_is(photo, name, size)
             return replace(face, box=found.boxes[0], points=found.points[0], score=float(found.scores[0]))
         sure = found.rows(found.scores >= self.sure)
         if not len(sure):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
             raise ModelInputError(
-                f"No face was found in {path}.{doubtful} If it shows an aligned face, say --aligned; otherwise take a "
+                f"No face was found in {name}.{doubtful} If it shows an aligned face, say --aligned; otherwise take a "
                 "photograph that shows more of the face."
             )
         return self._aligned_face(photo, sure, self._main(sure, photo), size)
@@ -138,7 +150,10 @@ class FaceFinder:
         Raises:
             ModelInputError: the file cannot be read.
         """
-        photo = load_photo(path)
+        return self.all_faces_in(load_photo(path), size)
+
+    def all_faces_in(self, photo: Photo, size: int = 112) -> list[PhotoFace]:
+        """Return all faces of a photograph in memory, uint8 [H, W, 3] RGB, as `all_faces` does."""
         found = find_faces(photo, self.detector)
         sure = found.rows(found.scores >= self.sure)
         return [self._aligned_face(photo, sure, row, size) for row in range(len(sure))]

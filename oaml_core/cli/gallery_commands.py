@@ -1,0 +1,190 @@
+"""`oaml gallery`: people whose faces are known, in one file: added, listed, deleted, checked, moved and rebuilt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from oaml_core.inference.onnx_model import OamlOnnx
+
+ACTIONS = ("add", "ls", "rm", "merge", "move", "verify", "rebuild", "export", "import")
+
+
+def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
+    """The ONNX model that was named, or the one in production."""
+    from oaml_core import stages
+    from oaml_core.inference.onnx_model import OamlOnnx
+    from oaml_core.stages.added_model import find_model
+
+    return OamlOnnx(stages.fetch_model(config, onnx)) if onnx else find_model(config)
+
+
+def _gallery(config: Config, options: Any) -> int:
+    return {
+        "add": _add,
+        "ls": _list,
+        "rm": _remove,
+        "merge": _merge,
+        "move": _move,
+        "verify": _verify,
+        "rebuild": _rebuild,
+        "export": _export,
+        "import": _import,
+    }[options.action](config, options)
+
+
+def _add(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+    from oaml_core.inference.gallery.enrol import enrol_folder
+    from oaml_core.photos.faces import FaceFinder
+
+    folder = Path(_what(options, "a photograph, or a folder of them"))
+    if not folder.exists():
+        raise ConfigError(f"There is no {folder}.")
+    model, finder = exported_model(config, options.onnx), FaceFinder(aligned=options.aligned, choice=options.face)
+    with Gallery(options.gallery, model.version) as gallery:
+        done = enrol_folder(gallery, model, finder, folder, person=options.person, keep=options.keep_images)
+        people = gallery.people()
+    print(done)
+    print(f"{options.gallery}: {len(people)} people, {sum(one.faces for one in people)} faces, model {model.version}")
+    return 0
+
+
+def _list(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+
+    with Gallery(options.gallery) as gallery:
+        if options.what:
+            for face in gallery.faces(person=options.what).values():
+                print(f"{face.key:>6}  {face.added}  {face.source}  {face.remark}{'; image kept' if face.kept else ''}")
+            return 0
+        people = gallery.people()
+        for one in people:
+            print(f"{one.faces:>6}  {one.name}")
+        print(f"{len(people)} people, {sum(one.faces for one in people)} faces, model {gallery.model}")
+    return 0
+
+
+def _remove(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+
+    if (options.what is None) == (options.key is None):
+        raise ConfigError("oaml gallery rm takes the name of a person, or --key K of one face.")
+    with Gallery(options.gallery) as gallery:
+        if options.what is not None:
+            print(f"{options.what} is deleted, with {gallery.remove_person(options.what)} faces")
+        else:
+            gallery.remove_face(options.key)
+            print(f"face {options.key} is deleted")
+    return 0
+
+
+def _merge(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+
+    name, into = _what(options, "a person"), options.person
+    if into is None:
+        raise ConfigError("oaml gallery merge takes --person NAME, who gets the faces.")
+    with Gallery(options.gallery) as gallery:
+        print(f"{gallery.merge(name, into)} faces of {name} belong to {into} now")
+    return 0
+
+
+def _move(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+
+    if options.key is None or options.person is None:
+        raise ConfigError("oaml gallery move takes --key K, a face, and --person NAME, who gets it.")
+    with Gallery(options.gallery) as gallery:
+        gallery.move_face(options.key, options.person)
+    print(f"face {options.key} belongs to {options.person} now")
+    return 0
+
+
+def _verify(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.copies import verify_gallery
+    from oaml_core.inference.gallery.database import Gallery
+
+    with Gallery(options.gallery) as gallery:
+        found = verify_gallery(gallery)
+        faces = len(gallery.face_keys())
+    print("\n".join(found) if found else f"{faces} faces are whole")
+    return 1 if found else 0
+
+
+def _rebuild(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+    from oaml_core.inference.gallery.rebuild import rebuild
+    from oaml_core.photos.faces import FaceFinder
+
+    model, finder = exported_model(config, options.onnx), FaceFinder(aligned=options.aligned, choice=options.face)
+    with Gallery(options.gallery) as gallery:
+        done = rebuild(gallery, model, model.version, finder, forget=options.forget)
+    for key, reason in done.left_out.items():
+        print(f"left out: face {key} of {reason}")
+    if not done.switched:
+        print(
+            f"{done.described} faces were described by model {model.version}, and {len(done.left_out)} could not be; "
+            "the gallery answers by its old model. --forget deletes those faces and changes over."
+        )
+        return 1
+    print(f"{done.described} faces were described; the gallery is of model {model.version}")
+    return 0
+
+
+def _export(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.copies import export_gallery
+    from oaml_core.inference.gallery.database import Gallery
+
+    out = Path(_what(options, "the file to write"))
+    with Gallery(options.gallery) as gallery:
+        export_gallery(gallery, out)
+    print(out)
+    return 0
+
+
+def _import(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.copies import import_gallery
+    from oaml_core.inference.gallery.database import Gallery
+
+    source = Path(_what(options, "the gallery to read"))
+    with Gallery(source) as other:
+        model = other.model
+    with Gallery(options.gallery, None if Path(options.gallery).exists() else model) as gallery:
+        added, there = import_gallery(gallery, source)
+    print(f"{added} faces added, {there} were there")
+    return 0
+
+
+def _what(options: Any, missing: str) -> str:
+    if not options.what:
+        raise ConfigError(f"oaml gallery {options.action} {options.gallery} takes one more word: {missing}.")
+    return str(options.what)
+
+
+def _options(parser: ArgumentParser) -> None:
+    parser.add_argument("action", choices=ACTIONS, help="what to do")
+    parser.add_argument("gallery", help="file of the gallery; `add` and `import` make it")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default=None,
+        help="add: photograph or folder; ls, rm, merge: a person; export, import: a file",
+    )
+    parser.add_argument("--person", type=str | None, default=None, help="add: whose faces; merge, move: who gets them")
+    parser.add_argument("--key", type=int | None, default=None, help="rm, move: number of a face, as `ls` shows it")
+    parser.add_argument("--keep_images", action="store_true", help="add: keep aligned faces in the gallery")
+    parser.add_argument("--forget", action="store_true", help="rebuild: delete faces that cannot be described")
+    parser.add_argument("--onnx", type=str | None, default=None, help="exported model.onnx; default: in production")
+    parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
+    parser.add_argument("--face", choices=("largest", "central"), default="largest", help="which of several faces")
+
+
+COMMANDS = {"gallery": Command("known people in one file: add, ls, rm, verify, rebuild, export …", _gallery, _options)}

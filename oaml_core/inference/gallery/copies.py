@@ -1,0 +1,95 @@
+"""A gallery to another file and back, and whether everything in it is whole."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from oaml_core.errors import DataError
+from oaml_core.inference.gallery.database import AT_ONCE, Face, Gallery
+from oaml_core.inference.gallery.packing import check_record
+
+
+def export_gallery(gallery: Gallery, path: Path) -> None:
+    """Write the gallery as it is now into a new file, itself a gallery.
+
+    Raises:
+        DataError: the file is there already, or cannot be written.
+    """
+    if path.exists():
+        raise DataError(f"{path} is there already. Name a new file.")
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        gallery.query("VACUUM INTO ?", str(partial))
+        partial.replace(path)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise DataError(f"{path} cannot be written: {error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def import_gallery(gallery: Gallery, path: Path) -> tuple[int, int]:
+    """Add all faces of another gallery of the same model, in one transaction.
+
+    Args:
+        gallery: what they are added to.
+        path: of the other gallery.
+
+    Returns:
+        Faces that were added, and faces that were there already.
+
+    Raises:
+        DataError: `path` is no gallery, is of another model, or is damaged.
+    """
+    with Gallery(path) as other:
+        if other.model != gallery.model:
+            raise DataError(
+                f"{path} is of model {other.model}, {gallery.path} of {gallery.model}. Rebuild one of them."
+            )
+        if found := verify_gallery(other):
+            raise DataError(f"{path} is damaged: {found[0]}")
+        everything = other.faces()
+        with gallery.change() as db:
+            added = sum(_take(db, gallery, other, face) for face in everything.values())
+    return added, len(everything) - added
+
+
+def verify_gallery(gallery: Gallery) -> list[str]:
+    """Read everything and return what is wrong, one sentence each; empty if nothing is."""
+    try:
+        found = [f"{gallery.path}: {row[0]}." for row in gallery.query("PRAGMA integrity_check") if row[0] != "ok"]
+        if found:
+            return found
+        found = [
+            f"A row of {row[0]} belongs to nothing in {row[2]}." for row in gallery.query("PRAGMA foreign_key_check")
+        ]
+        keys = gallery.face_keys()
+        there = set(keys)
+        found += [
+            f"Face {face.key} of {face.person} has no record of model {gallery.model}."
+            for face in gallery.faces().values()
+            if face.key not in there
+        ]
+        for start in range(0, len(keys), AT_ONCE):
+            packed = gallery.packed(keys[start : start + AT_ONCE])
+            reasons = ((key, check_record(record)) for key, record in packed.items())
+            found += [f"The record of face {key} {reason}." for key, reason in reasons if reason]
+    except sqlite3.DatabaseError as error:
+        return [f"{gallery.path}: {error}."]
+    return found
+
+
+def _take(db: sqlite3.Connection, gallery: Gallery, other: Gallery, face: Face) -> bool:
+    db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (face.person,))
+    made = db.execute(
+        "INSERT INTO faces (person, source, digest, added, remark, image) "
+        "SELECT id, ?, ?, ?, ?, ? FROM people WHERE name = ? ON CONFLICT (person, digest) DO NOTHING RETURNING id",
+        (face.source, face.digest, face.added, face.remark, other.image(face.key), face.person),
+    ).fetchone()
+    if made is None:
+        return False
+    for record in other.packed([face.key]).values():
+        db.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (made[0], gallery.model, *record))
+    return True

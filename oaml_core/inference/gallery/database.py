@@ -1,0 +1,231 @@
+"""People, faces and their records in one file: whole after a crash, and empty where something was deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from oaml_core.errors import DataError
+from oaml_core.inference.gallery.file import GalleryFile
+from oaml_core.inference.gallery.packing import Packed, pack_record, unpack_records
+from oaml_core.inference.records import FaceRecords
+
+AT_ONCE = 500
+"""Keys per query; SQLite limits the number of values in one."""
+
+
+class Face(NamedTuple):
+    """One enrolled face, without its record."""
+
+    key: int
+    """Number of the face; never given a second time."""
+    person: str
+    source: str
+    """Where the photograph came from."""
+    digest: str
+    """SHA-256 of the photograph."""
+    added: str
+    """When, in UTC (ISO 8601)."""
+    remark: str
+    """How the face was found, and what is covered."""
+    kept: bool
+    """Whether the aligned image is kept."""
+
+
+class Person(NamedTuple):
+    """One person of a gallery."""
+
+    name: str
+    faces: int
+
+
+class Gallery(GalleryFile):
+    """A gallery in one file; see `GalleryFile` for how it is opened."""
+
+    def add(
+        self,
+        person: str,
+        records: FaceRecords,
+        *,
+        source: str,
+        digest: str,
+        remark: str = "",
+        image: bytes | None = None,
+    ) -> int | None:
+        """Enrol one face; it is there for good once this returns.
+
+        Args:
+            person: name; a new one makes a new person.
+            records: of the face, its first row.
+            source: where the photograph came from.
+            digest: SHA-256 of the photograph.
+            remark: how the face was found.
+            image: aligned face as an image file, to be kept; None: it is not.
+
+        Returns:
+            The face's key; None if the person has a face of this photograph already.
+
+        Raises:
+            DataError: the name is empty.
+        """
+        name = _checked_name(person)
+        packed = pack_record(records)
+        with self.change() as db:
+            model = db.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()[0]
+            if model != self.model:
+                raise DataError(f"{self.path} was rebuilt for model {model} meanwhile. Open it again with that model.")
+            db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            added = datetime.now(UTC).isoformat(timespec="seconds")
+            made = db.execute(
+                "INSERT INTO faces (person, source, digest, added, remark, image) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (person, digest) DO NOTHING RETURNING id",
+                (owner, source, digest, added, remark, image),
+            ).fetchone()
+            if made is None:
+                return None
+            db.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (made[0], self.model, *packed))
+            return int(made[0])
+
+    def has(self, person: str, digest: str) -> bool:
+        """Return True if the person has a face of the photograph with this SHA-256."""
+        words = "SELECT 1 FROM faces JOIN people ON person = people.id WHERE name = ? AND digest = ?"
+        return bool(self.query(words, person.strip(), digest))
+
+    def people(self) -> list[Person]:
+        """All people with the number of their faces, by name."""
+        words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
+        return [Person(name, count) for name, count in self.query(f"{words} ORDER BY name")]
+
+    def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, Face]:
+        """Faces by key: those of `keys`, those of a person, or all."""
+        words = (
+            "SELECT faces.id, name, source, digest, added, remark, image IS NOT NULL "
+            "FROM faces JOIN people ON person = people.id"
+        )
+        if keys is not None:
+            rows = [row for part in _parts(keys) for row in self.query(f"{words} WHERE faces.id IN ({part})")]
+        elif person is not None:
+            rows = self.query(f"{words} WHERE name = ? ORDER BY faces.id", person)
+        else:
+            rows = self.query(f"{words} ORDER BY faces.id")
+        return {row[0]: Face._make((*row[:6], bool(row[6]))) for row in rows}
+
+    def face_keys(self) -> list[int]:
+        """Keys of all faces that have a record of the gallery's model, in order."""
+        return [row[0] for row in self.query("SELECT face FROM records WHERE model = ? ORDER BY 1", self.model)]
+
+    def embeddings(self, keys: Iterable[int]) -> dict[int, bytes]:
+        """Embeddings by key, float32 little endian; faces that are gone are left out."""
+        words = "SELECT face, embedding FROM records WHERE model = ? AND face IN"
+        return dict(row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model))
+
+    def packed(self, keys: Iterable[int]) -> dict[int, Packed]:
+        """Packed records by key; faces that are gone are left out."""
+        words = "SELECT face, embedding, detail FROM records WHERE model = ? AND face IN"
+        rows = (row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model))
+        return {key: Packed(embedding, detail) for key, embedding, detail in rows}
+
+    def records(self, keys: Iterable[int]) -> tuple[list[int], FaceRecords | None]:
+        """Keys that are there, in the order given, and their records; None without any.
+
+        Raises:
+            DataError: a record is damaged.
+        """
+        wanted = list(keys)
+        found = self.packed(wanted)
+        there = [key for key in wanted if key in found]
+        return there, unpack_records([found[key] for key in there]) if there else None
+
+    def image(self, key: int) -> bytes | None:
+        """The aligned face as an image file; None if it is not kept."""
+        rows = self.query("SELECT image FROM faces WHERE id = ?", key)
+        return rows[0][0] if rows else None
+
+    def remove_person(self, name: str) -> int:
+        """Delete a person with all faces; returns how many there were.
+
+        Raises:
+            DataError: there is no such person.
+        """
+        with self.change() as db:
+            faces = db.execute(
+                "SELECT count(faces.id) FROM people LEFT JOIN faces ON person = people.id WHERE name = ? "
+                "GROUP BY people.id",
+                (name,),
+            ).fetchone()
+            if faces is None:
+                raise DataError(f"There is nobody called {name!r} in {self.path}. `oaml gallery ls` lists the people.")
+            db.execute("DELETE FROM people WHERE name = ?", (name,))
+            return int(faces[0])
+
+    def remove_face(self, key: int) -> None:
+        """Delete one face; its person stays while others are left.
+
+        Raises:
+            DataError: there is no such face.
+        """
+        with self.change() as db:
+            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
+            if row is None:
+                raise DataError(f"There is no face {key} in {self.path}.")
+            db.execute("DELETE FROM faces WHERE id = ?", (key,))
+            db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
+
+    def merge(self, name: str, into: str) -> int:
+        """Give all faces of a person to another one, and delete the first name; returns how many faces moved.
+
+        Photographs that both have count once.
+
+        Raises:
+            DataError: one of them is not there, or both are the same.
+        """
+        if name == into:
+            raise DataError(f"{name!r} cannot be merged into the same name.")
+        with self.change() as db:
+            ids = dict(db.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, into)).fetchall())
+            for one in (name, into):
+                if one not in ids:
+                    raise DataError(f"There is nobody called {one!r} in {self.path}.")
+            moved = db.execute(
+                "UPDATE OR IGNORE faces SET person = ? WHERE person = ?", (ids[into], ids[name])
+            ).rowcount
+            db.execute("DELETE FROM people WHERE id = ?", (ids[name],))
+            return int(moved)
+
+    def move_face(self, key: int, person: str) -> None:
+        """Give one face to a person, who is made if new; a person without faces is deleted.
+
+        Raises:
+            DataError: there is no such face, the name is empty, or the person has this photograph already.
+        """
+        name = _checked_name(person)
+        with self.change() as db:
+            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
+            if row is None:
+                raise DataError(f"There is no face {key} in {self.path}.")
+            db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            try:
+                db.execute("UPDATE faces SET person = ? WHERE id = ?", (owner, key))
+            except sqlite3.IntegrityError:
+                raise DataError(
+                    f"{name!r} has the photograph of face {key} already; remove the face instead."
+                ) from None
+            db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
+
+
+def _parts(keys: Iterable[int]) -> Iterator[str]:
+    """Keys as lists for queries; they are integers, and so nothing to be quoted."""
+    wanted = [int(key) for key in keys]
+    for start in range(0, len(wanted), AT_ONCE):
+        yield ",".join(map(str, wanted[start : start + AT_ONCE]))
+
+
+def _checked_name(person: str) -> str:
+    name = person.strip()
+    if not name or len(name) > 200 or not name.isprintable():
+        raise DataError(f"{person[:50]!r} is no name of a person: it takes 1 to 200 printable characters.")
+    return name

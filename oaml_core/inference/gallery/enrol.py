@@ -1,0 +1,91 @@
+"""Photographs into a gallery: found, aligned, described, and kept as records; the pictures only if that is wanted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oaml_core.errors import DataError, ModelInputError
+from oaml_core.inference.comparer import Comparer
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.rebuild import encode_face
+from oaml_core.inference.identify import gallery_files
+from oaml_core.inference.photo_records import describe, describe_face, remark
+from oaml_core.photos.detection import Photo
+from oaml_core.photos.faces import FaceFinder
+
+
+@dataclass
+class Enrolled:
+    """What came of the photographs of a folder."""
+
+    added: int = 0
+    there: int = 0
+    """Photographs that the gallery has already."""
+    left_out: dict[Path, str] = field(default_factory=dict)
+    """Photographs that could not be used, and why."""
+
+    def __str__(self) -> str:
+        rows = [f"left out: {reason}" for reason in self.left_out.values()]
+        return "\n".join([f"{self.added} faces added, {self.there} were there, {len(self.left_out)} left out", *rows])
+
+
+def enrol_folder(
+    gallery: Gallery,
+    model: Comparer,
+    finder: FaceFinder,
+    folder: Path,
+    *,
+    person: str | None = None,
+    keep: bool = False,
+) -> Enrolled:
+    """Add the main face of each photograph; each is there for good as soon as it was added.
+
+    Args:
+        gallery: of this model.
+        model: recogniser.
+        finder: finds and aligns.
+        folder: one folder per person, or one picture per person; or a single photograph, of `person`.
+        person: whose photographs these are; None: by the folders' and files' names.
+        keep: keep the aligned faces in the gallery: a rebuild for another model then needs no photographs.
+
+    Raises:
+        DataError: there is no photograph.
+    """
+    if folder.is_file():
+        files = [(person or folder.stem, folder)]
+    else:
+        files = [(person or name, path) for name, path in gallery_files(folder)]
+    done = Enrolled()
+    for name, path in files:
+        try:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            if gallery.has(name, digest):
+                done.there += 1
+                continue
+            face, records = describe(model, finder, path)
+            said = remark(face, records.visibility[0, 0])
+            image = encode_face(face.image) if keep else None
+            key = gallery.add(name, records, source=str(path.resolve()), digest=digest, remark=said, image=image)
+        except (ModelInputError, OSError) as error:
+            done.left_out[path] = str(error)
+            continue
+        done.added, done.there = done.added + (key is not None), done.there + (key is None)
+    if not done.added and not done.there:
+        raise DataError(f"No photograph in {folder} can be used. The first: {next(iter(done.left_out.values()))}")
+    return done
+
+
+def enrol_photo(
+    gallery: Gallery, model: Comparer, finder: FaceFinder, photo: Photo, person: str, *, digest: str, keep: bool = False
+) -> int | None:
+    """Add the main face of a photograph in memory; returns its key, None if the person has this photograph already.
+
+    Raises:
+        ModelInputError: it shows no face. DataError: the name is none.
+    """
+    face, records = describe_face(model, finder.main_face_in(photo, "the photograph", model.image_size))
+    said = remark(face, records.visibility[0, 0])
+    image = encode_face(face.image) if keep else None
+    return gallery.add(person, records, source="upload", digest=digest, remark=said, image=image)

@@ -1,0 +1,125 @@
+"""The gallery's file: opened, checked, and changed by whole transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from oaml_core.errors import DataError
+
+APPLICATION = 0x4F414D47
+"""Number in the file's header that says whose it is."""
+SCHEMA = 1
+"""Version of the tables."""
+WAIT = 30.0
+"""Seconds that a writer waits for another one."""
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
+CREATE TABLE faces (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    person INTEGER NOT NULL REFERENCES people (id) ON DELETE CASCADE,
+    source TEXT NOT NULL, digest TEXT NOT NULL, added TEXT NOT NULL, remark TEXT NOT NULL, image BLOB,
+    UNIQUE (person, digest)
+);
+CREATE TABLE records (
+    face INTEGER NOT NULL REFERENCES faces (id) ON DELETE CASCADE,
+    model TEXT NOT NULL, embedding BLOB NOT NULL, detail BLOB NOT NULL,
+    PRIMARY KEY (face, model)
+);
+"""
+
+
+class GalleryFile:
+    """The SQLite file of a gallery. Several threads and processes may use it at once.
+
+    A change is one transaction: after a crash or a lost power supply it is there as a whole or not at all. Deleted
+    content is overwritten with zeros before the transaction ends (`secure_delete`).
+
+    Args:
+        path: of the file; it is created if it is missing and `model` is given.
+        model: version of the model whose records are read and written; None: the one that the gallery is of.
+
+    Raises:
+        DataError: there is no such file, it is no gallery, or it is of another model.
+    """
+
+    def __init__(self, path: str | Path, model: str | None = None) -> None:
+        self.path = Path(path)
+        if model is None and not self.path.is_file():
+            raise DataError(f"There is no gallery {self.path}. `oaml gallery add {self.path} FOLDER` makes one.")
+        self._lock = threading.RLock()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Transactions are opened by hand: each change is one.
+            self._db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+            self._open(model)
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise DataError(f"{self.path} cannot be opened as a gallery: {error}.") from error
+        self.model = self.meta("model")
+        """Version of the model that the records are of."""
+        if model is not None and self.model != model:
+            self._db.close()
+            raise DataError(
+                f"{self.path} is of model {self.model}, not of {model}. `oaml gallery rebuild` describes its faces "
+                "with another model; or name the model that it is of."
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _open(self, model: str | None) -> None:
+        for pragma in ("foreign_keys = ON", "secure_delete = ON", "journal_mode = DELETE", "synchronous = EXTRA"):
+            self._db.execute(f"PRAGMA {pragma}").fetchall()
+        with self.change():
+            mark = self._db.execute("PRAGMA application_id").fetchone()[0]
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if empty and not mark and model is not None:
+                for statement in filter(str.strip, TABLES.split(";")):
+                    self._db.execute(statement)
+                self._db.execute("INSERT INTO meta VALUES ('model', ?)", (model,))
+                self._db.execute(f"PRAGMA application_id = {APPLICATION}")
+                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+            elif mark != APPLICATION:
+                raise sqlite3.DatabaseError("it is another kind of file")
+            elif version != SCHEMA:
+                raise sqlite3.DatabaseError(f"its tables have version {version}, this program knows {SCHEMA}")
+
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; undone if the block raises."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def meta(self, key: str) -> str:
+        """Return one of the values that hold for the whole gallery."""
+        return str(self.query("SELECT value FROM meta WHERE key = ?", key)[0][0])
+
+    def query(self, words: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return all rows that an SQL query finds."""
+        with self._lock:
+            return self._db.execute(words, values).fetchall()
+
+    @property
+    def state(self) -> tuple[int, int]:
+        """Numbers that change whenever the file's content may have changed, by this or another process."""
+        with self._lock:
+            return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes

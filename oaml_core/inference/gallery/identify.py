@@ -1,0 +1,71 @@
+"""A photograph against a gallery in one file: what `oaml identify --gallery people.gallery` prints and draws."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oaml_core.decoding.decode import decode_image, fit_square
+from oaml_core.errors import DataError
+from oaml_core.inference.compared_pair import drawable_pair
+from oaml_core.inference.comparer import Comparer
+from oaml_core.inference.drawing import save_pair
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.search import Answer, GallerySearch
+from oaml_core.inference.identify import Candidate, Identification
+from oaml_core.inference.photo_records import describe, reason_against
+from oaml_core.photos.faces import FaceFinder
+
+
+def identify_in_gallery(
+    gallery: Gallery, model: Comparer, finder: FaceFinder, probe: Path, *, far: float, top: int = 5
+) -> tuple[Identification, Answer]:
+    """Rank the people of a gallery by their best face's score with the main face of a photograph.
+
+    Args:
+        gallery: of this model.
+        model: recogniser with thresholds.
+        finder: finds and aligns.
+        probe: photograph.
+        far: false accept rate of one comparison, whose threshold decides.
+        top: people named.
+
+    Raises:
+        ModelInputError: the photograph cannot be used. DataError: the gallery is empty or damaged.
+    """
+    shown, one = describe(model, finder, probe)
+    answer = GallerySearch(gallery, model).search(one, top)
+    if not answer.people:
+        raise DataError(f"{gallery.path} is empty. `oaml gallery add {gallery.path} FOLDER` enrols people.")
+    candidates = []
+    for found in answer.people:
+        records = gallery.records([found.face.key])[1]
+        if records is not None:  # else deleted meanwhile
+            path = Path(found.face.source)
+            candidates.append(Candidate(found.face.person, path, found.score, found.visible_share, records))
+    if not candidates:
+        raise DataError(f"The people found in {gallery.path} were deleted meanwhile. Search once more.")
+    threshold = model.threshold(far, answer.score)
+    reason = "" if threshold is None else reason_against([shown], candidates[0].visible_share)
+    rates = list(model.thresholds(answer.score))
+    return (
+        Identification(answer.score, candidates, threshold, far, rates, answer.faces, {}, one, shown, reason),
+        answer,
+    )
+
+
+def draw_gallery_identification(found: Identification, answer: Answer, gallery: Gallery, size: int, out: Path) -> bool:
+    """Draw probe and first candidate side by side; False, and nothing drawn, if the candidate's image is not kept.
+
+    Args:
+        found: what `identify_in_gallery` found.
+        answer: the other part of that.
+        gallery: where.
+        size: side in pixels that the model takes.
+        out: picture file, see `save_pair`.
+    """
+    kept = gallery.image(answer.people[0].face.key)
+    if kept is None or found.face is None:
+        return False
+    images = found.face.image, fit_square(decode_image(kept), size)
+    save_pair(drawable_pair(images, (found.probe, found.candidates[0].records)), out, str(found).partition("\n")[0])
+    return True

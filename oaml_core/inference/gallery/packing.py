@@ -1,0 +1,101 @@
+"""The record of one face as bytes: float32 embedding, 8-bit visibility, 8-bit local features with a scale per place."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from oaml_core.errors import DataError
+from oaml_core.inference.records import UNKNOWN, FaceRecords, Floats
+
+HEADER = struct.Struct("<4sHHHf")
+"""Mark, channels, height, width, and norm (NaN: not known)."""
+MARK = b"OFR1"
+DIGEST = 16
+"""Bytes of the BLAKE2b digest at the end of a packed record."""
+
+
+class Packed(NamedTuple):
+    """One face in two parts: a search of the whole gallery reads the first one alone."""
+
+    embedding: bytes
+    """float32 [E], little endian."""
+    detail: bytes
+    """Header, visibility, scales, local features, and a digest of both parts."""
+
+
+def pack_record(records: FaceRecords, row: int = 0) -> Packed:
+    """Pack one face.
+
+    Local features keep 8 bits per value: at each place the largest magnitude becomes 127, and the scale is stored.
+    The largest error of a value is 1/254 of the largest magnitude at its place.
+
+    Args:
+        records: of at least `row` + 1 faces.
+        row: which face.
+    """
+    embedding = np.ascontiguousarray(records.embedding[row], dtype="<f4")
+    visibility = np.rint(np.clip(records.visibility[row, 0], 0, 1) * 255).astype(np.uint8)
+    local = records.local_features[row]
+    # A model without local features has a map of visibility all the same.
+    channels = local.shape[0]
+    height, width = visibility.shape
+    if channels and local.shape[1:] != visibility.shape:
+        raise DataError(f"Local features {local.shape} and visibility {visibility.shape} do not have the same places.")
+    norm = float(records.norm[row]) if len(records.norm) else float("nan")
+    parts = [HEADER.pack(MARK, channels, height, width, norm), visibility.tobytes()]
+    if channels:
+        scale = (np.abs(local).max(0) / 127).astype("<f4")
+        values = np.rint(local / np.maximum(scale, 1e-30)).astype(np.int8)
+        parts += [scale.tobytes(), values.tobytes()]
+    body = b"".join(parts)
+    return Packed(embedding.tobytes(), body + _digest(embedding.tobytes(), body))
+
+
+def check_record(packed: Packed) -> str:
+    """Return what is wrong with a packed record, or an empty string."""
+    body, digest = packed.detail[:-DIGEST], packed.detail[-DIGEST:]
+    if len(packed.detail) < HEADER.size + DIGEST or body[:4] != MARK or not packed.embedding:
+        return "is no record of a face"
+    if _digest(packed.embedding, body) != digest:
+        return "differs from its checksum"
+    length = float(np.linalg.norm(np.frombuffer(packed.embedding, "<f4")))
+    return "" if abs(length - 1) < 1e-3 else f"has an embedding of length {length:.4f}, not 1"
+
+
+def unpack_records(packed: list[Packed]) -> FaceRecords:
+    """Return the records of n packed faces of one model, n at least 1.
+
+    Raises:
+        DataError: a record is damaged.
+    """
+    for position, one in enumerate(packed):
+        if reason := check_record(one):
+            raise DataError(f"Record {position} of the gallery {reason}. `oaml gallery verify` lists the damaged ones.")
+    rows = [_unpack(one) for one in packed]
+    embedding, visibility, local, norm = (np.stack(part) for part in zip(*rows, strict=True))
+    return FaceRecords(embedding, visibility, local, UNKNOWN if np.isnan(norm).any() else norm)
+
+
+def _unpack(packed: Packed) -> tuple[Floats, Floats, Floats, Floats]:
+    detail, at = packed.detail, HEADER.size
+    _, channels, height, width, norm = HEADER.unpack_from(detail)
+    places = height * width
+    visibility = np.frombuffer(detail, np.uint8, places, at).reshape(1, height, width) / np.float32(255)
+    at += places
+    if channels:
+        scale = np.frombuffer(detail, "<f4", places, at).reshape(1, height, width)
+        values = np.frombuffer(detail, np.int8, channels * places, at + 4 * places)
+        local = np.asarray(values.reshape(channels, height, width) * scale, dtype=np.float32)
+    else:
+        local = np.zeros((0, height, width), dtype=np.float32)
+    known = np.asarray(norm, dtype=np.float32)
+    embedding = np.frombuffer(packed.embedding, "<f4").astype(np.float32)
+    return embedding, np.asarray(visibility, dtype=np.float32), local, known
+
+
+def _digest(embedding: bytes, body: bytes) -> bytes:
+    return hashlib.blake2b(embedding + body, digest_size=DIGEST).digest()

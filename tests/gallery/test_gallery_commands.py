@@ -1,0 +1,105 @@
+"""`oaml gallery` and `oaml identify --gallery FILE` as somebody types them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from untrained import write_untrained
+
+from oaml_core.cli import main
+from oaml_core.config import Config, ModelConfig
+from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
+from oaml_core.training.trained import load_trained
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn faces of four people, and two exported models."""
+    folder = tmp_path_factory.mktemp("gallery")
+    generator = np.random.default_rng(0)
+    drawn = draw_faces(draw_identities(4, generator), np.repeat(np.arange(4), 3), generator).images
+    for row, face in enumerate(drawn):
+        person = folder / "people" / f"p{row // 3}"
+        person.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(folder / f"probe{row // 3}.png" if row % 3 == 2 else person / f"{row % 3}.png")
+    for name, width in (("model", 4), ("other", 8)):
+        config = Config(model=ModelConfig(arch="ir_mini", width=width))
+        trained = load_trained(write_untrained(config, folder / f"{name}.ckpt"))
+        export_onnx(trained.recogniser, folder / f"{name}.onnx", config, drawn)
+        export_matcher_onnx(trained.recogniser, folder / f"{name}.matcher.onnx", config, drawn)
+    return folder
+
+
+def run(*words: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    return int(ended.value.code or 0)
+
+
+def test_from_photographs_to_an_answer_and_to_nothing(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = ("--onnx", place / "model.onnx", "--aligned")
+    assert run("gallery", "add", "g", place / "people", "--keep_images", *model) == 0
+    assert "4 people, 8 faces" in capsys.readouterr().out
+    assert run("gallery", "ls", "g") == 0
+    assert "     2  p3\n" in capsys.readouterr().out
+    assert run("gallery", "ls", "g", "p3") == 0
+    assert capsys.readouterr().out.count("image kept") == 2
+    assert run("identify", place / "people" / "p2" / "0.png", "--gallery", "g", "--out", "found.png", *model) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("nearest is p2; no decision")
+    assert said.endswith("found.png\n")
+    assert (tmp_path / "found.png").is_file()
+    assert run("gallery", "verify", "g") == 0
+    assert run("gallery", "export", "g", "h") == 0
+    assert run("gallery", "rm", "g", "p2") == 0
+    assert run("gallery", "merge", "g", "p0", "--person", "p1") == 0
+    assert run("gallery", "import", "g", "h") == 0
+    assert "4 faces added, 4 were there" in capsys.readouterr().out
+
+
+def test_another_model_is_refused_until_the_gallery_is_rebuilt(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gallery, other = tmp_path / "g", ("--onnx", place / "other.onnx", "--aligned")
+    assert run("gallery", "add", gallery, place / "people", "--onnx", place / "model.onnx", "--aligned") == 0
+    search = ("identify", place / "probe1.png", "--gallery", gallery, "--out", tmp_path / "x.png", *other)
+    assert run(*search) == 1
+    assert "oaml gallery rebuild" in capsys.readouterr().err
+    assert run("gallery", "rebuild", gallery, *other) == 0
+    assert "8 faces were described" in capsys.readouterr().out
+    assert run(*search) == 0
+    said = capsys.readouterr().out
+    assert "no picture: the gallery keeps no image" in said
+    assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("ls", "none"), 1, "There is no gallery none"),
+        (("rm", "none"), 2, "--key K"),
+        (("add", "g"), 2, "one more word"),
+        (("add", "g", "nowhere"), 2, "There is no nowhere"),
+        (("merge", "g", "a"), 2, "--person NAME"),
+        (("frame", "g"), 2, "frame"),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("gallery", *words) == code
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
