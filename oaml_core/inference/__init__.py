@@ -8,8 +8,10 @@ __all__ = [
     "drawing",
     "face_files",
     "fusion",
+    "gallery",
     "identify",
     "match",
     "onnx_model",
+    "photo_records",
     "records",
 ]

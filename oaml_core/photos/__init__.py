@@ -8,6 +8,8 @@ face = FaceFinder().main_face("holiday.jpg")  # face.image: uint8 [112, 112, 3],
 __all__ = [
     "alignment",
     "collection",
+    "detection",
     "faces",
+    "files",
     "quality",
 ]
