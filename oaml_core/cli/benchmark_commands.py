@@ -20,6 +20,7 @@ WORDS = ("rgb", "bgr", "raw", "signed")
 
 def _benchmark(config: Config, options: Any) -> int:
     from oaml_core.evaluation.covered.benchmark import run_covered
+    from oaml_core.evaluation.covered.cohort import open_cohort
     from oaml_core.evaluation.covered.cover import covers
     from oaml_core.evaluation.covered.faces import open_faces
     from oaml_core.evaluation.covered.tables import markdown, write_covered
@@ -40,6 +41,7 @@ def _benchmark(config: Config, options: Any) -> int:
         chosen,
         config.evaluate,
         real=None if options.real is None else open_faces(Path(options.real)),
+        cohort=None if options.cohort is None else open_cohort(Path(options.cohort)),
         far=options.far,
         impostors=options.impostors,
     )
@@ -122,6 +124,12 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         help="aligned faces of which some were photographed covered: person/…_masked.jpg, all others uncovered",
+    )
+    parser.add_argument(
+        "--cohort",
+        type=str | None,
+        default=None,
+        help="aligned faces of other people, in any form that training reads: adds a score that is normalised by them",
     )
     parser.add_argument("--far", type=float, default=1e-3, help="false accept rate")
     parser.add_argument("--impostors", type=int, default=20_000, help="most impostor pairs drawn per set")

@@ -2,6 +2,7 @@
 
 __all__ = [
     "benchmark",
+    "cohort",
     "cover",
     "faces",
     "tables",

@@ -13,6 +13,14 @@ from numpy.typing import NDArray
 
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.covered.cohort import (
+    CohortScores,
+    Images,
+    Spread,
+    compare_with_cohort,
+    normalise,
+    refuse_known_faces,
+)
 from oaml_core.evaluation.covered.cover import Cover
 from oaml_core.evaluation.covered.faces import Faces
 from oaml_core.evaluation.covered.judge import Figures, judge
@@ -23,6 +31,7 @@ from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.fusion import Fusion
+from oaml_core.inference.records import FaceRecords
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +91,7 @@ def run_covered(
     config: EvaluateConfig,
     *,
     real: Faces | None = None,
+    cohort: Images | None = None,
     far: float = 1e-3,
     impostors: int = 20_000,
 ) -> Covered:
@@ -93,12 +103,15 @@ def run_covered(
         covers: what is laid on the gallery's faces.
         config: weights of the combined score for models that store none.
         real: faces of which some were photographed covered; uncovered ones are the probes.
+        cohort: faces of strangers, [n, H, W, 3]; None: no score is normalised by a cohort.
         far: false accept rate.
         impostors: most impostor pairs per set.
 
     Raises:
-        EvaluationError: the impostor pairs cannot measure the rate.
+        EvaluationError: the impostor pairs cannot measure the rate, or a face of the cohort is measured.
     """
+    if cohort is not None:
+        refuse_known_faces(cohort, [faces] if real is None else [faces, real])
     every = np.ones(len(faces.images), dtype=np.bool_)
     pairs = draw_pairs(faces, every, every, impostors)
     _measurable(faces, pairs, far)
@@ -116,13 +129,14 @@ def run_covered(
     models_figures: dict[str, dict[str, ModelFigures]] = {}
     for name, model in models.items():
         began = time.perf_counter()
-        scored, rule, fusion = _drawn(model, faces, covers, pairs, config)
+        strangers = None if cohort is None else describe(model, cohort)
+        scored, rule, fusion = _drawn(model, faces, covers, pairs, config, strangers)
         shares |= {condition: one.covered_share for condition, one in scored.items()}
         conditions = {condition: (pairs, one.own) for condition, one in scored.items()}
         iou = {condition: one.iou for condition, one in scored.items() if one.iou is not None}
         found = {faces.name: ModelFigures(judge(conditions, CLEAN, far, _people(faces)), iou)}
         if real is not None:
-            on_real = _real(model, real, real_pairs, rule, fusion)
+            on_real = _real(model, real, real_pairs, rule, fusion, strangers)
             found[real.name] = ModelFigures(judge(on_real, "uncovered", far, _people(real)), {})
         models_figures[name] = found
         log.info("%s: %d conditions in %.0f s", name, len(conditions), time.perf_counter() - began)
@@ -135,16 +149,21 @@ def _drawn(
     covers: Sequence[Cover],
     pairs: Pairs,
     config: EvaluateConfig,
+    cohort: FaceRecords | None,
 ) -> tuple[dict[str, Scored], CombinedRule | None, Fusion | None]:
     """Scores under every condition, and what was made of them for a model that stores no rule of its own."""
     probes = describe(model, faces.images)
     scored = {CLEAN: score(model, probes, probes, None, None, pairs)}
+    met = {} if cohort is None else {CLEAN: compare_with_cohort(model, probes, cohort)}
     for cover in covers:
         # Drawn again for each model, the same to the last pixel: all kinds at once would not fit into memory.
         images, truth = cover.apply(faces)
-        scored[cover.name] = score(model, probes, describe(model, images), cover, truth, pairs)
+        gallery = describe(model, images)
+        scored[cover.name] = score(model, probes, gallery, cover, truth, pairs)
+        if cohort is not None:
+            met[cover.name] = compare_with_cohort(model, gallery, cohort)
     if "local" not in scored[CLEAN].own:
-        return scored, None, None
+        return _normalised(scored, met, None, pairs), None, None
     clean = scored[CLEAN].pairs
     rule = combined_rule(clean, ten_fold_any_range(clean.local_score, pairs.issame).accuracy, config)
     held_out = {cover.name: [cover.name] for cover in covers}
@@ -158,14 +177,47 @@ def _drawn(
         if fused is not None:
             own["refitted"] = fused.scores[name]
         complete[name] = replace(one, own=own)
-    return complete, rule, None if fused is None else fused.fusion
+    return _normalised(complete, met, rule, pairs), rule, None if fused is None else fused.fusion
+
+
+def _normalised(
+    scored: Mapping[str, Scored], met: Mapping[str, CohortScores], rule: CombinedRule | None, pairs: Pairs
+) -> dict[str, Scored]:
+    """The same with the headline score normalised by the cohort as `cohort`, where there is one."""
+    if not met:
+        return dict(scored)
+    probe = _spread(met[CLEAN], rule)
+    found = {}
+    for name, one in scored.items():
+        values = normalise(_headline_values(one.own), probe, _spread(met[name], rule), pairs.first, pairs.second)
+        found[name] = replace(one, own={**one.own, "cohort": values})
+    return found
+
+
+def _spread(met: CohortScores, rule: CombinedRule | None) -> Spread:
+    """Spread of the score that `_headline_values` takes."""
+    if met.combined_score is not None:
+        return Spread.of(met.combined_score)
+    if rule is not None and met.local_score is not None:
+        return Spread.of(rule.of(met.global_score, met.local_score))
+    return Spread.of(met.global_score)
+
+
+def _headline_values(own: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+    return next(own[name] for name in HEADLINE if name in own)
 
 
 def _real(
-    model: Comparer, real: Faces, pairs: Mapping[str, Pairs], rule: CombinedRule | None, fusion: Fusion | None
+    model: Comparer,
+    real: Faces,
+    pairs: Mapping[str, Pairs],
+    rule: CombinedRule | None,
+    fusion: Fusion | None,
+    cohort: FaceRecords | None,
 ) -> dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]]:
     """Scores of faces as photographed; rule and fusion are those of the other set's people."""
     records = describe(model, real.images)
+    spread = None if cohort is None else _spread(compare_with_cohort(model, records, cohort), rule)
     found: dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]] = {}
     for name, chosen in pairs.items():
         one = score(model, records, records, None, None, chosen)
@@ -174,6 +226,8 @@ def _real(
             own.setdefault("combined", rule(one.pairs))
         if fusion is not None:
             own["refitted"] = fusion.score(evidence_of(one.pairs))
+        if spread is not None:
+            own["cohort"] = normalise(_headline_values(own), spread, spread, chosen.first, chosen.second)
         found[name] = (chosen, own)
     return found
 

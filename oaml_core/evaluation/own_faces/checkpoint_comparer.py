@@ -67,7 +67,7 @@ class CheckpointComparer:
             share = (one.visibility * other.visibility).mean((1, 2, 3))
         global_score = (one.embedding * other.embedding).sum(1).double().numpy()
         local_score = local.double().numpy()
-        combined = None if self._rule is None else self._rule.of(global_score, local_score)
+        combined = self.combine(global_score, local_score)
         plain = Scores(global_score, local_score, combined, share.double().numpy())
         if self._fusion is None or self._set is None:
             return plain
@@ -82,6 +82,19 @@ class CheckpointComparer:
             log_likelihood_ratio=self._fusion.log_likelihood_ratio(evidence),
             calibrated_decides=self._set.get("decision") == "calibrated",
         )
+
+    def all_scores(self, probe: FaceRecords, gallery: FaceRecords) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Global and local scores [p, g] of every probe with every face of the gallery."""
+        one, other = _features(probe), _features(gallery)
+        with evaluating(self.model), torch.inference_mode():
+            local = self.model.matcher.match(one.feature_map, other.feature_map, one.visibility, other.visibility)
+        return (one.embedding @ other.embedding.T).double().numpy(), local.double().numpy()
+
+    def combine(
+        self, global_score: NDArray[np.float64], local_score: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """Combined scores of any common shape; None without a stored rule."""
+        return None if self._rule is None else self._rule.of(global_score, local_score)
 
     def threshold(self, far: float, score: str = "global") -> float | None:
         """Threshold of the first set's clean pairs on the `global` or `combined` score; None if it was not measured."""
