@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from oaml_core.config import Config
+from oaml_core.line_file import LineFile
 
 log = logging.getLogger(__name__)
 
@@ -25,52 +27,81 @@ RUN_ID = "run_id.txt"
 class Tracker:
     """Writes metrics to `metrics.csv` (columns step, name, value) and to Weights & Biases.
 
-    A run that is resumed continues both: rows after the step resumed from are dropped from the CSV, because
-    those steps are done again.
+    A run that is resumed continues both: rows of what is done again are dropped from the CSV, so that each step stands
+    there once. Neither a full disk nor a fault of Weights & Biases stops the run: the CSV catches up, the copy says
+    from which step on it is incomplete.
 
     Args:
         config: `tracking`, and what Weights & Biases shows as the run's configuration.
         folder: the run's folder.
-        resume_step: steps after this one are dropped; 0 for a new run.
+        resume_step: rows of steps after this one are dropped; 0 for a new run.
         run_id: Weights & Biases' id of the run that is continued.
+        repeats: whether a metric of `resume_step` itself, given by its name, is measured again; None: none is.
     """
 
-    def __init__(self, config: Config, folder: Path, resume_step: int = 0, run_id: str | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        resume_step: int = 0,
+        run_id: str | None = None,
+        repeats: Callable[[str], bool] | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / METRICS
         self.run_id = run_id or _kept_run_id(folder)
-        rows = [row for row in read_metrics(self.path) if row[0] <= resume_step]
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
-            csv.writer(file).writerows([("step", "name", "value"), *rows])
-        temporary.replace(self.path)
-        self._file = self.path.open("a", newline="")
-        self._writer = csv.writer(self._file)
+        kept: dict[tuple[int, str], float] = {}
+        for step, name, value in read_metrics(self.path):
+            if step < resume_step or (step == resume_step and not (repeats and repeats(name))):
+                kept[step, name] = value
+        rows = (_csv_line(step, name, value) for (step, name), value in kept.items())
+        self._file = LineFile(self.path, "".join(f"{line}\n" for line in ("step,name,value", *rows)))
         self._wandb = _start_wandb(config, folder, self.run_id)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record `values` at `step`."""
-        self._writer.writerows((step, name, f"{value:.9g}") for name, value in values.items())
-        self._file.flush()
+        self._file.add(*(_csv_line(step, name, value) for name, value in values.items()))
         if self._wandb is not None:
-            self._wandb.log(dict(values), step=step)
+            try:
+                self._wandb.log(dict(values), step=step)
+            except Exception as error:  # whatever it fails with must not stop training
+                log.warning("Weights & Biases lacks the steps from %d on (%s). %s has them.", step, error, self.path)
+                self._finish_wandb()
 
     def close(self) -> None:
         """Finish both records."""
         self._file.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        self._finish_wandb()
+
+    def _finish_wandb(self) -> None:
+        copy, self._wandb = self._wandb, None
+        if copy is not None:
+            try:
+                copy.finish()
+            except Exception as error:
+                log.warning("Weights & Biases may lack the last steps (%s). %s has them.", error, self.path)
+
+
+def _csv_line(step: int, name: str, value: float) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow((step, name, f"{value:.9g}"))
+    return line.getvalue()
 
 
 def _kept_run_id(folder: Path) -> str:
     """The id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later tries: the
     date (UTC), and a token."""
     path = folder / RUN_ID
-    if not path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}")
-        temporary.replace(path)
-    return path.read_text()
+    made = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}"
+    try:
+        if not path.exists():
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(made)
+            temporary.replace(path)
+        return path.read_text().strip() or made
+    except OSError as error:
+        log.warning("%s cannot be written (%s): a later try of this run may get another name.", path, error)
+        return made
 
 
 def _shown_name(config: Config, run_id: str) -> str:
@@ -83,7 +114,7 @@ def read_metrics(path: Path) -> list[tuple[int, str, float]]:
     """The rows (step, name, value) of a `metrics.csv`; none if there is no file. A torn last row is left out."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         return list(_whole_rows(csv.reader(file)))
 
 

@@ -181,12 +181,16 @@ class CheckpointKeeper:
             log.debug("No metrics in the store: %s", error)
             return
         fetched = self.metrics.with_name(f".{self.metrics.name}.fetched")
-        self.metrics.parent.mkdir(parents=True, exist_ok=True)
-        fetched.write_bytes(content)
-        ends = [max((step for step, _, _ in read_metrics(path)), default=-1) for path in (fetched, self.metrics)]
-        if ends[0] > ends[1]:
-            fetched.replace(self.metrics)
-        fetched.unlink(missing_ok=True)
+        try:
+            self.metrics.parent.mkdir(parents=True, exist_ok=True)
+            fetched.write_bytes(content)
+            ends = [max((step for step, _, _ in read_metrics(path)), default=-1) for path in (fetched, self.metrics)]
+            if ends[0] > ends[1]:
+                fetched.replace(self.metrics)
+        except OSError as error:
+            log.warning("The metrics of earlier steps cannot be kept in %s (%s).", self.metrics, error)
+        finally:
+            fetched.unlink(missing_ok=True)
 
     def _metrics_key(self) -> str:
         assert self.metrics is not None
@@ -204,16 +208,23 @@ class CheckpointKeeper:
             self._idle.set()
 
     def _write_and_send(self) -> None:
-        """Until there is nothing left to do, or the end of the run does not wait any longer."""
-        delay = self.retry_seconds
+        """Until there is nothing left to do, or the end of the run does not wait any longer.
+
+        What was written is sent before more is written, so that states that come fast do not keep all from the store.
+        """
+        delay, sending = self.retry_seconds, False
         while True:
             with self._lock:
                 snapshot = min(self._pending.values(), key=lambda one: one.step, default=None)
                 if snapshot is None and not self._unsent:
                     self._idle.set()  # under the lock: a state that is saved from here on starts anew
                     return
-            if self._write(snapshot) if snapshot is not None else self._send():
+            sending = self._unsent and (snapshot is None or not sending)
+            done = self._send() if sending or snapshot is None else self._write(snapshot)
+            if done:
                 delay = self.retry_seconds
+            elif sending and snapshot is not None:
+                continue  # the store fails, the disk may not
             elif self._give_up.wait(delay):
                 return
             else:

@@ -98,7 +98,7 @@ class TrainingLoop:
         """
         signal.signal(signal.SIGTERM, self._on_sigterm)
         run_id = self._resume()
-        self.tracker = Tracker(self.config, self.run_dir, self.position.step, run_id) if self.world.is_main else None
+        self.tracker = self._tracker(run_id) if self.world.is_main else None
         batches = self.data.batches_per_epoch
         self.log = StepLog(self.config, self.run_dir, self.world, self.fabric, self.tracker, batches)
         log.info(
@@ -207,6 +207,15 @@ class TrainingLoop:
         log.info("resumes from %s", name)
         result: str | None = state["run_id"]
         return result
+
+    def _tracker(self, run_id: str | None) -> Tracker:
+        """Open the metrics; steps are logged by the number of batches before them, so the present one is to come."""
+        position = self.position
+
+        def repeats(name: str) -> bool:
+            return not name.startswith("val") or position.validated < position.step
+
+        return Tracker(self.config, self.run_dir, position.step, run_id, repeats)
 
     def _nearest_classes(self, count: int) -> NDArray[np.int64]:
         """The `count` nearest classes of each, by the weights of the classifier as they are now; the main worker's."""

@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 
 from oaml_core.config import Config
 from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.line_file import LineFile
 from oaml_core.tracking import Tracker
 from oaml_core.training.resume import Position
 from oaml_core.training.step import Taken
@@ -41,6 +42,7 @@ class StepLog:
         self.config, self.run_dir, self.world, self.fabric, self.tracker = config, run_dir, world, fabric, tracker
         self.batches_per_epoch = batches
         self._line_is_open = False
+        self._samples: LineFile | None = None
         self.restart()
 
     def restart(self) -> None:
@@ -96,8 +98,9 @@ class StepLog:
         if not self.config.train.log_samples:
             return
         line = {"epoch": position.epoch, "batch": position.batch, "samples": batch.samples.tolist()}
-        with (self.run_dir / f"samples-{self.world.rank}.jsonl").open("a") as file:
-            file.write(json.dumps(line | {"world_size": self.world.size, "time": time.time()}) + "\n")
+        if self._samples is None:
+            self._samples = LineFile(self.run_dir / f"samples-{self.world.rank}.jsonl")
+        self._samples.add(json.dumps(line | {"world_size": self.world.size, "time": time.time()}))
 
     def _speed(self) -> dict[str, float]:
         """Images per second, and the share of the time that was spent waiting for data, since this was last asked."""

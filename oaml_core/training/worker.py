@@ -16,7 +16,7 @@ from torch.distributed.elastic.multiprocessing.errors import record
 
 from oaml_core.config import Config
 from oaml_core.data.batches.sample_sheet import write_sample_sheet
-from oaml_core.data.prepared.prepared import open_prepared
+from oaml_core.data.prepared.prepared import PreparedDataset, open_prepared
 from oaml_core.errors import OamlError, StoreError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
@@ -27,6 +27,8 @@ from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.launcher import ERROR, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
+
+log = logging.getLogger(__name__)
 
 SAMPLES = "samples.png"
 """What training does to its images, for people to look at."""
@@ -70,10 +72,18 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
     prepared = open_prepared(dataset)
     loop = TrainingLoop(config, prepared, run_dir, keeper, world)
     if world.is_main and not (run_dir / SAMPLES).exists():
-        write_sample_sheet(config, prepared, run_dir / SAMPLES)
+        _show_samples(config, prepared, run_dir / SAMPLES)
     metrics = loop.run()
     if world.is_main:
         write_result(run_dir, metrics | {"best_val_acc": loop.position.best}, keeper.best)
+
+
+def _show_samples(config: Config, dataset: PreparedDataset, path: Path) -> None:
+    """Write the sheet of samples; training goes on without it where the disk is full."""
+    try:
+        write_sample_sheet(config, dataset, path)
+    except OSError as error:
+        log.warning("%s could not be written: %s. `oaml inspect` makes it again.", path, error)
 
 
 def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, CheckpointKeeper]:

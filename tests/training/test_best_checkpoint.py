@@ -162,6 +162,15 @@ def go_on(folder: Path, store: Path, stored: bool) -> None:
         time.sleep(0.002)
 
 
+def newest_step(folder: Path, pointer: Path | None) -> int:
+    """Step of the newest checkpoint in a folder, or of the one that a store's pointer names; 0 if there is none."""
+    if pointer is None:
+        names = [path.name for path in folder.glob("step-*.ckpt")]
+    else:
+        names = [json.loads(pointer.read_text())["name"]] if pointer.exists() else []
+    return max((int(name[5:15]) for name in names), default=0)
+
+
 @pytest.mark.parametrize("stored", [False, True])
 def test_killed_at_any_moment_best_is_the_one_that_the_newest_names(tmp_path: Path, stored: bool) -> None:
     moments, store = random.Random(1), tmp_path / "store"
@@ -170,8 +179,11 @@ def test_killed_at_any_moment_best_is_the_one_that_the_newest_names(tmp_path: Pa
         # With a store the disks alternate, and some are fresh.
         folder = tmp_path / (moments.choice(["a", "b", f"fresh-{number}"]) if stored else "a")
         writer = forked.start(go_on, folder, store, stored)
-        last = folder / "checkpoints"
-        wait_for(lambda last=last: any(last.glob("step-*.ckpt")))
+        here, pointer = folder / "checkpoints", store / "runs" / "a" / "checkpoints" / "last.json"
+        if number == 0:  # the first gets so far that there is something to lose, however slow the machine is
+            wait_for(lambda here=here, at=pointer if stored else None: newest_step(here, at) > 3)
+        else:
+            wait_for(lambda here=here: newest_step(here, None) > 0)
         time.sleep(moments.uniform(0, 0.3))
         writer.kill()
         writer.join()
