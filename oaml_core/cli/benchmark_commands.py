@@ -86,7 +86,7 @@ def _saw_cutouts(model: Comparer) -> bool:
     from oaml_core.inference.onnx_model import OamlOnnx
 
     if isinstance(model, OamlOnnx):
-        return model.metadata["config"]["data"].get("occluders") is not None
+        return model.metadata.get("config", {}).get("data", {}).get("occluders") is not None
     return bool(getattr(model, "saw_cutouts", False))
 
 

@@ -58,7 +58,7 @@ def covers(drawn: Sequence[Occluder], folder: Path | None, *, held_out: bool = F
         held_out: lay on only cut-outs that training never does.
 
     Raises:
-        DataError: the folder holds no cut-outs, or none of a kind is held out.
+        DataError: the folder holds no cut-outs, or none is held out.
     """
     found = [Cover(f"{kind}, drawn", kind) for kind in drawn]
     if folder is not None:
