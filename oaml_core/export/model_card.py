@@ -32,6 +32,7 @@ def model_card(metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None = 
             "",
             "## How it did",
             "",
+            *_drawn(metadata),
             *_results(metrics),
             "",
             *_files(metadata),
@@ -51,6 +52,14 @@ def model_card(metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None = 
             "",
         ]
     )
+
+
+def _drawn(metadata: Mapping[str, Any]) -> list[str]:
+    """Say that the faces were drawn, where they were: nothing below then tells of real people."""
+    checked = metadata.get("checked_on")
+    if checked is None or not checked["drawn"]:
+        return []
+    return ["**All faces were drawn by OAML, in training and in what follows: this says nothing of real people.**", ""]
 
 
 def _input(metadata: Mapping[str, Any]) -> str:

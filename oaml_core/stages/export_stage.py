@@ -40,7 +40,7 @@ class Exported:
 
 
 def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: str) -> Exported:
-    """Write the model at `checkpoint_uri` as ONNX, and the variants of it, checked against torch on real faces.
+    """Write the model at `checkpoint_uri` as ONNX, and the variants of it, checked against torch on verification faces.
 
     Nothing is done again where the same checkpoint was exported with the same metrics and settings.
 
@@ -95,7 +95,7 @@ def _write_models(
     chosen = np.linspace(0, len(dataset.train) - 1, min(CALIBRATION_FACES, len(dataset.train))).astype(int)
     faces = np.stack([dataset.train.read(int(i)).permute(1, 2, 0).numpy() for i in chosen])
     variants = {name: export_variant(path, name, config, faces, pairs) for name in config.export.variants}
-    metadata = metadata | {"variants": variants}
+    metadata = metadata | {"variants": variants, "checked_on": _checked_on(dataset, len(pairs.issame))}
     card = path.with_name("MODEL_CARD.md")
     card.write_text(model_card(metadata, measured), encoding="utf-8")
     return metadata, [card, matcher_path(path), *(variant_path(path, name) for name in variants), path]
@@ -114,6 +114,12 @@ def _check_pairs(model: Recogniser, dataset: PreparedDataset, config: Config) ->
     return CheckPairs(images, np.asarray(found.issame[chosen], dtype=np.bool_), score_pairs(model, images))
 
 
+def _checked_on(dataset: PreparedDataset, pairs: int) -> dict[str, Any]:
+    """Say which faces an export is checked on, and whether they are drawn."""
+    drawn = dataset.manifest.source_kind == "synthetic"
+    return {"set": next(iter(dataset.verification)), "pairs": pairs, "drawn": drawn}
+
+
 def _record(store: Any, key: str) -> dict[str, Any] | None:
     try:
         return json.loads(store.read_bytes(key)) if store.exists(key) else None
@@ -128,5 +134,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def faces_checked(checked: Mapping[str, Any]) -> str:
+    """Name the faces of a check, from what the export recorded of them."""
+    return "drawn faces" if checked["drawn"] else f"the set {checked['set']}"
+
+
 def _told(metadata: Mapping[str, Any]) -> str:
-    return ", ".join(["model.onnx", *metadata["variants"]]) + ": checked against torch on real faces"
+    """Name the files and the faces that they were checked on, as far as the export recorded them."""
+    files, checked = ", ".join(["model.onnx", *metadata["variants"]]), metadata.get("checked_on")
+    if checked is None:
+        return f"{files}: checked against torch"
+    return f"{files}: checked against torch on {checked['pairs']} pairs of {faces_checked(checked)}"

@@ -8,6 +8,7 @@ import pytest
 
 from oaml_core.config import Config
 from oaml_core.export.model_card import model_card
+from oaml_core.stages import export_stage
 
 
 @pytest.fixture
@@ -23,6 +24,26 @@ def metadata():
         "licence": "that of the training data",
         "thresholds": {"global": {"0.001": 0.31}, "combined": {}},
     }
+
+
+def test_a_card_says_that_its_faces_were_drawn_only_where_they_were(metadata):
+    said = "All faces were drawn"
+    assert said in model_card(metadata | {"checked_on": {"set": "drawn", "pairs": 4, "drawn": True}})
+    assert said not in model_card(metadata | {"checked_on": {"set": "lfw", "pairs": 4, "drawn": False}})
+    assert said not in model_card(metadata)
+
+
+@pytest.mark.parametrize(
+    ("checked", "told"),
+    [
+        ({"set": "drawn", "pairs": 4, "drawn": True}, "4 pairs of drawn faces"),
+        ({"set": "lfw", "pairs": 60, "drawn": False}, "60 pairs of the set lfw"),
+        (None, "checked against torch"),
+    ],
+)
+def test_the_export_names_the_faces_that_it_checked_on(checked, told):
+    record = {"variants": {}} | ({} if checked is None else {"checked_on": checked})
+    assert export_stage._told(record).endswith(told)
 
 
 def test_results_thresholds_and_provenance_are_on_it(metadata):

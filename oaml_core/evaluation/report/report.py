@@ -19,7 +19,7 @@ from oaml_core.evaluation.report.one_threshold_table import one_threshold_table
 from oaml_core.evaluation.report.pictures import pair_svg
 from oaml_core.evaluation.report.tables import OPEN_CONDITIONS, accuracy_table, own_table, tar_table, visibility_table
 from oaml_core.evaluation.scoring.conditions import CLEAN
-from oaml_core.evaluation.statistics.bootstrap import LEVEL
+from oaml_core.evaluation.statistics.bootstrap import LEVEL, in_points
 from oaml_core.evaluation.verdict.comparison import Comparison
 from oaml_core.evaluation.verdict.gate import GateDecision
 from oaml_core.evaluation.verdict.metrics_json import headline
@@ -75,13 +75,33 @@ def lead(evaluation: Evaluation) -> str:
     if "val_accuracy_occluded_combined" not in found:
         return f"{opening} No occluder was drawn."
     combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
-    gain = 100 * (combined - alone)
-    verdict = "more" if gain > 0 else "fewer"
-    comparison = f"{abs(gain):.2f} points {verdict} than" if abs(gain) >= 0.005 else "as many as"
     return (
-        f"{opening} With faces covered it is {100 * combined:.2f} %, {comparison} the global "
-        f"score alone ({100 * alone:.2f} %)."
+        f"{opening} With faces covered it is {100 * combined:.2f} %; the global score alone decides "
+        f"{100 * alone:.2f} %. {_paired_difference(evaluation, combined - alone)}"
     )
+
+
+def _paired_difference(evaluation: Evaluation, gain: float) -> str:
+    """Say whether the combined score's gain under cover is shown, in points with an interval.
+
+    The bounds are means over sets and conditions of the bounds of their paired intervals. A mean varies at most as much
+    as its parts do on average, so that the interval of the mean is no wider.
+    """
+    found = [
+        condition.scores["combined"].against_global
+        for result in evaluation.sets.values()
+        for name, condition in result.conditions.items()
+        if name != CLEAN.name
+    ]
+    intervals = [interval for interval in found if interval is not None]
+    if not intervals or len(intervals) < len(found):
+        return f"The difference is {in_points(gain)[0]} points, without an interval: it is not shown."
+    low, high = (sum(bounds) / len(intervals) for bounds in ([i.low for i in intervals], [i.high for i in intervals]))
+    points = in_points(gain, low, high)
+    told = f"{points[0]} points (95 % interval over identities at most {points[1]} … {points[2]})"
+    if low <= 0 <= high:
+        return f"A difference is not shown: {told}."
+    return f"The difference is {told}."
 
 
 def _navigation(evaluation: Evaluation, comparison: Comparison | None, images: bool) -> Iterable[tuple[str, str]]:
