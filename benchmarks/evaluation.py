@@ -31,6 +31,7 @@ from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_onnx
 from oaml_core.export.variants import write_variant
+from oaml_core.inference.backends import BACKENDS, has_openvino
 from oaml_core.inference.onnx_model import VARIANTS, variant_path
 from oaml_core.models.recogniser import build_recogniser
 
@@ -135,7 +136,10 @@ def runtime(arch: str, batch: int, threads: int, compiled: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, path, config, images[:4])
-        rates = {"onnxruntime": rate(partial(OamlOnnx(path, threads=threads).embed, images))}
+        rates = {}
+        for backend in BACKENDS[1:] if has_openvino() else BACKENDS[1:2]:
+            exported = OamlOnnx(path, threads=threads, backend=backend)
+            rates[exported.runtime.name] = rate(partial(exported.embed, images))
         for variant in VARIANTS:
             write_variant(path, variant_path(path, variant), variant, images, preprocessing=True)
             exported = OamlOnnx(variant_path(path, variant), threads=threads)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
+from oaml_core.inference.backends import BACKENDS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -92,17 +93,21 @@ def _finder(options: Any) -> FaceFinder:
 def _comparer(config: Config, options: Any) -> Comparer:
     """The ONNX model or the checkpoint that was named; the model in production if none was."""
     from oaml_core import stages
+    from oaml_core.inference.backends import check_backend
     from oaml_core.inference.onnx_model import OamlOnnx
 
+    check_backend(options.backend)
     if options.onnx and options.checkpoint:
         raise ConfigError("Name one model: --onnx model.onnx or --checkpoint C.")
     if options.onnx:
-        return OamlOnnx(stages.fetch_model(config, options.onnx))
+        return OamlOnnx(stages.fetch_model(config, options.onnx), backend=options.backend)
     if options.checkpoint:
+        if options.backend != "auto":
+            raise ConfigError("--backend is for exported models; a checkpoint is run by torch. Leave one of them out.")
         return _checkpoint_comparer(config, options)
     from oaml_core.stages.added_model import find_model
 
-    return find_model(config)
+    return find_model(config, options.backend)
 
 
 def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
@@ -151,6 +156,12 @@ def _comparer_options(parser: ArgumentParser) -> None:
         type=str | None,
         default=None,
         help="metrics.json, for a checkpoint's decision; default: the one beside it",
+    )
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default="auto",
+        help="what runs an exported model; auto: OpenVINO if it is installed and agrees with onnxruntime",
     )
     parser.add_argument("--far", type=float, default=1e-2, help="false accept rate of one comparison to decide at")
 

@@ -1,7 +1,8 @@
-"""Compare and identify faces with an exported model: numpy, Pillow and onnxruntime, never torch."""
+"""Compare and identify faces with an exported model: numpy, Pillow, onnxruntime or OpenVINO, never torch."""
 
 __all__ = [
     "any_onnx",
+    "backends",
     "compared_pair",
     "comparer",
     "decision",

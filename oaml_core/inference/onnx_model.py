@@ -1,6 +1,6 @@
-"""Run an exported recogniser with onnxruntime and numpy alone; torch is never imported.
+"""Run an exported recogniser with onnxruntime, or OpenVINO, and numpy alone; torch is never imported.
 
-recogniser = OamlOnnx("model.onnx")
+recogniser = OamlOnnx("model.onnx")  # backend="auto": by the fastest that agrees with onnxruntime
 comparison = recogniser.compare(load_face("a.jpg"), load_face("b.jpg"), far=1e-3)
 """
 
@@ -15,7 +15,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.errors import ExportError, ModelInputError
+from oaml_core.errors import ConfigError, ExportError, ModelInputError
+from oaml_core.inference.backends import Backend, OnnxRuntime, Runtime, check_backend, open_runtime, trial_images
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Floats, Scores
@@ -49,12 +50,14 @@ class OamlOnnx:
     Args:
         path: `model.onnx`, written by `oaml export`. If `model.matcher.onnx` lies beside it, local and combined
             scores are there too.
-        providers: onnxruntime's execution providers; None: CPU.
-        threads: threads inside an operator; 0: onnxruntime's choice.
+        providers: onnxruntime's execution providers; None: CPU. Others leave no choice of backend.
+        threads: threads inside an operator; 0: the backend's choice.
         matcher: the matcher's file; None: the one beside the model, if there is one.
+        backend: what runs the model, see `oaml_core.inference.backends`; the matcher is always run in float32.
 
     Raises:
         ExportError: the file is missing, unreadable, or not a model that OAML exported.
+        ConfigError: the backend does not exist, is not installed, or cannot take the providers.
 
     Example:
         >>> import numpy as np
@@ -72,21 +75,35 @@ class OamlOnnx:
         threads: int = 0,
         *,
         matcher: str | Path | None = None,
+        backend: Backend = "onnxruntime",
     ) -> None:
         path = Path(path)
-        self.session = _session(path, providers, threads)
-        properties = self.session.get_modelmeta().custom_metadata_map
-        if "oaml" not in properties:
+        check_backend(backend)
+        if providers is not None and backend == "openvino":
+            raise ConfigError("providers are onnxruntime's; leave them out, or choose the backend onnxruntime.")
+        chosen: Backend = "onnxruntime" if providers is not None else backend
+        reference = OnnxRuntime(path, providers, threads)
+        if "oaml" not in reference.metadata:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
-        self.metadata: dict[str, Any] = json.loads(properties["oaml"])
+        self.metadata: dict[str, Any] = json.loads(reference.metadata["oaml"])
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
         fusion = self.metadata.get("fusion")
         self.fusion = None if fusion is None else Fusion.stored(fusion)
         """How the evidence of a pair is weighed; None: the model was evaluated on too few people, or before."""
         beside = matcher_path(path)
         wanted = beside if matcher is None else Path(matcher)
-        self.matcher = None if matcher is None and not beside.is_file() else _session(wanted, providers, threads)
-        self._input = self.session.get_inputs()[0].name
+        self._input = reference.inputs[0]
+        self.runtime: Runtime = open_runtime(path, chosen, self._trial, threads=threads, reference=reference)
+        self.matcher: Runtime | None = None
+        if matcher is not None or beside.is_file():
+            self.matcher = open_runtime(
+                wanted,
+                chosen,
+                self._matcher_trial,
+                threads=threads,
+                reference=OnnxRuntime(wanted, providers, threads),
+                precisions=["f32"],
+            )
         self._files = [path] if self.matcher is None else [path, wanted]
 
     @cached_property
@@ -118,9 +135,7 @@ class OamlOnnx:
                 f"The images are {images.dtype} {images.shape}; the model takes aligned faces, uint8 RGB "
                 f"[n, {size}, {size}, 3]."
             )
-        if not self.metadata["preprocessing"]:
-            batch = np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)
-        return OnnxFeatures(*self.session.run(list(OUTPUTS), {self._input: batch}))
+        return OnnxFeatures(*self.runtime.run(OUTPUTS, self._feeds(batch)))
 
     def fused_embedding(self, images: Images) -> Floats:
         """[n, E] unit embeddings of images and mirrored images, weighted by their norms (AdaFace)."""
@@ -193,6 +208,18 @@ class OamlOnnx:
         stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
         return {float(rate): value for rate, value in stored.items()}
 
+    def _feeds(self, batch: Images) -> dict[str, NDArray[Any]]:
+        if self.metadata["preprocessing"]:
+            return {self._input: batch}
+        return {self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)}
+
+    def _trial(self) -> dict[str, NDArray[Any]]:
+        return self._feeds(trial_images(self.image_size))
+
+    def _matcher_trial(self) -> dict[str, NDArray[Any]]:
+        known = self.records(trial_images(self.image_size))
+        return _pairs(known, FaceRecords(*(part[::-1] for part in known)), slice(None))
+
     def _record(self, images: Images) -> FaceRecords:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))
         n = len(images)
@@ -204,14 +231,7 @@ class OamlOnnx:
         found = np.empty(len(gallery.embedding))
         for start in range(0, len(found), BATCH):
             rows = slice(start, start + BATCH)
-            n = len(found[rows])
-            inputs = {
-                "probe": _rows(probe.local_features, rows, n),
-                "gallery": gallery.local_features[rows],
-                "probe_visibility": _rows(probe.visibility, rows, n),
-                "gallery_visibility": gallery.visibility[rows],
-            }
-            found[rows] = self.matcher.run(["score"], inputs)[0]
+            found[rows] = self.matcher.run(["score"], _pairs(probe, gallery, rows))[0]
         return found
 
     def _combined(
@@ -236,7 +256,7 @@ def is_oaml_onnx(path: Path) -> bool:
     Raises:
         ExportError: it cannot be read.
     """
-    return "oaml" in _session(path, None, 1).get_modelmeta().custom_metadata_map
+    return "oaml" in OnnxRuntime(path, threads=1).metadata
 
 
 def matcher_path(path: Path) -> Path:
@@ -252,22 +272,20 @@ def variant_path(path: Path, variant: str) -> Path:
     return path.with_suffix(f".{variant}.onnx")
 
 
+def _pairs(probe: FaceRecords, gallery: FaceRecords, rows: slice) -> dict[str, NDArray[Any]]:
+    """The matcher's inputs for some pairs."""
+    n = len(gallery.local_features[rows])
+    return {
+        "probe": _rows(probe.local_features, rows, n),
+        "gallery": gallery.local_features[rows],
+        "probe_visibility": _rows(probe.visibility, rows, n),
+        "gallery_visibility": gallery.visibility[rows],
+    }
+
+
 def _rows(array: Floats, rows: slice, count: int) -> Floats:
     """The rows of `array`, or its only one `count` times."""
     return np.repeat(array, count, axis=0) if len(array) == 1 else array[rows]
-
-
-def _session(path: Path, providers: list[str] | None, threads: int) -> Any:
-    import onnxruntime
-
-    if not path.is_file():
-        raise ExportError(f"{path} does not exist; `oaml export` writes the model.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers or ["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own exception types share no base below Exception
-        raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
 
 
 def _fused(found: OnnxFeatures) -> Floats:

@@ -13,6 +13,7 @@ import numpy as np
 
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, DataError
+from oaml_core.inference.backends import Backend
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.stages.addresses import fetch_model
 from oaml_core.stages.production import champion
@@ -49,11 +50,15 @@ def add_model(store: Store, name: str, model: Path, card: Path) -> str:
     return uri
 
 
-def find_model(config: Config) -> OamlOnnx:
+def find_model(config: Config, backend: Backend = "onnxruntime") -> OamlOnnx:
     """Return the model that answers where none is named.
 
     It is the one in production in the store; else the one added last; else, if the store is the default one, the one in
     production in the store that a local run left below `work_dir`.
+
+    Args:
+        config: names the store.
+        backend: what runs the model, see `oaml_core.inference.backends`.
 
     Raises:
         ConfigError: there is none of these.
@@ -72,7 +77,7 @@ def find_model(config: Config) -> OamlOnnx:
             "another --store. `make demo` trains one, `oaml model add` takes a published one."
         )
     log.info("model: %s", present["version"])
-    return OamlOnnx(_fetched(config, present["model_uri"]))
+    return OamlOnnx(_fetched(config, present["model_uri"]), backend=backend)
 
 
 def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], str]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from oaml_core.inference.backends import Backend
 from oaml_core.inference.comparer import Comparer
 
 
-def load_model(path: str | Path, metrics: str | Path | None = None) -> Comparer:
+def load_model(path: str | Path, metrics: str | Path | None = None, *, backend: Backend = "onnxruntime") -> Comparer:
     """Load an exported model or a checkpoint behind the same methods.
 
     Args:
         path: `model.onnx`, which needs no torch, or a checkpoint of training.
         metrics: `metrics.json` of a checkpoint, for its combined score and thresholds; None: the one beside it, if
             there is one. Exported models carry theirs.
+        backend: what runs an exported model: `onnxruntime`, `openvino`, or `auto` for the faster of the two where they
+            agree. Checkpoints are run by torch.
 
     Returns:
         A recogniser for `match` and `identify`.
@@ -31,7 +34,7 @@ def load_model(path: str | Path, metrics: str | Path | None = None) -> Comparer:
     if path.suffix == ".onnx":
         from oaml_core.inference.onnx_model import OamlOnnx
 
-        return OamlOnnx(path)
+        return OamlOnnx(path, backend=backend)
     from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
     from oaml_core.stages.addresses import read_metrics_json
     from oaml_core.training.trained import load_trained

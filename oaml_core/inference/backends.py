@@ -1,0 +1,226 @@
+"""Run an exported graph by onnxruntime, or by OpenVINO where that is installed and says the same.
+
+`onnxruntime` is the reference: a model is exported, checked and measured with it. `auto` takes OpenVINO (`pip install
+'oaml[fast]'`) in bfloat16 where the processor computes in it, else in float32; each is tried on the caller's trial
+input first, and passed over if it differs from onnxruntime by more than `TOLERANCES`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.errors import ConfigError, ExportError
+
+log = logging.getLogger(__name__)
+
+Backend = Literal["auto", "onnxruntime", "openvino"]
+BACKENDS: tuple[Backend, ...] = ("auto", "onnxruntime", "openvino")
+Precision = Literal["f32", "bf16"]
+Feeds = Mapping[str, NDArray[Any]]
+
+TOLERANCES: dict[Precision, float] = {"f32": 1e-3, "bf16": 5e-2}
+"""Largest |x − y| / |y| of an output x against onnxruntime's y, by precision. For unit embeddings, 5e-2 is a cosine of
+0.9987 between the two."""
+QUANTISED_TOLERANCE = 1e-1
+"""The same for 8-bit graphs, whose steps of rounding fall otherwise in every library."""
+QUANTISED = "QuantizeLinear"
+
+
+class Runtime(Protocol):
+    """A loaded graph."""
+
+    @property
+    def name(self) -> str:
+        """Library and precision, such as `openvino bf16`."""
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
+        """Compute the named outputs of the named inputs."""
+
+
+class OnnxRuntime:
+    """A graph in onnxruntime.
+
+    Args:
+        path: ONNX file.
+        providers: onnxruntime's execution providers; None: CPU.
+        threads: threads inside an operator; 0: onnxruntime's choice.
+
+    Raises:
+        ExportError: the file is missing or unreadable.
+    """
+
+    def __init__(self, path: Path, providers: list[str] | None = None, threads: int = 0) -> None:
+        import onnxruntime
+
+        if not path.is_file():
+            raise ExportError(f"{path} does not exist; `oaml export` writes the model.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, providers=providers or ["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own exception types share no base below Exception
+            raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
+        self.name = "onnxruntime"
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        """What the exporter wrote beside the graph."""
+        self.inputs: list[str] = [one.name for one in self._session.get_inputs()]
+        self.outputs: list[str] = [one.name for one in self._session.get_outputs()]
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
+        """Compute the named outputs of the named inputs."""
+        found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feeds))
+        return found
+
+
+class OpenVino:
+    """A graph in OpenVINO, on the CPU; threads may share it.
+
+    Args:
+        path: ONNX file.
+        precision: of the arithmetic. 8-bit graphs compute what is quantised in 8 bits all the same.
+        threads: threads inside an operator; 0: OpenVINO's choice.
+
+    Raises:
+        ExportError: OpenVINO refuses the graph.
+    """
+
+    def __init__(self, path: Path, precision: Precision = "f32", threads: int = 0) -> None:
+        # Pinned threads of several processes meet on the same cores.
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": False}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = _openvino().Core()
+            self._compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+        except RuntimeError as error:
+            raise ExportError(
+                f"{path} cannot be loaded by OpenVINO: {error} Use the backend onnxruntime for this model."
+            ) from error
+        self.name = f"openvino {precision}"
+        self._own = threading.local()
+
+    def run(self, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
+        """Compute the named outputs of the named inputs."""
+        # A request holds the values of one computation: each thread has its own.
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        contiguous = {name: np.ascontiguousarray(value) for name, value in feeds.items()}
+        found = self._own.request.infer(contiguous)
+        return [found[name] for name in outputs]
+
+
+def open_runtime(
+    path: Path,
+    backend: Backend,
+    trial: Callable[[], Feeds],
+    *,
+    threads: int = 0,
+    reference: OnnxRuntime | None = None,
+    precisions: Sequence[Precision] = ("bf16", "f32"),
+) -> Runtime:
+    """Load a graph by the backend that was chosen.
+
+    Args:
+        path: ONNX file.
+        backend: `auto`: the first of `precisions` in OpenVINO that agrees with onnxruntime, else onnxruntime.
+            `openvino`: the same, and an error instead of onnxruntime.
+        trial: makes inputs like those to come, that the backends are compared on.
+        threads: threads inside an operator; 0: the library's choice.
+        reference: the graph in onnxruntime, if it is loaded already.
+        precisions: that may be used, the preferred one first; those that the processor lacks are passed over.
+
+    Raises:
+        ExportError: the file cannot be loaded, or `openvino` was asked for and differs.
+        ConfigError: `openvino` was asked for and is not installed, or there is no such backend.
+    """
+    check_backend(backend)
+    known = reference or OnnxRuntime(path, threads=threads)
+    if backend == "onnxruntime" or (backend == "auto" and not has_openvino()):
+        return known
+    feeds = trial()
+    expected = known.run(known.outputs, feeds)
+    quantised = QUANTISED.encode() in path.read_bytes()
+    refusals = []
+    for precision in usable(precisions):
+        bound = QUANTISED_TOLERANCE if quantised else TOLERANCES[precision]
+        try:
+            tried = OpenVino(path, precision, threads)
+            differs = _difference(tried.run(known.outputs, feeds), expected)
+        except (ExportError, RuntimeError) as error:
+            refusals.append(f"{precision}: {error}")
+            continue
+        if differs <= bound:
+            return tried
+        refusals.append(f"{precision} differs from onnxruntime by {differs:.2g}, more than {bound:g}")
+    reason = f"{path} cannot run in OpenVINO: {'; '.join(refusals)}."
+    if backend == "openvino":
+        raise ExportError(f"{reason} Use the backend auto or onnxruntime.")
+    log.info("%s onnxruntime runs it", reason)
+    return known
+
+
+def check_backend(backend: str) -> None:
+    """Raise ConfigError if there is no such backend, or if OpenVINO was asked for and is not installed."""
+    if backend not in BACKENDS:
+        raise ConfigError(f"There is no backend {backend!r}; choose one of {', '.join(BACKENDS)}.")
+    if backend == "openvino" and not has_openvino():
+        raise ConfigError(
+            "The backend openvino was asked for, and OpenVINO is not installed. "
+            "Install it with `pip install 'oaml[fast]'`, or choose the backend auto or onnxruntime."
+        )
+
+
+def has_openvino() -> bool:
+    """Return True if OpenVINO is installed."""
+    return find_spec("openvino") is not None
+
+
+def usable(precisions: Sequence[Precision]) -> list[Precision]:
+    """Return those precisions that the processor computes in; float32 always is one."""
+    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [one for one in precisions if one == "f32" or one.upper() in capabilities]
+
+
+def trial_images(size: int) -> NDArray[np.uint8]:
+    """Smooth coloured patterns, the same at every call: what backends are compared on before faces come.
+
+    Args:
+        size: side in pixels.
+
+    Returns:
+        uint8 [4, size, size, 3].
+    """
+    coarse = np.random.default_rng(0).integers(0, 256, (4, 9, 9, 3)).astype(np.float32)
+    at = np.linspace(0, 8, size, dtype=np.float32)
+    low = np.minimum(at.astype(np.int64), 7)
+    part = at - low
+    rows = coarse[:, low] + (coarse[:, low + 1] - coarse[:, low]) * part[:, None, None]
+    columns = rows[:, :, low] + (rows[:, :, low + 1] - rows[:, :, low]) * part[:, None]
+    return columns.astype(np.uint8)
+
+
+def _openvino() -> Any:
+    import openvino
+
+    return openvino
+
+
+def _difference(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
+    """Largest relative difference of an output; infinite if a number is missing or not finite."""
+    largest = 0.0
+    for one, other in zip(found, expected, strict=True):
+        if one.shape != other.shape or not np.isfinite(one).all():
+            return float("inf")
+        length = float(np.linalg.norm(other))
+        largest = max(largest, float(np.linalg.norm(one - other)) / (length or 1.0))
+    return largest
