@@ -161,3 +161,16 @@ def test_the_specifications_name_of_the_visibility_weight_is_read_everywhere(tmp
 def test_one_key_by_two_names_is_refused() -> None:
     with pytest.raises(ConfigError, match="visibility_loss_weight and as occlusion_loss_weight"):
         config_from_yaml("loss: {occlusion_loss_weight: 0.7, visibility_loss_weight: 0.1}")
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("optim: {lr: .nan}", "optim.lr"),
+        ("optim: {gradient_clip_norm: .inf}", "optim.gradient_clip_norm"),
+        ("loss: {qaconv_loss_weight: -.inf}", "loss.qaconv_loss_weight"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_refused(text: str, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"{key} is .*must be a finite number"):
+        config_from_yaml(text)

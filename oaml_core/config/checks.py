@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 
 from oaml_core.errors import ConfigError
 
@@ -33,3 +35,26 @@ def check_positive(values: Mapping[str, float]) -> None:
     for key, number in values.items():
         if not number > 0:
             raise ConfigError(f"{key} is {number}; it must be greater than 0.")
+
+
+def check_finite(value: object, key: str = "") -> None:
+    """Refuse NaN and infinity anywhere in a tree of dataclasses, mappings and sequences.
+
+    Args:
+        value: the tree, or a part of it.
+        key: dotted name of the part.
+
+    Raises:
+        ConfigError: names the key.
+    """
+    parts: list[tuple[object, object]] = []
+    if is_dataclass(value):
+        parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
+    elif isinstance(value, Mapping):
+        parts = list(value.items())
+    elif isinstance(value, (tuple, list)):
+        parts = list(enumerate(value))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key} is {value}; it must be a finite number.")
+    for name, part in parts:
+        check_finite(part, f"{key}.{name}" if key else str(name))

@@ -31,8 +31,14 @@ LONGEST_WAIT = 10.0
 BODY_SHA256 = "x-amz-content-sha256"
 """Header of the SHA-256 of what a request sends."""
 MISSING = ("NoSuchKey", "NoSuchObject")
-PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "IncompleteBody", "OperationAborted")
+PASSING = (
+    *("InternalError", "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite", "RequestTimeout"),
+    *("IncompleteBody", "OperationAborted", "Throttling", "ThrottlingException", "ThrottledException"),
+    *("RequestThrottled", "RequestLimitExceeded", "TooManyRequests", "TooManyRequestsException", "BadDigest"),
+)
 """Error codes of faults that may pass."""
+PASSING_STATUS = (429, 500, 502, 503, 504)
+"""Their HTTP statuses, for servers with codes of their own."""
 REMEDIES = {
     "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is not known there",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is wrong, or belongs to another key",
@@ -91,6 +97,8 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
     Raises:
         MissingObject: the server has no such object. LostUpload: it has no such upload. StoreError: any other fault.
     """
+    from xml.etree.ElementTree import ParseError
+
     from minio.error import MinioException, S3Error
     from urllib3.exceptions import HTTPError
 
@@ -102,7 +110,7 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
                 raise MissingObject(f"There is no {url}.") from None
             if error.code == "NoSuchUpload":
                 raise LostUpload(f"{url}: the server has forgotten the parts that were sent.") from None
-            if error.code not in PASSING or tries == most_tries:
+            if not _may_pass(error) or tries == most_tries:
                 raise StoreError(f"{url}: {error.code}: {_remedy(error)}.") from None
         except HTTPError as error:
             if tries == most_tries or _is_certificate_fault(error):
@@ -110,10 +118,17 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
         except MinioException as error:
             if tries == most_tries:
                 raise StoreError(f"{url}: no S3 server answers there: {str(error)[:200]}.") from None
+        except ParseError:
+            if tries == most_tries:
+                raise StoreError(f"{url}: the server's answers are cut off: look at its log and at the way.") from None
         except ValueError as error:  # names that the client refuses before it sends them
             raise StoreError(f"{url} is not an S3 address: {error}.") from None
         time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.SystemRandom().uniform(0.5, 1.5))
     raise AssertionError("the last try returns or raises")
+
+
+def _may_pass(error: Any) -> bool:
+    return error.code in PASSING or getattr(error.response, "status", 0) in PASSING_STATUS
 
 
 def _remedy(error: Any) -> str:
