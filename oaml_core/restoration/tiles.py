@@ -2,8 +2,9 @@
 
 A tile folder holds `metadata.json`, `{"tiles": [{"id": …, "file": …, "split": …, …}, …]}` or just that list:
 
-    id         name of the tile, unique
-    file       its `.pt` file, relative to the folder: one float32 tensor [C, H, W] in [-1, 1]
+    id         name of the tile, unique; `tile_id` is read too
+    file       its `.pt` file, relative to the folder: one float32 tensor [C, H, W] in [-1, 1]; where the entry has a
+               `tile_id` and no file, `<tile_id>.pt`
     split      `train`, `validation` or `test`
     domain     what it shows, for the domain filter and as label (optional)
     is_clean   true or false (optional)
@@ -193,6 +194,8 @@ def one_hot(domains: Sequence[str], domain: str) -> Tensor:
 
 
 def _entry(path: Path, number: int, row: Any) -> TileEntry:
+    if isinstance(row, dict) and isinstance(row.get("tile_id"), str):
+        row = {"id": row["tile_id"], "file": f"{row['tile_id']}.pt"} | row
     if not isinstance(row, dict) or not isinstance(row.get("id"), str):
         raise DataError(f"{path}: entry {number} has no id.")
     missing = [key for key in ("file", "split") if not isinstance(row.get(key), str)]

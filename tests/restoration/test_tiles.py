@@ -136,3 +136,10 @@ def test_shards_without_their_manifest_are_refused(tmp_path: Path) -> None:
     (tmp_path / "s" / "tiles.json").unlink()
     with pytest.raises(DataError, match="prepare them again"):
         TileShards(tmp_path / "s", "train")
+
+
+def test_entries_by_tile_id_need_no_file(tmp_path: Path) -> None:
+    torch.save(torch.zeros(3, 8, 8), tmp_path / "sony_1.pt")
+    entry = {"tile_id": "sony_1", "split": "train", "data_type": "long"}
+    (tmp_path / "metadata.json").write_text(json.dumps({"tiles": [entry]}))
+    assert [(e.id, e.file) for e in clean_entries(tmp_path, "train")] == [("sony_1", "sony_1.pt")]
