@@ -16,7 +16,7 @@ REGISTRY ?=
 # pytest-xdist gives each of WORKERS processes one file of tests at a time.
 WORKERS ?= 2
 
-.PHONY: help setup demo test docs gpu-figures test-cluster lint compile base-image build-images push-images submit schedule clean
+.PHONY: help setup demo test docs gpu-figures test-cluster lint compile golden base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ docs: setup ## documentation with the API reference, in site/; fails on a warnin
 
 compile: setup ## pipelines/oaml_pipeline.yaml for Kubeflow; CLUSTER=configs/cluster/….yaml for your cluster
 	$(BIN)/python -m pipelines.compile --cluster $(CLUSTER)
+
+golden: setup ## tests/golden: keep pipelines, jobs and manifests as they are now, after looking at `git diff`
+	PYTHONPATH=tests $(BIN)/python -m golden.texts
 
 test-cluster: setup ## manifests and training jobs on the Kubernetes API server that KUBECONFIG names
 	$(BIN)/python -m pytest -m cluster $(ARGS)
