@@ -27,7 +27,7 @@ DIGESTS = ".sha256"
 """Where a store that has no metadata of its own keeps them: one file an object, in this folder beside it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """One object."""
 
@@ -38,6 +38,8 @@ class ObjectInfo:
     """Of the content, hexadecimal; empty where it is not known without reading."""
     modified: datetime | None = field(default=None, compare=False)
     """When it was put, in UTC; listings tell it."""
+    tag: str = field(default="", compare=False)
+    """Another one whenever the content is another one; empty where the listing tells none that can be relied on."""
 
 
 class MissingObject(StoreError, FileNotFoundError):

@@ -151,11 +151,17 @@ class S3Store(Store):
         full = top + checked_prefix(prefix)
         if not self.is_made():
             return
-        found = self._try(prefix, lambda: list(self._client.list_objects(self.bucket, prefix=full, recursive=True)))
-        for entry in sorted(found, key=lambda entry: entry.object_name):
-            key = entry.object_name.removeprefix(top)
-            if is_listed(key):
-                yield ObjectInfo(key, entry.size, "", entry.last_modified)
+        yield from sorted(self._try(prefix, self._listed, full, top), key=lambda info: info.key)
+
+    def _listed(self, full: str, top: str) -> Sequence[ObjectInfo]:
+        """List objects as they come; of what the server says of each, no more is kept than is needed."""
+        found = self._client.list_objects(self.bucket, prefix=full, recursive=True)
+        named = ((entry.object_name.removeprefix(top), entry) for entry in found)
+        return [
+            ObjectInfo(key, entry.size, "", entry.last_modified, _tag(entry.etag))
+            for key, entry in named
+            if is_listed(key)
+        ]
 
     def delete(self, key: str) -> None:
         for name in (key, digest_key(key)) if self._digests else (key,):
@@ -312,3 +318,9 @@ class S3Store(Store):
     def _try(self, key: str, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """`call`, tried again where the fault may pass; errors name the object `key`, or the store."""
         return with_retries(f"{self.uri}/{key}" if key else self.uri, lambda: call(*arguments, **options))
+
+
+def _tag(etag: str | None) -> str:
+    """Return an ETag that tells contents apart; those of uploads in parts, which have a hyphen, may change alone."""
+    tag = (etag or "").strip('"')
+    return "" if "-" in tag else tag

@@ -1,46 +1,89 @@
 """The fingerprint of a prepared data set, known before anything is prepared.
 
 It covers the content of every file that could be read and the configuration keys that shape the result; times,
-machines and folders do not enter it. Checksums of local files are kept by path, size and time of the last change,
-so that the second run over a large source reads no file.
+machines and folders do not enter it. Checksums are kept by path, size and time of the last change, or the ETag in a
+store's listing, so that the second run over a large source reads no file. For a source in a store they are kept in the
+artifact store too: a pod that begins with an empty disk asks for what is new, and for nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from posixpath import splitext
+from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
 from oaml_core.data.check.scan import in_order
 from oaml_core.data.prepared.manifest import FORMAT
 from oaml_core.data.sources.base import IMAGE_SUFFIXES, SourceFile, SourceFolder
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, StoreError
 from oaml_core.progress import progress
 
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+log = logging.getLogger(__name__)
+
+INVENTORIES = "inventories"
+"""Where a store keeps the checksums of sources that lie in stores."""
+LOOKED_UP = 1_000
+"""Files whose checksums are looked up before those that are not known are read."""
 DIGITS = 16
 READ_SUFFIXES = IMAGE_SUFFIXES | {".rec", ".idx", ".bin", ".csv", ".parquet", ".json", ".txt"}
 READ_NAMES = {"property"}
 
 
-def fingerprint_of(settings: dict[str, Any], folders: Mapping[str, SourceFolder], cache: Path) -> str:
+def fingerprint_of(
+    settings: dict[str, Any], folders: Mapping[str, SourceFolder], cache: Path, store: Store | None = None
+) -> str:
     """16 hexadecimal digits.
 
     Args:
         settings: as `shaping_settings` gives them.
         folders: the source's folders by their use; empty for drawn faces.
-        cache: file that keeps the checksums of local files.
+        cache: file that keeps checksums.
+        store: keeps a copy of it, where parts of the source lie in a store; None: nothing does.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    key = _inventory_key(folders)
+    if store is not None and key and not cache.exists():
+        _fetch_inventory(store, key, cache)
+    read = _Count()
     for use, folder in folders.items():
-        for name, checksum in _checksums(folder, cache):
+        for name, checksum in _checksums(folder, cache, read):
             digest.update(f"{use and use + ':'}{name}\0{checksum}\n".encode())
+    if store is not None and key and read.files:
+        store.put_file(cache, key)
     return digest.hexdigest()[:DIGITS]
+
+
+def _inventory_key(folders: Mapping[str, SourceFolder]) -> str:
+    """Where a store keeps the checksums of those folders that lie in stores; empty if none does."""
+    remote = sorted(folder.identity for folder in folders.values() if folder.is_remote)
+    return f"{INVENTORIES}/{hashlib.sha256(repr(remote).encode()).hexdigest()[:DIGITS]}.sqlite" if remote else ""
+
+
+def _fetch_inventory(store: Store, key: str, cache: Path) -> None:
+    """Fetch the checksums that an earlier run kept; without them, or with damaged ones, all files are looked at."""
+    try:
+        if store.exists(key):
+            store.get_file(key, cache)
+    except StoreError as error:
+        log.warning("The checksums of an earlier run cannot be read, and are made again: %s", error)
+
+
+@dataclass
+class _Count:
+    files: int = 0
+    """Files whose checksum was not known, and has been kept."""
 
 
 def shaping_settings(config: Config) -> dict[str, Any]:
@@ -72,12 +115,19 @@ class _Known:
     database: sqlite3.Connection
     source: str
 
-    def find(self, file: SourceFile) -> str | None:
-        row = self.database.execute(
-            "SELECT sha256 FROM checksum WHERE path = ? AND size = ? AND stamp = ?",
-            (f"{self.source}/{file.name}", file.size, file.stamp),
-        ).fetchone()
-        return None if row is None else str(row[0])
+    def find(self, block: Sequence[SourceFile]) -> dict[str, str]:
+        """Checksums by name of those files of `block`, which is in order of names, that are as they were."""
+        first, last = (f"{self.source}/{file.name}" for file in (block[0], block[-1]))
+        rows = self.database.execute(
+            "SELECT path, size, stamp, sha256 FROM checksum WHERE path BETWEEN ? AND ?", (first, last)
+        )
+        kept = {path: (size, stamp, sha256) for path, size, stamp, sha256 in rows}
+        found = {}
+        for file in block:
+            size, stamp, sha256 = kept.get(f"{self.source}/{file.name}", (None, "", ""))
+            if file.stamp and (size, stamp) == (file.size, file.stamp):
+                found[file.name] = str(sha256)
+        return found
 
     def keep(self, file: SourceFile, sha256: str) -> None:
         self.database.execute(
@@ -86,7 +136,7 @@ class _Known:
         )
 
 
-def _checksums(folder: SourceFolder, cache: Path) -> Iterator[tuple[str, str]]:
+def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tuple[str, str]]:
     """(name, SHA-256) of every file that could be read, by name."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(cache, timeout=60)) as database:
@@ -96,17 +146,19 @@ def _checksums(folder: SourceFolder, cache: Path) -> Iterator[tuple[str, str]]:
         )
         known = _Known(database, folder.identity)
         files = [file for file in folder.files.values() if _is_read(file.name)]
-        found = ((file, known.find(file) if file.stamp else None) for file in files)
-        hashed = in_order(
-            lambda item: (item[0], item[1] or folder.sha256(item[0].name), item[1] is None), found, folder.readers
-        )
-        for file, checksum, new in progress(hashed, len(files), "checksums"):
-            if new and file.stamp:
-                known.keep(file, checksum)
-            yield file.name, checksum
+        left = iter(progress(iter(files), len(files), "checksums"))
+        while block := list(islice(left, LOOKED_UP)):
+            found = known.find(block)
+            new = [file for file in block if file.name not in found]
+            read_now = in_order(lambda file: (file, folder.sha256(file.name)), new, folder.readers) if new else ()
+            for file, checksum in read_now:
+                found[file.name] = checksum
+                if file.stamp:
+                    known.keep(file, checksum)
+                    read.files += 1
+            yield from ((file.name, found[file.name]) for file in block)
         database.commit()
 
 
 def _is_read(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in READ_SUFFIXES or path.name in READ_NAMES
+    return splitext(name)[1].lower() in READ_SUFFIXES or name.rpartition("/")[2] in READ_NAMES

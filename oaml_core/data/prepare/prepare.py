@@ -75,7 +75,8 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> Pr
     work = Path(config.work_dir)
     folders = open_folders(config.data, work / "fetched")
     settings = shaping_settings(config)
-    fingerprint = fingerprint_of(settings, {} if folders is None else folders.distinct(), work / "checksums.sqlite")
+    distinct = {} if folders is None else folders.distinct()
+    fingerprint = fingerprint_of(settings, distinct, work / "checksums.sqlite", store)
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         if repair:
             _remove_damaged(store, fingerprint)

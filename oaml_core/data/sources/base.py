@@ -38,7 +38,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of a source."""
 
@@ -46,7 +46,7 @@ class SourceFile:
     """Relative to the source, with forward slashes."""
     size: int
     stamp: str
-    """Time of the last change; empty where it is not known."""
+    """Time of the last change, or what a store's listing tells contents apart by; empty where neither is known."""
 
 
 class SourceFolder(ABC):
@@ -59,6 +59,8 @@ class SourceFolder(ABC):
         self.uri = uri
         self.identity = uri
         """Tells this folder from all others on the machine."""
+        self.is_remote = False
+        """Whether its files lie in a store, so that each question about one is a request."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
         self.passed_over: dict[str, list[str]] = {}
         """Names of entries that are not used, by the reason."""
@@ -168,8 +170,9 @@ class StoreFolder(SourceFolder):
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
         self._fetched: set[Path] = set()
-        objects = (SourceFile(info.key, info.size, "") for info in store.list())
+        objects = (SourceFile(info.key, info.size, info.tag) for info in store.list())
         super().__init__(store.uri, objects)
+        self.is_remote = True
 
     def read(self, name: str) -> bytes:
         return self.store.read_bytes(name)
