@@ -1,0 +1,33 @@
+"""What a further image costs in memory: so little that 42 million fit, and not more the more there are."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.scale import growth
+
+LIMITS = {
+    "listing": 400,  # single images in a bucket or folder; RecordIO has none
+    "nothing new": 40,
+    "manifest": 20,
+    "plan": 80,
+    "garbage": 600,  # of a part, of which there is one per 10,000 images
+}
+"""Most bytes of a further image. 42 million times 100 bytes are 4 GiB."""
+
+
+@pytest.mark.parametrize("part", LIMITS)
+def test_memory_of_a_further_image_is_bounded(part: str) -> None:
+    assert growth(part, 5_000, 50_000, timed=False).bytes <= LIMITS[part]
+
+
+@pytest.mark.slow
+def test_preparing_holds_no_images() -> None:
+    found = growth("prepare", 5_000, 50_000, timed=False)
+    assert found.bytes <= 160  # an encoded image has thousands
+
+
+@pytest.mark.parametrize("part", ["plan", "nothing new"])
+def test_memory_grows_no_faster_than_images(part: str) -> None:
+    small, large = growth(part, 5_000, 20_000, timed=False), growth(part, 20_000, 80_000, timed=False)
+    assert large.bytes <= 1.5 * small.bytes + 10
