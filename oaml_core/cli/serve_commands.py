@@ -1,0 +1,84 @@
+"""`oaml serve`: faces over HTTP, and a page to try it."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oaml_core.cli.command import Command
+from oaml_core.cli.gallery_commands import exported_model
+from oaml_core.config import Config
+from oaml_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+def _serve(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+    from oaml_core.photos.faces import FaceFinder
+    from oaml_core.serve.faces import Faces
+    from oaml_core.serve.keys import Keys, key_digest, new_key, read_keys
+    from oaml_core.serve.limits import Limits
+    from oaml_core.serve.server import open_socket, serve
+
+    if not _is_loopback(options.host) and options.key_file is None:
+        raise ConfigError(f"--host {options.host} can be reached by others: name the keys, --key_file FILE.")
+    limits = Limits(
+        body=options.max_body,
+        pixels=options.max_pixels,
+        seconds=options.max_seconds,
+        workers=options.workers,
+        per_minute=options.per_minute,
+    )
+    if options.workers < 1 or options.per_minute < 1 or options.max_seconds <= 0:
+        raise ConfigError("--workers, --per_minute and --max_seconds are above 0.")
+    listening = open_socket(options.host, options.port)
+    address = f"http://{options.host}:{listening.getsockname()[1]}/"
+    if options.key_file is None:
+        key = new_key()
+        roles, shown = {key_digest(key): "admin"}, f"{address}#key={key}"
+    else:
+        roles, shown = read_keys(Path(options.key_file)), address
+    # One thread per request: requests run side by side.
+    model = exported_model(config, options.onnx)
+    logging.getLogger("oaml.serve").setLevel(logging.INFO)
+    with ExitStack() as stack:
+        gallery = stack.enter_context(Gallery(options.gallery, model.version)) if options.gallery else None
+        faces = Faces(model, FaceFinder(aligned=options.aligned), gallery, pixels=limits.pixels, most=limits.faces)
+        print(f"model {model.version}; Ctrl-C ends the service", flush=True)
+        print(shown, flush=True)
+        serve(faces, Keys(roles, limits.per_minute), limits, listening)
+    return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _options(parser: ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen at; 0: a free one")
+    parser.add_argument("--gallery", type=str | None, default=None, help="file of `oaml gallery`, made if missing")
+    parser.add_argument("--onnx", type=str | None, default=None, help="exported model.onnx; default: in production")
+    parser.add_argument(
+        "--key_file",
+        type=str | None,
+        default=None,
+        help="file of keys: per line a role (read, enrol, admin) and the SHA-256 of a key; default: a fresh key",
+    )
+    parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
+    parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")
+    parser.add_argument("--max_body", type=int, default=16 * 2**20, help="bytes of a request")
+    parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")
+    parser.add_argument("--max_seconds", type=float, default=30.0, help="seconds to an answer")
+    parser.add_argument("--per_minute", type=int, default=600, help="requests per key and minute")
+
+
+COMMANDS = {"serve": Command("compare, identify and enrol faces over HTTP, with a page", _serve, _options)}

@@ -1,0 +1,9 @@
+"""Faces as a service: compare, identify, detect and a gallery over HTTP, and one page to try them; never torch."""
+
+__all__ = [
+    "app",
+    "faces",
+    "keys",
+    "limits",
+    "server",
+]

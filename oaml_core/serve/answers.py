@@ -1,0 +1,111 @@
+"""What the service answers, as its OpenAPI description shows it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class FaceAnswer(BaseModel):
+    """One face of a photograph."""
+
+    box: tuple[float, float, float, float] | None = Field(description="left, top, right, bottom in pixels")
+    points: list[tuple[float, float]] = Field(description="eyes, nose, mouth corners, in pixels of the photograph")
+    score: float = Field(description="the detector's, 0 to 1")
+    visible_share: float = Field(description="share of the face that is visible, 0 to 1")
+    covered: list[str] = Field(description="regions that are covered")
+    visibility: list[list[float]] = Field(description="map of the aligned face, row by row, 1 = visible")
+    remark: str = Field(description="how the face was found, and what is amiss")
+
+
+class CompareAnswer(BaseModel):
+    """Two faces compared."""
+
+    decision: Literal["same", "different", "undecided"]
+    reason: str = Field(description="why nothing is decided; empty if something is")
+    score: float
+    decided_by: str = Field(description="score that decides: global, combined or calibrated")
+    threshold: float | None = Field(description="of that score at this false accept rate")
+    far: float
+    global_score: float
+    local_score: float | None
+    log_likelihood_ratio: float | None = Field(description="natural logarithm, same person against different people")
+    visible_share: float = Field(description="share of the face that is visible in both, 0 to 1")
+    faces: list[FaceAnswer]
+    picture: str | None = Field(description="data address of a PNG: both faces, what is covered, what corresponds")
+
+
+class DetectAnswer(BaseModel):
+    """Faces of one photograph, surest first."""
+
+    width: int
+    height: int
+    found: int = Field(description="faces in the photograph; the first of them are described")
+    faces: list[FaceAnswer]
+
+
+class Candidate(BaseModel):
+    """One person of the gallery."""
+
+    person: str
+    key: int = Field(description="number of the face that is meant")
+    score: float
+    global_score: float
+    visible_share: float
+    log_likelihood_ratio: float | None
+
+
+class IdentifyAnswer(BaseModel):
+    """Whom a face belongs to."""
+
+    decision: Literal["known", "unknown", "undecided"]
+    reason: str = Field(description="why nothing is decided; empty if something is")
+    decided_by: str
+    threshold: float | None
+    far: float = Field(description="false accept rate of one comparison; a search makes one per face")
+    face: FaceAnswer
+    people: list[Candidate] = Field(description="best first; empty for an empty gallery")
+    compared: int = Field(description="faces compared by local evidence")
+    faces: int = Field(description="faces of the gallery")
+
+
+class PersonAnswer(BaseModel):
+    """One person of the gallery."""
+
+    name: str
+    faces: int
+
+
+class GalleryFace(BaseModel):
+    """One enrolled face."""
+
+    key: int
+    added: str
+    remark: str
+    kept: bool = Field(description="whether the aligned image is kept")
+
+
+class EnrolAnswer(BaseModel):
+    """What came of a photograph."""
+
+    key: int | None = Field(description="number of the new face; null if the photograph was there already")
+
+
+class DeleteAnswer(BaseModel):
+    """What was deleted or moved."""
+
+    faces: int
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str
+    message: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every answer that is no success."""
+
+    error: ErrorBody

@@ -1,0 +1,209 @@
+"""What the service does with photographs: decoded in memory, described, compared, and forgotten."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from io import BytesIO
+from typing import Literal
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from oaml_core.decoding.decode import FORMATS, decode_image
+from oaml_core.errors import DataError, ModelInputError
+from oaml_core.inference.compared_pair import drawable_pair
+from oaml_core.inference.comparer import Comparer, without_threshold
+from oaml_core.inference.decision import Comparison
+from oaml_core.inference.drawing import draw_pair
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.enrol import enrol_photo
+from oaml_core.inference.gallery.search import GallerySearch
+from oaml_core.inference.photo_records import describe_face, reason_against, remark
+from oaml_core.inference.records import FaceRecords
+from oaml_core.photos.detection import Photo
+from oaml_core.photos.faces import FaceFinder, PhotoFace
+from oaml_core.photos.files import MIN_SIDE
+from oaml_core.photos.quality import covered_regions
+from oaml_core.serve.answers import Candidate, CompareAnswer, DetectAnswer, FaceAnswer, IdentifyAnswer
+
+
+class Faces:
+    """Model, detector and gallery of a service.
+
+    Args:
+        model: recogniser.
+        finder: finds and aligns.
+        gallery: of the same model; None: the service has none.
+        pixels: largest number of pixels of a photograph.
+        most: largest number of faces that are described in one photograph.
+    """
+
+    def __init__(self, model: Comparer, finder: FaceFinder, gallery: Gallery | None, *, pixels: int, most: int) -> None:
+        self.model, self.finder, self.gallery = model, finder, gallery
+        self._pixels, self._most = pixels, most
+        self._search = None if gallery is None else GallerySearch(gallery, model)
+
+    def self_test(self) -> None:
+        """Describe and compare a grey image: a model that cannot is not ready.
+
+        Raises:
+            ModelInputError: the model's answer is not finite.
+        """
+        size = self.model.image_size
+        records = self.model.records(np.full((1, size, size, 3), 128, dtype=np.uint8))
+        if not np.isfinite(self.model.scores(records, records).global_score).all():
+            raise ModelInputError("The model's score of an image with itself is not finite. Serve another model.")
+
+    def compare(self, first: bytes, second: bytes, far: float, picture: bool) -> CompareAnswer:
+        """Compare the main faces of two photographs at a false accept rate; with a picture on request.
+
+        Raises:
+            ModelInputError: a photograph cannot be read or shows no face.
+        """
+        (face, one), (another, other) = self._described(first, "first"), self._described(second, "second")
+        scores = self.model.scores(one, other)
+        name, _ = scores.deciding
+        found = Comparison.of(scores, self.model.threshold(far, name))
+        reason = self._reason(far, name, [face, another], found.visible_share)
+        decision: Literal["same", "different", "undecided"] = "undecided"
+        if not reason:
+            decision = "same" if found.same else "different"
+        drawn = None
+        if picture:
+            drawn = _data_address(draw_pair(drawable_pair((face.image, another.image), (one, other))))
+        return CompareAnswer(
+            decision=decision,
+            reason=reason,
+            score=found.score,
+            decided_by=name,
+            threshold=found.threshold,
+            far=far,
+            global_score=found.global_score,
+            local_score=found.local_score,
+            log_likelihood_ratio=found.log_likelihood_ratio,
+            visible_share=found.visible_share,
+            faces=[_answer(face, one), _answer(another, other)],
+            picture=drawn,
+        )
+
+    def detect(self, photo: bytes) -> DetectAnswer:
+        """Describe the faces of a photograph.
+
+        Raises:
+            ModelInputError: it cannot be read.
+        """
+        image = self._decoded(photo, "photo")
+        found = self.finder.all_faces_in(image, self.model.image_size)
+        faces = [_answer(*describe_face(self.model, face)) for face in found[: self._most]]
+        return DetectAnswer(width=image.shape[1], height=image.shape[0], found=len(found), faces=faces)
+
+    def identify(self, photo: bytes, far: float, top: int) -> IdentifyAnswer:
+        """Search the gallery for the main face of a photograph.
+
+        Raises:
+            ModelInputError: it cannot be read or shows no face. DataError: the gallery cannot be searched.
+        """
+        assert self._search is not None
+        face, records = self._described(photo, "photo")
+        answer = self._search.search(records, top)
+        threshold = self.model.threshold(far, answer.score)
+        decision: Literal["known", "unknown", "undecided"] = "unknown"
+        reason = ""
+        if answer.people:
+            best = answer.people[0]
+            reason = self._reason(far, answer.score, [face], best.visible_share)
+            if threshold is None or reason:
+                decision = "undecided"
+            elif best.score >= threshold:
+                decision = "known"
+        people = [
+            Candidate(
+                person=one.face.person,
+                key=one.face.key,
+                score=one.score,
+                global_score=one.global_score,
+                visible_share=one.visible_share,
+                log_likelihood_ratio=one.log_likelihood_ratio,
+            )
+            for one in answer.people
+        ]
+        return IdentifyAnswer(
+            decision=decision,
+            reason=reason,
+            decided_by=answer.score,
+            threshold=threshold,
+            far=far,
+            face=_answer(face, records),
+            people=people,
+            compared=answer.compared,
+            faces=answer.faces,
+        )
+
+    def enrol(self, person: str, photo: bytes, keep: bool) -> int | None:
+        """Add the main face of a photograph to the gallery; returns its key, None if it was there already.
+
+        Raises:
+            ModelInputError: it cannot be read or shows no face. DataError: the name is none.
+        """
+        assert self.gallery is not None
+        digest = hashlib.sha256(photo).hexdigest()
+        image = self._decoded(photo, "photo")
+        return enrol_photo(self.gallery, self.model, self.finder, image, person, digest=digest, keep=keep)
+
+    def _described(self, data: bytes, name: str) -> tuple[PhotoFace, FaceRecords]:
+        photo = self._decoded(data, name)
+        return describe_face(self.model, self.finder.main_face_in(photo, f"the image {name!r}", self.model.image_size))
+
+    def _decoded(self, data: bytes, name: str) -> Photo:
+        try:
+            # The header alone is read: a small file can announce a large picture.
+            with Image.open(BytesIO(data), formats=FORMATS) as opened:
+                width, height = opened.size
+        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            if isinstance(error, Image.DecompressionBombError):
+                raise ModelInputError(f"The image {name!r} has too many pixels; {self._pixels:,} are taken.") from None
+            raise ModelInputError(
+                f"The image {name!r} is damaged, or none of {', '.join(FORMATS)}. Send one of these."
+            ) from None
+        if width * height > self._pixels:
+            raise ModelInputError(
+                f"The image {name!r} has {width} × {height} pixels; {self._pixels:,} are taken. Send a smaller one."
+            )
+        if min(width, height) < MIN_SIDE:
+            raise ModelInputError(
+                f"The image {name!r} has {width} × {height} pixels; a face needs {MIN_SIDE} at least."
+            )
+        try:
+            return decode_image(data)
+        except DataError as error:
+            raise ModelInputError(f"The image {name!r} cannot be used: {error}.") from error
+
+    def _reason(self, far: float, score: str, faces: list[PhotoFace], visible_share: float) -> str:
+        if self.model.threshold(far, score) is None:
+            return without_threshold(far, list(self.model.thresholds(score)))
+        return reason_against(faces, visible_share)
+
+
+def _answer(face: PhotoFace, records: FaceRecords) -> FaceAnswer:
+    visible = records.visibility[0, 0]
+    box = None
+    if face.box is not None:
+        left, top, right, bottom = (round(float(value), 1) for value in face.box)
+        box = (left, top, right, bottom)
+    points = [] if face.points is None else [(round(float(x), 1), round(float(y), 1)) for x, y in face.points]
+    return FaceAnswer(
+        box=box,
+        points=points,
+        score=face.score,
+        visible_share=float(visible.mean()),
+        covered=covered_regions(visible),
+        visibility=[[round(float(value), 3) for value in row] for row in visible],
+        remark=remark(face, visible),
+    )
+
+
+def _data_address(picture: Image.Image) -> str:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,152 @@
+"""What stands before every request: limits, safe headers, figures, and a log line without faces or names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+log = logging.getLogger("oaml.serve")
+T = TypeVar("T")
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+"""Sent with every answer: no other host is asked for anything, and nothing is cached."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may cost."""
+
+    body: int = 16 * 2**20
+    """Bytes of a request."""
+    pixels: int = 25_000_000
+    """Pixels of a photograph."""
+    faces: int = 20
+    """Faces that are described in one photograph."""
+    seconds: float = 30.0
+    """From the start of the work to an answer."""
+    workers: int = 2
+    """Requests that are worked on at once."""
+    waiting: int = 32
+    """Requests that wait for their turn; more are refused."""
+    per_minute: int = 600
+    """Requests per key and minute."""
+
+
+class Figures:
+    """Prometheus metrics of one service."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter("oaml_requests", "Requests.", ["route", "status"], registry=self.registry)
+        self.seconds = Histogram("oaml_request_seconds", "Time to an answer.", ["route"], registry=self.registry)
+        self.busy = Gauge("oaml_work", "Requests that are worked on or wait.", registry=self.registry)
+
+
+class Work:
+    """A pool of threads that never has more to do than it may.
+
+    Args:
+        limits: of the service.
+        figures: where the load is shown.
+    """
+
+    def __init__(self, limits: Limits, figures: Figures) -> None:
+        self._limits, self._figures = limits, figures
+        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="faces")
+        self._pending = 0
+
+    async def do(self, task: Callable[[], T]) -> T:
+        """Run a task in a thread.
+
+        Raises:
+            HTTPException: 503, too much is waiting; 504, it took too long (it ends in its thread, unheard).
+        """
+        if self._pending >= self._limits.workers + self._limits.waiting:
+            raise HTTPException(503, "Too many requests are waiting. Try again in a moment.", {"retry-after": "1"})
+        self._pending += 1
+        self._figures.busy.set(self._pending)
+        loop = asyncio.get_running_loop()
+        future = self._pool.submit(task)
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._ended, done))
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
+        except TimeoutError:
+            seconds = self._limits.seconds
+            raise HTTPException(504, f"No answer within {seconds:g} seconds. Send a smaller photograph.") from None
+
+    def close(self) -> None:
+        """Wait for what is under way, and end the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _ended(self, _: Future[T]) -> None:
+        self._pending -= 1
+        self._figures.busy.set(self._pending)
+
+
+class Guard:
+    """ASGI middleware: limits the body, adds headers, counts, and logs.
+
+    Args:
+        app: what is guarded.
+        limits: of the service.
+        figures: where requests are counted.
+    """
+
+    def __init__(self, app: ASGIApp, limits: Limits, figures: Figures) -> None:
+        self._app, self._limits, self._figures = app, limits, figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, status, taken = time.perf_counter(), 500, 0
+
+        async def counted_receive() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limits.body:
+                raise HTTPException(413, f"The request has more than {self._limits.body:,} bytes.")
+            return message
+
+        async def dressed_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message.get("headers", []), *added]}
+            await send(message)
+
+        try:
+            await self._app(scope, counted_receive, dressed_send)
+        finally:
+            seconds = time.perf_counter() - start
+            # The route's pattern, never the path: that holds names.
+            route = getattr(scope.get("route"), "path", "none")
+            self._figures.requests.labels(route, str(status)).inc()
+            self._figures.seconds.labels(route).observe(seconds)
+            key = scope.get("state", {}).get("key", "")
+            line = {
+                "method": scope["method"],
+                "route": route,
+                "status": status,
+                "ms": round(1000 * seconds),
+                "key": key,
+            }
+            log.info(json.dumps(line))
