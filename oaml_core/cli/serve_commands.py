@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def _serve(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
     from oaml_core.photos.faces import FaceFinder
-    from oaml_core.serve.faces import Faces
+    from oaml_core.serve.faces import FaceService
     from oaml_core.serve.keys import Keys, key_digest, new_key, read_keys
     from oaml_core.serve.limits import Limits
     from oaml_core.serve.server import open_socket, serve
@@ -48,7 +48,9 @@ def _serve(config: Config, options: Any) -> int:
     logging.getLogger("oaml.serve").setLevel(logging.INFO)
     with ExitStack() as stack:
         gallery = stack.enter_context(Gallery(options.gallery, model.version)) if options.gallery else None
-        faces = Faces(model, FaceFinder(aligned=options.aligned), gallery, pixels=limits.pixels, most=limits.faces)
+        faces = FaceService(
+            model, FaceFinder(aligned=options.aligned), gallery, pixels=limits.pixels, most=limits.faces
+        )
         print(f"model {model.version}; Ctrl-C ends the service", flush=True)
         print(shown, flush=True)
         serve(faces, Keys(roles, limits.per_minute), limits, listening)

@@ -45,7 +45,7 @@ class DetectAnswer(BaseModel):
     faces: list[FaceAnswer]
 
 
-class Candidate(BaseModel):
+class CandidateAnswer(BaseModel):
     """One person of the gallery."""
 
     person: str
@@ -65,7 +65,7 @@ class IdentifyAnswer(BaseModel):
     threshold: float | None
     far: float = Field(description="false accept rate of one comparison; a search makes one per face")
     face: FaceAnswer
-    people: list[Candidate] = Field(description="best first; empty for an empty gallery")
+    people: list[CandidateAnswer] = Field(description="best first; empty for an empty gallery")
     compared: int = Field(description="faces compared by local evidence")
     faces: int = Field(description="faces of the gallery")
 

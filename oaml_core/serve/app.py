@@ -29,9 +29,9 @@ from oaml_core.serve.answers import (
     IdentifyAnswer,
     PersonAnswer,
 )
-from oaml_core.serve.faces import Faces
+from oaml_core.serve.faces import FaceService
 from oaml_core.serve.keys import Keys
-from oaml_core.serve.limits import Figures, Guard, Limits, Work
+from oaml_core.serve.limits import Guard, Limits, ServiceFigures, Work
 
 log = logging.getLogger("oaml.serve")
 PAGE = Path(__file__).with_name("page")
@@ -196,7 +196,7 @@ async def page_part(name: str) -> Response:
     return FileResponse(PAGE / name, media_type=KINDS[name])
 
 
-def create_app(faces: Faces, keys: Keys, limits: Limits) -> FastAPI:
+def create_app(faces: FaceService, keys: Keys, limits: Limits) -> FastAPI:
     """Build the service.
 
     Args:
@@ -204,7 +204,7 @@ def create_app(faces: Faces, keys: Keys, limits: Limits) -> FastAPI:
         keys: who may ask.
         limits: what a request may cost.
     """
-    figures = Figures()
+    figures = ServiceFigures()
     work = Work(limits, figures)
 
     @asynccontextmanager
@@ -230,8 +230,8 @@ def create_app(faces: Faces, keys: Keys, limits: Limits) -> FastAPI:
     return app
 
 
-def _faces(request: Request) -> Faces:
-    found: Faces = request.app.state.faces
+def _faces(request: Request) -> FaceService:
+    found: FaceService = request.app.state.faces
     return found
 
 

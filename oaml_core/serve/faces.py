@@ -25,10 +25,10 @@ from oaml_core.photos.detection import Photo
 from oaml_core.photos.faces import FaceFinder, PhotoFace
 from oaml_core.photos.files import MIN_SIDE
 from oaml_core.photos.quality import covered_regions
-from oaml_core.serve.answers import Candidate, CompareAnswer, DetectAnswer, FaceAnswer, IdentifyAnswer
+from oaml_core.serve.answers import CandidateAnswer, CompareAnswer, DetectAnswer, FaceAnswer, IdentifyAnswer
 
 
-class Faces:
+class FaceService:
     """Model, detector and gallery of a service.
 
     Args:
@@ -118,7 +118,7 @@ class Faces:
             elif best.score >= threshold:
                 decision = "known"
         people = [
-            Candidate(
+            CandidateAnswer(
                 person=one.face.person,
                 key=one.face.key,
                 score=one.score,

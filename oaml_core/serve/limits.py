@@ -47,7 +47,7 @@ class Limits:
     """Requests per key and minute."""
 
 
-class Figures:
+class ServiceFigures:
     """Prometheus metrics of one service."""
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class Work:
         figures: where the load is shown.
     """
 
-    def __init__(self, limits: Limits, figures: Figures) -> None:
+    def __init__(self, limits: Limits, figures: ServiceFigures) -> None:
         self._limits, self._figures = limits, figures
         self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="faces")
         self._pending = 0
@@ -107,7 +107,7 @@ class Guard:
         figures: where requests are counted.
     """
 
-    def __init__(self, app: ASGIApp, limits: Limits, figures: Figures) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits, figures: ServiceFigures) -> None:
         self._app, self._limits, self._figures = app, limits, figures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ import uvicorn
 
 from oaml_core.errors import ConfigError
 from oaml_core.serve.app import create_app
-from oaml_core.serve.faces import Faces
+from oaml_core.serve.faces import FaceService
 from oaml_core.serve.keys import Keys
 from oaml_core.serve.limits import Limits
 
@@ -33,7 +33,7 @@ def open_socket(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host} --port {port} cannot be listened at: {error}. Name another one.") from error
 
 
-def serve(faces: Faces, keys: Keys, limits: Limits, listening: socket.socket) -> None:
+def serve(faces: FaceService, keys: Keys, limits: Limits, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:

@@ -21,7 +21,7 @@ from oaml_core.errors import ConfigError
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.serve.app import create_app
-from oaml_core.serve.faces import Faces
+from oaml_core.serve.faces import FaceService
 from oaml_core.serve.keys import Keys, key_digest, read_keys
 from oaml_core.serve.limits import Limits
 
@@ -37,7 +37,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def started(gallery: Gallery | None, limits: Limits = LIMITS, model: Any = MODEL) -> TestClient:
-    faces = Faces(model, FaceFinder(aligned=True), gallery, pixels=limits.pixels, most=limits.faces)
+    faces = FaceService(model, FaceFinder(aligned=True), gallery, pixels=limits.pixels, most=limits.faces)
     keys = Keys({key_digest(key): role for key, role in KEYS.items()}, limits.per_minute)
     return TestClient(create_app(faces, keys, limits), raise_server_exceptions=False)
 

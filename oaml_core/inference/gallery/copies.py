@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from oaml_core.errors import DataError
-from oaml_core.inference.gallery.database import AT_ONCE, Face, Gallery
+from oaml_core.inference.gallery.database import AT_ONCE, EnrolledFace, Gallery
 from oaml_core.inference.gallery.packing import check_record
 
 
@@ -81,7 +81,7 @@ def verify_gallery(gallery: Gallery) -> list[str]:
     return found
 
 
-def _take(db: sqlite3.Connection, gallery: Gallery, other: Gallery, face: Face) -> bool:
+def _take(db: sqlite3.Connection, gallery: Gallery, other: Gallery, face: EnrolledFace) -> bool:
     db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (face.person,))
     made = db.execute(
         "INSERT INTO faces (person, source, digest, added, remark, image) "

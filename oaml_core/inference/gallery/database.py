@@ -16,7 +16,7 @@ AT_ONCE = 500
 """Keys per query; SQLite limits the number of values in one."""
 
 
-class Face(NamedTuple):
+class EnrolledFace(NamedTuple):
     """One enrolled face, without its record."""
 
     key: int
@@ -99,7 +99,7 @@ class Gallery(GalleryFile):
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
         return [Person(name, count) for name, count in self.query(f"{words} ORDER BY name")]
 
-    def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, Face]:
+    def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, EnrolledFace]:
         """Faces by key: those of `keys`, those of a person, or all."""
         words = (
             "SELECT faces.id, name, source, digest, added, remark, image IS NOT NULL "
@@ -111,7 +111,7 @@ class Gallery(GalleryFile):
             rows = self.query(f"{words} WHERE name = ? ORDER BY faces.id", person)
         else:
             rows = self.query(f"{words} ORDER BY faces.id")
-        return {row[0]: Face._make((*row[:6], bool(row[6]))) for row in rows}
+        return {row[0]: EnrolledFace._make((*row[:6], bool(row[6]))) for row in rows}
 
     def face_keys(self) -> list[int]:
         """Keys of all faces that have a record of the gallery's model, in order."""

@@ -14,7 +14,7 @@ from PIL import Image
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
-from oaml_core.inference.gallery.database import Face, Gallery
+from oaml_core.inference.gallery.database import EnrolledFace, Gallery
 from oaml_core.inference.gallery.packing import pack_record
 from oaml_core.inference.photo_records import describe
 from oaml_core.inference.records import FaceRecords
@@ -80,7 +80,7 @@ def _waiting(gallery: Gallery, version: str) -> Iterator[int]:
     return (row[0] for row in gallery.query(words, version))
 
 
-def _describe(gallery: Gallery, face: Face, model: Comparer, finder: FaceFinder | None) -> FaceRecords:
+def _describe(gallery: Gallery, face: EnrolledFace, model: Comparer, finder: FaceFinder | None) -> FaceRecords:
     kept = gallery.image(face.key)
     if kept is not None:
         return model.records(fit_square(decode_image(kept), model.image_size)[None])

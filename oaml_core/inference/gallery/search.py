@@ -10,7 +10,7 @@ import numpy as np
 
 from oaml_core.errors import DataError
 from oaml_core.inference.comparer import Comparer
-from oaml_core.inference.gallery.database import Face, Gallery
+from oaml_core.inference.gallery.database import EnrolledFace, Gallery
 from oaml_core.inference.gallery.vectors import Vectors
 from oaml_core.inference.records import FaceRecords
 
@@ -25,7 +25,7 @@ LOADED = 4096
 class Found(NamedTuple):
     """One person of the gallery, by the best face."""
 
-    face: Face
+    face: EnrolledFace
     score: float
     """The one that decides, see `Answer.score`."""
     global_score: float
