@@ -38,7 +38,10 @@ def publish_run(store: Store, prefix: str, run_dir: Path) -> None:
     best = json.loads((run_dir / RESULT).read_bytes()).get("best")
     path = run_dir / "checkpoints" / PUBLISHED
     if best is None:
-        raise CheckpointError(f"{run_dir / RESULT} names no best checkpoint. Run the same command again.")
+        raise CheckpointError(
+            f"{run_dir / RESULT} names no best checkpoint: the run was trained by an earlier version and never "
+            f"published. Give the run another --name, and {path} as --train.start_from."
+        )
     if not path.is_file() or sha256_of(path) != best["sha256"]:
         raise CheckpointError(
             f"{path} is not the checkpoint of step {best['step']}, which was the best. Nothing is published. Run the "

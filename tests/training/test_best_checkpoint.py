@@ -136,6 +136,12 @@ def test_another_file_than_the_best_is_not_published(tmp_path: Path) -> None:
         checked_result(store, "runs/a")
 
 
+def test_a_run_of_an_earlier_version_is_told_what_helps(tmp_path: Path) -> None:
+    (tmp_path / RESULT).write_text(json.dumps({"best_val_acc": 0.6}))
+    with pytest.raises(CheckpointError, match=r"another --name, and .*best\.ckpt as --train\.start_from"):
+        publish_run(open_store(str(tmp_path / "store")), "runs/a", tmp_path)
+
+
 def test_what_was_published_first_stays(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     for name in ("first", "second"):
