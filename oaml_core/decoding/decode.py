@@ -15,6 +15,8 @@ from oaml_core.errors import DataError
 
 Image8 = NDArray[np.uint8]
 JPEG_START = b"\xff\xd8\xff"
+NOT_SQUARE = "pixels is not square"
+"""What the refusal of an image that is no aligned face says of its size."""
 MAX_PIXELS = 100_000_000
 """Above it an image is refused unread: a few kilobytes can announce gigabytes of pixels."""
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")
@@ -143,7 +145,7 @@ def fit_square(image: Image8, size: int) -> Image8:
     if height == width == size:
         return image
     if height != width:
-        raise DataError(f"{width}×{height} pixels is not square; align and crop faces to {size}×{size} first")
+        raise DataError(f"{width}×{height} {NOT_SQUARE}; `oaml align FOLDER OUT` makes {size}×{size} faces of photographs")
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 

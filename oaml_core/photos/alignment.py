@@ -123,6 +123,21 @@ def similarity(source: Floats, target: Floats, weights: Floats) -> Floats:
     return np.concatenate([turn, (to_centre - turn @ from_centre)[:, None]], axis=1)
 
 
+def template_distance(points: ArrayLike, side: int, habit: ArrayLike) -> float:
+    """Return how far five points of a square image lie from where an aligned face has them.
+
+    Args:
+        points: [5, 2] in pixels of the image.
+        side: of the image in pixels.
+        habit: of the detector, see `Detector.habit`.
+
+    Returns:
+        Root mean square distance in pixels of a 112 × 112 crop.
+    """
+    expected = template(side) + np.asarray(habit) * side / 112
+    return float(np.sqrt(((np.asarray(points) - expected) ** 2).sum(1).mean()) * 112 / side)
+
+
 def cut_out(photo: Photo, matrix: Floats, size: int | tuple[int, int] = 112) -> Photo:
     """Return the crop of a photograph that `matrix` describes; what lies outside of it is black.
 

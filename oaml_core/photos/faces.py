@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from oaml_core.errors import ModelInputError
-from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out, template
+from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out, template_distance
 from oaml_core.photos.detection import Detections, Detector, Floats, Photo
 from oaml_core.photos.files import load_photo
 from oaml_core.photos.quality import Quality, measure
@@ -170,9 +170,7 @@ class FaceFinder:
         height, width = photo.shape[:2]
         if height != width or not len(found):
             return False
-        expected = template(height) + self.detector.habit * height / 112
-        distance = np.sqrt(((found.points[0] - expected) ** 2).sum(1).mean()) * 112 / height
-        return bool(distance <= ON_TEMPLATE)
+        return template_distance(found.points[0], height, self.detector.habit) <= ON_TEMPLATE
 
     def _main(self, found: Detections, photo: Photo) -> int:
         boxes = found.boxes

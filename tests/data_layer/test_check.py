@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 from oaml_core.data.check.checks import check_source
 from oaml_core.data.check.report import CheckReport
 from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.errors import ModelInputError
+from oaml_core.photos.faces import FaceFinder
 from tests.data_layer.conftest import DATA, face, truncate, write_bin
 
 
@@ -186,3 +189,54 @@ def test_drawn_faces_pass(config) -> None:
     report = check_source(None, drawn)
     assert not report.must_not_train
     assert report.duplicates == []
+
+
+def portraits(folder: Path, crop: tuple[int, int, int, int]) -> Path:
+    """12 photographs of one woman, her face where `crop` puts it, as 4 identities."""
+    photo = Image.fromarray(skimage.data.astronaut()).crop(crop)
+    for number in range(12):
+        path = folder / f"person{number % 4}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture = np.asarray(photo).copy()
+        picture[0, 0] = number
+        Image.fromarray(picture).save(path)
+    return folder
+
+
+def test_square_photographs_that_are_not_aligned_are_named_with_the_remedy(tmp_path: Path, config) -> None:
+    report = check_source(str(portraits(tmp_path, (60, 0, 460, 400))), config())
+    said = finding(report, "alignment")
+    assert said.startswith("warning: faces seen in 12 of 12 images")
+    assert "oaml align" in said
+
+
+def test_aligned_faces_pass_the_alignment_check(tmp_path: Path, config) -> None:
+    source = tmp_path / "source.png"
+    Image.fromarray(skimage.data.astronaut()).save(source)
+    aligned = FaceFinder().main_face(source).image
+    for number in range(4):
+        path = tmp_path / "faces" / f"person{number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(aligned, number % 2, axis=1)).save(path)
+    said = finding(check_source(str(tmp_path / "faces"), config()), "alignment")
+    assert said.startswith("ok: faces seen in 4 of 4 images")
+
+
+def test_photographs_that_are_not_square_are_no_broken_images(tmp_path: Path, config) -> None:
+    report = check_source(str(portraits(tmp_path, (60, 0, 460, 300))), config())
+    assert report.must_not_train
+    assert report.set_aside[0].reason.startswith("400×300 pixels is not square")
+    assert "12 are not square" in finding(report, "readable") and "oaml align" in finding(report, "readable")
+
+
+def test_images_without_faces_are_not_judged_for_alignment(image_folder: Path, config) -> None:
+    assert finding(check_source(str(image_folder), config()), "alignment").startswith("ok: faces seen in")
+
+
+def test_alignment_is_not_looked_at_without_the_detector(image_folder: Path, config, monkeypatch) -> None:
+    def missing() -> Path:
+        raise ModelInputError("not installed")
+
+    monkeypatch.setattr("oaml_core.photos.yunet.installed_network", missing)
+    said = finding(check_source(str(image_folder), config()), "alignment")
+    assert said.startswith("ok: not looked at") and "oaml[photos]" in said

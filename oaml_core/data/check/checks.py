@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.config import Config
+from oaml_core.data.check.alignment import AlignmentSample
 from oaml_core.data.check.duplicates import DuplicateFinder
 from oaml_core.data.check.findings import Seen, findings
 from oaml_core.data.check.report import CheckReport, Duplicate, SetAside
@@ -48,6 +49,7 @@ class Checks:
             self.seen.set_aside = [SetAside(name, reason) for name, reason in inputs.training.damaged]
         self.finder = DuplicateFinder()
         self.scanner = Scanner(config.data.image_size, config.data.channel_order, self.finder)
+        self.alignment = AlignmentSample(len(inputs.selected), config.data.channel_order)
         self._numbers = array("q")
 
     def verification_image(self, name: str, number: int, data: bytes, image: NDArray[np.uint8]) -> None:
@@ -90,6 +92,7 @@ class Checks:
         if looked.high - looked.low < BLANK_RANGE:
             seen.blank.append(self.inputs.training.name(number))
         self.finder.add_training(looked.sha256, looked.perceptual)
+        self.alignment.add(looked.data)
         self._numbers.append(number)
 
     def visibility(self) -> Iterator[tuple[Pair, list[tuple[bytes, bytes]]]]:
@@ -123,7 +126,7 @@ class Checks:
         seen = self.seen
         return CheckReport(
             source=self.inputs.where,
-            findings=findings(seen),
+            findings=[*findings(seen), self.alignment.finding()],
             set_aside=[*seen.set_aside, *seen.pairs_set_aside],
             duplicates=[*seen.duplicates, *seen.twins],
             mask_coverage=seen.coverage.tolist() if seen.visibility_pairs else [],

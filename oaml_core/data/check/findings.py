@@ -13,6 +13,7 @@ from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.check.report import Duplicate, Finding, SetAside, Verdict
 from oaml_core.data.sources.inputs import Inputs
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, VerificationSource, folds_of
+from oaml_core.decoding.decode import NOT_SQUARE
 from oaml_core.errors import ConfigError, DataError
 
 BLUER = 2.0
@@ -40,9 +41,13 @@ def findings(seen: Seen) -> list[Finding]:
 def _readable(seen: Seen) -> Finding:
     broken, total = len(seen.set_aside), seen.images + len(seen.set_aside)
     result = f"{seen.images:,} of {total:,} training images"
+    tolerated = seen.config.data.broken_images_tolerated
+    oblong = sum(NOT_SQUARE in item.reason for item in seen.set_aside)
+    if broken > tolerated * total and 2 * oblong > broken:
+        remedy = f"{oblong:,} are not square, so no aligned faces: `oaml align FOLDER OUT` makes such of photographs"
+        return Finding("readable", result, "stop", remedy)
     if not seen.images:
         return Finding("readable", result, "stop", "There is nothing to train on.")
-    tolerated = seen.config.data.broken_images_tolerated
     if broken > tolerated * total:
         remedy = (
             f"{broken / total:.3%} are broken, {tolerated:.3%} are tolerated: copy the source again, or raise "
