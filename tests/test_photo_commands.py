@@ -92,6 +92,18 @@ def test_added_recogniser_answers_for_photographs_without_torch(
     assert Image.open(out).height > 500
 
 
+def test_identify_says_how_the_face_of_the_photograph_was_found(
+    recogniser: Path, photographs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, gallery, out = str(tmp_path / "store"), tmp_path / "people", str(tmp_path / "identify.png")
+    gallery.mkdir()
+    (gallery / "her.jpg").write_bytes(Path(photographs[0]).read_bytes())
+    run("model", "add", str(recogniser), "--licence", "MIT", "--store", store)
+    words = ["--store", store, "--out", out, "--work_dir", str(tmp_path)]
+    assert run("identify", photographs[1], "--gallery", str(gallery), *words) == 0
+    assert f"{photographs[1]}: found (score" in capsys.readouterr().out
+
+
 def test_square_photograph_of_nobody_gets_no_score(
     recogniser: Path, photographs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

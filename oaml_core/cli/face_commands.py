@@ -45,6 +45,8 @@ def _identify(config: Config, options: Any) -> int:
     found = identify(model, Path(options.gallery), probe, far=far, top=options.top, finder=finder)
     draw_identification(found, probe, model.image_size, out, finder)
     print(found)
+    for line in found.remarks():
+        print(f"{probe}: {line}")
     print(out)
     return 0
 

@@ -145,7 +145,8 @@ def fit_square(image: Image8, size: int) -> Image8:
     if height == width == size:
         return image
     if height != width:
-        raise DataError(f"{width}×{height} {NOT_SQUARE}; `oaml align FOLDER OUT` makes {size}×{size} faces of photographs")
+        remedy = f"`oaml align FOLDER OUT` makes {size}×{size} faces of photographs"
+        raise DataError(f"{width}×{height} {NOT_SQUARE}; {remedy}")
     return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 

@@ -15,7 +15,7 @@ from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.face_files import load_face
-from oaml_core.inference.photo_records import describe, reason_against
+from oaml_core.inference.photo_records import describe, reason_against, remark
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder, PhotoFace
 
@@ -58,6 +58,10 @@ class Identification:
     """Where the probe's face was found; None for an image that was taken for an aligned face."""
     undecidable: str = ""
     """Why the first candidate is neither accepted nor refused, in spite of a threshold."""
+
+    def remarks(self) -> list[str]:
+        """Return how the probe's face was found, and what is amiss or covered; empty for an aligned image."""
+        return [] if self.face is None else [remark(self.face, self.probe.visibility[0, 0])]
 
     @property
     def known(self) -> bool | None:
