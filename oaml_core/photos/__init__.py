@@ -12,4 +12,6 @@ __all__ = [
     "faces",
     "files",
     "quality",
+    "search",
+    "yunet",
 ]
