@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import re
 import typing
@@ -15,6 +16,7 @@ import yaml
 
 from oaml_core.config import Config, is_flat, modern_words
 from oaml_core.errors import ConfigError, nearest
+from oaml_core.structured_text import check_yaml, parse_yaml
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -27,12 +29,30 @@ ALIASES = {"loss.occlusion_loss_weight": "loss.visibility_loss_weight"}
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
     """A parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser = _argument_parser()(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="recipe (YAML); options after it override it")
     parser.add_class_arguments(Config)
     return parser
+
+
+@functools.cache
+def _argument_parser() -> type[ArgumentParser]:
+    """Return the class of parsers; they read YAML, wherever it stands, within the limits of `check_yaml`."""
+    from jsonargparse import ArgumentParser, get_loader, set_loader
+
+    load = get_loader("yaml")
+
+    def load_bounded(text: str) -> Any:
+        try:
+            check_yaml(text, "A configuration")
+        except ConfigError as error:
+            if isinstance(error.__cause__, yaml.YAMLError):
+                raise error.__cause__ from None  # the parser says which option it is
+            raise
+        return load(text)
+
+    set_loader("yaml", load_bounded, exceptions=(yaml.YAMLError,))
+    return ArgumentParser
 
 
 def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Config, Any]:
@@ -85,17 +105,12 @@ def dataclass_from_yaml(cls: type[T], text: str, what: str) -> T:
     Raises:
         ConfigError: it is not YAML, or a key or value does not exist; the message names the nearest that does.
     """
-    try:
-        tree = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{what} is not YAML: {error}") from error
+    tree = parse_yaml(text, what) or {}
     if not isinstance(tree, dict):
         raise ConfigError(f"{what} must be a YAML mapping of keys to values.")
     _rename(tree)
     _refuse_plain_values(cls, tree)
-    from jsonargparse import ArgumentParser
-
-    parser = ArgumentParser(exit_on_error=False)
+    parser = _argument_parser()(exit_on_error=False)
     parser.add_class_arguments(cls)
     values = _instantiated(parser, lambda: parser.parse_object(tree), cls)
     return cls(**{name: values[name] for name in _field_names(cls)})
@@ -173,10 +188,15 @@ def _with_recipes(words: Sequence[str]) -> list[str]:
 def _file_or_text(value: str) -> str:
     """Return the file of a recipe, or YAML text: what a job on a cluster is given, or a recipe with other names."""
     is_text = "\n" in value or ": " in value
+    path = None if is_text else find_recipe(value)
     try:
-        tree = yaml.safe_load(value if is_text else find_recipe(value).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
-        tree = None  # the parser says what is wrong with it
+        tree = parse_yaml(
+            value if path is None else path.read_text(encoding="utf-8"), f"The recipe {path or ''}".strip()
+        )
+    except UnicodeDecodeError:
+        raise ConfigError(f"The recipe {path} is not UTF-8 text. Save it as UTF-8.") from None
+    except OSError as error:
+        raise ConfigError(f"The recipe {path} cannot be read: {error.strerror}.") from None
     if isinstance(tree, dict) and _rename(tree):
         return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
     return value if is_text else str(find_recipe(value))

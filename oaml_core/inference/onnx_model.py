@@ -7,7 +7,6 @@ comparison = recogniser.compare(load_face("a.jpg"), load_face("b.jpg"), far=1e-3
 from __future__ import annotations
 
 import hashlib
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +19,7 @@ from oaml_core.inference.backends import Backend, OnnxRuntime, Runtime, check_ba
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Floats, Scores
+from oaml_core.structured_text import parse_json
 
 Images = NDArray[np.uint8]
 
@@ -85,7 +85,9 @@ class OamlOnnx:
         reference = OnnxRuntime(path, providers, threads)
         if "oaml" not in reference.metadata:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
-        self.metadata: dict[str, Any] = json.loads(reference.metadata["oaml"])
+        self.metadata = parse_json(
+            reference.metadata["oaml"], f"The metadata of {path}", "Export it again.", ExportError
+        )
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
         fusion = self.metadata.get("fusion")
         self.fusion = None if fusion is None else Fusion.stored(fusion)

@@ -113,7 +113,11 @@ def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], s
 
 
 def _latest(store: Store) -> dict[str, Any] | None:
-    return json.loads(store.read_bytes(ADDED)) if store.exists(ADDED) else None
+    return _checked(store) if store.exists(ADDED) else None
+
+
+def _checked(store: Store) -> dict[str, Any]:
+    return store.read_json(ADDED, ("version", "model_uri"), "Run `oaml model add` again.")
 
 
 def _fetched(config: Config, uri: str) -> Path:

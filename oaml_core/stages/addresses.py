@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from oaml_core.errors import EvaluationError
 from oaml_core.settings import digest, learnt_settings
 from oaml_core.store import open_store, split_uri
 from oaml_core.store.cache import LocalCache, cache_bytes
+from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
     from oaml_core.data.prepared.prepared import PreparedDataset
@@ -38,10 +38,9 @@ def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
     Raises:
         StoreError: there is no such run, or its model is not exported.
     """
-    result: dict[str, str] = json.loads(
-        open_store(config.store).read_bytes(f"{run_prefix(config, dataset_uri)}/{SUMMARY}")
+    return open_store(config.store).read_json(
+        f"{run_prefix(config, dataset_uri)}/{SUMMARY}", ("checkpoint", "metrics", "model")
     )
-    return result
 
 
 def run_prefix(config: Config, dataset_uri: str) -> str:
@@ -93,16 +92,13 @@ def read_metrics_json(uri: str) -> dict[str, Any]:
     try:
         if "://" in uri:
             store, key = split_uri(uri)
-            found = json.loads(store.read_bytes(key))
+            text = store.read_bytes(key)
         else:
-            found = json.loads(Path(uri).read_bytes())
+            text = Path(uri).read_bytes()
     except OSError as error:
         raise EvaluationError(f"{uri} cannot be read: {error.strerror}. `oaml evaluate` writes it.") from error
-    except ValueError as error:
-        raise EvaluationError(f"{uri} is not a metrics.json: {error}. `oaml evaluate` writes it.") from error
-    if not isinstance(found, dict) or "sets" not in found:
-        raise EvaluationError(f"{uri} holds no verification sets; it is not a metrics.json of `oaml evaluate`.")
-    return found
+    remedy = "It is not a metrics.json of `oaml evaluate`, which writes it."
+    return parse_json(text, uri, remedy, EvaluationError, needs=["sets"])
 
 
 def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:

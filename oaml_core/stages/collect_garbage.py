@@ -6,7 +6,6 @@ runs, and whatever is young; of data sets, those that kept runs were trained on.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -114,7 +113,7 @@ def remove(store: Store, garbage: Garbage) -> None:
 def _named(store: Store) -> set[str]:
     """Keys of all content that the manifests in a store name now."""
     keys = [info.key for info in store.list("datasets/") if info.key.endswith("/manifest.json")]
-    return {file["key"] for key in keys for file in json.loads(store.read_bytes(key)).get("files", [])}
+    return {file["key"] for key in keys for file in store.read_json(key).get("files", [])}
 
 
 def _group(key: str) -> str:
@@ -171,12 +170,12 @@ def _data_sets(store: Store, groups: Mapping[str, list[ObjectInfo]], kept: Mappi
     for group in wanted:
         manifest = f"{group}/manifest.json"
         if group in groups and any(info.key == manifest for info in groups[group]):
-            files = json.loads(store.read_bytes(manifest)).get("files", [])
+            files = store.read_json(manifest).get("files", [])
             content |= {file["key"]: f"content of {group}" for file in files}
     return wanted | content
 
 
 def _fingerprints(store: Store, run: list[ObjectInfo]) -> set[str]:
     measured = [info.key for info in run if info.key.endswith("/metrics.json")]
-    contexts = [json.loads(store.read_bytes(key)).get("context", {}) for key in measured]
+    contexts = [store.read_json(key).get("context", {}) for key in measured]
     return {context["dataset_fingerprint"] for context in contexts if "dataset_fingerprint" in context}

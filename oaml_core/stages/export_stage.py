@@ -122,7 +122,7 @@ def _checked_on(dataset: PreparedDataset, pairs: int) -> dict[str, Any]:
 
 def _record(store: Any, key: str) -> dict[str, Any] | None:
     try:
-        return json.loads(store.read_bytes(key)) if store.exists(key) else None
+        return store.read_json(key) if store.exists(key) else None
     except StoreError:
         return None
 

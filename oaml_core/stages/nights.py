@@ -17,7 +17,7 @@ from oaml_core.config import Config
 from oaml_core.errors import OamlError, StoreError
 from oaml_core.notify import notify
 from oaml_core.stages.addresses import dated_name
-from oaml_core.stages.production import LAST_DECISION
+from oaml_core.stages.production import last_decision
 from oaml_core.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ TROUBLE = "trouble.json"
 RESUMED = "resumed.json"
 IN_PIPELINE = "OAML_IN_PIPELINE"
 """Environment variable that the pipeline gives to its steps: their errors are kept for the night's record."""
+NIGHT = ("ended", "state", "reason")
+"""Keys that every night's record has."""
 KEPT = 400
 """Records of nights that are kept."""
 State = Literal["promoted", "refused", "nothing new", "failed"]
@@ -108,7 +110,12 @@ def end_night(config: Config, failed: bool, error: str = "") -> Night:
 
 def past_nights(store: Store, config: Config) -> list[Night]:
     """All nights of this name that are on record, the last one last."""
-    return [Night(**json.loads(store.read_bytes(key))) for key in _records(store, config)]
+    return [_night(store, key) for key in _records(store, config)]
+
+
+def _night(store: Store, key: str) -> Night:
+    found = store.read_json(key, NIGHT, "Delete it: no other night needs it.")
+    return Night(found["ended"], found["state"], found["reason"], found.get("decision", ""))
 
 
 def resume_nights(config: Config) -> None:
@@ -149,7 +156,7 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
 def _failure(store: Store, config: Config, error: str) -> Night:
     key = _key(config, TROUBLE)
     if store.exists(key):
-        kept = json.loads(store.read_bytes(key))
+        kept = store.read_json(key, ("step", "why"), "Delete it.")
         return Night(_now(), "failed", f"{kept['step']}: {kept['why']}")
     return Night(_now(), "failed", error or "a step ended without a word: look at the run's pods")
 
@@ -161,7 +168,7 @@ def _forget_trouble(store: Store, config: Config) -> None:
 
 def _outcome(store: Store, config: Config) -> Night:
     """What the gate decided since the last night, if anything was new."""
-    decided = json.loads(store.read_bytes(LAST_DECISION)) if store.exists(LAST_DECISION) else {}
+    decided = last_decision(store)
     name = f"{decided['version']} {decided['when']}" if decided else ""
     if name in ("", *(night.decision for night in past_nights(store, config))):
         return Night(_now(), "nothing new", "no model that was not judged before", name)
@@ -173,7 +180,7 @@ def _failed_in_a_row(store: Store, config: Config) -> list[Night]:
     if not store.is_made():
         return []
     key = _key(config, RESUMED)
-    since = json.loads(store.read_bytes(key))["when"] if store.exists(key) else ""
+    since = store.read_json(key, ("when",), "Run `oaml nightly resume` again.")["when"] if store.exists(key) else ""
     found: list[Night] = []
     for night in past_nights(store, config):
         found = [*found, night] if night.state == "failed" and night.ended > since else []

@@ -23,6 +23,19 @@ LAST_DECISION = "models/decisions/last.json"
 """What the gate said last; it tells a night with nothing new from one with a new model."""
 ANYTHING: Mapping[str, Any] = MappingProxyType({})
 """In place of what is expected in production: whatever is there."""
+POINTER_KEYS = ("version", "model_uri", "metrics_uri")
+"""Keys that the pointer has, whatever version wrote it."""
+RECORD_KEYS = (*POINTER_KEYS, "promoted_at")
+DECIDED = ("version", "promoted", "reason", "when")
+POINTER_REMEDY = (
+    "It is a copy of the record of one version. `oaml store ls models/` lists them. Choose the one that should be "
+    "in production: `oaml store get models/VERSION.json`, then `oaml store put VERSION.json {key}`."
+)
+"""What to do about a damaged pointer."""
+RECORD_REMEDY = (
+    "Bring it back from a copy of the store. If that version is in production, {key} has the content of "
+    "models/production.json: `oaml store get` and `oaml store put` copy it."
+)
 WITHDRAWN = "withdrawn"
 """In a version's record: when it was rolled back. Promotion passes over such a version."""
 
@@ -31,18 +44,18 @@ def champion(store: Store) -> dict[str, Any] | None:
     """What is in production: `version`, `model_uri`, `metrics_uri`, `accuracy`, `sets`, `previous`, `promoted_at`
     (UTC, ISO 8601); None if nothing is.
     """
-    return json.loads(store.read_bytes(PRODUCTION)) if store.exists(PRODUCTION) else None
+    return _read(store, PRODUCTION) if store.exists(PRODUCTION) else None
 
 
 def record(store: Store, version: str) -> dict[str, Any] | None:
     """What is known of a version that was promoted once; None if there was no such version."""
     key = record_key(version)
-    return json.loads(store.read_bytes(key)) if store.exists(key) else None
+    return _read(store, key) if store.exists(key) else None
 
 
 def records(store: Store) -> list[dict[str, Any]]:
     """All versions that were ever promoted, in the order of their promotion."""
-    found = [json.loads(store.read_bytes(info.key)) for info in store.list("models/") if is_record(info.key)]
+    found = [_read(store, info.key) for info in store.list("models/") if is_record(info.key)]
     return sorted(found, key=lambda each: each["promoted_at"])
 
 
@@ -106,8 +119,19 @@ def _moving(store: Store, expected: Mapping[str, Any] | None) -> Iterator[tuple[
 
 def earlier_decision(store: Store, version: str) -> dict[str, Any] | None:
     """What was decided of this version (`promoted`, `reason`, `when`), if it was the last one that was looked at."""
-    last = json.loads(store.read_bytes(LAST_DECISION)) if store.exists(LAST_DECISION) else {}
+    last = last_decision(store)
     return last if last.get("version") == version else None
+
+
+def last_decision(store: Store) -> dict[str, Any]:
+    """What was decided last: `version`, `promoted`, `reason`, `when`; empty if nothing was yet.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    if not store.exists(LAST_DECISION):
+        return {}
+    return store.read_json(LAST_DECISION, DECIDED, "Delete it: the next promotion writes it again.")
 
 
 def note_decision(store: Store, version: str, promoted: bool, reason: str) -> None:
@@ -124,6 +148,13 @@ def record_key(version: str) -> str:
 def is_record(key: str) -> bool:
     """Whether `key` is that of a version's record."""
     return key.startswith("models/") and key.endswith(".json") and key != PRODUCTION and key.count("/") == 1
+
+
+def _read(store: Store, key: str) -> dict[str, Any]:
+    """Read the pointer or a version's record; the error for a damaged one says what to do about it."""
+    if key == PRODUCTION:
+        return store.read_json(key, POINTER_KEYS, POINTER_REMEDY.format(key=key))
+    return store.read_json(key, RECORD_KEYS, RECORD_REMEDY.format(key=key))
 
 
 def _write(store: Store, key: str, content: Mapping[str, Any]) -> None:

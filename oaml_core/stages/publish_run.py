@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import Store
 from oaml_core.store.local_file import sha256_of
+from oaml_core.structured_text import parse_json
 from oaml_core.tracking import METRICS
 from oaml_core.training.launcher import RESULT
 
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 PUBLISHED = "best.ckpt"
 """Name of the best checkpoint in a run's folder of checkpoints, and below the run's prefix in the store."""
+
+PUBLISH_AGAIN = "Delete it, and run `oaml train` again: it publishes the run."
 
 
 def publish_run(store: Store, prefix: str, run_dir: Path) -> None:
@@ -35,7 +37,8 @@ def publish_run(store: Store, prefix: str, run_dir: Path) -> None:
     if store.exists(f"{prefix}/{RESULT}"):
         log.warning("%s is there already, from another try of this run; it stays.", store.url(f"{prefix}/{RESULT}"))
         return
-    best = json.loads((run_dir / RESULT).read_bytes()).get("best")
+    result = parse_json((run_dir / RESULT).read_bytes(), str(run_dir / RESULT), PUBLISH_AGAIN, CheckpointError)
+    best = result.get("best")
     path = run_dir / "checkpoints" / PUBLISHED
     if best is None:
         raise CheckpointError(
@@ -60,7 +63,7 @@ def checked_result(store: Store, prefix: str) -> dict[str, Any]:
     Raises:
         MissingObject: the run is not published. StoreError: its checkpoint is another one.
     """
-    result: dict[str, Any] = json.loads(store.read_bytes(f"{prefix}/{RESULT}"))
+    result = store.read_json(f"{prefix}/{RESULT}", remedy=PUBLISH_AGAIN)
     best = result.pop("best", None)
     if best is not None:
         found = store.stat(f"{prefix}/{PUBLISHED}").sha256

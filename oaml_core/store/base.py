@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from oaml_core.errors import StoreError
 from oaml_core.progress import bytes_progress
 from oaml_core.store.local_file import sha256_of, size_of
+from oaml_core.structured_text import parse_json
 
 WORKERS = 8
 """Transfers that run at a time."""
 COMPLETE = "manifest.json"
 """The file that makes a tree complete: it goes last."""
 LINK_VALID = timedelta(days=1)
+REMAKE = "Delete it, and run the stage that makes it again."
+"""Remedy for a damaged object of which no other copy is known."""
 KEY_BYTES = 1024
 """Longest key, as S3 has it."""
 Moved = Callable[[int], None]
@@ -40,6 +44,19 @@ class ObjectInfo:
     """When it was put, in UTC; listings tell it."""
     tag: str = field(default="", compare=False)
     """Another one whenever the content is another one; empty where the listing tells none that can be relied on."""
+
+
+class DamagedObject(StoreError):
+    """The content of an object is not what was put.
+
+    Args:
+        what: what is wrong, a sentence.
+        remedy: what the user can do, a sentence.
+    """
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what} {remedy}")
+        self.what = what
 
 
 class MissingObject(StoreError, FileNotFoundError):
@@ -150,6 +167,23 @@ class Store(ABC):
             self._get(key, path, lambda _: None, 0)
             return path.read_bytes()
 
+    def read_json(self, key: str, needs: Iterable[str] = (), remedy: str = REMAKE) -> dict[str, Any]:
+        """Content of a small object that holds a JSON object.
+
+        Args:
+            key: of the object.
+            needs: keys that its content must have.
+            remedy: what the user can do where it is damaged, a sentence for the error.
+
+        Raises:
+            MissingObject: there is no such object. StoreError: it is damaged, or lacks a key.
+        """
+        try:
+            content = self.read_bytes(key)
+        except DamagedObject as error:
+            raise DamagedObject(error.what, remedy) from None
+        return parse_json(content, self.url(key), remedy, StoreError, needs)
+
     @abstractmethod
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         """`size` bytes of an object from `offset` on, fewer at its end; a part's SHA-256 is not known, so not checked.
@@ -259,10 +293,7 @@ def digest_key(key: str) -> str:
 
 def damaged(url: str, found: str, expected: str) -> StoreError:
     """The error for content that is not what was put."""
-    return StoreError(
-        f"{url} is damaged: its SHA-256 is {found[:16]}…, not {expected[:16]}…. Delete it, and run the stage that "
-        "makes it again."
-    )
+    return DamagedObject(f"{url} is damaged: its SHA-256 is {found[:16]}…, not {expected[:16]}….", REMAKE)
 
 
 def _no_key(key: str) -> StoreError:

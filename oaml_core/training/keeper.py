@@ -126,7 +126,7 @@ class CheckpointKeeper:
         names = {path.name for path in self._files()}
         try:
             if self.store is not None:
-                names.add(json.loads(self.store.read_bytes(f"{self.prefix}/{POINTER}"))["name"])
+                names.add(self.store.read_json(f"{self.prefix}/{POINTER}", ("name",))["name"])
         except MissingObject:
             pass
         except StoreError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from oaml_core.errors import DataError
+from oaml_core.structured_text import parse_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -74,7 +75,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         DataError: it is damaged, or was written by another version.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text, where, "Prepare it again.", DataError, needs=["format", "files"])
         if content["format"] != FORMAT:
             raise DataError(f"{where} has format {content['format']}, this version reads {FORMAT}; prepare it again.")
         content["files"] = [ManifestFile(**file) for file in content["files"]]

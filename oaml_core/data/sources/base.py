@@ -7,7 +7,6 @@ and identity), else one folder an identity, in `train/` or at the top.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import DataError
+from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -241,13 +241,7 @@ def read_meta(folder: SourceFolder) -> dict[str, Any]:
     """The content of `train_meta.json`, empty where there is none; raises DataError if it is no JSON object."""
     if META not in folder:
         return {}
-    try:
-        meta = json.loads(folder.read(META))
-        if not isinstance(meta, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise DataError(f"{folder.where(META)} is no JSON object ({error}).") from None
-    return meta
+    return parse_json(folder.read(META), folder.where(META), "Write it again, or remove it.", DataError)
 
 
 def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[str], count: int) -> Landmarks | None:

@@ -10,7 +10,6 @@ who is in the pairs.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +23,7 @@ from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
 from oaml_core.data.sources.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
 from oaml_core.data.sources.text import read_table
 from oaml_core.errors import DataError
+from oaml_core.structured_text import parse_json
 
 Floats = NDArray[np.float32]
 
@@ -196,7 +196,7 @@ def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | 
         return None
     where = folder.where(meta_file)
     try:
-        meta = json.loads(folder.read(meta_file))
+        meta = parse_json(folder.read(meta_file), where, "Write it again, or remove it.", DataError)
         names = [image for pair in meta["pairs"] for image in pair]
         unknown = np.full((5, 2), np.nan)
         points = np.array([meta["landmarks"].get(image, unknown) for image in names], dtype=np.float32)
@@ -211,7 +211,8 @@ def _names_in(folder: SourceFolder, meta_file: str) -> list[str]:
     """Names of a set's images in their order; empty where its file does not say."""
     if meta_file not in folder:
         return []
-    return [str(image) for pair in json.loads(folder.read(meta_file)).get("pairs", []) for image in pair]
+    meta = parse_json(folder.read(meta_file), folder.where(meta_file), "Write it again, or remove it.", DataError)
+    return [str(image) for pair in meta.get("pairs", []) for image in pair]
 
 
 def _people(names: list[str], issame: Bools) -> NDArray[np.int64] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from oaml_core.data.sources.verification import PAIRS_SUFFIX, open_verification_
 from oaml_core.errors import DataError
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.inference.face_files import load_face
+from oaml_core.structured_text import parse_json
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 COVERED_NAME = re.compile(r"_(masked|covered|sunglasses|occluded)$")
@@ -89,7 +89,8 @@ def _of_folder(path: Path, size: int) -> Faces:
     if not files:
         raise DataError(f"{path} holds no faces; they lie as person/file.jpg, aligned to {size} × {size} pixels.")
     points = path / "landmarks.json"
-    known = json.loads(points.read_text(encoding="utf-8")) if points.is_file() else {}
+    remedy = "Remove it, or make it again."
+    known = parse_json(points.read_bytes(), str(points), remedy, DataError) if points.is_file() else {}
     landmarks = np.full((len(files), 5, 2), np.nan, dtype=np.float32)
     for row, file in enumerate(files):
         found = known.get(file.relative_to(path).as_posix())

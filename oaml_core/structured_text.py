@@ -1,0 +1,147 @@
+"""Reads YAML and JSON that others wrote, with bounded work: the one place where both are read from outside.
+
+Hostile or damaged text gets an error that names it, within a second, and never a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from oaml_core.errors import ConfigError, OamlError
+
+MOST_CHARACTERS = 200_000
+"""Longest YAML text; the recipes that come with OAML have some hundred."""
+MOST_VALUES = 20_000
+"""Values in a YAML text, those behind aliases counted each time that they are named."""
+MOST_LEVELS = 50
+"""Lists and mappings of YAML or JSON that stand within each other."""
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Return the plain values that YAML `text` describes.
+
+    Args:
+        text: of the document; aliases are allowed, within the limits above.
+        what: how error messages call it.
+
+    Raises:
+        ConfigError: it is not YAML, or exceeds a limit.
+
+    Example:
+        >>> parse_yaml("a: [1, 2]", "The recipe")
+        {'a': [1, 2]}
+    """
+    check_yaml(text, what)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2024-99-99 is a ValueError
+        raise ConfigError(f"{what} is not YAML: {error}") from error
+
+
+def check_yaml(text: str, what: str) -> None:
+    """Refuse YAML `text` that is out of bounds before anything is built of it.
+
+    Args:
+        text: of the document.
+        what: how error messages call it.
+
+    Raises:
+        ConfigError: it is not YAML, or exceeds a limit.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise ConfigError(f"{what} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read. Shorten it.")
+    counted = _Counted(what)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without its C library
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            counted.take(event)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{what} is not YAML: {error}") from error
+
+
+class _Counted:
+    """Values and levels of a YAML document, counted by its events."""
+
+    def __init__(self, what: str) -> None:
+        self.what, self.values = what, 0
+        self._open: list[tuple[str | None, int]] = []
+        self._sizes: dict[str | None, int] = {}
+
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in (anchor for anchor, _ in self._open):
+                raise ConfigError(f"{self.what} has an alias *{event.anchor} within itself. Write the values out.")
+            self.values += self._sizes.get(event.anchor, 0)
+        elif isinstance(event, yaml.ScalarEvent):
+            self.values += 1
+            if event.anchor is not None:
+                self._sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._open.append((event.anchor, self.values))
+            self.values += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = self._open.pop()
+            if anchor is not None:
+                self._sizes[anchor] = self.values - before
+        if len(self._open) > MOST_LEVELS:
+            raise ConfigError(f"{self.what} has more than {MOST_LEVELS} levels. Write it with fewer.")
+        if self.values > MOST_VALUES:
+            raise ConfigError(
+                f"{self.what} describes more than {MOST_VALUES:,} values, those behind aliases included. Remove "
+                "aliases or values."
+            )
+
+
+def parse_json(
+    text: str | bytes, what: str, remedy: str, error: type[OamlError], needs: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the object that JSON `text` describes.
+
+    Args:
+        text: of the document, UTF-8.
+        what: how error messages call it.
+        remedy: a sentence of the error message: what the user can do.
+        error: class of the error.
+        needs: keys that the object must have.
+
+    Raises:
+        OamlError: of class `error`: it is damaged, nested too deeply, no object, or a key is missing.
+
+    Example:
+        >>> from oaml_core.errors import StoreError
+        >>> parse_json(b'{"version": "3"}', "production.json", "Put it again.", StoreError, needs=["version"])
+        {'version': '3'}
+    """
+    try:
+        found = json.loads(text)
+    except RecursionError:
+        raise error(f"{what} is damaged: it is nested too deeply. {remedy}") from None
+    except ValueError as reason:  # JSONDecodeError, UnicodeDecodeError, numbers of thousands of digits
+        raise error(f"{what} is damaged: it is not JSON ({reason}). {remedy}") from None
+    if not isinstance(found, dict):
+        raise error(f"{what} is damaged: it holds no JSON object. {remedy}")
+    if missing := [key for key in needs if key not in found]:
+        raise error(f"{what} is damaged: it lacks {', '.join(missing)}. {remedy}")
+    if _levels_exceed(found):
+        raise error(f"{what} is damaged: it has more than {MOST_LEVELS} levels. {remedy}")
+    return found
+
+
+def _levels_exceed(value: Any) -> bool:
+    """Return True if `value` has more than `MOST_LEVELS` lists and mappings within each other."""
+    level = [value]
+    for _ in range(MOST_LEVELS + 1):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, list | dict)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, list | dict)
+        ]
+        if not level:
+            return False
+    return True

@@ -1,0 +1,165 @@
+"""Hostile and damaged YAML and JSON get errors that name them, and cost little."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oaml_core.cli import main
+from oaml_core.errors import ConfigError, StoreError
+from oaml_core.settings import config_from_yaml, config_parser, load_config, parse_config
+from oaml_core.stages.nights import end_night, night_status
+from oaml_core.stages.production import PRODUCTION, champion, point_at, record
+from oaml_core.store.folder import FolderStore
+from oaml_core.structured_text import parse_json, parse_yaml
+
+LAUGHS = "a: &a [x, x]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(f"a{n + 1}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 9)}]}}\n" for n in range(9))
+BOMBS = {
+    "aliases": LAUGHS,
+    "merged mappings": MERGES,
+    "levels of lists": "name: " + "[" * 5_000,
+    "levels of mappings": "name: " + "{a: " * 5_000,
+    "levels by indentation": "\n".join(" " * n + "a:" for n in range(500)),
+    "levels by dashes": "- " * 5_000,
+    "length": "name: " + "x" * 1_000_000,
+    "values": "name: [" + "1," * 90_000 + "]",
+    "an alias within itself": "name: &a [*a]",
+}
+bombs = pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS)
+
+
+@bombs
+def test_a_recipe_out_of_bounds_is_refused_by_name(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"recipe\.yaml"):
+        load_config(path)
+
+
+@bombs
+def test_yaml_out_of_bounds_in_place_of_a_recipe_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        config_from_yaml(text)
+    with pytest.raises(ConfigError):
+        load_config(None, ["--config", f"\n{text}"])
+
+
+@bombs
+def test_yaml_out_of_bounds_in_a_value_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_config(config_parser("oaml", "OAML"), ["--data.occluders", text])
+    with pytest.raises(ConfigError):
+        parse_config(config_parser("oaml", "OAML"), ["--optim", text])
+
+
+def test_a_file_for_a_group_of_keys_is_bounded_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "optim.yaml"
+    path.write_text(LAUGHS)
+    with pytest.raises(ConfigError, match="aliases"):
+        load_config(None, ["--optim", str(path)])
+
+
+@pytest.mark.parametrize(
+    "text", ["name: 2024-99-99", "name: [", "name: \0", "a: b: c", "? [", "%YAML 9.9", "name: !!python/x"]
+)
+def test_what_is_no_yaml_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        load_config(path)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(b"name: \xff\xfe")
+    with pytest.raises(ConfigError, match=r"recipe\.yaml.*UTF-8"):
+        load_config(path)
+
+
+def test_aliases_within_the_limits_are_read() -> None:
+    assert parse_yaml("a: &a [1, 2]\nb: *a\nc: {<<: {d: 1}}", "x") == {"a": [1, 2], "b": [1, 2], "c": {"d": 1}}
+
+
+DAMAGED = {
+    "empty": b"",
+    "cut off": b'{"version": "1',
+    "no text": b"\xff\x00\x80",
+    "a list": b"[1]",
+    "null": b"null",
+    "a number": b"7",
+    "lacks a key": b"{}",
+    "a long number": b'{"version": ' + b"9" * 10_000 + b"}",
+    "nested": b'{"version": ' + b"[" * 100_000,
+    "nested and closed": b'{"version": ' + b"[" * 200 + b"]" * 200 + b"}",
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_json_is_named_with_its_remedy(content: bytes) -> None:
+    with pytest.raises(StoreError, match=r"^here is damaged: .*\. Do this\.$"):
+        parse_json(content, "here", "Do this.", StoreError, needs=["version"])
+
+
+RECORD = {
+    "version": "1",
+    "model_uri": "u/runs/a/m",
+    "metrics_uri": "u/runs/a/n",
+    "promoted_at": "2030-01-01T00:00:00+00:00",
+}
+
+
+def damage_behind_the_digest(store: FolderStore, key: str) -> None:
+    (store.folder / key).write_bytes(b"{")
+
+
+def damage_with_its_digest(store: FolderStore, key: str) -> None:
+    store.write_bytes(key, b'{"version": ' + b"[" * 100_000)
+
+
+@pytest.mark.parametrize("damage", [damage_behind_the_digest, damage_with_its_digest])
+def test_a_damaged_pointer_is_mended_as_its_error_says(
+    damage, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = FolderStore(tmp_path / "store")
+    point_at(store, RECORD)
+    at_store = ["--store", str(store.folder)]
+    damage(store, PRODUCTION)
+    for command in (["rollback"], ["store", "gc"]):
+        with pytest.raises(SystemExit):
+            main([*command, *at_store])
+        told = capfd.readouterr().err
+        assert "production.json is damaged" in told
+        assert "oaml store put VERSION.json models/production.json" in told
+        assert "Traceback" not in told
+    for words in (["get", "models/1.json", str(tmp_path / "1.json")], ["put", str(tmp_path / "1.json"), PRODUCTION]):
+        with pytest.raises(SystemExit, match="0"):
+            main(["store", *words, *at_store])
+    assert champion(store) == record(store, "1")
+
+
+@pytest.mark.parametrize("key", ["models/1.json", "datasets/d/manifest.json", "runs/b/metrics.json"])
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_gc_names_what_it_cannot_read(key: str, content: bytes, tmp_path: Path, capfd) -> None:
+    store = FolderStore(tmp_path / "store")
+    point_at(store, RECORD)
+    store.write_bytes(key, content)
+    if content == b"{}" and not key.startswith("models/"):
+        pytest.skip("no key is needed there")
+    with pytest.raises(SystemExit, match="1"):
+        main(["store", "gc", "--store", str(store.folder)])
+    assert f"{key} is damaged" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_nights_name_a_record_that_they_cannot_read(content: bytes, tmp_path: Path) -> None:
+    config = load_config(None, ["--store", str(tmp_path / "store")])
+    end_night(config, failed=False)
+    store = FolderStore(tmp_path / "store")
+    [key] = [info.key for info in store.list("nights/")]
+    store.write_bytes(key, content)
+    with pytest.raises(StoreError, match=r"is damaged.*Delete it"):
+        night_status(config, hours=1)
