@@ -26,6 +26,10 @@ class StoreError(OamlError):
     """An artifact store that cannot be reached, or an object in it that is missing or damaged."""
 
 
+class HeldError(StoreError):
+    """A run, or a name in a store, that somebody else works on, or has taken over."""
+
+
 class ModelInputError(OamlError, ValueError):
     """A tensor whose shape, range, type or device a model, head, matcher or loss does not accept."""
 

@@ -16,11 +16,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
-from oaml_core.errors import StoreError
-from oaml_core.store.base import MissingObject, ObjectInfo, Store
+from oaml_core.errors import HeldError, StoreError
+from oaml_core.processes import has_ended, process_identity
+from oaml_core.store.base import ObjectInfo, Store
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ EXPIRES = timedelta(seconds=60)
 """Age of a ticket whose holder is taken for dead."""
 PATIENCE = timedelta(seconds=120)
 PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
 RENEWALS = 4
 """Renewals of a kept lease per time of expiry."""
 
@@ -41,15 +43,19 @@ class Lease:
     store: Store
     ticket: str
     """Key of the holder's ticket."""
+    holder: str
+    """Text of the ticket: who holds it."""
+    lost: threading.Event = field(default_factory=threading.Event)
+    """Set when a kept lease has expired all the same, as after a sleep of the machine."""
 
     def require(self) -> None:
         """Return if the lease is still held.
 
         Raises:
-            StoreError: it has expired, and somebody else may hold it.
+            HeldError: it has expired, and somebody else may hold it.
         """
         if not self.store.exists(self.ticket):
-            raise StoreError(
+            raise HeldError(
                 f"{self.store.url(self.ticket)} has expired before the work was done, and nothing was written. Run the "
                 "same command again."
             )
@@ -58,10 +64,11 @@ class Lease:
         """Let the time of expiry begin again.
 
         Raises:
-            StoreError: the lease has expired already, or the store cannot be written.
+            HeldError: the lease has expired already.
+            StoreError: the store cannot be written.
         """
         self.require()
-        self.store.write_bytes(self.ticket, f"{_own_name()}, {time.time_ns()}".encode())  # other bytes: it is sent
+        self.store.write_bytes(self.ticket, f"{self.holder}, {time.time_ns()}".encode())  # other bytes: it is sent
 
 
 @contextmanager
@@ -78,7 +85,7 @@ def lease(
         kept: renew the ticket while the block runs, for work of unknown length.
 
     Raises:
-        StoreError: somebody else holds it for longer than `patience`; says who.
+        HeldError: somebody else holds it for longer than `patience`; says who.
     """
     held = _wait_for(store, f"{LEASES}/{name}", expires, patience)
     done = threading.Event()
@@ -100,37 +107,44 @@ def _keep(held: Lease, expires: timedelta, done: threading.Event) -> None:
     while not done.wait(expires.total_seconds() / RENEWALS):
         try:
             held.renew()
+        except HeldError:
+            held.lost.set()
+            return
         except StoreError as error:
             log.warning("The lease %s cannot be renewed: %s", held.ticket, error)
 
 
 def _wait_for(store: Store, prefix: str, expires: timedelta, patience: timedelta) -> Lease:
     deadline, pause = time.monotonic() + patience.total_seconds(), PAUSE_SECONDS
-    holder = _own_name().encode()
+    holder, told = holder_name(), False
     while True:
         ticket = f"{prefix}/{secrets.token_hex(8)}"
-        store.write_bytes(ticket, holder)
+        store.write_bytes(ticket, holder.encode())
         others = _others(store, prefix, ticket, expires)
         if others is not None and not others:
-            return Lease(store, ticket)
+            return Lease(store, ticket, holder)
         store.delete(ticket)
         if time.monotonic() > deadline:
-            raise StoreError(
+            raise HeldError(
                 f"{store.url(prefix)} is held by {_holder(store, others)}. Wait until that is through, or end it; what "
                 f"it leaves expires after {expires.total_seconds():.0f} s."
             )
+        if pause >= LONGEST_PAUSE_SECONDS and not told:
+            told = True
+            log.warning("%s is held by %s; waiting.", store.url(prefix), _holder(store, others))
         time.sleep(pause * random.uniform(0.5, 1.5))
-        pause = min(2 * pause, 2.0)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
 def _others(store: Store, prefix: str, own: str, expires: timedelta) -> list[ObjectInfo] | None:
-    """Tickets of others that have not expired, the rest removed; None if the own ticket was taken away."""
+    """Tickets of others that are at work, the rest removed; None if the own ticket was taken away."""
     tickets = {info.key: info for info in store.list(f"{prefix}/")}
     if own not in tickets:
         return None
     now, others = tickets.pop(own).modified, []
     for info in tickets.values():
-        if now is not None and info.modified is not None and now - info.modified > expires:
+        expired = now is not None and info.modified is not None and now - info.modified > expires
+        if expired or _is_left(store, info):
             log.warning("%s was left by a process that is gone; it is removed.", store.url(info.key))
             store.delete(info.key)
         else:
@@ -138,12 +152,31 @@ def _others(store: Store, prefix: str, own: str, expires: timedelta) -> list[Obj
     return others
 
 
-def _own_name() -> str:
-    return f"{socket.gethostname()}, process {os.getpid()}"
+def holder_name() -> str:
+    """Who this process is and since when it holds something, for people and for `is_gone`."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{socket.gethostname()}, process {os.getpid()}, since {since}, {process_identity()}"
+
+
+def is_gone(holder: str) -> bool:
+    """Return True if `holder`, a `holder_name`, is a process of this machine that has ended."""
+    return any(has_ended(part) for part in holder.split(", ")[3:4])
+
+
+def for_people(holder: str) -> str:
+    """Host, process and time of a `holder_name`."""
+    return ", ".join(part for part in holder.split(", ")[:3] if part) or "somebody else"
+
+
+def _is_left(store: Store, info: ObjectInfo) -> bool:
+    """Return True if the process that put a ticket has ended on this machine; what cannot be read expires."""
+    with suppress(StoreError):
+        return is_gone(store.read_bytes(info.key).decode(errors="replace"))
+    return False
 
 
 def _holder(store: Store, others: list[ObjectInfo] | None) -> str:
     for info in others or []:
-        with suppress(MissingObject):
-            return ", ".join(store.read_bytes(info.key).decode(errors="replace").split(", ")[:2])
+        with suppress(StoreError):
+            return for_people(store.read_bytes(info.key).decode(errors="replace"))
     return "somebody else"

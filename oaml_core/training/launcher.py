@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -14,12 +15,16 @@ from oaml_core.config import Config
 from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
+from oaml_core.store import open_store
 from oaml_core.training.rejoin import ERROR_VARIABLE, run_and_rejoin
+from oaml_core.training.run_lock import RunLock, only_launcher, stopped_when_lost
 
 RESULT = "result.json"
 """In the run's folder, and at last in the store: written by the main worker when training has come to its end."""
 ERROR = "error.txt"
 """In the run's folder: written by a worker that restarting would not help."""
+LAUNCHER_VARIABLE = "OAML_LAUNCHER_PID"
+"""Tells workers the process number of their launcher, the parent of their agent."""
 POLL_SECONDS = 0.25
 """Between two looks for it; torchrun takes longer to restart workers."""
 
@@ -47,24 +52,33 @@ def launch(
         worker: module whose `train_as_worker` a worker runs.
 
     Raises:
+        HeldError: somebody else trains this run, or has taken it over.
         OamlError: the workers failed more often than `train.max_restarts`; names the log.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    recipe = run_dir / "config.yaml"
-    recipe.write_text(config_to_yaml(config))
-    if in_process:
-        _train_here(worker, config, dataset, run_dir, store_prefix)
-        return
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
-        *("-m", worker, "--config", str(recipe)),
-        *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
-    ]
+    with only_launcher(run_dir, open_store(config.store), store_prefix) as lock:
+        recipe = run_dir / "config.yaml"
+        recipe.write_text(config_to_yaml(config))
+        if in_process:
+            with stopped_when_lost(lock):
+                _train_here(worker, config, dataset, run_dir, store_prefix)
+            return
+        command = [
+            *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
+            *("-m", worker, "--config", str(recipe)),
+            *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
+        ]
+        _train_in_workers(command, config, lock)
+
+
+def _train_in_workers(command: list[str], config: Config, lock: RunLock) -> None:
+    """Run torchrun's `command` to its end, and say how it ended if not well."""
+    run_dir = lock.run_dir
     error = run_dir / ERROR
     error.unlink(missing_ok=True)
     failure = run_dir / "torchrun-failure.json"
     environment = _environment(config) | {ERROR_VARIABLE: str(failure.absolute())}
-    code = run_and_rejoin(lambda: _run_to_end(command, environment, error), failure)
+    code = run_and_rejoin(lambda: _run_to_end(command, environment, error, lock), failure)
     if error.exists():
         raise OamlError(error.read_text())
     if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
@@ -108,7 +122,7 @@ def _gpus() -> int:
 
 def _environment(config: Config) -> dict[str, str]:
     """Workers share the cores; torchrun's own default of one thread a worker would waste them."""
-    environment = dict(os.environ)
+    environment = dict(os.environ) | {LAUNCHER_VARIABLE: str(os.getpid())}
     workers = config.train.nproc or _gpus() or 1
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
     environment.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
@@ -117,9 +131,18 @@ def _environment(config: Config) -> dict[str, str]:
     return environment
 
 
-def _run_to_end(command: list[str], environment: dict[str, str], error: Path) -> int:
-    """Run `command` in a process group of its own that SIGINT, SIGTERM and the file `error` end; the exit code."""
-    process = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=die_with_parent)
+def _run_to_end(command: list[str], environment: dict[str, str], error: Path, lock: RunLock) -> int:
+    """Run `command` in a process group of its own that SIGINT, SIGTERM and the file `error` end; the exit code.
+
+    However this process ends, the kernel kills the command, and with it the workers. A lost lock kills them, too.
+    """
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=partial(die_with_parent, signal.SIGKILL),
+        pass_fds=lock.descriptors,
+    )
 
     def pass_on(number: int, _: object) -> None:
         process.send_signal(signal.SIGTERM)
@@ -130,6 +153,7 @@ def _run_to_end(command: list[str], environment: dict[str, str], error: Path) ->
     before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
     try:
         while (code := _ended(process)) is None:
+            lock.require()
             if error.exists():
                 process.terminate()
     finally:

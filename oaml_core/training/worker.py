@@ -24,7 +24,7 @@ from oaml_core.store import open_store
 from oaml_core.tracking import METRICS
 from oaml_core.training.best import BestCheckpoint, with_best
 from oaml_core.training.keeper import CheckpointKeeper
-from oaml_core.training.launcher import ERROR, RESULT
+from oaml_core.training.launcher import ERROR, LAUNCHER_VARIABLE, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
@@ -41,7 +41,8 @@ def main(train: Callable[[Config, Path, Path, str], None]) -> None:
     Args:
         train: `train_as_worker` of this module, or one like it.
     """
-    die_with_parent()
+    launcher = os.environ.get(LAUNCHER_VARIABLE)
+    die_with_parent(signal.SIGKILL, grandparent=int(launcher) if launcher else None)
     # The terminal's Ctrl-C reaches the launcher, which asks for an orderly end by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments()

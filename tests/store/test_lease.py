@@ -70,3 +70,9 @@ def test_a_kept_lease_outlives_its_time_of_expiry(store: Store) -> None:
         assert store.read_bytes(held.ticket) != first
         held.require()
     assert list(store.list("leases/")) == []
+
+
+def test_who_keeps_a_lease_learns_that_it_was_taken_away(store: Store) -> None:
+    with lease(store, "long", expires=timedelta(seconds=4), kept=True) as held:
+        store.delete(held.ticket)  # as others do when it has expired
+        assert held.lost.wait(100)
