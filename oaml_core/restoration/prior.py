@@ -14,7 +14,7 @@ from oaml_core.errors import CheckpointError
 from oaml_core.restoration.edm import Preconditioned
 from oaml_core.restoration.unet import UNet
 from oaml_core.settings import config_from_yaml
-from oaml_core.training.checkpoints import read_checkpoint
+from oaml_core.training.checkpoints import read_checkpoint, using_content
 
 
 class Prior(Preconditioned):
@@ -70,13 +70,14 @@ def load_prior(path: Path, device: str = "cpu") -> TrainedPrior:
     state: dict[str, Any] = read_checkpoint(path)
     if "ema" not in state:
         raise CheckpointError(f"{path} is no checkpoint of a prior; `oaml restore train` makes those.")
-    config = config_from_yaml(state["config"])
-    prior = Prior(config.restoration, len(state["domains"]))
-    prior.load_state_dict(state["ema"])
-    prior.eval().requires_grad_(False)
-    return TrainedPrior(
-        prior.to(device), config, state["fingerprint"], tuple(state["domains"]), state["position"]["images"]
-    )
+    with using_content(path):
+        config = config_from_yaml(state["config"])
+        prior = Prior(config.restoration, len(state["domains"]))
+        prior.load_state_dict(state["ema"])
+        prior.eval().requires_grad_(False)
+        return TrainedPrior(
+            prior.to(device), config, state["fingerprint"], tuple(state["domains"]), state["position"]["images"]
+        )
 
 
 def parameter_count(prior: torch.nn.Module) -> int:

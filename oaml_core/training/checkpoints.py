@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from oaml_core.errors import CheckpointError
+from oaml_core.errors import CheckpointError, OamlError
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
@@ -49,11 +51,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """The state in a checkpoint file; nothing in it is executed (weights_only).
 
     Raises:
-        CheckpointError: the file is missing, truncated, or holds more than tensors and plain values.
+        CheckpointError: the file is missing, truncated or damaged, or holds more than tensors and plain values.
     """
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:
+        _verify_checksums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, BadZipFile … by damage
         raise CheckpointError(
@@ -63,6 +66,40 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "config" not in state:
         raise CheckpointError(f"{path} is not an OAML checkpoint. Backbone weights go to model.weights.")
     return state
+
+
+@contextmanager
+def using_content(where: Path) -> Iterator[None]:
+    """Name the checkpoint in whose content something is missing or of another form, while it is taken apart.
+
+    Args:
+        where: the file, or the folder of a run's checkpoints.
+
+    Raises:
+        CheckpointError: in place of the error that a missing key or another type brought about.
+    """
+    try:
+        yield
+    except (OamlError, torch.OutOfMemoryError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"The checkpoint in {where} does not hold what this command needs ({type(error).__name__}: {reason}). It "
+            "is damaged, or of another kind or version: take another, or train again."
+        ) from error
+
+
+def _verify_checksums(path: Path) -> None:
+    """Compare the content of a checkpoint with the checksums within it, which torch does not do.
+
+    Raises:
+        ValueError: a byte is another one than was written. Exception: the file is no archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} does not match its checksum")
 
 
 def _sync_folder(folder: Path) -> None:

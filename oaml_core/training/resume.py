@@ -24,7 +24,7 @@ from oaml_core.errors import CheckpointError
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, learnt_settings
 from oaml_core.training.averaged_weights import AveragedWeights
 from oaml_core.training.best import BEST, BestCheckpoint, best_of
-from oaml_core.training.checkpoints import read_checkpoint, write_content
+from oaml_core.training.checkpoints import read_checkpoint, using_content, write_content
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.shards import own_steps, own_weights, whole_state
@@ -94,14 +94,15 @@ class RunState:
             CheckpointError: it is of another data set or of a configuration that learns something else; names the keys
                 and `folder`.
         """
-        self._refuse_other_run(state, folder)
-        self.module.load_state_dict(own_weights(self.module, state["module"]))
-        self.optimiser.load_state_dict(own_steps(self.module, self.optimiser, state["optimiser"]))
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.data.load_state_dict(state["plan"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        position = Position(**state["position"])
+        with using_content(folder):
+            self._refuse_other_run(state, folder)
+            self.module.load_state_dict(own_weights(self.module, state["module"]))
+            self.optimiser.load_state_dict(own_steps(self.module, self.optimiser, state["optimiser"]))
+            self.fabric.strategy.precision.load_state_dict(state["precision"])
+            self.data.load_state_dict(state["plan"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+            position = Position(**state["position"])
         if best_of(state) is None:
             position.best = 0.0  # an accuracy whose checkpoint has no name cannot be published
         return position
@@ -113,9 +114,11 @@ class RunState:
             CheckpointError: the file is no checkpoint, or of another recogniser.
         """
         state = read_checkpoint(path)
-        theirs, own = own_weights(self.module, state["module"]), self.module.state_dict()
-        if (average := state.get("average")) is not None:
-            theirs |= {RECOGNISER + name: value for name, value in average["used"].items()}
+        own = self.module.state_dict()
+        with using_content(path):
+            theirs, fingerprint = own_weights(self.module, state["module"]), state["fingerprint"]
+            if (average := state.get("average")) is not None:
+                theirs |= {RECOGNISER + name: value for name, value in average["used"].items()}
         fit = {key: value for key, value in theirs.items() if key in own and own[key].shape == value.shape}
         unfit = [key for key in {**own, **theirs} if key.startswith(RECOGNISER) and key not in fit]
         if unfit:
@@ -123,7 +126,7 @@ class RunState:
                 f"train.start_from {path} is of another model: {unfit[0]} and {len(unfit) - 1} more do not fit. Give "
                 "the `model` keys that it was trained with; `oaml train --print-config` shows this run's."
             )
-        same_identities = state["fingerprint"] == self.dataset.manifest.fingerprint
+        same_identities = fingerprint == self.dataset.manifest.fingerprint
         taken = {key: value for key, value in fit.items() if same_identities or key.startswith(RECOGNISER)}
         self.module.load_state_dict(taken, strict=False)
         if self.average is not None:

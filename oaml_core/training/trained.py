@@ -8,7 +8,7 @@ from pathlib import Path
 from oaml_core.config import Config
 from oaml_core.models.recogniser import Recogniser, build_recogniser
 from oaml_core.settings import config_from_yaml
-from oaml_core.training.checkpoints import read_checkpoint
+from oaml_core.training.checkpoints import read_checkpoint, using_content
 
 PREFIX = "recogniser."
 
@@ -33,11 +33,12 @@ def load_trained(path: Path) -> TrainedModel:
         CheckpointError: the file is missing, damaged or not an OAML checkpoint.
     """
     state = read_checkpoint(path)
-    config = config_from_yaml(state["config"])
-    # The checkpoint has all weights; those that training started from need not be there any more.
-    recogniser = build_recogniser(replace(config.model, weights=None), config.data.image_size)
-    weights = {key.removeprefix(PREFIX): value for key, value in state["module"].items() if key.startswith(PREFIX)}
-    if (average := state.get("average")) is not None:
-        weights |= average["used"]
-    recogniser.load_state_dict(weights)
-    return TrainedModel(recogniser.eval(), config, state["fingerprint"], state["position"]["step"])
+    with using_content(path):
+        config = config_from_yaml(state["config"])
+        # The checkpoint has all weights; those that training started from need not be there any more.
+        recogniser = build_recogniser(replace(config.model, weights=None), config.data.image_size)
+        weights = {key.removeprefix(PREFIX): value for key, value in state["module"].items() if key.startswith(PREFIX)}
+        if (average := state.get("average")) is not None:
+            weights |= average["used"]
+        recogniser.load_state_dict(weights)
+        return TrainedModel(recogniser.eval(), config, state["fingerprint"], state["position"]["step"])

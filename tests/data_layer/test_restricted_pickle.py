@@ -134,3 +134,43 @@ def test_a_flipped_bit_gives_a_value_or_a_named_error(tmp_path_factory, byte: in
     path.write_bytes(bytes(data))
     with contextlib.suppress(DataError):
         read_plain_pickle(path)
+
+
+HEAD = b"\x80\x04"
+TYPE = b"cnumpy\ndtype\n"
+FLOODS = {
+    "values": HEAD + b"N" * 2_000_000 + b".",
+    "memo": HEAD + b"N" + b"\x94" * 2_000_000 + b".",
+    "types in the memo": HEAD
+    + TYPE
+    + b"X\x02\0\0\0f4\x85R"
+    + b"\x94" * 100_000
+    + b"(K\x03X\x01\0\0\0>NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb" * 100_000
+    + b".",
+    "types with long names": HEAD + b"B" + struct.pack("<I", 10**6) + b"f" * 10**6 + b"\x85\x94" + TYPE + b"h\0R.",
+    "a text that is encoded on and on": HEAD
+    + b"X"
+    + struct.pack("<I", 10**6)
+    + b"f" * 10**6
+    + b"\x85\x940"
+    + b"c_codecs\nencode\n\x940"
+    + b"h\x01h\0R0" * 30_000
+    + b"N.",
+    "marks": HEAD + b"(" * 2_000_000 + b".",
+}
+
+
+@pytest.mark.parametrize("content", FLOODS.values(), ids=FLOODS)
+def test_floods_are_refused_before_they_cost_much(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "flood.bin"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"flood\.bin asks for"):
+        read_plain_pickle(path)
+
+
+def test_a_set_of_many_small_images_is_no_flood(tmp_path: Path) -> None:
+    images, same = [b"x" * 700 for _ in range(60_000)], [True, False] * 15_000
+    with (tmp_path / "set.bin").open("wb") as file:
+        pickle.dump((images, same), file, protocol=4)
+    read = read_plain_pickle(tmp_path / "set.bin")
+    assert (len(read[0]), len(read[1])) == (60_000, 30_000)

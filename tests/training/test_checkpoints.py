@@ -15,11 +15,14 @@ import forked
 import pytest
 import torch
 from tiny_run import wait_for
+from untrained import write_untrained
 
 from oaml_core.errors import CheckpointError, StoreError
+from oaml_core.settings import load_config
 from oaml_core.store import open_store
 from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
+from oaml_core.training.trained import load_trained
 
 
 def write_on_and_on(folder: Path) -> None:
@@ -182,3 +185,40 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no checkpoint"):
         read_checkpoint(tmp_path / "none.ckpt")
+
+
+def test_no_flipped_bit_of_a_checkpoint_changes_what_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "step-0000000001.ckpt"
+    write_checkpoint({"config": "x", "weights": torch.arange(500.0)}, path)
+    whole, places, refused = path.read_bytes(), random.Random(0), 0
+    for _ in range(300):
+        content = bytearray(whole)
+        content[places.randrange(len(whole))] ^= 1 << places.randrange(8)
+        path.write_bytes(content)
+        try:
+            assert torch.equal(read_checkpoint(path)["weights"], torch.arange(500.0))
+        except CheckpointError:
+            refused += 1
+    assert refused > 100, "most bytes matter"
+
+
+BROKEN = {
+    "no weights": ("module", None),
+    "weights that are a list": ("module", [1]),
+    "weights of another model": ("module", {"recogniser.other": torch.zeros(2)}),
+    "no position": ("position", None),
+    "a position that is a number": ("position", 7),
+    "no fingerprint": ("fingerprint", None),
+    "a configuration that is a number": ("config", 7),
+    "an average that is a list": ("average", [1]),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), BROKEN.values(), ids=BROKEN)
+def test_a_checkpoint_without_the_expected_content_is_named(key: str, value: object, tmp_path: Path) -> None:
+    config = load_config(None, ["--model.arch", "ir_mini", "--model.width", "4"])
+    path = write_untrained(config, tmp_path / "odd.ckpt")
+    content = read_checkpoint(path) | {key: value}
+    write_checkpoint({name: each for name, each in content.items() if each is not None}, path)
+    with pytest.raises(CheckpointError, match=r"odd\.ckpt does not hold"):
+        load_trained(path)

@@ -3,7 +3,7 @@
 No unpickler runs: the opcodes are listed by `pickletools` and the few that such data needs are carried out here,
 on values of our own. An opcode, a class or a function outside them is refused by name, so that a file cannot run
 anything. Bytes are not held but noted as (offset, length) in the file, so that a verification set of any size is
-read in constant memory.
+read in constant memory. Work is bounded by the size of the file: what needs many more steps than images do is refused.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ class PlainArray:
             raise DataError(f"a pickled array does not fit its shape {self.shape}: {error}") from None
 
 
+@dataclass
+class _Type:
+    """An array type, shared by all places that name it: a pickle sets the order of its bytes afterwards."""
+
+    dtype: np.dtype[Any]
+
+
 class _Mark:
     """Where a list or tuple begins on the stack."""
 
@@ -92,21 +99,35 @@ _NOTHING = {"PROTO", "FRAME"}
 _SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
+STEPS = 200_000
+"""Steps that a pickle of any size may take; an image takes about five."""
+STEPS_PER_BYTE = 0.02
+"""Further steps per byte: encoded images have hundreds of bytes each."""
+TYPE_BYTES = 16
+"""Longest name of an array type."""
+DIMENSIONS = 32
+"""Most dimensions of an array."""
+
+
 def read_plain_pickle(path: Path) -> Any:
     """The pickled value; bytes as `BytesAt` (or bytes, where they stand escaped), arrays as `PlainArray`.
 
     Pickles of Python 2 and 3, protocols 0 to 5, are read.
 
     Raises:
-        DataError: the file is empty, cut off or damaged, or asks for anything but plain data; nothing of it has
-            been run.
+        DataError: the file is empty, cut off or damaged, takes too many steps for its size, or asks for anything but
+            plain data; nothing of it has been run.
     """
-    machine = _Machine(path)
     if not path.is_file() or not path.stat().st_size:
         raise DataError(f"{path} is missing or empty (0 bytes); copy the file again.")
+    size = path.stat().st_size
+    machine = _Machine(path, size)
+    most = STEPS + int(STEPS_PER_BYTE * size)
     with path.open("rb") as file:
         try:
-            for name, argument, position in _opcodes(file, path.stat().st_size):
+            for count, (name, argument, position) in enumerate(_opcodes(file, size)):
+                if count > most:
+                    raise machine.refused(f"more than {most:,} steps for {size:,} bytes", position)
                 if name == "STOP":
                     return machine.pop()
                 machine.step(name, argument, position)
@@ -138,8 +159,10 @@ def _opcodes(file: BinaryIO, size: int) -> Iterator[tuple[str, Any, int]]:
 
 
 class _Machine:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int) -> None:
         self.path = path
+        self.left_to_encode = size
+        """Characters: each of them stands in the file."""
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
@@ -186,19 +209,13 @@ class _Machine:
     def build(self, _argument: Any, position: int) -> None:
         state, target = self.pop(), self.stack[-1]
         if isinstance(target, PlainArray) and isinstance(state, tuple) and len(state) == 5:
-            _version, target.shape, target.dtype, target.fortran_order, target.data = state
-            self.check_array(target, position)
-        elif isinstance(target, np.dtype) and isinstance(state, tuple) and len(state) >= 2:
+            _version, shape, kind, order_of_axes, data = state
+            vars(target).update(vars(self.plain_array(shape, kind, data, order_of_axes, position)))
+        elif isinstance(target, _Type) and isinstance(state, tuple) and len(state) >= 2:
             order: Literal["<", ">", "="] = state[1] if state[1] in ("<", ">") else "="
-            self.stack[-1] = self.memo_replace(target, target.newbyteorder(order))
+            target.dtype = target.dtype.newbyteorder(order)
         else:
             raise self.refused("setting attributes of something that is no plain array", position)
-
-    def memo_replace(self, old: Any, new: Any) -> Any:
-        for key, value in self.memo.items():
-            if value is old:
-                self.memo[key] = new
-        return new
 
     def reduce(self, _argument: Any, position: int) -> None:
         arguments, function = self.pop(), self.pop()
@@ -208,15 +225,17 @@ class _Machine:
             case "array", _:
                 made: Any = PlainArray()
             case "dtype", (str(code), *_):
-                made = self.plain_dtype(code, position)
+                made = _Type(self.plain_dtype(code, position))
             case "dtype", (BytesAt() as code, *_):
-                made = self.plain_dtype(self.text(code), position)
-            case "scalar", (np.dtype() as dtype, BytesAt() | bytes() as data):
-                made = PlainArray((), dtype, data)
-            case "frombuffer", (BytesAt() | bytes() as data, np.dtype() as dtype, tuple(shape), order):
-                made = PlainArray(shape, dtype, data, order == "F")
-                self.check_array(made, position)
+                made = _Type(self.plain_dtype(self.text(code, position), position))
+            case "scalar", (_Type() as kind, BytesAt() | bytes() as data):
+                made = PlainArray((), kind.dtype, data)
+            case "frombuffer", (BytesAt() | bytes() as data, _Type() as kind, tuple(shape), order):
+                made = self.plain_array(shape, kind, data, order == "F", position)
             case "encode", (str(text), *_):
+                self.left_to_encode -= len(text)
+                if self.left_to_encode < 0:
+                    raise self.refused("the same text to be encoded again and again", position)
                 made = text.encode("latin-1")
             case "bytes", ():
                 made = b""
@@ -224,11 +243,15 @@ class _Machine:
                 raise self.refused(f"a call of {function.name} with unusual arguments", position)
         self.stack.append(made)
 
-    def text(self, at: BytesAt) -> str:
+    def text(self, at: BytesAt, position: int) -> str:
+        if at.length > TYPE_BYTES:
+            raise self.refused(f"an array type of {at.length} bytes", position)
         with self.path.open("rb") as file:
             return at.read(file).decode("latin-1")
 
     def plain_dtype(self, code: str, position: int) -> np.dtype[Any]:
+        if len(code) > TYPE_BYTES:
+            raise self.refused(f"an array type of {len(code)} characters", position)
         try:
             dtype = np.dtype(code)
         except TypeError:
@@ -237,15 +260,17 @@ class _Machine:
             raise self.refused(f"an array of {dtype}, which holds no plain numbers,", position)
         return dtype
 
-    def check_array(self, array: PlainArray, position: int) -> None:
+    def plain_array(self, shape: Any, kind: Any, data: Any, fortran_order: Any, position: int) -> PlainArray:
         plain = (
-            isinstance(array.dtype, np.dtype)
-            and isinstance(array.data, (BytesAt, bytes))
-            and isinstance(array.shape, tuple)
-            and all(isinstance(n, int) and n >= 0 for n in array.shape)
+            isinstance(kind, _Type)
+            and isinstance(data, (BytesAt, bytes))
+            and isinstance(shape, tuple)
+            and len(shape) <= DIMENSIONS
+            and all(isinstance(n, int) and n >= 0 for n in shape)
         )
         if not plain:
             raise self.refused("an array that is not made of plain numbers", position)
+        return PlainArray(shape, kind.dtype, data, bool(fortran_order))
 
     def append(self, *_: Any) -> None:
         item = self.pop()
