@@ -135,16 +135,17 @@ def test_a_lost_lease_kills_the_workers_and_is_named(tmp_path: Path, store: Stor
     mark = f"{tmp_path}-workers"
     command = [sys.executable, "-c", "import time; time.sleep(1000)", mark]
 
-    def children() -> list[psutil.Process]:
-        mine = psutil.Process().children(recursive=True)
-        return [each for each in mine if each.status() != psutil.STATUS_ZOMBIE and mark in each.cmdline()]
+    def is_at_work(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return process.status() != psutil.STATUS_ZOMBIE and mark in process.cmdline()
+        return False
 
     with only_launcher(folder(tmp_path), store, RUN) as lock:
         assert lock.lease is not None
         lock.lease.lost.set()
         with pytest.raises(HeldError, match="somebody else may train it"):
             launcher._run_to_end(command, dict(os.environ), tmp_path / "error.txt", lock)
-    wait_for(lambda: not children())
+    wait_for(lambda: not any(map(is_at_work, psutil.Process().children(recursive=True))))
 
 
 def test_a_lost_lease_ends_training_in_this_process(tmp_path: Path, store: Store) -> None:

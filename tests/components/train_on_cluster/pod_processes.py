@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def kill(process: subprocess.Popen[str]) -> None:
     """End a pod's process and all that descends from it, as the kernel would."""
     tree = psutil.Process(process.pid).children(recursive=True)
     for each in [process, *tree]:
-        each.kill()
+        with suppress(psutil.NoSuchProcess):  # workers end with their launcher
+            each.kill()
     process.wait()
 
 
