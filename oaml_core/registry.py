@@ -118,10 +118,14 @@ def load_plugins() -> None:
 
 
 _IR = ("ir_mini", "ir_18", "ir_34", "ir_50", "ir_101", "ir_152", "ir_200", "ir_se_50", "ir_se_101")
+_IRESNET = tuple(f"iresnet_{depth}" for depth in (18, 34, 50, 100, 200))
 
 BACKBONES: Registry[Callable[..., Any]] = Registry(
     "backbone",
-    {**dict.fromkeys(_IR, "oaml_core.models.backbone_ir"), "mobilefacenet": "oaml_core.models.mobilefacenet"},
+    {
+        **dict.fromkeys(_IR + _IRESNET, "oaml_core.models.backbone_ir"),
+        "mobilefacenet": "oaml_core.models.mobilefacenet",
+    },
 )
 """`(*, image_size: int, width: int) -> Backbone`, by `model.arch`."""
 MARGINS: Registry[Callable[..., Any]] = Registry(

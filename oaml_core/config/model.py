@@ -15,7 +15,8 @@ class ModelConfig:
     """The recogniser: backbone, visibility head, margin head, matcher."""
 
     arch: str = "ir_50"
-    """Backbone: `ir_mini`, `ir_18` to `ir_200`, `ir_se_50`, `ir_se_101`, `mobilefacenet`, or a registered one."""
+    """Backbone: `ir_mini`, `ir_18` to `ir_200`, `ir_se_50`, `ir_se_101`, `iresnet_18` to `iresnet_200`,
+    `mobilefacenet`, or a registered one."""
     width: int = 16
     """Channels of the first stage of `ir_mini`; the other backbones have their published widths."""
     weights: str | None = None

@@ -22,6 +22,9 @@ class Architecture:
     squeeze: bool = False
     early_stride: bool = False
     """Halve the image in the first convolution, and not in the last stage: a fraction of the work."""
+    projected: bool = False
+    """Put a convolution into the shortcut wherever a block has a stride, as InsightFace's iresnet does; otherwise only
+    where the number of channels changes."""
 
 
 ARCHITECTURES = {
@@ -34,6 +37,11 @@ ARCHITECTURES = {
     "ir_200": Architecture((3, 24, 36, 3), bottleneck=True),
     "ir_se_50": Architecture((3, 4, 14, 3), squeeze=True),
     "ir_se_101": Architecture((3, 13, 30, 3), squeeze=True),
+    "iresnet_18": Architecture((2, 2, 2, 2), projected=True),
+    "iresnet_34": Architecture((3, 4, 6, 3), projected=True),
+    "iresnet_50": Architecture((3, 4, 14, 3), projected=True),
+    "iresnet_100": Architecture((3, 13, 30, 3), projected=True),
+    "iresnet_200": Architecture((6, 26, 60, 6), projected=True),
 }
 PUBLISHED_WIDTH = 64
 EMBEDDING_SIZE = 512
@@ -60,14 +68,17 @@ class SqueezeExcitation(nn.Module):
 class Block(nn.Module):
     """BN – Conv – BN – PReLU – Conv – BN beside a shortcut; the stride is in the second convolution.
 
-    `bottleneck` squeezes to a quarter of the channels between two 1×1 convolutions.
+    `bottleneck` squeezes to a quarter of the channels between two 1×1 convolutions. `projected` puts a convolution into
+    the shortcut of every block with a stride.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, bottleneck: bool, squeeze: bool) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, *, bottleneck: bool, squeeze: bool, projected: bool = False
+    ) -> None:
         super().__init__()
         self.shortcut_layer: nn.Module = (
             nn.MaxPool2d(1, stride)
-            if inputs == outputs
+            if inputs == outputs and not (projected and stride > 1)
             else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
         )
         layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
@@ -102,6 +113,7 @@ class IRBackbone(Backbone):
         expansion = 4 if architecture.bottleneck else 1
         stages = [width * factor * expansion for factor in (1, 2, 4, 8)]
         super().__init__(channels=stages[-1], embedding_size=embedding_size, image_size=image_size)
+        self.architecture = architecture
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, width, 3, 2 if architecture.early_stride else 1, 1, bias=False),
             nn.BatchNorm2d(width),
@@ -115,7 +127,7 @@ class IRBackbone(Backbone):
             nn.BatchNorm1d(embedding_size, affine=False),
         )
         strides = (2, 2, 2, 1 if architecture.early_stride else 2)
-        kind = {"bottleneck": architecture.bottleneck, "squeeze": architecture.squeeze}
+        kind = {name: getattr(architecture, name) for name in ("bottleneck", "squeeze", "projected")}
         blocks, inputs = [], width
         for count, outputs, stride in zip(architecture.blocks, stages, strides, strict=True):
             for number in range(count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
+from oaml_core.models.foreign_names import absorb_affine, from_iresnet, is_iresnet
+from oaml_core.models.weights_file import read_weights_file
 
 PREFIXES = ("module.", "model.", "net.", "backbone.")
 """What training tools put before the names of a backbone's parameters, also one behind another."""
-CONTAINERS = ("state_dict", "model", "ema")
+CONTAINERS = ("state_dict", "state_dict_backbone", "model", "ema")
 """Keys below which training tools keep the weights."""
 COUNTER = ".num_batches_tracked"
 """Of batch normalisation: no weight, and not in every file."""
@@ -27,8 +30,9 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
 
     Args:
         path: `.safetensors`; a `.pt` / `.ckpt` state dict, whole or below one of `CONTAINERS`, with or without
-            `PREFIXES`; or `.onnx` with the same layers in the same order (`oaml_core.models.onnx_weights`). Nothing in
-            it is executed (weights_only).
+            `PREFIXES`, by our names or by iresnet's (`oaml_core.models.foreign_names`); or `.onnx` with the same layers
+            in the same order (`oaml_core.models.onnx_weights`). Nothing in it is executed
+            (`oaml_core.models.weights_file`).
         channel_order: of the images that the weights were trained on; published AdaFace weights: `bgr`.
 
     Raises:
@@ -44,6 +48,9 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
         weights = read_onnx(backbone, path)
     else:
         weights = _read(path)
+        if is_iresnet(weights):
+            weights = from_iresnet(backbone, weights, path)
+    absorb_affine(weights, backbone, path)
     known = backbone.state_dict()
     missing = [name for name in known if name not in weights and not name.endswith(COUNTER)]
     left_over = [name for name in weights if name not in known]
@@ -62,10 +69,21 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
             f"{path} has parameters of other shapes than this backbone: {_listed(differing)}. Check model.arch, "
             "model.width and data.image_size."
         )
+    if path.suffix == ".onnx":
+        _check_graph(backbone, known | weights, path)
     if channel_order == "bgr":
         first = first_convolution(backbone)
         weights[first] = weights[first].flip(1)
     backbone.load_state_dict(known | weights)
+
+
+def _check_graph(backbone: Backbone, weights: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights of a graph that computes something else than a backbone with these weights."""
+    from oaml_core.models.onnx_weights import check_same_output
+
+    trial = deepcopy(backbone)
+    trial.load_state_dict(weights)
+    check_same_output(trial, path)
 
 
 def first_convolution(backbone: nn.Module) -> str:
@@ -75,15 +93,7 @@ def first_convolution(backbone: nn.Module) -> str:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """Backbone parameters by name."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each kind of damage raises its own error
-        raise CheckpointError(f"{path} cannot be read as weights: {error}") from error
+    content = read_weights_file(path)
     found = content
     while isinstance(found, Mapping) and (key := next((k for k in CONTAINERS if _holds(found, k)), None)):
         found = found[key]

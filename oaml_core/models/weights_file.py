@@ -1,0 +1,87 @@
+"""Read files of weights that other tools wrote, and run nothing that is pickled in them.
+
+Checkpoints of Lightning 1.x keep hyper-parameters and callbacks as objects beside the weights. Objects of known record
+classes are read as records without behaviour; any other object is refused by the name of its class.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from oaml_core.errors import CheckpointError
+
+RECORDS = (
+    *("pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_utilities."),
+    *("argparse.Namespace", "types.SimpleNamespace", "omegaconf.", "easydict.EasyDict", "yacs.config.CfgNode"),
+    *("ml_collections.", "pathlib.", "numpy.core.multiarray.", "numpy._core.multiarray.", "numpy.dtype"),
+    *("numpy.dtypes.", "numpy.ndarray", "_codecs.encode", "typing."),
+    *(f"{module}.{name}" for module in ("builtins", "__builtin__") for name in ("dict", "list", "int", "str", "float")),
+)
+"""Beginnings of names of classes that training tools store beside weights. None of them is imported or called."""
+MAPPINGS = ("AttributeDict", "EasyDict", "CfgNode")
+"""Ends of the names in `RECORDS` that are subclasses of dict: pickles fill them item by item."""
+REMEDY = "Nothing in the file was run. Ask its publisher for .safetensors, or for a file of the state dict alone."
+NAMED = 5
+"""Names that an error lists."""
+
+
+class Record:
+    """Stands for an object beside the weights: takes whatever the pickle gives and does nothing."""
+
+    def __init__(self, *content: object) -> None:
+        self.content = content
+
+    def __new__(cls, *_: object) -> Record:
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+
+def read_weights_file(path: Path) -> Any:
+    """Read `.safetensors`, or what `torch.save` wrote.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Tensors by name, or whatever holds them.
+
+    Raises:
+        CheckpointError: the file is damaged, or holds objects of other classes than `RECORDS`, which are named.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with torch.serialization.safe_globals([(_stand_in(name), name) for name in _records_in(path)]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # each kind of damage raises its own error
+        # Torch's own words advise to run what the file holds, and are not passed on.
+        raise CheckpointError(
+            f"{path} cannot be read as weights: it is cut off, damaged, or holds more than tensors and plain values "
+            f"({type(error).__name__}). {REMEDY}"
+        ) from error
+
+
+def _records_in(path: Path) -> list[str]:
+    """Names of the record classes in the file; refuses a file that names anything else."""
+    try:
+        found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except ValueError:  # torch's form before 1.6, or TorchScript: read without records, or not at all
+        return []
+    if others := [name for name in found if not name.startswith(RECORDS)]:
+        shown = ", ".join(others[:NAMED]) + (", …" if len(others) > NAMED else "")
+        raise CheckpointError(f"{path} holds more than weights and records: {shown}. {REMEDY}")
+    return found
+
+
+def _stand_in(name: str) -> type:
+    return OrderedDict if name.endswith(MAPPINGS) else Record
