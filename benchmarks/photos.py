@@ -18,9 +18,8 @@ from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.verification import open_verification_source
 from oaml_core.decoding.decode import decode_image
 from oaml_core.photos.alignment import TEMPLATE
-from oaml_core.photos.faces import SURE
-from oaml_core.photos.search import find_faces
-from oaml_core.photos.yunet import HABIT, YuNet
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.yunet import HABIT
 
 BACKGROUNDS = ("coffee", "rocket", "chelsea", "hubble_deep_field")
 SIDE = 1200
@@ -60,16 +59,15 @@ def main() -> None:
     source = open_verification_source(LocalFolder(path.parent), path.stem, path.name)
     faces = [decode_image(data) for _, data in zip(range(options.faces), source.read_images(), strict=False)]
     backgrounds = [getattr(skimage.data, name)()[..., :3] for name in BACKGROUNDS]
-    detector = YuNet()
+    finder = FaceFinder()
     for cover in (None, "lower half", "all but the eyes"):
         generator = np.random.default_rng(0)
         found, false, errors = 0, 0, []
         for number, face in enumerate(faces):
             photo, points = scene(face, backgrounds[number % len(backgrounds)], generator, cover)
-            seen = find_faces(photo, detector)
-            seen = seen.rows(seen.scores >= SURE)
+            seen = np.array([one.points for one in finder.all_faces_in(photo)]).reshape(-1, 5, 2)
             eyes = np.linalg.norm(points[0] - points[1])
-            distances = np.sqrt(((seen.points - points) ** 2).sum(2).mean(1)) / eyes
+            distances = np.sqrt(((seen - points) ** 2).sum(2).mean(1)) / eyes
             right = distances < 0.5
             found += bool(right.any())
             false += int((~right).sum())

@@ -22,7 +22,9 @@ MARGIN = 0.5
 """Padding around a picture, as a share of its side: a face that fills its picture is found with it alone."""
 
 
-def find_faces(photo: Photo, detector: Detector, smallest: float = 20.0, enough: float | None = None) -> Detections:
+def find_faces(
+    photo: Photo, detector: Detector, smallest: float = 20.0, enough: float | None = None, sure: float = 0.0
+) -> Detections:
     """Find the faces of a photograph of any size.
 
     Args:
@@ -30,6 +32,7 @@ def find_faces(photo: Photo, detector: Detector, smallest: float = 20.0, enough:
         detector: looks at one tile at a time.
         smallest: height in pixels of the smallest face to look for.
         enough: stop at the first level that shows a face at least this many pixels high; None: look at all levels.
+        sure: score in [0, 1] that the face of that height must have.
 
     Returns:
         Faces in the photograph's pixels, surest first, each face once.
@@ -38,7 +41,7 @@ def find_faces(photo: Photo, detector: Detector, smallest: float = 20.0, enough:
     for scale in scales(photo.shape[:2], detector.tile, smallest):
         parts.append(_level(photo, detector, scale))
         heights = parts[-1].boxes[:, 3] - parts[-1].boxes[:, 1]
-        if enough is not None and np.any(heights >= enough):
+        if enough is not None and np.any((heights >= enough) & (parts[-1].scores >= sure)):
             break
     return keep_best(Detections.joined(parts))
 

@@ -16,6 +16,8 @@ from oaml_core.photos.search import find_faces
 
 LOOKED_AT = 24
 """Images that are looked at, evenly through the source."""
+SEEN = 0.5
+"""Score from which on a face counts as seen."""
 FEWEST = 0.25
 """Share of these images that must show a face; below it nothing is said of their alignment."""
 REMEDY = "`oaml align FOLDER OUT` makes aligned faces of photographs (docs/photos.md)"
@@ -51,7 +53,7 @@ class AlignmentSample:
         self._looked_at += 1
         image = decode_image(data, self._channel_order)
         found = find_faces(image, self._detector, enough=ENOUGH)
-        if len(found):
+        if len(found) and found.scores[0] >= SEEN:
             self.distances.append(template_distance(found.points[0], image.shape[0], self._detector.habit))
 
     def _ready(self) -> bool:
