@@ -75,7 +75,8 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         DataError: it is damaged, or was written by another version.
     """
     try:
-        content = parse_json(text, where, "Prepare it again.", DataError, needs=["format", "files"])
+        remedy = "It is no manifest of a prepared data set; prepare it again."
+        content = parse_json(text, where, remedy, DataError, needs=["format", "files"])
         if content["format"] != FORMAT:
             raise DataError(f"{where} has format {content['format']}, this version reads {FORMAT}; prepare it again.")
         content["files"] = [ManifestFile(**file) for file in content["files"]]
