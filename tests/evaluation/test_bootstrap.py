@@ -87,3 +87,28 @@ def test_equal_decisions_leave_no_doubt_about_their_difference():
 
 def test_a_difference_that_rounds_to_nothing_has_no_minus():
     assert in_points(-0.00001, -0.004, 0.0125) == ["+0.00", "−0.40", "+1.25"]
+
+
+def test_resamples_in_pieces_and_with_the_highest_impostors_alone_are_those_of_all(monkeypatch):
+    first, second, issame = people_of(400, 30, np.random.default_rng(5))
+    scores = np.random.default_rng(6).normal(issame * 1.0, 1.0)
+    full = IdentityBootstrap(first, second, issame, np.random.default_rng(7), 50, people=30)
+    rates = [0.02, 0.1, 0.6]
+    expected = full.tar_at_far(scores, rates)
+    impostors = (full.drawn[:, first[~issame]] * full.drawn[:, second[~issame]]).sum(1).astype(np.float64)
+    highest = issame | (scores >= np.sort(scores[~issame])[-80])
+    monkeypatch.setattr("oaml_core.evaluation.statistics.bootstrap.CHUNK_BYTES", 3 * 4 * int(highest.sum()))
+    few = IdentityBootstrap(first[highest], second[highest], issame[highest], np.random.default_rng(7), 50, people=30)
+    np.testing.assert_array_equal(few.drawn, full.drawn)
+    found = few.tar_at_far(scores[highest], rates, impostors)
+    np.testing.assert_array_equal(found[:, :2], expected[:, :2])
+    assert np.isnan(found[:, 2]).all()  # 80 of 200 impostors do not measure a rate of 0.6
+
+
+def test_people_are_counted_whatever_their_numbers():
+    bootstrap = IdentityBootstrap(
+        np.array([7, 900]), np.array([7, 40]), np.array([True, False]), np.random.default_rng(0), 10
+    )
+    assert bootstrap.identities == 3
+    assert bootstrap.drawn.shape == (10, 3)
+    assert (bootstrap.drawn.sum(1) == 3).all()
