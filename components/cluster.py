@@ -102,7 +102,7 @@ class ClusterConfig:
 
 
 def load_cluster(path: Path) -> ClusterConfig:
-    """The cluster that the file at `path` describes.
+    """Return the cluster that the file at `path` describes.
 
     Raises:
         ConfigError: the file is missing, or a key or value in it does not exist or cannot work.

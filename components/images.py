@@ -21,12 +21,12 @@ _built: Mapping[str, str] = {}
 
 
 def image(component: str, registry: str = REGISTRY) -> str:
-    """Reference of the image that `component` runs in."""
+    """Return reference of the image that `component` runs in."""
     return f"{registry}/{component}:{_built.get(component, TAG)}"
 
 
 def image_of_step(step: str, registry: str = REGISTRY, gpus: int = 0) -> str:
-    """Reference of the image that the pipeline's step `step` runs in when it gets `gpus` GPUs."""
+    """Return reference of the image that the pipeline's step `step` runs in when it gets `gpus` GPUs."""
     return image(WITH_CUDA if gpus else STEPS[step].image, registry)
 
 

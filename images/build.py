@@ -60,7 +60,7 @@ READY = {"docker": ("docker", "buildx", "inspect"), "podman": ("podman", "info")
 
 
 def content_tag(component: str, base: str = BASE, repo: Path = REPO) -> str:
-    """The tag of `component`'s image: 16 hexadecimal digits of the SHA-256 of all that goes into it."""
+    """Return the tag of `component`'s image: 16 hexadecimal digits of the SHA-256 of all that goes into it."""
     digest = hashlib.sha256(base.encode())
     for path in inputs(component, repo):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -83,7 +83,7 @@ def inputs(component: str, repo: Path = REPO) -> Iterator[Path]:
 
 
 def builder() -> Builder:
-    """The first builder that works here; OAML_IMAGE_BUILDER names another one.
+    """Return the first builder that works here; OAML_IMAGE_BUILDER names another one.
 
     Raises:
         ImageError: there is none.

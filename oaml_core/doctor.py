@@ -41,7 +41,7 @@ def diagnose(config: Config) -> list[Finding]:
 
 
 def format_findings(findings: list[Finding]) -> str:
-    """The findings for a terminal, each remedy below what it cures."""
+    """Return the findings for a terminal, each remedy below what it cures."""
     lines = []
     for finding in findings:
         lines.append(f"{finding.state:<5}{finding.name:<14}{finding.detail}")

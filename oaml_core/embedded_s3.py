@@ -60,7 +60,7 @@ def embedded_s3(
 
 
 def _started(folder: Path, key: str, secret: str, wanted: int | None) -> tuple[subprocess.Popen[bytes], int]:
-    """A server that answers, and its port."""
+    """Return a server that answers, and its port."""
     # rclone reads the variable as a list in CSV, in which the pair is one quoted entry.
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull}
     for _ in range(STARTS):

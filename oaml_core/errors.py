@@ -59,6 +59,6 @@ class ImageError(OamlError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint `` Did you mean 'x'?`` for a mistyped name, or an empty string if nothing is near."""
+    """Return a hint `` Did you mean 'x'?`` for a mistyped name, or an empty string if nothing is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {found[0]!r}?" if found else ""

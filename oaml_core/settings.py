@@ -28,7 +28,7 @@ ALIASES = {"loss.occlusion_loss_weight": "loss.visibility_loss_weight"}
 
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
-    """A parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
+    """Return a parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
     parser = _argument_parser()(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="recipe (YAML); options after it override it")
     parser.add_class_arguments(Config)
@@ -56,7 +56,7 @@ def _argument_parser() -> type[ArgumentParser]:
 
 
 def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Config, Any]:
-    """The configuration that `arguments` describe, and the namespace with the parser's other options.
+    """Return the configuration that `arguments` describe, and the namespace with the parser's other options.
 
     Raises:
         ConfigError: a key or value does not exist; the message names the nearest that does.
@@ -68,7 +68,7 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Conf
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The recipe at `path` (None: the defaults) with `overrides` such as `["--optim.lr", "0.05"]`.
+    """Return the recipe at `path` (None: the defaults) with `overrides` such as `["--optim.lr", "0.05"]`.
 
     Raises:
         ConfigError: the file is missing or not YAML, or a key or value does not exist.
@@ -83,12 +83,14 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
 
 
 def config_to_yaml(config: Any) -> str:
-    """All leaves of `config`, any dataclass, as YAML that `config_from_yaml` or `dataclass_from_yaml` reads back."""
+    """Return all leaves of `config`, any dataclass, as YAML that `config_from_yaml` or `dataclass_from_yaml` reads
+    back.
+    """
     return yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
 
 
 def config_from_yaml(text: str) -> Config:
-    """The configuration that YAML `text` describes; keys that it does not name have their defaults.
+    """Return the configuration that YAML `text` describes; keys that it does not name have their defaults.
 
     Raises:
         ConfigError: as `load_config`.
@@ -97,7 +99,7 @@ def config_from_yaml(text: str) -> Config:
 
 
 def dataclass_from_yaml(cls: type[T], text: str, what: str) -> T:
-    """The tree of dataclasses `cls` that YAML `text` describes; keys that it does not name have their defaults.
+    """Return the tree of dataclasses `cls` that YAML `text` describes; keys that it does not name have their defaults.
 
     Args:
         what: how error messages call it.
@@ -142,7 +144,7 @@ LEARNT = (
 
 
 def learnt_settings(config: Config) -> dict[str, object]:
-    """The keys, by dotted name, that decide what a run learns from a given data set."""
+    """Return the keys, by dotted name, that decide what a run learns from a given data set."""
     return {key: value for key, value in _leaves(config) if key in LEARNT or not key.startswith(NOT_LEARNT)}
 
 
@@ -252,7 +254,7 @@ def _plain(value: Any) -> Any:
 
 
 def _instantiated(parser: ArgumentParser, parse: Callable[[], Any], cls: type = Config) -> Any:
-    """What `parse` gives, as dataclasses.
+    """Return what `parse` gives, as dataclasses.
 
     Raises:
         ConfigError: with the parser's message and the nearest existing key or value.

@@ -89,7 +89,8 @@ def _csv_line(step: int, name: str, value: float) -> str:
 
 
 def _kept_run_id(folder: Path) -> str:
-    """The id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later tries: the
+    """Return the id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later
+    tries: the
     date (UTC), and a token."""
     path = folder / RUN_ID
     made = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}"
@@ -105,13 +106,13 @@ def _kept_run_id(folder: Path) -> str:
 
 
 def _shown_name(config: Config, run_id: str) -> str:
-    """The run's name and the date of its beginning, which its id keeps however often it is resumed."""
+    """Return the run's name and the date of its beginning, which its id keeps however often it is resumed."""
     day, _, _ = run_id.rpartition("-")
     return f"{config.name} {day}".rstrip()
 
 
 def read_metrics(path: Path) -> list[tuple[int, str, float]]:
-    """The rows (step, name, value) of a `metrics.csv`; none if there is no file. A torn last row is left out."""
+    """Return the rows (step, name, value) of a `metrics.csv`; none if there is no file. A torn last row is left out."""
     if not path.exists():
         return []
     with path.open(newline="", errors="replace") as file:

@@ -93,7 +93,7 @@ class Kubeflow:
 
 
 def connect(namespace: str) -> Kubeflow:
-    """The server that the environment names.
+    """Return the server that the environment names.
 
     Args:
         namespace: of the runs, if the server has profiles of several users.
@@ -165,7 +165,7 @@ def refused(what: str, status: int, reason: str) -> NoReturn:
 
 
 def _healthy(endpoint: str, token: str | None) -> bool:
-    """Whether the server has profiles of several users.
+    """Return True if the server has profiles of several users.
 
     Raises:
         ClusterError: it does not answer, or is something else.

@@ -19,7 +19,7 @@ from pipelines.placement import place
 
 
 def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
-    """The graph, placed on `cluster`; None: on this machine, where the train step runs the workers itself.
+    """Return the graph, placed on `cluster`; None: on this machine, where the train step runs the workers itself.
 
     The graph is the same in both: only images, resources, secrets and the like differ, and what `train` is told of the
     cluster. Kubeflow caches a step by its parameters and its image, not by what its input artifacts hold: that is why
@@ -63,7 +63,7 @@ def oaml_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
 
 
 def _for_training(cluster: ClusterConfig | None) -> str:
-    """What the train step is told, with the image of the workers."""
+    """Return the cluster file's text for the train step, with the image of the workers."""
     if cluster is None:
         return ""
     training = cluster.training

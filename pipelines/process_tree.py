@@ -38,7 +38,7 @@ def end_tree(process: subprocess.Popen[str], grace_seconds: float) -> None:
 
 
 def tree(pid: int) -> set[Running]:
-    """The process `pid`, if it runs, and its descendants. Linux only; elsewhere nothing."""
+    """Return the process `pid`, if it runs, and its descendants. Linux only; elsewhere nothing."""
     processes = _processes()
     return _with_descendants([pid] if pid in processes else [], processes)
 

@@ -9,7 +9,7 @@ from pipelines.placement import place
 
 
 def restoration_pipeline(cluster: ClusterConfig | None = None) -> GraphComponent:
-    """The graph, placed on `cluster`; None: on this machine."""
+    """Return the graph, placed on `cluster`; None: on this machine."""
 
     @dsl.pipeline(name="oaml-restoration", description="A diffusion prior of clean tiles: train, restore, measure")
     def restoration(config: str, recogniser_uri: str = "") -> None:

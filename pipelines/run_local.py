@@ -153,7 +153,9 @@ def _key(store: Store, uri: str) -> str:
 
 
 def _table(headline: dict[str, float]) -> list[str]:
-    """Accuracies over ten folds, means over the verification sets and, where faces are covered, the conditions."""
+    """Return accuracies over ten folds, means over the verification sets and, where faces are covered, the
+    conditions.
+    """
     rows = ["", f"{'accuracy (10 folds)':<20}{'global':>10}{'local':>10}{'combined':>10}"]
     for shown, name in (("clean", "clean"), ("covered", "occluded")):
         values = [headline.get(f"val_accuracy_{name}_{score}") for score in ("global", "local", "combined")]

@@ -35,7 +35,7 @@ ITEM = re.compile(r"(?:[*?]|(\w+)(?:-(\w+))?)(?:/(\d+))?")
 
 
 def six_fields(expression: str) -> str:
-    """A cron expression as Kubeflow reads it, seconds first; five fields run at second 0.
+    """Return a cron expression as Kubeflow reads it, seconds first; five fields run at second 0.
 
     Raises:
         ConfigError: it has another number of fields, or a value out of its range.

@@ -37,7 +37,7 @@ class Prepared:
 
 
 def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: str) -> Prepared:
-    """The pipeline, compiled for the cluster and uploaded, and its parameters from the recipe.
+    """Return the pipeline, compiled for the cluster and uploaded, and its parameters from the recipe.
 
     Raises:
         ConfigError: the recipe or the cluster file is wrong. ClusterError: Kubeflow does not answer or refuses.
@@ -77,7 +77,7 @@ def submit(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: st
 
 
 def options(description: str, prog: str) -> argparse.ArgumentParser:
-    """The options that `submit` and `schedule` share."""
+    """Return the options that `submit` and `schedule` share."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=description,

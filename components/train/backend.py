@@ -43,7 +43,7 @@ class Backend(ABC):
 
     @abstractmethod
     def manifest(self, run: TrainingRun, cluster: ClusterConfig) -> Json:
-        """The job to be created.
+        """Return the job to be created.
 
         Raises:
             ConfigError: this kind of job cannot do what the configuration asks for.
@@ -59,7 +59,7 @@ class Backend(ABC):
 
     @abstractmethod
     def state(self, job: Json) -> JobState:
-        """Where `job`, as the API server gives it, stands."""
+        """Return the state of `job`, an object of the API server."""
 
     @abstractmethod
     def pod_selector(self, name: str) -> str:
@@ -67,7 +67,7 @@ class Backend(ABC):
 
     @abstractmethod
     def is_main(self, pod: Json) -> bool:
-        """Whether the worker of rank 0 runs in `pod`; its log is the run's."""
+        """Return True if the worker of rank 0 runs in `pod`; its log is the run's."""
 
 
 def true_condition(job: Json, *kinds: str) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ BUSY = (429, 500, 502, 503, 504)
 
 
 def connect() -> Any:
-    """A client of the API server that KUBECONFIG names, else of the cluster that this pod runs in, else of
+    """Return a client of the API server that KUBECONFIG names, else of the cluster that this pod runs in, else of
     ~/.kube/config; nothing is sent yet.
 
     Raises:
@@ -86,7 +86,7 @@ class ClusterClient:
     """A `kubernetes.client.ApiClient`."""
 
     def get(self, name: str) -> Json | None:
-        """The job `name`; None if there is none."""
+        """Return the job `name`; None if there is none."""
         result: Json | None = self._answer(
             "get", self._jobs().get_namespaced_custom_object, *self._kind(), name, missing=None
         )
@@ -106,12 +106,12 @@ class ClusterClient:
         self._answer("delete", call, *self._kind(), name, body=body, missing=None, existing=None)
 
     def job_list(self, name: str) -> ListCall:
-        """What lists, or watches, the job `name`."""
+        """Return the call that lists or watches the job `name`."""
         call = self._jobs().list_namespaced_custom_object
         return partial(call, *self._kind(), field_selector=f"metadata.name={name}")
 
     def pod_list(self, name: str) -> ListCall:
-        """What lists, or watches, the pods of the job `name`."""
+        """Return the call that lists or watches the pods of the job `name`."""
         selector = self.backend.pod_selector(name)
         return partial(self._core().list_namespaced_pod, self.namespace, label_selector=selector)
 
@@ -128,14 +128,14 @@ class ClusterClient:
         return list(json.loads(response.data)["items"])
 
     def pod(self, name: str) -> Json | None:
-        """The pod `name`; None if there is none."""
+        """Return the pod `name`; None if there is none."""
         response = self._answer(
             "get", self._core().read_namespaced_pod, name, self.namespace, missing=None, _preload_content=False
         )
         return None if response is None else json.loads(response.data)
 
     def log_tail(self, pod: str, lines: int, *, previous: bool = False) -> list[str]:
-        """The last lines that the training container of `pod`, or the one before it, wrote."""
+        """Return the last lines that the training container of `pod`, or the one before it, wrote."""
         options = {"container": self.backend.container, "tail_lines": lines, "previous": previous}
         response = self._answer(
             "read", self._core().read_namespaced_pod_log, pod, self.namespace, _preload_content=False, **options
@@ -144,7 +144,7 @@ class ClusterClient:
         return result
 
     def log_stream(self, pod: str, since_seconds: int | None) -> Iterator[str]:
-        """Lines that the training container of `pod` writes, each with its time before it, until it ends."""
+        """Yield lines that the training container of `pod` writes, each with its time before it, until it ends."""
         from kubernetes.watch.watch import iter_resp_lines
 
         options = {} if since_seconds is None else {"since_seconds": since_seconds}
@@ -176,7 +176,7 @@ class ClusterClient:
         return client.CoreV1Api(self.api)
 
     def _answer(self, verb: str, call: Any, *arguments: Any, **options: Any) -> Any:
-        """What `call` gives; for 404 and 409 what `missing` and `existing` say, if they are given."""
+        """Return what `call` gives; for 404 and 409 do what `missing` and `existing` say, if they are given."""
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
@@ -212,7 +212,7 @@ class ClusterClient:
 
 
 def _message(error: Any) -> str:
-    """The server's own words."""
+    """Return the server's own words."""
     try:
         return str(json.loads(error.body)["message"]).rstrip(".")
     except (KeyError, TypeError, ValueError):
@@ -220,5 +220,5 @@ def _message(error: Any) -> str:
 
 
 def _is_unknown_kind(error: Any) -> bool:
-    """Whether 404 means that there is no such kind of object, rather than no such object."""
+    """Return True if 404 means that the server does not know the kind of object, rather than this object."""
     return error.status == 404 and "page not found" in str(error.body)

@@ -86,7 +86,7 @@ def _signals_raise() -> Iterator[None]:
 
 
 def _is_moved(client: ClusterClient) -> bool:
-    """Whether this process' own pod is taken away by the cluster, and not by who terminated the run."""
+    """Return True if the cluster takes this process' own pod away, rather than somebody who ends the run."""
     name = os.environ.get("KFP_POD_NAME")
     try:
         pod = client.pod(name) if name else None

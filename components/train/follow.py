@@ -82,7 +82,7 @@ def _follow(
     workers: Workers,
     check: Callable[[], None],
 ) -> JobState:
-    """The state in which the job `uid` ends."""
+    """Return the state in which the job `uid` ends."""
     state = JobState("created")
     while True:
         try:
@@ -103,7 +103,7 @@ def _follow(
 
 
 def _said(client: ClusterClient, before: JobState, change: Change) -> JobState:
-    """The job's state, logged where it is new.
+    """Return the job's state, logged where it is new.
 
     Raises:
         ClusterError: the job is gone.
@@ -123,7 +123,7 @@ def _said(client: ClusterClient, before: JobState, change: Change) -> JobState:
 
 
 def _take_last_pods(events: Queue[tuple[str, Change | Exception]], workers: Workers) -> None:
-    """What the pods' watch has still to say: it is not in step with the job's."""
+    """Take what the pods' watch still has to say: it is not in step with the job's."""
     while True:
         try:
             kind, what = events.get(timeout=2 * TICK_SECONDS)
@@ -147,13 +147,13 @@ def _raise(client: ClusterClient, error: Exception) -> None:
 
 
 def _failed(client: ClusterClient, name: str, state: JobState, failures: list[Failure], warning: str | None) -> str:
-    """What happened: the operator's words, the workers' troubles, and the last lines of the one that tells most."""
+    """Say what happened: the operator's words, the workers' troubles, and the last lines of the most telling log."""
     parts = [f"{client.backend.kind} {name} failed: {state.message}", *([f"  {warning}"] if warning else [])]
     return "\n".join([*parts, *_told(failures)])
 
 
 def _too_often(client: ClusterClient, name: str, workers: Workers, most: int) -> str:
-    """Why the job was ended: how often its workers failed, and the newest reason."""
+    """Say why the job was ended: how often its workers failed, and the newest reason."""
     said = (
         f"{client.backend.kind} {name} was ended: its worker pods failed {workers.failed} times, more often than "
         f"training.backoff_limit {most} allows."
@@ -162,7 +162,7 @@ def _too_often(client: ClusterClient, name: str, workers: Workers, most: int) ->
 
 
 def _told(failures: list[Failure]) -> list[str]:
-    """The workers' troubles, and the last lines of the one that tells most."""
+    """Return the workers' troubles, and the last lines of the one that tells most."""
     parts: list[str] = []
     parts += dict.fromkeys(f"  {failure.trouble}" for failure in failures)
     if telling := next((each for each in reversed(failures) if each.last_lines), None):

@@ -8,7 +8,9 @@ from oaml_core.stages import Launcher
 
 
 def launcher(cluster: str) -> str | Launcher:
-    """What `oaml_core.stages.train` takes: `local`, or a job on the cluster that the YAML text `cluster` describes."""
+    """Return the launcher for `oaml_core.stages.train`: `local`, or a job on the cluster that the YAML text
+    describes.
+    """
     if not cluster:
         return "local"
     found = dataclass_from_yaml(ClusterConfig, cluster, "The cluster file")

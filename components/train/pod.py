@@ -12,7 +12,7 @@ Json = dict[str, Any]
 
 
 def labels(run: TrainingRun) -> Json:
-    """Labels of the job and its pods."""
+    """Return labels of the job and its pods."""
     return {
         "app.kubernetes.io/name": "oaml",
         "app.kubernetes.io/component": "train",

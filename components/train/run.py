@@ -40,7 +40,7 @@ class TrainingRun:
 
 
 def training_run(config: Config, dataset_uri: str, run_prefix: str, cluster: ClusterConfig) -> TrainingRun:
-    """The run that `config` describes on the data set at `dataset_uri`.
+    """Return the run that `config` describes on the data set at `dataset_uri`.
 
     Each node runs the same `oaml train` that a person would; what the operator puts into its environment (PET_*)
     tells `torchrun` about the others. The data set comes from the store, and the result goes there.
@@ -76,7 +76,7 @@ def _check_times(config: Config, cluster: ClusterConfig) -> None:
 
 
 def job_name(run_prefix: str, longest: int = LONGEST_NAME) -> str:
-    """The job's name for a run in the store: `runs/<name>-<digest>` as a DNS-1035 label, cut before the digest.
+    """Return the job's name for a run in the store: `runs/<name>-<digest>` as a DNS-1035 label, cut before the digest.
 
     Args:
         longest: characters that it may have; the digest, which tells runs apart, always stays.

@@ -28,7 +28,8 @@ def sealed(manifest: Json) -> Json:
 
 
 def submit(client: ClusterClient, manifest: Json) -> Json:
-    """The job that `manifest`, which is sealed, describes: a new one, or the one of the same spec that is under way.
+    """Return the job that `manifest`, which is sealed, describes: a new one, or the one of the same spec that is
+    under way.
 
     A job of that name that has ended is replaced, and the new one goes on from its checkpoints.
 

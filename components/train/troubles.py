@@ -40,7 +40,7 @@ class Trouble:
 
 
 def troubles(pod: Json, container: str) -> Iterator[Trouble]:
-    """What is wrong with `pod`, whose `container` trains; nothing for a healthy one."""
+    """Yield the troubles of `pod`, whose `container` trains; none for a healthy one."""
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if status.get("reason") == "Evicted":
         yield Trouble(

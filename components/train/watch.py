@@ -40,7 +40,7 @@ class OutOfReach(Exception):
 
 
 def changes(list_call: ListCall, stop: Event, there: Iterable[Json] = ()) -> Iterator[Change]:
-    """Each object that `list_call` lists, and every later change of one, until `stop` is set.
+    """Yield each object that `list_call` lists, and every later change of one, until `stop` is set.
 
     Connections that break, servers that are busy (429, 5xx) and versions that are no longer kept (410) are got over;
     what was deleted meanwhile is found by comparing lists. An object may come twice with the same content.

@@ -62,7 +62,7 @@ def _drawn(words: str) -> list[Occluder]:
 
 
 def _model(config: Config, name: str) -> Comparer:
-    """An exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
+    """Return an exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
     from oaml_core import stages
     from oaml_core.inference.any_onnx import PlainOnnx
     from oaml_core.inference.onnx_model import OamlOnnx, is_oaml_onnx

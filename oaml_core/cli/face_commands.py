@@ -72,7 +72,7 @@ def _identify_in_gallery(config: Config, options: Any, out: Path, far: float) ->
 
 
 def _picture(name: str) -> Path:
-    """Where a picture goes; checked before the work that it is about."""
+    """Return the path for a picture, and check it before the work begins."""
     from oaml_core.inference.drawing import PICTURES
 
     if Path(name).suffix.lower() not in PICTURES:
@@ -93,7 +93,7 @@ def _finder(options: Any) -> FaceFinder:
 
 
 def _comparer(config: Config, options: Any) -> Comparer:
-    """The ONNX model or the checkpoint that was named; the model in production if none was."""
+    """Return the ONNX model or the checkpoint that was named; the model in production if none was."""
     from oaml_core import stages
     from oaml_core.inference.backends import check_backend
     from oaml_core.inference.onnx_model import OamlOnnx

@@ -18,7 +18,7 @@ ACTIONS = ("add", "ls", "rm", "merge", "move", "verify", "rebuild", "export", "i
 
 
 def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
-    """The ONNX model that was named, or the one in production."""
+    """Return the ONNX model that was named, or the one in production."""
     from oaml_core import stages
     from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.added_model import find_model

@@ -34,7 +34,7 @@ GROUPS: dict[str, tuple[Occluder, ...]] = {"mask": ("surgical", "cloth", "ffp2")
 
 
 def occluder_names() -> list[str]:
-    """Every name of a single drawn occluder, and of groups of them."""
+    """Return every name of a single drawn occluder, and of groups of them."""
     return [*get_args(Occluder), *GROUPS]
 
 
@@ -44,12 +44,12 @@ def parts_of(name: str) -> list[str]:
 
 
 def needs_cutouts(name: str) -> bool:
-    """Whether any part of it comes from the folder of cut-outs."""
+    """Return True if any part of it comes from the folder of cut-outs."""
     return any(part.startswith(CUTOUT) for part in parts_of(name))
 
 
 def mistake_in(name: str) -> str | None:
-    """What is wrong with an occluder's name, with the nearest right one; None: nothing."""
+    """Return what is wrong with an occluder's name, with the nearest right one; None if nothing is."""
     known = occluder_names()
     for part in parts_of(name):
         if part not in known and not (part.startswith(CUTOUT) and part != CUTOUT):

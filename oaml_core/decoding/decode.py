@@ -75,7 +75,7 @@ def _jpeg_orientation(data: bytes) -> int:
 
 
 def decode_mask(data: bytes) -> Image8:
-    """A mask image as uint8 [H, W], 255 = visible; raises DataError as `decode_image` does."""
+    """Return a mask image as uint8 [H, W], 255 = visible; raises DataError as `decode_image` does."""
     return _decode_other(data, "L", "mask")
 
 
@@ -136,7 +136,7 @@ def _upright(image: Image8, orientation: int) -> Image8:
 
 
 def fit_square(image: Image8, size: int) -> Image8:
-    """A square image at `size` × `size`; resized with Pillow's antialiased bilinear filter where it differs.
+    """Return a square image at `size` × `size`; resized with Pillow's antialiased bilinear filter where it differs.
 
     Raises:
         DataError: the image is not square: stretching would distort the face.
@@ -151,6 +151,6 @@ def fit_square(image: Image8, size: int) -> Image8:
 
 
 def encode_jpeg(image: Image8, quality: int = 95) -> bytes:
-    """uint8 [H, W, 3] RGB as JPEG with full-resolution colour."""
+    """Return uint8 [H, W, 3] RGB as JPEG with full-resolution colour."""
     result: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444")
     return result

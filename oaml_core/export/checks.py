@@ -70,7 +70,9 @@ def check_accuracy(exported: OamlOnnx, pairs: CheckPairs, loss: float, what: str
 
 
 def images_per_second(exported: OamlOnnx, images: NDArray[np.uint8]) -> float:
-    """Faces that `embed` takes a second, in batches of `SPEED_BATCH`: the best of `SPEED_RUNS` after a first one."""
+    """Return faces that `embed` takes a second, in batches of `SPEED_BATCH`: the best of `SPEED_RUNS` after a first
+    one.
+    """
     batch = images[:SPEED_BATCH]
     exported.embed(batch)
     seconds = []
@@ -93,7 +95,7 @@ def _accuracies(
 def check_same_outputs(
     reference: nn.Module, path: Path, images: NDArray[np.uint8], tolerance: float
 ) -> dict[str, float]:
-    """Largest absolute difference of each output, over several batch sizes.
+    """Return largest absolute difference of each output, over several batch sizes.
 
     The norm's difference is relative to the norm, which has no fixed range.
 
@@ -126,7 +128,7 @@ def check_same_outputs(
 
 
 def check_same_scores(reference: nn.Module, path: Path, inputs: Mapping[str, torch.Tensor], tolerance: float) -> float:
-    """Largest difference of the matcher's scores, relative to their spread (their range has no fixed size).
+    """Return largest difference of the matcher's scores, relative to their spread (their range has no fixed size).
 
     Args:
         reference: takes the inputs in their order and returns scores [N].

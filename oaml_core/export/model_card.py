@@ -7,7 +7,7 @@ from typing import Any
 
 
 def model_card(metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
-    """The card.
+    """Return the card.
 
     Args:
         metadata: what `export_onnx` returned.
@@ -94,7 +94,7 @@ def _accuracy(score: Mapping[str, Any]) -> str:
 
 
 def _files(metadata: Mapping[str, Any]) -> list[str]:
-    """The exported models, how accurate on the same pairs and how fast; nothing where that was not measured."""
+    """Return the exported models, how accurate on the same pairs and how fast; nothing where that was not measured."""
     if "accuracy" not in metadata:
         return []
     trained = metadata["accuracy"]["trained"]
@@ -148,7 +148,7 @@ def _tar(metrics: Mapping[str, Any] | None, score: str, far: float) -> str:
 
 
 def _use(metadata: Mapping[str, Any]) -> list[str]:
-    """An example with a rate that the model has a threshold for."""
+    """Return an example with a rate that the model has a threshold for."""
     rates = metadata["thresholds"].get("combined") or metadata["thresholds"].get("global") or {"0.001": 0.0}
     return [
         "With onnxruntime and numpy alone; `model.matcher.onnx` lies beside `model.onnx`.",

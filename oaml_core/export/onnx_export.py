@@ -45,7 +45,9 @@ class OnnxRecogniser(nn.Module):
         self.preprocessing = preprocessing
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """uint8 [B, H, W, 3] with preprocessing, else float [B, 3, H, W] in [-1, 1] → the outputs of `OUTPUTS`."""
+        """Return uint8 [B, H, W, 3] with preprocessing, else float [B, 3, H, W] in [-1, 1] → the outputs of
+        `OUTPUTS`.
+        """
         if self.preprocessing:
             images = normalised(images)
         features: Features = self.model(images)
@@ -70,7 +72,7 @@ class OnnxMatcher(nn.Module):
 
 
 def local_features(model: Recogniser, features: Features) -> Tensor:
-    """The maps [B, C, h, w] that the matcher is given: unit vectors, unless their lengths matter to it."""
+    """Return the maps [B, C, h, w] that the matcher is given: unit vectors, unless their lengths matter to it."""
     return features.feature_map if model.matcher.keeps_lengths else normalize(features.feature_map, dim=1)
 
 
@@ -232,7 +234,7 @@ def export_matcher_onnx(
 
 
 def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What turns scores into decisions, from the clean pairs of the first set in `metrics.json`.
+    """Return thresholds and normalisations of the scores, from the clean pairs of the first set in `metrics.json`.
 
     Returns:
         `thresholds` (of the global, the combined and the calibrated score, for each measurable FAR), `combined` (the

@@ -81,7 +81,7 @@ class PlainOnnx:
         )
 
     def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        """Global scores of n pairs; a single probe is compared with every face of the gallery."""
+        """Return global scores of n pairs; a single probe is compared with every face of the gallery."""
         found = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
         return Scores(found, None, None, np.ones(len(found)))
 

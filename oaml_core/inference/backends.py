@@ -216,7 +216,7 @@ def _openvino() -> Any:
 
 
 def _difference(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
-    """Largest relative difference of an output; infinite if a number is missing or not finite."""
+    """Return largest relative difference of an output; infinite if a number is missing or not finite."""
     largest = 0.0
     for one, other in zip(found, expected, strict=True):
         if one.shape != other.shape or not np.isfinite(one).all():

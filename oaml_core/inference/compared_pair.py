@@ -28,7 +28,7 @@ class DrawablePair:
 def drawable_pair(
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]], records: tuple[FaceRecords, FaceRecords]
 ) -> DrawablePair:
-    """Two faces [H, W, 3] and what they are compared by, the first face of each of `records`."""
+    """Return two faces [H, W, 3] and what they are compared by, the first face of each of `records`."""
     maps = [one.local_features[0] for one in records]
     visible = [one.visibility[0] for one in records]
     return DrawablePair(

@@ -27,7 +27,7 @@ class Comparer(Protocol):
 
 
 def without_threshold(far: float, rates: Sequence[float]) -> str:
-    """Why there is no decision, and what to do about it.
+    """Say why there is no decision, and what to do about it.
 
     Args:
         far: false accept rate that was asked for.

@@ -41,7 +41,7 @@ class Comparison:
 
     @classmethod
     def of(cls, scores: Scores, threshold: float | None) -> Comparison:
-        """The first of some pairs, decided by `threshold` on the deciding score."""
+        """Return the first of some pairs, decided by `threshold` on the deciding score."""
         name, values = scores.deciding
         score = float(values[0])
         return cls(

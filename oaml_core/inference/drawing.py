@@ -25,7 +25,7 @@ TEXT = (236, 234, 229)
 
 
 def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
-    """The pair side by side; pink covers what the model takes for hidden, thicker lines are stronger matches.
+    """Return the pair side by side; pink covers what the model takes for hidden, thicker lines are stronger matches.
 
     Args:
         pair: what `compare_pair` found.

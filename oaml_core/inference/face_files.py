@@ -13,7 +13,7 @@ from oaml_core.errors import ModelInputError
 
 
 def load_face(path: str | Path, size: int = 112) -> NDArray[np.uint8]:
-    """An aligned face: uint8 [size, size, 3] RGB; a square image of another size is resampled.
+    """Return an aligned face: uint8 [size, size, 3] RGB; a square image of another size is resampled.
 
     Args:
         path: an image of one of `oaml_core.decoding.decode.FORMATS`.

@@ -56,7 +56,9 @@ def region_weights(rows: int) -> NDArray[np.float64]:
 
 
 def region_shares(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
-    """[n, 4] visible share per region of n pairs, from maps [n, 1, h, w] in [0, 1]; one of a single face repeats."""
+    """Return [n, 4] visible share per region of n pairs, from maps [n, 1, h, w] in [0, 1]; one of a single face
+    repeats.
+    """
     rows = (first.astype(np.float64) * second).mean((1, 3))
     return np.asarray(rows @ region_weights(rows.shape[1]).T)
 
@@ -92,7 +94,7 @@ class Fusion:
 
     @classmethod
     def stored(cls, content: Mapping[str, Any]) -> Fusion:
-        """The fusion that `metrics.json` and exported models hold."""
+        """Return the fusion that `metrics.json` and exported models hold."""
         weights: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
         }
@@ -115,12 +117,12 @@ class Fusion:
         return np.asarray((self.log_likelihood_ratio(evidence) - location) / scale)
 
     def context(self, evidence: Evidence) -> Floats:
-        """[n, FREE]: 1, visible share of each region, normalised quality."""
+        """Return [n, FREE]: 1, visible share of each region, normalised quality."""
         visible = np.clip(evidence.regions, 0.0, 1.0)
         return np.concatenate([np.ones((len(visible), 1)), visible, self._quality(evidence)[:, None]], axis=1)
 
     def regressors(self, evidence: Evidence) -> Floats:
-        """[n, FREE + 2 · SLOPES]: the context, and each normalised score times `slope_basis`."""
+        """Return [n, FREE + 2 · SLOPES]: the context, and each normalised score times `slope_basis`."""
         context = self.context(evidence)
         visible, quality = context[:, 1:-1], context[:, -1:]
         basis = np.concatenate([visible, 1.0 - visible, (quality / QUALITY_RANGE + 1.0) / 2.0], axis=1)

@@ -188,7 +188,7 @@ def draw_identification(
 def _records(
     model: Comparer, files: Sequence[tuple[str, Path]], finder: FaceFinder | None, left_out: dict[Path, str]
 ) -> tuple[list[tuple[str, Path]], FaceRecords | None]:
-    """The files that show faces, and their records; the other files and the reasons go to `left_out`."""
+    """Return the files that show faces, and their records; the other files and the reasons go to `left_out`."""
     kept: list[tuple[str, Path]] = []
     images: list[NDArray[np.uint8]] = []
     found: list[FaceRecords] = []

@@ -122,7 +122,7 @@ class OamlOnnx:
         return int(self.metadata["image_size"])
 
     def embed(self, images: Images) -> OnnxFeatures:
-        """Features of aligned faces.
+        """Return features of aligned faces.
 
         Args:
             images: uint8 [n, H, W, 3] RGB, or one image [H, W, 3].
@@ -140,11 +140,11 @@ class OamlOnnx:
         return OnnxFeatures(*self.runtime.run(OUTPUTS, self._feeds(batch)))
 
     def fused_embedding(self, images: Images) -> Floats:
-        """[n, E] unit embeddings of images and mirrored images, weighted by their norms (AdaFace)."""
+        """Return [n, E] unit embeddings of images and mirrored images, weighted by their norms (AdaFace)."""
         return self.records(images).embedding
 
     def records(self, images: Images) -> FaceRecords:
-        """What faces are compared by; a gallery's are computed once.
+        """Describe faces by what they are compared with; those of a gallery are computed once.
 
         Args:
             images: uint8 [n, H, W, 3] RGB, n at least 1, or one image [H, W, 3].
@@ -158,7 +158,7 @@ class OamlOnnx:
         return FaceRecords(*map(np.concatenate, zip(*parts, strict=True)))
 
     def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        """Scores of n pairs of faces; a single probe is compared with every face of the gallery.
+        """Return scores of n pairs of faces; a single probe is compared with every face of the gallery.
 
         Args:
             probe: of n faces, or of one.
@@ -202,11 +202,13 @@ class OamlOnnx:
         return Comparison.of(scores, self.threshold(far, scores.deciding[0]))
 
     def threshold(self, far: float, score: str = "global") -> float | None:
-        """The stored threshold on the `global`, `combined` or `calibrated` score at this FAR; None: not measurable."""
+        """Return the stored threshold on the `global`, `combined` or `calibrated` score at this FAR; None: not
+        measurable.
+        """
         return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)
 
     def thresholds(self, score: str = "global") -> dict[float, float]:
-        """The stored thresholds on the `global`, `combined` or `calibrated` score by false accept rate."""
+        """Return the stored thresholds on the `global`, `combined` or `calibrated` score by false accept rate."""
         stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
         return {float(rate): value for rate, value in stored.items()}
 
@@ -262,7 +264,9 @@ def is_oaml_onnx(path: Path) -> bool:
 
 
 def matcher_path(path: Path) -> Path:
-    """Where the matcher of `model.onnx` lies, and that of its variants `model.<variant>.onnx`: `model.matcher.onnx`."""
+    """Return the path of the matcher of `model.onnx` and of its variants `model.<variant>.onnx`:
+    `model.matcher.onnx`.
+    """
     name = path.name.removesuffix(".onnx")
     for variant in VARIANTS:
         name = name.removesuffix(f".{variant}")
@@ -270,12 +274,12 @@ def matcher_path(path: Path) -> Path:
 
 
 def variant_path(path: Path, variant: str) -> Path:
-    """Where a variant of `model.onnx` lies: `model.<variant>.onnx`."""
+    """Return the path of a variant of `model.onnx`: `model.<variant>.onnx`."""
     return path.with_suffix(f".{variant}.onnx")
 
 
 def _pairs(probe: FaceRecords, gallery: FaceRecords, rows: slice) -> dict[str, NDArray[Any]]:
-    """The matcher's inputs for some pairs."""
+    """Return the matcher's inputs for some pairs."""
     n = len(gallery.local_features[rows])
     return {
         "probe": _rows(probe.local_features, rows, n),
@@ -286,12 +290,12 @@ def _pairs(probe: FaceRecords, gallery: FaceRecords, rows: slice) -> dict[str, N
 
 
 def _rows(array: Floats, rows: slice, count: int) -> Floats:
-    """The rows of `array`, or its only one `count` times."""
+    """Return the rows of `array`, or its only one `count` times."""
     return np.repeat(array, count, axis=0) if len(array) == 1 else array[rows]
 
 
 def _fused(found: OnnxFeatures) -> Floats:
-    """Unit embeddings from the features of n images followed by those of their mirror images."""
+    """Return unit embeddings from the features of n images followed by those of their mirror images."""
     weighted = found.embedding * found.norm
     n = len(weighted) // 2
     fused = weighted[:n] + weighted[n:]

@@ -22,7 +22,9 @@ class PairScores(NamedTuple):
     """bool [P, G], False for the pair of a sample with itself."""
 
     def hardest(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Smallest genuine and largest impostor score [P], 0 where there is none, and bool [P]: there are both."""
+        """Return smallest genuine and largest impostor score [P], 0 where there is none, and bool [P]: there are
+        both.
+        """
         genuine, impostor = self.genuine & self.counted, ~self.genuine & self.counted
         both = genuine.any(1) & impostor.any(1)
         lowest = self.scores.masked_fill(~genuine, torch.inf).amin(1)
@@ -40,7 +42,7 @@ class PairwiseLoss(NamedTuple):
 def pair_scores(
     scores: Tensor, probe_labels: Tensor, gallery_labels: Tensor, self_columns: Tensor | None = None
 ) -> PairScores:
-    """What is known of the pairs that `scores` [P, G] are of.
+    """Return scores [P, G] together with the truth about their pairs.
 
     Args:
         probe_labels: int64 [P], gallery_labels: int64 [G].

@@ -11,7 +11,7 @@ from oaml_core.visibility import resize_visibility
 
 
 def visibility_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of `predicted` [B, 1, h, w] against `target` [B, 1, H, W], both in [0, 1]; a scalar.
+    """Return mean squared error of `predicted` [B, 1, h, w] against `target` [B, 1, H, W], both in [0, 1]; a scalar.
 
     Raises:
         ModelInputError: the two hold different numbers of maps or more than one channel, are on two devices, or the

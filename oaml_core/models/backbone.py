@@ -49,7 +49,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def layers(self) -> list[nn.Module]:
-        """What makes the feature map [B, C, h, w] of images, in order."""
+        """Return the layers that turn images into the feature map [B, C, h, w], in order."""
 
     @abstractmethod
     def embed(self, feature_map: Tensor) -> Tensor:

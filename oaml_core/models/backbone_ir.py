@@ -145,7 +145,9 @@ class IRBackbone(Backbone):
 
 
 def build_ir(arch: str, *, image_size: int, width: int) -> IRBackbone:
-    """The IR network called `arch`; `width` is the first stage's of `ir_mini`, the others have the published 64."""
+    """Return the IR network called `arch`; `width` is the first stage's of `ir_mini`, the others have the published
+    64.
+    """
     small = arch == "ir_mini"
     return IRBackbone(
         ARCHITECTURES[arch],

@@ -15,7 +15,8 @@ IMAGE_SIZES = (112, 224)
 
 
 def build_backbone(arch: str, *, image_size: int = 112, width: int = 16) -> Backbone:
-    """The backbone called `arch`; `width` is the first stage's of `ir_mini`, the others have their published ones.
+    """Return the backbone called `arch`; `width` is the first stage's of `ir_mini`, the others have their published
+    ones.
 
     Raises:
         ConfigError: there is none of that name, or it does not take `image_size`.
@@ -60,7 +61,7 @@ def build_matcher(
 
 
 def build_classifier(config: ModelConfig, embedding_size: int, num_classes: int, *, seed: int) -> IdentityClassifier:
-    """The classifier that `config` describes: whole on every worker, or sampled and shared out among them.
+    """Return the classifier that `config` describes: whole on every worker, or sampled and shared out among them.
 
     Args:
         seed: of the sampled classifier's first weights and of its sampling.

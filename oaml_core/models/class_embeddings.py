@@ -129,11 +129,11 @@ class ClassEmbeddings(nn.Module):
 
 
 def each_once(classes: Tensor) -> tuple[Tensor, Tensor]:
-    """The U classes in `classes` [P, k], on the CPU, in order, and where each of [P, k] stands among them."""
+    """Return the U classes in `classes` [P, k], on the CPU, in order, and where each of [P, k] stands among them."""
     met, columns = np.unique(classes.numpy(), return_inverse=True)
     return torch.from_numpy(met), torch.from_numpy(columns.reshape(classes.shape))
 
 
 def one_after_the_other(classes: Tensor) -> tuple[Tensor, Tensor]:
-    """The same with a class as often as it is met: how many there are would have to be asked of the device."""
+    """Return the same with a class as often as it is met: how many there are would have to be asked of the device."""
     return classes.flatten(), torch.arange(classes.numel(), device=classes.device).view_as(classes)

@@ -46,7 +46,7 @@ class BlockSize(NamedTuple):
 
     @classmethod
     def within(cls, budget: int, maps: int, bytes_a_pair: int) -> BlockSize:
-        """The largest block of at most `budget` bytes (of one pair, if that alone is more), nearly square."""
+        """Return the largest block of at most `budget` bytes (of one pair, if that alone is more), nearly square."""
         pairs = max(1, budget // bytes_a_pair)
         most = min(pairs, _whole_vectors(2 * math.isqrt(pairs)))
         parts = max(1, math.ceil(maps / most))
@@ -93,7 +93,7 @@ def correlate(probe: Tensor, gallery: Tensor, places: int) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half precision is too coarse for sums over places and for the batch normalisation of scores."""
+    """Return half precision is too coarse for sums over places and for the batch normalisation of scores."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -118,7 +118,8 @@ def correlation_maxima(
     product: torch.dtype | None = None,
     prior: Prior | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Both directions' maxima, differentiable; the backward pass uses the places of the maxima and no correlation.
+    """Return both directions' maxima, differentiable; the backward pass uses the places of the maxima and no
+    correlation.
 
     Args:
         probe: rows [B, A, S, C], float32 or float64.
@@ -175,7 +176,7 @@ class _CorrelationMaxima(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """A maximum's gradient goes to the two rows whose product it is."""
+        """Return a maximum's gradient goes to the two rows whose product it is."""
         probe, gallery, candidates, best_gallery, best_probe, *learnt = ctx.saved_tensors
         affinity = learnt[0].exp() if learnt else None
         to_probe = torch.zeros_like(probe)

@@ -39,7 +39,9 @@ def serves(probe: Tensor, gallery: Tensor, maps: int, product: torch.dtype) -> b
 
 @functools.cache
 def kernels() -> ModuleType | None:
-    """The kernels, after they agree with plain torch on this machine's GPU; None, with a line in the log, if not."""
+    """Return the kernels, after they agree with plain torch on this machine's GPU; None, with a line in the log, if
+    not.
+    """
     try:
         from oaml_core.models import correlation_kernels
 
@@ -56,7 +58,7 @@ def kernels() -> ModuleType | None:
 def fused_maxima(
     probe: Tensor, gallery: Tensor, candidates: Tensor | None, product: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Both directions' maxima, differentiable; arguments and result as in `correlation.correlation_maxima`."""
+    """Return both directions' maxima, differentiable; arguments and result as in `correlation.correlation_maxima`."""
     over_gallery, over_probe = _FusedMaxima.apply(probe, gallery, candidates, product)
     return over_gallery, over_probe
 
@@ -77,7 +79,7 @@ class _FusedMaxima(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """A maximum's gradient goes to the two rows whose product it is."""
+        """Return a maximum's gradient goes to the two rows whose product it is."""
         from oaml_core.models.correlation_kernels import gather_to_gallery, gather_to_probe
 
         probe, gallery, candidates, *best = ctx.saved_tensors
@@ -92,5 +94,5 @@ class _FusedMaxima(torch.autograd.Function):
 
 
 def _factors(rows: Tensor, product: torch.dtype) -> Tensor:
-    """Rows as they are multiplied: in the product's type, and whole pieces long."""
+    """Return rows as they are multiplied: in the product's type, and whole pieces long."""
     return functional.pad(rows.to(product), (0, -rows.shape[3] % ALIGNED)).contiguous()

@@ -28,7 +28,7 @@ class _Block(NamedTuple):
 
 
 def maxima_of_itself(rows: Tensor, *, turned: bool, product: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Both directions' maxima of a batch with itself, differentiable; as `correlation_maxima` of its two sides.
+    """Return both directions' maxima of a batch with itself, differentiable; as `correlation_maxima` of its two sides.
 
     Args:
         rows: [N, S, C], the probe's side.
@@ -91,5 +91,5 @@ def _blocks(rows: Tensor, turned: bool, product: torch.dtype, *, products: bool 
 
 
 def _turned(rows: Tensor, turned: bool) -> Tensor:
-    """The other side's rows."""
+    """Return the other side's rows."""
     return torch.cat([rows[..., :-2], rows[..., -1:], rows[..., -2:-1]], -1) if turned else rows

@@ -148,7 +148,7 @@ def _gather(  # type: ignore[no-untyped-def]
 def largest_correlations(
     probe: Tensor, gallery: Tensor, candidates: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Both directions' maxima and their places, forward only.
+    """Return both directions' maxima and their places, forward only.
 
     Args:
         probe: rows [B, A, S, C] in the type of the product, float32 or half precision.
@@ -251,12 +251,12 @@ def _gathered(
 
 
 def _with_rows(gallery: Tensor) -> Tensor:
-    """The same with each row's channels one beside the other; maps and places may be turned round."""
+    """Return the same with each row's channels one beside the other; maps and places may be turned round."""
     return gallery if gallery.stride(3) == 1 else gallery.contiguous()
 
 
 def _or_any(candidates: Tensor | None, other: Tensor) -> Tensor:
-    """A pointer must be given, whether it is read or not."""
+    """Return a pointer must be given, whether it is read or not."""
     return other if candidates is None else candidates.contiguous()
 
 

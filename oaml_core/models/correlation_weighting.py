@@ -63,7 +63,7 @@ def penalties(visibility: Tensor) -> Tensor:
 def weighted_side(
     maps: Tensor, visibility: Tensor | None, weighting: Weighting, product: torch.dtype, *, gallery: bool = False
 ) -> Side:
-    """Rows whose products are the weighted correlations.
+    """Return rows whose products are the weighted correlations.
 
     Args:
         maps: [N, C, hw], any length.
@@ -133,7 +133,7 @@ def normalisation(bn: nn.BatchNorm1d, one: Tensor, other: Tensor, weight: Tensor
 
 @torch.no_grad()
 def move_running_statistics(bn: nn.BatchNorm1d, mean: Tensor, unbiased_variance: Tensor) -> None:
-    """What a batch normalisation does to its running statistics in training."""
+    """Move the running statistics as a batch normalisation does in training."""
     assert bn.running_mean is not None
     assert bn.running_var is not None
     assert bn.num_batches_tracked is not None

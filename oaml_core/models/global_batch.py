@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def is_distributed() -> bool:
-    """Whether there is another worker."""
+    """Return True if there is another worker."""
     return dist.is_initialized() and dist.get_world_size() > 1
 
 
@@ -29,7 +29,7 @@ def gather_batch(local: Tensor, sizes: list[int] | None = None) -> Tensor:
 
 
 def batch_sizes(local: Tensor) -> list[int]:
-    """Rows that each worker holds, in order of rank."""
+    """Return rows that each worker holds, in order of rank."""
     if not is_distributed():
         return [len(local)]
     # On the CPU, whatever `local` is on: nothing waits for what a GPU has queued.
@@ -40,7 +40,7 @@ def batch_sizes(local: Tensor) -> list[int]:
 
 
 def own_rows(sizes: list[int]) -> slice:
-    """Where this worker's rows are in the global batch."""
+    """Return the slice of this worker's rows in the global batch."""
     rank = dist.get_rank() if is_distributed() else 0
     start = sum(sizes[:rank])
     return slice(start, start + sizes[rank])

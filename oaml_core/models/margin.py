@@ -35,7 +35,7 @@ class Margin(nn.Module, ABC):
 
     @abstractmethod
     def harder(self, cosine: Tensor, norm: Tensor) -> Tensor:
-        """The own-class cosine, of the shape of `cosine` and `norm`, after the margin."""
+        """Return the own-class cosine, of the shape of `cosine` and `norm`, after the margin."""
 
     def logits(self, cosine: Tensor, norm: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Scaled logits [B, K] of cosines [B, K].

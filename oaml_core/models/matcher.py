@@ -20,7 +20,7 @@ Product = Literal["auto", "fp32", "bf16"]
 
 @functools.cache
 def is_fast_in_bfloat16(device_type: str) -> bool:
-    """Whether devices of this type have instructions for matrix products of bfloat16 (AVX-512 BF16, AMX, Ampere)."""
+    """Return True if devices of this type have instructions for bfloat16 products (AVX-512 BF16, AMX, Ampere)."""
     if device_type == "cuda":
         result: bool = torch.cuda.is_bf16_supported(including_emulation=False)
         return result
@@ -81,7 +81,7 @@ class Matcher(nn.Module, ABC):
         probe_visibility: Tensor | None = None,
         gallery_visibility: Tensor | None = None,
     ) -> Tensor:
-        """Scores [P, G] of every probe [P, C, h, w] with every gallery map [G, C, h, w]; higher is more alike.
+        """Return scores [P, G] of every probe [P, C, h, w] with every gallery map [G, C, h, w]; higher is more alike.
 
         Raises:
             ModelInputError: maps or visibility of another shape, range, type or device.
@@ -99,7 +99,7 @@ class Matcher(nn.Module, ABC):
         probe_visibility: Tensor | None = None,
         gallery_visibility: Tensor | None = None,
     ) -> Tensor:
-        """Scores [N] of map n with map n: the diagonal of `match`, without the rest.
+        """Return scores [N] of map n with map n: the diagonal of `match`, without the rest.
 
         Raises:
             ModelInputError: as for `match`, or as many probes as gallery maps are not given.
@@ -119,7 +119,7 @@ class Matcher(nn.Module, ABC):
     def match_candidates(
         self, probe: Tensor, gallery: Tensor, candidates: Tensor, probe_visibility: Tensor | None = None
     ) -> Tensor:
-        """Scores [P, k] of each probe [P, C, h, w] with its own k gallery maps, wholly visible ones.
+        """Return scores [P, k] of each probe [P, C, h, w] with its own k gallery maps, wholly visible ones.
 
         Args:
             gallery: [G, C, h, w]; its gradient is not computed.
@@ -149,15 +149,15 @@ class Matcher(nn.Module, ABC):
 
     @abstractmethod
     def _score_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
-        """Scores [N], all at once, traceable."""
+        """Return scores [N], all at once, traceable."""
 
     @abstractmethod
     def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Any:
-        """One side of `_score_block`, done once for many blocks."""
+        """Return one side of `_score_block`, done once for many blocks."""
 
     @abstractmethod
     def _score_block(self, probe: Any, rows: slice, gallery: Any) -> Tensor:
-        """Scores of the prepared probes `rows` with all of a prepared gallery."""
+        """Return scores of the prepared probes `rows` with all of a prepared gallery."""
 
     def _match_in_blocks(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
         scores = probe.new_empty((len(probe), len(gallery)))

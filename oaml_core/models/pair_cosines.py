@@ -16,7 +16,7 @@ PAIRS_AT_ONCE = 16
 
 
 def pair_cosines(probe: Tensor, gallery: Tensor, product: torch.dtype) -> Tensor:
-    """Cosines [N, hw, hw] of probe and gallery places.
+    """Return cosines [N, hw, hw] of probe and gallery places.
 
     Args:
         probe, gallery: [N, C, hw] on the CPU, without gradient.

@@ -137,7 +137,7 @@ class Pooled(Matcher):
         return self._scores(one, other, visibility @ gallery.visibility.T / visibility.shape[1])
 
     def _scores(self, one: Tensor, other: Tensor, share: Tensor) -> Tensor:
-        """Scores of sums of contributions [..., E] and the visible share [...] on both sides."""
+        """Return scores of sums of contributions [..., E] and the visible share [...] on both sides."""
         whole = self.offset + self.mean.sum(0)
         cosine = functional.cosine_similarity(one + whole, other + whole, dim=-1)
         return (self.scale[0] + self.scale[1] * share) * cosine + self.shift[0] + self.shift[1] * share

@@ -138,7 +138,7 @@ class QAConv(Matcher):
         return self._score_cosines(c, v, u)
 
     def _score_cosines(self, c: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
-        """Scores [N] of the cosines [N, S, R] of pairs."""
+        """Return scores [N] of the cosines [N, S, R] of pairs."""
         given_back: tuple[Tensor | None, Tensor | None] = None, None
         if self.weighting == "multiply":
             c = c if v is None else c * v[:, :, None]
@@ -158,7 +158,7 @@ class QAConv(Matcher):
         v: Tensor | None,
         u: Tensor | None,
     ) -> Tensor:
-        """Scores [B, A, K] from both directions' maxima [B, A, hw, K].
+        """Return scores [B, A, K] from both directions' maxima [B, A, hw, K].
 
         Args:
             maxima: of each probe place over the gallery's, of each gallery place over the probe's.

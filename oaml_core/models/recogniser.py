@@ -111,7 +111,7 @@ def scaled(images: Tensor) -> Tensor:
 
 
 def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
-    """The recogniser that `config` describes: the backbone from `config.weights` if given, the rest fresh.
+    """Return the recogniser that `config` describes: the backbone from `config.weights` if given, the rest fresh.
 
     Raises:
         ConfigError: there is no such backbone or matcher. CheckpointError: the weights are not of this backbone.

@@ -90,7 +90,8 @@ class ShardedClassifier(IdentityClassifier):
         return taking_part[self.own.start : self.own.stop].nonzero()[:, 0]
 
     def _picked(self, classes: Tensor) -> Tensor:
-        """Rows of `classes`. Their gradient is the workers' mean, as that of every other parameter: each worker's loss
+        """Return rows of `classes`. Their gradient is the workers' mean, as that of every other parameter: each
+        worker's loss
         adds to it, but only one has the row."""
         picked = functional.embedding(classes, self.rows, sparse=True)
         if picked.requires_grad and is_distributed():
@@ -138,7 +139,8 @@ def class_shares(num_classes: int, workers: int) -> list[range]:
 
 
 def gather_rows(share: Tensor, num_classes: int) -> Tensor:
-    """The rows [classes, …] of all workers on the main one's CPU, of which each holds `class_shares`; others get none.
+    """Return the rows [classes, …] of all workers on the main one's CPU, of which each holds `class_shares`; others
+    get none.
 
     They come one share after the other, so that no GPU needs room for all of them. Every worker must call it.
     """

@@ -117,7 +117,9 @@ class TransMatcher(Matcher):
         visible: tuple[Tensor | None, Tensor | None],
         candidates: Tensor | None = None,
     ) -> Tensor:
-        """Scores [B, A, K]; each layer has probe rows, gallery rows and the pairs' largest correlation [B, A, K]."""
+        """Return scores [B, A, K]; each layer has probe rows, gallery rows and the pairs' largest correlation [B, A,
+        K].
+        """
         total: list[Tensor] = []
         for layer, (probe, gallery, largest) in zip(self.decoder, layers, strict=True):
             prior = Prior(layer.log_affinity(), *penalty)
@@ -136,7 +138,7 @@ class TransMatcher(Matcher):
         return layer.score(over_gallery, over_probe, pair_evidence(self.weighting, over_gallery, *visible))
 
     def _stages(self, maps: Tensor, visibility: Tensor | None) -> list[Tensor]:
-        """Features [N, hw, d] that the layers of the decoder compare."""
+        """Return features [N, hw, d] that the layers of the decoder compare."""
         places = maps.transpose(1, 2) * inverse_lengths(maps).transpose(1, 2) * math.sqrt(maps.shape[1])
         stages = [self.project(places)]
         for encode in self.encoder:

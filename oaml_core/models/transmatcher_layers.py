@@ -102,7 +102,7 @@ class DecoderLayer(nn.Module):
         return Rows(rows / length[:, None, None], length)
 
     def score(self, over_gallery: Tensor, over_probe: Tensor, weight: Tensor | None) -> Tensor:
-        """Scores [B, A, K] of both directions' maxima [B, A, hw, K], each place counting by `weight`."""
+        """Return scores [B, A, K] of both directions' maxima [B, A, hw, K], each place counting by `weight`."""
         scale, shift = normalisation(self.bn1, over_gallery, over_probe, weight)
         x = torch.stack([over_gallery, over_probe]) * scale + shift
         if weight is not None:
@@ -135,7 +135,7 @@ class DecoderLayer(nn.Module):
         return functional.linear(functional.linear(x, weight, bias).relu(), self.fc3.weight, self.fc3.bias)[:, 0]
 
     def _hidden_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of fc2's outputs that bn2 subtracts and divides by."""
+        """Return mean and variance of fc2's outputs that bn2 subtracts and divides by."""
         assert self.bn2.running_mean is not None
         assert self.bn2.running_var is not None
         if not self.training:
@@ -161,7 +161,7 @@ class Decoder(nn.Module):
         return cast(Iterator[DecoderLayer], iter(self.layers))
 
     def normalised(self, scores: list[Tensor]) -> Tensor:
-        """The layers' scores [B, A, K] added and normalised."""
+        """Return the layers' scores [B, A, K] added and normalised."""
         total = torch.stack(scores).sum(0)
         result: Tensor = self.norm(total.view(-1, 1)).view(total.shape)
         return result

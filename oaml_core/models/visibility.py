@@ -29,7 +29,7 @@ class VisibilityHead(nn.Module):
         nn.init.zeros_(bias)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """Visibility [B, 1, h, w] in [0, 1] of `feature_map` [B, C, h, w].
+        """Return visibility [B, 1, h, w] in [0, 1] of `feature_map` [B, C, h, w].
 
         Raises:
             ModelInputError: the map has another number of channels.

@@ -72,7 +72,7 @@ def read_weights_file(path: Path) -> Any:
 
 
 def _records_in(path: Path) -> list[str]:
-    """Names of the record classes in the file; refuses a file that names anything else."""
+    """Return names of the record classes in the file; refuses a file that names anything else."""
     try:
         found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except ValueError:  # torch's form before 1.6, or TorchScript: read without records, or not at all

@@ -195,7 +195,7 @@ class FaceFinder:
 
 
 def _as_it_is(photo: Photo, path: str | Path, size: int) -> PhotoFace:
-    """The whole image as an aligned face.
+    """Return the whole image as an aligned face.
 
     Raises:
         ModelInputError: it is not square.

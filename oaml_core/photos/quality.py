@@ -78,7 +78,7 @@ def measure(crop: Photo, points: Floats) -> Quality:
 
 
 def visible_regions(visibility: NDArray[np.float32]) -> dict[str, float]:
-    """Mean visibility of each region of `REGIONS`.
+    """Return mean visibility of each region of `REGIONS`.
 
     Args:
         visibility: [h, w], in [0, 1], 1 = visible.
@@ -93,12 +93,12 @@ def visible_regions(visibility: NDArray[np.float32]) -> dict[str, float]:
 
 
 def covered_regions(visibility: NDArray[np.float32]) -> list[str]:
-    """Names of the regions that the visibility map [h, w] takes for covered."""
+    """Return names of the regions that the visibility map [h, w] takes for covered."""
     return [name for name, share in visible_regions(visibility).items() if share < COVERED]
 
 
 def visible_points(visibility: NDArray[np.float32], points: Floats, size: int) -> Floats:
-    """Visibility [5] at points of the aligned crop.
+    """Return visibility [5] at points of the aligned crop.
 
     Args:
         visibility: [h, w], in [0, 1].

@@ -93,7 +93,7 @@ def _tiles(level: Photo, detector: Detector) -> Iterator[Detections]:
 
 
 def _padded(level: Photo, detector: Detector) -> Detections:
-    """Faces of a level that fits a tile with its padding, which is the mean colour of the picture's border."""
+    """Return faces of a level that fits a tile with its padding, which is the mean colour of the picture's border."""
     height, width = level.shape[:2]
     side = detector.tile
     border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])

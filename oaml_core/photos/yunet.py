@@ -91,7 +91,7 @@ class YuNet:
         return keep_best(Detections.joined(parts))
 
     def _decoded(self, outputs: dict[str, NDArray[np.float32]], stride: int) -> Detections:
-        """Faces of one grid, before suppression.
+        """Return faces of one grid, before suppression.
 
         With s = stride and a cell in column c and row r: score = √(cls · obj); centre = ((c + b₀) s, (r + b₁) s);
         size = (exp(b₂) s, exp(b₃) s); point k = ((c + p₂ₖ) s, (r + p₂ₖ₊₁) s).

@@ -144,7 +144,7 @@ def _scene_size(operator: Operator, observed: Tensor) -> tuple[int, int]:
 def _in_pieces(
     prior: Prior, measured: Measurement, multiple: int, config: RestorationConfig, seed: int, device: str
 ) -> tuple[Tensor, Tensor]:
-    """Mean and deviation [1, 3, H, W] from pieces that overlap and are blended there."""
+    """Return mean and deviation [1, 3, H, W] from pieces that overlap and are blended there."""
     height, width = measured.observed.shape[2:]
     wide = _divisible(measured, multiple)
     tall, broad = wide.observed.shape[2:]
@@ -178,18 +178,18 @@ def _divisible(measured: Measurement, multiple: int) -> Measurement:
 
 
 def _starts(length: int) -> list[int]:
-    """Where pieces begin: they overlap by `OVERLAP` at least, and the last one ends with the image."""
+    """Return where pieces begin: they overlap by at least `OVERLAP`, and the last one ends with the image."""
     return [*range(0, max(1, length - PIECE), PIECE - OVERLAP), *([length - PIECE] if length > PIECE else [])]
 
 
 def _ramp(length: int) -> Tensor:
-    """Weights [length] that fall towards both ends over `OVERLAP` pixels."""
+    """Return weights [length] that fall towards both ends over `OVERLAP` pixels."""
     places = torch.arange(length)
     return ((torch.minimum(places, places.flip(0)) + 1) / OVERLAP).clamp(max=1)
 
 
 def pictures_at(path: Path) -> list[Path]:
-    """The image itself, or all images in a folder, by name.
+    """Return the image itself, or all images in a folder, by name.
 
     Raises:
         DataError: there is none.

@@ -37,7 +37,7 @@ def _stabilised(signal: NDArray[np.float64], noise: Noise) -> NDArray[np.float64
 
 
 def _destabilised(stabilised: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
-    """The unbiased inverse, up to O(1 / signal) (equation 10 there)."""
+    """Return the unbiased inverse, up to O(1 / signal) (equation 10 there)."""
     if noise.a == 0:
         result: NDArray[np.float64] = stabilised * noise.b**0.5
         return result

@@ -66,7 +66,7 @@ def edm_loss(denoiser: Denoiser, tiles: Tensor, unit_noise: Tensor, sigma: Tenso
 
 
 def drawn_noise(seeds: list[int], shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Unit normals for noise levels [B] and for noise [B, *shape]; each row depends on its own seed alone.
+    """Return unit normals for noise levels [B] and for noise [B, *shape]; each row depends on its own seed alone.
 
     So what a tile is trained with does not depend on how many workers share a batch.
     """

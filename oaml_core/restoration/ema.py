@@ -35,7 +35,7 @@ class MovingAverage:
             kept.copy_(current)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averaged module's."""
+        """Return the averaged module's."""
         return self.module.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:

@@ -71,11 +71,11 @@ class RestorationEvaluation:
     """Of each condition's sampling."""
 
     def of(self, condition: str, method: str) -> Row:
-        """The row of a method under a condition."""
+        """Return the row of a method under a condition."""
         return next(row for row in self.rows if (row.condition, row.method) == (condition, method))
 
     def headline(self) -> dict[str, float]:
-        """A few figures with names that do not change."""
+        """Return a few figures with names that do not change."""
         found = {f"psnr_{name}": self.of(name, RESTORED).psnr for name in CAMERAS}
         dark, sample = self.of("dark", RESTORED), self.of("dark", ONE_SAMPLE)
         named = {"coverage_dark": dark.coverage, "chi_square_dark": sample.chi_square}
@@ -124,7 +124,7 @@ def evaluate_tiles(
 
 
 def hidden_middle(tiles: Tensor) -> Tensor:
-    """Visibility [B, 1, H, W] of tiles [B, C, H, W] whose middle third is covered."""
+    """Return visibility [B, 1, H, W] of tiles [B, C, H, W] whose middle third is covered."""
     height = tiles.shape[2]
     seen = torch.ones(len(tiles), 1, *tiles.shape[2:])
     seen[:, :, height // 3 : 2 * height // 3] = 0

@@ -22,7 +22,7 @@ class FaceTiles:
         return len(self.faces)
 
     def read(self, index: int) -> Tensor:
-        """float32 [3, H, W] in [-1, 1]."""
+        """Return float32 [3, H, W] in [-1, 1]."""
         return to_tile(self.faces.read(index))
 
     def label(self, index: int) -> Tensor:
@@ -31,7 +31,7 @@ class FaceTiles:
 
 
 def to_tile(image: Tensor) -> Tensor:
-    """uint8 RGB → float32 in [-1, 1]."""
+    """Return uint8 RGB → float32 in [-1, 1]."""
     return image.float() / 127.5 - 1
 
 

@@ -120,7 +120,7 @@ class Noise:
 
     @classmethod
     def of_camera(cls, white_electrons: float, read_noise_electrons: float) -> Noise:
-        """The noise of a camera whose white level is `white_electrons` photo-electrons.
+        """Return the noise of a camera whose white level is `white_electrons` photo-electrons.
 
         Args:
             white_electrons: (white level − black level in digital numbers) · gain in electrons per digital number.
@@ -168,7 +168,7 @@ class Measurement:
         return self.observed - self.operator(tiles)
 
     def completed(self, tiles: Tensor, generator: torch.Generator) -> Measurement:
-        """The same, with what the covered pixels would have measured if the scene were `tiles` [B, C, H, W]."""
+        """Return the same, with what the covered pixels would have measured if the scene were `tiles` [B, C, H, W]."""
         if self.visibility is None:
             return self
         seen, simulated = self.visibility > 0, measure(tiles, self.operator, self.noise, generator).observed
@@ -176,12 +176,12 @@ class Measurement:
         return Measurement(torch.where(seen, self.observed, simulated), self.operator, self.noise, visibility)
 
     def part(self, some: slice) -> Measurement:
-        """The measurement of some of the tiles."""
+        """Return the measurement of some of the tiles."""
         seen = None if self.visibility is None else self.visibility[some]
         return Measurement(self.observed[some], self.operator, self.noise, seen)
 
     def to(self, device: torch.device | str) -> Measurement:
-        """The same on `device`."""
+        """Return the same on `device`."""
         seen = None if self.visibility is None else self.visibility.to(device)
         return Measurement(self.observed.to(device), self.operator, self.noise, seen)
 

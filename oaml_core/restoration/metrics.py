@@ -31,7 +31,8 @@ def ssim(restored: Tensor, truth: Tensor) -> Tensor:
 
 
 def chi_square(measurement: Measurement, restored: Tensor) -> Tensor:
-    """Mean of (y − A·x)² / variance over the visible pixels of each tile [B]: about 1 if x explains the measurement
+    """Return mean of (y − A·x)² / variance over the visible pixels of each tile [B]: about 1 if x explains the
+    measurement
     to within its noise, below if the noise was fitted, above if detail was lost."""
     precision = measurement.precision(restored)
     visible = (precision > 0).expand_as(measurement.observed)
@@ -40,7 +41,8 @@ def chi_square(measurement: Measurement, restored: Tensor) -> Tensor:
 
 
 def coverage(samples: Tensor, truth: Tensor, level: float = 0.9) -> Tensor:
-    """Share of the pixels of each tile [B] whose truth lies in the samples' central interval; calibrated: `level`.
+    """Return share of the pixels of each tile [B] whose truth lies in the samples' central interval; calibrated:
+    `level`.
 
     The interval is mean ± t·deviation·√(1 + 1/n), t of Student's distribution with n − 1 degrees of freedom, which
     holds `level` of new draws of a normal distribution whatever the number of samples.

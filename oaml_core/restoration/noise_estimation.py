@@ -110,7 +110,7 @@ def _not_negative(level: np.ndarray, variance: np.ndarray, weight: np.ndarray) -
 
 
 def _far_from_covers(visible: Tensor) -> Tensor:
-    """Whether no covered pixel is within reach of the blur."""
+    """Return True where no covered pixel is within reach of the blur."""
     reach = 2 * round(2 * SMOOTHING) + 3
     covered = (visible <= 0).to(torch.float32).reshape(-1, 1, *visible.shape[-2:])
     return (functional.max_pool2d(covered, reach, 1, reach // 2) == 0).reshape(visible.shape)

@@ -64,7 +64,7 @@ class Posterior:
         generator: torch.Generator,
         centre: Tensor | None = None,
     ) -> Tensor:
-        """One sample for each measured tile.
+        """Return one sample for each measured tile.
 
         Args:
             shape: (B, C, H, W) of the clean tiles.

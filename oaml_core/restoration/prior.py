@@ -35,7 +35,7 @@ class Prior(Preconditioned):
         self.label_dim = label_dim
 
     def of_domain(self, label: Tensor) -> Prior | _OfDomain:
-        """The prior of one domain, label [L]; itself if it has none."""
+        """Return the prior of one domain, label [L]; itself if it has none."""
         return _OfDomain(self, label) if self.label_dim else self
 
 
@@ -62,7 +62,7 @@ class TrainedPrior:
 
 
 def load_prior(path: Path, device: str = "cpu") -> TrainedPrior:
-    """The prior in a checkpoint, its weights' moving average, ready to sample.
+    """Return the prior in a checkpoint, its weights' moving average, ready to sample.
 
     Raises:
         CheckpointError: there is no such file, or it is a checkpoint of something else.
@@ -81,5 +81,5 @@ def load_prior(path: Path, device: str = "cpu") -> TrainedPrior:
 
 
 def parameter_count(prior: torch.nn.Module) -> int:
-    """Numbers that are learnt."""
+    """Return numbers that are learnt."""
     return sum(p.numel() for p in prior.parameters())

@@ -86,7 +86,7 @@ def recognition_effect(
 def _degraded(
     denoiser: Denoiser, faces: Tensor, condition: str, config: RestorationConfig, seed: int, device: str
 ) -> Iterator[Mapping[str, Tensor]]:
-    """Faces [N, 3, H, W] measured under a condition, and restored, some at a time."""
+    """Yield faces [N, 3, H, W] measured under a condition, and restored, some at a time."""
     noise = CAMERAS["light" if condition == COVERED else condition]
     generator = torch.Generator().manual_seed(seed)
     for number in progress(range(0, len(faces), PART), -(-len(faces) // PART), f"restoring {condition} faces"):
@@ -101,7 +101,7 @@ def _degraded(
 def _rows(
     scores: Mapping[tuple[str, str], NDArray[np.float64]], pairs: VerificationSet, chosen: NDArray[np.int64]
 ) -> list[RecognitionRow]:
-    """Figures of each [N] scores of the chosen pairs; the second ones are those as measured."""
+    """Return figures of each [N] scores of the chosen pairs; the second ones are those as measured."""
     same, people = np.asarray(pairs.issame)[chosen], identities_of(pairs)
     bootstrap = IdentityBootstrap(people.first[chosen], people.second[chosen], same, np.random.default_rng(0))
     correct = np.stack([ten_fold_any_range(values, same).correct for values in scores.values()], axis=1)
@@ -132,7 +132,7 @@ def _tiles(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
 
 
 def _embeddings(model: Recogniser, tiles: Tensor, device: str) -> Tensor:
-    """Unit embeddings [N, E] of tiles as 8-bit images, as a recogniser would be given them."""
+    """Return unit embeddings [N, E] of tiles as 8-bit images, as a recogniser would be given them."""
     images = ((tiles.clamp(-1, 1) + 1) * 127.5).round().byte()
     with torch.inference_mode():
         return torch.cat([face_features(model, part, device).embedding.float().cpu() for part in images.split(64)])

@@ -89,7 +89,7 @@ def write_restoration_report(
 
 
 def lead(found: RestorationEvaluation) -> str:
-    """The finding in two sentences, whichever way it went."""
+    """Return the finding in two sentences, whichever way it went."""
     gains = [f"{found.of(name, RESTORED).psnr - found.of(name, MEASURED).psnr:+.1f} dB ({name})" for name in CAMERAS]
     others = [f"{found.of(name, RESTORED).psnr - found.of(name, CLASSICAL).psnr:+.1f} dB" for name in CAMERAS]
     return f"Restored against measured: {', '.join(gains)}. Against non-local means: {', '.join(others)}."

@@ -32,7 +32,7 @@ def restore(
     seed: int = 0,
     device: str = "cpu",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Posterior mean [B, C, H, W], deviation, and samples [n, B, C, H, W], on the CPU, in batches.
+    """Return posterior mean [B, C, H, W], deviation, and samples [n, B, C, H, W], on the CPU, in batches.
 
     The deviation, that of the samples, is the uncertainty; NaN for a single sample. See `posterior_mean` for the mean.
 
@@ -64,7 +64,8 @@ def posterior_mean(
     seed: int = 0,
     device: str = "cpu",
 ) -> Tensor:
-    """The first of what `restore` returns. It takes samples only where `Posterior.mean` has none: of covered tiles it
+    """Return the first of what `restore` returns. It takes samples only where `Posterior.mean` has none: of covered
+    tiles it
     is then the mean, over the samples, of what the tile would be if their covered pixels had been measured as well;
     of others the mean of the samples."""
     parts = []
@@ -87,7 +88,7 @@ def _posteriors(
 def _samples(
     posterior: Posterior, centre: Tensor | None, shape: tuple[int, ...], config: RestorationConfig, seed: int
 ) -> Tensor:
-    """[n, B, C, H, W]; sample number i starts from (seed, i)."""
+    """Return [n, B, C, H, W]; sample number i starts from (seed, i)."""
     highest, lowest = config.sigma_max, config.sigma_min
     if centre is not None:
         noise = float(posterior.shared_precision().min()) ** -0.5
@@ -100,7 +101,8 @@ def _samples(
 
 
 def _mean_of(posterior: Posterior, samples: Tensor, seed: int) -> Tensor:
-    """The posterior's mean from samples [n, B, C, H, W]: by the law of total expectation that of E[clean | y and what
+    """Return the posterior's mean from samples [n, B, C, H, W]: by the law of total expectation that of E[clean | y
+    and what
     a sample's covered pixels would have measured], which is steadier than that of the samples themselves."""
     generator = torch.Generator().manual_seed(seed)
     completed = [posterior.measurement.completed(sample, generator) for sample in samples]

@@ -45,7 +45,7 @@ def heun_sample(
     stochasticity: Stochasticity | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """One sample for each row of `unit_noise` [B, C, H, W]; float64 there gives float64 throughout.
+    """Return one sample for each row of `unit_noise` [B, C, H, W]; float64 there gives float64 throughout.
 
     Args:
         denoiser: D, or one conditioned on a measurement.

@@ -82,7 +82,7 @@ def _look(folder: Path, entries: list[TileEntry], tile_size: int, findings: Tile
 
 
 def tile_fault(tile: Tensor, shape: tuple[int, ...], tile_size: int) -> str | None:
-    """What makes a tile unfit; None if it is fit."""
+    """Return the reason why a tile is unfit, or None if it is fit."""
     if tile.dtype != torch.float32:
         return f"its type is {tile.dtype}, not float32"
     if tuple(tile.shape) != shape:

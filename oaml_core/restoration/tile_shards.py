@@ -76,7 +76,7 @@ def write_shards(folder: Path, out: Path, *, tile_size: int = 1, domain: str | N
 
 
 def read_shard_manifest(folder: Path) -> dict[str, Any]:
-    """What `write_shards` wrote last.
+    """Read the manifest that `write_shards` writes last.
 
     Raises:
         DataError: it is missing or damaged: the shards are not complete.
@@ -121,7 +121,7 @@ class TileShards:
         return len(self._domains)
 
     def read(self, index: int) -> Tensor:
-        """float32 [C, H, W] in [-1, 1]."""
+        """Return float32 [C, H, W] in [-1, 1]."""
         shard, row = divmod(index, len(self._arrays[0]))
         return torch.from_numpy(self._arrays[shard][row].copy())
 
@@ -131,7 +131,7 @@ class TileShards:
 
 
 def _write(tiles: TileFolder, out: Path, split: str) -> list[str]:
-    """Names of the shards of one split; all but the last hold the same number of tiles."""
+    """Return names of the shards of one split; all but the last hold the same number of tiles."""
     first = tiles.read(0)
     each = max(1, SHARD_BYTES // (first.numel() * 4))
     names = []

@@ -81,16 +81,16 @@ class Tiles(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int) -> Tensor:
-        """float32 [C, H, W] in [-1, 1]."""
+        """Return float32 [C, H, W] in [-1, 1]."""
         ...
 
     def label(self, index: int) -> Tensor:
-        """float32 [L], one-hot over the domains; [0] where labels are not used."""
+        """Return float32 [L], one-hot over the domains; [0] where labels are not used."""
         ...
 
 
 def read_metadata(folder: Path) -> list[TileEntry]:
-    """All entries of a tile folder.
+    """Return all entries of a tile folder.
 
     Raises:
         DataError: the file is missing or not of the form above, an id occurs twice, or files and entries differ.
@@ -114,7 +114,7 @@ def read_metadata(folder: Path) -> list[TileEntry]:
 
 
 def clean_entries(folder: Path, split: str, domain: str | None = None) -> list[TileEntry]:
-    """The clean tiles of one split, and of one domain if it is given.
+    """Return the clean tiles of one split, and of one domain if it is given.
 
     Raises:
         DataError: as `read_metadata`; or no rule decides whether a tile is clean, or there is no such tile.
@@ -156,7 +156,7 @@ class TileFolder:
         return len(self.entries)
 
     def read(self, index: int) -> Tensor:
-        """float32 [C, H, W]; nothing in the file is executed.
+        """Return float32 [C, H, W]; nothing in the file is executed.
 
         Raises:
             DataError: the file holds something else.
@@ -169,7 +169,7 @@ class TileFolder:
 
 
 def read_tile(path: Path) -> Tensor:
-    """The tensor in a `.pt` file.
+    """Return the tensor in a `.pt` file.
 
     Raises:
         DataError: it cannot be read, or is no tensor [C, H, W].
@@ -186,7 +186,7 @@ def read_tile(path: Path) -> Tensor:
 
 
 def one_hot(domains: Sequence[str], domain: str) -> Tensor:
-    """float32 [len(domains)]."""
+    """Return float32 [len(domains)]."""
     label = torch.zeros(len(domains))
     if domains:
         label[domains.index(domain)] = 1

@@ -32,7 +32,7 @@ class TileBatch(NamedTuple):
         return cls(torch.stack(tiles), torch.stack(labels), list(seeds))
 
     def parts(self, size: int) -> list[TileBatch]:
-        """The batch in parts of `size` tiles; 0: as one."""
+        """Return the batch in parts of `size` tiles; 0: as one."""
         step = size or len(self.seeds)
         some = [slice(start, start + step) for start in range(0, len(self.seeds), step)]
         return [TileBatch(self.tiles[part], self.labels[part], self.seeds[part]) for part in some]

@@ -30,7 +30,7 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
 
 
 def open_training_tiles(config: Config, dataset: Path) -> tuple[Tiles, str]:
-    """The tiles that a prior learns from, and their fingerprint."""
+    """Return the tiles that a prior learns from, and their fingerprint."""
     if config.restoration.tiles is None:
         prepared = open_prepared(dataset)
         return FaceTiles(prepared.train), prepared.manifest.fingerprint

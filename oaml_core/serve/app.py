@@ -178,19 +178,19 @@ async def ready(request: Request) -> Response:
 
 @open_routes.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus."""
+    """Return figures for Prometheus."""
     return Response(generate_latest(request.app.state.figures.registry), media_type=CONTENT_TYPE_LATEST)
 
 
 @open_routes.get("/", include_in_schema=False)
 async def page() -> Response:
-    """The page."""
+    """Return the page."""
     return FileResponse(PAGE / "index.html", media_type="text/html")
 
 
 @open_routes.get("/page/{name}", include_in_schema=False)
 async def page_part(name: str) -> Response:
-    """A part of the page."""
+    """Return a part of the page."""
     if name not in KINDS:
         raise HTTPException(404, "The page has no such part.")
     return FileResponse(PAGE / name, media_type=KINDS[name])

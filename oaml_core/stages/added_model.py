@@ -121,7 +121,7 @@ def _checked(store: Store) -> dict[str, Any]:
 
 
 def _fetched(config: Config, uri: str) -> Path:
-    """The model as a local file; a model without a matcher has none beside it."""
+    """Return the model as a local file; a model without a matcher has none beside it."""
     store, key = open_store(uri.rpartition("/")[0]), "model.matcher.onnx"
     if "://" in uri and not store.exists(key):
         from oaml_core.stages.addresses import fetch_file

@@ -25,7 +25,7 @@ SUMMARY = "run.json"
 
 
 def dated_name(config: Config) -> str:
-    """What reports, artifacts and messages of a run made now are called: the run's name, and the date (UTC).
+    """Return the name for reports, artifacts and messages of a run made now: the run's name and the date (UTC).
 
     Addresses carry no date: a night with the data and the configuration of an earlier one finds what that one made.
     """
@@ -44,12 +44,12 @@ def run_summary(config: Config, dataset_uri: str) -> dict[str, str]:
 
 
 def run_prefix(config: Config, dataset_uri: str) -> str:
-    """The run's place in the store and below `work_dir`: the same for all tries of the same training."""
+    """Return the run's place in the store and below `work_dir`: the same for all tries of the same training."""
     return f"runs/{config.name}-{digest(learnt_settings(config), dataset_uri.rpartition('/')[2])}"
 
 
 def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
-    """The data set in the local cache, fetched from the store if it is not whole there."""
+    """Return the data set in the local cache, fetched from the store if it is not whole there."""
     from oaml_core.data.prepare.prepare import dataset_folder
     from oaml_core.data.prepared.prepared import fetch_prepared, open_prepared
 
@@ -59,7 +59,7 @@ def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
 
 
 def fetch_file(config: Config, uri: str) -> Path:
-    """The object at `uri` in the run's local folder; a local file as it is, be it there or not.
+    """Return the object at `uri` in the run's local folder; a local file as it is, be it there or not.
 
     Raises:
         StoreError: there is no such object.
@@ -73,7 +73,7 @@ def fetch_file(config: Config, uri: str) -> Path:
 
 
 def fetch_model(config: Config, uri: str) -> Path:
-    """An exported model as a local file, its matcher beside it."""
+    """Return an exported model as a local file, its matcher beside it."""
     from oaml_core.inference.onnx_model import matcher_path
 
     path = fetch_file(config, uri)
@@ -83,7 +83,7 @@ def fetch_model(config: Config, uri: str) -> Path:
 
 
 def read_metrics_json(uri: str) -> dict[str, Any]:
-    """The content of a `metrics.json` in a store or a local file.
+    """Return the content of a `metrics.json` in a store or a local file.
 
     Raises:
         EvaluationError: there is no such file, or it is none that `oaml evaluate` wrote.
@@ -102,7 +102,7 @@ def read_metrics_json(uri: str) -> dict[str, Any]:
 
 
 def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:
-    """Every pair's scores, which lie beside the `metrics.json` at `metrics_uri`.
+    """Return every pair's scores, which lie beside the `metrics.json` at `metrics_uri`.
 
     Raises:
         StoreError: they are missing. EvaluationError: they cannot be read.
@@ -114,7 +114,9 @@ def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:
 
 
 def prefix_of(config: Config, uri: str) -> str:
-    """The run's prefix within the store that `uri`, an object of the run, lies in; `adopted/…` for other files."""
+    """Return the run's prefix within the store that `uri`, an object of the run, lies in; `adopted/…` for other
+    files.
+    """
     base = open_store(config.store).uri
     if uri.startswith(f"{base}/runs/"):
         return "/".join(uri.removeprefix(f"{base}/").split("/")[:2])

@@ -64,7 +64,7 @@ def unpin(store: Store, run: str) -> None:
 
 
 def find_garbage(store: Store, nights: int, youngest: timedelta, now: datetime | None = None) -> Garbage:
-    """What nothing refers to.
+    """Find objects that nothing refers to.
 
     Args:
         nights: days back from now; models that were in production at any time since are kept with their runs.
@@ -111,7 +111,7 @@ def remove(store: Store, garbage: Garbage) -> None:
 
 
 def _named(store: Store) -> set[str]:
-    """Keys of all content that the manifests in a store name now."""
+    """Return keys of all content that the manifests in a store name now."""
     keys = [info.key for info in store.list("datasets/") if info.key.endswith("/manifest.json")]
     return {file["key"] for key in keys for file in store.read_json(key).get("files", [])}
 

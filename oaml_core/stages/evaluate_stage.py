@@ -91,7 +91,7 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
 
 
 def _is_current(store: Store, key: str, rival: Mapping[str, Any] | None) -> bool:
-    """Whether there are metrics, and they were compared with `rival`, if there is one to compare with."""
+    """Return True if there are metrics that were compared with `rival`, or no rival to compare with."""
     if not store.exists(key):
         return False
     compared = read_metrics_json(store.url(key))["comparison"]

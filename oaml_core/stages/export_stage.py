@@ -102,7 +102,7 @@ def _write_models(
 
 
 def _check_pairs(model: Recogniser, dataset: PreparedDataset, config: Config) -> CheckPairs:
-    """Pairs of the first verification set, with the trained model's scores."""
+    """Return pairs of the first verification set, with the trained model's scores."""
     from oaml_core.evaluation.scoring.scores import score_pairs
     from oaml_core.export.checks import CheckPairs
 

@@ -109,7 +109,7 @@ def end_night(config: Config, failed: bool, error: str = "") -> Night:
 
 
 def past_nights(store: Store, config: Config) -> list[Night]:
-    """All nights of this name that are on record, the last one last."""
+    """Return all nights of this name that are on record, the last one last."""
     return [_night(store, key) for key in _records(store, config)]
 
 
@@ -176,7 +176,7 @@ def _outcome(store: Store, config: Config) -> Night:
 
 
 def _failed_in_a_row(store: Store, config: Config) -> list[Night]:
-    """The nights since the last one that did not fail, and since nights were resumed."""
+    """Return the nights since the last one that did not fail, and since nights were resumed."""
     if not store.is_made():
         return []
     key = _key(config, RESUMED)

@@ -80,7 +80,9 @@ def _scratch(config: Config) -> Path:
 
 
 def _identities(folder: SourceFolder, config: Config, *, needed: bool) -> TrainingSource | None:
-    """The folder's images and who they show; None if it has none beside its pair lists, and they are not `needed`."""
+    """Return the folder's images and who they show; None if it has none beside its pair lists, and they are not
+    `needed`.
+    """
     from oaml_core.data.sources.inputs import open_training
 
     try:
@@ -128,7 +130,7 @@ def _all_pairs(
 
 
 def _readable(source: TrainingSource, config: Config) -> tuple[np.ndarray, list[dict[str, str]]]:
-    """Numbers of the images that can be decoded, and the others with the reason."""
+    """Return numbers of the images that can be decoded, and the others with the reason."""
     readable, set_aside = [], []
     for index in range(len(source)):
         try:

@@ -48,13 +48,13 @@ def champion(store: Store) -> dict[str, Any] | None:
 
 
 def record(store: Store, version: str) -> dict[str, Any] | None:
-    """What is known of a version that was promoted once; None if there was no such version."""
+    """Return the record of a version that was promoted once, or None if there was no such version."""
     key = record_key(version)
     return _read(store, key) if store.exists(key) else None
 
 
 def records(store: Store) -> list[dict[str, Any]]:
-    """All versions that were ever promoted, in the order of their promotion."""
+    """Return all versions that were ever promoted, in the order of their promotion."""
     found = [_read(store, info.key) for info in store.list("models/") if is_record(info.key)]
     return sorted(found, key=lambda each: each["promoted_at"])
 
@@ -141,12 +141,12 @@ def note_decision(store: Store, version: str, promoted: bool, reason: str) -> No
 
 
 def record_key(version: str) -> str:
-    """Where the record of a version lies."""
+    """Return the key of a version's record."""
     return f"models/{version}.json"
 
 
 def is_record(key: str) -> bool:
-    """Whether `key` is that of a version's record."""
+    """Return True if `key` is that of a version's record."""
     return key.startswith("models/") and key.endswith(".json") and key != PRODUCTION and key.count("/") == 1
 
 

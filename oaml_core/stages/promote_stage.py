@@ -103,7 +103,7 @@ def _refused(config: Config, version: str, champion_version: str, objection: str
 
 
 def _withdrawn(known: Mapping[str, Any] | None) -> str | None:
-    """Why a version with this record is not promoted again; None if nothing is against it."""
+    """Return why a version with this record is not promoted again, or None if nothing is against it."""
     if known is None or WITHDRAWN not in known:
         return None
     return f"it was rolled back on {known[WITHDRAWN]}; `oaml rollback --to {known['version']}` brings it back"

@@ -169,7 +169,7 @@ def _spread(total: int, count: int) -> list[int]:
 
 
 def fetch_tiles(config: Config, dataset_uri: str) -> Path:
-    """The folder of shards, or of prepared faces, in the local cache."""
+    """Return the folder of shards, or of prepared faces, in the local cache."""
     fingerprint = dataset_uri.rstrip("/").rpartition("/")[2]
     if f"/{TILES}/" not in dataset_uri:
         return fetch_dataset(config, dataset_uri).directory
@@ -182,7 +182,7 @@ def fetch_tiles(config: Config, dataset_uri: str) -> Path:
 
 
 def prior_prefix(config: Config, dataset_uri: str) -> str:
-    """The run's place in the store and below `work_dir`: the same for all tries of the same training."""
+    """Return the run's place in the store and below `work_dir`: the same for all tries of the same training."""
     from oaml_core.restoration.prior_training import MAY_DIFFER
 
     learnt = {k: v for k, v in asdict(config.restoration).items() if f"restoration.{k}" not in MAY_DIFFER}

@@ -48,7 +48,7 @@ def rollback(config: Config, version: str | None = None) -> RolledBack:
 
 
 def _wanted(store: Store, version: str | None, present: str) -> dict[str, Any]:
-    """The record of the version to go back to."""
+    """Return the record of the version to go back to."""
     if version is None:
         raise StoreError(f"Version {present} is the first that was in production: none is before it.")
     found = record(store, version)

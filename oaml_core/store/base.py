@@ -84,11 +84,11 @@ class Store(ABC):
 
     @abstractmethod
     def is_made(self) -> bool:
-        """Whether the folder or bucket is there; putting the first object makes it."""
+        """Return True if the folder or bucket exists; putting the first object makes it."""
 
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo:
-        """What is known of an object.
+        """Return size, time and SHA-256 of an object.
 
         Raises:
             MissingObject: there is none.
@@ -96,7 +96,7 @@ class Store(ABC):
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """All objects whose key begins with `prefix`, by key; their SHA-256 is empty."""
+        """Yield all objects whose key begins with `prefix`, by key; their SHA-256 is empty."""
 
     @abstractmethod
     def is_intact(self, key: str) -> bool | None:
@@ -108,7 +108,8 @@ class Store(ABC):
 
     @abstractmethod
     def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
-        """An address that a browser opens without credentials, as long as it is valid; of a folder the file's own.
+        """Return an address that a browser opens without credentials, as long as it is valid; of a folder the file's
+        own.
 
         Raises:
             MissingObject: there is no such object. StoreError: it may not be valid for so long.
@@ -149,7 +150,7 @@ class Store(ABC):
         """Remove an object; nothing happens if there is none."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is such an object, whole as far as its size tells."""
+        """Return True if there is such an object, whole as far as its size tells."""
         try:
             self.stat(key)
         except MissingObject:
@@ -278,7 +279,8 @@ def checked_prefix(prefix: str) -> str:
 
 
 def is_listed(key: str) -> bool:
-    """Whether `key` is neither one of the store's own, by a name in it that begins with a dot, nor the empty object
+    """Return True if `key` is neither one of the store's own, by a name in it that begins with a dot, nor the empty
+    object
     that S3 consoles make for a folder, by its slash at the end.
     """
     own = any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(key).parts)
@@ -286,13 +288,13 @@ def is_listed(key: str) -> bool:
 
 
 def digest_key(key: str) -> str:
-    """Where a store that has no metadata of its own keeps the SHA-256 of `key`, whatever prefix it is opened at."""
+    """Return the key of the SHA-256 of `key` in stores without metadata, whatever prefix they are opened at."""
     path = PurePosixPath(key)
     return (path.parent / DIGESTS / path.name).as_posix()
 
 
 def damaged(url: str, found: str, expected: str) -> StoreError:
-    """The error for content that is not what was put."""
+    """Return the error for content that is not what was put."""
     return DamagedObject(f"{url} is damaged: its SHA-256 is {found[:16]}…, not {expected[:16]}….", REMAKE)
 
 

@@ -36,7 +36,7 @@ class LocalCache:
         self.limit = limit
 
     def use(self, name: str, fill: Callable[[Path], object]) -> Path:
-        """The folder of entry `name`.
+        """Return the folder of entry `name`.
 
         Args:
             fill: makes the folder complete, by rename of what it puts there, and does nothing where it is complete
@@ -69,7 +69,7 @@ class LocalCache:
         return removed
 
     def _remove(self, entry: Path) -> bool:
-        """Whether `entry` could be removed: not while a process uses it."""
+        """Remove `entry` unless a process uses it; return True if it is gone."""
         if entry in _in_use:
             return False
         with self._lock(entry.name) as lock:
@@ -100,7 +100,7 @@ def cache_bytes(config: Config) -> int | None:
 
 
 def cached_file(uri: str, cache: LocalCache) -> Path:
-    """The object at `uri`, by its SHA-256 in `cache`; a local path is given back as it is.
+    """Return the object at `uri`, by its SHA-256 in `cache`; a local path is given back as it is.
 
     Raises:
         StoreError: there is no such object, it is damaged, or the store cannot be reached.

@@ -167,11 +167,13 @@ class FolderStore(Store):
         return self.folder / key
 
     def _lock(self, key: str) -> Path:
-        """The file that a writer holds while it replaces an object; one for all objects of a folder."""
+        """Return the file that a writer holds while it replaces an object; one for all objects of a folder."""
         return self._path(digest_key(key)).with_name(LOCK)
 
     def _digests(self, key: str) -> set[str]:
-        """The SHA-256 that the object was put with; two while it is replaced, none if something else put it there."""
+        """Return the SHA-256 that the object was put with; two while it is replaced, none if something else put it
+        there.
+        """
         try:
             lines = self._path(digest_key(key)).read_text().splitlines()
         except FileNotFoundError:

@@ -21,7 +21,7 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes in a file.
+    """Return bytes in a file.
 
     Raises:
         StoreError: it is not there, or may not be looked at.
@@ -59,7 +59,7 @@ def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace)
 
 
 def unusable_file(path: Path, error: OSError) -> StoreError:
-    """The error for a file that this machine cannot write or read."""
+    """Return the error for a file that this machine cannot write or read."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
     return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")

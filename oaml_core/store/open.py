@@ -10,7 +10,7 @@ from oaml_core.store.base import Store, checked_key
 
 
 def open_store(uri: str) -> Store:
-    """The store at `s3://bucket/prefix`, `file:///folder` or a folder's path.
+    """Return the store at `s3://bucket/prefix`, `file:///folder` or a folder's path.
 
     S3 credentials and endpoint come from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
     OAML_S3_ENDPOINT (`http://host:port`), OAML_S3_CA_BUNDLE (certificates of a private authority).
@@ -35,7 +35,7 @@ def open_store(uri: str) -> Store:
 
 
 def split_uri(uri: str) -> tuple[Store, str]:
-    """The store that holds the object at `uri`, and its key: `s3://bucket/a/b` gives (bucket, `a/b`)."""
+    """Return the store that holds the object at `uri`, and its key: `s3://bucket/a/b` gives (bucket, `a/b`)."""
     if uri.startswith("s3://"):
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         return open_store(f"s3://{bucket}"), checked_key(key)

@@ -29,7 +29,7 @@ class PartialFile:
         self._lock = threading.Lock()
 
     def open_at(self, offset: int) -> BinaryIO:
-        """The file, for writing from `offset` bytes on."""
+        """Return the file, for writing from `offset` bytes on."""
         file = self.path.open("r+b", buffering=0)
         file.seek(offset)
         return file

@@ -174,11 +174,13 @@ class S3Store(Store):
             return None
 
     def _head(self, key: str) -> Any:
-        """What the server says of an object: `size`, `etag`, `last_modified`, `metadata`."""
+        """Ask the server about an object: `size`, `etag`, `last_modified`, `metadata`."""
         return self._try(key, self._client.stat_object, self.bucket, self._full(key))
 
     def _expected(self, key: str, head: Any) -> Sequence[str]:
-        """The SHA-256 that the object was put with; one of two, if it was being replaced; empty if nothing tells."""
+        """Return the SHA-256 that the object was put with; one of two, if it was being replaced; empty if nothing
+        tells.
+        """
         metadata = {name.lower(): value for name, value in (head.metadata or {}).items()}
         digest = metadata.get(f"x-amz-meta-{METADATA}", "")
         return [digest] if digest else self._known_digests(key, head.size) if self._digests else []
@@ -258,7 +260,8 @@ class S3Store(Store):
         self._try(info.key, lambda: self._client.put_object(self.bucket, name, io.BytesIO(text), len(text)))
 
     def _known_digests(self, key: str, size: int) -> Sequence[str]:
-        """The SHA-256 that an object of this size has by what was put beside it; one of two, if it was being replaced.
+        """Return the SHA-256 that an object of this size has by what was put beside it; one of two, if it was being
+        replaced.
         Empty if nothing was.
 
         Raises:
@@ -301,7 +304,9 @@ class S3Store(Store):
                 raise StoreError(f"There is no bucket {self.bucket!r}, and it could not be made: {error}") from None
 
     def _bucket_exists(self) -> bool:
-        """Whether the bucket is there; an answer without a body ("forbidden") is asked for again with its reason."""
+        """Return True if the bucket exists; an answer without a body ("forbidden") is asked for again with its
+        reason.
+        """
         from minio.error import S3Error
 
         try:

@@ -54,7 +54,7 @@ MOST_MINUTES_OFF = 5
 
 
 def connect() -> Any:
-    """A `minio.Minio` for the server and credentials that the environment names; nothing is sent yet.
+    """Return a `minio.Minio` for the server and credentials that the environment names; nothing is sent yet.
 
     Raises:
         StoreError: a variable is missing, or the endpoint is not an address.
@@ -138,7 +138,7 @@ def _remedy(error: Any) -> str:
 
 
 def _minutes_off(error: Any) -> float:
-    """How far the clock of the server that gave this answer is from the one that requests are signed by."""
+    """Return the minutes between the server's clock and this machine's, which signs requests."""
     from minio.time import utcnow
 
     try:

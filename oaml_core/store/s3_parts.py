@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 def parts_of(size: int) -> list[Part]:
-    """How an object of `size` bytes is divided: the same at every try."""
+    """Divide an object of `size` bytes into parts, the same at every try."""
     length = PART_BYTES * -(-size // (PART_BYTES * MOST_PARTS))
     starts = range(0, size, length) if size else range(0)
     return [Part(number, start, min(length, size - start)) for number, start in enumerate(starts, 1)]
@@ -153,7 +153,7 @@ class PartTransfers:
             response.release_conn()
 
     def _unfinished(self, name: str, path: Path, parts: list[Part], url: str) -> tuple[str | None, dict[int, str]]:
-        """An upload of this file that somebody began, and the ETags of its parts by number."""
+        """Return an upload of this file that somebody began, and the ETags of its parts by number."""
         found = with_retries(url, lambda: self.begun(name))
         for upload in sorted(found, key=lambda each: each.initiated_time, reverse=True):
             if upload.object_name == name:

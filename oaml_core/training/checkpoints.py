@@ -48,7 +48,7 @@ def link_atomically(path: Path, name: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint file; nothing in it is executed (weights_only).
+    """Return the state in a checkpoint file; nothing in it is executed (weights_only).
 
     Raises:
         CheckpointError: the file is missing, truncated or damaged, or holds more than tensors and plain values.

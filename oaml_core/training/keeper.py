@@ -136,7 +136,9 @@ class CheckpointKeeper:
         return max(names, default=None)
 
     def fetch(self, name: str) -> bool:
-        """Whether checkpoint `name` is in the local folder, after it was brought there from the store if need be."""
+        """Bring the checkpoint `name` from the store if it is not in the local folder; return True if it is there
+        then.
+        """
         path = self.folder / name
         if not path.exists() and self.store is not None:
             try:
@@ -146,7 +148,7 @@ class CheckpointKeeper:
         return path.exists()
 
     def load(self, name: str) -> dict[str, Any]:
-        """The state that checkpoint `name` holds.
+        """Return the state that checkpoint `name` holds.
 
         Raises:
             CheckpointError: it is neither here nor in the store, or damaged.
@@ -303,7 +305,7 @@ class CheckpointKeeper:
 
 
 def _copied(value: Any) -> Any:
-    """A copy of nested state whose tensors are on the CPU and no longer change."""
+    """Return a copy of nested state whose tensors are on the CPU and no longer change."""
     if isinstance(value, torch.Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):

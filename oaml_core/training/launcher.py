@@ -167,7 +167,7 @@ def _run_to_end(command: list[str], environment: dict[str, str], error: Path, lo
 
 
 def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """The exit code, if the process ends within a moment."""
+    """Return the exit code, if the process ends within a moment."""
     try:
         return process.wait(POLL_SECONDS)
     except subprocess.TimeoutExpired:

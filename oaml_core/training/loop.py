@@ -218,7 +218,9 @@ class TrainingLoop:
         return Tracker(self.config, self.run_dir, position.step, run_id, repeats)
 
     def _nearest_classes(self, count: int) -> NDArray[np.int64]:
-        """The `count` nearest classes of each, by the weights of the classifier as they are now; the main worker's."""
+        """Return the `count` nearest classes of each, by the weights of the classifier as they are now; the main
+        worker's.
+        """
         centres = self.module.head.centres()
         if self.world.is_main:
             found = nearest_classes(feature_distances(centres), count, self.module.head.num_classes)
@@ -255,7 +257,7 @@ class TrainingLoop:
 
 
 def validation_batches(every: float, epoch: int, batches: int, accumulate: int = 1) -> set[int]:
-    """Numbers of batches done in `epoch` after which validation is due, when it is due `every` epochs.
+    """Return numbers of batches done in `epoch` after which validation is due, when it is due `every` epochs.
 
     Args:
         every: epochs, or a fraction of one.

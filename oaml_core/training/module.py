@@ -88,7 +88,7 @@ class RecognitionModule(nn.Module):
             check_visibility_target(target)
 
     def training_step(self, batch: TrainingBatch) -> StepResult:
-        """The loss terms of this worker's slice, each weighted so that the workers' mean is the global batch's.
+        """Return the loss terms of this worker's slice, each weighted so that the workers' mean is the global batch's.
 
         With slices of b_r of the B images, a term is (mean over the slice) · b_r · W / B: gradients averaged over
         the W workers are then those of one worker that sees all of the batch.
@@ -118,7 +118,7 @@ class RecognitionModule(nn.Module):
         return StepResult(terms, metrics)
 
     def _matched(self, features: Features, batch: TrainingBatch) -> Features:
-        """The features as matching learns from them: with part of their gradient, and the visibility chosen."""
+        """Return the features as matching learns from them: with part of their gradient, and the visibility chosen."""
         maps, share = features.feature_map, self.config.loss.pairwise_gradient_share
         if share < 1:
             maps = torch.lerp(maps.detach(), maps, share)
@@ -127,7 +127,7 @@ class RecognitionModule(nn.Module):
         return features._replace(feature_map=maps)
 
     def _distillation(self, features: Features, batch: TrainingBatch, sizes: list[int]) -> dict[str, Tensor]:
-        """The distillation terms [b] of the pooled embeddings, towards the backbone's of the uncovered faces."""
+        """Return the distillation terms [b] of the pooled embeddings, towards the backbone's of the uncovered faces."""
         if batch.clean is None:
             raise ModelInputError("The batch has no uncovered faces to learn from: set loss.distillation_loss_weight.")
         matcher, weights = self.recogniser.matcher, self.config.loss
@@ -145,7 +145,8 @@ class RecognitionModule(nn.Module):
         return terms
 
     def _visibility(self, features: Features, batch: TrainingBatch, share: float) -> Tensor:
-        """The visibility loss: of the visibility batch where there is one, else of the recognition batch's occluders.
+        """Return the visibility loss: of the visibility batch where there is one, else of the recognition batch's
+        occluders.
 
         Where that loss does not train the backbone, the visibility batch passes it with the running statistics, as in
         use, and leaves them to the recognition batch.
@@ -176,7 +177,7 @@ class RecognitionModule(nn.Module):
             self.classes.nearest.copy_(torch.from_numpy(nearest(self.classes.nearest.shape[1])))
 
     def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> MatchingLosses:
-        """The losses [b] of this slice's probes against the global batch and the class embeddings."""
+        """Return the losses [b] of this slice's probes against the global batch and the class embeddings."""
         maps, visibility, start = features.feature_map, features.visibility, 0
         if not self.recogniser.matcher.trains_visibility:
             visibility = visibility.detach()

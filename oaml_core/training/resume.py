@@ -71,7 +71,7 @@ class RunState:
     average: AveragedWeights | None = None
 
     def to_save(self, position: Position, metrics: Mapping[str, float], run_id: str | None) -> dict[str, Any]:
-        """The content of a checkpoint; `run_id` is Weights & Biases'. Every worker must call it."""
+        """Return the content of a checkpoint; `run_id` is Weights & Biases'. Every worker must call it."""
         weights, steps = whole_state(self.module, self.optimiser)
         return {
             "module": weights,

@@ -33,7 +33,7 @@ def whole_state(module: nn.Module, optimiser: Optimizer) -> tuple[State, State]:
 
 
 def own_weights(module: nn.Module, weights: Mapping[str, Any]) -> State:
-    """What this worker takes of a module's whole state, or of a part of it."""
+    """Return this worker's part of a module's whole state, or of a part of that."""
     name = sharded_rows(module)
     if name is None or name not in weights:
         return dict(weights)
@@ -42,7 +42,7 @@ def own_weights(module: nn.Module, weights: Mapping[str, Any]) -> State:
 
 
 def own_steps(module: nn.Module, optimiser: Optimizer, steps: Mapping[str, Any]) -> State:
-    """What this worker takes of an optimiser's whole state."""
+    """Return this worker's part of an optimiser's whole state."""
     if (name := sharded_rows(module)) is None:
         return dict(steps)
     number, own = _number(module, optimiser, name), _classifier(module, name).own
@@ -66,7 +66,7 @@ def _classifier(module: nn.Module, name: str) -> ShardedClassifier:
 
 
 def _number(module: nn.Module, optimiser: Optimizer, name: str) -> int:
-    """Number of the parameter `name` in the optimiser's state."""
+    """Return number of the parameter `name` in the optimiser's state."""
     rows = module.get_parameter(name)
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     return next(number for number, parameter in enumerate(parameters) if parameter is rows)

@@ -96,7 +96,7 @@ class Stepper:
         return Taken(result, total, lr, norm, self._update(norm, position.step))
 
     def _gradient_norm(self) -> Tensor:
-        """The gradient's norm, before it is clipped where the configuration says so."""
+        """Return the gradient's norm, before it is clipped where the configuration says so."""
         optimiser = self.optimiser.optimizer
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         if scaler is not None:
@@ -115,7 +115,7 @@ class Stepper:
 
 
 def accumulated(batch: int, accumulate: int, batches_per_epoch: int) -> tuple[int, bool]:
-    """Global batches of the step that `batch` belongs to, and whether it is the last of them."""
+    """Return global batches of the step that `batch` belongs to, and whether it is the last of them."""
     first = batch - batch % accumulate
     size = min(accumulate, batches_per_epoch - first)
     return size, batch + 1 == first + size

@@ -103,7 +103,9 @@ class StepLog:
         self._samples.add(json.dumps(line | {"world_size": self.world.size, "time": time.time()}))
 
     def _speed(self) -> dict[str, float]:
-        """Images per second, and the share of the time that was spent waiting for data, since this was last asked."""
+        """Return images per second, and the share of the time that was spent waiting for data, since this was last
+        asked.
+        """
         elapsed = max(1e-9, time.perf_counter() - self._began)
         speed = {
             "images_per_second": self._batches * self.config.data.batch_size / elapsed,

@@ -33,7 +33,7 @@ class GlobalBatchNorm(_BatchNorm):
 
     @classmethod
     def replacing(cls, norm: _BatchNorm) -> GlobalBatchNorm:
-        """One with the parameters, statistics and options of `norm`."""
+        """Return one with the parameters, statistics and options of `norm`."""
         assert norm.momentum is not None
         made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
         made.weight, made.bias = norm.weight, norm.bias

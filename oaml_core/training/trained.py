@@ -27,7 +27,7 @@ class TrainedModel:
 
 
 def load_trained(path: Path) -> TrainedModel:
-    """The recogniser in checkpoint `path`.
+    """Return the recogniser in checkpoint `path`.
 
     Raises:
         CheckpointError: the file is missing, damaged or not an OAML checkpoint.

@@ -19,7 +19,7 @@ from oaml_core.training.world import World, gather_objects
 def validate(
     model: Recogniser, sets: Mapping[str, VerificationSet], config: Config, world: World, device: torch.device
 ) -> dict[str, float]:
-    """Accuracies of the global, local and combined score on every set, equal on any number of workers.
+    """Return accuracies of the global, local and combined score on every set, equal on any number of workers.
 
     Returns:
         `val/<set>/<score>` for each set, and `val_acc`: the mean over the sets of the combined score's accuracy.
@@ -38,7 +38,7 @@ def validate(
 def validate_visibility(
     model: Recogniser, pairs: VisibilityDataset | None, config: Config, world: World, device: torch.device
 ) -> dict[str, float]:
-    """How right the visibility map is on the held-out faces with masks, equal on any number of workers.
+    """Measure the visibility map on the held-out faces with masks; the figures are equal on any number of workers.
 
     Returns:
         `val/visibility/mae`, the mean absolute error, and `val/visibility/iou`, intersection over union of covered

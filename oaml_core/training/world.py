@@ -27,7 +27,9 @@ class World:
 
     @classmethod
     def from_environment(cls) -> World:
-        """What `torchrun` says in RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; alone without it."""
+        """Read the worker's place from torchrun's RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE; without them,
+        one worker.
+        """
         keys = {"rank": ("RANK", 0), "size": ("WORLD_SIZE", 1)}
         local = {"local_rank": ("LOCAL_RANK", 0), "local_size": ("LOCAL_WORLD_SIZE", 1)}
         return cls(**{k: int(os.environ.get(name, default)) for k, (name, default) in (keys | local).items()})
@@ -39,7 +41,7 @@ class World:
 
 
 def gather_objects(local: T) -> list[T]:
-    """Every worker's object, in order of rank."""
+    """Return every worker's object, in order of rank."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return [local]
     parts: list[Any] = [None] * dist.get_world_size()
@@ -48,7 +50,7 @@ def gather_objects(local: T) -> list[T]:
 
 
 def broadcast_object(value: T, source: int = 0) -> T:
-    """The `value` of worker number `source`, on every worker."""
+    """Return the `value` of worker number `source`, on every worker."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return value
     box: list[Any] = [value]
@@ -58,7 +60,7 @@ def broadcast_object(value: T, source: int = 0) -> T:
 
 
 def any_worker(*flags: bool) -> list[bool]:
-    """Each flag, True on every worker if it is on one of them."""
+    """Return each flag, True on every worker if it is on one of them."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return list(flags)
     counts = torch.tensor(flags, dtype=torch.int32)

@@ -120,12 +120,12 @@ def photometric(image: Tensor, brightness: float, contrast: float, saturation: f
 
 
 def _as_bytes(pixels: Tensor) -> Tensor:
-    """float32 in [0, 256) cut off to uint8: numpy is several times as fast at it as torch."""
+    """Return float32 in [0, 256) cut off to uint8: numpy is several times as fast at it as torch."""
     return torch.from_numpy(pixels.numpy().astype(np.uint8))
 
 
 def low_resolution(image: Tensor, detour: Detour) -> Tensor:
-    """A uint8 image [3, H, W] shrunk and enlarged again."""
+    """Return a uint8 image [3, H, W] shrunk and enlarged again."""
     small = _resized(image[None], detour.size, detour.down)
     return _resized(small, (image.shape[1], image.shape[2]), detour.up)[0]
 

@@ -40,7 +40,7 @@ class Camera(PairTransform):
 
 
 def blurred(image: Tensor, width: float) -> Tensor:
-    """A uint8 image [3, H, W] under a Gaussian of so many pixels' deviation."""
+    """Return a uint8 image [3, H, W] under a Gaussian of so many pixels' deviation."""
     reach = max(1, round(2 * width))
     places = torch.arange(-reach, reach + 1, dtype=torch.float32)
     weights = torch.exp(-0.5 * (places / width) ** 2)
@@ -51,7 +51,7 @@ def blurred(image: Tensor, width: float) -> Tensor:
 
 
 def compressed(image: Tensor, quality: int) -> Tensor:
-    """A uint8 image [3, H, W], written as JPEG and read again."""
+    """Return a uint8 image [3, H, W], written as JPEG and read again."""
     file = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, format="JPEG", quality=quality)
     with Image.open(file) as written:

@@ -39,7 +39,8 @@ class Raster(NamedTuple):
 
 
 def level_of(half: float) -> int:
-    """Pixels of a unit at which to paint what is shown at `half` pixels: the nearest power of two, so that looking up
+    """Return pixels of a unit at which to paint what is shown at `half` pixels: the nearest power of two, so that
+    looking up
     neither blurs nor aliases much."""
     result: int = min(LARGEST_LEVEL, max(SMALLEST_LEVEL, 2 ** round(math.log2(max(half, 1.0)))))
     return result
@@ -96,7 +97,7 @@ def read_picture(path: Path, what: str, needs: Need = "transparency") -> Image.I
 def raster_of(
     path: Path, level_u: int, level_v: int, what: str = "augment.mask_images", needs: Need = "transparency"
 ) -> Raster:
-    """A picture from a file, filling its box.
+    """Return a picture from a file, filling its box.
 
     Raises:
         DataError: see `read_picture`.

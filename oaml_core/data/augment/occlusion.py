@@ -45,7 +45,7 @@ STEADY = 1.2
 
 
 def aligned_landmarks(width: int, height: int) -> NDArray[np.float32]:
-    """float32 [5, 2]: where a face that is aligned in an image of that size has eyes, nose and mouth corners."""
+    """Return float32 [5, 2]: where a face that is aligned in an image of that size has eyes, nose and mouth corners."""
     unit = height / REFERENCE_HEIGHT
     return REFERENCE * np.float32(unit) + np.array([(width - REFERENCE_WIDTH * unit) / 2, 0], dtype=np.float32)
 

@@ -89,7 +89,7 @@ class FaceOcclusion(PairTransform):
         return result
 
     def _chosen(self) -> str | Path:
-        """An occluder, at times with a second one that leaves the first in sight."""
+        """Return an occluder, at times with a second one that leaves the first in sight."""
         which, share, both, second, second_share = self.draw(5)
         first = self._one(which, share, frozenset())
         if first is None:
@@ -100,7 +100,9 @@ class FaceOcclusion(PairTransform):
         return first if added is None else f"{first}{WITH}{added}"
 
     def _one(self, which: float, share: float, taken: frozenset[str]) -> str | Path | None:
-        """One of the kinds or cut-outs; where a place is taken, one that is named, single, and worn elsewhere."""
+        """Return one of the kinds or cut-outs; where a place is taken, one that is named, single, and worn
+        elsewhere.
+        """
         pool: Sequence[str | Path] = self._cut_out if share < self.cutout_share else self.kinds
         if taken:
             pool = [kind for kind in pool if isinstance(kind, str) and _elsewhere(kind, taken)]
@@ -271,7 +273,7 @@ class RandomErasing(_Covering):
 
 
 def covered(pixels: Tensor, box: tuple[int, int, int, int], colour: Tensor | int) -> Tensor:
-    """Pixels [C, H, W] with `colour` in a box (top, left, height, width)."""
+    """Return pixels [C, H, W] with `colour` in a box (top, left, height, width)."""
     top, left, height, width = box
     result = pixels.clone()
     result[:, top : top + height, left : left + width] = colour

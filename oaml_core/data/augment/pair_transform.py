@@ -51,15 +51,15 @@ class PairTransform(v2.Transform):
         return {"size": (image.shape[1], image.shape[2])}
 
     def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
-        """uint8 [3, H, W] → the same."""
+        """Return uint8 [3, H, W] → the same."""
         return image
 
     def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
-        """float32 [1, H, W] → the same."""
+        """Return float32 [1, H, W] → the same."""
         return mask
 
     def on_landmarks(self, points: Tensor, params: dict[str, Any]) -> Tensor:
-        """float32 [5, 2] → the same."""
+        """Return float32 [5, 2] → the same."""
         return points
 
     def of_face(self, face: Face) -> Face:
@@ -106,5 +106,5 @@ class PairTransform(v2.Transform):
 
 
 def plain(wrapped: Tensor) -> Tensor:
-    """The tensor in a tv_tensor: operations on it skip the wrapping."""
+    """Return the tensor in a tv_tensor: operations on it skip the wrapping."""
     return wrapped.as_subclass(Tensor)

@@ -43,7 +43,7 @@ class Look(NamedTuple):
 def look_on(
     pixels: NDArray[np.uint8], draws: Draws, *, own_skin: bool, bends: bool, shadow_prob: float = SHADOW_PROB
 ) -> Look:
-    """A look that suits a face: as bright as it is, lit from the same side, at times with a shadow.
+    """Return a look that suits a face: as bright as it is, lit from the same side, at times with a shadow.
 
     Args:
         pixels: uint8 [3, H, W].
@@ -120,7 +120,7 @@ def _knots(
     picture: Raster,
     bend: Tensor | None,
 ) -> Tensor:
-    """Places [2, n, n] in the picture, in [-1, 1], of a grid of pixels from (left, top) to (right, bottom)."""
+    """Return places [2, n, n] in the picture, in [-1, 1], of a grid of pixels from (left, top) to (right, bottom)."""
     left, right, top, bottom = region
     count = 2 if bend is None else KNOTS
     to_u, to_v = 2 / (picture.right - picture.left), 2 / (picture.bottom - picture.top)
@@ -152,7 +152,7 @@ def _darken(pixels: NDArray[np.uint8], region: tuple[int, int, int, int], shown:
 
 
 def _inverse(frame: Frame) -> tuple[tuple[float, float], tuple[float, float]] | None:
-    """Rows of the matrix from pixels to box units; None where the frame has no area."""
+    """Return rows of the matrix from pixels to box units; None where the frame has no area."""
     (a, c), (b, d) = frame.across, frame.down
     area = a * d - b * c
     if abs(area) < 1e-3:

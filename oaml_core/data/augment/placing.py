@@ -38,7 +38,7 @@ class Draws:
         self._numbers: Iterator[float] = iter(())
 
     def between(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """Return a number in [low, high)."""
         number = next(self._numbers, None)
         if number is None:
             self._numbers = iter(torch.rand(48, generator=self._generator).tolist())
@@ -46,11 +46,11 @@ class Draws:
         return low + (high - low) * number
 
     def many(self, count: int) -> Tensor:
-        """Numbers [count] in [0, 1)."""
+        """Return numbers [count] in [0, 1)."""
         return torch.rand(count, generator=self._generator)
 
     def below(self, count: int) -> int:
-        """A whole number in [0, count)."""
+        """Return a whole number in [0, count)."""
         return min(int(self.between(0, count)), count - 1)
 
 
@@ -64,7 +64,7 @@ class Frame(NamedTuple):
 
     @classmethod
     def turned(cls, middle: Point, half_width: float, half_height: float, turn: float) -> Frame:
-        """A box that stands at right angles, turned by radians."""
+        """Return a box that stands at right angles, turned by radians."""
         cos, sin = math.cos(turn), math.sin(turn)
         return cls(*middle, (cos * half_width, sin * half_width), (-sin * half_height, cos * half_height))
 
@@ -191,7 +191,7 @@ def cutout_frame(kind: str, face: FacePoints, ratio: float, size: tuple[int, int
     below = axis[0] / long, axis[1] / long
 
     def at(origin: Point, distance: float, half_width: float, half_height: float) -> Frame:
-        """A frame whose middle lies so far below `origin` along the face."""
+        """Return a frame whose middle lies so far below `origin` along the face."""
         place = origin[0] + below[0] * distance, origin[1] + below[1] * distance
         across = right[0] * half_width, right[1] * half_width
         return Frame(*place, across, (below[0] * half_height, below[1] * half_height))

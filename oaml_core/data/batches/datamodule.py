@@ -88,13 +88,13 @@ class TrainingFaces(Dataset[Any]):
         self._uncovered = TrainTransform(clean, faces.image_size)
 
     def read(self, key: SampleKey | VisibilityKey) -> tuple[Tensor, Tensor | None]:
-        """The image uint8 [3, H, W] as it is, and its mask float32 [1, H, W] where it has one of its own."""
+        """Return the image uint8 [3, H, W] as it is, and its mask float32 [1, H, W] where it has one of its own."""
         if self.pairs is not None and isinstance(key, VisibilityKey) and key.kind == "paired":
             return self.pairs.read(key.image)
         return self.faces.read(key.image), None
 
     def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Any, ...]:
-        """Image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys.
+        """Return image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys.
 
         With `with_clean` the uncovered image uint8 [3, H, W] comes fifth.
         """
@@ -199,7 +199,9 @@ class FaceDataModule(L.LightningDataModule):
         return len(self.batch_sampler)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """The batches that are left of the sampler's epoch: the same loader every time, so that its processes stay."""
+        """Return the batches that are left of the sampler's epoch: the same loader every time, so that its processes
+        stay.
+        """
         if self._loader is None:
             joint = JointBatches(self.batch_sampler, self.visibility) if self.visibility else self.batch_sampler
             self._loader = DataLoader(
@@ -211,7 +213,7 @@ class FaceDataModule(L.LightningDataModule):
         return self._loader
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: epoch, batch in it, and what else the sampler's plan depends on."""
+        """Return the position: epoch, batch in it, and what else the sampler's plan depends on."""
         return self.batch_sampler.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -231,7 +233,7 @@ def _announce_batches(sampler: BatchSampler) -> None:
 
 
 def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
-    """The images of a data set as training sees them."""
+    """Return the images of a data set as training sees them."""
     folder = config.data.occluders
     return TrainingFaces(
         dataset.train,
@@ -245,7 +247,9 @@ def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
 def visibility_plan(
     config: Config, dataset: PreparedDataset, rank: int = 0, world_size: int = 1
 ) -> VisibilityPlan | None:
-    """The visibility batches that the configuration asks for; None if it asks for none. Raises what they raise."""
+    """Return the visibility batches that the configuration asks for; None if it asks for none. Raises what they
+    raise.
+    """
     size = config.data.visibility_batch_size
     if size is None:
         size = config.data.batch_size // 4 if dataset.visibility is not None else 0

@@ -66,7 +66,9 @@ class GraphBatchSampler(IdentityBatchSampler):
         self._neighbours: tuple[int, Ints] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The position, and `neighbours`: int32 [C, P − 1] nearest classes of its epoch, None before the first."""
+        """Return the position, and `neighbours`: int32 [C, P − 1] nearest classes of its epoch, None before the
+        first.
+        """
         nearest = None
         if self._neighbours is not None and self._neighbours[0] == self.epoch:
             nearest = torch.from_numpy(self._neighbours[1].astype(np.int32))
@@ -107,7 +109,8 @@ class GraphBatchSampler(IdentityBatchSampler):
 
 
 def nearest_classes(distances: ClassDistances, count: int, classes: int) -> Ints:
-    """The `count` nearest other classes of each class, [classes, count], nearest first; computed in blocks of rows.
+    """Return the `count` nearest other classes of each class, [classes, count], nearest first; computed in blocks of
+    rows.
 
     Raises:
         DataError: a block of distances is not [rows, classes], or not finite.
@@ -131,7 +134,8 @@ def nearest_classes(distances: ClassDistances, count: int, classes: int) -> Ints
 
 
 def feature_distances(features: Tensor) -> Callable[[slice], Tensor]:
-    """Squared Euclidean distances between class features [C, E], a block of rows at a time, on the features' device.
+    """Return squared Euclidean distances between class features [C, E], a block of rows at a time, on the features'
+    device.
 
     Features may be a margin head's class weights, or the embedding of one image of each class.
     """
@@ -140,7 +144,7 @@ def feature_distances(features: Tensor) -> Callable[[slice], Tensor]:
 
 
 def _occurrence(values: Ints) -> Ints:
-    """How often the value of each place [n] stood before it."""
+    """Count how often the value of each place [n] occurs before it."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

@@ -73,7 +73,7 @@ def _row(faces: Faces, name: str, cutouts: Cutouts | None) -> NDArray[np.uint8]:
 
 
 def _tile(faces: Faces, number: int, name: str, split: Split, cutouts: Cutouts | None) -> NDArray[np.uint8]:
-    """One covered face; white where the folder has no cut-out of that split."""
+    """Return one covered face; white where the folder has no cut-out of that split."""
     side = faces.images.shape[1]
     tile = np.full((side + GAP, side + GAP, 3), 255, np.uint8)
     kinds = [part.removeprefix(CUTOUT) for part in name.split(WITH) if part.startswith(CUTOUT)]

@@ -106,7 +106,7 @@ class BatchSampler(PlacedSampler):
 
     @abstractmethod
     def _plan(self, generator: np.random.Generator) -> Ints:
-        """Image numbers [batches, batch_size] of one epoch."""
+        """Return image numbers [batches, batch_size] of one epoch."""
 
     @property
     def sampler(self) -> BatchSampler:
@@ -119,7 +119,7 @@ class BatchSampler(PlacedSampler):
             self.epoch, self.next_batch = epoch, 0
 
     def state_dict(self) -> dict[str, int]:
-        """The position: the epoch, and the batch in it that comes next."""
+        """Return the position: the epoch, and the batch in it that comes next."""
         return {"epoch": self.epoch, "batch": self.next_batch}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -127,7 +127,7 @@ class BatchSampler(PlacedSampler):
         self.epoch, self.next_batch = int(state["epoch"]), int(state["batch"])
 
     def __len__(self) -> int:
-        """Global batches in a whole epoch, whatever the position."""
+        """Return global batches in a whole epoch, whatever the position."""
         return max(1, len(self.labels) // self.batch_size)
 
     def __iter__(self) -> Iterator[list[Any]]:
@@ -140,7 +140,7 @@ class BatchSampler(PlacedSampler):
             yield own if self.keys else [key.image for key in own]
 
     def global_batch(self, batch: int) -> list[SampleKey]:
-        """All samples of global batch number `batch` of the current epoch."""
+        """Return all samples of global batch number `batch` of the current epoch."""
         indices = self._epoch_plan()[batch]
         first = batch * self.batch_size
         return [
@@ -149,7 +149,7 @@ class BatchSampler(PlacedSampler):
         ]
 
     def slice_of(self, rank: int) -> slice:
-        """The part of every global batch that worker `rank` takes."""
+        """Return the part of every global batch that worker `rank` takes."""
         return slice_of(rank, self.world_size, self.batch_size // self.unit, self.unit)
 
     def _epoch_plan(self) -> Ints:
@@ -160,14 +160,18 @@ class BatchSampler(PlacedSampler):
 
 
 def slice_of(rank: int, world_size: int, units: int, unit: int = 1) -> slice:
-    """The part that worker `rank` takes of `units` units of `unit` images; the first workers take one unit more."""
+    """Return the part that worker `rank` takes of `units` units of `unit` images; the first workers take one unit
+    more.
+    """
     each, extra = divmod(units, world_size)
     start = rank * each + min(rank, extra)
     return slice(start * unit, (start + each + (rank < extra)) * unit)
 
 
 def mixed_seed(seed: int, stream: int, place: int) -> int:
-    """A 63-bit mix (splitmix64, Steele et al. 2014) of three numbers: the run's seed, an epoch, a place in it."""
+    """Return a 63-bit mix (splitmix64, Steele et al. 2014) of three numbers: the run's seed, an epoch, a place in
+    it.
+    """
     mixed = (seed * 0x9E3779B97F4A7C15 + stream * 0xBF58476D1CE4E5B9 + place) & _MASK
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
@@ -229,7 +233,7 @@ class IdentityBatchSampler(BatchSampler):
         return self.batch_size // self.unit
 
     def _shuffled(self, generator: np.random.Generator) -> Ints:
-        """Image numbers [N]: identity after identity, the images of each in random order."""
+        """Return image numbers [N]: identity after identity, the images of each in random order."""
         labels = self.labels[self._order]
         # One sort of label + fraction; the factor keeps the sum below the next label in double precision.
         keys = labels + generator.random(len(labels)) * (1 - 2**-20)

@@ -46,7 +46,9 @@ class PKBatchSampler(IdentityBatchSampler):
     """
 
     def __len__(self) -> int:
-        """Global batches in a whole epoch: as many images as there are, and more where that misses identities."""
+        """Return global batches in a whole epoch: as many images as there are, and more where that misses
+        identities.
+        """
         return max(len(self.labels) // self.batch_size, -(-len(self.identities) // self.identities_per_batch))
 
     def _plan(self, generator: np.random.Generator) -> Ints:
@@ -59,7 +61,7 @@ class PKBatchSampler(IdentityBatchSampler):
         return groups.reshape(len(self), self.batch_size)
 
     def _deal(self, generator: np.random.Generator, most: int) -> Ints:
-        """Every image once in a group of K of its identity, [groups, K], but for groups above `most`.
+        """Return every image once in a group of K of its identity, [groups, K], but for groups above `most`.
 
         An identity's groups are spread evenly over the epoch, so that one with many images is not all of its end.
         """
@@ -94,7 +96,7 @@ class RandomIdentityBatchSampler(IdentityBatchSampler):
     """
 
     def __len__(self) -> int:
-        """Global batches in a whole epoch: the identities shared out among batches of P."""
+        """Return global batches in a whole epoch: the identities shared out among batches of P."""
         return -(-len(self.identities) // self.identities_per_batch)
 
     def _plan(self, generator: np.random.Generator) -> Ints:
@@ -135,7 +137,7 @@ def build_batch_sampler(
     world_size: int = 1,
     nearest: NearestClasses | None = None,
 ) -> BatchSampler:
-    """The sampler that `config.sampler` names; `graph` wants `nearest`, see `GraphBatchSampler`.
+    """Return the sampler that `config.sampler` names; `graph` wants `nearest`, see `GraphBatchSampler`.
 
     Raises:
         DataError: there are no labels. ConfigError: batch, identities and workers do not fit one another, or there is

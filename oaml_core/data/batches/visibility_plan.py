@@ -81,7 +81,8 @@ class VisibilityPlan:
         self.mine = slice_of(rank, world_size, self.batch_size)
 
     def global_batch(self, number: int) -> list[VisibilityKey]:
-        """All samples of batch `number`, counted from 0 over all epochs: occluded and clean ones mixed evenly, so that
+        """Return all samples of batch `number`, counted from 0 over all epochs: occluded and clean ones mixed evenly,
+        so that
         every worker's slice has both."""
         first, occluded = number * self.batch_size, self.batch_size - self.clean
         paired = len(self.pairs) > 0
@@ -101,18 +102,18 @@ class VisibilityPlan:
         return self.global_batch(number)[self.mine]
 
     def _cycle(self, stream: int, size: int, first: int, count: int) -> NDArray[np.int32]:
-        """Places `first` to `first + count` of an endless row of random orders of `size` images."""
+        """Return places `first` to `first + count` of an endless row of random orders of `size` images."""
         cycle, start = divmod(first, size)
         cycles = range(cycle, (first + count - 1) // size + 1) if count else range(cycle, cycle + 1)
         return np.concatenate([_order(self.seed, stream, cycle, size) for cycle in cycles])[start : start + count]
 
 
 def _evenly(count: int) -> NDArray[np.float64]:
-    """Places in [0, 1] of `count` things spread evenly."""
+    """Return places in [0, 1] of `count` things spread evenly."""
     return (np.arange(count) + 0.5) / max(1, count)
 
 
 @lru_cache(maxsize=4)
 def _order(seed: int, stream: int, cycle: int, size: int) -> NDArray[np.int32]:
-    """A random order of `size` images; two of each stream are wanted at a time."""
+    """Return a random order of `size` images; two of each stream are wanted at a time."""
     return np.random.default_rng([seed, stream, cycle]).permutation(np.arange(size, dtype=np.int32))

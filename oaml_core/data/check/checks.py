@@ -69,7 +69,7 @@ class Checks:
                 self.seen.bad_sets.append(f"{pairs.where}: {error}")
 
     def training(self) -> Iterator[tuple[int, Looked]]:
-        """All usable training images with their numbers; those set aside are noted."""
+        """Yield all usable training images with their numbers; those set aside are noted."""
         self.finder.close_verification()
         source, chosen = self.inputs.training, self.inputs.selected
         limit = self.seen.config.data.max_images_per_identity
@@ -96,7 +96,7 @@ class Checks:
         self._numbers.append(number)
 
     def visibility(self) -> Iterator[tuple[Pair, list[tuple[bytes, bytes]]]]:
-        """All usable pairs of a face and its mask, each as it is encoded and its SHA-256."""
+        """Yield all usable pairs of a face and its mask, each as it is encoded and its SHA-256."""
         source, seen = self.inputs.visibility, self.seen
         if source is None:
             return
@@ -121,7 +121,7 @@ class Checks:
         self.seen.grey_masks += bool(((visible > 0) & (visible < 255)).mean() > 0.05)
 
     def report(self) -> CheckReport:
-        """The verdict on all that was seen."""
+        """Return the verdict on all that was seen."""
         self._compare()
         seen = self.seen
         return CheckReport(

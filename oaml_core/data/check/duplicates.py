@@ -27,7 +27,7 @@ CANDIDATES = 1 << 22
 
 
 def _averages(cells: int, pixels: int) -> NDArray[np.float32]:
-    """float32 [cells, pixels]: mean over each of `cells` equal stretches; a pixel on a border counts in part."""
+    """Return float32 [cells, pixels]: mean over each of `cells` equal stretches; a pixel on a border counts in part."""
     edges = np.linspace(0, pixels, cells + 1)
     low, high = edges[:-1, None], edges[1:, None]
     place = np.arange(pixels)[None]
@@ -44,7 +44,9 @@ class BrightnessSteps:
         self._nine = _averages(9, image_size)
 
     def __call__(self, image: NDArray[np.uint8]) -> Steps:
-        """uint8 [H, W, 3] → float32 [128]: 8 × 8 steps to the right, then 8 × 8 downwards, of the green channel."""
+        """Return uint8 [H, W, 3] → float32 [128]: 8 × 8 steps to the right, then 8 × 8 downwards, of the green
+        channel.
+        """
         green = image[..., 1].astype(np.float32)
         across = np.diff(self._eight @ green @ self._nine.T, axis=1)
         down = np.diff(self._nine @ green @ self._eight.T, axis=0)
@@ -78,7 +80,7 @@ class DuplicateFinder:
             self._thresholds = np.median(np.stack(self._steps).astype(np.float32), axis=0)
 
     def hash(self, steps: Steps) -> bytes:
-        """The 16 bytes of a perceptual hash; empty where there is no verification set to compare with."""
+        """Return the 16 bytes of a perceptual hash; empty where there is no verification set to compare with."""
         return b"" if self._thresholds is None else np.packbits(steps > self._thresholds).tobytes()
 
     @property
@@ -105,7 +107,7 @@ class DuplicateFinder:
         return [(row, *self._shown[other], distance) for (row, other), distance in sorted(found.items())]
 
     def within_training(self) -> list[tuple[int, int]]:
-        """Pairs (first, later) of training images that are the same file."""
+        """Return pairs (first, later) of training images that are the same file."""
         digests = np.frombuffer(self._digests, np.uint64)
         order = np.argsort(digests, kind="stable")
         same = np.flatnonzero(digests[order][1:] == digests[order][:-1])
@@ -122,7 +124,7 @@ def _equal(digests: NDArray[np.uint64], shown: NDArray[np.uint64]) -> list[tuple
 
 
 def near(hashes: NDArray[np.uint8], shown: NDArray[np.uint8]) -> list[tuple[int, int, int]]:
-    """All (row of `hashes`, row of `shown`, distance) with a Hamming distance of at most 7 bits.
+    """Return all (row of `hashes`, row of `shown`, distance) with a Hamming distance of at most 7 bits.
 
     Args:
         hashes, shown: uint8 [N, 16] and [M, 16].

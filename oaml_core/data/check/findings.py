@@ -21,7 +21,7 @@ BLUER = 2.0
 
 
 def findings(seen: Seen) -> list[Finding]:
-    """All lines of the report's table."""
+    """Return all lines of the report's table."""
     lines = [
         _readable(seen),
         _size(seen),

@@ -72,13 +72,13 @@ class CheckReport:
         return bool(self.reasons)
 
     def to_json(self) -> str:
-        """All findings with all examples: the content of `checks.json`."""
+        """Return all findings with all examples: the content of `checks.json`."""
         content = dataclasses.asdict(self) | {"must_not_train": self.must_not_train}
         del content["source"]  # the same data has the same checks.json wherever it lies
         return json.dumps(content, indent=1)
 
     def table(self) -> str:
-        """The findings for a terminal, as wide as it is."""
+        """Return the findings for a terminal, as wide as it is."""
         width = min(120, shutil.get_terminal_size((100, 24)).columns)
         first = max(len(finding.check) for finding in self.findings)
         lines = [f"checks of {self.source}"]

@@ -70,7 +70,7 @@ class Scanner:
         return Looked(data, digest, decoded.shape[0], mean, int(image.min()), int(image.max()), perceptual)
 
     def training(self, source: TrainingSource, numbers: Iterable[int]) -> Iterator[tuple[int, Looked | SetAside]]:
-        """Each image by its number, in the given order."""
+        """Yield each image by its number, in the given order."""
 
         def read(number: int) -> tuple[int, Looked | SetAside]:
             try:

@@ -98,7 +98,7 @@ def _compare(name: str, one: Floats, two: Floats, generator: np.random.Generator
 
 
 def _redrawn(counts: Counts, generator: np.random.Generator) -> Counts:
-    """Counts [RESAMPLED, bins] of samples drawn with replacement."""
+    """Return counts [RESAMPLED, bins] of samples drawn with replacement."""
     total = int(counts.sum())
     drawn: Counts = generator.multinomial(total, counts / total, size=RESAMPLED)
     return drawn

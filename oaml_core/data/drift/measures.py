@@ -39,7 +39,7 @@ def _sharpness(_: Image, grey: Floats) -> float:
 
 
 def _colour(image: Image, _: Floats) -> float:
-    """Mean distance between a pixel's largest and smallest channel; 0 for grey images."""
+    """Return mean distance between a pixel's largest and smallest channel; 0 for grey images."""
     return float((image.max(axis=2).astype(np.int16) - image.min(axis=2)).mean())
 
 

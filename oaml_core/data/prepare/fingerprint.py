@@ -87,7 +87,7 @@ class _Count:
 
 
 def shaping_settings(config: Config) -> dict[str, Any]:
-    """The configuration keys, by name, that change what is prepared, and nothing else."""
+    """Return the configuration keys, by name, that change what is prepared, and nothing else."""
     data = config.data
     settings: dict[str, Any] = {"format": FORMAT, "data.image_size": data.image_size}
     names: tuple[str, ...] = ("channel_order",)

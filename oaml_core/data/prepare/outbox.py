@@ -20,7 +20,7 @@ COMMITTING = "datasets"
 
 
 def content_key(sha256: str) -> str:
-    """Where a content lies in a store."""
+    """Return the key of a content in a store."""
     return f"{CONTENT}/{sha256}"
 
 

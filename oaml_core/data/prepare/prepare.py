@@ -233,7 +233,7 @@ class _Packer:
                 self.outbox.send(path)
 
     def _training(self) -> tuple[list[str], int]:
-        """Names of the identities by their new labels, and the number of images."""
+        """Return names of the identities by their new labels, and the number of images."""
         folder = self.outbox.folder / "train"
         landmarks, size = self.inputs.training.landmarks, self.config.data.image_size
         numbers, places, points = array("q"), array("q"), array("f")

@@ -32,7 +32,7 @@ class PartFiles:
         self._files: OrderedDict[int, int] = OrderedDict()
 
     def image(self, part: int, offset: int, size: int) -> bytes:
-        """The encoded image of one record.
+        """Return the encoded image of one record.
 
         Raises:
             DataError: the part is missing, or no whole record stands there.
@@ -108,11 +108,11 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
     def encoded(self, index: int) -> bytes:
-        """The image as it is stored, as its owner encoded it; raises DataError as `read` does."""
+        """Return the image as it is stored, as its owner encoded it; raises DataError as `read` does."""
         return self._files.image(int(self._parts[index]), int(self._offsets[index]), int(self._sizes[index]))
 
     def read(self, index: int) -> Tensor:
-        """Image number `index` as uint8 [3, H, W], RGB.
+        """Return image number `index` as uint8 [3, H, W], RGB.
 
         Raises:
             DataError: its record or image is damaged.
@@ -134,7 +134,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
 
 
 def open_array(path: Path) -> NDArray[Any]:
-    """A `.npy` file as a memory map; raises DataError if it cannot be opened."""
+    """Return a `.npy` file as a memory map; raises DataError if it cannot be opened."""
     try:
         result: NDArray[Any] = np.load(path, mmap_mode="r").view(np.ndarray)
         return result

@@ -64,12 +64,12 @@ class Manifest:
         return len(self.identities)
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
+        """Return the text of `manifest.json`."""
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True)
 
 
 def parse_manifest(text: str | bytes, where: str) -> Manifest:
-    """The manifest in a `manifest.json`; `where` names it in errors.
+    """Return the manifest in a `manifest.json`; `where` names it in errors.
 
     Raises:
         DataError: it is damaged, or was written by another version.

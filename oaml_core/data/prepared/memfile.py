@@ -79,7 +79,7 @@ class MemfileWriter:
 
 
 def open_memfile(path: Path) -> np.memmap[Any, Any]:
-    """The array, read-only.
+    """Return the array, read-only.
 
     Raises:
         DataError: a file is missing, or its size is not what the `.conf` says.

@@ -86,7 +86,7 @@ def write_verification(
 
 
 def open_verification(folder: Path, name: str) -> VerificationSet:
-    """A prepared set; raises DataError where its files are missing or do not fit together."""
+    """Return a prepared set; raises DataError where its files are missing or do not fit together."""
     images = open_memfile(folder / f"{name}.dat")
     truth = folder / f"{name}_list.npy"
     points, people = folder / f"{name}_landmarks.npy", folder / f"{name}_identities.npy"

@@ -22,12 +22,12 @@ INDEX = ("parts", "offsets", "sizes", "validation")
 
 
 def is_validation(name: str) -> bool:
-    """Whether a pair is held out: decided by a hash of its name."""
+    """Return True if a pair is held out, which a hash of its name decides."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < VALIDATION_SHARE * 2**64
 
 
 def fit_mask(mask: Image8, size: int) -> NDArray[np.float32]:
-    """uint8 [h, w] to float32 [size, size] in [0, 1], averaged over area."""
+    """Return uint8 [h, w] to float32 [size, size] in [0, 1], averaged over area."""
     if mask.shape != (size, size):
         resized = Image.fromarray(mask.astype(np.float32)).resize((size, size), Image.Resampling.BOX)
         return np.asarray(resized, dtype=np.float32) / np.float32(255)
@@ -62,7 +62,7 @@ class VisibilityDataset(Dataset[tuple[Tensor, Tensor]]):
         return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(visible)[None]
 
     def indices(self, part: Literal["train", "validation"]) -> NDArray[np.int64]:
-        """Numbers of the pairs of one side of the split."""
+        """Return numbers of the pairs of one side of the split."""
         return np.flatnonzero(self.validation == (part == "validation"))
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:

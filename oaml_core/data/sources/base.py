@@ -70,7 +70,7 @@ class SourceFolder(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes:
-        """The bytes of one file; raises DataError if it cannot be read."""
+        """Return the bytes of one file; raises DataError if it cannot be read."""
 
     @abstractmethod
     def read_range(self, name: str, offset: int, size: int) -> bytes:
@@ -78,10 +78,10 @@ class SourceFolder(ABC):
 
     @abstractmethod
     def local(self, name: str) -> Path:
-        """The file on the local disk, fetched there if it lies elsewhere."""
+        """Return the file on the local disk, fetched there if it lies elsewhere."""
 
     def fits(self, name: str) -> bool:
-        """Whether the local disk has the file, or room for it."""
+        """Return True if the local disk has the file, or room for it."""
         return True
 
     def sha256(self, name: str) -> str:
@@ -90,7 +90,7 @@ class SourceFolder(ABC):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def where(self, name: str) -> str:
-        """The file's full name, for messages."""
+        """Return the file's full name, for messages."""
         return f"{self.uri.rstrip('/')}/{name}"
 
 
@@ -205,7 +205,7 @@ class StoreFolder(SourceFolder):
         return path
 
     def _still_right(self, name: str, path: Path) -> bool:
-        """Whether an earlier run fetched what the store still has."""
+        """Return True if an earlier run fetched the same content that the store has now."""
         if not path.is_file() or path.stat().st_size != self.files[name].size:
             return False
         known = self.store.stat(name).sha256
@@ -226,7 +226,7 @@ class StoreFolder(SourceFolder):
 
 
 def open_folder(source: str, scratch: Path) -> SourceFolder:
-    """A local folder or an `s3://` prefix; raises DataError or StoreError if it cannot be read."""
+    """Return a local folder or an `s3://` prefix; raises DataError or StoreError if it cannot be read."""
     if "://" not in source:
         return LocalFolder(Path(source))
     from oaml_core.store import open_store
@@ -238,14 +238,14 @@ def open_folder(source: str, scratch: Path) -> SourceFolder:
 
 
 def read_meta(folder: SourceFolder) -> dict[str, Any]:
-    """The content of `train_meta.json`, empty where there is none; raises DataError if it is no JSON object."""
+    """Return the content of `train_meta.json`, empty where there is none; raises DataError if it is no JSON object."""
     if META not in folder:
         return {}
     return parse_json(folder.read(META), folder.where(META), "Write it again, or remove it.", DataError)
 
 
 def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[str], count: int) -> Landmarks | None:
-    """float32 [count, 5, 2] with the points of each image that is known, NaN for others; None if none is known.
+    """Return float32 [count, 5, 2] with the points of each image that is known, NaN for others; None if none is known.
 
     Raises:
         DataError: an entry is not five points [x, y].
@@ -284,16 +284,18 @@ class TrainingSource(ABC):
 
     @abstractmethod
     def read(self, index: int) -> bytes:
-        """The encoded image; raises DataError if it cannot be read. Fastest in rising order."""
+        """Return the encoded image; raises DataError if it cannot be read. Fastest in rising order."""
 
     @abstractmethod
     def name(self, index: int) -> str:
-        """What the image is called in messages and lists."""
+        """Return the image's name for messages and lists."""
 
     @abstractmethod
     def identity_name(self, label: int) -> str:
-        """What an identity is called."""
+        """Return an identity's name."""
 
     @abstractmethod
     def find(self, wanted: Sequence[str]) -> Ints:
-        """Numbers of the images that the lines of a subset file name; raises DataError for one that is unknown."""
+        """Return numbers of the images that the lines of a subset file name; raises DataError for one that is
+        unknown.
+        """

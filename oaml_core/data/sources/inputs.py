@@ -46,7 +46,7 @@ class Folders:
     visibility: SourceFolder
 
     def distinct(self) -> dict[str, SourceFolder]:
-        """Each folder once, by what is special in it: empty for that of the training images."""
+        """Return each folder once, by what is special in it: empty for that of the training images."""
         apart = {"verification": self.verification, "visibility": self.visibility}
         return {"": self.training} | {name: one for name, one in apart.items() if one is not self.training}
 
@@ -124,7 +124,9 @@ def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
 
 
 def open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
-    """The images of a folder and whom they show, in whichever form they lie there; raises DataError if none does."""
+    """Return the images of a folder and whom they show, in whichever form they lie there; raises DataError if none
+    does.
+    """
     if RECORDS in folder:
         return RecordIOSource(folder, cache)
     if any(name in folder for name in LISTS):
@@ -143,7 +145,7 @@ def _open_verification(folder: SourceFolder) -> tuple[list[VerificationSource], 
 
 
 def select(source: TrainingSource, data: DataConfig) -> Ints:
-    """Numbers of the images that `subset` and `min_images_per_identity` let in; never touches an image.
+    """Return numbers of the images that `subset` and `min_images_per_identity` let in; never touches an image.
 
     Raises:
         DataError: nothing is left, or the subset names an image that does not exist.

@@ -88,7 +88,7 @@ def images_of_people(rows: Sequence[Sequence[str]], names: Sequence[str], where:
 
 
 def _numbered_images(names: Iterable[str]) -> dict[tuple[str, int], str]:
-    """Image file of each (person, number)."""
+    """Return image file of each (person, number)."""
     found: dict[tuple[str, int], str] = {}
     for name in names:
         path = PurePosixPath(name)

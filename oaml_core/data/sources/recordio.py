@@ -39,12 +39,12 @@ class Record(NamedTuple):
 
 
 def padded(length: int) -> int:
-    """A payload's length with its padding to a multiple of 4 bytes."""
+    """Return a payload's length with its padding to a multiple of 4 bytes."""
     return (length + 3) & ~3
 
 
 def join_frames(data: bytes | memoryview | mmap.mmap, offset: int = 0) -> tuple[bytes | memoryview, int]:
-    """The payload of the record whose first frame starts at `offset`, and the offset behind its last frame.
+    """Return the payload of the record whose first frame starts at `offset`, and the offset behind its last frame.
 
     Raises:
         DataError: no frame starts here, a frame is cut off, or its parts do not follow one another.
@@ -93,12 +93,12 @@ def parse_payload(payload: bytes | memoryview) -> Record:
 
 
 def parse_record(data: bytes | memoryview, offset: int = 0) -> Record:
-    """The record whose first frame starts at `offset` of `data`; raises what `join_frames` raises."""
+    """Return the record whose first frame starts at `offset` of `data`; raises what `join_frames` raises."""
     return parse_payload(join_frames(data, offset)[0])
 
 
 def frame_record(image: bytes, labels: tuple[float, ...], id_: int = 0, id2: int = 0) -> bytes:
-    """A whole record as it stands in a file: header, image, frames, padding.
+    """Return a whole record as it stands in a file: header, image, frames, padding.
 
     One label stands in the header (flag 0), several follow it as an array.
     """

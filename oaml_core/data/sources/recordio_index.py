@@ -62,7 +62,7 @@ class RecordIndex:
 
 
 def open_index(path: Path, cache: Path | None = None) -> RecordIndex:
-    """The index of a record file, read from its cache or built.
+    """Return the index of a record file, read from its cache or built.
 
     Args:
         path: the `.rec` file; its `.idx`, if there, gives the records' keys and offsets.
@@ -153,7 +153,7 @@ class Piece(NamedTuple):
 
 
 def gather(pieces: Iterable[Piece], listed: Ints, size: int) -> RecordIndex:
-    """The index of a file of `size` bytes whose records `listed` names, its pieces in that order."""
+    """Return the index of a file of `size` bytes whose records `listed` names, its pieces in that order."""
     starts = np.append(np.minimum(np.sort(listed[:, 1]), size), size)  # a record ends where one begins
     chunks = [_gather_chunk(piece, starts) for piece in pieces]
     keys, offsets, sizes, labels, spans, broken = (

@@ -30,7 +30,7 @@ class BytesAt:
     length: int
 
     def read(self, file: BinaryIO) -> bytes:
-        """The bytes, from the open pickle file."""
+        """Return the bytes, from the open pickle file."""
         file.seek(self.offset)
         return file.read(self.length)
 
@@ -45,7 +45,7 @@ class PlainArray:
     fortran_order: bool = False
 
     def read(self, file: BinaryIO) -> NDArray[Any]:
-        """The array, from the open pickle file; raises DataError if bytes and shape do not fit."""
+        """Return the array, from the open pickle file; raises DataError if bytes and shape do not fit."""
         data = self.data.read(file) if isinstance(self.data, BytesAt) else self.data
         try:
             return np.frombuffer(data, self.dtype).reshape(self.shape, order="F" if self.fortran_order else "C")
@@ -110,7 +110,7 @@ DIMENSIONS = 32
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """The pickled value; bytes as `BytesAt` (or bytes, where they stand escaped), arrays as `PlainArray`.
+    """Return the pickled value; bytes as `BytesAt` (or bytes, where they stand escaped), arrays as `PlainArray`.
 
     Pickles of Python 2 and 3, protocols 0 to 5, are read.
 

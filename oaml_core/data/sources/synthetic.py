@@ -57,7 +57,7 @@ class SyntheticSource(TrainingSource):
 
 
 def synthetic_pairs(config: Config) -> VerificationSource:
-    """Pairs of drawn faces of identities that are not trained on: ten folds, each half genuine, half impostor.
+    """Return pairs of drawn faces of identities that are not trained on: ten folds, each half genuine, half impostor.
 
     Folds share no identity.
     """
@@ -82,7 +82,7 @@ def synthetic_pairs(config: Config) -> VerificationSource:
 
 
 def drawing_code() -> str:
-    """The source text of what draws the faces: a change of it changes what is drawn."""
+    """Return the source text of what draws the faces: a change of it changes what is drawn."""
     from oaml_core.data.sources import synthetic_faces
 
     return inspect.getsource(synthetic_faces)

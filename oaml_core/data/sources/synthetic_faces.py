@@ -171,7 +171,7 @@ class _Canvas:
             plane += alpha * (colour[:, channel, None, None] - plane)
 
     def place(self, x: Floats, y: Floats) -> Floats:
-        """Pixels [n, 2] of a point of the inner face."""
+        """Return pixels [n, 2] of a point of the inner face."""
         own = np.stack([x + 4.0 * self.yaw - CENTRE[0], y + 2.5 * self.nod - CENTRE[1]], -1)
         result: Floats = np.einsum("nij,nj->ni", self.forward, own) + np.array(CENTRE, np.float32) + self.shift
         return result

@@ -147,7 +147,9 @@ def _read_bin(path: Path) -> tuple[list[BytesAt | PlainArray | bytes], Bools]:
 
 
 def _flags(path: Path, truth: Any) -> list[bool] | None:
-    """The truth of each pair from a list of booleans or of 0 and 1, or from an array; None if it is none of them."""
+    """Return the truth of each pair from a list of booleans or of 0 and 1, or from an array; None if it is none of
+    them.
+    """
     with path.open("rb") as file:
         if isinstance(truth, PlainArray):
             truth = truth.read(file).tolist()
@@ -208,7 +210,7 @@ def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | 
 
 
 def _names_in(folder: SourceFolder, meta_file: str) -> list[str]:
-    """Names of a set's images in their order; empty where its file does not say."""
+    """Return names of a set's images in their order; empty where its file does not say."""
     if meta_file not in folder:
         return []
     meta = parse_json(folder.read(meta_file), folder.where(meta_file), "Write it again, or remove it.", DataError)

@@ -35,7 +35,7 @@ class VisibilitySource:
 
 
 def find_visibility_source(folder: SourceFolder) -> VisibilitySource | None:
-    """The pairs of a source, matched by name; None if it has neither faces nor masks of this layout."""
+    """Return the pairs of a source, matched by name; None if it has neither faces nor masks of this layout."""
     faces: dict[str, str] = {}
     masks: dict[str, str] = {}
     for name in folder.files:

@@ -151,7 +151,7 @@ def _drawn(
     config: EvaluateConfig,
     cohort: FaceRecords | None,
 ) -> tuple[dict[str, Scored], CombinedRule | None, Fusion | None]:
-    """Scores under every condition, and what was made of them for a model that stores no rule of its own."""
+    """Return scores under every condition, and what was made of them for a model that stores no rule of its own."""
     probes = describe(model, faces.images)
     scored = {CLEAN: score(model, probes, probes, None, None, pairs)}
     met = {} if cohort is None else {CLEAN: compare_with_cohort(model, probes, cohort)}
@@ -183,7 +183,7 @@ def _drawn(
 def _normalised(
     scored: Mapping[str, Scored], met: Mapping[str, CohortScores], rule: CombinedRule | None, pairs: Pairs
 ) -> dict[str, Scored]:
-    """The same with the headline score normalised by the cohort as `cohort`, where there is one."""
+    """Return the same with the headline score normalised by the cohort as `cohort`, where there is one."""
     if not met:
         return dict(scored)
     probe = _spread(met[CLEAN], rule)
@@ -215,7 +215,7 @@ def _real(
     fusion: Fusion | None,
     cohort: FaceRecords | None,
 ) -> dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]]:
-    """Scores of faces as photographed; rule and fusion are those of the other set's people."""
+    """Return scores of faces as photographed; rule and fusion are those of the other set's people."""
     records = describe(model, real.images)
     spread = None if cohort is None else _spread(compare_with_cohort(model, records, cohort), rule)
     found: dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]] = {}
@@ -233,7 +233,7 @@ def _real(
 
 
 def _compared(models: Mapping[str, dict[str, ModelFigures]]) -> dict[str, dict[str, ModelFigures]]:
-    """Every model's headline score against the first one's, on the same resamples."""
+    """Return every model's headline score against the first one's, on the same resamples."""
     first = next(iter(models.values()))
     complete = {}
     for number, (name, sets) in enumerate(models.items()):
@@ -253,7 +253,7 @@ def _differences(ours: ModelFigures, theirs: ModelFigures) -> dict[str, Interval
 
 
 def headline(scores: Mapping[str, Figures]) -> Figures:
-    """The figures that a model is compared by."""
+    """Return the figures that a model is compared by."""
     return next(scores[name] for name in HEADLINE if name in scores)
 
 

@@ -84,7 +84,7 @@ def normalise(
 
 
 def compare_with_cohort(model: Comparer, faces: FaceRecords, cohort: FaceRecords) -> CohortScores:
-    """Score every face with every face of the cohort."""
+    """Return score every face with every face of the cohort."""
     if isinstance(model, CheckpointComparer):
         # What a matcher makes of one face alone is made once, not once per pair.
         every, local = model.all_scores(faces, cohort)

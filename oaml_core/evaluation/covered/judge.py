@@ -35,7 +35,7 @@ class Figures:
     """[R] of the TAR; differences between models are taken of them. Not written."""
 
     def as_json(self) -> dict[str, Any]:
-        """Numbers and [low, high]."""
+        """Return numbers and [low, high]."""
         found: dict[str, Any] = {}
         for name in ("tar", "against_global", "won_back", "one_threshold_tar", "real_far"):
             interval: Interval | None = getattr(self, name)

@@ -37,7 +37,7 @@ class Pairs:
 
 
 def draw_pairs(faces: Faces, probes: NDArray[np.bool_], gallery: NDArray[np.bool_], impostors: int) -> Pairs:
-    """All genuine ordered pairs of different faces, and impostor pairs drawn without repetition.
+    """Return all genuine ordered pairs of different faces, and impostor pairs drawn without repetition.
 
     Args:
         faces: of known people.
@@ -86,7 +86,7 @@ def score(
     truth: NDArray[np.float32] | None,
     pairs: Pairs,
 ) -> Scored:
-    """Score the pairs.
+    """Return score the pairs.
 
     Args:
         model: that described the faces.

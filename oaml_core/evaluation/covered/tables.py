@@ -32,7 +32,7 @@ def write_covered(found: Covered, folder: Path) -> list[Path]:
 
 
 def markdown(found: Covered) -> str:
-    """All tables."""
+    """Return all tables."""
     lines = []
     for title, note, head, rows in _tables(found):
         lines += [f"## {title}", "", note, "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

@@ -50,13 +50,13 @@ class CheckpointComparer:
         return self._image_size
 
     def records(self, images: NDArray[np.uint8]) -> FaceRecords:
-        """What faces, uint8 [n, H, W, 3] RGB or one of them [H, W, 3], are compared by."""
+        """Describe faces, uint8 [n, H, W, 3] RGB, or a single one [H, W, 3], by what they are compared with."""
         batch = images[None] if images.ndim == 3 else images
         parts = [self._record(batch[start : start + CPU_BATCH]) for start in range(0, len(batch), CPU_BATCH)]
         return FaceRecords(*map(np.concatenate, zip(*parts, strict=True)))
 
     def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        """Scores of n pairs of faces; a single probe is compared with every face of the gallery."""
+        """Return scores of n pairs of faces; a single probe is compared with every face of the gallery."""
         one, other = _features(probe), _features(gallery)
         with evaluating(self.model), torch.inference_mode():
             count = len(other.embedding)
@@ -84,7 +84,7 @@ class CheckpointComparer:
         )
 
     def all_scores(self, probe: FaceRecords, gallery: FaceRecords) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Global and local scores [p, g] of every probe with every face of the gallery."""
+        """Return global and local scores [p, g] of every probe with every face of the gallery."""
         one, other = _features(probe), _features(gallery)
         with evaluating(self.model), torch.inference_mode():
             local = self.model.matcher.match(one.feature_map, other.feature_map, one.visibility, other.visibility)
@@ -101,7 +101,7 @@ class CheckpointComparer:
         return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)
 
     def thresholds(self, score: str = "global") -> dict[float, float]:
-        """The measured thresholds by false accept rate."""
+        """Return the measured thresholds by false accept rate."""
         points = [] if self._set is None else self._set["conditions"]["clean"]["scores"][score]["tar_at_far"]
         return {point["far"]: point["threshold"] for point in points if point["measurable"]}
 

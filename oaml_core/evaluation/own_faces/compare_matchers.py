@@ -150,7 +150,7 @@ def _fastest(run: Callable[[], object]) -> float:
 def planned_batches(
     model: Recogniser, config: Config, dataset: PreparedDataset, device: torch.device
 ) -> list[MatchedBatch]:
-    """The first two global batches of training as `model` sees them."""
+    """Return the first two global batches of training as `model` sees them."""
     sampler = "pk" if config.data.sampler == "graph" else config.data.sampler
     data = FaceDataModule(replace(config, data=replace(config.data, sampler=sampler, visibility_batch_size=0)), dataset)
     model.eval().to(device)
@@ -168,7 +168,7 @@ def planned_batches(
 
 
 def format_figures(figures: Sequence[MatcherFigures]) -> str:
-    """A table, one matcher a column."""
+    """Return a table, one matcher a column."""
     rows: dict[str, Callable[[MatcherFigures], str]] = {
         "parameters": lambda f: f"{f.parameters:,}",
         "genuine scores": lambda f: f"{f.genuine:.2f} ± {f.genuine_spread:.2f}",

@@ -24,7 +24,7 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 34
 
 
 def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[str]) -> str:
-    """One row a condition, one dot a score: accuracy in %, with its interval over identities.
+    """Return one row a condition, one dot a score: accuracy in %, with its interval over identities.
 
     Positions are percentages of the width, so that text keeps its size on a phone.
     """
@@ -55,7 +55,7 @@ def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[st
 
 
 def roc_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
-    """TAR against FAR on a log axis that ends at the smallest FAR the impostor pairs can measure."""
+    """Return TAR against FAR on a log axis that ends at the smallest FAR the impostor pairs can measure."""
     curves = {score: thinned(condition.scores[score].roc, DRAWN_POINTS) for score in scores}
     impostors = next(iter(curves.values())).impostors
     decades = max(1.0, math.log10(impostors))
@@ -129,7 +129,7 @@ def det_chart(condition: ConditionResult, scores: Sequence[str]) -> str:
 
 
 def histogram_chart(score: str, result: ScoreResult, issame: NDArray[np.bool_]) -> str:
-    """Counts of genuine and impostor scores, with the threshold of the ten folds (their mean)."""
+    """Return counts of genuine and impostor scores, with the threshold of the ten folds (their mean)."""
     counts = histogram(result.values, issame)
     edges = np.array(counts["edges"])
     top = max(*counts["genuine"], *counts["impostor"], 1)
@@ -211,7 +211,7 @@ def _det_steps(curve: Roc, x: Callable[[float], float], y: Callable[[float], flo
 
 
 def points_of(corners: Iterable[tuple[float, float]]) -> str:
-    """The `points` attribute of a polyline or polygon."""
+    """Return the `points` attribute of a polyline or polygon."""
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
 
 

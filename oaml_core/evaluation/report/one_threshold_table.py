@@ -14,7 +14,7 @@ SET_ON_TEXT = {"clean": "set on the clean pairs", "pooled": "set on the pairs of
 
 
 def one_threshold_table(result: SetResult, names: tuple[str, ...]) -> str:
-    """TAR and real FAR by condition and score, at the lowest false accept rate that the pairs measure.
+    """Return TAR and real FAR by condition and score, at the lowest false accept rate that the pairs measure.
 
     Args:
         result: a judged set.
@@ -35,7 +35,7 @@ def one_threshold_table(result: SetResult, names: tuple[str, ...]) -> str:
 
 
 def found_at(points: list[OneThreshold], set_on: SetOn, rate: float) -> OneThreshold | None:
-    """The result at a threshold set on `set_on` for `rate`; None if it was not measurable."""
+    """Return the result at a threshold set on `set_on` for `rate`; None if it was not measurable."""
     return next((one for one in points if one.set_on == set_on and one.far == rate), None)
 
 
@@ -56,6 +56,6 @@ def _mark(one: OneThreshold) -> str:
 
 
 def _share(found: Interval, digits: int) -> str:
-    """A share in % with its interval."""
+    """Return a share in % with its interval."""
     value, low, high = (f"{100 * share:.{digits}f}" for share in found)
     return f"{value} % <small>({low} … {high})</small>"

@@ -20,7 +20,7 @@ SIDE = 200.0
 
 
 def pair_svg(pair: ComparedPair, kind: str) -> str:
-    """The pair side by side; classes `hidden` (taken for covered) and `match` (lines) carry the style.
+    """Return the pair side by side; classes `hidden` (taken for covered) and `match` (lines) carry the style.
 
     Args:
         pair: what `compare_pair` found.
@@ -58,7 +58,7 @@ def _offsets() -> tuple[float, float]:
 
 
 def _tiles(visibility: NDArray[np.float32], offset: float) -> Iterator[str]:
-    """One square a place of the map, the more opaque the less is visible there."""
+    """Yield one square a place of the map, the more opaque the less is visible there."""
     rows, columns = visibility.shape
     height, width = SIDE / rows, SIDE / columns
     for row, column in np.ndindex(rows, columns):

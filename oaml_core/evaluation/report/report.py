@@ -68,7 +68,7 @@ def write_report(
 
 
 def lead(evaluation: Evaluation) -> str:
-    """The finding in two sentences, whichever way it went."""
+    """Return the finding in two sentences, whichever way it went."""
     found = headline(evaluation)
     clean = found["val_accuracy_clean_combined"]
     opening = f"On clean pairs the combined score decides {100 * clean:.2f} % rightly."
@@ -134,7 +134,7 @@ def _tiles(evaluation: Evaluation) -> str:
 
 
 def tile(value: str, meaning: str, kind: str = "") -> str:
-    """A headline figure; `kind`: `good`, `bad` or neither."""
+    """Return a headline figure; `kind`: `good`, `bad` or neither."""
     return f'<div class="tile {kind}"><b>{value}</b><span>{meaning}</span></div>'
 
 
@@ -172,7 +172,7 @@ predicted visibility is from the true share on average (calibration).</p>
 
 
 def _sweep(result: SetResult) -> str:
-    """The headline: what covering costs, and what the local score wins back."""
+    """Return the headline: what covering costs, and what the local score wins back."""
     drawn = sweep_charts.sweep_charts(result, SCORES)
     if not drawn:
         return ""
@@ -182,14 +182,14 @@ bars are 95 % intervals over identities.</p>{_legend(SCORES)}<div class="grid-of
 
 
 def _dots(result: SetResult) -> str:
-    """Accuracies as dots, unless there are so many conditions that the sweep shows them better."""
+    """Return accuracies as dots, unless there are so many conditions that the sweep shows them better."""
     if len(result.conditions) > 2 * OPEN_CONDITIONS:
         return ""
     return _legend(SCORES) + charts.accuracy_dots(result.conditions, SCORES)
 
 
 def _figures(result: SetResult, draw: Callable[[ConditionResult], str]) -> str:
-    """A figure for each condition; the first few are open, the others fold out."""
+    """Return a figure for each condition; the first few are open, the others fold out."""
     figures = [draw(condition) for condition in result.conditions.values()]
     shown = f'<div class="grid-of">{"".join(figures[:OPEN_CONDITIONS])}</div>'
     rest = figures[OPEN_CONDITIONS:]

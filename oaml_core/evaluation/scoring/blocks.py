@@ -36,7 +36,7 @@ class Block(NamedTuple):
         return max(0, self.bottom - self.top) * max(0, self.right - self.left)
 
     def common(self, other: Block) -> Block:
-        """What two blocks both cover."""
+        """Return the part that two blocks have in common."""
         return Block(
             max(self.top, other.top),
             min(self.bottom, other.bottom),
@@ -86,14 +86,14 @@ def _blocks(centres: list[list[float]], tall: list[float], size: float, height: 
 
 
 def _union(blocks: list[Block]) -> int:
-    """Pixels that blocks cover together, by inclusion and exclusion."""
+    """Return pixels that blocks cover together, by inclusion and exclusion."""
     total = sum(block.area for block in blocks)
     total -= sum(one.common(other).area for one, other in combinations(blocks, 2))
     return total + (blocks[0].common(blocks[1]).common(blocks[2]).area if len(blocks) == MOST else 0)
 
 
 def _stripes(height: int, width: int, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Two colours in stripes of any direction, with grain; [3, H, W]."""
+    """Return two colours in stripes of any direction, with grain; [3, H, W]."""
     colours = generator.integers(0, 256, (2, 3, 1, 1), dtype=np.int16)
     direction, period = generator.uniform(0, math.pi), generator.uniform(6, 30)
     across = np.arange(width) * (math.cos(direction) / period) + generator.uniform()

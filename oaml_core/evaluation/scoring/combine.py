@@ -75,11 +75,11 @@ class CombinedRule:
 
     @classmethod
     def stored(cls, rule: Mapping[str, Any]) -> CombinedRule:
-        """The rule that `metrics.json` holds as `combined`."""
+        """Return the rule that `metrics.json` holds as `combined`."""
         return cls(**{**rule, "normalisation": Normalisation(**rule["normalisation"])})
 
     def __call__(self, scores: PairScores) -> Floats:
-        """[N] combined scores."""
+        """Return [N] combined scores."""
         return self.of(scores.global_score, scores.local_score)
 
     def of(self, global_score: Floats, local_score: Floats) -> Floats:
@@ -89,7 +89,7 @@ class CombinedRule:
 
 
 def combined_rule(clean: PairScores, local_accuracy: float, config: EvaluateConfig) -> CombinedRule:
-    """The rule for one set.
+    """Return the rule for one set.
 
     Args:
         clean: scores of the set's clean pairs, for the normalisation.
@@ -132,7 +132,7 @@ def calibrated_scores(
 
 
 def fit_logistic(x: Floats, y: Bools, penalty: float = 1.0, steps: int = 50) -> Floats:
-    """Weights [F] of a logistic regression, by Newton's method.
+    """Return weights [F] of a logistic regression, by Newton's method.
 
     Args:
         x: [N, F]; a column of ones is the intercept and is penalised like the others.

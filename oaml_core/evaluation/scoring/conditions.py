@@ -47,13 +47,13 @@ class Condition:
     """Of cut-outs, where the occluder has any."""
 
     def covers(self, side: Side) -> bool:
-        """Whether anything is drawn on this image of a pair."""
+        """Return True if anything is drawn on this image of a pair."""
         return (self.occluder is not None or self.block_share is not None) and (side == 1 or self.both)
 
     def apply(
         self, images: Tensor, pairs: NDArray[np.int64], landmarks: NDArray[np.float32] | None, side: Side = 1
     ) -> tuple[Tensor, Tensor]:
-        """Images under this condition and their true visibility.
+        """Return images under this condition and their true visibility.
 
         Args:
             images: uint8 [n, 3, H, W], the first or second images of the pairs.
@@ -116,7 +116,7 @@ def _check_held_out(occluders: Sequence[str], folder: Path | None) -> None:
 
 
 def condition_named(name: str, folder: Path | None = None) -> Condition:
-    """The condition of that name.
+    """Return the condition of that name.
 
     Args:
         name: of a condition that `conditions_of` makes.
@@ -139,7 +139,7 @@ def condition_named(name: str, folder: Path | None = None) -> Condition:
 def draw_test_occluder(
     image: Tensor, landmarks: Tensor | None, occluder: str, pair: int, side: Side = 1, folder: Path | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The occluder of the test split that belongs to this image of this pair; see `draw_occluder`."""
+    """Return the occluder of the test split that belongs to this image of this pair; see `draw_occluder`."""
     from oaml_core.data.augment.cutouts import open_cutouts
     from oaml_core.data.augment.occlusion import draw_occluder
 

@@ -78,7 +78,7 @@ class FaceStore:
         self._filled += len(images)
 
     def features(self, rows: Rows) -> FaceFeatures:
-        """Features of some faces, on the model's device."""
+        """Return features of some faces, on the model's device."""
         assert self._embedding is not None
         assert self._visibility is not None
         assert self._maps is not None
@@ -87,7 +87,7 @@ class FaceStore:
         return FaceFeatures(*(torch.from_numpy(np.array(part)).to(self.device) for part in parts))
 
     def pair_scores(self, first: NDArray[np.integer], second: NDArray[np.integer], batch: int = 256) -> PairScores:
-        """Scores of the pairs first[k], second[k]."""
+        """Return scores of the pairs first[k], second[k]."""
         found = []
         with evaluating(self.model), torch.inference_mode():
             for start in range(0, len(first), batch):
@@ -98,7 +98,7 @@ class FaceStore:
     def block(
         self, rows: Rows, columns: Rows, names: Iterable[ScoreName], rule: CombinedRule | None = None
     ) -> dict[ScoreName, NDArray[np.float32]]:
-        """Scores [rows, columns] of every face with every other.
+        """Return scores [rows, columns] of every face with every other.
 
         Args:
             rows: numbers of faces.

@@ -115,7 +115,7 @@ def fit_fusion(conditions: Sequence[Evidence], issame: Bools, normalisation: Nor
 
 
 def fit_monotone(x: Floats, y: Bools, weight: Floats, free: Bools, penalty: float = PENALTY) -> Floats:
-    """Weights [F] of a logistic regression, some of them never negative, by projected Newton steps.
+    """Return weights [F] of a logistic regression, some of them never negative, by projected Newton steps.
 
     Of the weights at 0 those whose gradient points below 0 stay there, and Newton's step is taken for the others
     (Bertsekas, SIAM Journal on Control and Optimization 20(2), 1982).
@@ -150,7 +150,7 @@ def fit_monotone(x: Floats, y: Bools, weight: Floats, free: Bools, penalty: floa
 
 
 def _searched(weights: Floats, step: Floats, free: Bools, loss: Callable[[Floats], float]) -> Floats:
-    """The projected step, halved until the loss falls; `weights` where it does not."""
+    """Return the projected step, halved until the loss falls; `weights` where it does not."""
     before = loss(weights)
     for halving in range(30):
         trial = weights - step / 2**halving
@@ -192,7 +192,7 @@ def upper_spread(context: Floats, values: Floats) -> tuple[Floats, Floats]:
 
 
 def _parts(people: PairIdentities) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Pairs to score and pairs to fit on, [N] each; no person is in both, and every pair is scored once."""
+    """Return pairs to score and pairs to fit on, [N] each; no person is in both, and every pair is scored once."""
     first, second = _folds(people)
     parts = []
     for low in range(FOLDS):

@@ -50,7 +50,7 @@ def everybody_once(issame: NDArray[np.bool_]) -> PairIdentities:
 
 
 def linked(one: NDArray[np.int64], other: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Number of the connected component of each of `count` nodes, given the edges one[k] – other[k]."""
+    """Return number of the connected component of each of `count` nodes, given the edges one[k] – other[k]."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -60,6 +60,6 @@ def linked(one: NDArray[np.int64], other: NDArray[np.int64], count: int) -> NDAr
 
 
 def _equal_numbers(keys: Iterable[bytes]) -> NDArray[np.int64]:
-    """A number for each key, the same for equal ones."""
+    """Return a number for each key, the same for equal ones."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

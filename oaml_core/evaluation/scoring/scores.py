@@ -66,7 +66,7 @@ def score_pairs(
     device: torch.device | str = "cpu",
     pairs: slice | NDArray[np.integer] | None = None,
 ) -> PairScores:
-    """Scores of clean pairs; see `score_conditions`.
+    """Return scores of clean pairs; see `score_conditions`.
 
     Args:
         model: recogniser; it is put into evaluation mode for the time of the call.
@@ -89,7 +89,7 @@ def score_conditions(
     pairs: slice | NDArray[np.integer] | None = None,
     progress: str | None = None,
 ) -> dict[str, PairScores]:
-    """Scores of the same pairs under several conditions, by the condition's name.
+    """Return scores of the same pairs under several conditions, by the condition's name.
 
     First images that no condition covers pass through the model once for all conditions.
 
@@ -129,7 +129,7 @@ def score_conditions(
 
 
 def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] | None) -> NDArray[np.int64]:
-    """The chosen pair numbers as an array.
+    """Return the chosen pair numbers as an array.
 
     Raises:
         EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
@@ -153,7 +153,9 @@ def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] |
 
 
 def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
-    """uint8 [n, 3, H, W] from rows of a memfile [.., H, W, 3]; channels stay last in memory, which convolves faster."""
+    """Return uint8 [n, 3, H, W] from rows of a memfile [.., H, W, 3]; channels stay last in memory, which convolves
+    faster.
+    """
     return torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
 
 
@@ -171,7 +173,7 @@ class FaceFeatures(NamedTuple):
 
 
 def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
-    """Features of images and their mirror images, in one forward pass of 2n images.
+    """Return features of images and their mirror images, in one forward pass of 2n images.
 
     Args:
         model: recogniser in evaluation mode.
@@ -190,7 +192,7 @@ def face_features(model: Recogniser, images: Tensor, device: torch.device | str)
 
 
 def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_norm: Tensor) -> Tensor:
-    """Unit embeddings of image and mirrored image, weighted by their norms (AdaFace, `fuse_features_with_norm`).
+    """Return unit embeddings of image and mirrored image, weighted by their norms (AdaFace, `fuse_features_with_norm`).
 
     Args:
         embedding: [n, E], unit length.
@@ -204,7 +206,7 @@ def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_nor
 def compare_features(
     model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor, first_masks: Tensor | None = None
 ) -> PairScores:
-    """Scores of n pairs of faces.
+    """Return scores of n pairs of faces.
 
     Args:
         model: recogniser in evaluation mode.
@@ -250,7 +252,7 @@ def map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:
 
 
 def join_scores(batches: Sequence[PairScores]) -> PairScores:
-    """Scores of several batches as one; a column that one of them does not keep is not kept."""
+    """Return scores of several batches as one; a column that one of them does not keep is not kept."""
     if not batches:
         empty = dict.fromkeys(PairScores._fields, np.empty(0))
         return PairScores(**{**empty, "reliability": np.empty((0, 3, BINS)), "regions": np.empty((0, len(REGIONS)))})

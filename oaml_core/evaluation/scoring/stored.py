@@ -52,7 +52,7 @@ def write_scores(evaluation: Evaluation, path: Path) -> None:
 
 
 def read_scores(path: Path) -> dict[str, StoredSet]:
-    """Scores of all sets of an evaluation.
+    """Return scores of all sets of an evaluation.
 
     Raises:
         EvaluationError: the file is missing, or is no such file.

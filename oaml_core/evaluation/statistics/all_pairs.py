@@ -63,7 +63,7 @@ class AllPairsRoc:
 
 
 def upper_blocks(images: int, block: int = BLOCK) -> Iterator[tuple[slice, slice]]:
-    """Rows and columns of the blocks that hold every pair of different images at least once."""
+    """Yield rows and columns of the blocks that hold every pair of different images at least once."""
     for top in range(0, images, block):
         for left in range(top, images, block):
             yield slice(top, min(top + block, images)), slice(left, min(left + block, images))
@@ -107,7 +107,7 @@ class PairStream:
 
     @classmethod
     def of(cls, identities: NDArray[np.integer], rates: Sequence[float], *, intervals: bool = False) -> PairStream:
-        """A stream for all pairs of images with these identities; see `all_pairs_roc`.
+        """Return a stream for all pairs of images with these identities; see `all_pairs_roc`.
 
         Args:
             identities: [n], who each image shows.
@@ -161,7 +161,7 @@ class PairStream:
             self._named.add(others, self._identities[rows][one], self._identities[columns][other])
 
     def finish(self) -> AllPairsRoc:
-        """The figures, when every block was added."""
+        """Return the figures, when every block was added."""
         genuine_count, impostors = self._counts
         genuine = np.sort(np.concatenate(self._genuine))[::-1]
         tail = self._tail.sorted()[0]
@@ -207,14 +207,14 @@ def _bin_of(values: Scores32) -> NDArray[np.uint32]:
 
 
 def _lower_edge(bins: NDArray[np.intp]) -> Scores32:
-    """Smallest value of each bin."""
+    """Return smallest value of each bin."""
     ordered = bins.astype(np.uint32) << np.uint32(32 - BIN_BITS)
     bits = np.where(ordered >> 31, ordered & np.uint32((1 << 31) - 1), ~ordered)
     return bits.astype(np.uint32).view(np.float32)
 
 
 def _tail_curve(genuine: Scores32, tail: Scores32, impostors: int) -> Roc:
-    """Every point that the kept impostor scores, descending, make certain.
+    """Return every point that the kept impostor scores, descending, make certain.
 
     With k impostors accepted the threshold can fall to just above the next one, so that point k counts the genuine
     pairs above it. The last kept score is only a next one: what lies beyond it is not known.
@@ -230,7 +230,7 @@ def _tail_curve(genuine: Scores32, tail: Scores32, impostors: int) -> Roc:
 
 
 def _binned_curve(genuine: Scores32, counts: NDArray[np.int64], impostors: int) -> Roc:
-    """Both edges of every bin that holds impostors are measured points too."""
+    """Return both edges of every bin that holds impostors are measured points too."""
     bins = np.flatnonzero(counts)[::-1]
     upto = np.cumsum(counts[bins])
     edges = np.stack([_lower_edge(bins + 1), _lower_edge(bins)], axis=1).ravel()
@@ -248,7 +248,7 @@ def _binned_curve(genuine: Scores32, counts: NDArray[np.int64], impostors: int) 
 
 
 def _joined(tail: Roc, binned: Roc) -> Roc:
-    """The exact points as far as they go, then those of the bins."""
+    """Return the exact points as far as they go, then those of the bins."""
     beyond = binned.far > tail.far[-1]
     return Roc(
         np.concatenate([tail.far, binned.far[beyond]]),
@@ -278,7 +278,7 @@ def _eer(curve: Roc) -> Bounded:
 
 
 def _histogram(genuine: Scores32, bins: NDArray[np.int64], count: int = 80) -> dict[str, list[float]]:
-    """Counts over `count` equal intervals; an impostor counts where its bin begins."""
+    """Return counts over `count` equal intervals; an impostor counts where its bin begins."""
     used = np.flatnonzero(bins)
     values = _lower_edge(used)
     low, high = min(values[0], genuine.min()), max(values[-1], genuine.max())

@@ -43,7 +43,7 @@ def in_points(*shares: float) -> list[str]:
 
 
 def percentiles(resampled: Floats) -> tuple[float, float]:
-    """Both ends of the 95 % interval of resamples [R]."""
+    """Return both ends of the 95 % interval of resamples [R]."""
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
@@ -155,6 +155,6 @@ class IdentityBootstrap:
 
 
 def _descending(scores: Floats, chosen: Bools) -> NDArray[np.intp]:
-    """Numbers of the chosen pairs, best score first."""
+    """Return numbers of the chosen pairs, best score first."""
     numbers = np.flatnonzero(chosen)
     return numbers[np.argsort(-scores[numbers], kind="stable")]

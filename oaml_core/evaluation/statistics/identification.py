@@ -61,7 +61,8 @@ class Identification:
 
 
 def enrol_first(identities: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Images of the gallery and of the probes: the first image of every identity is enrolled, all others are probes.
+    """Return images of the gallery and of the probes: the first image of every identity is enrolled, all others are
+    probes.
 
     Raises:
         EvaluationError: no identity has a second image, or there is only one identity.

@@ -34,7 +34,7 @@ class Largest:
         self._parts, self._held = [columns], columns[0].size
 
     def sorted(self) -> tuple[NDArray[Any], ...]:
-        """The numbers, descending, and what is known of each."""
+        """Return the numbers, descending, and what is known of each."""
         self._prune()
         values, *known = self._parts[0]
         if not known:
@@ -44,7 +44,7 @@ class Largest:
 
 
 def _cut(columns: tuple[NDArray[Any], ...], count: int) -> tuple[NDArray[Any], ...]:
-    """The rows with the `count` largest of the first column."""
+    """Return the rows with the `count` largest of the first column."""
     values, *known = columns
     if not known:  # in place: there may be 40 million
         values.partition(values.size - count)

@@ -50,7 +50,7 @@ class TenFold:
 
 
 def checked_pairs(scores: ArrayLike, issame: ArrayLike, what: str = "scores") -> tuple[Floats, Bools]:
-    """Scores and labels as arrays that every protocol can work on.
+    """Return scores and labels as arrays that every protocol can work on.
 
     Args:
         scores: [N] scores or distances.
@@ -86,7 +86,7 @@ def checked_pairs(scores: ArrayLike, issame: ArrayLike, what: str = "scores") ->
 
 
 def fold_numbers(pairs: int, folds: int | None = None) -> NDArray[np.int64]:
-    """[pairs], the fold of each pair: consecutive blocks, the first `pairs % folds` one pair longer.
+    """Return [pairs], the fold of each pair: consecutive blocks, the first `pairs % folds` one pair longer.
 
     Args:
         pairs: number of pairs.
@@ -104,7 +104,7 @@ def fold_numbers(pairs: int, folds: int | None = None) -> NDArray[np.int64]:
 
 
 def squared_distances(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
-    """[N] squared L2 distances of the rows 0-1, 2-3, … of unit `embeddings` [2N, E], in their own precision."""
+    """Return [N] squared L2 distances of the rows 0-1, 2-3, … of unit `embeddings` [2N, E], in their own precision."""
     difference = embeddings[0::2] - embeddings[1::2]
     result: NDArray[np.floating] = np.sum(np.square(difference), axis=1)
     return result
@@ -116,7 +116,7 @@ def ten_fold(
     folds: int | None = None,
     thresholds: Floats = PUBLISHED_THRESHOLDS,
 ) -> TenFold:
-    """The published protocol: a pair is accepted if its distance is below the threshold.
+    """Return the published protocol: a pair is accepted if its distance is below the threshold.
 
     Args:
         distances: [N] squared L2 distances of unit embeddings, in [0, 4] (2 − 2·cosine).
@@ -155,7 +155,7 @@ def ten_fold(
 
 
 def ten_fold_any_range(scores: ArrayLike, issame: ArrayLike, folds: int | None = None) -> TenFold:
-    """The same protocol for similarity scores of any range, with no grid of thresholds.
+    """Return the same protocol for similarity scores of any range, with no grid of thresholds.
 
     Every cut between two neighbouring distinct scores of the training folds is tried (and accepting all and
     none), which is every decision that a threshold can make. Of the cuts that are best the middle one is
@@ -185,7 +185,7 @@ def ten_fold_any_range(scores: ArrayLike, issame: ArrayLike, folds: int | None =
 
 
 def best_threshold(ascending: Floats, labels: Bools) -> float:
-    """The threshold that decides most pairs rightly; the middle one of those that are equally good.
+    """Return the threshold that decides most pairs rightly; the middle one of those that are equally good.
 
     Args:
         ascending: [N] scores in ascending order.

@@ -61,7 +61,7 @@ class TarAtFar:
 
 
 def roc(scores: ArrayLike, issame: ArrayLike) -> Roc:
-    """The complete ROC, one point for each distinct score and one that accepts nothing.
+    """Return the complete ROC, one point for each distinct score and one that accepts nothing.
 
     Args:
         scores: [N] similarities.
@@ -99,7 +99,7 @@ def auc(curve: Roc) -> float:
 
 
 def eer(curve: Roc) -> float:
-    """The rate at which false accepts and false rejects are equal, on the ROC's straight segments."""
+    """Return the rate at which false accepts and false rejects are equal, on the ROC's straight segments."""
     difference = curve.far - (1.0 - curve.tar)
     after = int(np.argmax(difference >= 0))
     if difference[after] == 0:
@@ -110,7 +110,7 @@ def eer(curve: Roc) -> float:
 
 
 def tar_at_far(curve: Roc, rates: Sequence[float]) -> list[TarAtFar]:
-    """TAR at each false accept rate, read off measured points only: nothing is interpolated.
+    """Return TAR at each false accept rate, read off measured points only: nothing is interpolated.
 
     A rate below 1 / impostors is not measurable: no threshold that accepts an impostor has so small a FAR, and
     one that accepts none says only that the rate is below 1 / impostors.

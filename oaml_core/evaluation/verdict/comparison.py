@@ -103,7 +103,7 @@ class Comparison:
     incomparable: list[Incomparable]
 
     def of(self, name: str, condition: str, score: str = "combined") -> Difference | None:
-        """The difference on one set under one condition; None if it could not be compared."""
+        """Return the difference on one set under one condition; None if it could not be compared."""
         key = (name, condition, score)
         return next((d for d in self.differences if (d.set, d.condition, d.score) == key), None)
 

@@ -44,7 +44,7 @@ def pick_examples(
 
 
 def _most_typical(condition: ConditionResult, issame: NDArray[np.bool_], *, genuine_first: bool) -> list[int]:
-    """Pairs from the middle of the genuine and of the impostor scores outwards, in turn."""
+    """Return pairs from the middle of the genuine and of the impostor scores outwards, in turn."""
     values = condition.scores["combined"].values
     genuine, impostor = (
         kind[np.argsort(np.abs(values[kind] - np.median(values[kind])), kind="stable")].tolist()
@@ -55,7 +55,7 @@ def _most_typical(condition: ConditionResult, issame: NDArray[np.bool_], *, genu
 
 
 def _hardest_errors(condition: ConditionResult, issame: NDArray[np.bool_]) -> list[int]:
-    """Pairs on the wrong side of the threshold, farthest first."""
+    """Return pairs on the wrong side of the threshold, farthest first."""
     result = condition.scores["combined"]
     distance = np.where(issame, result.threshold - result.values, result.values - result.threshold)
     order = np.argsort(-distance, kind="stable")

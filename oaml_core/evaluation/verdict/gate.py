@@ -73,7 +73,7 @@ def _gated(difference: Difference, config: PromoteConfig) -> Gated:
 
 
 def _leaking(cells: list[Difference], config: PromoteConfig) -> str | None:
-    """Why the threshold of the clean pairs does not hold under cover; None: it holds, or is not gated."""
+    """Return why the clean pairs' threshold does not hold under cover, or None if it holds or is not gated."""
     rate = config.one_threshold_far
     if rate is None:
         return None
@@ -105,7 +105,7 @@ def _is_gated(name: str, condition: str | None, config: PromoteConfig) -> bool:
 
 
 def _never_measured(cells: list[Difference], config: PromoteConfig) -> list[str]:
-    """Names in `config` that stand for nothing that was compared."""
+    """Return names in `config` that stand for nothing that was compared."""
     sets, conditions = {cell.set for cell in cells}, {cell.condition for cell in cells}
     named = [("sets", name) for name in config.sets if name not in sets]
     named += [("conditions", name) for name in config.conditions if name not in conditions]

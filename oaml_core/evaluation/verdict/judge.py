@@ -33,7 +33,7 @@ def judge_set(
     *,
     identities: PairIdentities | None = None,
 ) -> SetResult:
-    """All protocols on one set's scores.
+    """Return all protocols on one set's scores.
 
     Args:
         name: of the set, for messages.
@@ -138,7 +138,7 @@ def _with_one_threshold(
 
 
 def _single(values: Floats) -> Floats:
-    """Scores as they are stored, in single precision: a comparison from the store decides exactly alike."""
+    """Return scores as they are stored, in single precision: a comparison from the store decides exactly alike."""
     return values.astype(np.float32).astype(np.float64)
 
 
@@ -166,7 +166,7 @@ def _with_intervals(
     bootstrap: IdentityBootstrap,
     issame: Bools,
 ) -> dict[str, ScoreResult]:
-    """Intervals of one condition's results, and of their differences to the global score.
+    """Return intervals of one condition's results, and of their differences to the global score.
 
     Args:
         results: by score.

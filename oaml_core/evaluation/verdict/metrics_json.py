@@ -94,7 +94,7 @@ def roc_points(curve: Roc) -> dict[str, list[float]]:
 
 
 def histogram(values: NDArray[np.float64], issame: NDArray[np.bool_], bins: int = 40) -> dict[str, list[float]]:
-    """Counts of genuine and impostor scores in equal bins over the range of all scores."""
+    """Return counts of genuine and impostor scores in equal bins over the range of all scores."""
     edges = np.histogram_bin_edges(values, bins)
     return {
         "edges": edges.tolist(),

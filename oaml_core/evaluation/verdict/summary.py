@@ -12,7 +12,7 @@ SHOWN = ("global", "local", "combined")
 
 
 def markdown(metrics: Mapping[str, Any]) -> str:
-    """Accuracies and TAR by set and condition, and the comparison with the champion.
+    """Return accuracies and TAR by set and condition, and the comparison with the champion.
 
     Args:
         metrics: content of `metrics.json`.
@@ -62,7 +62,7 @@ def _tar_lines(found: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _one_threshold_lines(found: Mapping[str, Any]) -> Iterable[str]:
-    """TAR and real FAR at the threshold of the clean pairs, at the lowest rate that they measure."""
+    """Yield TAR and real FAR at the threshold of the clean pairs, at the lowest rate that they measure."""
     clean = found["conditions"]["clean"]["scores"]["combined"].get("at_one_threshold", [])
     rates = [point["far"] for point in clean if point["set_on"] == "clean"]
     if not rates:
@@ -96,7 +96,7 @@ def _comparison_lines(comparison: Mapping[str, Any] | None) -> Iterable[str]:
 
 
 def comparison_table(comparison: Mapping[str, Any]) -> Iterable[str]:
-    """Lines of a Markdown table of `Comparison.as_json`."""
+    """Yield lines of a Markdown table of `Comparison.as_json`."""
     if not comparison["differences"]:
         yield "There is nothing that both were measured on."
         return

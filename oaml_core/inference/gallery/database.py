@@ -95,12 +95,12 @@ class Gallery(GalleryFile):
         return bool(self.query(words, person.strip(), digest))
 
     def people(self) -> list[Person]:
-        """All people with the number of their faces, by name."""
+        """Return all people with the number of their faces, by name."""
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
         return [Person(name, count) for name, count in self.query(f"{words} ORDER BY name")]
 
     def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, EnrolledFace]:
-        """Faces by key: those of `keys`, those of a person, or all."""
+        """Return faces by key: those of `keys`, those of a person, or all."""
         words = (
             "SELECT faces.id, name, source, digest, added, remark, image IS NOT NULL "
             "FROM faces JOIN people ON person = people.id"
@@ -114,11 +114,11 @@ class Gallery(GalleryFile):
         return {row[0]: EnrolledFace._make((*row[:6], bool(row[6]))) for row in rows}
 
     def face_keys(self) -> list[int]:
-        """Keys of all faces that have a record of the gallery's model, in order."""
+        """Return keys of all faces that have a record of the gallery's model, in order."""
         return [row[0] for row in self.query("SELECT face FROM records WHERE model = ? ORDER BY 1", self.model)]
 
     def embeddings(self, keys: Iterable[int]) -> dict[int, bytes]:
-        """Embeddings by key, float32 little endian; faces that are gone are left out."""
+        """Return embeddings by key, float32 little endian; faces that are gone are left out."""
         words = "SELECT face, embedding FROM records WHERE model = ? AND face IN"
         return dict(row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model))
 
@@ -129,7 +129,7 @@ class Gallery(GalleryFile):
         return {key: Packed(embedding, detail) for key, embedding, detail in rows}
 
     def records(self, keys: Iterable[int]) -> tuple[list[int], FaceRecords | None]:
-        """Keys that are there, in the order given, and their records; None without any.
+        """Return keys that are there, in the order given, and their records; None without any.
 
         Raises:
             DataError: a record is damaged.
@@ -140,7 +140,7 @@ class Gallery(GalleryFile):
         return there, unpack_records([found[key] for key in there]) if there else None
 
     def image(self, key: int) -> bytes | None:
-        """The aligned face as an image file; None if it is not kept."""
+        """Return the aligned face as an image file; None if it is not kept."""
         rows = self.query("SELECT image FROM faces WHERE id = ?", key)
         return rows[0][0] if rows else None
 
@@ -218,7 +218,7 @@ class Gallery(GalleryFile):
 
 
 def _parts(keys: Iterable[int]) -> Iterator[str]:
-    """Keys as lists for queries; they are integers, and so nothing to be quoted."""
+    """Yield keys as lists for queries; they are integers, and so nothing to be quoted."""
     wanted = [int(key) for key in keys]
     for start in range(0, len(wanted), AT_ONCE):
         yield ",".join(map(str, wanted[start : start + AT_ONCE]))

@@ -109,7 +109,7 @@ class GallerySearch:
         return 0 if self._vectors is None else self._vectors.memory
 
     def _refreshed(self) -> Vectors | None:
-        """The embeddings as the file has them now; None for an empty gallery."""
+        """Return the embeddings as the file has them now; None for an empty gallery."""
         state = self.gallery.state
         if state == self._state:
             return self._vectors

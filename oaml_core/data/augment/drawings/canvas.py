@@ -35,11 +35,11 @@ class Canvas:
         self._origin = float(u[0]) - self._step[0] / 2, float(v[0]) - self._step[1] / 2
 
     def inside(self, outline: Floats) -> Floats:
-        """Share [h, w] of each pixel that lies inside a polygon [n, 2] of (u, v)."""
+        """Return share [h, w] of each pixel that lies inside a polygon [n, 2] of (u, v)."""
         return self._drawn(outline, 0.0)
 
     def along(self, line: Floats, width: float) -> Floats:
-        """Share [h, w] of each pixel that a line [n, 2] of so many units' width covers."""
+        """Return share [h, w] of each pixel that a line [n, 2] of so many units' width covers."""
         return self._drawn(line, max(1.0, round(width * FINER / self._step[0])))
 
     def lay(self, opacity: Floats, colour: ArrayLike) -> None:
@@ -64,7 +64,7 @@ class Canvas:
         return np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), dtype=np.float32)
 
     def _drawn(self, points: Floats, width: float) -> Floats:
-        """A line of so many fine pixels' width, or at width 0 a filled polygon; drawn where it reaches."""
+        """Return a line of so many fine pixels' width, or at width 0 a filled polygon; drawn where it reaches."""
         result = np.zeros(self.shape, np.float32)
         places = (np.asarray(points, np.float64) - self._origin) / self._step
         beside = width / FINER + 1
@@ -83,7 +83,7 @@ class Canvas:
 
 
 def curve(points: ArrayLike, *, closed: bool = True, steps: int = 8) -> Floats:
-    """Points [n × steps, 2] of a Catmull-Rom spline through points [n, 2]."""
+    """Return points [n × steps, 2] of a Catmull-Rom spline through points [n, 2]."""
     knots = np.asarray(points, np.float32)
     before = np.roll(knots, 1, 0) if closed else np.concatenate([knots[:1], knots[:-1]])
     after = np.roll(knots, -1, 0) if closed else np.concatenate([knots[1:], knots[-1:]])
@@ -96,14 +96,16 @@ def curve(points: ArrayLike, *, closed: bool = True, steps: int = 8) -> Floats:
 
 
 def wobbled(points: ArrayLike, random: np.random.Generator, amount: float) -> Floats:
-    """Points [n, 2], each moved by a normal deviation of `amount`, at most twice that."""
+    """Return points [n, 2], each moved by a normal deviation of `amount`, at most twice that."""
     given = np.asarray(points, np.float32)
     moves: Floats = np.clip(random.standard_normal(given.shape), -2, 2).astype(np.float32) * np.float32(amount)
     return given + moves
 
 
 def mirrored(half: ArrayLike, random: np.random.Generator, amount: float) -> Floats:
-    """A closed outline from its right half, top to bottom with both ends on the axis; both sides wobble apart."""
+    """Return a closed outline from its right half, top to bottom with both ends on the axis; both sides wobble
+    apart.
+    """
     right = np.asarray(half, np.float32)
     left = right[-2:0:-1] * np.array([-1, 1], np.float32)
     return curve(wobbled(np.concatenate([right, left]), random, amount))

@@ -69,7 +69,7 @@ def scarf(canvas: Canvas, colour: Colour, shape: float, pattern: Pattern, random
 
 
 def _over_the_head(canvas: Canvas, random: np.random.Generator) -> Floats:
-    """A hood round the head that falls to the shoulders."""
+    """Return a hood round the head that falls to the shoulders."""
     wide, high = random.uniform(0.88, 1.05), random.uniform(1.25, 1.5)
     half = [(0, -high), (0.5 * wide, -0.94 * high), (0.9 * wide, -0.75), (wide, -0.2), (1.02 * wide, 0.5)]
     half += [(1.1 * wide, 1.2), (1.25, 2.4), (1.28, 4.1)]

@@ -14,7 +14,7 @@ PRINTS: tuple[Pattern, ...] = ("plain", "plain", "stripes", "check", "dots", "fl
 
 
 def cloth(canvas: Canvas, colour: Colour, pattern: Pattern, random: np.random.Generator) -> Floats:
-    """A fabric [h, w, 3]: print, creases and uneven light."""
+    """Return a fabric [h, w, 3]: print, creases and uneven light."""
     dyed = np.broadcast_to(np.array(colour, np.float32), (*canvas.shape, 3))
     ink = np.clip(np.array(colour) * random.uniform(0.3, 0.6) + random.uniform(0, 0.6, 3), 0, 1).astype(np.float32)
     share = printed(canvas, pattern, random)[..., None]
@@ -23,7 +23,7 @@ def cloth(canvas: Canvas, colour: Colour, pattern: Pattern, random: np.random.Ge
 
 
 def printed(canvas: Canvas, pattern: Pattern, random: np.random.Generator) -> Floats:
-    """Share [h, w] of the ink of a print."""
+    """Return share [h, w] of the ink of a print."""
     turn, often = random.uniform(-0.5, 0.5), random.uniform(9, 20)
     phase = random.uniform(0, 6, 2)
     across = often * (canvas.u * np.cos(turn) + canvas.v * np.sin(turn)) + phase[0]
