@@ -75,7 +75,8 @@ def test_a_folder_that_can_be_written(config: Config) -> None:
     folder = Path(config.store)
     folder.mkdir()
     assert "can be written and read" in finding(config, "store").detail
-    assert not [path for path in folder.rglob("*") if path.is_file()]
+    left = [path.name for path in folder.rglob("*") if path.is_file()]
+    assert left in ([], [".lock"])  # by which writers of the folder take turns
 
 
 def test_a_store_that_is_a_file(config: Config) -> None:

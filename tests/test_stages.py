@@ -113,14 +113,15 @@ def test_a_new_champion_is_compared_with(prepared: tuple[Config, str, str]) -> N
     config, dataset, checkpoint = prepared
     ours = stages.evaluate(config, dataset, checkpoint)
     store = open_store(config.store)
+    known = {"model_uri": "file:///models/a.onnx", "accuracy": 0.5, "sets": ["synthetic"]}
     # This very evaluation in production is nothing to compare with.
-    point_at(store, {"version": "ours", "metrics_uri": ours.metrics_uri, "accuracy": 0.5, "sets": ["synthetic"]})
+    point_at(store, {**known, "version": "ours", "metrics_uri": ours.metrics_uri})
     assert stages.evaluate(config, dataset, checkpoint).reused
     theirs = ours.metrics_uri.replace("evaluation-", "adopted-")
     for name in ("metrics.json", "scores.npz"):
         content = store.read_bytes(ours.metrics_uri.removeprefix(f"{store.uri}/").replace("metrics.json", name))
         store.write_bytes(theirs.removeprefix(f"{store.uri}/").replace("metrics.json", name), content)
-    point_at(store, {"version": "theirs", "metrics_uri": theirs, "accuracy": 0.5, "sets": ["synthetic"]})
+    point_at(store, {**known, "version": "theirs", "metrics_uri": theirs})
     compared = stages.evaluate(config, dataset, checkpoint)
     assert not compared.reused
     found = stages.read_metrics_json(compared.metrics_uri)["comparison"]

@@ -85,7 +85,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Config:
         name="night",
         store=str(folder / "store"),
         work_dir=str(folder / "work"),
-        data=DataConfig(source=str(faces(folder / "usual", "same", 0))),
+        data=DataConfig(source=str(faces(folder / "usual", "same", 0)), held_out_share=0.0),
         nightly=NightlyConfig(drift="stop", drift_images=200),
     )
     made = stages.prepare(config)
@@ -98,7 +98,7 @@ def tonight(config: Config, folder: Path, change: str, **nightly: object) -> Con
     source = str(faces(folder / change, change, 1))
     return replace(
         config,
-        data=DataConfig(source=source),
+        data=DataConfig(source=source, held_out_share=0.0),
         nightly=replace(config.nightly, **nightly),
         work_dir=str(folder / "work"),
     )

@@ -57,6 +57,11 @@ def test_a_fold_without_genuine_pairs_counts_as_zero() -> None:
     assert found.vr == pytest.approx(0.1)
 
 
-def test_pairs_that_cannot_be_cut_are_refused() -> None:
-    with pytest.raises(EvaluationError, match="folds"):
-        published_vr_at_far(np.array([0.1, 1.0, 0.2]), np.array([True, False, True]))
+def test_fewer_pairs_than_folds_are_cut_into_as_many_as_there_are() -> None:
+    found = published_vr_at_far(np.array([0.1, 1.0, 0.2]), np.array([True, False, True]))
+    assert found.vr == pytest.approx(2 / 3)
+
+
+def test_pairs_of_one_kind_alone_are_refused() -> None:
+    with pytest.raises(EvaluationError, match="no impostor pair"):
+        published_vr_at_far(np.array([0.1, 0.2]), np.array([True, True]))
