@@ -1,4 +1,4 @@
-"""What preparing, checking, planning and tidying cost per image, and what that makes at 42 million images.
+"""Cost per image of preparing, checking, planning and tidying, and the sum at 42 million images.
 
     python benchmarks/scale.py [--fewer 5000] [--more 50000] [--out FILE.json]
 
@@ -175,17 +175,17 @@ PARTS: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "garbage": garbage,
 }
 GOALS = {"garbage": GOAL // PER_PART}
-"""What there is another number of than images at the goal."""
+"""Counts at the goal of things that are not images."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """What one further image costs."""
+    """Cost of one further image."""
 
     bytes: float
-    """Of memory, at the peak."""
+    """Bytes of memory at the peak."""
     microseconds: float
-    """Of processor time, without watching memory."""
+    """Microseconds of processor time, without watching memory."""
 
     def at_goal(self, count: int) -> str:
         """Return memory and time for `count` of them, in words."""

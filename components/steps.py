@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """What holds for a step wherever it runs."""
+    """Properties of a step that hold wherever it runs."""
 
     image: str
     """Component whose image it runs in."""

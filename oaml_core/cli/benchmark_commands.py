@@ -82,7 +82,7 @@ def _model(config: Config, name: str) -> Comparer:
 
 
 def _saw_cutouts(model: Comparer) -> bool:
-    """Whether a model was trained on cut-outs, and must be measured on those that training holds out."""
+    """Return True if a model was trained on cut-outs, and must be measured on those that training holds out."""
     from oaml_core.inference.onnx_model import OamlOnnx
 
     if isinstance(model, OamlOnnx):

@@ -25,7 +25,7 @@ REMEDIES = {
     errno.ENAMETOOLONG: "The name is too long. Shorten it.",
     errno.ELOOP: "Links lead round in a circle. Remove one of them.",
 }
-"""What to do, by the operating system's error number."""
+"""Remedy by the operating system's error number."""
 
 
 def explain(error: BaseException) -> str:

@@ -58,7 +58,7 @@ REFUSED: Mapping[str, str] = {
     "fast_dev_run": "Use the recipe `--config smoke`.",
     "test_run": "Use the recipe `--config smoke`.",
 }
-"""What to do in place of a flat option that has no key."""
+"""Advice in place of a flat option that has no key."""
 _ANSWERS = ("true", "false", "1", "0")
 FLAT = frozenset({*KEYS, *SWITCHES, *REFUSED})
 

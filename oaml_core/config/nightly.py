@@ -21,7 +21,7 @@ class NightlyConfig:
     least_free_gb: float = 0.0
     """Gigabytes that must be free below work_dir, and in a store that is a folder, before a night begins."""
     drift: Literal["off", "warn", "stop"] = "off"
-    """What happens where tonight's faces are unlike those that the model in production was trained on: `stop` ends the
+    """Answer to a night whose faces are unlike those that the model in production was trained on: `stop` ends the
     night before training, `warn` says so and goes on."""
     drift_images: int = 2000
     """Faces of each data set that are measured for that, 100 or more."""

@@ -22,7 +22,7 @@ Occluder = Literal[
     "hair",
     "blocks",
 ]
-"""What is drawn."""
+"""Names of the drawn occluders."""
 Sides = Literal["second", "both"]
 
 CUTOUT = "cutout:"
