@@ -62,6 +62,24 @@ def test_unreadable_images_of_held_out_people_are_told_not_paired(tmp_path: Path
     assert any("4 of their images cannot be read" in warning for warning in report.warnings)
 
 
+def test_images_of_held_out_people_are_counted_and_named_like_all_others(tmp_path: Path, config) -> None:
+    folder = people(tmp_path / "faces", 20)
+    report = check_source(str(folder), config(folder, **SHARE))
+    assert report.findings[0].result == "60 of 60 training images, 12 of them held out for verification"
+    held = {name.split("/")[0] for name in held_out_files(folder, config(folder, **SHARE))}
+    for person in held:
+        (folder / person / "unpaired.jpg").write_bytes(b"no image")
+    report = check_source(str(folder), config(folder, broken_images_tolerated=0.5, **SHARE))
+    assert report.findings[0].result.startswith("60 of 64 training images")
+    assert report.findings[0].verdict == "warning"
+    assert {item.name for item in report.set_aside} == {f"{person}/unpaired.jpg" for person in held}
+
+
+def held_out_files(folder: Path, settings) -> list[str]:
+    inputs = open_inputs(settings, open_folders(settings.data, folder.parent / "scratch"))
+    return [inputs.training.name(int(number)) for number in inputs.held_out]
+
+
 @pytest.mark.parametrize(("count", "images", "reason"), [(20, 1, "0 of its 20 people have two"), (3, 3, "too few")])
 def test_training_without_any_proof_is_refused_before_it_starts(
     tmp_path: Path, config, count: int, images: int, reason: str

@@ -82,6 +82,14 @@ class Checks:
                 self._count(number, label, looked)
                 yield number, looked
 
+    def held_out(self) -> None:
+        """Look at all images of the people who are held out of training, paired or not."""
+        for _, looked in self.scanner.training(self.inputs.training, map(int, self.inputs.held_out)):
+            if isinstance(looked, SetAside):
+                self.seen.held_out_set_aside.append(looked)
+            else:
+                self.seen.held_out += 1
+
     def _count(self, number: int, label: int, looked: Looked) -> None:
         seen = self.seen
         seen.images += 1
@@ -127,7 +135,7 @@ class Checks:
         return CheckReport(
             source=self.inputs.where,
             findings=[*findings(seen), self.alignment.finding()],
-            set_aside=[*seen.set_aside, *seen.pairs_set_aside],
+            set_aside=[*seen.set_aside, *seen.held_out_set_aside, *seen.pairs_set_aside],
             duplicates=[*seen.duplicates, *seen.twins],
             mask_coverage=seen.coverage.tolist() if seen.visibility_pairs else [],
         )
@@ -158,6 +166,7 @@ def check_source(source: str | None, config: Config) -> CheckReport:
     checks.verification()
     for _ in checks.training():
         pass
+    checks.held_out()
     for _ in checks.visibility():
         pass
     return checks.report()

@@ -40,7 +40,10 @@ def findings(seen: Seen) -> list[Finding]:
 
 def _readable(seen: Seen) -> Finding:
     broken, total = len(seen.set_aside), seen.images + len(seen.set_aside)
-    result = f"{seen.images:,} of {total:,} training images"
+    held, held_broken = seen.held_out, len(seen.held_out_set_aside)
+    result = f"{seen.images + held:,} of {total + held + held_broken:,} training images"
+    if held or held_broken:
+        result += f", {held:,} of them held out for verification"
     tolerated = seen.config.data.broken_images_tolerated
     oblong = sum(NOT_SQUARE in item.reason for item in seen.set_aside)
     if broken > tolerated * total and 2 * oblong > broken:
@@ -54,7 +57,10 @@ def _readable(seen: Seen) -> Finding:
             "data.broken_images_tolerated"
         )
         return Finding("readable", result, "stop", remedy)
-    return Finding("readable", result, "warning" if broken else "ok", "The others are set aside" if broken else "")
+    set_aside = broken + held_broken > 0
+    return Finding(
+        "readable", result, "warning" if set_aside else "ok", "The others are set aside" if set_aside else ""
+    )
 
 
 def _size(seen: Seen) -> Finding:
@@ -240,6 +246,9 @@ class Seen:
     high: int = 0
     blank: list[str] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
+    held_out: int = 0
+    """Usable images of people who are held out of training."""
+    held_out_set_aside: list[SetAside] = field(default_factory=list)
     pairs_set_aside: list[SetAside] = field(default_factory=list)
     coverage: NDArray[np.int64] = field(default_factory=lambda: np.zeros(10, dtype=np.int64))
     grey_masks: int = 0

@@ -182,6 +182,7 @@ class _Packer:
         """Write and send everything but the manifest, which is returned."""
         self._verification()
         identities, images = self._training()
+        self.checks.held_out()
         self._visibility()
         report = self._judged()
         seen = self.checks.seen

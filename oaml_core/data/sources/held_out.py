@@ -37,6 +37,8 @@ class HeldOut:
     """Numbers of the images that are left to train on."""
     note: str
     """What was done, or why it could not be done."""
+    left_out: Ints
+    """Numbers of the images of those who are held out."""
 
 
 def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) -> HeldOut:
@@ -56,7 +58,7 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
     least = max(2, min(FEWEST_PEOPLE, len(people) // 5))
     count = min(max(round(data.held_out_share * len(people)), least), MOST_PEOPLE, len(pairable), len(people) // 2)
     if count < 2:
-        return HeldOut(None, selected, _too_few(len(people), len(pairable)))
+        return HeldOut(None, selected, _too_few(len(people), len(pairable)), selected[:0])
     chosen = pairable[:count]
     by_person, unreadable = [], 0
     for label in chosen:
@@ -66,7 +68,8 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
         by_person.append(usable)
     pairs = _paired(source, by_person)
     if pairs is None:
-        return HeldOut(None, selected, f"The images of the {count} people to hold out cannot be read.")
+        why = f"The images of the {count} people to hold out cannot be read."
+        return HeldOut(None, selected, why, selected[:0])
     names = ", ".join(source.identity_name(int(label)) for label in chosen[:5]) + (", …" if count > 5 else "")
     note = (
         f"The source brings no verification set: {count:,} of {len(people):,} people ({names}) are held out of "
@@ -74,7 +77,8 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
     )
     if unreadable:
         note += f". {unreadable:,} of their images cannot be read and are not paired"
-    return HeldOut(pairs, selected[~np.isin(labels, chosen)], note)
+    held = np.isin(labels, chosen)
+    return HeldOut(pairs, selected[~held], note, selected[held])
 
 
 def leave_out_verified(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ class Inputs:
     visibility: VisibilitySource | None
     notes: tuple[str, ...] = ()
     """What was done or left out for the sake of verification, for the report."""
+    held_out: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Numbers of the images of people who are held out of training."""
     unproven: str | None = None
     """Why there are no pairs to prove the model with; None: there are some, or none are wanted."""
 
@@ -109,7 +111,8 @@ def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
         if folders.verification is not folders.training:
             return inputs
         selected, notes = leave_out_verified(inputs.training, inputs.selected, inputs.verification)
-        return replace(inputs, selected=selected, notes=tuple(notes))
+        left_out = np.setdiff1d(inputs.selected, selected)
+        return replace(inputs, selected=selected, held_out=left_out, notes=tuple(notes))
     if folders.verification is not folders.training:
         raise DataError(
             f"data.verification_source: {folders.verification.uri} holds no .bin set and no pair list "
@@ -120,7 +123,9 @@ def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
     held = hold_people_out(inputs.training, inputs.selected, data)
     if held.pairs is None:
         return replace(inputs, unproven=held.note)
-    return replace(inputs, selected=held.selected, verification=[held.pairs], notes=(held.note,))
+    return replace(
+        inputs, selected=held.selected, held_out=held.left_out, verification=[held.pairs], notes=(held.note,)
+    )
 
 
 def open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
