@@ -135,15 +135,18 @@ class FaceFinder:
             face = _as_it_is(photo, name, size)
             return replace(face, box=found.boxes[0], points=found.points[0], score=float(found.scores[0]))
         sure = found.rows(found.scores >= self.sure)
-        if not len(sure):
+        if len(sure):
+            seen = self._second_look(photo, sure, self._main(sure, photo))
+        else:
             sure = self._looked_at_again(photo, found)
-        if not len(sure):
+            seen = sure.rows(np.array([self._main(sure, photo)] if len(sure) else [], dtype=np.intp))
+        if not len(seen):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
             raise ModelInputError(
                 f"No face was found in {name}.{doubtful} If it shows an aligned face, say --aligned; otherwise take a "
                 "photograph that shows more of the face."
             )
-        return self._aligned_face(photo, sure, self._main(sure, photo), size)
+        return self._aligned_face(photo, seen, 0, size, len(sure))
 
     def all_faces(self, path: str | Path, size: int = 112) -> list[PhotoFace]:
         """Return all faces of a photograph, aligned, surest first; an empty list if there is none.
@@ -160,24 +163,38 @@ class FaceFinder:
     def all_faces_in(self, photo: Photo, size: int = 112) -> list[PhotoFace]:
         """Return all faces of a photograph in memory, uint8 [H, W, 3] RGB, as `all_faces` does."""
         found = find_faces(photo, self.detector)
-        more = self._looked_at_again(photo, found.rows(found.scores < self.sure))
-        sure = keep_best(Detections.joined([found.rows(found.scores >= self.sure), more]))
-        return [self._aligned_face(photo, sure, row, size) for row in range(len(sure))]
+        sure = found.rows(found.scores >= self.sure)
+        seen = [self._second_look(photo, sure, row) for row in range(len(sure))]
+        seen.append(self._looked_at_again(photo, found.rows(found.scores < self.sure)))
+        faces = keep_best(Detections.joined(seen))
+        return [self._aligned_face(photo, faces, row, size, len(faces)) for row in range(len(faces))]
+
+    def _second_look(self, photo: Photo, sure: Detections, row: int) -> Detections:
+        """Look at a face that the search is sure of again; the better of both scores stands."""
+        again = second_look(photo, sure, row, self.detector)
+        return replace(again, scores=np.maximum(again.scores, sure.scores[row]))
 
     def _looked_at_again(self, photo: Photo, doubtful: Detections) -> Detections:
-        """Return the doubtful places that a second look is sure of."""
+        """Return the doubtful places that a second look is sure of, as it sees them."""
         looks = [second_look(photo, doubtful, row, self.detector) for row in range(min(DOUBTFUL, len(doubtful)))]
         seen = Detections.joined(looks)
         return keep_best(seen.rows(seen.scores >= self.sure))
 
-    def _aligned_face(self, photo: Photo, found: Detections, row: int, size: int) -> PhotoFace:
+    def _aligned_face(self, photo: Photo, seen: Detections, row: int, size: int, faces: int) -> PhotoFace:
+        """Cut out a face by its points.
+
+        Args:
+            photo: uint8 [H, W, 3] RGB.
+            seen: as the second look saw them.
+            row: which of them.
+            size: side in pixels of the aligned face.
+            faces: how many the photograph shows.
+        """
         habit = self.detector.habit
-        again = second_look(photo, found, row, self.detector)
-        points = again.points[0]
-        alignment = align_points(points, again.point_confidence[0], size, habit)
+        points = seen.points[row]
+        alignment = align_points(points, seen.point_confidence[row], size, habit)
         image = cut_out(photo, alignment.matrix, size)
-        score = max(float(found.scores[row]), float(again.scores[0]))
-        return PhotoFace(image, photo, again.boxes[0], points, score, alignment, len(found), habit)
+        return PhotoFace(image, photo, seen.boxes[row], points, float(seen.scores[row]), alignment, faces, habit)
 
     def _on_template(self, found: Detections, photo: Photo) -> bool:
         """Return True if a square image holds one face, its points where the template has them."""

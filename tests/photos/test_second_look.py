@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
 
 from oaml_core.photos.detection import Detections
+from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.search import find_faces
 from oaml_core.photos.second_look import second_look
 from oaml_core.photos.yunet import YuNet
@@ -46,3 +49,23 @@ def test_a_place_without_a_face_gets_no_score() -> None:
     points = np.array([[200, 150], [260, 150], [230, 180], [205, 210], [255, 210]], dtype=float)
     claimed = Detections(np.array([[180.0, 110, 280, 240]]), points[None], np.array([0.7]), np.full((1, 5), 0.7))
     assert second_look(photo, claimed, 0, detector).scores[0] == 0
+
+
+@pytest.mark.parametrize("sure", [0.8, 0.95])
+def test_each_face_is_looked_at_a_second_time_once(monkeypatch: pytest.MonkeyPatch, sure: float) -> None:
+    """Whether the search was sure of the face (0.93) or the second look had to decide."""
+    looked: list[int] = []
+
+    def counted(photo: np.ndarray, found: Detections, row: int, detector: YuNet) -> Detections:
+        looked.append(row)
+        again = second_look(photo, found, row, detector)
+        return replace(again, scores=np.maximum(again.scores, 0.99) if again.scores[0] > 0.8 else again.scores)
+
+    monkeypatch.setattr("oaml_core.photos.faces.second_look", counted)
+    finder, photo = FaceFinder(sure=sure), skimage.data.astronaut()
+    places = len(find_faces(photo, finder.detector))
+    assert len(finder.all_faces_in(photo)) == 1
+    assert sorted(looked) in (list(range(places)), sorted([0, *range(places - 1)]))
+    looked.clear()
+    assert finder.main_face_in(photo, "portrait").score >= sure
+    assert len(looked) == len(set(looked))
