@@ -29,6 +29,7 @@ from oaml_core.store.base import (
 from oaml_core.store.local_file import appearing, sha256_of, unusable_file
 from oaml_core.store.partial_file import partial_file
 from oaml_core.store.s3_client import BODY_SHA256, OPEN_TRIES, LostUpload, connect, with_retries
+from oaml_core.store.s3_credentials import is_anonymous
 from oaml_core.store.s3_parts import CHUNK_BYTES, PART_BYTES, PartTransfers
 
 T = TypeVar("T")
@@ -309,6 +310,8 @@ class S3Store(Store):
         """
         from minio.error import S3Error
 
+        if is_anonymous():  # public buckets give objects to people who may not ask about the bucket
+            return True
         try:
             return bool(self._client.bucket_exists(self.bucket))
         except S3Error as error:

@@ -6,13 +6,16 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 from oaml_core.errors import StoreError
 from oaml_core.store.base import MissingObject
-from oaml_core.store.s3_identity import KEYS, ROLE, WEB_TOKEN, has_workload_identity, workload_identity
+from oaml_core.store.s3_credentials import ANONYMOUS, credentials_provider, is_anonymous, ways_to_keys
+from oaml_core.store.s3_identity import NoSuchWay
+from oaml_core.store.s3_profiles import environment_keys, profile_region
 
 T = TypeVar("T")
 
@@ -43,6 +46,8 @@ REMEDIES = {
     "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is not known there",
     "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY is wrong, or belongs to another key",
     "AccessDenied": "these credentials do not allow it; check AWS_ACCESS_KEY_ID and the bucket's policy",
+    "ExpiredToken": "the temporary credentials have run out: get new ones, AWS_SESSION_TOKEN with them",
+    "InvalidToken": "the server does not know AWS_SESSION_TOKEN: it belongs to other keys, or has run out",
     "NoSuchBucket": "the bucket does not exist: create it, or correct the store's address",
     "InvalidBucketName": "bucket names have 3 to 63 lower-case letters, digits and hyphens",
     "RequestTimeTooSkewed": "the clock of this machine is off by minutes: set it",
@@ -57,14 +62,12 @@ def connect() -> Any:
     """Return a `minio.Minio` for the server and credentials that the environment names; nothing is sent yet.
 
     Raises:
-        StoreError: a variable is missing, or the endpoint is not an address.
+        StoreError: the endpoint is missing or no address, or half of a pair of keys is missing. Other credentials are
+            looked for at the first request: see `ways_to_keys`.
     """
-    has_identity = has_workload_identity()
-    names = ("OAML_S3_ENDPOINT", *(() if has_identity else KEYS))
-    if missing := [name for name in names if not os.environ.get(name)]:
-        also = f", or {WEB_TOKEN} and {ROLE} of a workload identity" if set(KEYS) <= set(missing) else ""
-        raise StoreError(f"An s3:// store needs {', '.join(missing)} in the environment{also}.")
-    endpoint = os.environ["OAML_S3_ENDPOINT"]
+    endpoint = os.environ.get("OAML_S3_ENDPOINT")
+    if not endpoint:
+        raise StoreError("An s3:// store needs OAML_S3_ENDPOINT in the environment.")
     address = urlparse(endpoint)
     if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
         raise StoreError("OAML_S3_ENDPOINT must read http://host:port or https://host:port.")
@@ -72,19 +75,25 @@ def connect() -> Any:
         raise StoreError(f"OAML_S3_CA_BUNDLE: there is no file {authority}.")
     return _client_class()(
         address.netloc,
-        **_credentials(has_identity),
+        credentials=_credentials(),
         secure=address.scheme == "https",
-        region=os.environ.get("AWS_REGION", "us-east-1"),
+        region=_region(),
         http_client=_pool(),
     )
 
 
-def _credentials(has_identity: bool) -> dict[str, Any]:
-    """Give the client the keys of the environment, or what asks for new ones before they run out."""
-    if has_identity:
-        return {"credentials": workload_identity(_pool())}
-    key, secret = (os.environ[name] for name in KEYS)
-    return {"access_key": key, "secret_key": secret, "session_token": os.environ.get("AWS_SESSION_TOKEN") or None}
+def _credentials() -> Any:
+    """Return what gives the client keys, and new ones before they run out; None: requests are not signed."""
+    if is_anonymous():
+        return None
+    with suppress(NoSuchWay):
+        environment_keys()  # half a pair is told before anything is sent
+    return credentials_provider(ways_to_keys(_pool()))
+
+
+def _region() -> str:
+    names = ("AWS_REGION", "AWS_DEFAULT_REGION")
+    return next(filter(None, map(os.environ.get, names)), None) or profile_region() or "us-east-1"
 
 
 def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
@@ -134,6 +143,8 @@ def _may_pass(error: Any) -> bool:
 def _remedy(error: Any) -> str:
     if (minutes := _minutes_off(error)) > MOST_MINUTES_OFF:
         return f"the clock of this machine and the server's differ by {minutes:.0f} minutes: set them"
+    if error.code == "AccessDenied" and is_anonymous():
+        return f"the bucket does not allow it without credentials: unset {ANONYMOUS} and give some"
     return REMEDIES.get(error.code, error.message or "the server gives no reason")
 
 
@@ -169,7 +180,7 @@ def _client_class() -> Any:
     class Client(Minio):
         def _build_headers(self, host: str, headers: Any = None, body: Any = None, creds: Any = None) -> Any:
             known = (headers or {}).get(BODY_SHA256)
-            if known is None or self._base_url.is_https:
+            if known is None or creds is None or self._base_url.is_https:
                 return super()._build_headers(host, headers, body, creds)
             made, date = super()._build_headers(host, headers, None, creds)
             return made | {"Content-Length": str(len(body)), BODY_SHA256: known}, date
