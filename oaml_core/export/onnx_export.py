@@ -132,12 +132,12 @@ def export_onnx(
                 partial,
                 config,
             )
-            _store_metadata(partial, metadata)
+            store_metadata(partial, metadata)
             metadata["largest_difference"] = check_same_outputs(reference, partial, images, config.export.tolerance)
         if pairs is not None:
             exported_model = OamlOnnx(partial, matcher=matcher_path(path))
             metadata |= _measured(exported_model, pairs, 0.0, path.name)
-        _store_metadata(partial, metadata)
+        store_metadata(partial, metadata)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ def export_variant(
         exported = OamlOnnx(partial, matcher=matcher_path(source))
         metadata = exported.metadata | {"variant": variant, "bytes": partial.stat().st_size}
         metadata |= _measured(exported, pairs, config.export.accuracy_loss, path.name)
-        _store_metadata(partial, metadata)
+        store_metadata(partial, metadata)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -298,7 +298,13 @@ def _export(model: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
         )
 
 
-def _store_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+def store_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+    """Put the metadata of an exported model into its file.
+
+    Args:
+        path: the model.
+        metadata: all of them; what was there before is replaced.
+    """
     import onnx
 
     model = onnx.load(path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ExportError
+from oaml_core.export.eight_bits import write_eight_bits
 from oaml_core.inference.onnx_model import Variant
 
 HALF = {"Conv", "Gemm", "MatMul", "PRelu", "Relu", "BatchNormalization", "Add", "MaxPool", "Flatten", "Reshape"}
 """Operators that run in half precision. Lengths and their quotients stay in float32: squares overflow."""
-EIGHT_BITS = ("Conv", "Gemm", "MatMul")
-CALIBRATION_BATCH = 16
 
 
 def write_variant(
@@ -24,9 +22,8 @@ def write_variant(
 ) -> None:
     """Write `variant` of the model in `source`, with its metadata, to `path`.
 
-    `fp16`: weights and arithmetic of `HALF` in float16, inputs and outputs as before. `int8`: `EIGHT_BITS` as
-    QuantizeLinear / DequantizeLinear around the operator (ONNX's QDQ form), weights by the channel, ranges of
-    activations from the faces.
+    `fp16`: weights and arithmetic of `HALF` in float16, inputs and outputs as before. `int8`: see
+    `eight_bits`.
 
     Args:
         source: an exported model.
@@ -40,7 +37,7 @@ def write_variant(
         if variant == "fp16":
             _write_half(source, path)
         else:
-            _write_eight_bits(source, path, calibration, preprocessing)
+            write_eight_bits(source, path, calibration, partial(_as_input, preprocessing=preprocessing))
     except Exception as error:  # the converters raise what the failing operator raises
         path.unlink(missing_ok=True)
         raise ExportError(
@@ -67,51 +64,7 @@ def _write_half(source: Path, path: Path) -> None:
     onnx.save(half, path)
 
 
-def _write_eight_bits(source: Path, path: Path, calibration: NDArray[np.uint8], preprocessing: bool) -> None:
-    import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    prepared = path.with_name(path.name + ".prepared")
-    root = logging.getLogger()
-    level = root.level
-    try:
-        # Its advice to preprocess goes to the root logger, also after preprocessing.
-        root.setLevel(logging.ERROR)
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        name = onnx.load(source).graph.input[0].name
-        quantize_static(
-            str(prepared),
-            str(path),
-            _Faces(name, calibration, preprocessing),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(EIGHT_BITS),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-    finally:
-        root.setLevel(level)
-        prepared.unlink(missing_ok=True)
-
-
-class _Faces:
-    """Batches of faces, in the form that onnxruntime's calibration asks for."""
-
-    def __init__(self, name: str, faces: NDArray[np.uint8], preprocessing: bool) -> None:
-        self._batches: Iterator[dict[str, NDArray[Any]]] = iter(
-            [
-                {name: _as_input(faces[start : start + CALIBRATION_BATCH], preprocessing)}
-                for start in range(0, len(faces), CALIBRATION_BATCH)
-            ]
-        )
-
-    def get_next(self) -> dict[str, NDArray[Any]] | None:
-        return next(self._batches, None)
-
-
-def _as_input(faces: NDArray[np.uint8], preprocessing: bool) -> NDArray[Any]:
+def _as_input(faces: NDArray[np.uint8], *, preprocessing: bool) -> NDArray[Any]:
     if preprocessing:
         return np.ascontiguousarray(faces)
     return np.ascontiguousarray(faces.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 RECORD = "export.json"
 """What an export was made from, and its metadata; there when all its files are."""
-CALIBRATION_FACES = 128
-"""Training faces, spread over the set, that ranges of 8-bit activations are taken from."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ def _write_models(
     config: Config, dataset: PreparedDataset, checkpoint: Path, measured: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Path]]:
     """Metadata, and all files of an export beside the checkpoint: the card first, the model last."""
+    from oaml_core.export.accuracy import record_accuracy, record_faces
+    from oaml_core.export.calibration import calibration_faces
     from oaml_core.export.model_card import model_card
     from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx, export_variant
     from oaml_core.inference.onnx_model import matcher_path, variant_path
@@ -92,9 +92,13 @@ def _write_models(
         metrics=measured,
         pairs=pairs,
     )
-    chosen = np.linspace(0, len(dataset.train) - 1, min(CALIBRATION_FACES, len(dataset.train))).astype(int)
-    faces = np.stack([dataset.train.read(int(i)).permute(1, 2, 0).numpy() for i in chosen])
-    variants = {name: export_variant(path, name, config, faces, pairs) for name in config.export.variants}
+    variants: dict[str, dict[str, Any]] = {}
+    if config.export.variants:
+        calibration = calibration_faces(dataset.train, config)
+        variants = {name: export_variant(path, name, config, calibration, pairs) for name in config.export.variants}
+        recorded = record_faces(next(iter(dataset.verification.values())), config)
+        for name, known in (("", metadata), *variants.items()):
+            known["tar"] = record_accuracy(variant_path(path, name) if name else path, recorded)
     metadata = metadata | {"variants": variants, "checked_on": _checked_on(dataset, len(pairs.issame))}
     card = path.with_name("MODEL_CARD.md")
     card.write_text(model_card(metadata, measured), encoding="utf-8")

@@ -14,6 +14,7 @@ from oaml_core import stages
 from oaml_core.config import Config, DataConfig, EvaluateConfig, ExportConfig, ModelConfig
 from oaml_core.errors import ExportError
 from oaml_core.export import OamlOnnx
+from oaml_core.inference.backends import has_openvino
 from oaml_core.stages.addresses import read_metrics_json
 
 
@@ -65,6 +66,27 @@ def test_variants_are_smaller_and_know_how_well_they_do(
         # The matcher is the whole model's.
         assert small.compare(faces[0], faces[1]).local_score is not None
         assert exported.metadata["variants"][variant]["bytes"] == small.metadata["bytes"]
+
+
+def test_every_file_records_its_tar_by_every_library_that_runs_it(exported: stages.Exported) -> None:
+    path = stored(exported)
+    for name in ("model.onnx", "model.fp16.onnx", "model.int8.onnx"):
+        known = OamlOnnx(path.with_name(name)).metadata
+        tar = known["tar"]
+        assert known["image_size"]
+        assert tar["images"] >= 8
+        assert "onnxruntime" in tar["by"]
+        assert len(tar["by"]) == (2 if has_openvino() else 1)
+        for found in tar["by"].values():
+            if "refused" in found:
+                continue
+            assert set(found) == {"clean", "covered"}
+            for points in found.values():
+                assert set(points) == {"0.001", "0.0001"}
+                assert points["0.001"] is None or 0 <= points["0.001"] <= 1
+                # Too few impostor pairs: no rate is made up.
+                assert points["0.0001"] is None
+    assert "| `model.int8.onnx` | onnxruntime |" in exported.model_card
 
 
 def test_the_card_tells_of_the_variants(exported: stages.Exported) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.data.prepared.verification import open_verification, write_verification
+from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.verification import PAIRS_SUFFIX, open_verification_source
 from oaml_core.errors import DataError
@@ -69,19 +69,23 @@ def _of_set(path: Path, size: int) -> Faces:
         write_verification(
             open_verification_source(LocalFolder(path.parent), name, path.name), Path(scratch), image_size=size
         )
-        pairs = open_verification(Path(scratch), name)
-        known = identities_of(pairs)
-        people = np.stack([known.first, known.second], axis=1).ravel()
-        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
-        rows = np.unique(keys, return_index=True)[1]
-        rows.sort()
-        return Faces(
-            name,
-            np.array(pairs.images[rows]),
-            np.unique(people[rows], return_inverse=True)[1].astype(np.int64),
-            None if pairs.landmarks is None else np.array(pairs.landmarks[rows]),
-            np.zeros(len(rows), dtype=np.bool_),
-        )
+        return faces_of(open_verification(Path(scratch), name))
+
+
+def faces_of(pairs: VerificationSet) -> Faces:
+    """Return the different images of a verification set, and whom they show as far as it is known."""
+    known = identities_of(pairs)
+    people = np.stack([known.first, known.second], axis=1).ravel()
+    keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
+    rows = np.unique(keys, return_index=True)[1]
+    rows.sort()
+    return Faces(
+        pairs.name,
+        np.array(pairs.images[rows]),
+        np.unique(people[rows], return_inverse=True)[1].astype(np.int64),
+        None if pairs.landmarks is None else np.array(pairs.landmarks[rows]),
+        np.zeros(len(rows), dtype=np.bool_),
+    )
 
 
 def _of_folder(path: Path, size: int) -> Faces:
