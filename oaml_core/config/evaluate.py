@@ -33,6 +33,10 @@ class EvaluateConfig:
     """False accept rates at which TAR is reported, where the impostor pairs are enough."""
     batch_size: int = 256
     """Images a forward pass."""
+    exact_far: float | None = None
+    """False accept rate up to which TAR over all pairs of a folder of one's own is exact, in memory that grows with
+    the square of its images (0.1: about 13 GiB for 100,000); None: exact as far as 2 million accepted impostors, and
+    with its error beyond."""
     matrix_images: int = 2000
     """Images of a folder of one's own up to which the matrices of all scores are written, 4 bytes a pair and score."""
     pictures: int = 8
@@ -57,6 +61,8 @@ def check_evaluate(evaluate: EvaluateConfig, cutouts: str | None = None) -> None
     for rate in evaluate.far:
         if not 0.0 < rate <= 1.0:
             raise ConfigError(f"evaluate.far has {rate}; false accept rates lie in (0, 1].")
+    if evaluate.exact_far is not None and not 0.0 < evaluate.exact_far <= 1.0:
+        raise ConfigError(f"evaluate.exact_far is {evaluate.exact_far}; false accept rates lie in (0, 1].")
     if not evaluate.far:
         raise ConfigError("evaluate.far is empty; name at least one false accept rate, such as 1e-3.")
     if evaluate.pictures < 0:

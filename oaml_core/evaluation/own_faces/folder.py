@@ -17,13 +17,13 @@ from oaml_core.config import EvaluateConfig
 from oaml_core.evaluation.scoring.combine import CombinedRule, combined_rule
 from oaml_core.evaluation.scoring.face_store import SCORE_NAMES, FaceStore, ScoreName
 from oaml_core.evaluation.statistics.all_pairs import (
-    LARGEST_EXACT_FAR,
+    LARGEST_FAR,
     AllPairsRoc,
     BlockScores,
     PairStream,
-    Scores32,
     upper_blocks,
 )
+from oaml_core.evaluation.statistics.binned import Scores32
 from oaml_core.evaluation.statistics.identification import Identification, enrol_first, identify
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import thinned
@@ -67,8 +67,8 @@ class FolderResult:
             "genuine": found.genuine,
             "impostors": found.impostors,
             "tar_at_far": [
-                {**asdict(point), "measurable": point.measurable, "interval": interval}
-                for point, interval in zip(found.tar_at_far, found.tar_intervals, strict=True)
+                {**asdict(point), "measurable": point.measurable, "error": error, "interval": interval}
+                for point, error, interval in zip(found.tar_at_far, found.tar_errors, found.tar_intervals, strict=True)
             ],
             "auc": asdict(found.auc),
             "eer": asdict(found.eer),
@@ -92,8 +92,10 @@ def evaluate_folder(
     Raises:
         EvaluationError: there are no genuine or no impostor pairs, or a score is not finite.
     """
-    rates = [rate for rate in config.far if rate <= LARGEST_EXACT_FAR] or [LARGEST_EXACT_FAR]
-    streams = {name: PairStream.of(identities, rates, intervals=True) for name in SCORE_NAMES}
+    rates = [rate for rate in config.far if rate <= LARGEST_FAR] or [LARGEST_FAR]
+    streams = {
+        name: PairStream.of(identities, rates, intervals=True, exact_far=config.exact_far) for name in SCORE_NAMES
+    }
     rule = _rule(faces, identities, config)
     count = len(identities)
     matrices: dict[ScoreName, Scores32] | None = None

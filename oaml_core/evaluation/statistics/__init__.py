@@ -2,6 +2,7 @@
 
 __all__ = [
     "all_pairs",
+    "binned",
     "bootstrap",
     "identification",
     "one_threshold",

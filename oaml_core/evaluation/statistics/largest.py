@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+ROOM = 1_000_000
+"""Numbers beyond twice the count that may wait for a cut; a block that comes may bring as many again."""
+
 
 class Largest:
     """The `count` largest of a stream of numbers, with what else is known of each."""
@@ -22,8 +25,12 @@ class Largest:
         kept = values >= self._floor
         self._parts.append(tuple(column[kept] for column in (values, *known)))
         self._held += int(kept.sum())
-        if self._held > 2 * self._count + 1_000_000:
+        if self._held > 2 * self._count + ROOM:
             self._prune()
+
+    def most_bytes(self, columns: int) -> int:
+        """Return bytes that are held at most, with so many columns of 4 bytes: twice at the time of a cut."""
+        return 2 * 4 * columns * (2 * self._count + 2 * ROOM)
 
     def _prune(self) -> None:
         columns = tuple(np.concatenate(parts) for parts in zip(*self._parts, strict=True))
