@@ -89,7 +89,10 @@ def joined(tail: Roc, binned: Roc) -> Roc:
 
 
 def auc(genuine: Scores32, counts: NDArray[np.int64], impostors: int) -> Bounded:
-    """Return the share of wins of genuine over impostor pairs. Within a bin half of them are counted, which is off by half at most."""
+    """Return the share of wins of genuine over impostor pairs.
+
+    Within a bin half of them are counted, which is off by half at most.
+    """
     of_genuine = np.bincount(bin_of(genuine), minlength=counts.size)
     below = np.cumsum(counts) - counts
     total = float(genuine.size) * impostors
@@ -98,7 +101,10 @@ def auc(genuine: Scores32, counts: NDArray[np.int64], impostors: int) -> Bounded
 
 
 def eer(curve: Roc) -> Bounded:
-    """Return the equal error rate. Between two measured points FAR only grows and FRR only falls: all four rates bound their crossing."""
+    """Return the equal error rate.
+
+    Between two measured points FAR only grows and FRR only falls: all four rates bound their crossing.
+    """
     frr = 1 - curve.tar
     after = int(np.argmax(curve.far >= frr))
     low = max(curve.far[after - 1], frr[after])
