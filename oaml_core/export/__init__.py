@@ -13,6 +13,8 @@ from oaml_core.inference.onnx_model import OamlOnnx
 
 __all__ = [
     "OamlOnnx",
+    "accuracy",
+    "calibration",
     "checks",
     "global_only",
     "model_card",
