@@ -14,6 +14,7 @@ from oaml_core.cli import (
     data_commands,
     evaluation_commands,
     face_commands,
+    forget_commands,
     gallery_commands,
     machine_commands,
     model_commands,
@@ -39,6 +40,7 @@ COMMANDS = {
     **data_commands.COMMANDS,
     **night_commands.COMMANDS,
     **store_commands.COMMANDS,
+    **forget_commands.COMMANDS,
     **restore_commands.COMMANDS,
     **machine_commands.COMMANDS,
 }

@@ -18,6 +18,7 @@ from oaml_core.errors import OamlError, StoreError
 from oaml_core.notify import notify
 from oaml_core.stages.addresses import dated_name
 from oaml_core.stages.production import last_decision
+from oaml_core.stages.retraining import retraining_due
 from oaml_core.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -149,6 +150,10 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
         for place, free in _free(config)
         if free < config.nightly.least_free_gb * 1e9
     ]
+    if (due := retraining_due(store)) is not None:
+        wrong.append(
+            f"Version {due['version']} in production must be trained anew since {due['since']}: {due['reason']}."
+        )
     said = [f"{each.ended[:16].replace('T', ' ')}  {each.state:<11}  {each.reason}" for each in nights[-7:]]
     return NightStatus(not wrong, [*wrong, *said])
 

@@ -63,13 +63,14 @@ class LocalCache:
         for path in sorted(entries, key=self._last_used):
             if sum(sizes.values()) <= self.limit:
                 break
-            if self._remove(path):
+            if self.remove(path.name):
                 del sizes[path]
                 removed.append(path.name)
         return removed
 
-    def _remove(self, entry: Path) -> bool:
-        """Remove `entry` unless a process uses it; return True if it is gone."""
+    def remove(self, name: str) -> bool:
+        """Remove entry `name` unless a process uses it; return True if it is gone."""
+        entry = self.folder / name
         if entry in _in_use:
             return False
         with self._lock(entry.name) as lock:

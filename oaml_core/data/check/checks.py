@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,10 +38,19 @@ class Checks:
         config: the whole configuration.
         before_training: batches that cannot be planned stop; False: they are a warning, as what is prepared may be
             trained on with other batches.
+        left_out: whether an image of this SHA-256 (hexadecimal) is passed over as if the source did not have it.
     """
 
-    def __init__(self, inputs: Inputs, config: Config, *, before_training: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: Inputs,
+        config: Config,
+        *,
+        before_training: bool = False,
+        left_out: Callable[[str], bool] = lambda sha256: False,
+    ) -> None:
         self.inputs = inputs
+        self.left_out = left_out
         self.seen = Seen(inputs, config, before_training)
         self.seen.counts = np.zeros(int(inputs.training.labels.max(initial=-1)) + 1, dtype=np.int64)
         self.seen.bad_sets = [str(error) for _, error in inputs.unusable_sets]
@@ -78,6 +87,8 @@ class Checks:
             label = int(source.labels[number])
             if isinstance(looked, SetAside):
                 self.seen.set_aside.append(looked)
+            elif self.left_out(looked.sha256.hex()):
+                continue
             elif limit is None or self.seen.counts[label] < limit:
                 self._count(number, label, looked)
                 yield number, looked
@@ -111,6 +122,8 @@ class Checks:
         for pair in progress(source.pairs, len(source.pairs), "check masks"):
             try:
                 face, mask = source.folder.read(pair.face), source.folder.read(pair.mask)
+                if self.left_out(hashlib.sha256(face).hexdigest()):
+                    continue
                 self._look_at_pair(face, mask)
             except DataError as error:
                 seen.pairs_set_aside.append(SetAside(pair.name, str(error)))

@@ -1,6 +1,7 @@
 """Turn a source into a prepared data set: checked, packed and fingerprinted."""
 
 __all__ = [
+    "forgotten",
     "outbox",
     "prepare",
 ]

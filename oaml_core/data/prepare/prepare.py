@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oaml_core.config import Config
 from oaml_core.data.check.checks import Checks
 from oaml_core.data.check.report import CheckReport
 from oaml_core.data.prepare.fingerprint import fingerprint_of, shaping_settings
+from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
 from oaml_core.data.prepare.outbox import COMMITTING, Outbox, lacking
 from oaml_core.data.prepare.parts import PartWriter, Place
 from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS, manifest_key
 from oaml_core.data.prepared.verification import write_verification
 from oaml_core.data.prepared.visibility_set import is_validation
+from oaml_core.data.prepared.without_pairs import leave_pairs_out
 from oaml_core.data.sources.inputs import Folders, Inputs, open_folders, open_inputs
 from oaml_core.errors import DataError, StoreError
 from oaml_core.store.lease import lease
@@ -74,13 +77,14 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> Pr
     """
     work = Path(config.work_dir)
     folders = open_folders(config.data, work / "fetched")
-    settings = shaping_settings(config)
+    forgotten = forgotten_images(store)
+    settings = shaping_settings(config) | ({"forgotten": forgotten.digest} if forgotten else {})
     distinct = {} if folders is None else folders.distinct()
     fingerprint = fingerprint_of(settings, distinct, work / "checksums.sqlite", store)
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         if repair:
             _remove_damaged(store, fingerprint)
-        return _reused(config, store, fingerprint) or _made(config, store, folders, fingerprint, settings)
+        return _reused(config, store, fingerprint) or _made(config, store, folders, fingerprint, settings, forgotten)
 
 
 def _reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
@@ -114,7 +118,12 @@ def _remove_damaged(store: Store, fingerprint: str) -> None:
 
 
 def _made(
-    config: Config, store: Store, folders: Folders | None, fingerprint: str, settings: dict[str, Any]
+    config: Config,
+    store: Store,
+    folders: Folders | None,
+    fingerprint: str,
+    settings: dict[str, Any],
+    forgotten: ForgottenImages,
 ) -> Prepared:
     uri = store.url(f"{DATASETS}/{fingerprint}")
     final = dataset_folder(config, fingerprint)
@@ -124,7 +133,7 @@ def _made(
         outbox = Outbox(store, unfinished, keep=_has_room(folders, Path(config.work_dir)))
         try:
             inputs = open_inputs(config, folders)
-            manifest = _Packer(inputs, config, outbox).pack(fingerprint, settings)
+            manifest = _Packer(inputs, config, outbox, forgotten).pack(fingerprint, settings)
             if not _committed(store, manifest, outbox):
                 continue
             if outbox.keep:
@@ -172,11 +181,14 @@ def _has_room(folders: Folders | None, work: Path) -> bool:
 class _Packer:
     """Writes what the checks let pass."""
 
-    def __init__(self, inputs: Inputs, config: Config, outbox: Outbox) -> None:
+    def __init__(self, inputs: Inputs, config: Config, outbox: Outbox, forgotten: ForgottenImages) -> None:
         self.inputs = inputs
         self.config = config
         self.outbox = outbox
-        self.checks = Checks(inputs, config)
+        self.forgotten = forgotten
+        self.checks = Checks(inputs, config, left_out=forgotten.has)
+        self.pairs: dict[str, int] = {}
+        """Pairs of each verification set that were written."""
 
     def pack(self, fingerprint: str, settings: dict[str, object]) -> Manifest:
         """Write and send everything but the manifest, which is returned."""
@@ -193,7 +205,7 @@ class _Packer:
             channel_order=self.config.data.channel_order,
             images=images,
             identities=identities,
-            verification={name: len(pairs) for name, pairs in seen.good_sets.items()},
+            verification=self.pairs,
             visibility_pairs=seen.visibility_pairs,
             set_aside=len(seen.set_aside),
             images_looked_at=seen.images + len(seen.set_aside),
@@ -218,18 +230,32 @@ class _Packer:
         folder = self.outbox.folder / "verification"
         seen = self.checks.seen
         for pairs in self.inputs.verification:
+            gone = np.zeros(len(pairs), dtype=bool)
+
+            def watch(
+                name: str, number: int, data: bytes, image: NDArray[np.uint8], gone: NDArray[np.bool_] = gone
+            ) -> None:
+                if self.forgotten and self.forgotten.shows(data, image):
+                    gone[number // 2] = True
+                else:
+                    self.checks.verification_image(name, number, data, image)
+
             try:
                 written = write_verification(
                     pairs,
                     folder,
                     image_size=self.config.data.image_size,
                     channel_order=self.config.data.channel_order,
-                    watch=self.checks.verification_image,
+                    watch=watch,
                 )
             except DataError as error:
                 seen.bad_sets.append(str(error))
                 continue
             seen.good_sets[pairs.name] = pairs
+            if gone.any():
+                written = leave_pairs_out(folder, pairs.name, gone)
+            if written:
+                self.pairs[pairs.name] = int((~gone).sum())
             for path in written:
                 self.outbox.send(path)
 

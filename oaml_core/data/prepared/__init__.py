@@ -3,7 +3,9 @@
 __all__ = [
     "dataset",
     "manifest",
+    "memfile",
     "prepared",
     "verification",
     "visibility_set",
+    "without_pairs",
 ]

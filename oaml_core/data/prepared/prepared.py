@@ -4,7 +4,8 @@
     checks.json                       what was looked at and what was set aside
     train/part-00000.rec …            the images as they were encoded
     train/labels.npy, parts.npy, offsets.npy, sizes.npy, sources.npy, landmarks.npy
-    verification/<name>.dat, <name>.dat.conf, <name>_list.npy, <name>_landmarks.npy, <name>_identities.npy
+    verification/<name>.dat, <name>.dat.conf, <name>_list.npy, <name>_landmarks.npy, <name>_identities.npy,
+                 <name>_people.json
     visibility/part-00000.rec …, parts.npy, offsets.npy, sizes.npy, validation.npy
 
 In a store the files lie under `datasets/files/<SHA-256>`, each content once, and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def write_verification(
     watch: Watcher | None = None,
 ) -> list[Path]:
     """Decode a set into `<name>.dat`, `<name>.dat.conf`, `<name>_list.npy` (issame), `<name>_landmarks.npy`,
-    `<name>_identities.npy`.
+    `<name>_identities.npy`, and `<name>_people.json` where the source names the people.
 
     One image is in memory at a time. Returns the files written.
 
@@ -82,7 +83,22 @@ def write_verification(
     if source.identities is not None:
         written.append(folder / f"{source.name}_identities.npy")
         np.save(written[-1], source.identities)
+        if source.people:
+            written.append(people_file(folder, source.name))
+            written[-1].write_text(json.dumps({str(number): name for number, name in sorted(source.people.items())}))
     return written
+
+
+def people_file(folder: Path, name: str) -> Path:
+    """Return the file with the names of a set's people by their numbers; there where the source told them."""
+    return folder / f"{name}_people.json"
+
+
+def files_of(folder: Path, name: str) -> list[Path]:
+    """Return the files of a prepared set that are there, the memfile and its description first."""
+    images = folder / f"{name}.dat"
+    arrays = [folder / f"{name}_{what}.npy" for what in ("list", "landmarks", "identities")]
+    return [path for path in (images, conf_path(images), *arrays, people_file(folder, name)) if path.is_file()]
 
 
 def open_verification(folder: Path, name: str) -> VerificationSet:

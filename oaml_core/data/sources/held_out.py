@@ -155,6 +155,7 @@ def _paired(source: TrainingSource, by_person: Sequence[Sequence[int]]) -> Verif
         lambda: (source.read(number) for number in numbers),
         source.labels[numbers],
         [source.name(number) for number in numbers],
+        {int(label): source.identity_name(int(label)) for label in np.unique(source.labels[numbers])},
     )
 
 

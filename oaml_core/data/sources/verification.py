@@ -10,8 +10,8 @@ who is in the pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -65,6 +65,8 @@ class VerificationSource:
     """int64 [2N]: number of the person whom each image shows, or None: not known."""
     files: Sequence[str] = ()
     """Names of the 2N images where they are files of the source; empty where they lie in a file of their own."""
+    people: Mapping[int, str] = field(default_factory=dict)
+    """Names of the people by the numbers in `identities`, where the source tells them."""
 
     def __len__(self) -> int:
         return len(self.issame)
@@ -113,7 +115,8 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
             issame,
             lambda: landmarks,
             lambda: _bin_images(path, images),
-            _people(_names_in(folder, meta), issame),
+            (people := _people(names := _names_in(folder, meta), issame)),
+            people=_names_of_people(names, people),
         )
     lfw = PurePosixPath(file).name in LFW_LISTS
     names, issame = read_lfw_pairs(folder, file) if lfw else _read_pairs(folder, file)
@@ -124,8 +127,9 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
         issame,
         lambda: landmarks,
         lambda: (folder.read(image) for image in names),
-        _people(names, issame),
+        (people := _people(names, issame)),
         names,
+        _names_of_people(names, people),
     )
 
 
@@ -226,3 +230,10 @@ def _people(names: list[str], issame: Bools) -> NDArray[np.int64] | None:
     folders = [PurePosixPath(name).parent.as_posix() for name in names]
     numbers = np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
     return numbers if np.array_equal(numbers[0::2] == numbers[1::2], issame) else None
+
+
+def _names_of_people(images: Sequence[str], numbers: NDArray[np.int64] | None) -> dict[int, str]:
+    """Return the name of each person: that of the folder which the images lie in."""
+    if numbers is None:
+        return {}
+    return {int(number): PurePosixPath(name).parent.name for number, name in zip(numbers, images, strict=True)}
