@@ -54,7 +54,8 @@ def forgotten_images(store: Store) -> ForgottenImages:
         StoreError: a list cannot be read, so that nobody can say which images must stay out.
     """
     remedy = "Bring it back from a copy of the store: without it forgotten images could return."
-    lists = [store.read_json(info.key, ("files", "pixels"), remedy) for info in store.list(f"{LISTS}/")]
+    keys = [info.key for info in store.list(f"{LISTS}/")] if store.is_made() else []
+    lists = [store.read_json(key, ("files", "pixels"), remedy) for key in keys]
     return ForgottenImages(
         frozenset(digest for one in lists for digest in one["files"]),
         frozenset(digest for one in lists for digest in one["pixels"]),
