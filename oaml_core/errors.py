@@ -22,6 +22,14 @@ class DataError(OamlError):
     """A data file, record, label or mask that cannot be used."""
 
 
+class GalleryMoved(DataError):
+    """A gallery is of another model now than the one that reads it."""
+
+
+class Withdrawn(OamlError):
+    """A change was taken back before it was made: nobody waits for it any more."""
+
+
 class StoreError(OamlError):
     """An artifact store that cannot be reached, or an object in it that is missing or damaged."""
 

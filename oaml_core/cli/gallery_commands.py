@@ -126,7 +126,8 @@ def _rebuild(config: Config, options: Any) -> int:
 
     model, finder = exported_model(config, options.onnx), FaceFinder(aligned=options.aligned, choice=options.face)
     with Gallery(options.gallery) as gallery:
-        done = rebuild(gallery, model, model.version, finder, forget=options.forget)
+        address = str(Path(options.onnx).absolute()) if options.onnx and "://" not in options.onnx else options.onnx
+        done = rebuild(gallery, model, model.version, finder, forget=options.forget, address=address or "")
     for key, reason in done.left_out.items():
         print(f"left out: face {key} of {reason}")
     if not done.switched:

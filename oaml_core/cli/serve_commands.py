@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command
-from oaml_core.cli.gallery_commands import exported_model
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
@@ -20,10 +19,13 @@ if TYPE_CHECKING:
 def _serve(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
     from oaml_core.photos.faces import FaceFinder
+    from oaml_core.serve.app import create_app
     from oaml_core.serve.faces import FaceService
     from oaml_core.serve.keys import Keys, key_digest, new_key, read_keys
     from oaml_core.serve.limits import Limits
     from oaml_core.serve.server import open_socket, serve
+    from oaml_core.serve.trial import TrialRules
+    from oaml_core.stages.served_models import FileModels, ProductionModels
 
     if not _is_loopback(options.host) and options.key_file is None:
         raise ConfigError(f"--host {options.host} can be reached by others: name the keys, --key_file FILE.")
@@ -34,8 +36,9 @@ def _serve(config: Config, options: Any) -> int:
         workers=options.workers,
         per_minute=options.per_minute,
     )
-    if options.workers < 1 or options.per_minute < 1 or options.max_seconds <= 0:
-        raise ConfigError("--workers, --per_minute and --max_seconds are above 0.")
+    rules = TrialRules(options.trial_share, options.trial_requests, options.trial_seconds, options.trial_differing)
+    if options.workers < 1 or options.per_minute < 1 or options.max_seconds <= 0 or options.look_every < 0:
+        raise ConfigError("--workers, --per_minute and --max_seconds are above 0, --look_every is not below.")
     listening = open_socket(options.host, options.port)
     address = f"http://{options.host}:{listening.getsockname()[1]}/"
     if options.key_file is None:
@@ -43,8 +46,8 @@ def _serve(config: Config, options: Any) -> int:
         roles, shown = {key_digest(key): "admin"}, f"{address}#key={key}"
     else:
         roles, shown = read_keys(Path(options.key_file)), address
-    # One thread per request: requests run side by side.
-    model = exported_model(config, options.onnx)
+    source = FileModels(config, options.onnx) if options.onnx else ProductionModels(config)
+    model = source.load()
     logging.getLogger("oaml.serve").setLevel(logging.INFO)
     with ExitStack() as stack:
         gallery = stack.enter_context(Gallery(options.gallery, model.version)) if options.gallery else None
@@ -53,7 +56,8 @@ def _serve(config: Config, options: Any) -> int:
         )
         print(f"model {model.version}; Ctrl-C ends the service", flush=True)
         print(shown, flush=True)
-        serve(faces, Keys(roles, limits.per_minute), limits, listening)
+        app = create_app(faces, Keys(roles, limits.per_minute), limits, source, rules, options.look_every)
+        serve(app, listening)
     return 0
 
 
@@ -81,6 +85,13 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")
     parser.add_argument("--max_seconds", type=float, default=30.0, help="seconds to an answer")
     parser.add_argument("--per_minute", type=int, default=600, help="requests per key and minute")
+    parser.add_argument("--look_every", type=float, default=30.0, help="seconds between looks for a new model; 0: none")
+    parser.add_argument(
+        "--trial_share", type=float, default=0.1, help="of comparisons, answered by a new model at first"
+    )
+    parser.add_argument("--trial_requests", type=int, default=50, help="such comparisons until it takes over")
+    parser.add_argument("--trial_seconds", type=float, default=600.0, help="until it takes over with fewer")
+    parser.add_argument("--trial_differing", type=float, default=0.1, help="share of other decisions that it may make")
 
 
 COMMANDS = {"serve": Command("compare, identify and enrol faces over HTTP, with a page", _serve, _options)}

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,16 @@ TOLERANCES: dict[Precision, float] = {"f32": 1e-3, "bf16": 5e-2}
 QUANTISED_TOLERANCE = 1e-1
 """The same for 8-bit graphs, whose steps of rounding fall otherwise in every library."""
 QUANTISED = "QuantizeLinear"
+
+
+class Tensor(NamedTuple):
+    """An input or an output of a graph."""
+
+    name: str
+    type: str
+    """As onnxruntime names it, such as `tensor(uint8)`."""
+    shape: tuple[int, ...]
+    """-1: any length."""
 
 
 class Runtime(Protocol):
@@ -73,13 +83,20 @@ class OnnxRuntime:
         self.name = "onnxruntime"
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         """What the exporter wrote beside the graph."""
-        self.inputs: list[str] = [one.name for one in self._session.get_inputs()]
-        self.outputs: list[str] = [one.name for one in self._session.get_outputs()]
+        self.input_tensors = [_tensor(one) for one in self._session.get_inputs()]
+        self.output_tensors = [_tensor(one) for one in self._session.get_outputs()]
+        self.inputs: list[str] = [one.name for one in self.input_tensors]
+        self.outputs: list[str] = [one.name for one in self.output_tensors]
 
     def run(self, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
         """Compute the named outputs of the named inputs."""
         found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feeds))
         return found
+
+
+def _tensor(described: Any) -> Tensor:
+    shape = tuple(size if isinstance(size, int) else -1 for size in described.shape)
+    return Tensor(described.name, described.type, shape)
 
 
 class OpenVino:

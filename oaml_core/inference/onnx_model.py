@@ -7,6 +7,7 @@ comparison = recogniser.compare(load_face("a.jpg"), load_face("b.jpg"), far=1e-3
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ConfigError, ExportError, ModelInputError
-from oaml_core.inference.backends import Backend, OnnxRuntime, Runtime, check_backend, open_runtime, trial_images
+from oaml_core.inference.backends import Backend, Feeds, OnnxRuntime, Runtime, check_backend, open_runtime, trial_images
+from oaml_core.inference.combining import combine
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Floats, Scores
@@ -95,6 +97,8 @@ class OamlOnnx:
         beside = matcher_path(path)
         wanted = beside if matcher is None else Path(matcher)
         self._input = reference.inputs[0]
+        self.input_tensors, self.output_tensors = reference.input_tensors, reference.output_tensors
+        """Tensors of the graph itself, which `infer` takes and gives."""
         self.runtime: Runtime = open_runtime(path, chosen, self._trial, threads=threads, reference=reference)
         self.matcher: Runtime | None = None
         if matcher is not None or beside.is_file():
@@ -139,6 +143,20 @@ class OamlOnnx:
             )
         return OnnxFeatures(*self.runtime.run(OUTPUTS, self._feeds(batch)))
 
+    def infer(self, feeds: Feeds, outputs: Sequence[str]) -> list[NDArray[Any]]:
+        """Run the graph itself on n faces, `BATCH` at a time.
+
+        Args:
+            feeds: arrays by input, of the types and shapes of `input_tensors`.
+            outputs: names of `output_tensors`.
+        """
+        count = len(next(iter(feeds.values())))
+        parts = [
+            self.runtime.run(outputs, {name: value[start : start + BATCH] for name, value in feeds.items()})
+            for start in range(0, count, BATCH)
+        ]
+        return [np.concatenate(each) for each in zip(*parts, strict=True)]
+
     def fused_embedding(self, images: Images) -> Floats:
         """Return [n, E] unit embeddings of images and mirrored images, weighted by their norms (AdaFace)."""
         return self.records(images).embedding
@@ -167,7 +185,7 @@ class OamlOnnx:
         global_score = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
         local_score = None if self.matcher is None else self._local_scores(probe, gallery)
         share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
-        combined = self._combined(global_score, local_score)
+        combined = combine(self.metadata["combined"], global_score, local_score)
         if self.fusion is None or local_score is None:
             return Scores(global_score, local_score, combined, share)
         evidence = Evidence(
@@ -237,21 +255,6 @@ class OamlOnnx:
             rows = slice(start, start + BATCH)
             found[rows] = self.matcher.run(["score"], _pairs(probe, gallery, rows))[0]
         return found
-
-    def _combined(
-        self, global_score: NDArray[np.float64], local_score: NDArray[np.float64] | None
-    ) -> NDArray[np.float64] | None:
-        rule = self.metadata["combined"]
-        if rule is None or local_score is None:
-            return None
-        n = rule["normalisation"]
-        normalised_global = (global_score - n["global_mean"]) / n["global_std"]
-        normalised_local = (local_score - n["local_mean"]) / n["local_std"]
-        total = rule["global_weight"] + rule["local_weight"]
-        result: NDArray[np.float64] | None = (
-            rule["global_weight"] * normalised_global + rule["local_weight"] * normalised_local
-        ) / total
-        return result
 
 
 def is_oaml_onnx(path: Path) -> bool:

@@ -3,7 +3,9 @@
 __all__ = [
     "app",
     "faces",
+    "generations",
     "keys",
     "limits",
     "server",
+    "trial",
 ]

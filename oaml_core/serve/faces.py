@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from io import BytesIO
-from typing import Literal
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -28,6 +28,13 @@ from oaml_core.photos.quality import covered_regions
 from oaml_core.serve.answers import CandidateAnswer, CompareAnswer, DetectAnswer, FaceAnswer, IdentifyAnswer
 
 
+class ServedModel(Comparer, Protocol):
+    """A recogniser that knows its version."""
+
+    @property
+    def version(self) -> str: ...
+
+
 class FaceService:
     """Model, detector and gallery of a service.
 
@@ -39,10 +46,16 @@ class FaceService:
         most: largest number of faces that are described in one photograph.
     """
 
-    def __init__(self, model: Comparer, finder: FaceFinder, gallery: Gallery | None, *, pixels: int, most: int) -> None:
+    def __init__(
+        self, model: ServedModel, finder: FaceFinder, gallery: Gallery | None, *, pixels: int, most: int
+    ) -> None:
         self.model, self.finder, self.gallery = model, finder, gallery
         self._pixels, self._most = pixels, most
         self._search = None if gallery is None else GallerySearch(gallery, model)
+
+    def with_model(self, model: ServedModel, gallery: Gallery | None) -> Self:
+        """Return the same service by another model, and the gallery of that one."""
+        return type(self)(model, self.finder, gallery, pixels=self._pixels, most=self._most)
 
     def self_test(self) -> None:
         """Describe and compare a grey image: a model that cannot is not ready.

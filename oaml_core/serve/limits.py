@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("oaml.serve")
-T = TypeVar("T")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -55,47 +50,13 @@ class ServiceFigures:
         self.requests = Counter("oaml_requests", "Requests.", ["route", "status"], registry=self.registry)
         self.seconds = Histogram("oaml_request_seconds", "Time to an answer.", ["route"], registry=self.registry)
         self.busy = Gauge("oaml_work", "Requests that are worked on or wait.", registry=self.registry)
+        self.models = Counter("oaml_model_events", "Trials and changes of models.", ["event"], registry=self.registry)
+        self._model = Gauge("oaml_model", "1 for the model that answers.", ["version"], registry=self.registry)
 
-
-class Work:
-    """A pool of threads that never has more to do than it may.
-
-    Args:
-        limits: of the service.
-        figures: where the load is shown.
-    """
-
-    def __init__(self, limits: Limits, figures: ServiceFigures) -> None:
-        self._limits, self._figures = limits, figures
-        self._pool = ThreadPoolExecutor(limits.workers, thread_name_prefix="faces")
-        self._pending = 0
-
-    async def do(self, task: Callable[[], T]) -> T:
-        """Run a task in a thread.
-
-        Raises:
-            HTTPException: 503, too much is waiting; 504, it took too long (it ends in its thread, unheard).
-        """
-        if self._pending >= self._limits.workers + self._limits.waiting:
-            raise HTTPException(503, "Too many requests are waiting. Try again in a moment.", {"retry-after": "1"})
-        self._pending += 1
-        self._figures.busy.set(self._pending)
-        loop = asyncio.get_running_loop()
-        future = self._pool.submit(task)
-        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._ended, done))
-        try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._limits.seconds)
-        except TimeoutError:
-            seconds = self._limits.seconds
-            raise HTTPException(504, f"No answer within {seconds:g} seconds. Send a smaller photograph.") from None
-
-    def close(self) -> None:
-        """Wait for what is under way, and end the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _ended(self, _: Future[T]) -> None:
-        self._pending -= 1
-        self._figures.busy.set(self._pending)
+    def show_model(self, version: str) -> None:
+        """Show which model answers."""
+        self._model.clear()
+        self._model.labels(version).set(1)
 
 
 class Guard:

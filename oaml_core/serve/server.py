@@ -5,12 +5,9 @@ from __future__ import annotations
 import socket
 
 import uvicorn
+from fastapi import FastAPI
 
 from oaml_core.errors import ConfigError
-from oaml_core.serve.app import create_app
-from oaml_core.serve.faces import FaceService
-from oaml_core.serve.keys import Keys
-from oaml_core.serve.limits import Limits
 
 GRACE = 30
 """Seconds that requests under way get to end."""
@@ -33,17 +30,15 @@ def open_socket(host: str, port: int) -> socket.socket:
         raise ConfigError(f"--host {host} --port {port} cannot be listened at: {error}. Name another one.") from error
 
 
-def serve(faces: FaceService, keys: Keys, limits: Limits, listening: socket.socket) -> None:
+def serve(app: FastAPI, listening: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        faces: model, detector and gallery.
-        keys: who may ask.
-        limits: what a request may cost.
+        app: what `create_app` built.
         listening: what `open_socket` opened.
     """
     config = uvicorn.Config(
-        create_app(faces, keys, limits),
+        app,
         access_log=False,
         log_level="warning",
         server_header=False,

@@ -72,5 +72,6 @@ __all__ = [
     "rollback",
     "run_prefix",
     "run_summary",
+    "served_models",
     "train",
 ]

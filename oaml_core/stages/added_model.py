@@ -63,6 +63,18 @@ def find_model(config: Config, backend: Backend = "onnxruntime") -> OamlOnnx:
     Raises:
         ConfigError: there is none of these.
     """
+    found, config = find_record(config)
+    log.info("model: %s", found["version"])
+    return fetch_recogniser(config, found["model_uri"], backend)
+
+
+def find_record(config: Config) -> tuple[dict[str, Any], Config]:
+    """Return the record (`version`, `model_uri`) of the model that `find_model` returns, and the configuration to
+    fetch it by.
+
+    Raises:
+        ConfigError: there is none.
+    """
     store = open_store(config.store)
     present = champion(store) or _latest(store)
     if present is None and config.store == Config().store:
@@ -76,8 +88,12 @@ def find_model(config: Config, backend: Backend = "onnxruntime") -> OamlOnnx:
             f"There is no model in production in {config.store}. Name one: --onnx model.onnx or --checkpoint C, or "
             "another --store. `make demo` trains one, `oaml model add` takes a published one."
         )
-    log.info("model: %s", present["version"])
-    return OamlOnnx(_fetched(config, present["model_uri"]), backend=backend)
+    return present, config
+
+
+def fetch_recogniser(config: Config, uri: str, backend: Backend = "onnxruntime") -> OamlOnnx:
+    """Return the recogniser at an address, with its matcher if one lies beside it."""
+    return OamlOnnx(_fetched(config, uri), backend=backend)
 
 
 def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], str]:

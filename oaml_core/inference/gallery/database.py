@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, GalleryMoved
 from oaml_core.inference.gallery.file import GalleryFile
 from oaml_core.inference.gallery.packing import Packed, pack_record, unpack_records
 from oaml_core.inference.records import FaceRecords
@@ -68,14 +68,16 @@ class Gallery(GalleryFile):
             The face's key; None if the person has a face of this photograph already.
 
         Raises:
-            DataError: the name is empty.
+            DataError: the name is empty. GalleryMoved: the gallery is of another model meanwhile.
         """
         name = _checked_name(person)
         packed = pack_record(records)
         with self.change() as db:
             model = db.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()[0]
             if model != self.model:
-                raise DataError(f"{self.path} was rebuilt for model {model} meanwhile. Open it again with that model.")
+                raise GalleryMoved(
+                    f"{self.path} was rebuilt for model {model} meanwhile. Open it again with that model."
+                )
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             added = datetime.now(UTC).isoformat(timespec="seconds")

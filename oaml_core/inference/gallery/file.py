@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, GalleryMoved, Withdrawn
 
 APPLICATION = 0x4F414D47
 """Number in the file's header that says whose it is."""
@@ -45,7 +45,8 @@ class GalleryFile:
         model: version of the model whose records are read and written; None: the one that the gallery is of.
 
     Raises:
-        DataError: there is no such file, it is no gallery, or it is of another model.
+        DataError: there is no such file, or it is no gallery.
+        GalleryMoved: it is of another model.
     """
 
     def __init__(self, path: str | Path, model: str | None = None) -> None:
@@ -53,6 +54,7 @@ class GalleryFile:
         if model is None and not self.path.is_file():
             raise DataError(f"There is no gallery {self.path}. `oaml gallery add {self.path} FOLDER` makes one.")
         self._lock = threading.RLock()
+        self._asked = threading.local()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Transactions are opened by hand: each change is one.
@@ -64,7 +66,7 @@ class GalleryFile:
         """Version of the model that the records are of."""
         if model is not None and self.model != model:
             self._db.close()
-            raise DataError(
+            raise GalleryMoved(
                 f"{self.path} is of model {self.model}, not of {model}. `oaml gallery rebuild` describes its faces "
                 "with another model; or name the model that it is of."
             )
@@ -99,19 +101,51 @@ class GalleryFile:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; undone if the block raises."""
+        """One transaction; undone if the block raises, or if the thread's `permitted` says no at its end."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                permit: Callable[[], bool] | None = getattr(self._asked, "permit", None)
+                if permit is not None and not permit():
+                    raise Withdrawn(f"The change of {self.path} was withdrawn; nothing was changed.")
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # A full disk may have ended the transaction already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+
+    @contextmanager
+    def permitted(self, permit: Callable[[], bool]) -> Iterator[None]:
+        """Ask before each change that this thread makes in the block, at the last moment.
+
+        Args:
+            permit: returns True if the change may be made. It is then made, unless the file itself fails.
+
+        Raises:
+            Withdrawn: by the change, if `permit` returns False; nothing was changed.
+        """
+        self._asked.permit = permit
+        try:
+            yield
+        finally:
+            self._asked.permit = None
+
+    def require_model(self) -> None:
+        """Return if the gallery is still of the model that it was opened for.
+
+        Raises:
+            GalleryMoved: it is of another one.
+        """
+        present = self.meta("model")
+        if present != self.model:
+            raise GalleryMoved(f"{self.path} is of model {present} now, not of {self.model}. Open it again.")
 
     def meta(self, key: str) -> str:
-        """Return one of the values that hold for the whole gallery."""
-        return str(self.query("SELECT value FROM meta WHERE key = ?", key)[0][0])
+        """Return one of the values that hold for the whole gallery; an empty string if it was never set."""
+        rows = self.query("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else ""
 
     def query(self, words: str, *values: object) -> list[tuple[Any, ...]]:
         """Return all rows that an SQL query finds."""

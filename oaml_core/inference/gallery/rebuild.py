@@ -20,6 +20,9 @@ from oaml_core.inference.photo_records import describe
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder
 
+ADDRESS = "model_at"
+"""Key of a gallery's `meta`: where the model lies that it was rebuilt for."""
+
 
 @dataclass
 class Rebuilt:
@@ -34,7 +37,13 @@ class Rebuilt:
 
 
 def rebuild(
-    gallery: Gallery, model: Comparer, version: str, finder: FaceFinder | None, *, forget: bool = False
+    gallery: Gallery,
+    model: Comparer,
+    version: str,
+    finder: FaceFinder | None,
+    *,
+    forget: bool = False,
+    address: str = "",
 ) -> Rebuilt:
     """Describe all faces by another model, and change over once all are described.
 
@@ -47,6 +56,7 @@ def rebuild(
         version: its version.
         finder: finds faces in photographs; None: the photographs are aligned faces.
         forget: delete faces that cannot be described; without it they prevent the change.
+        address: where the coming model lies, for services that follow the gallery; empty: not known.
     """
     done = Rebuilt()
     if version == gallery.model:
@@ -63,7 +73,7 @@ def rebuild(
             done.described += _keep(gallery, face.key, version, records)
     if done.left_out and not forget:
         return done
-    _switch(gallery, version, forget=forget)
+    _switch(gallery, version, address, forget=forget)
     done.switched = True
     return done
 
@@ -101,7 +111,7 @@ def _keep(gallery: Gallery, key: int, version: str, records: FaceRecords) -> boo
     return True
 
 
-def _switch(gallery: Gallery, version: str, *, forget: bool) -> None:
+def _switch(gallery: Gallery, version: str, address: str, *, forget: bool) -> None:
     """Change to the records by `version` at once, and delete those of all other models.
 
     Raises:
@@ -115,4 +125,5 @@ def _switch(gallery: Gallery, version: str, *, forget: bool) -> None:
         db.execute("DELETE FROM people WHERE id NOT IN (SELECT person FROM faces)")
         db.execute("DELETE FROM records WHERE model != ?", (version,))
         db.execute("UPDATE meta SET value = ? WHERE key = 'model'", (version,))
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (ADDRESS, address))
     gallery.model = version

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from oaml_core.errors import DataError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
 from oaml_core.inference.gallery.vectors import Vectors
@@ -75,7 +74,7 @@ class GallerySearch:
             top: people named.
 
         Raises:
-            DataError: the gallery is of another model meanwhile, or a record is damaged.
+            DataError: a record is damaged. GalleryMoved: the gallery is of another model meanwhile.
         """
         covered = 1.0 - float(np.clip(probe.visibility.mean(), 0, 1))
         count = max(top, round(self.shortlist * (1 + (LONGEST - 1) * covered)))
@@ -84,6 +83,8 @@ class GallerySearch:
             keys = [] if vectors is None else vectors.nearest(probe.embedding[:1], count)[0][0].tolist()
             faces = 0 if vectors is None else len(vectors)
         there, known = self.gallery.records(keys)
+        # A rebuild deletes the records of the former model: what was read is whole if the model is still the same.
+        self.gallery.require_model()
         if known is None:
             return Answer("global", [], 0, faces)
         scores = self.model.scores(probe, known)
@@ -113,11 +114,7 @@ class GallerySearch:
         state = self.gallery.state
         if state == self._state:
             return self._vectors
-        present = self.gallery.meta("model")
-        if present != self.gallery.model:
-            raise DataError(
-                f"{self.gallery.path} is of model {present} now, not of {self.gallery.model}. Open it again."
-            )
+        self.gallery.require_model()
         keys = np.array(self.gallery.face_keys(), dtype=np.int64)
         held = np.zeros(0, dtype=np.int64) if self._vectors is None else self._vectors.keys
         new = np.setdiff1d(keys, held, assume_unique=True)

@@ -1,0 +1,68 @@
+"""What routes need of a request: a key whose role is enough, the models, the threads, and the gallery."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+from starlette.exceptions import HTTPException
+
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.serve.faces import FaceService
+from oaml_core.serve.generations import Generations
+from oaml_core.serve.keys import Keys
+from oaml_core.serve.work import Work
+
+header = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+class Allowed:
+    """Dependency of a route: a key whose role is enough, used not too often.
+
+    Args:
+        role: that is needed.
+    """
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+    def __call__(self, request: Request, key: Annotated[str | None, Security(header)] = None) -> None:
+        """Raise HTTPException 401, 403 or 429 unless the request may go on."""
+        keys: Keys = request.app.state.keys
+        found = keys.find(key or "")
+        if found is None:
+            raise HTTPException(401, "Send a valid key in the header X-API-Key.")
+        request.state.key = found.name
+        if not found.may(self.role):
+            raise HTTPException(403, f"This key has the role {found.role}; {self.role} is needed.")
+        if wait := keys.spend(found):
+            raise HTTPException(429, "Too many requests with this key.", {"retry-after": str(int(wait) + 1)})
+
+
+READ, ENROL, ADMIN = (Depends(Allowed(role)) for role in ("read", "enrol", "admin"))
+"""Dependencies of routes."""
+
+
+def models(request: Request) -> Generations:
+    """Return the models of the service."""
+    found: Generations = request.app.state.models
+    return found
+
+
+def work(request: Request) -> Work:
+    """Return the threads of the service."""
+    found: Work = request.app.state.work
+    return found
+
+
+def require_gallery(request: Request) -> None:
+    """Raise HTTPException 404 if the service has no gallery."""
+    gallery_of(models(request).present)
+
+
+def gallery_of(faces: FaceService) -> Gallery:
+    """Return the gallery of a service, or raise HTTPException 404."""
+    if faces.gallery is None:
+        raise HTTPException(404, "This service has no gallery; start it with `oaml serve --gallery FILE`.")
+    return faces.gallery

@@ -1,0 +1,121 @@
+"""The face API: compare, detect, identify, and the gallery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, File, Query, Request, UploadFile
+from starlette.exceptions import HTTPException
+
+from oaml_core.errors import DataError, GalleryMoved
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.serve.access import ADMIN, ENROL, READ, gallery_of, models, require_gallery, work
+from oaml_core.serve.answers import (
+    CompareAnswer,
+    DeleteAnswer,
+    DetectAnswer,
+    EnrolAnswer,
+    ErrorAnswer,
+    GalleryFace,
+    IdentifyAnswer,
+    PersonAnswer,
+)
+from oaml_core.serve.faces import FaceService
+
+T = TypeVar("T")
+Photo = Annotated[UploadFile, File(description="photograph: JPEG, PNG, WebP, BMP, TIFF or GIF")]
+Far = Annotated[float, Query(gt=0, le=1, description="false accept rate of one comparison to decide at")]
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 413, 422, 429, 503, 504)
+}
+api = APIRouter(prefix="/api/v1", responses=ERRORS)
+
+
+@api.post("/compare", dependencies=[READ])
+async def compare(
+    request: Request, first: Photo, second: Photo, far: Far = 1e-2, picture: bool = False
+) -> CompareAnswer:
+    """Compare the main faces of two photographs; `undecided` is an answer."""
+    a, b = await first.read(), await second.read()
+    return await work(request).do(lambda: models(request).decide(lambda faces: faces.compare(a, b, far, picture)))
+
+
+@api.post("/detect", dependencies=[READ])
+async def detect(request: Request, photo: Photo) -> DetectAnswer:
+    """Find the faces of a photograph, and say what is covered."""
+    data = await photo.read()
+    return await work(request).do(lambda: models(request).ask(lambda faces: faces.detect(data)))
+
+
+@api.post("/identify", dependencies=[READ])
+async def identify(
+    request: Request, photo: Photo, far: Far = 1e-2, top: Annotated[int, Query(ge=1, le=100)] = 5
+) -> IdentifyAnswer:
+    """Search the gallery for the main face of a photograph."""
+    require_gallery(request)
+    data = await photo.read()
+    return await work(request).do(lambda: models(request).ask(lambda faces: faces.identify(data, far, top)))
+
+
+@api.get("/gallery/people", dependencies=[READ])
+async def people(request: Request) -> list[PersonAnswer]:
+    """List the people of the gallery."""
+    require_gallery(request)
+    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people()))
+    return [PersonAnswer(name=one.name, faces=one.faces) for one in found]
+
+
+@api.get("/gallery/faces", dependencies=[READ])
+async def faces(request: Request, person: str) -> list[GalleryFace]:
+    """List the faces of one person."""
+    require_gallery(request)
+    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).faces(person=person)))
+    if not found:
+        raise HTTPException(404, "There is nobody of this name in the gallery.")
+    return [GalleryFace(key=one.key, added=one.added, remark=one.remark, kept=one.kept) for one in found.values()]
+
+
+@api.post("/gallery/faces", dependencies=[ENROL])
+async def enrol(
+    request: Request, photo: Photo, person: Annotated[str, Query(max_length=200)], keep_image: bool = False
+) -> EnrolAnswer:
+    """Add the main face of a photograph; no picture is stored unless `keep_image` asks for the aligned face."""
+    require_gallery(request)
+    data = await photo.read()
+    return EnrolAnswer(key=await _changed(request, lambda faces: faces.enrol(person, data, keep_image)))
+
+
+@api.delete("/gallery/faces/{key}", dependencies=[ADMIN])
+async def delete_face(request: Request, key: Annotated[int, "key"]) -> DeleteAnswer:
+    """Delete one face for good."""
+    await _changed_there(request, lambda gallery: gallery.remove_face(key))
+    return DeleteAnswer(faces=1)
+
+
+@api.delete("/gallery/people", dependencies=[ADMIN])
+async def delete_person(request: Request, person: str) -> DeleteAnswer:
+    """Delete a person with all faces for good."""
+    return DeleteAnswer(faces=await _changed_there(request, lambda gallery: gallery.remove_person(person)))
+
+
+@api.post("/gallery/merge", dependencies=[ADMIN])
+async def merge(request: Request, person: str, into: str) -> DeleteAnswer:
+    """Give all faces of a person to another one."""
+    return DeleteAnswer(faces=await _changed_there(request, lambda gallery: gallery.merge(person, into)))
+
+
+async def _changed(request: Request, change: Callable[[FaceService], T]) -> T:
+    """Make a change of the gallery, unless the request is too late by then."""
+    return await work(request).change(lambda turn: models(request).change(change, turn.commit))
+
+
+async def _changed_there(request: Request, change: Callable[[Gallery], int | None]) -> int:
+    """Make a change of what must be there: what is missing is 404."""
+    require_gallery(request)
+    try:
+        return await _changed(request, lambda faces: change(gallery_of(faces))) or 0
+    except GalleryMoved:
+        raise
+    except DataError as error:
+        raise HTTPException(404, str(error)) from None

@@ -1,0 +1,23 @@
+"""An exported model that the tests of the service share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from untrained import write_untrained
+
+from oaml_core.config import Config, ModelConfig
+from oaml_core.export.onnx_export import export_onnx
+from oaml_core.training.trained import load_trained
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained recogniser as `model.onnx`."""
+    folder, config = tmp_path_factory.mktemp("model"), Config(model=ModelConfig(arch="ir_mini", width=4))
+    trained = load_trained(write_untrained(config, folder / "best.ckpt"))
+    faces = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
+    export_onnx(trained.recogniser, folder / "model.onnx", config, faces)
+    return folder / "model.onnx"
