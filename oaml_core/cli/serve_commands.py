@@ -83,15 +83,21 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")
     parser.add_argument("--max_body", type=int, default=16 * 2**20, help="bytes of a request")
     parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")
-    parser.add_argument("--max_seconds", type=float, default=30.0, help="seconds to an answer")
+    parser.add_argument("--max_seconds", metavar="S", type=float, default=30.0, help="seconds to an answer")
     parser.add_argument("--per_minute", type=int, default=600, help="requests per key and minute")
     parser.add_argument("--look_every", type=float, default=30.0, help="seconds between looks for a new model; 0: none")
     parser.add_argument(
-        "--trial_share", type=float, default=0.1, help="of comparisons, answered by a new model at first"
+        "--trial_share", metavar="S", type=float, default=0.1, help="of comparisons, answered by a new model at first"
     )
-    parser.add_argument("--trial_requests", type=int, default=50, help="such comparisons until it takes over")
-    parser.add_argument("--trial_seconds", type=float, default=600.0, help="until it takes over with fewer")
-    parser.add_argument("--trial_differing", type=float, default=0.1, help="share of other decisions that it may make")
+    parser.add_argument(
+        "--trial_requests", metavar="N", type=int, default=50, help="such comparisons until it takes over"
+    )
+    parser.add_argument(
+        "--trial_seconds", metavar="S", type=float, default=600.0, help="until it takes over with fewer"
+    )
+    parser.add_argument(
+        "--trial_differing", metavar="S", type=float, default=0.1, help="share of other decisions that it may make"
+    )
 
 
 COMMANDS = {"serve": Command("compare, identify and enrol faces over HTTP, with a page", _serve, _options)}
