@@ -77,7 +77,7 @@ def _options(parser: ArgumentParser) -> None:
         "--key_file",
         type=str | None,
         default=None,
-        help="file of keys: per line a role (read, enrol, admin) and the SHA-256 of a key; default: a fresh key",
+        help="file of keys: role and SHA-256 per line; default: a fresh key",
     )
     parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
     parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")

@@ -16,10 +16,11 @@ from oaml_core import __version__
 from oaml_core.errors import DataError, GalleryMoved, ModelInputError, OamlError
 from oaml_core.serve.face_routes import api
 from oaml_core.serve.faces import FaceService
-from oaml_core.serve.generations import Generations, ModelSource
+from oaml_core.serve.generations import Generations
 from oaml_core.serve.inference_protocol import protocol
 from oaml_core.serve.keys import Keys
 from oaml_core.serve.limits import Guard, Limits, ServiceFigures
+from oaml_core.serve.model_source import ModelSource
 from oaml_core.serve.open_routes import open_routes
 from oaml_core.serve.trial import TrialRules
 from oaml_core.serve.work import Work
