@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 from untrained import write_untrained
 
+import oaml_core as oaml
 from oaml_core.cli import main
 from oaml_core.config import Config, ModelConfig
 from oaml_core.errors import ConfigError, ExportError
-from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
+from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx, store_metadata
 from oaml_core.export.variants import write_variant
 from oaml_core.inference import backends
 from oaml_core.inference.backends import TOLERANCES, OnnxRuntime, trial_images
 from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx, variant_path
+from oaml_core.inference.quickest import quickest_file
 from oaml_core.training.trained import load_trained
 
 CONFIG = Config(model=ModelConfig(arch="ir_mini", width=8))
@@ -177,3 +180,54 @@ def test_no_backend_brings_torch(model: Path) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def with_metadata(path: Path, **known: object) -> None:
+    store_metadata(path, OamlOnnx(path).metadata | known)
+
+
+@pytest.fixture
+def recorded(model: Path, tmp_path: Path) -> Path:
+    for file in model.parent.glob("*.onnx"):
+        shutil.copy(file, tmp_path)
+    with_metadata(tmp_path / "model.onnx", images_per_second=50)
+    with_metadata(tmp_path / "model.int8.onnx", images_per_second=40, tar={"by": {"openvino f32": {"clean": {}}}})
+    return tmp_path / "model.onnx"
+
+
+def answering(path: Path, **choice: object) -> Path:
+    loaded = oaml.load_model(path, **choice)
+    assert isinstance(loaded, OamlOnnx)
+    return path if loaded.version == OamlOnnx(path).version else variant_path(path, "int8")
+
+
+@needs_openvino
+def test_8_bits_answer_only_where_they_are_allowed(recorded: Path) -> None:
+    assert answering(recorded, backend="auto") == recorded
+    assert answering(recorded, backend="auto", int8=True) == variant_path(recorded, "int8")
+
+
+@needs_openvino
+def test_8_bits_that_openvino_refused_at_the_export_are_passed_over(recorded: Path) -> None:
+    with_metadata(variant_path(recorded, "int8"), tar={"by": {"openvino": {"refused": "differs"}}})
+    assert answering(recorded, backend="auto", int8=True) == recorded
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_by_onnxruntime_8_bits_answer_where_the_export_found_them_quicker(recorded: Path) -> None:
+    assert answering(recorded, backend="auto", int8=True) == recorded
+    with_metadata(variant_path(recorded, "int8"), images_per_second=51)
+    assert answering(recorded, backend="auto", int8=True) == variant_path(recorded, "int8")
+
+
+def test_8_bits_without_an_accuracy_on_record_or_without_a_file_are_passed_over(model: Path, recorded: Path) -> None:
+    assert quickest_file(model) == model
+    variant_path(recorded, "int8").unlink()
+    assert quickest_file(recorded) == recorded
+
+
+def test_8_bits_of_a_checkpoint_are_refused(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["match", "a.png", "b.png", "--checkpoint", str(model.with_name("best.ckpt")), "--int8"])
+    assert ended.value.code
+    assert "--int8 is for exported models" in capsys.readouterr().err

@@ -97,19 +97,23 @@ def _comparer(config: Config, options: Any) -> Comparer:
     from oaml_core import stages
     from oaml_core.inference.backends import check_backend
     from oaml_core.inference.onnx_model import OamlOnnx
+    from oaml_core.inference.quickest import quickest_file
 
     check_backend(options.backend)
     if options.onnx and options.checkpoint:
         raise ConfigError("Name one model: --onnx model.onnx or --checkpoint C.")
     if options.onnx:
-        return OamlOnnx(stages.fetch_model(config, options.onnx), backend=options.backend)
+        path = stages.fetch_model(config, options.onnx, int8=options.int8)
+        return OamlOnnx(quickest_file(path, options.backend) if options.int8 else path, backend=options.backend)
     if options.checkpoint:
+        if options.int8:
+            raise ConfigError("--int8 is for exported models; a checkpoint is run by torch. Leave one of them out.")
         if options.backend != "auto":
             raise ConfigError("--backend is for exported models; a checkpoint is run by torch. Leave one of them out.")
         return _checkpoint_comparer(config, options)
     from oaml_core.stages.added_model import find_model
 
-    return find_model(config, options.backend)
+    return find_model(config, options.backend, int8=options.int8)
 
 
 def _checkpoint_comparer(config: Config, options: Any) -> Comparer:
@@ -164,6 +168,11 @@ def _comparer_options(parser: ArgumentParser) -> None:
         choices=BACKENDS,
         default="auto",
         help="what runs an exported model; auto: OpenVINO if it is installed and agrees with onnxruntime",
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="let model.int8.onnx answer where it lies beside the model, is quicker, and has its accuracy on record",
     )
     parser.add_argument("--far", type=float, default=1e-2, help="false accept rate of one comparison to decide at")
 

@@ -14,5 +14,6 @@ __all__ = [
     "match",
     "onnx_model",
     "photo_records",
+    "quickest",
     "records",
 ]

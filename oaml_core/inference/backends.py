@@ -29,8 +29,9 @@ Feeds = Mapping[str, NDArray[Any]]
 TOLERANCES: dict[Precision, float] = {"f32": 1e-3, "bf16": 5e-2}
 """Largest |x − y| / |y| of an output x against onnxruntime's y, by precision. For unit embeddings, 5e-2 is a cosine of
 0.9987 between the two."""
-QUANTISED_TOLERANCE = 1e-1
-"""The same for 8-bit graphs, whose steps of rounding fall otherwise in every library."""
+QUANTISED_TOLERANCE = 2.5e-1
+"""The same for 8-bit graphs, whose steps of rounding fall otherwise in every library. Trial images are no faces: a
+MobileFaceNet whose embeddings of faces differ by 0.07 differs by 0.13 there, and one with a harmed layer by 0.3."""
 QUANTISED = "QuantizeLinear"
 
 

@@ -15,6 +15,7 @@ from oaml_core.config import Config
 from oaml_core.errors import ConfigError, DataError
 from oaml_core.inference.backends import Backend
 from oaml_core.inference.onnx_model import OamlOnnx
+from oaml_core.inference.quickest import quickest_file
 from oaml_core.stages.addresses import fetch_model
 from oaml_core.stages.production import champion
 from oaml_core.store import Store, open_store
@@ -50,7 +51,7 @@ def add_model(store: Store, name: str, model: Path, card: Path) -> str:
     return uri
 
 
-def find_model(config: Config, backend: Backend = "onnxruntime") -> OamlOnnx:
+def find_model(config: Config, backend: Backend = "onnxruntime", *, int8: bool = False) -> OamlOnnx:
     """Return the model that answers where none is named.
 
     It is the one in production in the store; else the one added last; else, if the store is the default one, the one in
@@ -59,13 +60,14 @@ def find_model(config: Config, backend: Backend = "onnxruntime") -> OamlOnnx:
     Args:
         config: names the store.
         backend: what runs the model, see `oaml_core.inference.backends`.
+        int8: the variant in 8 bits may answer, see `quickest_file`.
 
     Raises:
         ConfigError: there is none of these.
     """
     found, config = find_record(config)
     log.info("model: %s", found["version"])
-    return fetch_recogniser(config, found["model_uri"], backend)
+    return fetch_recogniser(config, found["model_uri"], backend, int8=int8)
 
 
 def find_record(config: Config) -> tuple[dict[str, Any], Config]:
@@ -91,9 +93,17 @@ def find_record(config: Config) -> tuple[dict[str, Any], Config]:
     return present, config
 
 
-def fetch_recogniser(config: Config, uri: str, backend: Backend = "onnxruntime") -> OamlOnnx:
-    """Return the recogniser at an address, with its matcher if one lies beside it."""
-    return OamlOnnx(_fetched(config, uri), backend=backend)
+def fetch_recogniser(config: Config, uri: str, backend: Backend = "onnxruntime", *, int8: bool = False) -> OamlOnnx:
+    """Return the recogniser at an address, with its matcher if one lies beside it.
+
+    Args:
+        config: of the run.
+        uri: address in a store, or a local file.
+        backend: what runs the model.
+        int8: the variant in 8 bits may answer, see `quickest_file`.
+    """
+    path = _fetched(config, uri, int8=int8)
+    return OamlOnnx(quickest_file(path, backend) if int8 else path, backend=backend)
 
 
 def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], str]:
@@ -136,11 +146,11 @@ def _checked(store: Store) -> dict[str, Any]:
     return store.read_json(ADDED, ("version", "model_uri"), "Run `oaml model add` again.")
 
 
-def _fetched(config: Config, uri: str) -> Path:
+def _fetched(config: Config, uri: str, *, int8: bool) -> Path:
     """Return the model as a local file; a model without a matcher has none beside it."""
     store, key = open_store(uri.rpartition("/")[0]), "model.matcher.onnx"
     if "://" in uri and not store.exists(key):
         from oaml_core.stages.addresses import fetch_file
 
         return fetch_file(config, uri)
-    return fetch_model(config, uri)
+    return fetch_model(config, uri, int8=int8)

@@ -72,14 +72,32 @@ def fetch_file(config: Config, uri: str) -> Path:
     return path
 
 
-def fetch_model(config: Config, uri: str) -> Path:
-    """Return an exported model as a local file, its matcher beside it."""
+def fetch_model(config: Config, uri: str, *, int8: bool = False) -> Path:
+    """Return an exported model as a local file, its matcher beside it.
+
+    Args:
+        config: of the run.
+        uri: address of the model in a store, or a local file.
+        int8: bring its variant in 8 bits too, if there is one.
+    """
     from oaml_core.inference.onnx_model import matcher_path
 
     path = fetch_file(config, uri)
     if "://" in uri:
         fetch_file(config, f"{uri.rpartition('/')[0]}/{matcher_path(path).name}")
+        if int8:
+            fetch_int8(config, uri)
     return path
+
+
+def fetch_int8(config: Config, uri: str) -> None:
+    """Bring the variant in 8 bits of the model at `uri`, if there is one, to where the model is brought."""
+    from oaml_core.inference.onnx_model import variant_path
+
+    folder, _, name = uri.rpartition("/")
+    small = variant_path(Path(name), "int8").name
+    if open_store(folder).exists(small):
+        fetch_file(config, f"{folder}/{small}")
 
 
 def read_metrics_json(uri: str) -> dict[str, Any]:

@@ -8,7 +8,13 @@ from oaml_core.inference.backends import Backend
 from oaml_core.inference.comparer import Comparer
 
 
-def load_model(path: str | Path, metrics: str | Path | None = None, *, backend: Backend = "onnxruntime") -> Comparer:
+def load_model(
+    path: str | Path,
+    metrics: str | Path | None = None,
+    *,
+    backend: Backend = "onnxruntime",
+    int8: bool = False,
+) -> Comparer:
     """Load an exported model or a checkpoint behind the same methods.
 
     Args:
@@ -17,6 +23,7 @@ def load_model(path: str | Path, metrics: str | Path | None = None, *, backend: 
             there is one. Exported models carry theirs.
         backend: what runs an exported model: `onnxruntime`, `openvino`, or `auto` for the faster of the two where they
             agree. Checkpoints are run by torch.
+        int8: `model.int8.onnx` beside the model may answer, where it is quicker and its accuracy is on record.
 
     Returns:
         A recogniser for `match` and `identify`.
@@ -34,6 +41,10 @@ def load_model(path: str | Path, metrics: str | Path | None = None, *, backend: 
     if path.suffix == ".onnx":
         from oaml_core.inference.onnx_model import OamlOnnx
 
+        if int8:
+            from oaml_core.inference.quickest import quickest_file
+
+            path = quickest_file(path, backend)
         return OamlOnnx(path, backend=backend)
     from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
     from oaml_core.stages.addresses import read_metrics_json
