@@ -16,7 +16,7 @@ REGISTRY ?=
 # pytest-xdist gives each of WORKERS processes one file of tests at a time.
 WORKERS ?= 2
 
-.PHONY: help setup demo test docs gpu-figures test-cluster lint compile golden base-image build-images push-images submit schedule clean
+.PHONY: help setup demo test docs gpu-figures test-cluster lint compile golden sbom licences audit base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -74,6 +74,15 @@ submit: setup ## one run on Kubeflow with the recipe CONFIG (`kfp run create`); 
 
 schedule: setup ## the same at CRON="0 2 * * *" (UTC), or no longer with CRON=off
 	$(BIN)/python -m pipelines.schedule --config $(CONFIG) --cluster $(CLUSTER) --cron "$(CRON)" $(ARGS)
+
+sbom: setup ## sbom.json: what this environment consists of (CycloneDX)
+	$(BIN)/python -m images.packages sbom --out sbom.json
+
+licences: setup ## licences of all packages, those that need attention first
+	@$(BIN)/python -m images.packages licences
+
+audit: setup ## known vulnerabilities of constraints.txt, by pip-audit; fails where nobody could be asked
+	@$(BIN)/python -m images.audit
 
 clean: ## remove caches and runs, not the environment
 	rm -rf .oaml runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
