@@ -11,6 +11,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from oaml_core.config import TrainConfig
+from oaml_core.training.meeting import join_on_this_machine
 from oaml_core.training.world import World
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -33,10 +34,13 @@ def build_fabric(config: TrainConfig, world: World) -> Fabric:
     accelerator = "cuda" if cuda else "cpu"
     if world.size == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    # Small decisions travel between CPUs, so that they do not wait for what a GPU has queued.
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    timeout = timedelta(seconds=config.worker_timeout_seconds)
+    join_on_this_machine(world, backend, timeout)  # Fabric takes a process group that is up already
     strategy = DDPStrategy(
-        # Small decisions travel between CPUs, so that they do not wait for what a GPU has queued.
-        process_group_backend="cpu:gloo,cuda:nccl" if cuda else "gloo",
-        timeout=timedelta(seconds=config.worker_timeout_seconds),
+        process_group_backend=backend,
+        timeout=timeout,
         find_unused_parameters=False,
         gradient_as_bucket_view=True,
         # Running statistics are averaged over the workers when they are used, not copied from one at every step.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from functools import partial
 from importlib import import_module
@@ -16,8 +17,9 @@ from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 from oaml_core.store import open_store
+from oaml_core.training.meeting import loopback_environment, loopback_options
 from oaml_core.training.rejoin import ERROR_VARIABLE, run_and_rejoin
-from oaml_core.training.run_lock import RunLock, only_launcher, stopped_when_lost
+from oaml_core.training.run_lock import SHARED, RunLock, only_launcher, stopped_when_lost
 
 RESULT = "result.json"
 """In the run's folder, and at last in the store: written by the main worker when training has come to its end."""
@@ -63,22 +65,29 @@ def launch(
             with stopped_when_lost(lock):
                 _train_here(worker, config, dataset, run_dir, store_prefix)
             return
-        command = [
-            *(sys.executable, "-m", "torch.distributed.run", *_rendezvous(config, run_dir.name)),
+        work = [
             *("-m", worker, "--config", str(recipe)),
             *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
         ]
-        _train_in_workers(command, config, lock)
+        _train_in_workers(work, config, lock)
 
 
-def _train_in_workers(command: list[str], config: Config, lock: RunLock) -> None:
-    """Run torchrun's `command` to its end, and say how it ended if not well."""
+def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
+    """Run torchrun with the workers' command `work` to its end, and say how it ended if not well."""
     run_dir = lock.run_dir
     error = run_dir / ERROR
     error.unlink(missing_ok=True)
     failure = run_dir / "torchrun-failure.json"
     environment = _environment(config) | {ERROR_VARIABLE: str(failure.absolute())}
-    code = run_and_rejoin(lambda: _run_to_end(command, environment, error, lock), failure)
+
+    def run() -> int:
+        with tempfile.TemporaryDirectory(prefix="oaml-meeting-") as meeting:
+            options = _rendezvous(config, run_dir.name, Path(meeting))
+            command = [sys.executable, "-m", "torch.distributed.run", *options, *work]
+            met = loopback_environment(Path(meeting)) if is_alone() else {}
+            return _run_to_end(command, environment | met, error, lock)
+
+    code = run_and_rejoin(run, failure)
     if error.exists():
         raise OamlError(error.read_text())
     if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
@@ -99,8 +108,13 @@ def _train_here(worker: str, config: Config, dataset: Path, run_dir: Path, store
         raise SystemExit(128 + signal.SIGTERM) from None
 
 
-def _rendezvous(config: Config, run_id: str) -> list[str]:
-    """torchrun's options; on one node its rendezvous is this process' own, on a free port.
+def is_alone() -> bool:
+    """Return True if all workers are on this machine: nothing in the environment names another meeting place."""
+    return not any(os.environ.get(name) for name in SHARED)
+
+
+def _rendezvous(config: Config, run_id: str, meeting: Path) -> list[str]:
+    """torchrun's options; on one machine workers meet in files of the folder `meeting`.
 
     The id is always the run's: runs that share one, as by torchrun's default, would take one another for their own.
     """
@@ -110,8 +124,9 @@ def _rendezvous(config: Config, run_id: str) -> list[str]:
     if "PET_RDZV_ENDPOINT" in os.environ or "PET_MASTER_ADDR" in os.environ:  # elastic, or of fixed size
         return [*always, *([workers] if "PET_NPROC_PER_NODE" not in os.environ else [])]
     nodes = f"--nnodes={train.min_nodes}:{train.max_nodes}"
-    endpoint = os.environ.get("OAML_RDZV_ENDPOINT", "127.0.0.1:0")
-    return [*always, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={endpoint}"]
+    if is_alone():
+        return [*always, workers, nodes, *loopback_options(meeting)]
+    return [*always, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={os.environ['OAML_RDZV_ENDPOINT']}"]
 
 
 def _gpus() -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from ipaddress import ip_address
+from pathlib import Path
+
 import pytest
 
 from oaml_core.config import Config, TrainConfig
-from oaml_core.training.launcher import _rendezvous
+from oaml_core.training.launcher import _rendezvous, launch
 
 CONFIG = Config(train=TrainConfig(nproc=3, max_nodes=2, max_restarts=7))
 
@@ -17,15 +21,26 @@ def no_operator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_on_one_machine_it_is_the_launchers_own() -> None:
-    options = _rendezvous(CONFIG, "night-1")
-    assert {"--nproc-per-node=3", "--nnodes=1:2", "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0"} <= {*options}
+    options = {*_rendezvous(CONFIG, "night-1", Path("/meeting"))}
+    assert {"--nproc-per-node=3", "--nnodes=1:2", "--rdzv-backend=c10d"} <= options
+    assert {"--rdzv-endpoint=/meeting/agents", "--rdzv-conf=store_type=file"} <= options
+
+
+def test_all_sockets_of_a_local_run_listen_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tests = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{tests}:{tests.parent}")
+    config = Config(store=str(tmp_path / "store"), train=TrainConfig(nproc=2, max_restarts=0))
+    launch(config, tmp_path, tmp_path / "run", "runs/x", worker="training.listening_worker")
+    addresses = json.loads((tmp_path / "run" / "listening.json").read_text())
+    assert addresses, "workers that talk to one another listen somewhere"
+    assert [address for address in addresses if not ip_address(address).is_loopback] == []
 
 
 @pytest.mark.parametrize("operators", ["PET_RDZV_ENDPOINT", "PET_MASTER_ADDR"])
 def test_in_a_pod_it_is_the_operators(monkeypatch: pytest.MonkeyPatch, operators: str) -> None:
     monkeypatch.setenv(operators, "night-1-worker-0")
     monkeypatch.setenv("PET_NPROC_PER_NODE", "8")
-    options = _rendezvous(CONFIG, "night-1")
+    options = _rendezvous(CONFIG, "night-1", Path("/meeting"))
     for name in ("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"):
         assert not any(option.startswith(name) for option in options), "options would win over the environment"
 
@@ -34,5 +49,5 @@ def test_in_a_pod_it_is_the_operators(monkeypatch: pytest.MonkeyPatch, operators
 def test_its_id_is_always_the_runs(monkeypatch: pytest.MonkeyPatch, operators: str | None) -> None:
     if operators:
         monkeypatch.setenv(operators, "night-1-worker-0")
-    assert "--rdzv-id=night-1" in _rendezvous(CONFIG, "night-1")
-    assert "--max-restarts=7" in _rendezvous(CONFIG, "night-1")
+    assert "--rdzv-id=night-1" in _rendezvous(CONFIG, "night-1", Path("/meeting"))
+    assert "--max-restarts=7" in _rendezvous(CONFIG, "night-1", Path("/meeting"))
