@@ -19,9 +19,22 @@ from oaml_core.data.sources.verification import open_verification_source
 from oaml_core.decoding.decode import decode_image
 from oaml_core.photos.alignment import TEMPLATE
 from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.files import load_photo
 from oaml_core.photos.yunet import HABIT
 
 BACKGROUNDS = ("coffee", "rocket", "chelsea", "hubble_deep_field")
+WITHOUT_FACES = (
+    *BACKGROUNDS,
+    "brick",
+    "coins",
+    "grass",
+    "gravel",
+    "immunohistochemistry",
+    "moon",
+    "page",
+    "retina",
+    "text",
+)
 SIDE = 1200
 
 
@@ -50,16 +63,38 @@ def scene(
     return np.asarray(Image.composite(pasted, canvas, mask)), (TEMPLATE + HABIT) @ turn.T + shift
 
 
+def count_false(finder: FaceFinder, folder: Path) -> None:
+    """Search photographs without faces, those of a folder and of scikit-image, and print what is found."""
+    files = {path.name: path for path in sorted(folder.iterdir())}
+    photos = {name: load_photo(path) for name, path in files.items()}
+    for name in WITHOUT_FACES:
+        photo = getattr(skimage.data, name)()
+        photos[name] = np.ascontiguousarray(np.stack([photo] * 3, axis=-1) if photo.ndim == 2 else photo[..., :3])
+    found = {name: finder.all_faces_in(photo) for name, photo in photos.items()}
+    megapixels = sum(photo.shape[0] * photo.shape[1] for photo in photos.values()) / 1e6
+    false = [f"{name} {face.score:.2f}" for name, faces in found.items() for face in faces]
+    print(
+        f"without faces: {len(false)} false in {megapixels:.0f} megapixels of {len(photos)} photographs",
+        *false,
+        sep="; ",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verification", type=Path)
     parser.add_argument("--faces", type=int, default=60)
+    parser.add_argument("--photographs", type=Path, help="folder of photographs without faces, searched for false ones")
     options = parser.parse_args()
     path = options.verification
     source = open_verification_source(LocalFolder(path.parent), path.stem, path.name)
     faces = [decode_image(data) for _, data in zip(range(options.faces), source.read_images(), strict=False)]
     backgrounds = [getattr(skimage.data, name)()[..., :3] for name in BACKGROUNDS]
     finder = FaceFinder()
+    if options.photographs:
+        for which, one in (("all faces", finder), ("whole faces", FaceFinder(covered=False))):
+            print(which, end=": ")
+            count_false(one, options.photographs)
     for cover in (None, "lower half", "all but the eyes"):
         generator = np.random.default_rng(0)
         found, false, errors = 0, 0, []

@@ -63,6 +63,7 @@ PUBLIC = {
     "register_matcher": "oaml_core.registry",
     "register_sampler": "oaml_core.registry",
     "register_store": "oaml_core.registry",
+    "register_detector": "oaml_core.registry",
     "register_metric": "oaml_core.registry",
 }
 """Module of each public name."""

@@ -147,6 +147,8 @@ SAMPLERS: Registry[Callable[..., Any]] = Registry(
 """`(labels, config: DataConfig, nearest, *, seed, rank, world_size) -> BatchSampler`, by `data.sampler`."""
 STORES: Registry[Callable[..., Any]] = Registry("store", {"s3": "oaml_core.store.s3", "file": "oaml_core.store.folder"})
 """`(uri: str) -> Store`, by the scheme of the address."""
+DETECTORS: Registry[Callable[..., Any]] = Registry("detector", {"yunet": "oaml_core.photos.yunet"})
+"""`() -> Detector` of `oaml_core.photos.detection`, by `--detector`."""
 METRICS: Registry[Callable[..., Any]] = Registry("metric", {})
 """`(scores [N], issame [N]) -> float`, of every set, condition and score; shown in the report and in `metrics.json`."""
 
@@ -155,4 +157,5 @@ register_margin = MARGINS.register
 register_matcher = MATCHERS.register
 register_sampler = SAMPLERS.register
 register_store = STORES.register
+register_detector = DETECTORS.register
 register_metric = METRICS.register

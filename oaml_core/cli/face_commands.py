@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command, dataset_option
+from oaml_core.cli.photo_options import finder_of, finder_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 from oaml_core.inference.backends import BACKENDS
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
     from oaml_core.inference.comparer import Comparer
-    from oaml_core.photos.faces import FaceFinder
 
 
 def _match(config: Config, options: Any) -> int:
@@ -23,7 +23,7 @@ def _match(config: Config, options: Any) -> int:
 
     out, far = _picture(options.out), _rate(options.far)
     found = match_files(
-        _comparer(config, options), Path(options.first), Path(options.second), far=far, finder=_finder(options)
+        _comparer(config, options), Path(options.first), Path(options.second), far=far, finder=finder_of(options)
     )
     save_pair(found.pair, out, str(found).replace("; ", "\n"), found.faces)
     print(found)
@@ -41,7 +41,7 @@ def _identify(config: Config, options: Any) -> int:
         raise ConfigError(f"--top {options.top} names nobody; it takes 1 or more.")
     if Path(options.gallery).is_file():
         return _identify_in_gallery(config, options, out, far)
-    model, finder = _comparer(config, options), _finder(options)
+    model, finder = _comparer(config, options), finder_of(options)
     found = identify(model, Path(options.gallery), probe, far=far, top=options.top, finder=finder)
     draw_identification(found, probe, model.image_size, out, finder)
     print(found)
@@ -61,7 +61,7 @@ def _identify_in_gallery(config: Config, options: Any, out: Path, far: float) ->
     model = exported_model(config, options.onnx)
     with Gallery(options.gallery, model.version) as gallery:
         found, answer = identify_in_gallery(
-            gallery, model, _finder(options), Path(options.probe), far=far, top=options.top
+            gallery, model, finder_of(options), Path(options.probe), far=far, top=options.top
         )
         print(found)
         if draw_gallery_identification(found, answer, gallery, model.image_size, out):
@@ -84,12 +84,6 @@ def _rate(far: float) -> float:
     if not 0 < far <= 1:
         raise ConfigError(f"--far {far:g} is not a rate in (0, 1].")
     return far
-
-
-def _finder(options: Any) -> FaceFinder:
-    from oaml_core.photos.faces import FaceFinder
-
-    return FaceFinder(aligned=options.aligned, choice=options.face)
 
 
 def _comparer(config: Config, options: Any) -> Comparer:
@@ -143,12 +137,7 @@ def _match_options(parser: ArgumentParser) -> None:
 
 
 def _comparer_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--aligned", action="store_true", help="the images are aligned faces already: look for none, use them whole"
-    )
-    parser.add_argument(
-        "--face", choices=("largest", "central"), default="largest", help="which of several faces in a photograph"
-    )
+    finder_options(parser)
     parser.add_argument(
         "--onnx",
         type=str | None,

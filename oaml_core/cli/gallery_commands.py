@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command
+from oaml_core.cli.photo_options import finder_of, finder_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
@@ -43,12 +44,11 @@ def _gallery(config: Config, options: Any) -> int:
 def _add(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
     from oaml_core.inference.gallery.enrol import enrol_folder
-    from oaml_core.photos.faces import FaceFinder
 
     folder = Path(_what(options, "a photograph, or a folder of them"))
     if not folder.exists():
         raise ConfigError(f"There is no {folder}.")
-    model, finder = exported_model(config, options.onnx), FaceFinder(aligned=options.aligned, choice=options.face)
+    model, finder = exported_model(config, options.onnx), finder_of(options)
     with Gallery(options.gallery, model.version) as gallery:
         done = enrol_folder(gallery, model, finder, folder, person=options.person, keep=options.keep_images)
         people = gallery.people()
@@ -122,9 +122,8 @@ def _verify(config: Config, options: Any) -> int:
 def _rebuild(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
     from oaml_core.inference.gallery.rebuild import rebuild
-    from oaml_core.photos.faces import FaceFinder
 
-    model, finder = exported_model(config, options.onnx), FaceFinder(aligned=options.aligned, choice=options.face)
+    model, finder = exported_model(config, options.onnx), finder_of(options)
     with Gallery(options.gallery) as gallery:
         address = str(Path(options.onnx).absolute()) if options.onnx and "://" not in options.onnx else options.onnx
         done = rebuild(gallery, model, model.version, finder, forget=options.forget, address=address or "")
@@ -184,8 +183,7 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--keep_images", action="store_true", help="add: keep aligned faces in the gallery")
     parser.add_argument("--forget", action="store_true", help="rebuild: delete faces that cannot be described")
     parser.add_argument("--onnx", type=str | None, default=None, help="exported model.onnx; default: in production")
-    parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
-    parser.add_argument("--face", choices=("largest", "central"), default="largest", help="which of several faces")
+    finder_options(parser)
 
 
 COMMANDS = {"gallery": Command("known people in one file: add, ls, rm, verify, rebuild, export …", _gallery, _options)}

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command
+from oaml_core.cli.photo_options import detector_option
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
@@ -15,11 +16,21 @@ if TYPE_CHECKING:
 
 def _align(config: Config, options: Any) -> int:
     from oaml_core.photos.collection import align_folder
+    from oaml_core.photos.detectors import check_detector
 
+    check_detector(options.detector)
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers} is too few; it takes 1 or more.")
     size, out = config.data.image_size, Path(options.out)
-    print(align_folder(Path(options.folder), out, size=size, workers=options.workers, every=options.every))
+    made = align_folder(
+        Path(options.folder),
+        out,
+        size=size,
+        workers=options.workers,
+        every=options.every,
+        detector=options.detector,
+    )
+    print(made)
     print(out)
     return 0
 
@@ -29,6 +40,7 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("out", help="folder that gets the aligned faces, landmarks.parquet and rejects.csv")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--every", action="store_true", help="all faces of a photograph, not the largest alone")
+    detector_option(parser)
 
 
 COMMANDS = {"align": Command("photographs in, aligned faces, landmarks and rejects out", _align, _options)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command
+from oaml_core.cli.photo_options import detector_option, finder_of
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 def _serve(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
-    from oaml_core.photos.faces import FaceFinder
     from oaml_core.serve.app import create_app
     from oaml_core.serve.faces import FaceService
     from oaml_core.serve.keys import Keys, key_digest, new_key, read_keys
@@ -51,9 +51,7 @@ def _serve(config: Config, options: Any) -> int:
     logging.getLogger("oaml.serve").setLevel(logging.INFO)
     with ExitStack() as stack:
         gallery = stack.enter_context(Gallery(options.gallery, model.version)) if options.gallery else None
-        faces = FaceService(
-            model, FaceFinder(aligned=options.aligned), gallery, pixels=limits.pixels, most=limits.faces
-        )
+        faces = FaceService(model, finder_of(options), gallery, pixels=limits.pixels, most=limits.faces)
         print(f"model {model.version}; Ctrl-C ends the service", flush=True)
         print(shown, flush=True)
         app = create_app(faces, Keys(roles, limits.per_minute), limits, source, rules, options.look_every)
@@ -80,6 +78,7 @@ def _options(parser: ArgumentParser) -> None:
         help="file of keys: role and SHA-256 per line; default: a fresh key",
     )
     parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
+    detector_option(parser)
     parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")
     parser.add_argument("--max_body", type=int, default=16 * 2**20, help="bytes of a request")
     parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")

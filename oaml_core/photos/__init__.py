@@ -9,9 +9,11 @@ __all__ = [
     "alignment",
     "collection",
     "detection",
+    "detectors",
     "faces",
     "files",
     "quality",
     "search",
+    "upper_face",
     "yunet",
 ]

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from oaml_core.errors import DataError, OamlError
+from oaml_core.photos.detectors import DEFAULT
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import ENDINGS
 from oaml_core.processes import die_with_parent
@@ -39,7 +40,9 @@ class Aligned:
         return f"{self.faces:,} faces aligned, {self.rejects:,} photographs rejected ({self.out / REJECTS})"
 
 
-def align_folder(folder: Path, out: Path, *, size: int = 112, workers: int = 1, every: bool = False) -> Aligned:
+def align_folder(
+    folder: Path, out: Path, *, size: int = 112, workers: int = 1, every: bool = False, detector: str = DEFAULT
+) -> Aligned:
     """Align the faces of all photographs below a folder.
 
     `out` gets the faces as PNG under the photographs' own paths, `landmarks.parquet` with a row per face, and
@@ -52,6 +55,7 @@ def align_folder(folder: Path, out: Path, *, size: int = 112, workers: int = 1, 
         size: side of the faces in pixels.
         workers: processes.
         every: all faces of each photograph (`<name>_2.png` and so on), not the main one alone.
+        detector: name or file, see `open_detector`.
 
     Raises:
         DataError: there is no such folder, no photograph in it, or `out` lies inside it.
@@ -67,12 +71,12 @@ def align_folder(folder: Path, out: Path, *, size: int = 112, workers: int = 1, 
     )
     if not photographs:
         raise DataError(f"{folder} holds no photograph ({', '.join(ENDINGS)}).")
-    jobs = [(str(folder), str(out), name, size, every) for name in photographs]
+    jobs = [(str(folder), str(out), name, size, every, detector) for name in photographs]
     notes = list(progress(_looked_at(jobs, workers), len(jobs), "align"))
     return _write_lists(out, notes)
 
 
-def _looked_at(jobs: list[tuple[str, str, str, int, bool]], workers: int) -> Iterator[dict[str, Any]]:
+def _looked_at(jobs: list[tuple[str, str, str, int, bool, str]], workers: int) -> Iterator[dict[str, Any]]:
     if workers <= 1:
         yield from map(_look, jobs)
         return
@@ -82,23 +86,23 @@ def _looked_at(jobs: list[tuple[str, str, str, int, bool]], workers: int) -> Ite
 
 
 @cache
-def _finder() -> FaceFinder:
-    return FaceFinder()
+def _finder(detector: str) -> FaceFinder:
+    return FaceFinder(detector)
 
 
-def _look(job: tuple[str, str, str, int, bool]) -> dict[str, Any]:
+def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
     """Align the faces of one photograph, unless that was done; returns the note about it."""
-    folder, out, name, size, every = Path(job[0]), Path(job[1]), *job[2:]
+    folder, out, name, size, every, detector = Path(job[0]), Path(job[1]), *job[2:]
     source, note = folder / name, out / NOTES / f"{name}.json"
     state = source.stat()
-    key = [state.st_size, state.st_mtime_ns, size, every]
+    key = [state.st_size, state.st_mtime_ns, size, every, detector]
     if note.is_file():
         known: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
         if known["key"] == key and all((out / row["face"]).is_file() for row in known["rows"]):
             return known
     made: dict[str, Any] = {"key": key, "photo": name, "rows": [], "reason": ""}
     try:
-        faces = _finder().all_faces(source, size) if every else [_finder().main_face(source, size)]
+        faces = _finder(detector).all_faces(source, size) if every else [_finder(detector).main_face(source, size)]
         if not faces:
             made["reason"] = "no face was found"
     except OamlError as error:

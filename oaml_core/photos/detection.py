@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.errors import ModelInputError
+
 Photo = NDArray[np.uint8]
 """uint8 [H, W, 3] RGB."""
 Floats = NDArray[np.float64]
@@ -80,6 +82,23 @@ class Detector(Protocol):
             Faces in the pixels of `photo`, surest first, each face once.
         """
         ...
+
+
+def padded_square(photo: Photo, side: int) -> Photo:
+    """Return a picture in the upper left corner of a black square.
+
+    Args:
+        photo: uint8 [H, W, 3] RGB.
+        side: of the square in pixels.
+
+    Raises:
+        ModelInputError: the picture is larger, or not uint8 [H, W, 3].
+    """
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or max(photo.shape[:2]) > side:
+        raise ModelInputError(f"The picture is {photo.dtype} {photo.shape}; it must be uint8 [H, W, 3], ≤ {side}.")
+    canvas = np.zeros((side, side, 3), dtype=np.uint8)
+    canvas[: photo.shape[0], : photo.shape[1]] = photo
+    return canvas
 
 
 def keep_best(found: Detections, overlap: float = 0.3) -> Detections:

