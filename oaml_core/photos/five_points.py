@@ -105,7 +105,7 @@ class FivePointOnnx:
         """Return the outputs as [n, width]; pixels as both families expect them are tried by the outputs' number."""
         few = len(self._session.get_outputs()) == 3
         values = canvas.astype(np.float32)
-        values = values[..., ::-1] - np.float32(BLUE_GREEN_RED_MEAN) if few else (values - 127.5) / 128
+        values = values[..., ::-1] - np.array(BLUE_GREEN_RED_MEAN, np.float32) if few else (values - 127.5) / 128
         try:
             found = self._session.run(None, {self._input.name: np.ascontiguousarray(values.transpose(2, 0, 1)[None])})
         except Exception as error:
