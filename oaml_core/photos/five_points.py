@@ -104,10 +104,11 @@ class FivePointOnnx:
     def _run(self, canvas: Photo) -> list[Floats]:
         """Return the outputs as [n, width]; pixels as both families expect them are tried by the outputs' number."""
         few = len(self._session.get_outputs()) == 3
-        values = canvas.astype(np.float32)
-        values = values[..., ::-1] - np.array(BLUE_GREEN_RED_MEAN, np.float32) if few else (values - 127.5) / 128
+        mean = np.array(BLUE_GREEN_RED_MEAN if few else (127.5, 127.5, 127.5))
+        values = ((canvas[..., ::-1] if few else canvas) - mean) / (1.0 if few else 128.0)
+        picture = np.ascontiguousarray(values.transpose(2, 0, 1)[None], dtype=np.float32)
         try:
-            found = self._session.run(None, {self._input.name: np.ascontiguousarray(values.transpose(2, 0, 1)[None])})
+            found = self._session.run(None, {self._input.name: picture})
         except Exception as error:
             raise ModelInputError(f"{self.path} does not run on a picture [1, 3, S, S]: {error}") from error
         return [np.asarray(one, np.float64).reshape(-1, one.shape[-1]) if one.ndim else one for one in found]
