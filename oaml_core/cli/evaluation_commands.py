@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oaml_core.cli.command import Command, model_options
+from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
+from oaml_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
 def _evaluate(config: Config, options: Any) -> int:
     from oaml_core import stages
 
+    if (options.checkpoint is None) == (options.backbone is None):
+        raise ConfigError(
+            "Give one of --checkpoint (a model that OAML trained) and --backbone (published weights or an ONNX file)."
+        )
+    if options.backbone is not None:
+        return _evaluate_backbone(config, options)
     if options.faces is not None:
         own = stages.evaluate_own_faces(config, options.faces, options.checkpoint)
         print("\n".join([own.summary, *map(str, own.written)]))
@@ -27,8 +34,35 @@ def _evaluate(config: Config, options: Any) -> int:
     return 0
 
 
+def _evaluate_backbone(config: Config, options: Any) -> int:
+    from oaml_core import stages
+    from oaml_core.stages.evaluate_backbone import evaluate_backbone
+
+    if options.faces is not None:
+        raise ConfigError("--faces takes a --checkpoint. Add the file by `oaml model add`, or give --data.source.")
+    dataset = options.dataset or stages.prepare(config).dataset_uri
+    found = evaluate_backbone(config, dataset, options.backbone, pixels=options.pixels)
+    print(f"{found.summary}\n{found.absent}\n{found.report}")
+    return 0
+
+
 def _evaluate_options(parser: ArgumentParser) -> None:
-    model_options(parser)
+    dataset_option(parser)
+    parser.add_argument(
+        "--checkpoint", type=str | None, default=None, help="checkpoint of training: file or address in the store"
+    )
+    parser.add_argument(
+        "--backbone",
+        type=str | None,
+        default=None,
+        help="in its place: published weights of --model.arch, or an ONNX file; the global score alone is measured",
+    )
+    parser.add_argument(
+        "--pixels",
+        choices=("auto", "signed", "bytes"),
+        default="auto",
+        help="what an ONNX --backbone expects: [-1, 1], [0, 255], or what its first layers tell",
+    )
     parser.add_argument(
         "--faces",
         type=str | None,

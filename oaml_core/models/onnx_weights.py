@@ -121,6 +121,11 @@ def check_same_output(backbone: Backbone, path: Path) -> None:
         )
 
 
+def takes_bytes(path: Path) -> bool:
+    """Return True if a graph scales pixels from 0 to 255 itself; raises CheckpointError if it cannot be read."""
+    return _normalises(_graph(path))
+
+
 def _computed(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
     """Layers with weights in the order in which they compute."""
     layers = [(name, module) for name, module in backbone.named_modules() if type(module) in OPERATORS]

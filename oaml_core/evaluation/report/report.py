@@ -23,7 +23,7 @@ from oaml_core.evaluation.statistics.bootstrap import LEVEL, in_points
 from oaml_core.evaluation.verdict.comparison import Comparison
 from oaml_core.evaluation.verdict.gate import GateDecision
 from oaml_core.evaluation.verdict.metrics_json import headline
-from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, Evaluation, Example, SetResult
+from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, Example, SetResult
 
 
 def write_report(
@@ -70,6 +70,8 @@ def write_report(
 def lead(evaluation: Evaluation) -> str:
     """Return the finding in two sentences, whichever way it went."""
     found = headline(evaluation)
+    if "val_accuracy_clean_combined" not in found:
+        return _lead_alone(found, evaluation.absent)
     clean = found["val_accuracy_clean_combined"]
     opening = f"On clean pairs the combined score decides {100 * clean:.2f} % rightly."
     if "val_accuracy_occluded_combined" not in found:
@@ -79,6 +81,13 @@ def lead(evaluation: Evaluation) -> str:
         f"{opening} With faces covered it is {100 * combined:.2f} %; the global score alone decides "
         f"{100 * alone:.2f} %. {_paired_difference(evaluation, combined - alone)}"
     )
+
+
+def _lead_alone(found: Mapping[str, float], absent: str) -> str:
+    covered = found.get("val_accuracy_occluded_global")
+    drawn = "No occluder was drawn." if covered is None else f"With faces covered it is {100 * covered:.2f} %."
+    opening = f"On clean pairs the global score decides {100 * found['val_accuracy_clean_global']:.2f} % rightly."
+    return f"{opening} {drawn} {absent}"
 
 
 def _paired_difference(evaluation: Evaluation, gain: float) -> str:
@@ -117,6 +126,10 @@ def _navigation(evaluation: Evaluation, comparison: Comparison | None, images: b
 
 def _tiles(evaluation: Evaluation) -> str:
     found = headline(evaluation)
+    if "val_accuracy_clean_combined" not in found:
+        names = {"clean": "accuracy, clean, global score", "occluded": "accuracy, faces covered, global score"}
+        values = {meaning: found.get(f"val_accuracy_{name}_global") for name, meaning in names.items()}
+        return "".join(tile(f"{100 * value:.2f} %", text) for text, value in values.items() if value is not None)
     tiles = [tile(f"{100 * found['val_accuracy_clean_combined']:.2f} %", "accuracy, clean, combined score")]
     if "val_accuracy_occluded_combined" in found:
         combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
@@ -140,52 +153,66 @@ def tile(value: str, meaning: str, kind: str = "") -> str:
 
 def _set_section(result: SetResult) -> str:
     genuine = int(result.issame.sum())
-    rule = result.rule
-    fallback = ", the fallback for a local score that decides worse than a coin" if rule.fallback else ""
-    weights = f"{rule.global_weight:g} · global + {rule.local_weight:g} · local, normalised{fallback}"
+    names = result.score_names
     told = "named by the set" if result.identities.source == "given" else "inferred from equal images and genuine pairs"
     return f"""<section id="set-{escape(result.name)}"><h2>{escape(result.name)}</h2>
 <p class="note">{result.issame.size:,} pairs, {genuine:,} genuine and {result.issame.size - genuine:,} impostor, of
-{result.people:,} people ({told}). Combined score: {weights}. Scored in {result.seconds:.1f} s.</p>
+{result.people:,} people ({told}). {_rule(result)} Scored in {result.seconds:.1f} s.</p>
 {_sweep(result)}
 <h3>Accuracy in %</h3>{_dots(result)}{accuracy_table(result)}
 <h3>ROC</h3>
 <p class="note">TAR in % against FAR on a log scale. Point at a curve, or focus it and use the arrow
 keys, to read it.</p>
-{_legend(SCORES)}{_figures(result, lambda c: charts.roc_chart(c, SCORES))}
+{_legend(names)}{_figures(result, lambda c: charts.roc_chart(c, names))}
 <h3>DET</h3>
 <p class="note">False rejects against false accepts, both on log scales.</p>
-{_legend(SCORES)}{_figures(result, lambda c: charts.det_chart(c, SCORES))}
+{_legend(names)}{_figures(result, lambda c: charts.det_chart(c, names))}
 <h3>TAR at FAR in %</h3>
 <p class="note">At the threshold that each condition's own impostor pairs give; in brackets 95 % intervals over
 identities.</p>
 {tar_table(result)}
 <h3>One threshold for all conditions</h3>
-{one_threshold_table(result, SCORES)}
+{one_threshold_table(result, names)}
 {own_table(result)}
 <h3>Scores of genuine and impostor pairs</h3>{_legend(("genuine", "impostor"))}
 <p class="note">The dashed line is the threshold, the mean over the folds.</p>{_histograms(result)}
-<h3>Visibility maps</h3>
+{_maps(result)}</section>"""
+
+
+def _rule(result: SetResult) -> str:
+    """Say in a sentence how the scores are combined."""
+    rule = result.rule
+    if rule is None:
+        return "There is a global score alone."
+    fallback = ", the fallback for a local score that decides worse than a coin" if rule.fallback else ""
+    return f"Combined score: {rule.global_weight:g} · global + {rule.local_weight:g} · local, normalised{fallback}."
+
+
+def _maps(result: SetResult) -> str:
+    """Return what the visibility maps are worth; nothing where the recogniser has none."""
+    if result.rule is None:
+        return ""
+    return f"""<h3>Visibility maps</h3>
 <p class="note">Predicted against drawn: IoU of the places that are covered, mean absolute error of the map, and how far
 predicted visibility is from the true share on average (calibration).</p>
-<div class="beside">{sweep_charts.reliability_chart(result)}{visibility_table(result)}</div></section>"""
+<div class="beside">{sweep_charts.reliability_chart(result)}{visibility_table(result)}</div>"""
 
 
 def _sweep(result: SetResult) -> str:
     """Return the headline: what covering costs, and what the local score wins back."""
-    drawn = sweep_charts.sweep_charts(result, SCORES)
+    drawn = sweep_charts.sweep_charts(result, result.score_names)
     if not drawn:
         return ""
     return f"""<h3>What covering costs</h3>
 <p class="note">In % against the covered share of the image. Lines: blocks of growing size; dots: occluders. Bands and
-bars are 95 % intervals over identities.</p>{_legend(SCORES)}<div class="grid-of wide">{drawn}</div>"""
+bars are 95 % intervals over identities.</p>{_legend(result.score_names)}<div class="grid-of wide">{drawn}</div>"""
 
 
 def _dots(result: SetResult) -> str:
     """Return accuracies as dots, unless there are so many conditions that the sweep shows them better."""
     if len(result.conditions) > 2 * OPEN_CONDITIONS:
         return ""
-    return _legend(SCORES) + charts.accuracy_dots(result.conditions, SCORES)
+    return _legend(result.score_names) + charts.accuracy_dots(result.conditions, result.score_names)
 
 
 def _figures(result: SetResult, draw: Callable[[ConditionResult], str]) -> str:
@@ -203,7 +230,9 @@ def _figures(result: SetResult, draw: Callable[[ConditionResult], str]) -> str:
 
 def _histograms(result: SetResult) -> str:
     drawn = {
-        condition.name: "".join(charts.histogram_chart(s, condition.scores[s], result.issame) for s in SCORES[:3])
+        condition.name: "".join(
+            charts.histogram_chart(s, condition.scores[s], result.issame) for s in result.score_names[:3]
+        )
         for condition in result.conditions.values()
     }
     shown = f'<div class="grid-of">{drawn.pop(CLEAN.name)}</div>'

@@ -85,7 +85,7 @@ def _sweep(title: str, conditions: Sequence[ConditionResult], scores: Sequence[s
     grid = _percent_grid(low, x, y, right)
     names = "".join(_occluder_name(c, k, x, figure, scores, y) for k, c in enumerate(_by_share(occluders)))
     # Four bands would hide one another: the two that matter most have theirs.
-    marks = "".join(_band(score, lines[score], x, y) for score in BANDS)
+    marks = "".join(_band(score, lines[score], x, y) for score in BANDS if score in scores)
     marks += "".join(_line(score, lines[score], x, y) for score in reversed(scores))
     for place, score in enumerate(scores):
         aside = DODGE * (place - (len(scores) - 1) / 2)

@@ -10,17 +10,18 @@ from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.statistics.bootstrap import Interval, in_points
 from oaml_core.evaluation.statistics.roc import TarAtFar
 from oaml_core.evaluation.verdict.own_metrics import own_metrics
-from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, SetResult
+from oaml_core.evaluation.verdict.results import ConditionResult, SetResult
 
 OPEN_CONDITIONS = 3
 """Conditions that long tables and figures show without folding out."""
 
 
 def accuracy_table(result: SetResult) -> str:
-    head = "".join(f"<th>{score}</th>" for score in SCORES)
+    head = "".join(f"<th>{score}</th>" for score in result.score_names)
+    is_combined = result.rule is not None
     rows = []
     for name, condition in result.conditions.items():
-        best = max(found.accuracy for found in condition.scores.values())
+        best = max(found.accuracy for found in condition.scores.values()) if is_combined else None
         cells = "".join(
             f"<td{' class=best' if found.accuracy == best else ''}>{100 * found.accuracy:.2f} "
             f"<small>± {100 * found.accuracy_std:.2f}</small></td>"
@@ -28,12 +29,10 @@ def accuracy_table(result: SetResult) -> str:
         )
         published = condition.scores["global"].accuracy_published
         last = "" if published is None else f"{100 * published:.2f}"
-        gain = _gain(condition.scores["combined"].against_global)
-        rows.append(f"<tr><th>{escape(name)}</th>{cells}<td>{gain}</td><td>{last}</td></tr>")
-    return table(
-        f"<th>condition</th>{head}<th>combined − global<br>(95 % interval)</th><th>global,<br>published protocol</th>",
-        rows,
-    )
+        gain = f"<td>{_gain(condition.scores['combined'].against_global)}</td>" if is_combined else ""
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}{gain}<td>{last}</td></tr>")
+    gains = "<th>combined − global<br>(95 % interval)</th>" if is_combined else ""
+    return table(f"<th>condition</th>{head}{gains}<th>global,<br>published protocol</th>", rows)
 
 
 def _gain(interval: Interval | None) -> str:
@@ -60,12 +59,15 @@ def tar_table(result: SetResult) -> str:
 
 
 def _tar_rows(condition: ConditionResult) -> Iterable[str]:
-    gains = condition.scores["combined"].tar_against_global
-    yield f'<tr class="group"><th colspan="{1 + len(gains)}">{escape(condition.name)}</th></tr>'
+    gains = condition.scores["combined"].tar_against_global if "combined" in condition.scores else []
+    measurable = sum(point.measurable for point in condition.scores["global"].tar_at_far)
+    yield f'<tr class="group"><th colspan="{1 + measurable}">{escape(condition.name)}</th></tr>'
     for score, found in condition.scores.items():
         measured = [point.tar for point in found.tar_at_far if point.tar is not None]
         cells = "".join(map(_tar, measured, found.tar_intervals))
         yield f'<tr><th class="score"><i class="key {score}"></i>{score}</th>{cells}</tr>'
+    if not gains:
+        return
     cells = "".join(f"<td>{_gain(gain)}</td>" for gain in gains)
     yield f'<tr class="gain"><th>combined − global</th>{cells}</tr>'
 

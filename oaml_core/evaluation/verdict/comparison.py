@@ -151,7 +151,11 @@ def _compare_set(
     name: str, champion: StoredSet, challenger: StoredSet, rates: Sequence[float], scores: Sequence[str]
 ) -> list[Difference]:
     common = [condition for condition in champion.values if condition in challenger.values]
+    stored = [one.values[condition] for one in (champion, challenger) for condition in common]
+    scores = [score for score in scores if all(score in found for found in stored)]
     keys = [(condition, score) for condition in common for score in scores]
+    if not keys:
+        return []
     first, second = champion.identities.astype(np.int64)
     # The same resamples for both models, and at every call.
     bootstrap = IdentityBootstrap(first, second, champion.issame, np.random.default_rng(SEED))

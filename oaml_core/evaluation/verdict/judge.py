@@ -32,6 +32,7 @@ def judge_set(
     seconds: float = 0.0,
     *,
     identities: PairIdentities | None = None,
+    is_global_alone: bool = False,
 ) -> SetResult:
     """Return all protocols on one set's scores.
 
@@ -42,6 +43,7 @@ def judge_set(
         config: weights and FARs.
         seconds: how long scoring took.
         identities: of the pairs, for the intervals; None: every image but those of a genuine pair shows somebody else.
+        is_global_alone: the recogniser gives embeddings alone, and there is nothing to combine.
 
     Raises:
         EvaluationError: scores or labels that no protocol can be computed from, with the set's name.
@@ -49,8 +51,11 @@ def judge_set(
     try:
         for condition, scores in scored.items():
             checked_pairs(scores.global_score, issame, f"global scores ({condition})")
-            checked_pairs(scores.local_score, issame, f"local scores ({condition})")
+            if not is_global_alone:
+                checked_pairs(scores.local_score, issame, f"local scores ({condition})")
         labels = np.asarray(issame, dtype=np.bool_)
+        if is_global_alone:
+            return _judged_alone(name, scored, labels, config, seconds, identities)
         clean = scored[CLEAN.name]
         rule = combined_rule(clean, ten_fold_any_range(clean.local_score, labels).accuracy, config)
         people = everybody_once(labels) if identities is None else identities
@@ -92,6 +97,22 @@ def judge_set(
         decision="combined" if fused is None or config.fusion == "fixed" else "calibrated",
         by_visible_share=bins,
     )
+
+
+def _judged_alone(
+    name: str,
+    scored: Mapping[str, PairScores],
+    issame: Bools,
+    config: EvaluateConfig,
+    seconds: float,
+    identities: PairIdentities | None,
+) -> SetResult:
+    """Judge a set whose recogniser gives no other score than the global one."""
+    people = everybody_once(issame) if identities is None else identities
+    found = {condition: {"global": scores.global_score} for condition, scores in scored.items()}
+    judged = _judged(found, issame, people, config.far)
+    conditions = {condition: ConditionResult(condition, judged[condition], scored[condition]) for condition in scored}
+    return SetResult(name, issame, None, conditions, seconds, people, decision="global")
 
 
 def _judged(

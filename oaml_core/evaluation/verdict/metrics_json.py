@@ -28,7 +28,7 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     """At most eight scalars with names that do not depend on sets or occluders, for dashboards.
 
     Accuracies are means over the sets; `occluded` ones over the drawn conditions too. Without a drawn
-    condition the `occluded` names and `val_visibility_iou` are left out.
+    condition the `occluded` names and `val_visibility_iou` are left out, and so are scores that a recogniser has not.
     """
     sets = evaluation.sets.values()
     from oaml_core.evaluation.scoring.conditions import CLEAN
@@ -38,11 +38,11 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, conditions in (("clean", clean), ("occluded", occluded)):
         for score in ("global", "local", "combined"):
-            if conditions:
+            if conditions and all(score in condition.scores for condition in conditions):
                 found[f"val_accuracy_{name}_{score}"] = float(
                     np.mean([condition.scores[score].accuracy for condition in conditions])
                 )
-    if occluded:
+    if occluded and all("combined" in condition.scores for condition in occluded):
         found["val_eer_occluded_combined"] = float(
             np.mean([condition.scores["combined"].eer for condition in occluded])
         )
@@ -109,7 +109,7 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
         "pairs": int(result.issame.size),
         "genuine": genuine,
         "impostors": int(result.issame.size) - genuine,
-        "combined": asdict(result.rule),
+        "combined": result.rule and asdict(result.rule),
         "fusion": result.fusion and result.fusion.as_json(),
         "decision": result.decision,
         "by_visible_share": {
@@ -121,7 +121,7 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
         "conditions": {
             name: {
                 "covered_share": condition.covered_share,
-                "visibility": _visibility_metrics(condition),
+                "visibility": result.rule and _visibility_metrics(condition),
                 "scores": {score: _score_metrics(found, result.issame) for score, found in condition.scores.items()},
             }
             for name, condition in result.conditions.items()

@@ -101,7 +101,8 @@ class SetResult:
 
     name: str
     issame: NDArray[np.bool_]
-    rule: CombinedRule
+    rule: CombinedRule | None
+    """None: the recogniser has a global score alone, and no visibility maps."""
     conditions: dict[str, ConditionResult]
     seconds: float
     """Wall-clock time of scoring."""
@@ -112,6 +113,12 @@ class SetResult:
     """Name of the score that the exported model decides by."""
     by_visible_share: dict[str, list[ShareBin]] = field(default_factory=dict)
     """By score, at the one threshold of the clean pairs for the lowest measurable rate."""
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the scores that there are, in the order of every table."""
+        there = next(iter(self.conditions.values())).scores
+        return tuple(name for name in SCORES if name in there)
 
     @property
     def people(self) -> int:
@@ -140,3 +147,5 @@ class Evaluation:
     examples: list[Example] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock time of scoring, judging and pictures, over all sets."""
+    absent: str = ""
+    """Which scores there are not, and why; empty: there are all."""

@@ -24,20 +24,26 @@ def markdown(metrics: Mapping[str, Any]) -> str:
 def _set_lines(name: str, found: Mapping[str, Any]) -> Iterable[str]:
     yield f"## {name}: {found['pairs']:,} pairs"
     yield ""
-    yield (
-        f"{folds_of(found['pairs'])}-fold accuracy in %, with the 95 % interval over identities; "
-        "gain of the combined over the global score."
-    )
+    shown = _shown(found)
+    gains = "; gain of the combined over the global score" if len(shown) > 1 else ""
+    yield f"{folds_of(found['pairs'])}-fold accuracy in %, with the 95 % interval over identities{gains}."
     yield ""
-    yield "| condition | covered | " + " | ".join(SHOWN) + " | gain |"
-    yield "|---" * (len(SHOWN) + 3) + "|"
+    columns = ["condition", "covered", *shown, *(["gain"] if gains else [])]
+    yield f"| {' | '.join(columns)} |"
+    yield "|---" * len(columns) + "|"
     for condition, result in found["conditions"].items():
-        cells = [_accuracy(result["scores"][score]) for score in SHOWN]
-        gain = result["scores"]["combined"]["against_global"]
-        covered = f"{100 * result['covered_share']:.0f} %"
-        yield f"| {condition} | {covered} | {' | '.join(cells)} | {_points(gain)} |"
+        cells = [condition, f"{100 * result['covered_share']:.0f} %"]
+        cells += [_accuracy(result["scores"][score]) for score in shown]
+        if gains:
+            cells.append(_points(result["scores"]["combined"]["against_global"]))
+        yield f"| {' | '.join(cells)} |"
     yield ""
     yield from _tar_lines(found)
+
+
+def _shown(found: Mapping[str, Any]) -> list[str]:
+    """Names of the scores that a set has."""
+    return [score for score in SHOWN if score in found["conditions"]["clean"]["scores"]]
 
 
 def _accuracy(score: Mapping[str, Any]) -> str:
@@ -46,16 +52,17 @@ def _accuracy(score: Mapping[str, Any]) -> str:
 
 
 def _tar_lines(found: Mapping[str, Any]) -> Iterable[str]:
-    clean = found["conditions"]["clean"]["scores"]["combined"]["tar_at_far"]
+    score = _shown(found)[-1]
+    clean = found["conditions"]["clean"]["scores"][score]["tar_at_far"]
     rates = [index for index, point in enumerate(clean) if point["measurable"]]
     if not rates:
         return
-    yield "TAR of the combined score in %, at the false accept rates that the pairs can measure."
+    yield f"TAR of the {score} score in %, at the false accept rates that the pairs can measure."
     yield ""
     yield "| condition | " + " | ".join(f"{clean[index]['far']:g}" for index in rates) + " |"
     yield "|---" * (len(rates) + 1) + "|"
     for condition, result in found["conditions"].items():
-        points = result["scores"]["combined"]["tar_at_far"]
+        points = result["scores"][score]["tar_at_far"]
         yield f"| {condition} | " + " | ".join(f"{100 * points[index]['tar']:.2f}" for index in rates) + " |"
     yield ""
     yield from _one_threshold_lines(found)
@@ -63,17 +70,18 @@ def _tar_lines(found: Mapping[str, Any]) -> Iterable[str]:
 
 def _one_threshold_lines(found: Mapping[str, Any]) -> Iterable[str]:
     """Yield TAR and real FAR at the threshold of the clean pairs, at the lowest rate that they measure."""
-    clean = found["conditions"]["clean"]["scores"]["combined"].get("at_one_threshold", [])
+    shown = _shown(found)
+    clean = found["conditions"]["clean"]["scores"][shown[-1]].get("at_one_threshold", [])
     rates = [point["far"] for point in clean if point["set_on"] == "clean"]
     if not rates:
         return
     rate = min(rates)
     yield f"TAR and real FAR in % at one threshold, set on the clean pairs for FAR {rate:g}."
     yield ""
-    yield "| condition | " + " | ".join(f"{score}: TAR | real FAR" for score in SHOWN) + " |"
-    yield "|---" * (2 * len(SHOWN) + 1) + "|"
+    yield "| condition | " + " | ".join(f"{score}: TAR | real FAR" for score in shown) + " |"
+    yield "|---" * (2 * len(shown) + 1) + "|"
     for condition, result in found["conditions"].items():
-        cells = [_at_rate(result["scores"][score]["at_one_threshold"], rate) for score in SHOWN]
+        cells = [_at_rate(result["scores"][score]["at_one_threshold"], rate) for score in shown]
         yield f"| {condition} | {' | '.join(cells)} |"
     yield ""
 

@@ -1,0 +1,101 @@
+"""A published checkpoint or ONNX file → what its embeddings can do, without any training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from oaml_core.config import Config
+from oaml_core.errors import CheckpointError
+from oaml_core.settings import digest
+from oaml_core.stages.addresses import fetch_dataset
+from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
+from oaml_core.store.local_file import sha256_of
+
+log = logging.getLogger(__name__)
+
+Pixels = Literal["auto", "signed", "bytes"]
+
+
+@dataclass(frozen=True)
+class EvaluatedBackbone:
+    """What `evaluate_backbone` gives."""
+
+    metrics: dict[str, float]
+    """Headline figures of the global score."""
+    absent: str
+    """Which scores are absent, and why."""
+    summary: str
+    """A page of Markdown."""
+    report: Path
+    """`report.html`; `metrics.json` and `scores.npz` lie beside it."""
+
+
+def evaluate_backbone(
+    config: Config, dataset_uri: str, path: str | Path, *, pixels: Pixels = "auto"
+) -> EvaluatedBackbone:
+    """Measure the embeddings of a file that OAML has not trained, on every verification set, clean and occluded.
+
+    Args:
+        config: `model.arch`, `model.width` and `model.weights_channel_order` say what a checkpoint is of; an ONNX file
+            needs the channel order alone. `evaluate` says under which conditions, `work_dir` where results go.
+        dataset_uri: data set in the store.
+        path: `.pth`, `.pt`, `.ckpt`, `.safetensors` or `.onnx`.
+        pixels: what an ONNX graph takes: [-1, 1], 0 to 255, or what its first layers tell.
+
+    Raises:
+        CheckpointError: the file is missing, or is not of `model.arch`. ExportError: it is no ONNX recogniser.
+        EvaluationError: there is nothing to measure on.
+    """
+    from oaml_core.evaluation.report.report import write_report
+    from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
+    from oaml_core.evaluation.verdict.evaluate_global import evaluate_embeddings
+    from oaml_core.evaluation.verdict.metrics_json import headline, metrics, write_json
+    from oaml_core.evaluation.verdict.summary import markdown
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"--backbone: there is no file {path}.")
+    embed, image_size = _opened(config, path, pixels)
+    dataset = fetch_dataset(config, dataset_uri)
+    evaluation = evaluate_embeddings(embed, image_size, dataset.verification, config, path.name)
+    key = digest(config.evaluate, config.model, dataset_uri, sha256_of(path), pixels)
+    folder = Path(config.work_dir) / "backbones" / f"{path.stem}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    context: dict[str, Any] = {
+        "backbone": path.name,
+        "backbone_sha256": sha256_of(path),
+        "absent": evaluation.absent,
+        "dataset_fingerprint": dataset.manifest.fingerprint,
+        "seconds": evaluation.seconds,
+        **provenance(config),
+    }
+    write_scores(evaluation, folder / SCORES_FILE)
+    write_report(evaluation, folder / REPORT, context, title=path.name)
+    found = metrics(evaluation, context)
+    write_json(found, folder / METRICS)
+    return EvaluatedBackbone(headline(evaluation), evaluation.absent, markdown(found), folder / REPORT)
+
+
+def _opened(config: Config, path: Path, pixels: Pixels) -> tuple[Callable[..., Any], int]:
+    """Return what describes faces, and the side that it takes in pixels."""
+    channels = config.model.weights_channel_order
+    if path.suffix.lower() == ".onnx":
+        from oaml_core.inference.any_onnx import PlainOnnx
+        from oaml_core.models.onnx_weights import takes_bytes
+
+        in_bytes = takes_bytes(path) if pixels == "auto" else pixels == "bytes"
+        model = PlainOnnx(path, channels, "raw" if in_bytes else "signed")
+        log.info("%s is given pixels %s, %s.", path.name, "from 0 to 255" if in_bytes else "in [-1, 1]", channels)
+        return lambda images: model.records(images).embedding, model.image_size
+    from oaml_core.models.build import build_backbone
+    from oaml_core.models.embedder import embedder
+    from oaml_core.models.pretrained import load_backbone
+
+    side = config.data.image_size
+    backbone = build_backbone(config.model.arch, image_size=side, width=config.model.width)
+    load_backbone(backbone, path, channel_order=channels)
+    return embedder(backbone, best_device()), side

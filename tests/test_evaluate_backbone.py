@@ -1,0 +1,119 @@
+"""`oaml evaluate --backbone`: published weights and ONNX files are measured without any training."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oaml_core.cli import main
+from oaml_core.config import Config, DataConfig
+from oaml_core.evaluation.scoring.conditions import BOTH
+from oaml_core.evaluation.scoring.stored import read_scores
+from oaml_core.evaluation.verdict.comparison import compare
+from oaml_core.models.build import build_backbone
+from oaml_core.settings import config_to_yaml
+from oaml_core.stages import prepare
+
+WORDS = [
+    *("--evaluate.far", "[0.1]", "--evaluate.occluders", "[veil]", "--evaluate.block_shares", "[]"),
+    *("--evaluate.sides", "[second,both]", "--model.width", "4"),
+]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a prepared data set, the same weights as checkpoint and as graph; the data set's address."""
+    folder = tmp_path_factory.mktemp("shelf")
+    data = DataConfig(synthetic_identities=4, synthetic_images_per_identity=2, synthetic_pairs=40)
+    config = Config(data=data, store=str(folder / "store"), work_dir=str(folder / "work"))
+    (folder / "config.yaml").write_text(config_to_yaml(config))
+    torch.manual_seed(0)
+    backbone = build_backbone("ir_mini", width=4).eval()
+    torch.save({"state_dict": {f"module.{k}": v for k, v in backbone.state_dict().items()}}, folder / "published.pth")
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone = backbone
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            found = self.backbone(images)
+            raw: torch.Tensor = found.embedding * found.norm
+            return raw
+
+    torch.onnx.export(
+        Plain(),
+        (torch.zeros(2, 3, 112, 112),),
+        folder / "published.onnx",
+        input_names=["input"],
+        dynamic_axes={"input": {0: "n"}},
+        dynamo=False,
+    )
+    return folder, prepare(config).dataset_uri
+
+
+def evaluate(shelf: tuple[Path, str], *words: str) -> int:
+    folder, dataset = shelf
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--config", str(folder / "config.yaml"), "--dataset", dataset, *WORDS, *words])
+    return int(ended.value.code or 0)
+
+
+def results(folder: Path, stem: str, ending: str) -> Path:
+    (found,) = (folder / "work" / "backbones").glob(f"{stem}-*{ending}")
+    return found
+
+
+def test_checkpoint_and_graph_of_the_same_weights_score_alike(
+    shelf: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = shelf
+    scores = {}
+    for file, options in (("published.pth", ["--arch", "ir_mini"]), ("published.onnx", [])):
+        assert evaluate(shelf, "--backbone", str(folder / file), *options) == 0
+        said = capsys.readouterr().out
+        assert "are absent" in said
+        assert "| veil | " in said
+        report = Path(said.strip().splitlines()[-1])
+        scores[file] = read_scores(report.with_name("scores.npz"))
+        found = json.loads(report.with_name("metrics.json").read_text())
+        assert set(found["headline"]) == {"val_accuracy_clean_global", "val_accuracy_occluded_global"}
+        for one in found["sets"].values():
+            assert one["combined"] is None
+            for condition in one["conditions"].values():
+                assert list(condition["scores"]) == ["global"]
+                assert condition["visibility"] is None
+            assert one["conditions"][f"veil{BOTH}"]["covered_share"] > 0
+        text = report.read_text()
+        assert "gives embeddings alone" in text
+        assert not re.search(r"\bnan\b", re.sub(r"<(style|script).*?</\1>", "", text, flags=re.DOTALL), re.IGNORECASE)
+    one, other = scores.values()
+    for name, found in one.items():
+        for condition, values in found.values.items():
+            np.testing.assert_allclose(values["global"], other[name].values[condition]["global"], atol=1e-3)
+    differences = compare(one, other, [0.1]).differences
+    assert {difference.score for difference in differences} == {"global"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "--checkpoint .* and --backbone"),
+        (["--backbone", "a.pth", "--checkpoint", "b.ckpt"], "Give one of"),
+        (["--backbone", "missing.pth"], "there is no file missing.pth"),
+        (["--backbone", "{folder}/published.pth", "--arch", "ir_18"], "is not of this backbone"),
+        (["--backbone", "{folder}/config.yaml"], "config.yaml"),
+    ],
+)
+def test_what_cannot_be_measured_is_named(
+    shelf: tuple[Path, str], capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert evaluate(shelf, *(word.format(folder=shelf[0]) for word in words)) != 0
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert re.search(said, error)
