@@ -4,6 +4,7 @@ __all__ = [
     "build",
     "class_embeddings",
     "correlation",
+    "embedder",
     "features",
     "global_batch",
     "margin",

@@ -1,18 +1,68 @@
-"""A backbone's embeddings of faces, as evaluations of published models take them."""
+"""Embeddings of published models, for evaluations that train nothing."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from oaml_core.inference.any_onnx import PlainOnnx
 from oaml_core.models.backbone import Backbone
+from oaml_core.models.build import build_backbone
+from oaml_core.models.onnx_weights import takes_bytes
+from oaml_core.models.pretrained import load_backbone
+
+log = logging.getLogger(__name__)
+
+Pixels = Literal["auto", "signed", "bytes"]
+Embedder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""Faces uint8 [n, S, S, 3] RGB in, unit embeddings [n, E] out, image and mirrored image fused."""
 
 
-def embedder(backbone: Backbone, device: str = "cpu") -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+def open_embedder(
+    path: Path,
+    arch: str,
+    *,
+    image_size: int = 112,
+    width: int = 16,
+    channels: Literal["rgb", "bgr"] = "rgb",
+    pixels: Pixels = "auto",
+    device: str = "cpu",
+) -> tuple[Embedder, int]:
+    """Open a published file.
+
+    Args:
+        path: weights of `arch`, or an ONNX graph with one image input and one embedding output.
+        arch: name of the backbone; an ONNX graph needs none.
+        image_size: side in pixels of the faces that weights are for; an ONNX graph says its own.
+        width: of the first stage of `ir_mini`.
+        channels: order of the colours that the file was trained on.
+        pixels: what a graph takes: [-1, 1], 0 to 255, or what its first layers tell.
+        device: where weights run; a graph runs on the CPU.
+
+    Returns:
+        What describes faces, and their side in pixels.
+
+    Raises:
+        CheckpointError: the weights are not of `arch`. ExportError: the graph is no recogniser.
+    """
+    if path.suffix.lower() == ".onnx":
+        in_bytes = takes_bytes(path) if pixels == "auto" else pixels == "bytes"
+        model = PlainOnnx(path, channels, "raw" if in_bytes else "signed")
+        log.info("%s is given pixels %s, %s.", path.name, "from 0 to 255" if in_bytes else "in [-1, 1]", channels)
+        return lambda images: model.records(images).embedding, model.image_size
+    backbone = build_backbone(arch, image_size=image_size, width=width)
+    load_backbone(backbone, path, channel_order=channels)
+    return embedder(backbone, device), image_size
+
+
+def embedder(backbone: Backbone, device: str = "cpu") -> Embedder:
     """Make a function from faces to embeddings, image and mirrored image fused by their norms (AdaFace).
 
     Args:

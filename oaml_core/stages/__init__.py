@@ -49,6 +49,7 @@ __all__ = [
     "drift_stage",
     "end_night",
     "evaluate",
+    "evaluate_backbone",
     "evaluate_own_faces",
     "export",
     "fetch_dataset",

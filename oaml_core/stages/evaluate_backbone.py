@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +12,6 @@ from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_dataset
 from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
 from oaml_core.store.local_file import sha256_of
-
-log = logging.getLogger(__name__)
 
 Pixels = Literal["auto", "signed", "bytes"]
 
@@ -55,11 +51,20 @@ def evaluate_backbone(
     from oaml_core.evaluation.verdict.evaluate_global import evaluate_embeddings
     from oaml_core.evaluation.verdict.metrics_json import headline, metrics, write_json
     from oaml_core.evaluation.verdict.summary import markdown
+    from oaml_core.models.embedder import open_embedder
 
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"--backbone: there is no file {path}.")
-    embed, image_size = _opened(config, path, pixels)
+    embed, image_size = open_embedder(
+        path,
+        config.model.arch,
+        image_size=config.data.image_size,
+        width=config.model.width,
+        channels=config.model.weights_channel_order,
+        pixels=pixels,
+        device=best_device(),
+    )
     dataset = fetch_dataset(config, dataset_uri)
     evaluation = evaluate_embeddings(embed, image_size, dataset.verification, config, path.name)
     key = digest(config.evaluate, config.model, dataset_uri, sha256_of(path), pixels)
@@ -78,24 +83,3 @@ def evaluate_backbone(
     found = metrics(evaluation, context)
     write_json(found, folder / METRICS)
     return EvaluatedBackbone(headline(evaluation), evaluation.absent, markdown(found), folder / REPORT)
-
-
-def _opened(config: Config, path: Path, pixels: Pixels) -> tuple[Callable[..., Any], int]:
-    """Return what describes faces, and the side that it takes in pixels."""
-    channels = config.model.weights_channel_order
-    if path.suffix.lower() == ".onnx":
-        from oaml_core.inference.any_onnx import PlainOnnx
-        from oaml_core.models.onnx_weights import takes_bytes
-
-        in_bytes = takes_bytes(path) if pixels == "auto" else pixels == "bytes"
-        model = PlainOnnx(path, channels, "raw" if in_bytes else "signed")
-        log.info("%s is given pixels %s, %s.", path.name, "from 0 to 255" if in_bytes else "in [-1, 1]", channels)
-        return lambda images: model.records(images).embedding, model.image_size
-    from oaml_core.models.build import build_backbone
-    from oaml_core.models.embedder import embedder
-    from oaml_core.models.pretrained import load_backbone
-
-    side = config.data.image_size
-    backbone = build_backbone(config.model.arch, image_size=side, width=config.model.width)
-    load_backbone(backbone, path, channel_order=channels)
-    return embedder(backbone, best_device()), side

@@ -6,6 +6,7 @@ __all__ = [
     "conditions",
     "face_store",
     "fuse",
+    "global_alone",
     "identities",
     "scores",
     "stored",

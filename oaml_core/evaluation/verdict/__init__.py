@@ -3,6 +3,7 @@
 __all__ = [
     "comparison",
     "evaluate",
+    "evaluate_global",
     "gate",
     "metrics_json",
     "own_metrics",
