@@ -37,7 +37,7 @@ INVENTORIES = "inventories"
 LOOKED_UP = 1_000
 """Files whose checksums are looked up before those that are not known are read."""
 DIGITS = 16
-READ_SUFFIXES = IMAGE_SUFFIXES | {".rec", ".idx", ".bin", ".csv", ".parquet", ".json", ".txt"}
+READ_SUFFIXES = IMAGE_SUFFIXES | {".rec", ".idx", ".bin", ".csv", ".parquet", ".tar", ".json", ".txt"}
 READ_NAMES = {"property"}
 
 

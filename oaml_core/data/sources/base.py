@@ -1,7 +1,8 @@
 """Where raw data lies, a local folder or an `s3://` prefix, and what a training source must answer.
 
 What a folder holds decides how it is read: `train.rec` (RecordIO), `train.csv` or `train.parquet` (a list of path
-and identity), else one folder an identity, in `train/` or at the top.
+and identity), `train*.parquet` with images inside, `*.tar` (WebDataset), else one folder an identity, in `train/` or at
+the top.
 """
 
 from __future__ import annotations

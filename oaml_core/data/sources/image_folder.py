@@ -77,8 +77,8 @@ class ImageFolderSource(ImageFileSource):
             identities.append(parts[0])
         if not names:
             raise DataError(
-                f"{folder.uri} holds neither train.rec nor train.csv nor train.parquet nor one folder an identity "
-                "with images in it. Name the folder that does as data.source."
+                f"{folder.uri} holds neither train.rec nor train.csv nor train.parquet nor .tar shards nor one folder "
+                "an identity with images in it. Name the folder that does as data.source."
             )
         super().__init__(folder, names, identities)
         self.notes = [*self.notes, *_other_files(others), *_vanished(beside - set(identities))]

@@ -12,10 +12,12 @@ from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, open
 from oaml_core.data.sources.held_out import hold_people_out, leave_out_verified
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
+from oaml_core.data.sources.image_parquet import ImageParquetSource, find_image_parquet, holds_images
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
 from oaml_core.data.sources.subset import find_subset
 from oaml_core.data.sources.verification import VerificationSource, find_verification, open_verification_source
 from oaml_core.data.sources.visibility import VisibilitySource, find_visibility_source
+from oaml_core.data.sources.webdataset import WebDatasetSource, find_shards
 from oaml_core.errors import DataError
 
 
@@ -134,8 +136,15 @@ def open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
     """
     if RECORDS in folder:
         return RecordIOSource(folder, cache)
+    parquet = find_image_parquet(folder)
+    if LISTS[0] not in folder and parquet and holds_images(folder, parquet[0]):
+        return ImageParquetSource(folder)
     if any(name in folder for name in LISTS):
         return ImageListSource(folder)
+    if parquet:
+        return ImageParquetSource(folder)  # which names the columns that it lacks
+    if find_shards(folder):
+        return WebDatasetSource(folder)
     return ImageFolderSource(folder)
 
 

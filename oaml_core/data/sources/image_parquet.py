@@ -1,0 +1,147 @@
+"""Training sets as Hugging Face image Parquet: `train-00000-of-00005.parquet` and the like, images inside.
+
+A row holds `image`, a struct of `bytes` and `path` or the bytes themselves, and its identity in one of `label`,
+`identity`, `labels`, `class`. Names of identities come from the schema's metadata, as `datasets` writes it:
+https://huggingface.co/docs/datasets/image_dataset. Rows are read by the row group.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.errors import DataError
+
+IMAGE = "image"
+LABELS = ("label", "identity", "labels", "class")
+FOLDERS = (".", "data", "train")
+KEPT_GROUPS = 8
+"""Row groups whose images are kept in memory, as neighbours are read one after another."""
+
+
+def find_image_parquet(folder: SourceFolder) -> list[str]:
+    """Return the Parquet files of a source that are of the training split: those named `train…`, at the top or in
+    `data/` or `train/`.
+    """
+    paths = [PurePosixPath(name) for name in folder.files if name.endswith(".parquet")]
+    usual = [path for path in paths if path.parent.as_posix() in FOLDERS]
+    return [path.as_posix() for path in usual if path.name.startswith("train") or path.parent.name == "train"]
+
+
+def holds_images(folder: SourceFolder, name: str) -> bool:
+    """Return True if a Parquet file holds images themselves, not their paths; raises DataError if it is damaged."""
+    return IMAGE in _open(folder, name).schema_arrow.names
+
+
+class ImageParquetSource(TrainingSource):
+    """The rows of all files, in order; opening it reads the column of identities alone."""
+
+    kind = "image_parquet"
+
+    def __init__(self, folder: SourceFolder) -> None:
+        self.folder = folder
+        self.files = find_image_parquet(folder)
+        self.notes: list[str] = []
+        self.damaged: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[int, Any] = OrderedDict()
+        self._numbers: dict[Any, int] = {}
+        self._names: list[str] | None = None
+        rows: list[Any] = []
+        labels: list[Any] = []
+        groups: list[Any] = []
+        self._group_of: list[tuple[int, int]] = []
+        for number, name in enumerate(self.files):
+            self._read_labels(number, name, rows, labels, groups)
+        self.rows = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int32)
+        self.groups = np.concatenate(groups) if groups else np.zeros(0, dtype=np.int32)
+        self.labels = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
+        self.identities = list(self._numbers)
+        if not len(self.labels):
+            raise DataError(f"{folder.uri}: no row of {', '.join(self.files)} has an image and an identity.")
+
+    def _read_labels(self, number: int, name: str, rows: list[Any], labels: list[Any], groups: list[Any]) -> None:
+        file = _open(self.folder, name)
+        columns = file.schema_arrow.names
+        column = next((one for one in LABELS if one in columns), None)
+        if column is None or IMAGE not in columns:
+            raise DataError(
+                f"{self.folder.where(name)} has the columns {', '.join(columns)}; it needs {IMAGE} and one of "
+                f"{', '.join(LABELS)}."
+            )
+        self._names = self._names or _class_names(file.schema_arrow, column)
+        for group in range(file.num_row_groups):
+            found = file.read_row_group(group, columns=[column])[column].to_pylist()
+            usable = [row for row, value in enumerate(found) if value is not None and str(value).strip() != ""]
+            self.damaged += [
+                (f"{name} group {group} row {row}", "the row has no identity")
+                for row in set(range(len(found))) - set(usable)
+            ]
+            numbers = [self._numbers.setdefault(found[row], len(self._numbers)) for row in usable]
+            rows.append(np.array(usable, dtype=np.int32))
+            labels.append(np.array(numbers, dtype=np.int64))
+            groups.append(np.full(len(usable), len(self._group_of), dtype=np.int32))
+            self._group_of.append((number, group))
+
+    def read(self, index: int) -> bytes:
+        images = self._images(int(self.groups[index]))
+        value = images[int(self.rows[index])].as_py()
+        data = value.get("bytes") if isinstance(value, dict) else value
+        if not isinstance(data, bytes) or not data:
+            raise DataError(f"{self.name(index)}: the row holds no image bytes.")
+        return data
+
+    def _images(self, group: int) -> Any:
+        with self._lock:
+            if group in self._groups:
+                self._groups.move_to_end(group)
+                return self._groups[group]
+            file, place = self._group_of[group]
+            found = _open(self.folder, self.files[file]).read_row_group(place, columns=[IMAGE])[IMAGE]
+            self._groups[group] = found
+            while len(self._groups) > KEPT_GROUPS:
+                self._groups.popitem(last=False)
+            return found
+
+    def name(self, index: int) -> str:
+        file, group = self._group_of[int(self.groups[index])]
+        return f"{self.files[file]} group {group} row {int(self.rows[index])}"
+
+    def identity_name(self, label: int) -> str:
+        value = self.identities[label]
+        names = self._names
+        return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else str(value)
+
+    def find(self, wanted: Sequence[str]) -> Ints:
+        numbers = {self.name(number): number for number in range(len(self))}
+        unknown = next((name for name in wanted if name not in numbers), None)
+        if unknown is not None:
+            raise DataError(f"data.subset names {unknown!r}; rows are named `file.parquet group 0 row 0`.")
+        return np.array([numbers[name] for name in wanted], dtype=np.int64)
+
+
+def _open(folder: SourceFolder, name: str) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(folder.local(name), memory_map=True)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{folder.where(name)} is no Parquet file ({error}).") from None
+
+
+def _class_names(schema: Any, column: str) -> list[str] | None:
+    """Return the names of a `ClassLabel`, if the file says them."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = features[column]["names"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return None
+    return list(map(str, names)) if isinstance(names, list) else None
