@@ -230,6 +230,11 @@ class OamlOnnx:
         stored: dict[str, float] = self.metadata["thresholds"].get(score, {})
         return {float(rate): value for rate, value in stored.items()}
 
+    def by_visible_share(self, score: str) -> list[dict[str, Any]]:
+        """Return TAR and FAR of the evaluation by what a pair shows, see docs/metrics.md; empty if not stored."""
+        stored: list[dict[str, Any]] = self.metadata.get("by_visible_share", {}).get(score, [])
+        return stored
+
     def _feeds(self, batch: Images) -> dict[str, NDArray[Any]]:
         if self.metadata["preprocessing"]:
             return {self._input: batch}

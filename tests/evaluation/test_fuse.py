@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -182,7 +183,13 @@ def test_the_configuration_says_what_decides(fusion, decision):
 def test_real_fars_by_visible_share_cover_all_pairs():
     result = simulated_set("lfw")
     for bins in result.by_visible_share.values():
-        assert sum(one.impostors for one in bins) == 300 * len(result.conditions)
+        rates = sorted({one.far for one in bins})
+        assert [one.far for one in bins] == [rate for rate in rates for _ in range(len(bins) // len(rates))]
+        for rate in rates:
+            assert sum(one.impostors for one in bins if one.far == rate) == 300 * len(result.conditions)
+        for stricter, laxer in itertools.pairwise(rates):
+            fewer, more = ([one.tar for one in bins if one.far == rate] for rate in (stricter, laxer))
+            assert all(a is None or a.difference <= b.difference for a, b in zip(fewer, more, strict=True))
         assert all((one.real_far is None) == (one.impostors == 0) for one in bins)
 
 

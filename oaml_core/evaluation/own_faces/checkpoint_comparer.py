@@ -96,6 +96,11 @@ class CheckpointComparer:
         """Combined scores of any common shape; None without a stored rule."""
         return None if self._rule is None else self._rule.of(global_score, local_score)
 
+    def by_visible_share(self, score: str) -> list[dict[str, Any]]:
+        """Return TAR and FAR of the evaluation by what a pair shows; empty if it was not measured."""
+        stored: list[dict[str, Any]] = (self._set or {}).get("by_visible_share", {}).get(score, [])
+        return stored
+
     def threshold(self, far: float, score: str = "global") -> float | None:
         """Threshold of the first set's clean pairs on the `global` or `combined` score; None if it was not measured."""
         return next((value for rate, value in self.thresholds(score).items() if np.isclose(rate, far)), None)

@@ -136,7 +136,7 @@ def by_visible_share(
     people: tuple[NDArray[np.int64], NDArray[np.int64]],
     clean: str = "clean",
 ) -> list[ShareBin]:
-    """Judge one score by bins of what is visible, at the lowest measurable rate; empty if none is measurable.
+    """Judge one score by bins of what is visible, at every measurable rate, the lowest first; empty if there is none.
 
     Args:
         values: [N] scores of the same pairs by condition.
@@ -149,20 +149,25 @@ def by_visible_share(
     thresholds = [one for one in set_thresholds(values, issame, rates, clean) if one[0] == "clean"]
     if not thresholds:
         return []
-    _, far, threshold = min(thresholds, key=lambda one: one[1])
+    thresholds.sort(key=lambda one: one[1])
     labels = np.tile(issame, len(values))
     share = np.concatenate([shares[name] for name in values])
-    accepted = np.concatenate(list(values.values())) >= threshold
+    scores = np.concatenate(list(values.values()))
     first, second = (np.tile(numbers, len(values)) for numbers in people)
     bootstrap = IdentityBootstrap(first, second, labels, np.random.default_rng(SEED))
     number = np.clip((share * SHARE_BINS).astype(np.int64), 0, SHARE_BINS - 1)
     inside = number[:, None] == np.arange(SHARE_BINS)
-    tar, real_far = (_rates_in(inside, accepted, among, bootstrap) for among in (labels, ~labels))
     counts = [(inside & among[:, None]).sum(0) for among in (labels, ~labels)]
-    return [
-        ShareBin(k / SHARE_BINS, (k + 1) / SHARE_BINS, int(counts[0][k]), int(counts[1][k]), far, tar[k], real_far[k])
-        for k in range(SHARE_BINS)
-    ]
+    found = []
+    for _, far, threshold in thresholds:
+        tar, real_far = (_rates_in(inside, scores >= threshold, among, bootstrap) for among in (labels, ~labels))
+        found += [
+            ShareBin(
+                k / SHARE_BINS, (k + 1) / SHARE_BINS, int(counts[0][k]), int(counts[1][k]), far, tar[k], real_far[k]
+            )
+            for k in range(SHARE_BINS)
+        ]
+    return found
 
 
 def _rates_in(inside: Bools, accepted: Bools, among: Bools, bootstrap: IdentityBootstrap) -> list[Interval | None]:

@@ -1,0 +1,96 @@
+"""A pair that shows too little is not called different people, and the answer says what such pairs prove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from plain_model import PlainModel
+
+from oaml_core.export.onnx_export import operating_points
+from oaml_core.inference.match import match_files
+from oaml_core.inference.proof import FEWEST, expected_tar
+
+
+def share_bin(low: float, tar: float | None, genuine: int = 200, far: float = 0.01) -> dict[str, Any]:
+    interval = None if tar is None else [max(0.0, tar - 0.05), min(1.0, tar + 0.05)]
+    return {"low": low, "high": low + 0.2, "far": far, "tar": tar, "tar_interval": interval, "genuine": genuine}
+
+
+BINS = [share_bin(low, tar) for low, tar in ((0.0, None), (0.2, 0.1), (0.4, 0.3), (0.6, 0.7), (0.8, 0.95))]
+
+
+class Judged(PlainModel):
+    """A model whose evaluation accepted few pairs that show little."""
+
+    bins = BINS
+
+    def by_visible_share(self, score: str) -> list[dict[str, Any]]:
+        return self.bins
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Two faces of noise, whole and with the lower half covered by black."""
+    made = {}
+    for name, seed in (("a", 1), ("b", 2)):
+        image = np.random.default_rng(seed).integers(60, 255, (112, 112, 3), dtype=np.uint8)
+        for kind, rows in (("whole", 112), ("veiled", 56)):
+            image = image.copy()
+            image[rows:] = 0
+            made[f"{name}_{kind}"] = tmp_path / f"{name}_{kind}.png"
+            Image.fromarray(image).save(made[f"{name}_{kind}"])
+    return made
+
+
+def test_too_little_to_tell_people_apart_is_said(files: dict[str, Path]) -> None:
+    model = Judged(thresholds={0.01: 1e9})
+    whole = match_files(model, files["a_whole"], files["b_whole"], far=0.01)
+    assert whole.comparison.same is False
+    assert "80 to 100 % of the face 95 % are accepted (90 to 100 %, 200 pairs)" in str(whole)
+    veiled = match_files(model, files["a_veiled"], files["b_veiled"], far=0.01)
+    assert veiled.comparison.same is None
+    assert str(veiled).startswith("cannot decide: of pairs of one person that show 40 to 60 % of the face 30 %")
+
+
+def test_an_accepted_pair_stays_accepted(files: dict[str, Path]) -> None:
+    found = match_files(Judged(thresholds={0.01: -1e9}), files["a_veiled"], files["b_veiled"], far=0.01)
+    assert found.comparison.same is True
+    assert "30 % are accepted" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("share", "far", "bins"),
+    [
+        (0.5, 0.001, BINS),
+        (0.1, 0.01, BINS),
+        (0.5, 0.01, [share_bin(0.4, 0.3, FEWEST - 1)]),
+        (0.5, 0.01, []),
+    ],
+    ids=["other rate", "no pairs", "few pairs", "nothing measured"],
+)
+def test_nothing_is_said_from_nothing(share: float, far: float, bins: list[dict[str, Any]]) -> None:
+    model = Judged()
+    model.bins = bins
+    assert expected_tar(model, "global", share, far) is None
+    assert expected_tar(PlainModel(), "global", share, far) is None
+
+
+def test_bins_touch_and_hold_their_ends() -> None:
+    assert [expected_tar(Judged(), "global", share, 0.01).low for share in (0.2, 0.4, 0.79, 0.8, 1.0)] == [
+        0.2,
+        0.4,
+        0.6,
+        0.8,
+        0.8,
+    ]
+
+
+def test_an_exported_model_keeps_the_bins() -> None:
+    scores = {"global": {"tar_at_far": []}}
+    one = {"conditions": {"clean": {"scores": scores}}, "combined": {}, "by_visible_share": {"global": BINS}}
+    assert operating_points({"sets": {"lfw": one}})["by_visible_share"] == {"global": BINS}
+    assert operating_points(None)["by_visible_share"] == {}
