@@ -231,3 +231,15 @@ def test_8_bits_of_a_checkpoint_are_refused(model: Path, capsys: pytest.CaptureF
         main(["match", "a.png", "b.png", "--checkpoint", str(model.with_name("best.ckpt")), "--int8"])
     assert ended.value.code
     assert "--int8 is for exported models" in capsys.readouterr().err
+
+
+@needs_openvino
+def test_models_that_come_and_go_leave_a_process_that_can_be_signalled(model: Path) -> None:
+    code = (
+        "import os, signal\nfrom pathlib import Path\nfrom oaml_core.inference.backends import OpenVino\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('heard'))\n"
+        f"first = OpenVino(Path({str(model)!r}))\nsecond = OpenVino(Path({str(model)!r}))\n"
+        "del first\ndel second\nos.kill(os.getpid(), signal.SIGUSR1)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (0, "heard\n"), said.stderr

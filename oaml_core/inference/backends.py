@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -118,7 +119,7 @@ class OpenVino:
         if threads:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
-            core = _openvino().Core()
+            core = _core()
             self._compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
         except RuntimeError as error:
             raise ExportError(
@@ -205,7 +206,7 @@ def has_openvino() -> bool:
 
 def usable(precisions: Sequence[Precision]) -> list[Precision]:
     """Return those precisions that the processor computes in; float32 always is one."""
-    capabilities = _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return [one for one in precisions if one == "f32" or one.upper() in capabilities]
 
 
@@ -227,10 +228,16 @@ def trial_images(size: int) -> NDArray[np.uint8]:
     return columns.astype(np.uint8)
 
 
-def _openvino() -> Any:
+@cache
+def _core() -> Any:
+    """Return this process' one core of OpenVINO.
+
+    Each core gives the thread that makes it a stack for signal handlers. Two that end in the order of their making
+    leave the thread with the first one's, which is freed by then, and the next signal ends the process.
+    """
     import openvino
 
-    return openvino
+    return openvino.Core()
 
 
 def _difference(found: Sequence[NDArray[Any]], expected: Sequence[NDArray[Any]]) -> float:
