@@ -61,6 +61,7 @@ PUBLIC = {
     "register_backbone": "oaml_core.registry",
     "register_margin": "oaml_core.registry",
     "register_matcher": "oaml_core.registry",
+    "register_occluder": "oaml_core.registry",
     "register_sampler": "oaml_core.registry",
     "register_store": "oaml_core.registry",
     "register_detector": "oaml_core.registry",

@@ -37,6 +37,8 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
         self.kind = kind
+        self.own = tuple(builtin)
+        """OAML's own names, without those of plugins."""
         self._builtin = dict(builtin)
         self._found: dict[str, T] = {}
 
@@ -149,6 +151,15 @@ STORES: Registry[Callable[..., Any]] = Registry("store", {"s3": "oaml_core.store
 """`(uri: str) -> Store`, by the scheme of the address."""
 DETECTORS: Registry[Callable[..., Any]] = Registry("detector", {"yunet": "oaml_core.photos.yunet"})
 """`() -> Detector` of `oaml_core.photos.detection`, by `--detector`."""
+_WORN = (
+    "surgical", "cloth", "ffp2", "veil", "niqab", "sunglasses", "eyeglasses",
+    "scarf", "hand", "phone", "microphone", "hat", "hair",
+)  # fmt: skip
+
+OCCLUDERS: Registry[Callable[[], Any]] = Registry(
+    "drawn occluder", dict.fromkeys(_WORN, "oaml_core.data.augment.occluder_artwork")
+)
+"""`() -> Artwork`, by the names in `augment.occluders` and `evaluate.occluders`."""
 METRICS: Registry[Callable[..., Any]] = Registry("metric", {})
 """`(scores [N], issame [N]) -> float`, of every set, condition and score; shown in the report and in `metrics.json`."""
 
@@ -158,4 +169,5 @@ register_matcher = MATCHERS.register
 register_sampler = SAMPLERS.register
 register_store = STORES.register
 register_detector = DETECTORS.register
+register_occluder = OCCLUDERS.register
 register_metric = METRICS.register

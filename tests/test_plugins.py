@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from oaml_core.config.occluders import DRAWN
+from oaml_core.data.batches.occluder_sheet import GAP, TOGETHER
 from oaml_core.errors import ConfigError
 from oaml_core.registry import MATCHERS, Registry
 
@@ -21,6 +24,8 @@ PARTS = {
     "model.head": "sphere_add",
     "model.matcher": "mean_cosine",
     "data.sampler": "in_order",
+    "augment.occluders": "[eye_patch, surgical]",
+    "evaluate.occluders": "[eye_patch]",
 }
 
 
@@ -58,6 +63,7 @@ def test_a_model_of_foreign_parts_is_trained_evaluated_and_exported(plugin: Path
     assert evaluated.returncode == 0, evaluated.stderr
     metrics = next((tmp_path / "shelf").rglob("metrics.json"))
     (measured,) = json.loads(metrics.read_text())["sets"].values()
+    assert set(measured["conditions"]) >= {"clean", "eye_patch"}
     gaps = [score["own"]["median_gap"] for one in measured["conditions"].values() for score in one["scores"].values()]
     assert len(gaps) >= 3
     assert all(isinstance(gap, float) for gap in gaps)
@@ -65,6 +71,14 @@ def test_a_model_of_foreign_parts_is_trained_evaluated_and_exported(plugin: Path
     exported = oaml(plugin, tmp_path, "export", *common, "--checkpoint", checkpoint, "--metrics", str(metrics))
     assert exported.returncode == 0, exported.stderr
     assert list((tmp_path / "shelf").rglob("model.matcher.onnx"))
+
+
+def test_a_foreign_occluder_is_shown_on_the_sheet(plugin: Path, tmp_path: Path) -> None:
+    done = oaml(plugin, tmp_path, "occluders", "preview", "--out", "sheet.png")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        rows = round((sheet.height - 20) / (112 + GAP))
+    assert rows == len(DRAWN) + 1 + len(TOGETHER)
 
 
 def test_a_mistyped_foreign_name_is_answered_with_the_nearest(plugin: Path, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from oaml_core.cli.command import Command
-from oaml_core.config import Config, Occluder
+from oaml_core.config import Config
+from oaml_core.config.occluders import drawn_occluders
 from oaml_core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -50,14 +51,12 @@ def _benchmark(config: Config, options: Any) -> int:
     return 0
 
 
-def _drawn(words: str) -> list[Occluder]:
+def _drawn(words: str) -> list[str]:
     """Kinds of drawn occluders from a list with commas."""
-    found: list[Occluder] = []
-    for word in filter(None, words.split(",")):
-        kind = next((known for known in get_args(Occluder) if known == word), None)
-        if kind is None:
-            raise ConfigError(f"--drawn names {word!r}, which is not drawn.{nearest(word, get_args(Occluder))}")
-        found.append(kind)
+    found, known = [word for word in words.split(",") if word], drawn_occluders()
+    for word in found:
+        if word not in known:
+            raise ConfigError(f"--drawn names {word!r}, which is not drawn.{nearest(word, known)}")
     return found
 
 

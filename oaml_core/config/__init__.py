@@ -17,7 +17,7 @@ from oaml_core.config.flat_names import is_flat, modern_words
 from oaml_core.config.loss import LossConfig, check_loss
 from oaml_core.config.model import ModelConfig, check_model
 from oaml_core.config.nightly import NightlyConfig, check_nightly
-from oaml_core.config.occluders import Occluder, Sides
+from oaml_core.config.occluders import Sides
 from oaml_core.config.optim import OptimConfig, check_optim
 from oaml_core.config.promote import PromoteConfig, check_promote
 from oaml_core.config.restoration import RestorationConfig, check_restoration
@@ -33,7 +33,6 @@ __all__ = [
     "LossConfig",
     "ModelConfig",
     "NightlyConfig",
-    "Occluder",
     "OptimConfig",
     "PromoteConfig",
     "RestorationConfig",

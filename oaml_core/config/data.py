@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from oaml_core.config.checks import check_positive, check_shares
-from oaml_core.config.occluders import Occluder, check_occluders
+from oaml_core.config.occluders import DRAWN, check_occluders
 from oaml_core.errors import ConfigError
 from oaml_core.registry import SAMPLERS
 
@@ -93,7 +93,7 @@ class AugmentConfig:
     """A square of one colour, 20 to 80 % of the side, anywhere."""
     erasing_prob: float = 0.0
     """A rectangle of noise, 2 to 40 % of the area, anywhere (random erasing)."""
-    occluders: tuple[str, ...] = get_args(Occluder)
+    occluders: tuple[str, ...] = DRAWN
     """Occluders to draw, each with the same probability; `mask` is any mask, `cutout:scarf` a cut-out of that kind, and
     `mask+sunglasses` both together."""
     cutout_share: float = 0.5

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from oaml_core.errors import ConfigError, nearest
+from oaml_core.registry import OCCLUDERS
 
-Occluder = Literal[
-    "surgical",
-    "cloth",
-    "ffp2",
-    "veil",
-    "niqab",
-    "sunglasses",
-    "eyeglasses",
-    "scarf",
-    "hand",
-    "phone",
-    "microphone",
-    "hat",
-    "hair",
-    "blocks",
-]
-"""Names of the drawn occluders."""
 Sides = Literal["second", "both"]
 
 CUTOUT = "cutout:"
 """Begins the names of cut-outs: `cutout:mask` is a file of the sub-folder `mask` of `data.occluders`."""
 WITH = "+"
 """Joins things that are worn together: `mask+sunglasses`."""
-GROUPS: dict[str, tuple[Occluder, ...]] = {"mask": ("surgical", "cloth", "ffp2")}
+WITHOUT_ARTWORK = "blocks"
+"""Rectangles of one colour."""
+DRAWN: tuple[str, ...] = (*OCCLUDERS.own, WITHOUT_ARTWORK)
+"""The drawn occluders of OAML."""
+GROUPS: dict[str, tuple[str, ...]] = {"mask": ("surgical", "cloth", "ffp2")}
 """Names that stand for any of several drawings."""
+
+
+def drawn_occluders() -> list[str]:
+    """Return the name of each single drawn occluder, those of plugins among them."""
+    return [*OCCLUDERS.names(), WITHOUT_ARTWORK]
 
 
 def occluder_names() -> list[str]:
     """Return every name of a single drawn occluder, and of groups of them."""
-    return [*get_args(Occluder), *GROUPS]
+    return [*drawn_occluders(), *GROUPS]
 
 
 def parts_of(name: str) -> list[str]:
@@ -50,9 +43,11 @@ def needs_cutouts(name: str) -> bool:
 
 def mistake_in(name: str) -> str | None:
     """Return what is wrong with an occluder's name, with the nearest right one; None if nothing is."""
-    known = occluder_names()
     for part in parts_of(name):
-        if part not in known and not (part.startswith(CUTOUT) and part != CUTOUT):
+        if part in DRAWN or part in GROUPS or (part.startswith(CUTOUT) and part != CUTOUT):
+            continue
+        known = occluder_names()
+        if part not in known:
             return (
                 f"{part!r} is no occluder.{nearest(part, known)} The occluders are {', '.join(known)}, "
                 f"and {CUTOUT}KIND of the folder data.occluders."

@@ -9,14 +9,25 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from oaml_core.config import Occluder
 from oaml_core.data.augment.drawings import eyewear, fabrics, head, held, masks
 from oaml_core.data.augment.drawings.canvas import Canvas, Floats
 from oaml_core.data.augment.drawings.materials import PRINTS, Colour, Pattern
+from oaml_core.data.augment.placing import (
+    Place,
+    above_the_eyes,
+    at_the_eyes,
+    before_the_mouth,
+    held_at_the_ear,
+    held_at_the_mouth,
+    held_by_hand,
+    on_the_forehead,
+)
+from oaml_core.registry import OCCLUDERS, register_occluder
 
 Split = Literal["train", "test"]
 Draw = Callable[[Canvas, Colour, float, Pattern, np.random.Generator], None]
@@ -47,6 +58,9 @@ class Artwork(NamedTuple):
     """How far it reaches below its box's middle, in units of half the box."""
     rigid: bool = False
     """Whether it keeps its form, as glasses and telephones do."""
+    place: Place = before_the_mouth
+    own_skin: bool = False
+    """Whether it takes the colour of the face's skin."""
 
     def styles(self, split: Split) -> tuple[Style, ...]:
         return self.train if split == "train" else self.test
@@ -68,17 +82,28 @@ PLEATED: tuple[Pattern, ...] = ("pleats", "pleats", "pleats", "plain", "flowers"
 PLAIN: tuple[Pattern, ...] = ("plain", "plain", "plain", "stripes")
 
 
-def _artwork(
-    name: Occluder,
+def artwork(
+    name: str,
     draw: Draw,
     colours: Sequence[Colour],
-    patterns: Sequence[Pattern],
+    patterns: Sequence[Pattern] = PLAIN,
     *,
     down: float = 1.9,
     rigid: bool = False,
+    place: Place = before_the_mouth,
+    own_skin: bool = False,
 ) -> Artwork:
+    """Return a drawing with its styles for training and those held out for testing, which share nothing.
+
+    Args:
+        name: of the occluder; it seeds the styles.
+        draw: `(canvas, colour, shape, pattern, random)` draws on the canvas, whose middle is the middle of the box.
+        colours: RGB in [0, 1]; each style varies one of them.
+        patterns: cloth that `draw` is given, each with the same probability.
+        down, rigid, place, own_skin: see `Artwork`.
+    """
     train, test = (_styles(name, split, colours, patterns) for split in (0, 1))
-    return Artwork(draw, train, test, down, rigid)
+    return Artwork(draw, train, test, down, rigid, place, own_skin)
 
 
 def _styles(name: str, split: int, colours: Sequence[Colour], patterns: Sequence[Pattern]) -> tuple[Style, ...]:
@@ -94,22 +119,36 @@ def _styles(name: str, split: int, colours: Sequence[Colour], patterns: Sequence
     return tuple(styles)
 
 
-ARTWORK: dict[Occluder, Artwork] = {
-    "surgical": _artwork("surgical", masks.surgical, MEDICAL, PLEATED),
-    "cloth": _artwork("cloth", masks.cloth_mask, CLOTH, PRINTS),
-    "ffp2": _artwork("ffp2", masks.ffp2, STIFF, PLAIN),
-    "veil": _artwork("veil", fabrics.veil, VEILS, PLAIN, down=4.0),
-    "niqab": _artwork("niqab", fabrics.niqab, VEILS, PLAIN, down=4.0),
-    "sunglasses": _artwork("sunglasses", eyewear.sunglasses, LENSES, PLAIN, rigid=True),
-    "eyeglasses": _artwork("eyeglasses", eyewear.eyeglasses, FRAMES, PLAIN, rigid=True),
-    "scarf": _artwork("scarf", fabrics.scarf, CLOTH, WOVEN, down=4.0),
-    "hand": _artwork("hand", held.hand, held.SKINS, PLAIN, down=2.6),
-    "phone": _artwork("phone", held.phone, THINGS, PLAIN, rigid=True),
-    "microphone": _artwork("microphone", held.microphone, THINGS, PLAIN, down=2.6, rigid=True),
-    "hat": _artwork("hat", head.hat, CLOTH, WOVEN),
-    "hair": _artwork("hair", head.hair, HAIRS, PLAIN, down=4.0),
-}
-"""Of every kind but `blocks`, which have no artwork: their sizes, places and colours are random."""
+def _own(name: str, draw: Draw, colours: Sequence[Colour], patterns: Sequence[Pattern] = PLAIN, **how: Any) -> None:
+    @register_occluder(name)
+    def build() -> Artwork:
+        return artwork(name, draw, colours, patterns, **how)
+
+
+_own("surgical", masks.surgical, MEDICAL, PLEATED)
+_own("cloth", masks.cloth_mask, CLOTH, PRINTS)
+_own("ffp2", masks.ffp2, STIFF)
+_own("veil", fabrics.veil, VEILS, down=4.0)
+_own("niqab", fabrics.niqab, VEILS, down=4.0)
+_own("sunglasses", eyewear.sunglasses, LENSES, rigid=True, place=at_the_eyes)
+_own("eyeglasses", eyewear.eyeglasses, FRAMES, rigid=True, place=at_the_eyes)
+_own("scarf", fabrics.scarf, CLOTH, WOVEN, down=4.0)
+_own("hand", held.hand, held.SKINS, down=2.6, place=held_by_hand, own_skin=True)
+_own("phone", held.phone, THINGS, rigid=True, place=held_at_the_ear)
+_own("microphone", held.microphone, THINGS, down=2.6, rigid=True, place=held_at_the_mouth)
+_own("hat", head.hat, CLOTH, WOVEN, place=above_the_eyes)
+_own("hair", head.hair, HAIRS, down=4.0, place=on_the_forehead)
+
+
+@cache
+def artwork_of(name: str) -> Artwork:
+    """Return the drawing that is registered as `name`, made once.
+
+    Raises:
+        ConfigError: there is none; the nearest is suggested.
+    """
+    found: Artwork = OCCLUDERS.get(name)()
+    return found
 
 
 def paint(artwork: Artwork, style: Style, u: Floats, v: Floats) -> tuple[Floats, Floats]:

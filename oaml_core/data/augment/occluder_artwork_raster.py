@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from oaml_core.config import Occluder
-from oaml_core.data.augment.occluder_artwork import ARTWORK, Split, paint
+from oaml_core.data.augment.occluder_artwork import Split, artwork_of, paint
 from oaml_core.decoding.decode import FORMATS
 from oaml_core.errors import DataError
 
@@ -47,9 +46,9 @@ def level_of(half: float) -> int:
 
 
 @lru_cache(maxsize=1024)
-def raster(kind: Occluder, split: Split, style: int, level: int) -> Raster:
+def raster(kind: str, split: Split, style: int, level: int) -> Raster:
     """Paint a style, or take it from those painted before (about 0.1 MB each for 112×112 images)."""
-    artwork = ARTWORK[kind]
+    artwork = artwork_of(kind)
     u = (np.arange(round(-REACH_U * level), round(REACH_U * level), dtype=np.float32) + 0.5) / level
     v = (np.arange(round(-REACH_UP * level), round(artwork.down * level), dtype=np.float32) + 0.5) / level
     opacity, colour = paint(artwork, artwork.styles(split)[style], u, v)

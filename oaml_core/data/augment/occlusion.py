@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from oaml_core.config import Occluder
-from oaml_core.config.occluders import CUTOUT, GROUPS, mistake_in, parts_of
+from oaml_core.config.occluders import CUTOUT, GROUPS, WITHOUT_ARTWORK, mistake_in, parts_of
 from oaml_core.data.augment.cutouts import KEY, WHAT, Cutouts
 from oaml_core.data.augment.drawings.canvas import Floats
-from oaml_core.data.augment.occluder_artwork import ARTWORK, Split
+from oaml_core.data.augment.occluder_artwork import Split, artwork_of
 from oaml_core.data.augment.occluder_artwork_raster import Raster, level_of, raster, raster_of
 from oaml_core.data.augment.pasting import SHADOW_PROB, Look, look_on, paste
 from oaml_core.data.augment.placing import (
@@ -23,8 +21,8 @@ from oaml_core.data.augment.placing import (
     Draws,
     FacePoints,
     Frame,
+    Placing,
     cutout_frame,
-    drawing_frame,
     moved,
     picture_frame,
 )
@@ -185,13 +183,13 @@ class _Cover:
             raise DataError(mistake)
         if name.startswith(CUTOUT):
             self._lay_one_of(name.removeprefix(CUTOUT))
-        elif name == "blocks":
+        elif name == WITHOUT_ARTWORK:
             cover_by_blocks(self.pixels, self.visible, self._draws)
         elif name in GROUPS:
             group = GROUPS[name]
             self._lay_drawing(group[self._draws.below(len(group))])
         else:
-            self._lay_drawing(next(kind for kind in get_args(Occluder) if kind == name))
+            self._lay_drawing(name)
 
     def lay_picture(self, path: Path, *, opaque: bool = False) -> None:
         """Lay on a user's own picture of a mask."""
@@ -200,12 +198,12 @@ class _Cover:
         levels = level_of(frame.half_width), level_of(frame.half_height)
         self._paste(frame, raster_of(path, *levels, needs="nothing" if opaque else "transparency"), shadow=False)
 
-    def _lay_drawing(self, kind: Occluder) -> None:
-        artwork = ARTWORK[kind]
+    def _lay_drawing(self, kind: str) -> None:
+        artwork = artwork_of(kind)
         style = self._draws.below(len(artwork.styles(self._split)))
-        frame = drawing_frame(kind, self._face(), self._draws)
+        frame = artwork.place(Placing.drawn(self._face(), self._draws))
         level = level_of(math.sqrt(frame.half_width * frame.half_height))
-        self._paste(frame, raster(kind, self._split, style, level), own_skin=kind == "hand", bends=not artwork.rigid)
+        self._paste(frame, raster(kind, self._split, style, level), own_skin=artwork.own_skin, bends=not artwork.rigid)
 
     def _lay_one_of(self, kind: str) -> None:
         if self._cutouts is None:

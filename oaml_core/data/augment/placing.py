@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from oaml_core.config import Occluder
 
 JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
 """Of the specification's medical mask: pixels per point, pixels of the whole, degrees; each ±."""
@@ -118,42 +116,82 @@ def moved(points: NDArray[np.float32], unit: float, draws: Draws, jitter: float 
     return FacePoints(left_eye, right_eye, nose, left_mouth, right_mouth, unit)
 
 
-def drawing_frame(kind: Occluder, face: FacePoints, draws: Draws) -> Frame:
-    """Where a drawing belongs: masks by the specification's box, glasses at the eyes, hats and hair above them."""
-    unit, scale = face.unit, draws.between(*SCALE)
-    shift = draws.between(-SHIFT, SHIFT) * unit, draws.between(-SHIFT, SHIFT) * unit
-    turn = math.radians(draws.between(-TURN, TURN))
-    if kind in ("sunglasses", "eyeglasses"):
-        size = face.spread * scale
-        return Frame.turned(face.eyes, 1.15 * size, 0.42 * size, 0.3 * turn + face.tilt)
-    if kind in ("hat", "hair"):
-        size, tilt = face.spread * scale, 0.5 * turn + face.tilt
-        x, y = face.eyes[0] + 0.5 * shift[0], face.eyes[1] + 0.4 * shift[1]
-        above = (0.98 if kind == "hat" else 0.9) * size
-        return Frame.turned((x + math.sin(tilt) * above, y - math.cos(tilt) * above), 1.36 * size, 0.75 * size, tilt)
-    mouth = face.mouth
-    wide = 2 * math.dist(face.left_mouth, face.right_mouth) * scale
-    high = 2 * math.dist(mouth, face.nose) * scale
-    if kind in ("hand", "phone", "microphone"):
-        return _held(kind, (wide, high), mouth, shift, turn, unit, draws)
-    return Frame.turned((mouth[0] + shift[0], mouth[1] - RAISED * unit + shift[1]), wide, high, turn)
+class Placing(NamedTuple):
+    """A face's landmarks, and how far a drawing on it is from where the middle of its kind is worn."""
+
+    face: FacePoints
+    scale: float
+    shift: Point
+    """In pixels."""
+    turn: float
+    """In radians."""
+    draws: Draws
+    """What else is random."""
+
+    @classmethod
+    def drawn(cls, face: FacePoints, draws: Draws) -> Placing:
+        """Draw a placing: ± 5 % in size, ± 5 px of the template and ± 7°."""
+        scale = draws.between(*SCALE)
+        shift = draws.between(-SHIFT, SHIFT) * face.unit, draws.between(-SHIFT, SHIFT) * face.unit
+        return cls(face, scale, shift, math.radians(draws.between(-TURN, TURN)), draws)
+
+    def box(self) -> tuple[float, float]:
+        """Return half width and half height of the specification's medical mask."""
+        face = self.face
+        wide = 2 * math.dist(face.left_mouth, face.right_mouth) * self.scale
+        return wide, 2 * math.dist(face.mouth, face.nose) * self.scale
 
 
-def _held(
-    kind: Occluder, box: tuple[float, float], mouth: Point, shift: Point, turn: float, unit: float, draws: Draws
-) -> Frame:
-    """What is held is before any part of the face, at any angle that an arm allows."""
-    size = (box[0] + box[1]) / 2
-    aside, up = 3 * shift[0], 3 * shift[1] - RAISED * unit / 2
-    if kind == "microphone":
-        return Frame.turned(
-            (mouth[0] + 0.7 * aside, mouth[1] + 0.5 * shift[1] + 4 * unit), 0.55 * size, 0.55 * size, 4 * turn
-        )
-    if kind == "phone":
-        half = draws.between(0.5, 0.72) * size
-        return Frame.turned((mouth[0] + 1.6 * aside, mouth[1] + up), half, half, 5 * turn)
-    half = draws.between(0.5, 0.75) * size
-    return Frame.turned((mouth[0] + aside, mouth[1] + up), half, half, 7 * turn)
+Place = Callable[[Placing], Frame]
+
+
+def before_the_mouth(placing: Placing) -> Frame:
+    """Return the specification's box of a medical mask; scarves and veils reach beyond it."""
+    (x, y), shift = placing.face.mouth, placing.shift
+    return Frame.turned((x + shift[0], y - RAISED * placing.face.unit + shift[1]), *placing.box(), placing.turn)
+
+
+def at_the_eyes(placing: Placing) -> Frame:
+    """Return where glasses sit."""
+    face, size = placing.face, placing.face.spread * placing.scale
+    return Frame.turned(face.eyes, 1.15 * size, 0.42 * size, 0.3 * placing.turn + face.tilt)
+
+
+def above_the_eyes(placing: Placing, distance: float = 0.98) -> Frame:
+    """Return where hats sit: `distance` times that of the eyes above their line."""
+    face, size = placing.face, placing.face.spread * placing.scale
+    tilt = 0.5 * placing.turn + face.tilt
+    x, y = face.eyes[0] + 0.5 * placing.shift[0], face.eyes[1] + 0.4 * placing.shift[1]
+    above = distance * size
+    return Frame.turned((x + math.sin(tilt) * above, y - math.cos(tilt) * above), 1.36 * size, 0.75 * size, tilt)
+
+
+def on_the_forehead(placing: Placing) -> Frame:
+    """Return where hair hangs from."""
+    return above_the_eyes(placing, 0.9)
+
+
+def held_by_hand(placing: Placing) -> Frame:
+    """Return where a hand is: before any part of the face, at any angle that an arm allows."""
+    return _held(placing, (0.5, 0.75), aside=3.0, turn=7)
+
+
+def held_at_the_ear(placing: Placing) -> Frame:
+    """Return where a telephone is held."""
+    return _held(placing, (0.5, 0.72), aside=4.8, turn=5)
+
+
+def held_at_the_mouth(placing: Placing) -> Frame:
+    """Return where a microphone is held."""
+    (x, y), shift, half = placing.face.mouth, placing.shift, 0.55 * sum(placing.box()) / 2
+    return Frame.turned((x + 2.1 * shift[0], y + 0.5 * shift[1] + 4 * placing.face.unit), half, half, 4 * placing.turn)
+
+
+def _held(placing: Placing, share: tuple[float, float], *, aside: float, turn: float) -> Frame:
+    (x, y), shift = placing.face.mouth, placing.shift
+    half = placing.draws.between(*share) * sum(placing.box()) / 2
+    up = 3 * shift[1] - RAISED * placing.face.unit / 2
+    return Frame.turned((x + aside * shift[0], y + up), half, half, turn * placing.turn)
 
 
 def picture_frame(nose: Point, left_mouth: Point, right_mouth: Point, unit: float, draws: Draws) -> Frame:

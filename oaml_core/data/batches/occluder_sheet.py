@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from oaml_core.config import Occluder
-from oaml_core.config.occluders import CUTOUT, WITH
+from oaml_core.config.occluders import CUTOUT, WITH, drawn_occluders
 from oaml_core.data.augment.cutouts import Cutouts
 from oaml_core.data.augment.occluder_artwork import Split
 from oaml_core.data.augment.occlusion import draw_occluder
@@ -39,7 +38,7 @@ def write_occluder_sheet(path: Path, cutouts: Cutouts | None = None, count: int 
     Raises:
         DataError: a cut-out cannot be laid on.
     """
-    names = [*get_args(Occluder), *TOGETHER]
+    names = [*drawn_occluders(), *TOGETHER]
     if cutouts is not None:
         cut_out = [CUTOUT + kind for kind in cutouts.kinds()]
         names += cut_out + [f"{name}{WITH}sunglasses" for name in cut_out if name == f"{CUTOUT}mask"]

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oaml_core.config import Occluder
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.inputs import open_training
@@ -36,7 +35,7 @@ FACES = 128
 """Faces of a cohort; every second one is covered."""
 NEAREST = 32
 """Strangers of the cohort, the most similar ones, that a face's scores are measured against."""
-KINDS: tuple[Occluder, ...] = ("surgical", "veil", "sunglasses", "scarf", "hand")
+KINDS: tuple[str, ...] = ("surgical", "veil", "sunglasses", "scarf", "hand")
 """Occluders of the training artwork that the cohort wears in turn."""
 
 

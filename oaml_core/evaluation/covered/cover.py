@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oaml_core.config import Occluder
 from oaml_core.evaluation.covered.cutouts import cutouts_in, wear
 from oaml_core.evaluation.covered.faces import Faces
 from oaml_core.evaluation.scoring.conditions import draw_test_occluder
@@ -49,7 +48,7 @@ class Cover:
         return wear(faces.images[row], points, self.kind, cutout, generator)
 
 
-def covers(drawn: Sequence[Occluder], folder: Path | None, *, held_out: bool = False) -> list[Cover]:
+def covers(drawn: Sequence[str], folder: Path | None, *, held_out: bool = False) -> list[Cover]:
     """Drawn kinds, then the folder's kinds of cut-outs.
 
     Args:
