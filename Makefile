@@ -8,6 +8,8 @@ CONFIG ?= configs/demo.yaml
 DATA ?=
 CLUSTER ?= configs/cluster/default.yaml
 ARGS ?=
+SOURCE ?= lfw112
+WEIGHTS ?=
 CRON ?= 0 2 * * *
 BASE ?= docker.io/library/python:3.11-slim-bookworm
 BUILD_ARGS ?=
@@ -16,7 +18,7 @@ REGISTRY ?=
 # pytest-xdist gives each of WORKERS processes one file of tests at a time.
 WORKERS ?= 2
 
-.PHONY: help setup demo test docs gpu-figures test-cluster lint compile golden sbom licences audit base-image build-images push-images submit schedule clean
+.PHONY: help setup demo test docs benchmarks gpu-figures test-cluster lint compile golden sbom licences audit base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +43,11 @@ test: setup ## all tests but those that need a GPU
 gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; wants a GPU
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)
 	$(BIN)/python -m benchmarks.gpu --out benchmarks/gpu.json
+
+benchmarks: setup ## figures as JSON and the tables of benchmarks/RESULTS.md; SOURCE=faces, WEIGHTS=backbone.onnx
+	$(BIN)/python -m benchmarks.exported --source $(SOURCE) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+	$(BIN)/python -m benchmarks.evaluation all-pairs --images 20000 --out benchmarks/figures/all-pairs.json
+	$(BIN)/python -m benchmarks.figures
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

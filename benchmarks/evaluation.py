@@ -1,8 +1,8 @@
 """Evaluation and export, each beside what would be run instead.
 
-    python benchmarks/evaluation.py protocol              # ten folds: one count against the loop over thresholds
-    python benchmarks/evaluation.py all-pairs             # ROC over all pairs of 13,000 images, streamed and at once
-    python benchmarks/evaluation.py runtime --arch ir_50  # images/s: onnxruntime and its variants, torch, torch.compile
+    python -m benchmarks.evaluation protocol              # ten folds: one count against the loop over thresholds
+    python -m benchmarks.evaluation all-pairs             # ROC over all pairs of 13,000 images, streamed and at once
+    python -m benchmarks.evaluation runtime --arch ir_50  # images/s: onnxruntime and its variants, torch, torch.compile
 
 Times are the best of several repeats in one process, so that a busy machine does less harm; of the protocols, and of
 models on one thread, they are processor time.
@@ -11,7 +11,6 @@ models on one thread, they are processor time.
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,16 +23,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.figures import Cell, measured, write
 from oaml_core.config import Config, ModelConfig
 from oaml_core.evaluation.statistics.all_pairs import all_pairs_roc
 from oaml_core.evaluation.statistics.protocols import PUBLISHED_THRESHOLDS, fold_numbers, ten_fold, ten_fold_any_range
-from oaml_core.evaluation.statistics.roc import roc, tar_at_far
+from oaml_core.evaluation.statistics.roc import TarAtFar, roc, tar_at_far
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_onnx
 from oaml_core.export.variants import write_variant
 from oaml_core.inference.backends import BACKENDS, has_openvino
 from oaml_core.inference.onnx_model import VARIANTS, variant_path
 from oaml_core.models.recogniser import build_recogniser
+from oaml_core.peak_memory import peak_mib
 
 
 def best_seconds(call: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
@@ -88,8 +89,9 @@ def protocol(pairs: int) -> None:
     )
 
 
-def all_pairs(images: int, both: bool) -> None:
+def all_pairs(images: int, both: bool, out: Path | None = None) -> None:
     """ROC over all pairs: processor seconds and memory, streamed and (if `both`) with all scores at once."""
+    found: list[list[Cell]] = []
     for way in ("streamed", "at once") if both else ("streamed",):
         # A process each: memory that one way needed would hide what the other needs.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -97,6 +99,11 @@ def all_pairs(images: int, both: bool) -> None:
         print(
             f"{images:,} images, {pairs:,} pairs, {way:<9} {seconds:8.2f} s of one core {mebibytes:8.0f} MiB   {tars}"
         )
+        found.append([images, pairs, way, seconds, mebibytes])
+    if out is not None:
+        columns = ["images", "pairs", "scores", "seconds of one core", "MiB"]
+        command = f"python -m benchmarks.evaluation all-pairs --images {images}{' --both' if both else ''}"
+        write(measured(command, columns, found, ["numpy"]), out)
 
 
 def _all_pairs(images: int, way: str) -> tuple[int, float, float, str]:
@@ -106,14 +113,18 @@ def _all_pairs(images: int, way: str) -> tuple[int, float, float, str]:
     identities = np.arange(images) // 10
     rows = generator.normal(size=(images, 512)) + 0.35 * generator.normal(size=(images // 10 + 1, 512))[identities]
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    if way == "streamed":
-        points = all_pairs_roc(lambda r, c: rows[r] @ rows[c].T, identities, rates).tar_at_far
-    else:
-        upper = np.triu_indices(images, 1)
-        points = tar_at_far(roc((rows @ rows.T)[upper], identities[upper[0]] == identities[upper[1]]), rates)
+    points: list[TarAtFar] = []
+    began = time.process_time()
+
+    def measure() -> None:
+        if way == "streamed":
+            points.extend(all_pairs_roc(lambda r, c: rows[r] @ rows[c].T, identities, rates).tar_at_far)
+        else:
+            upper = np.triu_indices(images, 1)
+            points.extend(tar_at_far(roc((rows @ rows.T)[upper], identities[upper[0]] == identities[upper[1]]), rates))
+
+    grown = peak_mib(measure) or float("nan")
     seconds = time.process_time() - began
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     return images * (images - 1) // 2, seconds, grown, ", ".join(map(str, points))
 
 
@@ -163,11 +174,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    parser.add_argument("--out", type=Path, default=None, help="all-pairs: write the figures here, as JSON")
     arguments = parser.parse_args()
     if arguments.what == "protocol":
         protocol(arguments.pairs)
     elif arguments.what == "all-pairs":
-        all_pairs(arguments.images, arguments.both)
+        all_pairs(arguments.images, arguments.both, arguments.out)
     else:
         runtime(arguments.arch, arguments.batch, arguments.threads, arguments.compile)
 

@@ -1,0 +1,140 @@
+"""Figures of a benchmark as JSON, and the tables of RESULTS.md made from it.
+
+    python -m benchmarks.figures            # write every table of benchmarks/RESULTS.md that has a file again
+    python -m benchmarks.figures --check    # say whether a table differs from its file
+
+A table stands between `<!-- figures/NAME.json -->` and `<!-- end -->`. Nobody edits it: text and figures cannot drift
+apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "figures"
+RESULTS = Path(__file__).parent / "RESULTS.md"
+TABLE = re.compile(r"(<!-- figures/(?P<name>[\w-]+)\.json -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Cell = str | int | float | None
+"""None: not measured."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One table."""
+
+    command: str
+    """That measures it again."""
+    machine: str
+    libraries: dict[str, str]
+    """Versions by name."""
+    columns: list[str]
+    rows: list[list[Cell]]
+
+
+def measured(command: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], libraries: Sequence[str]) -> Figures:
+    """Return figures with what they were measured on.
+
+    Args:
+        command: that measures them again.
+        columns: names, with their units.
+        rows: a cell per column.
+        libraries: names of the packages whose versions matter.
+    """
+    for row in rows:
+        if len(row) != len(columns):
+            raise ValueError(f"The row {row} has {len(row)} cells for {len(columns)} columns.")
+    return Figures(command, _machine(), _versions(libraries), list(columns), [list(row) for row in rows])
+
+
+def write(figures: Figures, path: Path) -> None:
+    """Write figures as JSON.
+
+    Args:
+        figures: what was measured.
+        path: `figures/NAME.json` for a table of RESULTS.md.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(figures), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Figures:
+    """Return the figures of a file that `write` wrote."""
+    return Figures(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def table(figures: Figures) -> str:
+    """Return figures as a Markdown table, and a line about how they were measured."""
+    lines = [figures.columns, ["---"] * len(figures.columns), *([_shown(cell) for cell in row] for row in figures.rows)]
+    used = ", ".join(f"{name} {number}" for name, number in figures.libraries.items())
+    source = f"`{figures.command}`; {figures.machine}; {used}."
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", source])
+
+
+def filled(text: str, folder: Path | None = None) -> str:
+    """Return a Markdown text with every table made from its file again.
+
+    Args:
+        text: with markers.
+        folder: of the files; None: `benchmarks/figures`.
+
+    Raises:
+        FileNotFoundError: a marker names a file that is not there.
+    """
+
+    def made(found: re.Match[str]) -> str:
+        figures = read((folder or FOLDER) / f"{found['name']}.json")
+        return f"{found[1]}\n{table(figures)}\n\n{found[3]}"
+
+    return TABLE.sub(made, text)
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return "–"
+    if isinstance(cell, float):
+        return f"{cell + 0.0:.4g}" if abs(cell) < 1000 else f"{cell:,.0f}"  # −0 is 0
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def _machine() -> str:
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", known.read_text(encoding="utf-8")) if known.is_file() else []
+    return names[0].strip() if names else platform.machine()
+
+
+def _versions(libraries: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check the tables; return 1 if `--check` finds one that differs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args(arguments)
+    text = RESULTS.read_text(encoding="utf-8")
+    made = filled(text)
+    if options.check:
+        if made != text:
+            print("benchmarks/RESULTS.md differs from benchmarks/figures; run `python -m benchmarks.figures`.")
+        return int(made != text)
+    RESULTS.write_text(made, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
