@@ -36,7 +36,7 @@ def _serve(config: Config, options: Any) -> int:
         workers=options.workers,
         per_minute=options.per_minute,
     )
-    rules = TrialRules(options.trial_share, options.trial_requests, options.trial_seconds, options.trial_differing)
+    rules = TrialRules(options.try_share, options.try_count, differing=options.try_differ)
     if options.workers < 1 or options.per_minute < 1 or options.max_seconds <= 0 or options.look_every < 0:
         raise ConfigError("--workers, --per_minute and --max_seconds are above 0, --look_every is not below.")
     listening = open_socket(options.host, options.port)
@@ -82,21 +82,12 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")
     parser.add_argument("--max_body", type=int, default=16 * 2**20, help="bytes of a request")
     parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")
-    parser.add_argument("--max_seconds", metavar="S", type=float, default=30.0, help="seconds to an answer")
+    parser.add_argument("--max_seconds", type=float, default=30.0, help="seconds to an answer")
     parser.add_argument("--per_minute", type=int, default=600, help="requests per key and minute")
     parser.add_argument("--look_every", type=float, default=30.0, help="seconds between looks for a new model; 0: none")
-    parser.add_argument(
-        "--trial_share", metavar="S", type=float, default=0.1, help="of comparisons, answered by a new model at first"
-    )
-    parser.add_argument(
-        "--trial_requests", metavar="N", type=int, default=50, help="such comparisons until it takes over"
-    )
-    parser.add_argument(
-        "--trial_seconds", metavar="S", type=float, default=600.0, help="until it takes over with fewer"
-    )
-    parser.add_argument(
-        "--trial_differing", metavar="S", type=float, default=0.1, help="share of other decisions that it may make"
-    )
+    parser.add_argument("--try_share", type=float, default=0.1, help="of comparisons, by a new model at first")
+    parser.add_argument("--try_count", type=int, default=50, help="such comparisons until it takes over")
+    parser.add_argument("--try_differ", type=float, default=0.1, help="share of other decisions that it may make")
 
 
 COMMANDS = {"serve": Command("compare, identify and enrol faces over HTTP, with a page", _serve, _options)}
