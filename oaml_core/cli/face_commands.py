@@ -122,7 +122,7 @@ def _identify_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--gallery",
         required=True,
-        help="file of `oaml gallery`, or photographs: one folder per person, or one picture per person",
+        help="file of `oaml gallery`, or folder: a folder or a picture per person",
     )
     _comparer_options(parser)
     parser.add_argument("--top", type=int, default=5, help="people named")
@@ -161,7 +161,7 @@ def _comparer_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--int8",
         action="store_true",
-        help="let model.int8.onnx answer where it lies beside the model, is quicker, and has its accuracy on record",
+        help="let model.int8.onnx answer where it is quicker and its accuracy on record",
     )
     parser.add_argument("--far", type=float, default=1e-2, help="false accept rate of one comparison to decide at")
 

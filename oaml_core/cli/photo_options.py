@@ -17,7 +17,7 @@ def detector_option(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default=DEFAULT,
-        help="what finds faces: yunet, a plugin's name, or FILE.onnx (a YuNet, an SCRFD or a RetinaFace)",
+        help="what finds faces: yunet, another name, or FILE.onnx",
     )
 
 
