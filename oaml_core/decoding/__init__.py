@@ -3,4 +3,6 @@
 __all__ = [
     "decode",
     "files",
+    "formats",
+    "header",
 ]

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, ModelInputError
+from oaml_core.folder_entries import regular_files
 from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.drawing import save_pair
@@ -19,7 +21,6 @@ from oaml_core.inference.photo_records import describe, reason_against, remark
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder, PhotoFace
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 BATCH = 32
 """Gallery faces that are read and described at a time."""
 
@@ -99,11 +100,11 @@ def gallery_files(folder: Path) -> list[tuple[str, Path]]:
     """
     if not folder.is_dir():
         raise DataError(f"There is no gallery folder {folder}.")
-    pictures = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    pictures = regular_files(folder, IMAGE_SUFFIXES)
     if not pictures:
         raise DataError(
-            f"{folder} holds no picture ({', '.join(SUFFIXES)}). A gallery is a folder of photographs: one folder a "
-            "person, or one picture a person."
+            f"{folder} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}). A gallery is a folder of "
+            "photographs: one folder a person, or one picture a person."
         )
     return [(_person(path.relative_to(folder)), path) for path in pictures]
 

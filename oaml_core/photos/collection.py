@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from oaml_core.errors import DataError, OamlError
+from oaml_core.folder_entries import regular_files
 from oaml_core.photos.detectors import DEFAULT
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import ENDINGS
@@ -64,11 +65,7 @@ def align_folder(
         raise DataError(f"There is no folder {folder}.")
     if out.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{out} lies inside {folder}: the next run would take its faces for photographs. Name another.")
-    photographs = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in ENDINGS and path.is_file()
-    )
+    photographs = sorted(path.relative_to(folder).as_posix() for path in regular_files(folder, ENDINGS))
     if not photographs:
         raise DataError(f"{folder} holds no photograph ({', '.join(ENDINGS)}).")
     jobs = [(str(folder), str(out), name, size, every, detector) for name in photographs]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from oaml_core.decoding.files import read_image
+from oaml_core.decoding.formats import IMAGE_SUFFIXES, PHONE_SUFFIXES
 from oaml_core.errors import ModelInputError
 from oaml_core.photos.detection import Photo
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".heif", ".avif")
+ENDINGS = (*sorted(IMAGE_SUFFIXES), *PHONE_SUFFIXES)
 """Endings of files that are taken for photographs in a folder; those that are not decoded are refused by name."""
 MIN_SIDE = 16
 

@@ -13,7 +13,10 @@ from torch.nn import functional
 
 from oaml_core.config import RestorationConfig
 from oaml_core.decoding.decode import decode_image, decode_mask
-from oaml_core.errors import DataError
+from oaml_core.decoding.files import read_image_bytes
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
+from oaml_core.errors import DataError, ModelInputError
+from oaml_core.folder_entries import regular_files
 from oaml_core.progress import progress
 from oaml_core.restoration.face_tiles import to_image, to_tile
 from oaml_core.restoration.measurement import (
@@ -34,7 +37,6 @@ from oaml_core.restoration.restore import restore
 PIECE, OVERLAP = 256, 32
 """Side of the pieces that a large image is restored in, and by how many pixels they overlap at least: memory does not
 grow with the image."""
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,20 @@ def restore_image(
 def _read(path: Path) -> Tensor:
     """[1, 3, H, W] in [-1, 1]."""
     try:
-        image = decode_image(path.read_bytes())
-    except (OSError, DataError) as error:
+        image = decode_image(read_image_bytes(path))
+    except ModelInputError as error:
+        raise DataError(str(error)) from None
+    except DataError as error:
         raise DataError(f"{path}: {error}") from None
     return to_tile(torch.from_numpy(image.copy()).permute(2, 0, 1))[None]
 
 
 def _read_mask(path: Path, observed: Tensor) -> Tensor:
     try:
-        mask = decode_mask(path.read_bytes())
-    except (OSError, DataError) as error:
+        mask = decode_mask(read_image_bytes(path))
+    except ModelInputError as error:
+        raise DataError(str(error)) from None
+    except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if mask.shape != tuple(observed.shape[2:]):
         raise DataError(f"{path} has {list(mask.shape)} pixels, the image {list(observed.shape[2:])}.")
@@ -196,7 +202,7 @@ def pictures_at(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = [file for file in regular_files(path, IMAGE_SUFFIXES) if file.parent == path]
     if not found:
-        raise DataError(f"{path} holds no image ({', '.join(SUFFIXES)}).")
+        raise DataError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}).")
     return found

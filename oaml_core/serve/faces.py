@@ -8,9 +8,10 @@ from io import BytesIO
 from typing import Literal, Protocol, Self
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from oaml_core.decoding.decode import FORMATS, decode_image
+from oaml_core.decoding.decode import decode_image
+from oaml_core.decoding.header import read_header
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
@@ -170,15 +171,10 @@ class FaceService:
 
     def _decoded(self, data: bytes, name: str) -> Photo:
         try:
-            # The header alone is read: a small file can announce a large picture.
-            with Image.open(BytesIO(data), formats=FORMATS) as opened:
-                width, height = opened.size
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            if isinstance(error, Image.DecompressionBombError):
-                raise ModelInputError(f"The image {name!r} has too many pixels; {self._pixels:,} are taken.") from None
-            raise ModelInputError(
-                f"The image {name!r} is damaged, or none of {', '.join(FORMATS)}. Send one of these."
-            ) from None
+            # The header alone is read first: a small file can announce a large picture.
+            _, width, height, _ = read_header(data)
+        except DataError as error:
+            raise ModelInputError(f"The image {name!r} cannot be used: {error}.") from error
         if width * height > self._pixels:
             raise ModelInputError(
                 f"The image {name!r} has {width} × {height} pixels; {self._pixels:,} are taken. Send a smaller one."

@@ -16,7 +16,9 @@ from PIL import Image, ImageOps
 from oaml_core.data.augment.occluder_artwork import Split
 from oaml_core.data.augment.occluder_artwork_raster import read_picture
 from oaml_core.data.augment.placing import WORN
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, nearest
+from oaml_core.folder_entries import regular_files
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +29,6 @@ ANYWHERE = ("object", "objects")
 """Folders of things that are worn nowhere."""
 HELD_OUT = 0.3
 """Share of the pictures that training never lays on a face, about."""
-SUFFIXES = (".png", ".webp", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
-"""Of files that are read; those that cannot hold transparency are named rather than passed over."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,8 @@ def open_cutouts(folder: Path) -> Cutouts:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    found = sorted(
-        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    # Files that cannot hold transparency are among them, to be named rather than passed over.
+    found = [path for path in regular_files(folder, IMAGE_SUFFIXES) if path.parent == folder]
     if not found:
         raise DataError(f"{WHAT}: {folder} has no pictures. Put RGBA files (PNG) there, or remove the sub-folder.")
     return found

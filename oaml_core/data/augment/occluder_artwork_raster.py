@@ -9,12 +9,13 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from oaml_core.data.augment.occluder_artwork import Split, artwork_of, paint
-from oaml_core.decoding.decode import FORMATS
-from oaml_core.errors import DataError
+from oaml_core.decoding.decode import decode_picture
+from oaml_core.decoding.files import read_image_bytes
+from oaml_core.errors import DataError, ModelInputError
 
 REACH_U, REACH_UP = 1.6, 1.8
 """How far drawings may go beyond their box's middle, in units of half the box."""
@@ -77,11 +78,12 @@ def read_picture(path: Path, what: str, needs: Need = "transparency") -> Image.I
         DataError: it cannot be read, lacks what is needed, or all of it is transparent.
     """
     try:
-        with Image.open(path, formats=FORMATS) as file:
-            has_alpha = "A" in file.getbands() or "transparency" in file.info
-            picture = ImageOps.exif_transpose(file).convert("RGBA")
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        pixels, has_alpha = decode_picture(read_image_bytes(path))
+    except ModelInputError as error:
+        raise DataError(f"{what}: {error}") from None
+    except DataError as error:
         raise DataError(f"{what}: {path} cannot be read: {error}") from None
+    picture = Image.fromarray(pixels)
     least, most = picture.getchannel("A").getextrema()
     if needs == "alpha" and not has_alpha:
         raise DataError(f"{what}: {path} has no transparency. Save it as a PNG with an alpha channel.")

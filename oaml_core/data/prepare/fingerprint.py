@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.config import Config
 from oaml_core.data.check.scan import in_order
 from oaml_core.data.prepared.manifest import FORMAT
-from oaml_core.data.sources.base import IMAGE_SUFFIXES, SourceFile, SourceFolder
+from oaml_core.data.sources.base import SourceFile, SourceFolder
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, StoreError
 from oaml_core.progress import progress
 

@@ -33,10 +33,6 @@ READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
-    | {".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k"}
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from oaml_core.data.sources.base import IMAGE_SUFFIXES, Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})

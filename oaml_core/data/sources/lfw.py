@@ -14,8 +14,9 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.data.sources.base import IMAGE_SUFFIXES, SourceFolder
+from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.text import decode_text
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 
 LFW_LISTS = ("pairs.txt", "pairsDevTest.txt", "pairsDevTrain.txt")

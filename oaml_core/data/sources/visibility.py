@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from oaml_core.data.sources.base import IMAGE_SUFFIXES, SourceFolder
+from oaml_core.data.sources.base import SourceFolder
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 
 FACES, MASKS, MASK_ENDING = "kept_faces", "masks", "_mask"
 

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from oaml_core.data.sources.base import IMAGE_SUFFIXES, Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 
 LABEL_SUFFIXES = ("cls", "txt", "json")

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.verification import PAIRS_SUFFIX, open_verification_source
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.evaluation.scoring.identities import identities_of
+from oaml_core.folder_entries import regular_files
 from oaml_core.inference.face_files import load_face
 from oaml_core.structured_text import parse_json
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 COVERED_NAME = re.compile(r"_(masked|covered|sunglasses|occluded)$")
 """How the names of real photographs of covered faces end; all others of the person are uncovered."""
 
@@ -89,7 +90,7 @@ def faces_of(pairs: VerificationSet) -> Faces:
 
 
 def _of_folder(path: Path, size: int) -> Faces:
-    files = sorted(file for file in path.glob("*/*") if file.suffix.lower() in SUFFIXES)
+    files = [file for file in regular_files(path, IMAGE_SUFFIXES) if file.parent.parent == path]
     if not files:
         raise DataError(f"{path} holds no faces; they lie as person/file.jpg, aligned to {size} × {size} pixels.")
     points = path / "landmarks.json"

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import Gallery
@@ -60,7 +61,7 @@ def enrol_folder(
     done = Enrolled()
     for name, path in files:
         try:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = hashlib.sha256(read_image_bytes(path)).hexdigest()
             if gallery.has(name, digest):
                 done.there += 1
                 continue

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from oaml_core.decoding.decode import decode_image, fit_square
+from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
@@ -97,7 +98,7 @@ def _describe(gallery: Gallery, face: EnrolledFace, model: Comparer, finder: Fac
     photo = Path(face.source)
     if not photo.is_file():
         raise DataError("the image was not kept, and the photograph is gone")
-    if hashlib.sha256(photo.read_bytes()).hexdigest() != face.digest:
+    if hashlib.sha256(read_image_bytes(photo)).hexdigest() != face.digest:
         raise DataError("the image was not kept, and the photograph has changed")
     return describe(model, finder or FaceFinder(aligned=True), photo)[1]
 

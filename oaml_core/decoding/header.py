@@ -1,0 +1,89 @@
+"""What an image announces, read and judged before anything is decoded: the guard of every reader of images.
+
+A small file can announce a large picture, or metadata that takes gigabytes or minutes. Bounds are stated here, and
+`read_header` refuses by name what exceeds them, so that decoding what it admits takes at most `MOST_MEMORY` beside
+the file itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from oaml_core.decoding import other_headers
+from oaml_core.decoding.formats import FORMATS, MAX_PIXELS, foreign_format_of, format_of
+from oaml_core.decoding.jpeg_header import JpegHeader, read_jpeg_header, refuse_hollow_jpeg
+from oaml_core.errors import DataError
+
+MOST_MEMORY = 1 << 30
+"""Bytes that decoding one image may take beside the file."""
+MOST_BYTES = 1 << 29
+"""Size of the largest image file."""
+JPEG_COST, TURNED_COST = 3, 6
+"""Bytes per pixel of a decoded JPEG, and while it is turned upright."""
+PILLOW_COST = {"plain": 16, "wide": 29}
+"""Bytes per pixel while Pillow's image becomes an array: 8-bit, and with transparency, 16 bits or floats."""
+
+
+class Header(NamedTuple):
+    """Format and size of an encoded image."""
+
+    format: str
+    """Of `FORMATS`."""
+    width: int
+    height: int
+    """In pixels, as stored: before the picture is turned upright."""
+    jpeg: JpegHeader | None = None
+    """More about a JPEG."""
+
+
+def read_header(data: bytes, what: str = "image") -> Header:
+    """Return format and size of an image, if it may be decoded.
+
+    Args:
+        data: the encoded image.
+        what: how messages call it.
+
+    Raises:
+        DataError: it is empty, of no format of `FORMATS`, announces a picture above the bounds of this module, or
+            metadata out of all proportion.
+    """
+    if not data:
+        raise DataError(f"the {what} is empty (0 bytes)")
+    if name := foreign_format_of(data):
+        raise DataError(f"{name} is not a format that is read; save the {what} as JPEG or PNG")
+    kind = format_of(data)
+    if kind is None:
+        raise DataError(f"unreadable {what}: it is damaged, or none of {', '.join(FORMATS)}")
+    if len(data) > MOST_BYTES:
+        raise DataError(f"the {what} has {len(data):,} bytes; at most {MOST_BYTES:,} are read")
+    if kind == "JPEG":
+        return _jpeg(data)
+    try:
+        width, height, cost = other_headers.READERS[kind](data)
+    except other_headers.HeaderError as error:
+        raise DataError(f"unreadable {what}: {error}") from None
+    _refuse_large(width, height, PILLOW_COST[cost] * width * height)
+    return Header(kind, width, height)
+
+
+def _jpeg(data: bytes) -> Header:
+    found = read_jpeg_header(data)
+    pixels = found.width * found.height
+    cost = JPEG_COST * pixels
+    if found.components == 4:  # Pillow decodes those
+        cost = PILLOW_COST["plain"] * pixels
+    elif found.orientation != 1:
+        cost = TURNED_COST * pixels
+    _refuse_large(found.width, found.height, cost + 2 * found.coefficients * found.buffered)
+    refuse_hollow_jpeg(found, len(data))
+    return Header("JPEG", found.width, found.height, found)
+
+
+def _refuse_large(width: int, height: int, memory: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{width}×{height} pixels are too many (at most {MAX_PIXELS:,}); is this a face crop?")
+    if memory > MOST_MEMORY:
+        raise DataError(
+            f"{width}×{height} pixels are too many for an image of this kind: decoding takes {memory >> 20:,} MiB, at "
+            f"most {MOST_MEMORY >> 20:,} are used. Save it smaller, or as a baseline JPEG"
+        )

@@ -1,0 +1,202 @@
+"""Entries of folders that others filled: regular files alone are read, links are judged, names are fit to print."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+UNPRINTABLE = "names that are no printable UTF-8"
+DANGLING = "links that lead nowhere"
+LOOP = "links to a folder above them"
+MANY_NAMES = "links to a folder that many others lead to"
+LEAVING = "links that lead out of the folder"
+UNREADABLE = "folders that may not be read"
+HIDDEN = "names that begin with a dot"
+MOST_NAMES = 16
+"""Names under which one folder is read. Links that branch would multiply its files without end."""
+_KINDS = {
+    stat.S_IFIFO: "FIFO",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+    stat.S_IFDIR: "folder",
+}
+
+
+class NoRegularFile(OSError):
+    """A path that is a FIFO, a socket, a device or a folder; `strerror` names its kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderEntry:
+    """A file below a folder, or an entry that is not used."""
+
+    name: str
+    """Relative to the folder, with forward slashes."""
+    path: Path
+    size: int = 0
+    changed: int = 0
+    """Time of the last change in nanoseconds."""
+    reason: str | None = None
+    """Why it is not used; None: it is a regular file."""
+    leads_out: bool = False
+    """Whether a link that leaves the folder is on the way to it."""
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    r"""Return a name fit for logs, reports and terminals: what cannot be printed is escaped.
+
+    Example:
+        >>> print(shown("a\nb"))
+        a\nb
+    """
+    return "".join(each if each.isprintable() else _escaped(each) for each in os.fspath(name))
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte of a name that is not UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape", "surrogatepass").decode()
+
+
+def read_regular(path: Path, most: int | None = None) -> bytes:
+    """Return the content of a regular file, and never wait for another program.
+
+    Args:
+        path: file, or a link to one.
+        most: bytes above which it is not read.
+
+    Raises:
+        OSError: it cannot be read, is too large, or (`NoRegularFile`) is no regular file.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise NoRegularFile(None, f"it is a {kind_of(found.st_mode)}, no regular file", str(path))
+        if most is not None and found.st_size > most:
+            raise OSError(None, f"it has {found.st_size:,} bytes, at most {most:,} are read", str(path))
+        return file.read()
+
+
+def kind_of(mode: int) -> str:
+    """Return what `st_mode` says of an entry, as a word: FIFO, socket, device, folder or file."""
+    return _KINDS.get(stat.S_IFMT(mode), "file")
+
+
+def files_below(folder: Path, *, leave: bool) -> Iterator[FolderEntry]:
+    """Yield all entries below a folder but folders, in the order of their names within each folder.
+
+    Links are followed, also those to folders; loops are not. Nothing is opened. A folder that links reach under many
+    names is read under `MOST_NAMES` of them.
+
+    Args:
+        folder: where to begin; a link to a folder is followed.
+        leave: whether links that lead out of `folder` are followed.
+    """
+    top = folder.resolve()
+    names: dict[Path, int] = {}
+    waiting = [_Place(folder, top, frozenset({top}), False)]
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(place.path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            yield FolderEntry(_relative(place.path, folder), place.path, reason=UNREADABLE)
+            continue
+        for entry in entries:
+            judged = _judge(entry, place, top, folder, leave)
+            if isinstance(judged, FolderEntry):
+                yield judged
+                continue
+            names[judged.real] = names.get(judged.real, 0) + 1
+            if names[judged.real] > MOST_NAMES:
+                yield FolderEntry(_relative(judged.path, folder), judged.path, reason=MANY_NAMES)
+            else:
+                waiting.append(judged)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A folder that is to be read."""
+
+    path: Path
+    real: Path
+    above: frozenset[Path]
+    """Real paths of it and the folders on the way to it."""
+    leads_out: bool
+
+
+def _judge(entry: os.DirEntry[str], place: _Place, top: Path, folder: Path, leave: bool) -> FolderEntry | _Place:
+    path = Path(entry.path)
+    name = _relative(path, folder)
+    if not name.isprintable():  # line breaks forge lines of a log, surrogates cannot be written
+        return FolderEntry(name, path, reason=UNPRINTABLE)
+    if entry.name.startswith("."):
+        return FolderEntry(name, path, reason=HIDDEN)
+    real, leads_out = place.real / entry.name, place.leads_out
+    try:
+        if entry.is_symlink():
+            real = path.resolve(strict=True)
+            leads_out = not real.is_relative_to(top)
+        found = os.stat(real)
+    except (OSError, RuntimeError):  # RuntimeError: a ring of links, before Python 3.13
+        return FolderEntry(name, path, reason=DANGLING)
+    if leads_out and not leave:
+        return FolderEntry(name, path, reason=LEAVING)
+    if stat.S_ISDIR(found.st_mode):
+        if real in place.above:
+            return FolderEntry(name, path, reason=LOOP)
+        return _Place(path, real, place.above | {real}, leads_out)
+    if not stat.S_ISREG(found.st_mode):
+        return FolderEntry(name, path, reason=f"no files but {kind_of(found.st_mode)}s")
+    return FolderEntry(name, path, found.st_size, found.st_mtime_ns, leads_out=leads_out)
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def regular_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """Return the files below a folder with one of these endings, by name; what is not used is told in the log.
+
+    Args:
+        folder: where to look; links are followed, also out of it.
+        suffixes: endings in lower case.
+    """
+    wanted = frozenset(suffixes)
+    found, passed_over = [], Counted()
+    for entry in files_below(folder, leave=True):
+        if entry.reason is None:
+            if entry.path.suffix.lower() in wanted:
+                found.append(entry.path)
+        elif entry.reason != HIDDEN:
+            passed_over.add(entry.reason, entry.name)
+    for sentence in passed_over.sentences("passed over"):
+        log.warning("%s: %s", shown(folder), sentence)
+    return sorted(found)
+
+
+class Counted:
+    """Entries by a reason: how many there are, and the first of them."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, list[str]] = {}
+
+    def add(self, reason: str, name: str) -> None:
+        """Count an entry."""
+        self.names.setdefault(reason, []).append(shown(name))
+
+    def sentences(self, what: str) -> list[str]:
+        """Return a sentence per reason, with what was done (`passed over`, `skipped`)."""
+        return [
+            f"{len(names):,} entries are {what} ({reason}); the first is '{names[0]}'"
+            for reason, names in self.names.items()
+        ]
