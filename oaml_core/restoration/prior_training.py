@@ -10,7 +10,7 @@ import logging
 import signal
 import time
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ from oaml_core.losses.finite import FiniteGuard
 from oaml_core.restoration.edm import drawn_noise, edm_loss, training_noise_levels
 from oaml_core.restoration.ema import MovingAverage
 from oaml_core.restoration.prior import Prior
+from oaml_core.restoration.prior_progress import PriorPosition, Tick
 from oaml_core.restoration.tiles import Tiles
 from oaml_core.restoration.training_tiles import TileBatch, TrainingTiles, tile_batches
+from oaml_core.restoration.validation import LEVELS, ValidationTiles
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
 from oaml_core.tracking import Tracker
 from oaml_core.training.compiling import compiles
@@ -42,21 +44,9 @@ log = logging.getLogger(__name__)
 
 SAMPLING_KEYS = ("method", "guidance", "steps", "samples", "sigma_min", "sigma_max", "noise_a", "noise_b", "batch_gpu")
 TEST_KEYS = ("test_tiles", "test_pairs", "test_covered_pairs")
-PROGRESS_KEYS = ("total_kimg", "kimg_per_tick", "snapshot_ticks", "tiles")
+PROGRESS_KEYS = ("total_kimg", "kimg_per_tick", "snapshot_ticks", "tiles", "metadata", "validation_tiles")
 MAY_DIFFER = tuple(f"restoration.{name}" for name in SAMPLING_KEYS + TEST_KEYS + PROGRESS_KEYS)
 """Keys of `restoration` that a resumed run may change; the tiles are known by their fingerprint."""
-
-
-@dataclass
-class PriorPosition:
-    """Where a run stands."""
-
-    epoch: int = 0
-    batch: int = 0
-    """Global batch within the epoch that comes next."""
-    step: int = 0
-    images: int = 0
-    """Tiles seen, over all workers."""
 
 
 class PriorLoss(nn.Module):
@@ -88,12 +78,20 @@ class PriorLoop:
         run_dir: folder of the run.
         keeper: its checkpoints.
         world: this worker among all of them.
+        validation: clean tiles to measure the averaged prior on at every tick; None: it is not measured.
     """
 
     def __init__(
-        self, config: Config, tiles: Tiles, fingerprint: str, run_dir: Path, keeper: CheckpointKeeper, world: World
+        self,
+        config: Config,
+        tiles: Tiles,
+        fingerprint: str,
+        run_dir: Path,
+        keeper: CheckpointKeeper,
+        world: World,
+        validation: ValidationTiles | None = None,
     ) -> None:
-        self.config, self.fingerprint, self.run_dir = config, fingerprint, run_dir
+        self.config, self.fingerprint, self.run_dir, self.validation = config, fingerprint, run_dir, validation
         self.keeper, self.world, self.domains = keeper, world, tiles.domains
         self.fabric = build_fabric(config.train, world)
         self.fabric.launch()
@@ -120,7 +118,7 @@ class PriorLoop:
         self.position = PriorPosition()
         self._stop = False
         self._saved_at = time.monotonic()
-        self._tick = _Tick()
+        self._tick = Tick()
 
     def run(self) -> dict[str, float]:
         """Train to the end; metrics of the last tick.
@@ -205,22 +203,17 @@ class PriorLoop:
         mean: Any = self.fabric.all_reduce(self._tick.mean_loss, reduce_op="mean")
         metrics = {
             "loss": float(mean),
-            "images_per_second": self._tick.images / (time.monotonic() - self._tick.began),
+            "images_per_second": self._tick.images_per_second,
             "kimg": self.position.images / 1000,
             "lr": self.optimiser.param_groups[0]["lr"],
             "skipped_steps": float(self.guard.skipped),
         }
         if self.tracker is not None:
+            # The others wait for this worker in their next step.
+            metrics |= {} if self.validation is None else self.validation.metrics(self.average.module)
             self.tracker.log(self.position.step, metrics)
-            total = self.config.restoration.total_kimg
-            log.info(
-                "%.1f of %.1f kimg  loss %.4f  %.0f tiles/s",
-                metrics["kimg"],
-                total,
-                metrics["loss"],
-                metrics["images_per_second"],
-            )
-        self._tick = _Tick(self._tick.number + 1, last=metrics)
+            log.info("%s", _line(metrics, self.config.restoration.total_kimg))
+        self._tick = Tick(self._tick.number + 1, last=metrics)
 
     def _save_if_due(self) -> None:
         restoration = self.config.restoration
@@ -283,19 +276,9 @@ class PriorLoop:
         self._stop = True
 
 
-class _Tick:
-    """What has happened since the last line of progress."""
-
-    def __init__(self, number: int = 0, last: dict[str, float] | None = None) -> None:
-        self.number = number
-        self.last = last or {}
-        self.began, self.images = time.monotonic(), 0
-        self._losses: list[Tensor] = []
-
-    def add(self, loss: Tensor, images: int) -> None:
-        self._losses.append(loss)
-        self.images += images
-
-    @property
-    def mean_loss(self) -> Tensor:
-        return torch.stack(self._losses).mean()
+def _line(metrics: dict[str, float], total_kimg: float) -> str:
+    """Return the line of progress that a tick writes."""
+    said = f"{metrics['kimg']:.1f} of {total_kimg:.1f} kimg  loss {metrics['loss']:.4f}"
+    held = [f"{level} → {metrics[key]:.1f} dB" for level in LEVELS if (key := f"validation_psnr_{level}") in metrics]
+    shown = f"  validation: σ {', '.join(held)}" if held else ""
+    return f"{said}{shown}  {metrics['images_per_second']:.0f} tiles/s"

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
-from oaml_core.restoration.tiles import SPLITS, TileEntry, read_metadata, read_tile
+from oaml_core.restoration.tiles import METADATA, SPLITS, TileEntry, read_metadata, read_tile
 
 SLACK = 1e-3
 """Values may leave [-1, 1] by this much: rounding of whoever wrote them."""
@@ -35,13 +35,16 @@ class TileFindings:
     faults: list[str] = field(default_factory=list)
 
 
-def validate_dataset_compatibility(folder: Path, tile_size: int = 1, domain: str | None = None) -> TileFindings:
+def validate_dataset_compatibility(
+    folder: Path, tile_size: int = 1, domain: str | None = None, metadata: Path | None = None
+) -> TileFindings:
     """Look at every clean tile of a folder, one at a time.
 
     Args:
-        folder: with `metadata.json`.
+        folder: with the tiles.
         tile_size: side of the crops that training takes.
         domain: only tiles of this domain; None: all.
+        metadata: as for `read_metadata`.
 
     Raises:
         DataError: the metadata cannot be used, or lists what makes the tiles unfit: tiles that nothing says clean or
@@ -49,7 +52,7 @@ def validate_dataset_compatibility(folder: Path, tile_size: int = 1, domain: str
             than tile_size, values that are not finite or outside [-1, 1], tiles without contrast, none to train on.
     """
     findings = TileFindings()
-    entries = [entry for entry in read_metadata(folder) if domain in (None, entry.domain)]
+    entries = [entry for entry in read_metadata(folder, metadata) if domain in (None, entry.domain)]
     findings.faults += [f"{e.id}: nothing says whether it is clean" for e in entries if e.clean is None]
     findings.faults += [f"{e.id}: is_clean is true, but {e.contradiction}" for e in entries if e.contradiction]
     clean = [entry for entry in entries if entry.clean]
@@ -58,7 +61,7 @@ def validate_dataset_compatibility(folder: Path, tile_size: int = 1, domain: str
         findings.faults.append("no clean tile in split 'train'")
     _look(folder, clean, tile_size, findings)
     if findings.faults:
-        raise DataError(_message(folder, findings.faults))
+        raise DataError(_message(folder, metadata or folder / METADATA, findings.faults))
     return findings
 
 
@@ -100,9 +103,7 @@ def tile_fault(tile: Tensor, shape: tuple[int, ...], tile_size: int) -> str | No
     return None
 
 
-def _message(folder: Path, faults: list[str]) -> str:
+def _message(folder: Path, metadata: Path, faults: list[str]) -> str:
     more = [f"… and {len(faults) - MOST_NAMED} more"] if len(faults) > MOST_NAMED else []
     listed = "\n  ".join([*faults[:MOST_NAMED], *more])
-    return (
-        f"{folder} cannot train a prior:\n  {listed}\nMend or remove these tiles, and their entries in metadata.json."
-    )
+    return f"{folder} cannot train a prior:\n  {listed}\nMend or remove these tiles, and their entries in {metadata}."

@@ -31,21 +31,23 @@ SHARD_BYTES = 256 * 2**20
 """Of one shard at most; a store moves several at a time."""
 
 
-def tiles_fingerprint(folder: Path, domain: str | None = None) -> str:
+def tiles_fingerprint(folder: Path, domain: str | None = None, metadata: Path | None = None) -> str:
     """16 hexadecimal digits that name the clean tiles of a folder: their entries and the bytes of their files.
 
     Raises:
         DataError: as `read_metadata`.
     """
     whole = hashlib.sha256(repr(domain).encode())
-    for entry in sorted((e for e in read_metadata(folder) if e.clean), key=lambda e: e.id):
+    for entry in sorted((e for e in read_metadata(folder, metadata) if e.clean), key=lambda e: e.id):
         with (folder / entry.file).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{entry.id} {entry.split} {entry.domain} {content}\n".encode())
     return whole.hexdigest()[:16]
 
 
-def write_shards(folder: Path, out: Path, *, tile_size: int = 1, domain: str | None = None) -> str:
+def write_shards(
+    folder: Path, out: Path, *, tile_size: int = 1, domain: str | None = None, metadata: Path | None = None
+) -> str:
     """Check a tile folder and write its clean tiles as shards into `out`; their fingerprint.
 
     What is there already, of the same tiles, stays. Memory does not grow with the number of tiles.
@@ -53,15 +55,15 @@ def write_shards(folder: Path, out: Path, *, tile_size: int = 1, domain: str | N
     Raises:
         DataError: the tiles are not fit to train on; lists them.
     """
-    fingerprint = tiles_fingerprint(folder, domain)
+    fingerprint = tiles_fingerprint(folder, domain, metadata)
     if (out / MANIFEST).is_file() and read_shard_manifest(out)["fingerprint"] == fingerprint:
         return fingerprint
-    findings = validate_dataset_compatibility(folder, tile_size, domain)
+    findings = validate_dataset_compatibility(folder, tile_size, domain, metadata)
     out.mkdir(parents=True, exist_ok=True)
     splits = {}
     for split in SPLITS:
         if findings.counts[split]:
-            tiles = TileFolder(folder, split, domain)
+            tiles = TileFolder(folder, split, domain, metadata=metadata)
             splits[split] = {"domains": [entry.domain for entry in tiles.entries], "shards": _write(tiles, out, split)}
     manifest = {
         "fingerprint": fingerprint,
@@ -124,6 +126,10 @@ class TileShards:
         """Return float32 [C, H, W] in [-1, 1]."""
         shard, row = divmod(index, len(self._arrays[0]))
         return torch.from_numpy(self._arrays[shard][row].copy())
+
+    def domain(self, index: int) -> str:
+        """Return what a tile shows; empty if nothing says it."""
+        return self._domains[index]
 
     def label(self, index: int) -> Tensor:
         """One-hot over the domains, or [0]."""

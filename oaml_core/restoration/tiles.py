@@ -1,6 +1,7 @@
 """Clean tiles to learn a prior from: `.pt` files with a `metadata.json`, memory-mapped shards of them, or faces.
 
-A tile folder holds `metadata.json`, `{"tiles": [{"id": …, "file": …, "split": …, …}, …]}` or just that list:
+The metadata file, `metadata.json` in the tile folder or a file of its own, holds
+`{"tiles": [{"id": …, "file": …, "split": …, …}, …]}` or just that list:
 
     id         name of the tile, unique; `tile_id` is read too
     file       its `.pt` file, relative to the folder: one float32 tensor [C, H, W] in [-1, 1]; where the entry has a
@@ -14,6 +15,7 @@ A tile folder holds `metadata.json`, `{"tiles": [{"id": …, "file": …, "split
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +27,8 @@ import torch
 from torch import Tensor
 
 from oaml_core.errors import DataError
+
+log = logging.getLogger(__name__)
 
 METADATA = "metadata.json"
 SPLITS = ("train", "validation", "test")
@@ -89,13 +93,18 @@ class Tiles(Protocol):
         ...
 
 
-def read_metadata(folder: Path) -> list[TileEntry]:
+def read_metadata(folder: Path, metadata: Path | None = None) -> list[TileEntry]:
     """Return all entries of a tile folder.
+
+    Args:
+        folder: with the tiles.
+        metadata: the file that lists them, which may leave tiles out; None: `metadata.json` in the folder, which
+            must list all.
 
     Raises:
         DataError: the file is missing or not of the form above, an id occurs twice, or files and entries differ.
     """
-    path = folder / METADATA
+    path = metadata or folder / METADATA
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
@@ -108,20 +117,23 @@ def read_metadata(folder: Path) -> list[TileEntry]:
     entries = [_entry(path, number, row) for number, row in enumerate(rows)]
     _refuse(path, "ids that occur more than once", [i for i, n in Counter(e.id for e in entries).items() if n > 1])
     listed, there = {entry.file for entry in entries}, {str(p.relative_to(folder)) for p in folder.rglob("*.pt")}
-    _refuse(path, "files that no entry lists", sorted(there - listed))
+    if metadata is None:
+        _refuse(path, "files that no entry lists", sorted(there - listed))
+    elif there - listed:
+        log.info("%s lists %d of the %d tiles in %s", metadata, len(there & listed), len(there), folder)
     _refuse(path, "entries whose file is missing", sorted(listed - there))
     return entries
 
 
-def clean_entries(folder: Path, split: str, domain: str | None = None) -> list[TileEntry]:
-    """Return the clean tiles of one split, and of one domain if it is given.
+def clean_entries(folder: Path, split: str, domain: str | None = None, metadata: Path | None = None) -> list[TileEntry]:
+    """Return the clean tiles of one split, and of one domain if it is given; `metadata` as for `read_metadata`.
 
     Raises:
         DataError: as `read_metadata`; or no rule decides whether a tile is clean, or there is no such tile.
     """
-    entries = read_metadata(folder)
+    entries = read_metadata(folder, metadata)
     _refuse(
-        folder / METADATA,
+        metadata or folder / METADATA,
         "tiles of which nothing says whether they are clean (give them is_clean, or data_type, or an exposure time "
         "such as _0.1s_ in the id)",
         [entry.id for entry in entries if entry.clean is None],
@@ -138,18 +150,27 @@ class TileFolder:
     """Clean tiles of one split of a folder.
 
     Args:
-        folder: with `metadata.json`.
+        folder: with the tiles.
         split: `train`, `validation` or `test`.
         domain: only tiles of this domain; None: all.
         use_labels: give each tile's domain as its label.
+        metadata: as for `read_metadata`.
 
     Raises:
         DataError: as `clean_entries`.
     """
 
-    def __init__(self, folder: Path, split: str, domain: str | None = None, *, use_labels: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        domain: str | None = None,
+        *,
+        use_labels: bool = False,
+        metadata: Path | None = None,
+    ) -> None:
         self.folder = folder
-        self.entries = clean_entries(folder, split, domain)
+        self.entries = clean_entries(folder, split, domain, metadata)
         self.domains = tuple(sorted({e.domain for e in self.entries})) if use_labels else ()
 
     def __len__(self) -> int:

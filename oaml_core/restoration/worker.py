@@ -10,7 +10,11 @@ from oaml_core.restoration.face_tiles import FaceTiles
 from oaml_core.restoration.prior_training import PriorLoop
 from oaml_core.restoration.tile_shards import TileShards, read_shard_manifest
 from oaml_core.restoration.tiles import Tiles
+from oaml_core.restoration.validation import ValidationTiles, validation_faces, validation_shards
 from oaml_core.training.worker import begin, main, write_result
+
+VALIDATION = "validation"
+"""Split of tiles that a prior is measured on while it trains."""
 
 
 def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:
@@ -24,7 +28,8 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
     """
     world, keeper = begin(config, run_dir, store_prefix)
     tiles, fingerprint = open_training_tiles(config, dataset)
-    metrics = PriorLoop(config, tiles, fingerprint, run_dir, keeper, world).run()
+    validation = open_validation_tiles(config, dataset, tiles.domains) if world.is_main else None
+    metrics = PriorLoop(config, tiles, fingerprint, run_dir, keeper, world, validation).run()
     if world.is_main:
         write_result(run_dir, metrics, keeper.best)
 
@@ -36,6 +41,24 @@ def open_training_tiles(config: Config, dataset: Path) -> tuple[Tiles, str]:
         return FaceTiles(prepared.train), prepared.manifest.fingerprint
     manifest = read_shard_manifest(dataset)
     return TileShards(dataset, "train", config.restoration.use_labels), manifest["fingerprint"]
+
+
+def open_validation_tiles(config: Config, dataset: Path, domains: tuple[str, ...]) -> ValidationTiles | None:
+    """Return clean tiles that training does not learn from; None if there are none, or none are wanted.
+
+    Args:
+        config: `restoration.validation_tiles` says how many.
+        dataset: as for `open_training_tiles`.
+        domains: labels of the prior.
+    """
+    size, count = config.restoration.tile_size, config.restoration.validation_tiles
+    if count == 0:
+        return None
+    if config.restoration.tiles is None:
+        return validation_faces(open_prepared(dataset), size, count, config.restoration.test_tiles)
+    if VALIDATION not in read_shard_manifest(dataset)["splits"]:
+        return None
+    return validation_shards(TileShards(dataset, VALIDATION), domains, size, count)
 
 
 if __name__ == "__main__":

@@ -45,11 +45,12 @@ def prepare_tiles(config: Config) -> str:
     if restoration.tiles is None:
         return prepare(config).dataset_uri
     folder, store = Path(restoration.tiles), open_store(config.store)
-    fingerprint = tiles_fingerprint(folder, restoration.domain)
+    metadata = None if restoration.metadata is None else Path(restoration.metadata)
+    fingerprint = tiles_fingerprint(folder, restoration.domain, metadata)
     shards, prefix = _shard_folder(config, fingerprint), f"{TILES}/{fingerprint}"
     reused = store.exists(f"{prefix}/{MANIFEST}")
     if not reused:
-        write_shards(folder, shards, tile_size=restoration.tile_size, domain=restoration.domain)
+        write_shards(folder, shards, tile_size=restoration.tile_size, domain=restoration.domain, metadata=metadata)
         store.put_tree(shards, prefix, last=MANIFEST)
     announce("prepare", "tiles", store.url(prefix), reused)
     return store.url(prefix)
@@ -151,21 +152,17 @@ def held_out_tiles(config: Config, dataset_uri: str) -> Tensor:
 
     from oaml_core.restoration.face_tiles import to_tile
     from oaml_core.restoration.tile_shards import TileShards
+    from oaml_core.restoration.validation import spread
 
     count = config.restoration.test_tiles
     if f"/{TILES}/" in dataset_uri:
         tiles = TileShards(fetch_tiles(config, dataset_uri), "test")
-        return torch.stack([tiles.read(i) for i in _spread(len(tiles), count)])
+        return torch.stack([tiles.read(i) for i in spread(len(tiles), count)])
     images = next((pairs.images for pairs in fetch_dataset(config, dataset_uri).verification.values()), None)
     if images is None:
         raise DataError("The data set has no verification set, and so no faces to test a prior on.")
-    chosen = np.ascontiguousarray(images[_spread(len(images), count)])
+    chosen = np.ascontiguousarray(images[spread(len(images), count)])
     return to_tile(torch.from_numpy(chosen).permute(0, 3, 1, 2))
-
-
-def _spread(total: int, count: int) -> list[int]:
-    """`count` of `total` numbers, evenly spread; all if there are fewer."""
-    return sorted({round(i * (total - 1) / max(1, count - 1)) for i in range(min(count, total))})
 
 
 def fetch_tiles(config: Config, dataset_uri: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,9 +22,11 @@ from oaml_core.restoration.measurement import (
     measure,
 )
 from oaml_core.restoration.posterior import Method, Posterior, gmres
-from oaml_core.restoration.restore import posterior_mean, restore
+from oaml_core.restoration.restore import END, START, posterior_mean, restore
 from oaml_core.restoration.sampler import heun_sample, noise_levels
+from oaml_core.settings import load_config
 
+RECIPE = Path(__file__).parents[2] / "configs" / "restore_faces.yaml"
 SIDE, MEAN = 8, 0.1
 FLAT = SIDE * SIDE
 
@@ -124,6 +127,27 @@ def test_restored_tiles_are_posterior_means_with_and_without_a_cover() -> None:
         assert (mean.flatten() - expected).norm() / (expected - MEAN).norm() < most
         assert deviation.mean() == pytest.approx(covariance.diag().sqrt().mean().item(), rel=0.15)
         assert torch.equal(posterior_mean(prior.denoise, measured, (1, SIDE, SIDE), config), mean)
+
+
+def scatter_of_samples(steps: int, share: float) -> float:
+    """Return variance of samples / variance of the posterior, whose deviation is `share` of the measurement's noise."""
+    noise = 0.1
+    prior = white(noise * share / (1 - share**2) ** 0.5)
+    observed = torch.zeros(FLAT, 1, SIDE, SIDE, dtype=torch.float64)
+    measured = Measurement(observed, Identity(), Noise(a=0.0, b=noise**2 / 4))
+    posterior = Posterior(prior.denoise, measured, iterations=2)
+    unit = torch.eye(FLAT, dtype=torch.float64).view(FLAT, 1, SIDE, SIDE)
+    levels = noise_levels(steps, END * noise, START * noise)
+    samples = [heun_sample(posterior.denoise, draw, levels).flatten(1) for draw in (unit, unit * 0)]
+    slopes = samples[0] - samples[1]
+    return float(slopes.square().sum() / FLAT / (noise * share) ** 2)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.95])
+def test_samples_scatter_as_the_posterior_does_at_the_recipes_number_of_steps(share: float) -> None:
+    steps = load_config(RECIPE).restoration.steps
+    assert scatter_of_samples(steps, share) == pytest.approx(1, abs=0.06)
+    assert scatter_of_samples(6, share) > 1.2
 
 
 def test_gmres_solves_systems_that_are_not_symmetric() -> None:

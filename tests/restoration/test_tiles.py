@@ -143,3 +143,25 @@ def test_entries_by_tile_id_need_no_file(tmp_path: Path) -> None:
     entry = {"tile_id": "sony_1", "split": "train", "data_type": "long"}
     (tmp_path / "metadata.json").write_text(json.dumps({"tiles": [entry]}))
     assert [(e.id, e.file) for e in clean_entries(tmp_path, "train")] == [("sony_1", "sony_1.pt")]
+
+
+def test_a_separate_metadata_file_lists_the_tiles_it_wants(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"id": name, "is_clean": True} for name in ("a", "b", "c")]
+    folder = write_folder(tmp_path / "t", rows)
+    night = tmp_path / "metadata_night.json"
+    night.write_text(json.dumps([{"tile_id": n, "split": "train", "data_type": "long"} for n in ("a", "c")]))
+    assert [e.id for e in clean_entries(folder, "train", metadata=night)] == ["a", "c"]
+    assert len(TileFolder(folder, "train", metadata=night)) == 2
+    fingerprint = write_shards(folder, tmp_path / "s", metadata=night)
+    assert len(TileShards(tmp_path / "s", "train")) == 2
+    assert fingerprint != write_shards(folder, tmp_path / "all")
+    night.write_text(json.dumps([{"tile_id": "gone", "split": "train", "data_type": "long"}]))
+    with pytest.raises(DataError, match=r"metadata_night\.json: entries whose file is missing: gone\.pt"):
+        write_shards(folder, tmp_path / "s", metadata=night)
+
+
+def test_faults_are_to_be_mended_in_the_file_that_lists_the_tiles(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "t", [{"id": "a", "is_clean": True}], {"a": torch.zeros(3, 16, 16)})
+    (folder / "metadata.json").rename(tmp_path / "night.json")
+    with pytest.raises(DataError, match=r"their entries in \S*night\.json"):
+        validate_dataset_compatibility(folder, metadata=tmp_path / "night.json")
