@@ -210,7 +210,10 @@ class PriorLoop:
         }
         if self.tracker is not None:
             # The others wait for this worker in their next step.
-            metrics |= {} if self.validation is None else self.validation.metrics(self.average.module)
+            if self.validation is not None:
+                averaged = self.average.module
+                assert isinstance(averaged, Prior)
+                metrics |= self.validation.metrics(averaged)
             self.tracker.log(self.position.step, metrics)
             log.info("%s", _line(metrics, self.config.restoration.total_kimg))
         self._tick = Tick(self._tick.number + 1, last=metrics)
