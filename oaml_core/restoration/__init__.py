@@ -9,4 +9,5 @@ __all__ = [
     "recognition",
     "report",
     "tile_shards",
+    "validation",
 ]
