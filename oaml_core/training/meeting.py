@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch.distributed as dist
-
-from oaml_core.training.world import World
+if TYPE_CHECKING:
+    from oaml_core.training.world import World
 
 MEETING_VARIABLE = "OAML_MEETING"
 """Names the folder of the meeting, where all workers are on one machine."""
@@ -35,6 +35,8 @@ def loopback_environment(folder: Path) -> dict[str, str]:
 
 def join_on_this_machine(world: World, backend: str, timeout: timedelta) -> None:
     """Bring the process group of this machine's workers up; does nothing where workers meet in another way."""
+    import torch.distributed as dist  # launchers start where there is no torch
+
     folder = os.environ.get(MEETING_VARIABLE)
     if folder is None or dist.is_initialized():
         return
