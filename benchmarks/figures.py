@@ -32,7 +32,7 @@ class Figures:
     """One table."""
 
     command: str
-    """That measures it again."""
+    """Command that measures the figure again."""
     machine: str
     libraries: dict[str, str]
     """Versions by name."""

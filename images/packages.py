@@ -1,4 +1,4 @@
-"""What an environment consists of: an SBOM in CycloneDX, and the licences of all packages.
+"""Lists of an environment's packages: an SBOM in CycloneDX, and their licences.
 
     python -m images.packages sbom --out sbom.json
     python -m images.packages licences
@@ -31,7 +31,7 @@ ATTENTION = (
     (re.compile(r"\bMPL|mozilla", re.I), "MPL: pass changes to its files on"),
     (re.compile(re.escape(UNKNOWN)), "no licence in its metadata: look into its source"),
 )
-"""What in a licence wants a person's eye, and why; the first that fits counts."""
+"""Words of licences that a person has to look at, with the reason; the first that fits counts."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What an image announces, read and judged before anything is decoded: the guard of every reader of images.
+"""Headers of images, read and judged before anything is decoded: the guard of every reader of images.
 
 A small file can announce a large picture, or metadata that takes gigabytes or minutes. Bounds are stated here, and
 `read_header` refuses by name what exceeds them, so that decoding what it admits takes at most `MOST_MEMORY` beside
@@ -28,7 +28,7 @@ class Header(NamedTuple):
     """Format and size of an encoded image."""
 
     format: str
-    """Of `FORMATS`."""
+    """Name of the format, one of `FORMATS`."""
     width: int
     height: int
     """In pixels, as stored: before the picture is turned upright."""

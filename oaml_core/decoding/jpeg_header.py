@@ -1,4 +1,4 @@
-"""What a JPEG announces: its size, its scans and its orientation, read without decoding anything."""
+"""Size, scans and orientation of a JPEG, read without decoding anything."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class JpegHeader:
     orientation: int = 1
     """EXIF orientation, 1 to 8: that of the EXIF block, or else of the XMP packet."""
     buffered: bool = False
-    """Whether the decoder keeps all coefficients, as it must for several scans."""
+    """True where the decoder keeps all coefficients, as it must for several scans."""
     coefficients: int = 0
     """Coefficients of all components, 2 bytes each."""
     blocks: int = 0

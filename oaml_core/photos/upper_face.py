@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import ModelInputError
 from oaml_core.photos.alignment import TEMPLATE, cut_out, similarity
-from oaml_core.photos.detection import Detections, Floats, Photo, keep_best, padded_square
+from oaml_core.photos.detection import Detections, Floats, Photo, keep_best
 from oaml_core.photos.search import find_faces
-from oaml_core.photos.yunet import HABIT, SIDE, installed_network
+from oaml_core.photos.yunet import HABIT, SIDE, installed_network, network_input
 
 STRIDES = (8, 16, 32)
 FEATURES = ("256", "246", "236")
@@ -71,8 +71,7 @@ class FeatureMaps:
         Raises:
             ModelInputError: the picture is larger, or not uint8 [H, W, 3].
         """
-        canvas = padded_square(photo, SIDE)[..., ::-1].transpose(2, 0, 1)  # the network was trained on BGR, 0…255
-        feed = {self._input: np.ascontiguousarray(canvas[None], dtype=np.float32)}
+        feed = {self._input: network_input(photo)}
         return dict(zip(FEATURES, self._session.run(list(FEATURES), feed), strict=True))
 
 

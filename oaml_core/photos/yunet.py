@@ -83,8 +83,7 @@ class YuNet:
         Raises:
             ModelInputError: the picture is larger, or not uint8 [H, W, 3].
         """
-        canvas = padded_square(photo, SIDE)[..., ::-1].transpose(2, 0, 1)  # the network was trained on BGR, 0…255
-        feed = {self._input: np.ascontiguousarray(canvas[None], dtype=np.float32)}
+        feed = {self._input: network_input(photo)}
         outputs = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
         parts = [self._decoded(outputs, stride) for stride in STRIDES]
         return keep_best(Detections.joined(parts))
@@ -106,6 +105,19 @@ class YuNet:
         found = scores[cells]
         boxes = np.concatenate([centre - half, centre + half], axis=1)
         return Detections(boxes, points, found, np.repeat(found[:, None], 5, axis=1))
+
+
+def network_input(photo: Photo) -> NDArray[np.float32]:
+    """Return a picture as the network takes it: [1, 3, 640, 640], blue first, 0 to 255, padded with black.
+
+    Args:
+        photo: uint8 [H, W, 3] RGB, at most 640 × 640.
+
+    Raises:
+        ModelInputError: the picture is larger, or not uint8 [H, W, 3].
+    """
+    canvas = padded_square(photo, SIDE)[..., ::-1].transpose(2, 0, 1)
+    return np.ascontiguousarray(canvas[None], dtype=np.float32)
 
 
 def installed_network() -> Path:

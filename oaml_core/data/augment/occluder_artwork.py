@@ -60,7 +60,7 @@ class Artwork(NamedTuple):
     """Whether it keeps its form, as glasses and telephones do."""
     place: Place = before_the_mouth
     own_skin: bool = False
-    """Whether it takes the colour of the face's skin."""
+    """True for drawings that take the colour of the face's skin, as hands do."""
 
     def styles(self, split: Split) -> tuple[Style, ...]:
         return self.train if split == "train" else self.test

@@ -126,7 +126,7 @@ class Placing(NamedTuple):
     turn: float
     """In radians."""
     draws: Draws
-    """What else is random."""
+    """Source of whatever else is random in the place."""
 
     @classmethod
     def drawn(cls, face: FacePoints, draws: Draws) -> Placing:

@@ -39,11 +39,11 @@ def find_shards(folder: SourceFolder) -> list[str]:
 
 
 class _Sample(NamedTuple):
-    """What has been read of one key."""
+    """Parts of a sample: the files of one key that have been read."""
 
     key: str
     offset: int
-    """Of the image; -1: none yet."""
+    """Place of the image in the shard, in bytes; -1: none yet."""
     size: int
     identity: str | None
 
