@@ -17,20 +17,20 @@ from oaml_core.decoding.exif import orientation_of
 from oaml_core.decoding.formats import FORMATS as FORMATS  # tells callers what is decoded
 from oaml_core.decoding.formats import MAX_PIXELS as MAX_PIXELS
 from oaml_core.decoding.header import Header, read_header
+from oaml_core.decoding.levels import BACKGROUND as BACKGROUND
+from oaml_core.decoding.levels import to_8_bits
 from oaml_core.errors import DataError
 
 Image8 = NDArray[np.uint8]
 NOT_SQUARE = "pixels is not square"
 """What the refusal of an image that is no aligned face says of its size."""
-BACKGROUND = 255
-"""Grey level, 0 to 255, that shows through transparent pixels of an image. Masks take 0, occluded."""
 
 
 def decode_image(data: bytes, channel_order: Literal["rgb", "bgr"] = "rgb") -> Image8:
     """Decode an image to uint8 [H, W, 3] RGB, upright.
 
-    EXIF orientation is applied. 16-bit values are divided by 257. Float values must lie in [0, 1]. Transparent
-    pixels show `BACKGROUND`. Grey, palette and CMYK images become RGB.
+    EXIF orientation is applied. 16-bit values are divided by 257, others by the range that the file states. Float
+    values must lie in [0, 1]. Transparent pixels show `BACKGROUND`. Grey, palette and CMYK images become RGB.
 
     Args:
         data: an encoded image of one of `FORMATS`; its first picture where it holds several.
@@ -69,13 +69,13 @@ def decode_picture(data: bytes) -> tuple[Image8, bool]:
     """
     with _opened(data, read_header(data, "picture"), "picture") as image:
         has_alpha = "A" in image.getbands() or "transparency" in image.info
-        pixels = np.array(image.convert("RGBA"))
+        pixels = np.array(to_8_bits(image, "RGBA"))
         return _upright(pixels, _turn(image)), has_alpha
 
 
 def _decode_other(data: bytes, header: Header, mode: Literal["RGB", "L"], what: str) -> Image8:
     with _opened(data, header, what) as image:
-        pixels = np.array(_to_8_bits(image, mode))  # a copy: torch wants writable arrays
+        pixels = np.array(to_8_bits(image, mode))  # a copy: torch wants writable arrays
         return _upright(pixels, _turn(image))
 
 
@@ -92,7 +92,10 @@ def _opened(data: bytes, header: Header, what: str) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"unreadable {what}: damaged {header.format}") from None
+        raise DataError(
+            f"unreadable {what}: the {header.format} is damaged, or of a kind that is not decoded (several channels of "
+            "floats, values of 64 bits); save it with 8 or 16 bits per value"
+        ) from None
     except Exception as error:  # decoders of damaged files raise errors of every class
         raise DataError(f"unreadable {what}: {error or type(error).__name__}") from None
 
@@ -100,29 +103,6 @@ def _opened(data: bytes, header: Header, what: str) -> Iterator[Image.Image]:
 def _turn(image: Image.Image) -> int:
     """Return the orientation of a loaded image; Pillow turns a TIFF upright itself as it loads it."""
     return 1 if image.format == "TIFF" else orientation_of(image.info)
-
-
-def _to_8_bits(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
-    """Convert every kind of pixel to 8 bits by the range that its format states."""
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        values = np.asarray(image).astype(np.int32)
-        values += 128
-        values //= 257
-        return Image.fromarray(values.clip(0, 255, out=values).astype(np.uint8)).convert(mode)
-    if image.mode == "I":
-        raise DataError("32-bit integers have no known range; save the image with 8 or 16 bits per value")
-    if image.mode == "F":
-        levels = np.array(image)
-        if not np.isfinite(levels).all() or levels.min() < 0 or levels.max() > 1:
-            raise DataError("float values must lie in [0, 1]; scale them, or save the image with 8 or 16 bits")
-        levels *= 255
-        return Image.fromarray(np.rint(levels, out=levels).astype(np.uint8)).convert(mode)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        level = BACKGROUND if mode == "RGB" else 0
-        pixels = image.convert("RGBA")
-        ground = Image.new("RGBA", pixels.size, (level, level, level, 255))
-        return Image.alpha_composite(ground, pixels).convert(mode)
-    return image.convert(mode)
 
 
 def _upright(image: Image8, orientation: int) -> Image8:

@@ -26,6 +26,8 @@ IN_BLOCK = {
 BLOCK = re.compile(r"layer([1-4])\.(\d+)\.(.+)")
 MARKS = ("layer1.0.bn1.weight", "layer1.0.conv1.weight", "features.running_mean")
 """Names that iresnet has, and no other backbone that is known here."""
+PARTS_OF_IRESNET = (*STEM, *HEAD, "layer1", "layer2", "layer3", "layer4")
+"""First parts of all names in iresnet."""
 PARTS = ("weight", "running_mean", "running_var")
 """Parameters of a normalisation, apart from its bias."""
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
-from oaml_core.models.foreign_names import absorb_affine, from_iresnet, is_iresnet
+from oaml_core.models.foreign_names import MARKS, PARTS_OF_IRESNET, absorb_affine, from_iresnet, is_iresnet
 from oaml_core.models.weights_file import read_weights_file
+from oaml_core.models.weights_place import Naming, find_weights
 
-PREFIXES = ("module.", "model.", "net.", "backbone.")
-"""What training tools put before the names of a backbone's parameters, also one behind another."""
-CONTAINERS = ("state_dict", "state_dict_backbone", "model", "ema")
-"""Keys below which training tools keep the weights."""
 COUNTER = ".num_batches_tracked"
 """Of batch normalisation: no weight, and not in every file."""
 NAMED = 5
@@ -29,9 +26,9 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
     """Load the weights in `path` into `backbone`, which takes RGB images in [-1, 1] ever after.
 
     Args:
-        path: `.safetensors`; a `.pt` / `.ckpt` state dict, whole or below one of `CONTAINERS`, with or without
-            `PREFIXES`, by our names or by iresnet's (`oaml_core.models.foreign_names`); or `.onnx` with the same layers
-            in the same order (`oaml_core.models.onnx_weights`). Nothing in it is executed
+        path: `.safetensors`; a `.pt` / `.ckpt` state dict below any keys and behind any prefix
+            (`oaml_core.models.weights_place`), by our names or by iresnet's (`oaml_core.models.foreign_names`); or
+            `.onnx` with the same layers in the same order (`oaml_core.models.onnx_weights`). Nothing in it is executed
             (`oaml_core.models.weights_file`).
         channel_order: of the images that the weights were trained on; published AdaFace weights: `bgr`.
 
@@ -47,7 +44,7 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
 
         weights = read_onnx(backbone, path)
     else:
-        weights = _read(path)
+        weights = _read(path, backbone.state_dict())
         if is_iresnet(weights):
             weights = from_iresnet(backbone, weights, path)
     absorb_affine(weights, backbone, path)
@@ -91,26 +88,23 @@ def first_convolution(backbone: nn.Module) -> str:
     return next(f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """Backbone parameters by name."""
-    content = read_weights_file(path)
-    found = content
-    while isinstance(found, Mapping) and (key := next((k for k in CONTAINERS if _holds(found, k)), None)):
-        found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
-        raise CheckpointError(f"{path} holds no weights by name: give the state dict of a backbone.")
-    own = dict(found)
-    while prefix := next((p for p in PREFIXES if any(name.startswith(p) for name in own)), None):
-        own = {name.removeprefix(prefix): value for name, value in own.items() if name.startswith(prefix)}
+def _read(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Backbone parameters by name: ours, which `known` has, or iresnet's."""
+    names = [name for name in known if not name.endswith(COUNTER)]
+    ours = Naming(names, {name.partition(".")[0] for name in names})
+    own = find_weights(read_weights_file(path), (ours, Naming(MARKS, PARTS_OF_IRESNET)), path)
     if strange := [name for name, value in own.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"{path} holds something else than tensors: {_listed(strange)}. Give a state dict.")
-    if unsound := [name for name, value in own.items() if not torch.isfinite(value).all()]:
-        raise CheckpointError(f"{path} holds NaN or infinite weights: {_listed(unsound)}. Give a sound checkpoint.")
+    if unsound := [name for name, value in own.items() if not _is_sound(name, value)]:
+        raise CheckpointError(
+            f"{path} holds NaN or infinite weights, or variances below 0: {_listed(unsound)}. Give a sound checkpoint."
+        )
     return own
 
 
-def _holds(content: Mapping[Any, Any], key: str) -> bool:
-    return isinstance(content.get(key), Mapping)
+def _is_sound(name: str, value: Tensor) -> bool:
+    is_negative_variance = name.endswith(".running_var") and bool((value < 0).any())
+    return bool(torch.isfinite(value).all()) and not is_negative_variance
 
 
 def _listed(names: Iterable[str]) -> str:

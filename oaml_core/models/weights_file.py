@@ -27,6 +27,14 @@ MAPPINGS = ("AttributeDict", "EasyDict", "CfgNode")
 REMEDY = "Nothing in the file was run. Ask its publisher for .safetensors, or for a file of the state dict alone."
 NAMED = 5
 """Names that an error lists."""
+HEAD = 64
+"""Bytes at the start of a file that tell what it is."""
+NO_WEIGHTS = {
+    b"version https://git-lfs": "the pointer of Git LFS in place of the weights; `git lfs pull` fetches them",
+    b"<!doctype": "a web page, not weights",
+    b"<html": "a web page, not weights",
+}
+"""What downloads leave in place of weights, by their first bytes in lower case."""
 
 
 class Record:
@@ -43,7 +51,7 @@ class Record:
 
 
 def read_weights_file(path: Path) -> Any:
-    """Read `.safetensors`, or what `torch.save` wrote.
+    """Read `.safetensors`, or what `torch.save` wrote, by the content and not by the ending.
 
     Args:
         path: of the file.
@@ -55,7 +63,11 @@ def read_weights_file(path: Path) -> Any:
         CheckpointError: the file is damaged, or holds objects of other classes than `RECORDS`, which are named.
     """
     try:
-        if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        if kind := next((kind for start, kind in NO_WEIGHTS.items() if head.lower().startswith(start)), None):
+            raise CheckpointError(f"{path} is {kind}. Download the weights again.")
+        if head[8:9] == b"{":  # behind the length of its header: safetensors, whatever the file is called
             from safetensors.torch import load_file
 
             return load_file(path)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.text import Table, read_table
+from oaml_core.data.sources.text import Table, is_missing, read_table
 from oaml_core.errors import DataError
 
 LISTS = ("train.csv", "train.parquet")
@@ -46,14 +47,23 @@ def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[t
         raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
     paths, identities, set_aside = [], [], []
     for number, (path, identity) in enumerate(zip(table.columns["path"], table.columns["identity"], strict=True)):
-        lacking = [column for column, value in zip(COLUMNS, (path, identity), strict=True) if not value]
+        lacking = [column for column, value in zip(COLUMNS, (path, identity), strict=True) if is_missing(value)]
         if lacking:
             line = f"line {table.lines[number]}" if name.endswith(".csv") else f"row {number}"
-            set_aside.append((f"{path or name} ({line})", f"{name} gives it no {' and no '.join(lacking)}"))
+            written = f" ({identity!r} stands for a missing value)" if identity and is_missing(identity) else ""
+            set_aside.append((f"{path or name} ({line})", f"{name} gives it no {' and no '.join(lacking)}{written}"))
         else:
-            paths.append(path)
+            paths.append(_plain(folder, path))
             identities.append(identity)
     return paths, identities, set_aside
+
+
+def _plain(folder: SourceFolder, path: str) -> str:
+    """Return a path as the source names it: forward slashes, no `./` before it."""
+    if path in folder:
+        return path
+    plain = PurePosixPath(path.replace("\\", "/")).as_posix()
+    return plain if plain in folder else path.replace("\\", "/")
 
 
 def _parquet(data: bytes, where: str) -> dict[str, list[str]]:

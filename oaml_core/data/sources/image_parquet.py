@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.text import is_missing
 from oaml_core.errors import DataError
 
 IMAGE = "image"
@@ -79,10 +80,11 @@ class ImageParquetSource(TrainingSource):
         self._names = self._names or _class_names(file.schema_arrow, column)
         for group in range(file.num_row_groups):
             found = file.read_row_group(group, columns=[column])[column].to_pylist()
-            usable = [row for row, value in enumerate(found) if value is not None and str(value).strip() != ""]
+            unlabelled = (-1,) if self._names else ()  # how `datasets` labels what has no label
+            usable = [row for row, value in enumerate(found) if not is_missing(str(value)) and value not in unlabelled]
             self.damaged += [
                 (f"{name} group {group} row {row}", "the row has no identity")
-                for row in set(range(len(found))) - set(usable)
+                for row in sorted(set(range(len(found))) - set(usable))
             ]
             numbers = [self._numbers.setdefault(found[row], len(self._numbers)) for row in usable]
             rows.append(np.array(usable, dtype=np.int32))

@@ -1,16 +1,29 @@
-"""Text files as people save them: UTF-8 or UTF-16, with or without a byte order mark; cut by `,`, `;` or tabs."""
+"""Text files as people save them: UTF-8, UTF-16 or UTF-32; cut by `,`, `;`, `|` or tabs."""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import io
+import re
 from typing import NamedTuple
 
 from oaml_core.errors import DataError
 
 LOOKED_AT = 200
 """Bytes at the start of a file that show UTF-16 without a byte order mark: every other one is 0."""
+MISSING = frozenset(
+    {"na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nat"}
+    | {f"#n/a {kind}" for kind in ("na", "n/a")}
+)
+"""Cells in lower case that programs write where a value is missing: pandas, R, SQL clients, spreadsheets."""
+_STATED_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""First line by which spreadsheets are told the separator."""
+
+
+def is_missing(cell: str) -> bool:
+    """Return True if a cell is empty, or holds what programs write for a missing value."""
+    return not cell.strip() or cell.strip().lower() in MISSING
 
 
 class Table(NamedTuple):
@@ -30,7 +43,7 @@ def decode_text(data: bytes, where: str) -> str:
         where: name of the file, for messages.
 
     Raises:
-        DataError: it is neither UTF-8 nor UTF-16.
+        DataError: it is neither UTF-8, UTF-16 nor UTF-32.
     """
     try:
         return data.decode(_encoding(data)).removeprefix("\ufeff")
@@ -42,6 +55,8 @@ def decode_text(data: bytes, where: str) -> str:
 
 
 def _encoding(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # before UTF-16, whose mark begins the same
+        return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
     start = data[: LOOKED_AT & ~1]
@@ -52,7 +67,9 @@ def _encoding(data: bytes) -> str:
 
 
 def read_table(data: bytes, where: str) -> Table:
-    """Read a list with a header; the separator is the one of `,`, `;` and tab that the header has most of.
+    """Read a list with a header.
+
+    A first line `sep=;` states the separator; else it is the one of `,`, `;`, `|` and tab that the header has most of.
 
     Args:
         data: content of the file.
@@ -62,8 +79,11 @@ def read_table(data: bytes, where: str) -> Table:
         DataError: it is no text, or no list.
     """
     text = decode_text(data, where)
+    stated = _STATED_SEPARATOR.match(text)
+    skipped = 1 if stated else 0
+    text = text[stated.end() :] if stated else text
     header = text.partition("\n")[0]
-    separator = max(",;\t", key=header.count)
+    separator = stated[1] if stated else max(",;\t|", key=header.count)
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         names = [name.strip().lower() for name in next(reader, [])]
@@ -71,7 +91,7 @@ def read_table(data: bytes, where: str) -> Table:
         for row in reader:
             if any(cell.strip() for cell in row):
                 rows.append([*row, *[""] * len(names)])
-                lines.append(reader.line_num)
+                lines.append(reader.line_num + skipped)
     except csv.Error as error:
         raise DataError(f"{where} is no list that can be read ({error}); save it as CSV again.") from None
     return Table({name: [row[place].strip() for row in rows] for place, name in enumerate(names)}, lines)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.text import is_missing
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 
@@ -149,10 +150,10 @@ def _identity(content: bytes, suffix: str) -> str | None:
     try:
         text = content.decode("utf-8-sig").strip()
         if suffix != "json":
-            return text or None
+            return None if is_missing(text) else text
         found = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if isinstance(found, dict):
-        found = next((found[key] for key in LABEL_KEYS if found.get(key) not in (None, "")), None)
-    return None if found is None or isinstance(found, (dict, list, bool)) else str(found)
+        found = next((found[key] for key in LABEL_KEYS if not is_missing(str(found.get(key, "")))), None)
+    return None if isinstance(found, (dict, list, bool)) or is_missing(str(found)) else str(found)
