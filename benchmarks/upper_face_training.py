@@ -24,7 +24,7 @@ from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.recordio_source import RecordIOSource
 from oaml_core.decoding.decode import decode_image
 from oaml_core.photos.detection import Floats, Photo
-from oaml_core.photos.upper_face import FEATURES, STRIDES, FeatureMaps
+from oaml_core.photos.yunet import FEATURES, STRIDES, YuNet
 
 CORE = {8: (6, 20), 16: (13, 42), 32: (28, 130)}
 """Distances of the eyes in pixels that a grid has to find."""
@@ -180,7 +180,7 @@ def fit(head: Head, examples: Examples, epochs: int, rate: float, batch: int = 2
 
 def learn(maker: SceneMaker, scenes: int, epochs: int) -> dict[int, Head]:
     """Train a head per grid on the features of `scenes` scenes, kept in half precision."""
-    look, draws = FeatureMaps(), np.random.default_rng(0)
+    look, draws = YuNet().maps, np.random.default_rng(0)
     drawn = [maker.scene() for _ in range(scenes)]
     heads = {}
     for name, stride in zip(FEATURES, STRIDES, strict=True):

@@ -22,6 +22,8 @@ def _match(config: Config, options: Any) -> int:
     from oaml_core.inference.match import match_files
 
     out, far = _picture(options.out), _rate(options.far)
+    if options.backend == "auto" and not (options.checkpoint or options.int8):
+        options.backend = "onnxruntime"  # OpenVINO takes longer to start than two faces do
     found = match_files(
         _comparer(config, options), Path(options.first), Path(options.second), far=far, finder=finder_of(options)
     )
@@ -156,7 +158,7 @@ def _comparer_options(parser: ArgumentParser) -> None:
         "--backend",
         choices=BACKENDS,
         default="auto",
-        help="what runs an exported model; auto: OpenVINO if it is installed and agrees with onnxruntime",
+        help="what runs an exported model; auto: OpenVINO if it is installed, pays off and agrees with onnxruntime",
     )
     parser.add_argument(
         "--int8",

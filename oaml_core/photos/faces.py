@@ -17,9 +17,10 @@ from oaml_core.photos.detection import Detections, Detector, Floats, Photo, keep
 from oaml_core.photos.detectors import DEFAULT, open_detector
 from oaml_core.photos.files import load_photo
 from oaml_core.photos.quality import Quality, measure
-from oaml_core.photos.search import find_faces
+from oaml_core.photos.search import find_faces, search
 from oaml_core.photos.second_look import second_look
 from oaml_core.photos.upper_face import UpperFaces
+from oaml_core.photos.yunet import YuNet
 
 SURE = 0.8
 """Score from which on a detection is taken for a face, at the first look or at the second."""
@@ -143,7 +144,7 @@ class FaceFinder:
         """
         if self.aligned:
             return _as_it_is(photo, name, size)
-        found = find_faces(photo, self.detector, enough=ENOUGH, sure=self.sure)
+        found, eyes = self._search(photo, enough=ENOUGH)
         if self._on_template(found, photo):
             face = _as_it_is(photo, name, size)
             return replace(face, box=found.boxes[0], points=found.points[0], score=float(found.scores[0]))
@@ -152,7 +153,7 @@ class FaceFinder:
             seen = self._second_look(photo, sure, self._main(sure, photo))
         else:
             sure = self._looked_at_again(photo, found)
-            sure = sure if len(sure) else self._covered_faces(photo, found.rows(np.zeros(0, dtype=np.intp)))
+            sure = sure if len(sure) else self._covered_faces(photo, eyes, Detections.none())
             seen = sure.rows(np.array([self._main(sure, photo)] if len(sure) else [], dtype=np.intp))
         if not len(seen):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
@@ -176,12 +177,12 @@ class FaceFinder:
 
     def all_faces_in(self, photo: Photo, size: int = 112) -> list[PhotoFace]:
         """Return all faces of a photograph in memory, uint8 [H, W, 3] RGB, as `all_faces` does."""
-        found = find_faces(photo, self.detector)
+        found, eyes = self._search(photo)
         sure = found.rows(found.scores >= self.sure)
         seen = [self._second_look(photo, sure, row) for row in range(len(sure))]
         seen.append(self._looked_at_again(photo, found.rows(found.scores < self.sure)))
         faces = keep_best(Detections.joined(seen))
-        faces = Detections.joined([faces, self._covered_faces(photo, faces)])
+        faces = Detections.joined([faces, self._covered_faces(photo, eyes, faces)])
         return [self._aligned_face(photo, faces, row, size, len(faces)) for row in range(len(faces))]
 
     def _second_look(self, photo: Photo, sure: Detections, row: int) -> Detections:
@@ -195,17 +196,54 @@ class FaceFinder:
         seen = Detections.joined(looks)
         return keep_best(seen.rows(seen.scores >= self.sure))
 
-    def _covered_faces(self, photo: Photo, known: Detections) -> Detections:
-        """Return the faces of which no more than the eyes is seen, but for those that are known."""
+    def _search(self, photo: Photo, enough: float | None = None) -> tuple[Detections, Detections | None]:
+        """Find whole faces, and eyes in the same pass where one network serves both.
+
+        Args:
+            photo: uint8 [H, W, 3] RGB.
+            enough: height of a face that ends the search; eyes are then looked for until a sure face is seen.
+
+        Returns:
+            Faces, and places of eyes; None: nobody looked for them.
+        """
+        detector = self.detector
+        if not (isinstance(detector, YuNet) and detector.installed and self._covered):
+            return find_faces(photo, detector, enough=enough, sure=self.sure), None
+        sure_face = False
+
+        def look(tile: Photo) -> tuple[Detections, Detections]:
+            nonlocal sure_face
+            faces, maps = detector.detect_with_maps(tile)
+            sure_face = sure_face or bool(np.any(faces.scores >= self.sure))
+            needless = sure_face and enough is not None
+            return faces, Detections.none() if needless else self._eyes(detector).detect_in(maps)
+
+        faces, eyes = search(photo, look, detector.tile, enough=enough, sure=self.sure)
+        return faces, eyes
+
+    def _covered_faces(self, photo: Photo, eyes: Detections | None, known: Detections) -> Detections:
+        """Return the faces of which no more than the eyes is seen, but for those that are known.
+
+        Args:
+            photo: uint8 [H, W, 3] RGB.
+            eyes: places of eyes, if the search looked for them.
+            known: faces.
+        """
         if not self._covered:
             return Detections.none()
-        if self._upper_faces is None:
+        if eyes is None:
             try:
-                self._upper_faces = UpperFaces()
+                eyes = find_faces(photo, self._eyes())
             except ModelInputError:  # with a detector of one's own YuNet need not be installed
                 self._covered = False
                 return Detections.none()
-        return self._upper_faces.faces(photo, known, DOUBTFUL)
+        return self._eyes().faces(photo, eyes, known, DOUBTFUL)
+
+    def _eyes(self, network: YuNet | None = None) -> UpperFaces:
+        """Return what finds eyes, loaded when it is first needed."""
+        if self._upper_faces is None:
+            self._upper_faces = UpperFaces(network)
+        return self._upper_faces
 
     def _aligned_face(self, photo: Photo, seen: Detections, row: int, size: int, faces: int) -> PhotoFace:
         """Cut out a face by its points.

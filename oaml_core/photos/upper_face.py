@@ -13,15 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.errors import ModelInputError
 from oaml_core.photos.alignment import TEMPLATE, cut_out, similarity
 from oaml_core.photos.detection import Detections, Floats, Photo, keep_best
-from oaml_core.photos.search import find_faces
-from oaml_core.photos.yunet import HABIT, SIDE, installed_network, network_input
+from oaml_core.photos.yunet import HABIT, SIDE, STRIDES, Maps, YuNet
 
-STRIDES = (8, 16, 32)
-FEATURES = ("256", "246", "236")
-"""Names of YuNet's feature maps at those strides, 64 channels each."""
 HEAD = Path(__file__).with_name("upper_face.onnx")
 SCORE = 0.1
 """Lowest score of a place that is looked at again."""
@@ -39,57 +34,23 @@ FACE_BOX = np.array([[16.0, 24.0], [96.0, 24.0], [16.0, 112.0], [96.0, 112.0]])
 """Corners of the face in the 112 × 112 template."""
 
 
-class FeatureMaps:
-    """The body of YuNet: pictures to the feature maps that its heads read.
-
-    Args:
-        threads: threads inside an operator; 0: onnxruntime's choice.
-
-    Raises:
-        ModelInputError: the network is not installed, or has no such feature maps.
-    """
-
-    def __init__(self, threads: int = 1) -> None:
-        import onnxruntime
-
-        source = installed_network()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        try:
-            body = with_outputs(source.read_bytes(), FEATURES)
-            self._session = onnxruntime.InferenceSession(body, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own exception types share no base below Exception
-            raise ModelInputError(f"{source} cannot be used to find covered faces: {error}") from error
-        self._input = self._session.get_inputs()[0].name
-
-    def __call__(self, photo: Photo) -> dict[str, NDArray[np.float32]]:
-        """Return the maps [1, 64, 640 / s, 640 / s] by name, for the strides s of `STRIDES`.
-
-        Args:
-            photo: uint8 [H, W, 3] RGB, at most 640 × 640; smaller ones are padded with black.
-
-        Raises:
-            ModelInputError: the picture is larger, or not uint8 [H, W, 3].
-        """
-        feed = {self._input: network_input(photo)}
-        return dict(zip(FEATURES, self._session.run(list(FEATURES), feed), strict=True))
-
-
 class UpperFaces:
     """A detector of eyes, for faces that are covered but for them; the interface of `Detector`.
 
     Args:
+        network: installed YuNet whose feature maps are read; None: one of its own is opened.
         score: lowest score in [0, 1] of a place that is reported.
         threads: threads inside an operator; 0: onnxruntime's choice.
+        head: ONNX file of the head.
 
     Raises:
         ModelInputError: the network of YuNet is not installed, or has no such feature maps.
     """
 
-    def __init__(self, score: float = SCORE, threads: int = 1, head: Path = HEAD) -> None:
+    def __init__(self, network: YuNet | None = None, score: float = SCORE, threads: int = 1, head: Path = HEAD) -> None:
         import onnxruntime
 
-        self._maps = FeatureMaps(threads)
+        self._network = network or YuNet(threads=threads)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._head = onnxruntime.InferenceSession(str(head), options, providers=["CPUExecutionProvider"])
@@ -117,7 +78,11 @@ class UpperFaces:
         Raises:
             ModelInputError: the picture is larger, or not uint8 [H, W, 3].
         """
-        chances, eyes = self._cells(photo)
+        return self.detect_in(self._network.maps(photo))
+
+    def detect_in(self, maps: Maps) -> Detections:
+        """Find the eyes of a picture in the feature maps that YuNet made of it; see `detect`."""
+        chances, eyes = self._cells(maps)
         chosen = (chances >= self.score) & (np.hypot(*(eyes[:, 1] - eyes[:, 0]).T) >= CLOSEST)
         return keep_best(faces_of(eyes[chosen], chances[chosen]))
 
@@ -145,7 +110,7 @@ class UpperFaces:
                 canvas[top : top + side, left : left + side] = crop[:, ::-1] if mirrored else crop
                 places.append((left, top, size, mirrored, matrix))
                 left, height = left + side, max(height, side)
-        chances, seen = self._cells(canvas)
+        chances, seen = self._cells(self._network.maps(canvas))
         scores, pairs, weights = [], [], []
         for left, top, size, mirrored, matrix in places:
             middle = np.array([left, top]) + REACH * size / 2
@@ -163,18 +128,18 @@ class UpperFaces:
         again = np.average(pairs, axis=0, weights=weights) if max(scores) > 0.1 else eyes
         return faces_of(again[None], np.array([np.mean(scores)]))
 
-    def faces(self, photo: Photo, known: Detections, most: int) -> Detections:
-        """Find the covered faces of a photograph of any size.
+    def faces(self, photo: Photo, found: Detections, known: Detections, most: int) -> Detections:
+        """Return the covered faces of a photograph of any size.
 
         Args:
             photo: uint8 [H, W, 3] RGB.
+            found: places of eyes in it, as the search found them.
             known: faces that were found otherwise; eyes inside their boxes are not reported again.
             most: greatest number of places that are looked at again, the surest first.
 
         Returns:
             Faces whose second look scores at least `SURE_OF_EYES`, surest first.
         """
-        found = find_faces(photo, self)
         middle = found.points[:, :2].mean(1)
         boxes = known.boxes
         inside = (middle[:, None] > boxes[None, :, :2]).all(2) & (middle[:, None] < boxes[None, :, 2:]).all(2)
@@ -183,9 +148,9 @@ class UpperFaces:
         seen = Detections.joined(looks)
         return keep_best(seen.rows(seen.scores >= SURE_OF_EYES))
 
-    def _cells(self, photo: Photo) -> tuple[Floats, Floats]:
+    def _cells(self, maps: Maps) -> tuple[Floats, Floats]:
         """Return of all cells of all grids the chance [n] and both eyes [n, 2, 2]."""
-        found = self._head.run([f"eyes_{stride}" for stride in STRIDES], self._maps(photo))
+        found = self._head.run([f"eyes_{stride}" for stride in STRIDES], maps)
         chances, eyes = [], []
         for stride, cells in zip(STRIDES, found, strict=True):
             grid = cells.shape[2]
@@ -213,17 +178,3 @@ def faces_of(eyes: Floats, scores: Floats) -> Detections:
         boxes[row] = [*corners.min(0), *corners.max(0)]
     seen = np.array([1.0, 1.0, 0.0, 0.0, 0.0])
     return Detections(boxes, points, scores, scores[:, None] * seen)
-
-
-def with_outputs(model: bytes, names: tuple[str, ...]) -> bytes:
-    """Return an ONNX file whose graph gives further values.
-
-    Messages of protocol buffers that follow each other merge, and repeated fields grow: field 12 of the graph, which is
-    field 7 of the model, lists the outputs, and field 1 of an output is its name.
-    """
-    for name in names:
-        part = name.encode()
-        for field in (1, 12, 7):
-            part = bytes([field << 3 | 2, len(part)]) + part
-        model += part
-    return model

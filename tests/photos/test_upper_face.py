@@ -11,7 +11,8 @@ from PIL import Image
 
 from oaml_core.errors import ModelInputError
 from oaml_core.photos.faces import FaceFinder
-from oaml_core.photos.upper_face import FEATURES, STRIDES, FeatureMaps, UpperFaces
+from oaml_core.photos.upper_face import UpperFaces
+from oaml_core.photos.yunet import FEATURES, STRIDES, YuNet
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_saved_head_says_what_the_trained_one_says(tmp_path: Path) -> None:
     heads = {stride: Head() for stride in STRIDES}
     save(heads, tmp_path / "head.onnx", {"made_by": "a test"})
     photo = skimage.data.coffee()[:300, :300]
-    maps = FeatureMaps()(photo)
+    maps = YuNet().maps(photo)
     given = onnxruntime.InferenceSession(str(tmp_path / "head.onnx")).run(None, maps)
     for name, stride, found in zip(FEATURES, STRIDES, given, strict=True):
         with torch.no_grad():
