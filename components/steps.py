@@ -40,3 +40,6 @@ STEPS = {
 
 COMPONENTS = tuple(dict.fromkeys(step.image for step in STEPS.values()))
 """Components that have an image of their own."""
+
+IMAGES = (*COMPONENTS, "serve")
+"""All images: those of the steps, and that of the service, which is no step."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.images import LOCK, REGISTRY
-from components.steps import COMPONENTS
+from components.steps import IMAGES
 from oaml_core.errors import ImageError, nearest
 
 REPO = Path(__file__).parents[1]
@@ -168,15 +168,15 @@ def _succeeds(command: Sequence[str]) -> bool:
 
 def _known(components: Sequence[str]) -> Sequence[str]:
     for name in components:
-        if name not in COMPONENTS:
-            raise ImageError(f"There is no component {name!r}.{nearest(name, COMPONENTS)}")
+        if name not in IMAGES:
+            raise ImageError(f"There is no image {name!r}.{nearest(name, IMAGES)}")
     return components
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build or push as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m images.build", description=__doc__)
-    parser.add_argument("components", nargs="*", help=f"of {', '.join(COMPONENTS)}; default: all")
+    parser.add_argument("components", nargs="*", help=f"of {', '.join(IMAGES)}; default: all")
     parser.add_argument("--base", default=BASE, help=f"base image; default: {BASE}")
     parser.add_argument("--build-args", default="", help="further options of the builder, as one string")
     parser.add_argument("--push", metavar="REGISTRY", help="push what was built to this registry instead")
@@ -185,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.push:
             print("\n".join(push(given.push)))
         else:
-            build(_known(given.components) or COMPONENTS, given.base, shlex.split(given.build_args))
+            build(_known(given.components) or IMAGES, given.base, shlex.split(given.build_args))
     except ImageError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

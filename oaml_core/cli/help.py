@@ -23,7 +23,8 @@ class _Options:
         self.rows: list[tuple[str, str]] = []
 
     def add_argument(self, *names: str, **options: Any) -> None:
-        value = "{" + ",".join(options["choices"]) + "}" if "choices" in options else names[-1].lstrip("-").upper()
+        plain = options.get("metavar") or names[-1].lstrip("-").upper()
+        value = "{" + ",".join(options["choices"]) + "}" if "choices" in options else plain
         takes_value = options.get("action") is None and names[0].startswith("-")
         text = str(options.get("help", ""))
         default = options.get("default")

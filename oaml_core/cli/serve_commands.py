@@ -37,8 +37,10 @@ def _serve(config: Config, options: Any) -> int:
         per_minute=options.per_minute,
     )
     rules = TrialRules(options.try_share, options.try_count, differing=options.try_differ)
-    if options.workers < 1 or options.per_minute < 1 or options.max_seconds <= 0 or options.look_every < 0:
-        raise ConfigError("--workers, --per_minute and --max_seconds are above 0, --look_every is not below.")
+    if options.workers < 1 or options.per_minute < 1 or options.max_seconds <= 0:
+        raise ConfigError("--workers, --per_minute and --max_seconds are above 0.")
+    if options.look_every < 0 or options.threads < 0:
+        raise ConfigError("--look_every and --threads are not below 0.")
     listening = open_socket(options.host, options.port)
     address = f"http://{options.host}:{listening.getsockname()[1]}/"
     if options.key_file is None:
@@ -46,7 +48,8 @@ def _serve(config: Config, options: Any) -> int:
         roles, shown = {key_digest(key): "admin"}, f"{address}#key={key}"
     else:
         roles, shown = read_keys(Path(options.key_file)), address
-    source = FileModels(config, options.onnx) if options.onnx else ProductionModels(config)
+    threads = options.threads
+    source = FileModels(config, options.onnx, threads) if options.onnx else ProductionModels(config, threads)
     model = source.load()
     logging.getLogger("oaml.serve").setLevel(logging.INFO)
     with ExitStack() as stack:
@@ -80,9 +83,10 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
     detector_option(parser)
     parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")
+    parser.add_argument("--threads", type=int, default=0, help="threads of one request in the model; 0: all cores")
     parser.add_argument("--max_body", type=int, default=16 * 2**20, help="bytes of a request")
     parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")
-    parser.add_argument("--max_seconds", type=float, default=30.0, help="seconds to an answer")
+    parser.add_argument("--max_seconds", metavar="SECONDS", type=float, default=30.0, help="seconds to an answer")
     parser.add_argument("--per_minute", type=int, default=600, help="requests per key and minute")
     parser.add_argument("--look_every", type=float, default=30.0, help="seconds between looks for a new model; 0: none")
     parser.add_argument("--try_share", type=float, default=0.1, help="of comparisons, by a new model at first")

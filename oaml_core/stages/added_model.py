@@ -93,7 +93,9 @@ def find_record(config: Config) -> tuple[dict[str, Any], Config]:
     return present, config
 
 
-def fetch_recogniser(config: Config, uri: str, backend: Backend = "onnxruntime", *, int8: bool = False) -> OamlOnnx:
+def fetch_recogniser(
+    config: Config, uri: str, backend: Backend = "onnxruntime", *, int8: bool = False, threads: int = 0
+) -> OamlOnnx:
     """Return the recogniser at an address, with its matcher if one lies beside it.
 
     Args:
@@ -101,9 +103,10 @@ def fetch_recogniser(config: Config, uri: str, backend: Backend = "onnxruntime",
         uri: address in a store, or a local file.
         backend: what runs the model.
         int8: the variant in 8 bits may answer, see `quickest_file`.
+        threads: threads inside an operator; 0: the backend's choice.
     """
     path = _fetched(config, uri, int8=int8)
-    return OamlOnnx(quickest_file(path, backend) if int8 else path, backend=backend)
+    return OamlOnnx(quickest_file(path, backend) if int8 else path, backend=backend, threads=threads)
 
 
 def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], str]:

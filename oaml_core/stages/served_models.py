@@ -15,10 +15,11 @@ class ProductionModels:
 
     Args:
         config: names the store.
+        threads: threads per request inside the model; 0: onnxruntime's choice, all cores.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, threads: int = 0) -> None:
+        self._config, self._threads = config, threads
 
     def newest(self) -> str:
         """Return the address of the model that is in production now.
@@ -35,7 +36,7 @@ class ProductionModels:
             OamlError: it is not there, or cannot be loaded.
         """
         found, config = find_record(self._config)
-        return _versioned(fetch_recogniser(config, address or found["model_uri"]))
+        return _versioned(fetch_recogniser(config, address or found["model_uri"], threads=self._threads))
 
     def address(self) -> str:
         """Return the address of the model that is in production now."""
@@ -48,10 +49,11 @@ class FileModels:
     Args:
         config: names caches and keys of stores.
         model: path or address of `model.onnx`.
+        threads: threads per request inside the model; 0: onnxruntime's choice, all cores.
     """
 
-    def __init__(self, config: Config, model: str) -> None:
-        self._config, self._model = config, model
+    def __init__(self, config: Config, model: str, threads: int = 0) -> None:
+        self._config, self._model, self._threads = config, model, threads
 
     def newest(self) -> str:
         """Name the state of the file: another one once it was replaced. An address stays as it is."""
@@ -69,7 +71,7 @@ class FileModels:
         Raises:
             OamlError: it is not there, or cannot be loaded.
         """
-        return _versioned(OamlOnnx(fetch_model(self._config, address or self._model)))
+        return _versioned(OamlOnnx(fetch_model(self._config, address or self._model), threads=self._threads))
 
     def address(self) -> str:
         """Return where the model lies, from the root of the file system."""

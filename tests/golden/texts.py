@@ -26,7 +26,8 @@ from pipelines.oaml_pipeline import oaml_pipeline
 HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 CLUSTERS = REPO / "configs" / "cluster"
-OVERLAYS = ("overlays/cluster", "overlays/local", "trainer", "watch")
+SERVING = ("serving/deployment", "serving/gallery", "serving/kserve")
+OVERLAYS = ("overlays/cluster", "overlays/local", "trainer", "watch", *SERVING)
 
 
 def with_profiles() -> ClusterConfig:

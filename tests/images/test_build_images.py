@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.steps import COMPONENTS
+from components.steps import IMAGES
 from images import build as images
 from images.build import BASE, content_tag, inputs
 from oaml_core.errors import ImageError
@@ -33,7 +33,7 @@ esac
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
     """A copy of all that goes into images."""
-    for path in {path for component in COMPONENTS for path in inputs(component)}:
+    for path in {path for component in IMAGES for path in inputs(component)}:
         target = tmp_path / "repo" / path.relative_to(images.REPO)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
@@ -59,11 +59,11 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def tags(repo: Path) -> dict[str, str]:
-    return {component: content_tag(component, BASE, repo) for component in COMPONENTS}
+    return {component: content_tag(component, BASE, repo) for component in IMAGES}
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    return {component for component in COMPONENTS if before[component] != after[component]}
+    return {component for component in IMAGES if before[component] != after[component]}
 
 
 def touch(path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_changed_component_changes_one_image(repo: Path, path: str) -> None:
 def test_what_all_share_changes_all_images(repo: Path, path: str) -> None:
     before = tags(repo)
     touch(repo / path)
-    assert changed(before, tags(repo)) == set(COMPONENTS)
+    assert changed(before, tags(repo)) == set(IMAGES)
 
 
 def test_another_base_is_another_image_and_leftovers_are_not(repo: Path) -> None:
@@ -100,18 +100,18 @@ def test_only_what_has_changed_is_built(
     lock = tmp_path / "images.lock.json"
     monkeypatch.setattr(images, "REPO", repo)
     monkeypatch.setattr(images, "content_tag", lambda component, base: content_tag(component, base, repo))
-    images.build(COMPONENTS, BASE, ["--pull=never"], lock)
+    images.build(IMAGES, BASE, ["--pull=never"], lock)
     first = calls()
-    assert len(first) == 5
+    assert len(first) == len(IMAGES)
     assert all(f"--build-arg BASE={BASE}" in line and "--pull=never" in line for line in first)
-    assert [f"--build-arg COMPONENT={name} " in line for name, line in zip(COMPONENTS, first, strict=True)] == [
-        True
-    ] * 5
+    assert [f"--build-arg COMPONENT={name} " in line for name, line in zip(IMAGES, first, strict=True)] == [True] * len(
+        IMAGES
+    )
     assert json.loads(lock.read_text()) == tags(repo)
-    images.build(COMPONENTS, BASE, [], lock)
+    images.build(IMAGES, BASE, [], lock)
     assert calls() == []
     touch(repo / "components/export/component.py")
-    images.build(COMPONENTS, BASE, [], lock)
+    images.build(IMAGES, BASE, [], lock)
     (again,) = calls()
     assert f"oaml/export:{content_tag('export', BASE, repo)}" in again
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.images import WITH_CUDA
-from components.steps import COMPONENTS
+from components.steps import IMAGES
 from images.build import DOCKERFILE
 
 REPO = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def test_the_linter_has_nothing_to_say() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", IMAGES)
 def test_versions_are_those_of_the_constraints(component: str) -> None:
     pinned = {line.split("==")[0].lower() for line in (REPO / "constraints.txt").read_text().split()}
     assert requirements(component) <= pinned
@@ -55,8 +55,8 @@ def test_the_last_stage_installs_nothing_and_runs_as_a_plain_user() -> None:
 
 
 def test_training_alone_brings_cuda() -> None:
-    assert {name for name in COMPONENTS if "torch" in requirements(name) and CPU_WHEELS not in lines(name)} == {"train"}
-    assert "torch" not in requirements("promote")
+    assert {name for name in IMAGES if "torch" in requirements(name) and CPU_WHEELS not in lines(name)} == {"train"}
+    assert not {"promote", "serve"} & {name for name in IMAGES if "torch" in requirements(name)}
 
 
 def packages(component: str) -> set[str]:
@@ -64,7 +64,7 @@ def packages(component: str) -> set[str]:
     return set(path.read_text().split()) if path.exists() else set()
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
+@pytest.mark.parametrize("component", IMAGES)
 def test_images_that_may_train_bring_compilers_and_the_others_nothing(component: str) -> None:
     brought = {"gcc", "g++", "libc6-dev"} if component == WITH_CUDA else set()
     assert packages(component) == brought

@@ -74,8 +74,8 @@ def _selects(selector: Json, labels: dict[str, str]) -> bool:
         if labels.get(key) != value:
             return False
     for each in selector.get("matchExpressions", []):
-        if each["operator"] != "Exists":
+        if each["operator"] not in ("Exists", "In"):
             raise NotImplementedError(each["operator"])
-        if each["key"] not in labels:
+        if each["key"] not in labels or (each["operator"] == "In" and labels[each["key"]] not in each["values"]):
             return False
     return True

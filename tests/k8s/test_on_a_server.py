@@ -65,7 +65,9 @@ def apply(found: list[Json], *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("folder", ["base", "overlays/local", "overlays/cluster"])
+@pytest.mark.parametrize(
+    "folder", ["base", "overlays/local", "overlays/cluster", "serving/deployment", "serving/gallery"]
+)
 def test_the_server_would_take_every_manifest(server: Server, folder: str) -> None:
     found = manifests(folder, server[1])
     done = apply(found, "--dry-run=server")
