@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-UNPRINTABLE = "names that are no printable UTF-8"
+UNPRINTABLE = "names with line breaks or other control characters, or that are no UTF-8"
 DANGLING = "links that lead nowhere"
 LOOP = "links to a folder above them"
 MANY_NAMES = "links to a folder that many others lead to"
 LEAVING = "links that lead out of the folder"
 UNREADABLE = "folders that may not be read"
 HIDDEN = "names that begin with a dot"
+FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories that forge lines of a log or cannot be written: control characters, bytes that are no UTF-8, line
+and paragraph separators."""
+TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction in which their neighbours are shown."""
 MOST_NAMES = 16
 """Names under which one folder is read. Links that branch would multiply its files without end."""
 _KINDS = {
@@ -47,6 +54,16 @@ class FolderEntry:
     """Why it is not used; None: it is a regular file."""
     leads_out: bool = False
     """Whether a link that leaves the folder is on the way to it."""
+    is_folder: bool = False
+    """Whether it is known to be a folder, which is then not read."""
+
+
+def forges_lines(name: str) -> bool:
+    """Return True if a name has line breaks or other control characters, or bytes that are no UTF-8.
+
+    Blanks of any width and the joiners of Persian or Indian names are no such characters.
+    """
+    return not name.isprintable() and any(unicodedata.category(each) in FORGING for each in name)
 
 
 def shown(name: str | os.PathLike[str]) -> str:
@@ -56,10 +73,13 @@ def shown(name: str | os.PathLike[str]) -> str:
         >>> print(shown("a\nb"))
         a\nb
     """
-    return "".join(each if each.isprintable() else _escaped(each) for each in os.fspath(name))
+    text = os.fspath(name)
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in FORGING and character not in TURNING:
+        return character
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # a byte of a name that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
@@ -76,13 +96,31 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     Raises:
         OSError: it cannot be read, is too large, or (`NoRegularFile`) is no regular file.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise NoRegularFile(None, f"it is a {kind_of(found.st_mode)}, no regular file", str(path))
-        if most is not None and found.st_size > most:
-            raise OSError(None, f"it has {found.st_size:,} bytes, at most {most:,} are read", str(path))
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is not None and size > most:
+            raise OSError(None, f"it has {size:,} bytes, at most {most:,} are read", str(path))
         return file.read()
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading, and never wait for another program, as a FIFO would have it.
+
+    Args:
+        path: file, or a link to one.
+
+    Raises:
+        OSError: it cannot be opened, or (`NoRegularFile`) is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a NUL, which no name can have
+        raise OSError(None, str(error), str(path)) from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise NoRegularFile(None, f"it is a {kind_of(mode)}, no regular file", str(path))
+    return open(descriptor, "rb")
 
 
 def kind_of(mode: int) -> str:
@@ -90,7 +128,9 @@ def kind_of(mode: int) -> str:
     return _KINDS.get(stat.S_IFMT(mode), "file")
 
 
-def files_below(folder: Path, *, leave: bool) -> Iterator[FolderEntry]:
+def files_below(
+    folder: Path, *, leave: bool, any_name: bool = False, within: Path | None = None
+) -> Iterator[FolderEntry]:
     """Yield all entries below a folder but folders, in the order of their names within each folder.
 
     Links are followed, also those to folders; loops are not. Nothing is opened. A folder that links reach under many
@@ -98,27 +138,30 @@ def files_below(folder: Path, *, leave: bool) -> Iterator[FolderEntry]:
 
     Args:
         folder: where to begin; a link to a folder is followed.
-        leave: whether links that lead out of `folder` are followed.
+        leave: whether links that lead out of `within` are followed.
+        any_name: whether files are used whose names begin with a dot or cannot be printed.
+        within: `folder` or one above it; None: `folder`.
     """
-    top = folder.resolve()
+    top = (within or folder).resolve()
     names: dict[Path, int] = {}
-    waiting = [_Place(folder, top, frozenset({top}), False)]
+    waiting = [_first_place(folder)]
     while waiting:
         place = waiting.pop()
         try:
             with os.scandir(place.path) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
-            yield FolderEntry(_relative(place.path, folder), place.path, reason=UNREADABLE)
+            yield FolderEntry(_relative(place.path, folder), place.path, reason=UNREADABLE, is_folder=True)
             continue
         for entry in entries:
-            judged = _judge(entry, place, top, folder, leave)
+            refused = None if any_name else _refused_by_name(entry, folder)
+            judged = refused or _judge(entry, place, top, folder, leave)
             if isinstance(judged, FolderEntry):
                 yield judged
                 continue
             names[judged.real] = names.get(judged.real, 0) + 1
             if names[judged.real] > MOST_NAMES:
-                yield FolderEntry(_relative(judged.path, folder), judged.path, reason=MANY_NAMES)
+                yield FolderEntry(_relative(judged.path, folder), judged.path, reason=MANY_NAMES, is_folder=True)
             else:
                 waiting.append(judged)
 
@@ -130,17 +173,27 @@ class _Place:
     path: Path
     real: Path
     above: frozenset[Path]
-    """Real paths of it and the folders on the way to it."""
+    """Real paths of it, of the folders on the way to it, and of those that these lie in."""
     leads_out: bool
+
+
+def _first_place(folder: Path) -> _Place:
+    real = folder.resolve()
+    return _Place(folder, real, frozenset({real, *real.parents}), False)
+
+
+def _refused_by_name(entry: os.DirEntry[str], folder: Path) -> FolderEntry | None:
+    path = Path(entry.path)
+    if forges_lines(entry.name):
+        return FolderEntry(_relative(path, folder), path, reason=UNPRINTABLE, is_folder=os.path.isdir(path))
+    if entry.name.startswith("."):
+        return FolderEntry(_relative(path, folder), path, reason=HIDDEN)
+    return None
 
 
 def _judge(entry: os.DirEntry[str], place: _Place, top: Path, folder: Path, leave: bool) -> FolderEntry | _Place:
     path = Path(entry.path)
     name = _relative(path, folder)
-    if not name.isprintable():  # line breaks forge lines of a log, surrogates cannot be written
-        return FolderEntry(name, path, reason=UNPRINTABLE)
-    if entry.name.startswith("."):
-        return FolderEntry(name, path, reason=HIDDEN)
     real, leads_out = place.real / entry.name, place.leads_out
     try:
         if entry.is_symlink():
@@ -150,10 +203,10 @@ def _judge(entry: os.DirEntry[str], place: _Place, top: Path, folder: Path, leav
     except (OSError, RuntimeError):  # RuntimeError: a ring of links, before Python 3.13
         return FolderEntry(name, path, reason=DANGLING)
     if leads_out and not leave:
-        return FolderEntry(name, path, reason=LEAVING)
+        return FolderEntry(name, path, reason=LEAVING, is_folder=stat.S_ISDIR(found.st_mode))
     if stat.S_ISDIR(found.st_mode):
         if real in place.above:
-            return FolderEntry(name, path, reason=LOOP)
+            return FolderEntry(name, path, reason=LOOP, is_folder=True)
         return _Place(path, real, place.above | {real}, leads_out)
     if not stat.S_ISREG(found.st_mode):
         return FolderEntry(name, path, reason=f"no files but {kind_of(found.st_mode)}s")
@@ -184,6 +237,25 @@ def regular_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     return sorted(found)
 
 
+def folders_in(folder: Path) -> list[Path]:
+    """Return the folders directly in a folder, by name; those that are not used are told in the log.
+
+    Args:
+        folder: where to look; links are followed, also out of it.
+    """
+    top, found, passed_over = _first_place(folder), [], Counted()
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            judged = _refused_by_name(entry, folder) or _judge(entry, top, top.real, folder, True)
+            if isinstance(judged, _Place):
+                found.append(judged.path)
+            elif judged.reason not in (None, HIDDEN):
+                passed_over.add(judged.reason or "", judged.name)
+    for sentence in passed_over.sentences("passed over"):
+        log.warning("%s: %s", shown(folder), sentence)
+    return found
+
+
 class Counted:
     """Entries by a reason: how many there are, and the first of them."""
 
@@ -194,9 +266,14 @@ class Counted:
         """Count an entry."""
         self.names.setdefault(reason, []).append(shown(name))
 
-    def sentences(self, what: str) -> list[str]:
-        """Return a sentence per reason, with what was done (`passed over`, `skipped`)."""
+    def sentences(self, done: str, kind: str = "entries") -> list[str]:
+        """Return a sentence per reason.
+
+        Args:
+            done: what was done with them, such as `passed over`.
+            kind: what they are.
+        """
         return [
-            f"{len(names):,} entries are {what} ({reason}); the first is '{names[0]}'"
+            f"{len(names):,} {kind} are {done} ({reason}); the first is '{names[0]}'"
             for reason, names in self.names.items()
         ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, StoreError
+from oaml_core.folder_entries import shown
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -44,7 +45,7 @@ def _ls(store: Store, operands: list[str], _: Any) -> int:
     count = total = 0
     for info in store.list(operands[0] if operands else ""):
         when = f"{info.modified:%Y-%m-%d %H:%M}" if info.modified else ""
-        print(f"{info.size:>14,}  {when:<16}  {info.key}")
+        print(f"{info.size:>14,}  {when:<16}  {shown(info.key)}")
         count, total = count + 1, total + info.size
     print(f"{total:>14,}  bytes in {count:,} objects of {store.uri}")
     return 0
@@ -58,17 +59,17 @@ def _get(store: Store, operands: list[str], _: Any) -> int:
         store.get_file(key, target)
     else:
         store.get_tree(key, target)
-    print(target)
+    print(shown(target))
     return 0
 
 
-def _put(store: Store, operands: list[str], _: Any) -> int:
+def _put(store: Store, operands: list[str], options: Any) -> int:
     source, key = Path(operands[0]), operands[1].rstrip("/")
     if source.is_dir():
-        store.put_tree(source, key)
+        store.put_tree(source, key, leave=options.follow_links)
     else:
         store.put_file(source, key)
-    print(store.url(key))
+    print(shown(store.url(key)))
     return 0
 
 
@@ -84,7 +85,7 @@ def _verify(store: Store, operands: list[str], _: Any) -> int:
         for key, intact in zip(keys, progress(pool.map(store.is_intact, keys), len(keys), "verify"), strict=True):
             found[intact] += 1
             if intact is False:
-                print(f"damaged  {store.url(key)}")
+                print(f"damaged  {shown(store.url(key))}")
     print(f"{found[True]:,} intact, {found[False]:,} damaged, {found[None]:,} put by others, of which no sum is known")
     return 1 if found[False] else 0
 
@@ -116,9 +117,9 @@ def _gc(store: Store, _: list[str], options: Any) -> int:
     garbage = find_garbage(store, options.nights, timedelta(days=options.young_days))
     for group, why in sorted(garbage.kept.items()):
         if not group.startswith("datasets/files/"):
-            print(f"kept     {group}: {why}")
+            print(f"kept     {shown(group)}: {shown(why)}")
     for info in garbage.objects:
-        print(f"{'removed' if options.delete else 'garbage':<8} {info.key}")
+        print(f"{'removed' if options.delete else 'garbage':<8} {shown(info.key)}")
     what = f"{len(garbage.objects):,} objects, {garbage.size:,} bytes, {len(garbage.uploads):,} unfinished uploads"
     if options.delete:
         remove(store, garbage)
@@ -147,6 +148,7 @@ def _store_options(parser: ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="link: how long it is valid, up to 168")
     parser.add_argument("--nights", type=int, default=7, help="gc: runs of models in production since then are kept")
     parser.add_argument("--young_days", type=float, default=2.0, help="gc: what was put since then is kept")
+    parser.add_argument("--follow_links", action="store_true", help="put: also links that lead out of the folder")
     parser.add_argument("--delete", action="store_true", help="gc: remove; without it only say what would go")
 
 

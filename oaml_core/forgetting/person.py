@@ -15,6 +15,7 @@ from typing import Literal
 from oaml_core.data.prepare.forgotten import digest_of_pixels
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import regular_files, shown
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 REPLACEMENT = "[forgotten]"
@@ -96,10 +97,10 @@ def person_of(words: Sequence[str], images: Iterable[Path] = ()) -> Person:
     names = frozenset(word.strip() for word in words if word.strip() and word not in digests)
     person = Person(names, set(digests), set(digests))
     for path in images:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files = regular_files(path, PICTURES) if path.is_dir() else [path]
         pictures = [file for file in files if file.suffix.lower() in PICTURES and file.is_file()]
         if not pictures:
-            raise DataError(f"{path} is neither an image nor a folder of images ({', '.join(PICTURES)}).")
+            raise DataError(f"{shown(path)} is neither an image nor a folder of images ({', '.join(PICTURES)}).")
         for file in pictures:
             person.add_image(file.read_bytes())
     if not person.names and not person.files:

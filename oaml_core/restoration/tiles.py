@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import regular_files
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,8 @@ def read_metadata(folder: Path, metadata: Path | None = None) -> list[TileEntry]
         raise DataError(f'{path} holds neither a list of tiles nor {{"tiles": […]}}.')
     entries = [_entry(path, number, row) for number, row in enumerate(rows)]
     _refuse(path, "ids that occur more than once", [i for i, n in Counter(e.id for e in entries).items() if n > 1])
-    listed, there = {entry.file for entry in entries}, {str(p.relative_to(folder)) for p in folder.rglob("*.pt")}
+    listed = {entry.file for entry in entries}
+    there = {str(path.relative_to(folder)) for path in regular_files(folder, (".pt",))}
     if metadata is None:
         _refuse(path, "files that no entry lists", sorted(there - listed))
     elif there - listed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,10 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from oaml_core.errors import StoreError
+from oaml_core.folder_entries import HIDDEN, Counted, files_below, shown
 from oaml_core.progress import bytes_progress
 from oaml_core.store.local_file import sha256_of, size_of
 from oaml_core.structured_text import parse_json
 
+log = logging.getLogger(__name__)
 WORKERS = 8
 """Transfers that run at a time."""
 COMPLETE = "manifest.json"
@@ -200,13 +203,26 @@ class Store(ABC):
             path.write_bytes(data)
             return self.put_file(path, key)
 
-    def put_tree(self, folder: Path, prefix: str, last: str = COMPLETE) -> None:
-        """Put all files below `folder` that have no name with a leading dot, the one called `last` after all others.
+    def put_tree(self, folder: Path, prefix: str, last: str = COMPLETE, *, leave: bool = False) -> None:
+        """Put all regular files below `folder` that have no name with a leading dot.
 
-        What the store has already, with the same content, is not sent again.
+        What the store has already, with the same content, is not sent again. Entries that are not put are told in the
+        log, by the reason.
+
+        Args:
+            folder: to put; links within it are followed, each to the file that it leads to.
+            prefix: where the files go.
+            last: name of the file that goes after all others.
+            leave: whether links that lead out of `folder` are followed too.
         """
-        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        sizes = {name: size_of(folder / name) for name in names if is_listed(name)}
+        sizes, left_out = {}, Counted()
+        for entry in files_below(folder, leave=leave):
+            if entry.reason is None:
+                sizes[entry.name] = entry.size
+            elif entry.reason != HIDDEN:
+                left_out.add(entry.reason, entry.name)
+        for sentence in left_out.sentences("not put"):
+            log.warning("%s: %s", shown(folder), sentence)
         top = _folder_prefix(prefix)
         there = {info.key for info in self.list(top)}
         with bytes_progress(sum(sizes.values()), f"put {prefix}") as moved:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from oaml_core.errors import StoreError
+from oaml_core.folder_entries import files_below, open_regular
 from oaml_core.registry import register_store
 from oaml_core.store.base import (
     LINK_VALID,
@@ -111,7 +112,7 @@ class FolderStore(Store):
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         path = self._existing(key)
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 file.seek(offset)
                 return file.read(size)
         except OSError as error:
@@ -136,14 +137,15 @@ class FolderStore(Store):
         return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        top = self.folder / checked_prefix(prefix).rpartition("/")[0]
-        keys = (path.relative_to(self.folder).as_posix() for path in top.rglob("*") if path.is_file())
-        for key in sorted(key for key in keys if key.startswith(prefix) and is_listed(key)):
-            try:
-                found = (self.folder / key).stat()
-            except FileNotFoundError:  # deleted meanwhile
-                continue
-            yield ObjectInfo(key, found.st_size, "", datetime.fromtimestamp(found.st_mtime, UTC))
+        begin = checked_prefix(prefix).rpartition("/")[0]
+        top = self.folder / begin
+        if not top.is_dir():
+            return
+        entries = files_below(top, leave=False, any_name=True, within=self.folder)
+        found = {f"{begin}/{each.name}" if begin else each.name: each for each in entries if each.reason is None}
+        for key in sorted(key for key in found if key.startswith(prefix) and is_listed(key)):
+            modified = datetime.fromtimestamp(found[key].changed / 1e9, UTC)
+            yield ObjectInfo(key, found[key].size, "", modified)
 
     def unfinished(self) -> Sequence[ObjectInfo]:
         return ()
@@ -203,7 +205,7 @@ class _Copied:
     def take(self, source: Path, target: Path, moved: Moved) -> None:
         """Copy `source` to `target`, in place of what was copied before."""
         self.size, digest = 0, hashlib.sha256()
-        with target.open("wb") as out, source.open("rb") as file:
+        with target.open("wb") as out, open_regular(source) as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 out.write(chunk)

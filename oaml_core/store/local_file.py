@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from oaml_core.errors import StoreError
+from oaml_core.folder_entries import NoRegularFile, open_regular, shown
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file's content, hexadecimal."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -24,10 +25,11 @@ def size_of(path: Path) -> int:
     """Return bytes in a file.
 
     Raises:
-        StoreError: it is not there, or may not be looked at.
+        StoreError: it is not there, is no regular file, or may not be read.
     """
     try:
-        return path.stat().st_size
+        with open_regular(path) as file:
+            return os.fstat(file.fileno()).st_size
     except OSError as error:
         raise unusable_file(path, error) from None
 
@@ -60,9 +62,12 @@ def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace)
 
 def unusable_file(path: Path, error: OSError) -> StoreError:
     """Return the error for a file that this machine cannot write or read."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    remedy = "Free some space, or use another disk." if full else "Check that it exists and that you may use it."
-    return StoreError(f"{error.filename or path}: {error.strerror or error}. {remedy}")
+    remedy = "Check that it exists and that you may use it."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "Free some space, or use another disk."
+    elif isinstance(error, NoRegularFile):
+        remedy = "Name a file, or a folder of files."
+    return StoreError(f"{shown(os.fsdecode(error.filename or path))}: {error.strerror or error}. {remedy}")
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from oaml_core.errors import StoreError
+from oaml_core.folder_entries import read_regular
 from oaml_core.registry import register_store
 from oaml_core.store.base import (
     LINK_VALID,
@@ -68,7 +69,7 @@ class S3Store(Store):
 
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
         try:
-            whole = path.read_bytes() if path.stat().st_size <= WHOLE_BYTES else None
+            whole = read_regular(path) if path.stat().st_size <= WHOLE_BYTES else None
             if whole is None:
                 info = ObjectInfo(key, path.stat().st_size, sha256_of(path))
             else:

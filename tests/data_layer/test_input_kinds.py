@@ -12,6 +12,7 @@ from PIL import Image
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import ImageListSource
+from oaml_core.data.sources.leftovers import find_leftovers
 from oaml_core.decoding.decode import BACKGROUND, MAX_PIXELS, decode_image, decode_mask
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.face_files import load_face
@@ -101,11 +102,12 @@ def test_links_are_followed_once_and_dangling_ones_told(tmp_path: Path) -> None:
     (tmp_path / "set" / "berta").symlink_to(tmp_path / "pool" / "berta")
     (anna / "round").symlink_to(tmp_path / "set")
     (anna / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    source = ImageFolderSource(LocalFolder(tmp_path / "set"))
+    folder = LocalFolder(tmp_path / "set")
+    source = ImageFolderSource(folder)
     assert source.names == ["anna/0.png", "berta/0.png"]
-    notes = " ".join(source.notes)
-    assert "anna/round" in notes
-    assert "anna/gone.png" in notes
+    told = " ".join(find_leftovers(folder, source, (), (), None).warnings)
+    assert "anna/round" in told
+    assert "anna/gone.png" in told
 
 
 def test_files_passed_over_and_identities_lost_by_it_are_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from pathlib import Path
 
@@ -89,3 +90,31 @@ def test_a_mistyped_store_is_an_error(oaml, kind: str, tmp_path: Path, words: tu
     code, shown = oaml(*words, uri="s3://mistyped/x" if kind == "s3" else str(tmp_path / "mistyped"))
     assert code == 1
     assert "is the address right?" in shown
+
+
+def test_put_refuses_what_is_no_file_and_never_waits(oaml, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "nothing"):
+        code, said = oaml("put", str(path), "key")
+        assert code == 1
+        assert str(path) in said
+        assert "Traceback" not in said
+
+
+def test_links_out_of_a_folder_are_put_on_request_alone(oaml, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "outside").write_text("secret")
+    (tmp_path / "in" / "a.txt").write_text("1")
+    (tmp_path / "in" / "same.txt").symlink_to("a.txt")
+    (tmp_path / "in" / "out.txt").symlink_to(tmp_path / "outside")
+    assert oaml("put", str(tmp_path / "in"), "tree")[0] == 0
+    assert [line.split()[-1] for line in oaml("ls", "tree/")[1].splitlines()[:-1]] == ["tree/a.txt", "tree/same.txt"]
+    assert oaml("put", str(tmp_path / "in"), "tree", "--follow_links")[0] == 0
+    assert "tree/out.txt" in oaml("ls", "tree/")[1]
+
+
+def test_keys_cannot_forge_lines(oaml, store: Store) -> None:
+    store.write_bytes("a\n 1  bytes in 0 objects", b"x")
+    listing = oaml("ls")[1]
+    assert len(listing.splitlines()) == 2
+    assert "a\\n" in listing

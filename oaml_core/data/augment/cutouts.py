@@ -18,7 +18,7 @@ from oaml_core.data.augment.occluder_artwork_raster import read_picture
 from oaml_core.data.augment.placing import WORN
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, nearest
-from oaml_core.folder_entries import regular_files
+from oaml_core.folder_entries import folders_in, regular_files
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def open_cutouts(folder: Path) -> Cutouts:
     if not folder.is_dir():
         raise DataError(f"{WHAT}: there is no folder {folder}. Give a folder with one sub-folder per kind of cut-out.")
     known = ", ".join(WORN)
-    kinds = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    kinds = folders_in(folder)
     if not kinds:
         raise DataError(
             f"{WHAT}: {folder} has no sub-folders, so it holds no cut-outs. Put RGBA files into sub-folders by kind: "

@@ -35,7 +35,9 @@ def findings(seen: Seen) -> list[Finding]:
         _twins(seen),
         *_visibility(seen),
     ]
-    return lines + [Finding("source", note, "warning") for note in seen.inputs.training.notes]
+    lines += [Finding("source", note, "warning") for note in seen.inputs.training.notes]
+    lines += [Finding("source", note, "warning") for note in seen.inputs.leftovers.warnings]
+    return lines + [Finding("source", note) for note in seen.inputs.leftovers.counted]
 
 
 def _readable(seen: Seen) -> Finding:

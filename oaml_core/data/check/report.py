@@ -9,6 +9,8 @@ import textwrap
 from dataclasses import dataclass, field
 from typing import Literal
 
+from oaml_core.folder_entries import shown
+
 Verdict = Literal["ok", "warning", "stop"]
 LISTED = 10
 """Examples that the table names; `checks.json` names all."""
@@ -59,12 +61,12 @@ class CheckReport:
     @property
     def reasons(self) -> list[str]:
         """Why training must not start; empty if it may."""
-        return [f"{f.check}: {f.result}. {f.remedy}".strip() for f in self.findings if f.verdict == "stop"]
+        return [_in_one_line(finding) for finding in self.findings if finding.verdict == "stop"]
 
     @property
     def warnings(self) -> list[str]:
         """What training can live with."""
-        return [f"{f.check}: {f.result}. {f.remedy}".strip() for f in self.findings if f.verdict == "warning"]
+        return [_in_one_line(finding) for finding in self.findings if finding.verdict == "warning"]
 
     @property
     def must_not_train(self) -> bool:
@@ -81,7 +83,7 @@ class CheckReport:
         """Return the findings for a terminal, as wide as it is."""
         width = min(120, shutil.get_terminal_size((100, 24)).columns)
         first = max(len(finding.check) for finding in self.findings)
-        lines = [f"checks of {self.source}"]
+        lines = [f"checks of {shown(self.source)}"]
         for finding in self.findings:
             lines += _row(finding, first, width)
         lines += _examples("set aside", [f"{item.name}: {item.reason}" for item in self.set_aside])
@@ -90,18 +92,22 @@ class CheckReport:
         return "\n".join(lines)
 
 
+def _in_one_line(finding: Finding) -> str:
+    return shown(f"{finding.check}: {finding.result}. {finding.remedy}".strip())
+
+
 MARKS: dict[Verdict, str] = {"ok": "ok  ", "warning": "WARN", "stop": "STOP"}
 
 
 def _row(finding: Finding, first: int, width: int) -> list[str]:
     head = f"  {MARKS[finding.verdict]}  {finding.check:<{first}}  "
     text = finding.result if finding.verdict == "ok" else f"{finding.result}. {finding.remedy}".rstrip(". ") + "."
-    wrapped = textwrap.wrap(text, max(30, width - len(head))) or [""]
+    wrapped = textwrap.wrap(shown(text), max(30, width - len(head))) or [""]
     return [head + wrapped[0], *(" " * len(head) + line for line in wrapped[1:])]
 
 
 def _examples(what: str, items: list[str]) -> list[str]:
-    lines = [f"  {what}: {item}" for item in items[:LISTED]]
+    lines = [f"  {what}: {shown(item)}" for item in items[:LISTED]]
     if len(items) > LISTED:
         lines.append(f"  {what}: {len(items) - LISTED:,} more in checks.json")
     return lines

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import (
+    UNPRINTABLE,
+    FolderEntry,
+    files_below,
+    forges_lines,
+    open_regular,
+    read_regular,
+    shown,
+)
 from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
@@ -31,6 +40,8 @@ META = "train_meta.json"
 CORES = os.cpu_count() or 1
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
+OWN_INDEX = ".rec.index"
+"""Ending of the index that OAML keeps beside a record file."""
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
 
@@ -52,15 +63,15 @@ class SourceFolder(ABC):
     readers = CORES
     """Files that are worth reading at a time."""
 
-    def __init__(self, uri: str, files: Iterable[SourceFile]) -> None:
+    def __init__(self, uri: str, files: Iterable[SourceFile], passed_over: Sequence[FolderEntry] = ()) -> None:
         self.uri = uri
         self.identity = uri
         """Tells this folder from all others on the machine."""
         self.is_remote = False
         """Whether its files lie in a store, so that each question about one is a request."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
-        self.passed_over: dict[str, list[str]] = {}
-        """Names of entries that are not used, by the reason."""
+        self.passed_over = passed_over
+        """Entries that no reader sees, each with its reason."""
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
@@ -101,60 +112,34 @@ class LocalFolder(SourceFolder):
                 "folder an identity."
             )
         self.folder = folder
-        passed_over: dict[str, list[str]] = {}
-        super().__init__(str(folder), _walk(folder, passed_over))
-        self.passed_over = passed_over
+        used: list[SourceFile] = []
+        passed_over: list[FolderEntry] = []
+        for entry in files_below(folder, leave=True):
+            if entry.reason is not None:
+                passed_over.append(entry)
+            elif not entry.name.endswith(OWN_INDEX):
+                used.append(SourceFile(entry.name, entry.size, str(entry.changed)))
+        super().__init__(str(folder), used, passed_over)
         self.identity = str(folder.resolve())
 
     def read(self, name: str) -> bytes:
         try:
-            return (self.folder / name).read_bytes()
+            return read_regular(self.folder / name)
         except OSError as error:
-            raise DataError(f"{self.folder / name} cannot be read: {error.strerror}.") from None
+            raise self._unreadable(name, error) from None
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         try:
-            with (self.folder / name).open("rb") as file:
+            with open_regular(self.folder / name) as file:
                 return os.pread(file.fileno(), size, offset)
         except OSError as error:
-            raise DataError(f"{self.folder / name} cannot be read: {error.strerror}.") from None
+            raise self._unreadable(name, error) from None
+
+    def _unreadable(self, name: str, error: OSError) -> DataError:
+        return DataError(f"{shown(self.folder / name)} cannot be read: {error.strerror}.")
 
     def local(self, name: str) -> Path:
         return self.folder / name
-
-
-def _walk(folder: Path, passed_over: dict[str, list[str]]) -> Iterable[SourceFile]:
-    """List all regular files, links followed; what is not one is noted by its reason."""
-    inside = {folder.resolve()}
-    waiting = [(folder, inside)]
-    while waiting:
-        parent, above = waiting.pop()
-        for entry in sorted(os.scandir(parent), key=lambda entry: entry.name):
-            if entry.name.startswith(".") or entry.name.endswith(".rec.index"):
-                continue
-            path = Path(entry.path)
-            name = path.relative_to(folder).as_posix()
-            reason = _unusable(path, name, above)
-            if reason is not None:
-                passed_over.setdefault(reason, []).append(name.encode(errors="replace").decode())
-            elif path.is_dir():
-                waiting.append((path, above | {path.resolve()}))
-            else:
-                stat = path.stat()
-                yield SourceFile(name, stat.st_size, str(stat.st_mtime_ns))
-
-
-def _unusable(path: Path, name: str, above: set[Path]) -> str | None:
-    """Say why an entry of a folder cannot be used; None where it can."""
-    if not name.isprintable():  # line breaks forge lines of a log, surrogates cannot be written
-        return "names that are no printable UTF-8"
-    try:
-        resolved = path.resolve(strict=True)
-    except (OSError, RuntimeError):
-        return "links that lead nowhere"
-    if path.is_dir():
-        return "links to a folder above them" if resolved in above else None
-    return None if path.is_file() else "neither files nor folders"
 
 
 class StoreFolder(SourceFolder):
@@ -167,8 +152,14 @@ class StoreFolder(SourceFolder):
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
         self._fetched: set[Path] = set()
-        objects = (SourceFile(info.key, info.size, info.tag) for info in store.list())
-        super().__init__(store.uri, objects)
+        objects: list[SourceFile] = []
+        passed_over: list[FolderEntry] = []
+        for info in store.list():
+            if forges_lines(info.key):
+                passed_over.append(FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE))
+            else:
+                objects.append(SourceFile(info.key, info.size, info.tag))
+        super().__init__(store.uri, objects, passed_over)
         self.is_remote = True
 
     def read(self, name: str) -> bytes:
@@ -271,6 +262,8 @@ class TrainingSource(ABC):
     """int64 [N]: identity number of each image, as the source numbers them."""
     landmarks: Landmarks | None = None
     """float32 [N, 5, 2] in pixels of the encoded image, NaN where not known; None: no image has any."""
+    used: Collection[str] = ()
+    """Files of the source that it reads, or names in its notes."""
     notes: Sequence[str] = ()
     """What is odd about the source and does not stop its use."""
     damaged: Sequence[tuple[str, str]] = ()

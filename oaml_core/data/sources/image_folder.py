@@ -15,6 +15,7 @@ import numpy as np
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import HIDDEN, Counted
 
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
 """Folders beside the identities that are none."""
@@ -26,10 +27,8 @@ class ImageFileSource(TrainingSource):
     def __init__(self, folder: SourceFolder, names: Sequence[str], identities: Sequence[str]) -> None:
         self.folder = folder
         self.names = names
-        self.notes = [
-            f"{len(entries):,} entries are passed over ({reason}); the first is {entries[0]!r}"
-            for reason, entries in folder.passed_over.items()
-        ]
+        self.notes: list[str] = []
+        self.used: set[str] = set(names)
         unique, numbers = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
         self.identities = unique
         self.labels = numbers.astype(np.int64)
@@ -79,11 +78,20 @@ class ImageFolderSource(ImageFileSource):
         if not names:
             raise DataError(
                 f"{folder.uri} holds neither train.rec nor train.csv nor train.parquet nor .tar shards nor one folder "
-                "an identity with images in it. Name the folder that does as data.source."
+                f"an identity with images in it. Name the folder that does as data.source.{_unusable(folder)}"
             )
         super().__init__(folder, names, identities)
-        self.notes = [*self.notes, *_other_files(others), *_vanished(beside - set(identities))]
-        self.notes += _links_as_text(folder)
+        self.used.update(name for names in others.values() for name in names)
+        self.notes = [*_other_files(others), *_vanished(beside - set(identities)), *_links_as_text(folder)]
+
+
+def _unusable(folder: SourceFolder) -> str:
+    """Say what lies there and cannot be used, as the end of an error message."""
+    counted = Counted()
+    for entry in folder.passed_over:
+        if entry.reason is not None and entry.reason != HIDDEN:
+            counted.add(entry.reason, entry.name)
+    return "".join(f" {sentence}." for sentence in counted.sentences("passed over"))
 
 
 LONGEST_LINK = 1024

@@ -13,6 +13,7 @@ from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.text import Table, is_missing, read_table
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import UNPRINTABLE, forges_lines, shown
 
 LISTS = ("train.csv", "train.parquet")
 COLUMNS = ("path", "identity")
@@ -34,6 +35,7 @@ class ImageListSource(ImageFileSource):
                 f"{folder.where(self.list_name)}: {outside!r} leaves the source folder; use relative paths."
             )
         super().__init__(folder, paths, identities)
+        self.used.add(self.list_name)
         self.damaged = set_aside
 
 
@@ -47,11 +49,10 @@ def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[t
         raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
     paths, identities, set_aside = [], [], []
     for number, (path, identity) in enumerate(zip(table.columns["path"], table.columns["identity"], strict=True)):
-        lacking = [column for column, value in zip(COLUMNS, (path, identity), strict=True) if is_missing(value)]
-        if lacking:
+        reason = _fault(path, identity)
+        if reason:
             line = f"line {table.lines[number]}" if name.endswith(".csv") else f"row {number}"
-            written = f" ({identity!r} stands for a missing value)" if identity and is_missing(identity) else ""
-            set_aside.append((f"{path or name} ({line})", f"{name} gives it no {' and no '.join(lacking)}{written}"))
+            set_aside.append((f"{shown(path) or name} ({line})", f"{name} gives it {reason}"))
         else:
             paths.append(_plain(folder, path))
             identities.append(identity)
@@ -64,6 +65,17 @@ def _plain(folder: SourceFolder, path: str) -> str:
         return path
     plain = PurePosixPath(path.replace("\\", "/")).as_posix()
     return plain if plain in folder else path.replace("\\", "/")
+
+
+def _fault(path: str, identity: str) -> str:
+    """Return why a line is not used, empty if it is."""
+    values = dict(zip(COLUMNS, (path, identity), strict=True))
+    lacking = [column for column, value in values.items() if is_missing(value)]
+    if lacking:
+        written = f" ({shown(identity)!r} stands for a missing value)" if identity and is_missing(identity) else ""
+        return f"no {' and no '.join(lacking)}{written}"
+    forging = [column for column, value in values.items() if forges_lines(value)]
+    return f"{'a' if forging[0] == 'path' else 'an'} {forging[0]} that is not used ({UNPRINTABLE})" if forging else ""
 
 
 def _parquet(data: bytes, where: str) -> dict[str, list[str]]:

@@ -48,7 +48,7 @@ class ImageParquetSource(TrainingSource):
 
     def __init__(self, folder: SourceFolder) -> None:
         self.folder = folder
-        self.files = find_image_parquet(folder)
+        self.files = self.used = find_image_parquet(folder)
         self.notes: list[str] = []
         self.damaged: list[tuple[str, str]] = []
         self._lock = threading.Lock()

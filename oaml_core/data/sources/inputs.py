@@ -13,6 +13,7 @@ from oaml_core.data.sources.held_out import hold_people_out, leave_out_verified
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
 from oaml_core.data.sources.image_parquet import ImageParquetSource, find_image_parquet, holds_images
+from oaml_core.data.sources.leftovers import Leftovers, find_leftovers, relative_to
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
 from oaml_core.data.sources.subset import find_subset
 from oaml_core.data.sources.verification import VerificationSource, find_verification, open_verification_source
@@ -37,6 +38,8 @@ class Inputs:
     """What was done or left out for the sake of verification, for the report."""
     held_out: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Numbers of the images of people who are held out of training."""
+    leftovers: Leftovers = field(default_factory=Leftovers)
+    """What lies in the folders and is not used."""
     unproven: str | None = None
     """Why there are no pairs to prove the model with; None: there are some, or none are wanted."""
 
@@ -99,12 +102,32 @@ def open_inputs(config: Config, folders: Folders | None) -> Inputs:
         unusable,
         find_visibility_source(folders.visibility),
     )
-    opened = _apart(opened, folders, config.data)
+    opened = replace(_apart(opened, folders, config.data), leftovers=_leftovers(opened, folders, config.data))
     if config.data.visibility_source is not None and opened.visibility is None:
         raise DataError(
             f"data.visibility_source: {folders.visibility.uri} holds neither kept_faces/ nor masks/ with images."
         )
     return opened
+
+
+def _leftovers(inputs: Inputs, folders: Folders, data: DataConfig) -> Leftovers:
+    counted: list[str] = []
+    warnings: list[str] = []
+    sets = find_verification(folders.verification)
+    for name, folder in folders.distinct().items():
+        verified = folder is folders.verification
+        found = find_leftovers(
+            folder,
+            inputs.training if folder is folders.training else None,
+            inputs.verification if verified else (),
+            [sets[lost] for lost, _ in inputs.unusable_sets] if verified else (),
+            inputs.visibility if folder is folders.visibility else None,
+            relative_to(folder, data.subset),
+        )
+        where = f"data.{name}_source: " if name else ""
+        counted += [where + sentence for sentence in found.counted]
+        warnings += [where + sentence for sentence in found.warnings]
+    return Leftovers(tuple(counted), tuple(warnings))
 
 
 def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:

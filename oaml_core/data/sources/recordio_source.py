@@ -35,6 +35,7 @@ class RecordIOSource(TrainingSource):
     """
 
     kind = "recordio"
+    used = (RECORDS, INDEX, PROPERTY)
     _file: int | None = None
 
     def __init__(self, folder: SourceFolder, cache: Path | None = None) -> None:

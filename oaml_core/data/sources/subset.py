@@ -12,6 +12,7 @@ from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.lfw import images_of_people
 from oaml_core.data.sources.text import decode_text
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import read_regular
 
 _POSITIONS = re.compile(r"\[?\s*\d+\s*(,\s*\d+\s*)+,?\s*\]?")
 
@@ -31,7 +32,7 @@ def find_subset(source: TrainingSource, path: Path) -> Ints:
         DataError: the file cannot be read, or names an image that does not exist.
     """
     try:
-        text = decode_text(path.read_bytes(), f"data.subset: {path}")
+        text = decode_text(read_regular(path), f"data.subset: {path}")
     except OSError as error:
         raise DataError(f"data.subset: {path} cannot be read: {error.strerror}.") from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]

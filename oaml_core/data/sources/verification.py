@@ -10,7 +10,7 @@ who is in the pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -67,6 +67,8 @@ class VerificationSource:
     """Names of the 2N images where they are files of the source; empty where they lie in a file of their own."""
     people: Mapping[int, str] = field(default_factory=dict)
     """Names of the people by the numbers in `identities`, where the source tells them."""
+    used: Collection[str] = ()
+    """Files of the source that it is read from."""
 
     def __len__(self) -> int:
         return len(self.issame)
@@ -83,19 +85,29 @@ def find_verification(folder: SourceFolder) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for file in folder.files:
-        path = PurePosixPath(file)
-        if path.parent.as_posix() not in (".", "verification"):
+        if PurePosixPath(file).parent.as_posix() not in (".", "verification"):
             continue
-        if path.name in LFW_LISTS:
-            name = path.stem
-        elif file.endswith((".bin", PAIRS_SUFFIX)):
-            name = path.stem if path.suffix == ".bin" else path.name.removesuffix(PAIRS_SUFFIX)
-        else:
+        name = set_name(file)
+        if name is None:
             continue
         if name in found:
             raise DataError(f"{folder.where(file)} and {found[name]} are both called {name!r}; rename one.")
         found[name] = file
     return found
+
+
+def set_name(file: str) -> str | None:
+    """Return the name of the verification set that a file of this name holds; None where it holds none."""
+    path = PurePosixPath(file)
+    if path.name in LFW_LISTS:
+        return path.stem
+    if file.endswith(PAIRS_SUFFIX):
+        return path.name.removesuffix(PAIRS_SUFFIX)
+    return path.stem if file.endswith(".bin") else None
+
+
+def _meta_file(name: str, file: str) -> str:
+    return PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
 
 
 def open_verification_source(folder: SourceFolder, name: str, file: str) -> VerificationSource:
@@ -104,7 +116,7 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
     Raises:
         DataError: the file is damaged, holds something else, or asks to run something.
     """
-    meta = PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
+    meta = _meta_file(name, file)
     if file.endswith(".bin"):
         path = folder.local(file)
         images, issame = _read_bin(path)
@@ -117,6 +129,7 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
             lambda: _bin_images(path, images),
             (people := _people(names := _names_in(folder, meta), issame)),
             people=_names_of_people(names, people),
+            used=(file, meta),
         )
     lfw = PurePosixPath(file).name in LFW_LISTS
     names, issame = read_lfw_pairs(folder, file) if lfw else _read_pairs(folder, file)
@@ -130,6 +143,7 @@ def open_verification_source(folder: SourceFolder, name: str, file: str) -> Veri
         (people := _people(names, issame)),
         names,
         _names_of_people(names, people),
+        (file, meta, *names),
     )
 
 

@@ -57,7 +57,7 @@ class WebDatasetSource(TrainingSource):
     def __init__(self, folder: SourceFolder) -> None:
         self.folder = folder
         self.readers = folder.readers
-        self.shards = find_shards(folder)
+        self.shards = self.used = find_shards(folder)
         self.notes: list[str] = []
         self.damaged: list[tuple[str, str]] = []
         self._numbers: dict[str, int] = {}

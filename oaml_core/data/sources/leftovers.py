@@ -1,0 +1,150 @@
+"""What lies in a source and is not used: entries that no reader sees, files that no reader wants, people who vanish."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from oaml_core.data.sources.base import META, SourceFolder, TrainingSource
+from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource
+from oaml_core.data.sources.image_list import LISTS
+from oaml_core.data.sources.recordio_source import RECORDS
+from oaml_core.data.sources.verification import VerificationSource, set_name
+from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
+from oaml_core.folder_entries import HIDDEN, Counted, FolderEntry
+
+ENDINGS_SHOWN = 8
+"""Endings of unused files that are named; the others are counted together."""
+NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Leftovers:
+    """Sentences on what is not used."""
+
+    counted: tuple[str, ...] = ()
+    """Files and entries by the reason, where nothing is wrong with that."""
+    warnings: tuple[str, ...] = ()
+    """Entries that cannot be used, and the identities and sets that are lost by it."""
+
+
+def find_leftovers(
+    folder: SourceFolder,
+    training: TrainingSource | None,
+    verification: Sequence[VerificationSource],
+    lost_sets: Collection[str],
+    visibility: VisibilitySource | None,
+    apart: Collection[str] = (),
+) -> Leftovers:
+    """Compare what a folder holds with what is read of it.
+
+    Args:
+        folder: one of the source's folders.
+        training: the training images, if they lie in this folder.
+        verification: the sets that lie in it.
+        lost_sets: files of sets that cannot be opened, which is told elsewhere.
+        visibility: faces and masks, if they lie in it.
+        apart: files that another setting names.
+    """
+    used = {META, *apart, *lost_sets}
+    used.update(training.used if training is not None else ())
+    for pairs in verification:
+        used.update(pairs.used)
+    if visibility is not None:
+        used.update(name for pair in visibility.pairs for name in (pair.face, pair.mask))
+        used.update([*visibility.faces_alone, *visibility.masks_alone])
+    unusable, counted = Counted(), Counted()
+    for entry in folder.passed_over:
+        (counted if entry.reason == HIDDEN else unusable).add(entry.reason or "", entry.name)
+    vanished = _lost_parts(folder, training, visibility)
+    return Leftovers(
+        (*counted.sentences("passed over"), *_unused(name for name in folder.files if name not in used)),
+        (*unusable.sentences("passed over"), *vanished, *_beside_train(folder, training)),
+    )
+
+
+def _unused(names: Iterable[str]) -> list[str]:
+    by_ending: dict[str, list[str]] = {}
+    for name in names:
+        by_ending.setdefault(PurePosixPath(name).suffix.lower() or "no ending", []).append(name)
+    most = sorted(by_ending, key=lambda ending: (-len(by_ending[ending]), ending))
+    counted = Counted()
+    for place, ending in enumerate(most):
+        for name in by_ending[ending]:
+            counted.add(f"ending: {ending}" if place < ENDINGS_SHOWN else "other endings", name)
+    return counted.sentences("not used", "files")
+
+
+def _lost_parts(
+    folder: SourceFolder, training: TrainingSource | None, visibility: VisibilitySource | None
+) -> list[str]:
+    """Name the identities, sets and lists that are lost by entries which cannot be used."""
+    inside_train = any(name.startswith("train/") for name in folder.files)
+    people = {_identity(name, inside_train) for name in folder.files if PurePosixPath(name).suffix in IMAGE_SUFFIXES}
+    lost = Counted()
+    for entry in folder.passed_over:
+        path = PurePosixPath(entry.name)
+        top = path.parts[0] if path.parts else ""
+        if entry.reason == HIDDEN:
+            continue
+        if path.parent.as_posix() in (".", "verification") and (name := set_name(entry.name)) is not None:
+            lost.add("verification sets", name)
+        elif entry.name in (RECORDS, *LISTS):
+            lost.add("lists of the training images", entry.name)
+        elif top in RESERVED:
+            if visibility is None and {FACES, MASKS, "visibility"} & set(path.parts[:2]):
+                lost.add("visibility sets", "/".join(path.parts[:2]))
+            elif top == "verification" and len(path.parts) == 1:
+                lost.add("verification sets", "all in verification/")
+        elif isinstance(training, ImageFolderSource):
+            person = _identity(entry.name, inside_train, entry)
+            if person is not None and person not in people:
+                lost.add("identities", person)
+    return [_sentence(kind, list(dict.fromkeys(names))) for kind, names in lost.names.items()]
+
+
+def _sentence(kind: str, names: list[str]) -> str:
+    named = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+    return f"{kind} lost, as nothing of them can be read: {len(names):,} ({named})"
+
+
+def _identity(name: str, inside_train: bool, entry: FolderEntry | None = None) -> str | None:
+    """Return whose folder a file lies in, or whose folder an entry may be; None where it is nobody's."""
+    parts = PurePosixPath(name).parts
+    if inside_train:
+        parts = parts[1:] if parts[0] == "train" else ()
+    if len(parts) > 1:
+        return parts[0]
+    alone = entry is not None and (entry.is_folder or PurePosixPath(name).suffix == "")
+    return parts[0] if parts and alone else None
+
+
+def _beside_train(folder: SourceFolder, training: TrainingSource | None) -> list[str]:
+    """Name folders of images that lie beside `train/`, which holds the identities."""
+    if not isinstance(training, ImageFolderSource) or not any(name.startswith("train/") for name in training.names):
+        return []
+    beside = Counted()
+    for name in folder.files:
+        path = PurePosixPath(name)
+        if len(path.parts) > 1 and path.parts[0] not in (*RESERVED, "train") and path.suffix.lower() in IMAGE_SUFFIXES:
+            beside.add("", path.parts[0])
+    names = list(dict.fromkeys(beside.names.get("", [])))
+    if not names:
+        return []
+    named = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+    return [f"{len(names):,} folders with images lie beside train/ and are not used: {named}. Move identities into it"]
+
+
+def relative_to(folder: SourceFolder, path: str | None) -> list[str]:
+    """Return the name of a local file within a folder, if it lies in it; nothing otherwise.
+
+    Args:
+        folder: of a source.
+        path: of the file, or None.
+    """
+    top = Path(folder.identity)
+    if path is None or folder.is_remote or not Path(path).resolve().is_relative_to(top):
+        return []
+    return [Path(path).resolve().relative_to(top).as_posix()]
