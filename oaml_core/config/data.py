@@ -27,6 +27,11 @@ class DataConfig:
     people, if a batch can spare them. Their names decide who. 0: nobody is, and nothing then proves the model."""
     image_size: int = 112
     """Side of the square input in pixels: 112 or 224."""
+    align: bool = False
+    """The images are photographs: the main face of each is found, aligned and used in its place; photographs without
+    a face are listed and left out. Of verification sets, those of image files are treated so too."""
+    detector: str = "yunet"
+    """What finds these faces: `yunet`, the name of a registered detector, or an ONNX file."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """Channel order of the images that the files decode to; batches are RGB always."""
     batch_size: int = 256
@@ -128,6 +133,10 @@ def check_data(data: DataConfig) -> None:
         )
     if data.image_size not in (112, 224):
         raise ConfigError(f"data.image_size is {data.image_size}; the backbones take 112 or 224.")
+    if data.align and data.channel_order != "rgb":
+        raise ConfigError("data.align takes photographs, whose files are RGB: leave data.channel_order at rgb.")
+    if data.align and data.source is None:
+        raise ConfigError("data.align needs photographs: name their folder as data.source.")
     SAMPLERS.check(data.sampler, "data.sampler")
     if data.sampler != "shuffle" and data.batch_size % data.num_instances:
         raise ConfigError(

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS
+from oaml_core.data.sources.aligned import FOLDER
 from oaml_core.errors import OamlError
 from oaml_core.forgetting.data_sets import note_traces
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
@@ -35,9 +36,9 @@ class Copies(Place):
             self.looked_at += 1
             if self._holds(folder):
                 items.append(Item(str(folder), "a copy of a data set"))
-        fetched = self.case.work / "fetched"
-        if fetched.is_dir():
-            items.append(Item(str(fetched), "copies of files of a source"))
+        for name, what in (("fetched", "copies of files of a source"), (FOLDER, "faces cut out of photographs")):
+            if (folder := self.case.work / name).is_dir():
+                items.append(Item(str(folder), what))
         return items
 
     def _folders(self) -> list[Path]:

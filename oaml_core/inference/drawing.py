@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from oaml_core.inference.compared_pair import MATCH_COLOURS, DrawablePair, centre_of
-from oaml_core.photos.faces import PhotoFace
+from oaml_core.photos.photo_face import PhotoFace
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of files that pictures are written to."""

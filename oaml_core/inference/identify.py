@@ -19,7 +19,8 @@ from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.face_files import load_face
 from oaml_core.inference.photo_records import describe, reason_against, remark
 from oaml_core.inference.records import FaceRecords
-from oaml_core.photos.faces import FaceFinder, PhotoFace
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.photo_face import PhotoFace
 
 BATCH = 32
 """Gallery faces that are read and described at a time."""

@@ -14,7 +14,8 @@ from oaml_core.inference.face_files import load_face
 from oaml_core.inference.photo_records import describe, reason_against, remark
 from oaml_core.inference.proof import ExpectedTar, expected_tar
 from oaml_core.inference.records import FaceRecords
-from oaml_core.photos.faces import FaceFinder, PhotoFace
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.photo_face import PhotoFace
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.alignment import template
-from oaml_core.photos.faces import FaceFinder, PhotoFace
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.photo_face import PhotoFace
 from oaml_core.photos.quality import COVERED, SMALL_EYES, covered_regions, visible_points
 
 LEAST_VISIBLE = 0.1

@@ -20,6 +20,7 @@ from oaml_core.folder_entries import regular_files
 from oaml_core.photos.detectors import DEFAULT
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import ENDINGS
+from oaml_core.photos.recipe import recipe_digest
 from oaml_core.processes import die_with_parent
 from oaml_core.progress import progress
 
@@ -87,12 +88,17 @@ def _finder(detector: str) -> FaceFinder:
     return FaceFinder(detector)
 
 
+@cache
+def _recipe(detector: str, size: int) -> str:
+    return recipe_digest(detector, size)
+
+
 def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
     """Align the faces of one photograph, unless that was done; returns the note about it."""
     folder, out, name, size, every, detector = Path(job[0]), Path(job[1]), *job[2:]
     source, note = folder / name, out / NOTES / f"{name}.json"
     state = source.stat()
-    key = [state.st_size, state.st_mtime_ns, size, every, detector]
+    key = [state.st_size, state.st_mtime_ns, _recipe(detector, size), every]
     if note.is_file():
         known: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
         if known["key"] == key and all((out / row["face"]).is_file() for row in known["rows"]):

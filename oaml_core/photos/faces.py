@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
-from PIL import Image
 
 from oaml_core.errors import ModelInputError
-from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out, template_distance
-from oaml_core.photos.detection import Detections, Detector, Floats, Photo, keep_best
+from oaml_core.photos.alignment import align_points, cut_out, template_distance
+from oaml_core.photos.detection import Detections, Detector, Photo, keep_best
 from oaml_core.photos.detectors import DEFAULT, open_detector
 from oaml_core.photos.files import load_photo
-from oaml_core.photos.quality import Quality, measure
+from oaml_core.photos.photo_face import PhotoFace, as_it_is
 from oaml_core.photos.search import find_faces, search
 from oaml_core.photos.second_look import second_look
 from oaml_core.photos.upper_face import UpperFaces
@@ -34,57 +31,11 @@ ENOUGH = 80.0
 Choice = Literal["largest", "central"]
 
 
-@dataclass(frozen=True)
-class PhotoFace:
-    """One face of a photograph."""
+class FaceNotFoundError(ModelInputError):
+    """A photograph shows no face."""
 
-    image: Photo
-    """uint8 [S, S, 3] RGB, aligned."""
-    photo: Photo
-    """uint8 [H, W, 3] RGB: where it was found."""
-    box: Floats | None
-    """[4]: left, top, right, bottom in the photograph; None if the detector did not look or saw none."""
-    points: Floats | None
-    """[5, 2] in pixels of the photograph."""
-    score: float
-    """Detector's, in [0, 1]; 1 for faces that were said to be aligned."""
-    alignment: Alignment | None
-    """None if the image was aligned already and is used as it is."""
-    faces: int
-    """Faces that were seen in the photograph."""
-    habit: Floats | None = None
-    """Where the detector puts the points of aligned faces, less the template; None: where the template has them."""
-    eyes_only: bool = False
-    """True if the detector saw no face, and eyes were found; the other points are where the template has them."""
-
-    @property
-    def quality(self) -> Quality | None:
-        """Measurements of the face; None without points."""
-        return None if self.points is None else measure(self.image, self.points)
-
-    def refitted(self, visible: ArrayLike) -> PhotoFace:
-        """Return the face aligned again, each point weighing as it is visible.
-
-        Args:
-            visible: [5], in [0, 1].
-        """
-        if self.alignment is None or self.points is None:
-            return self
-        size = self.image.shape[0]
-        alignment = align_points(self.points, visible, size, self.habit)
-        return replace(self, image=cut_out(self.photo, alignment.matrix, size), alignment=alignment)
-
-    def __str__(self) -> str:
-        if self.alignment is None:
-            said = "aligned already"
-        else:
-            counted = self.alignment.counted
-            by = "all five points" if len(counted) == len(POINT_NAMES) else ", ".join(counted)
-            how = f"by its eyes alone (score {self.score:.2f})" if self.eyes_only else f"(score {self.score:.2f})"
-            said = f"found {how}, aligned by {by}"
-        others = f", one of {self.faces} faces" if self.faces > 1 else ""
-        remarks = [] if self.quality is None else self.quality.remarks
-        return "; ".join([said + others, *remarks])
+    likeliest = 0.0
+    """Score of the place that looked most like one, in [0, 1]."""
 
 
 class FaceFinder:
@@ -127,7 +78,8 @@ class FaceFinder:
             size: side in pixels of the aligned face.
 
         Raises:
-            ModelInputError: the file cannot be read, or shows no face.
+            ModelInputError: the file cannot be read.
+            FaceNotFoundError: it shows no face.
         """
         return self.main_face_in(load_photo(path), path, size)
 
@@ -140,14 +92,15 @@ class FaceFinder:
             size: side in pixels of the aligned face.
 
         Raises:
-            ModelInputError: it shows no face.
+            FaceNotFoundError: it shows no face.
         """
         if self.aligned:
-            return _as_it_is(photo, name, size)
+            return as_it_is(photo, name, size)
         found, eyes = self._search(photo, enough=ENOUGH)
         if self._on_template(found, photo):
-            face = _as_it_is(photo, name, size)
-            return replace(face, box=found.boxes[0], points=found.points[0], score=float(found.scores[0]))
+            face = as_it_is(photo, name, size)
+            known = {"box": found.boxes[0], "points": found.points[0], "habit": self.detector.habit}
+            return replace(face, score=float(found.scores[0]), **known)
         sure = found.rows(found.scores >= self.sure)
         if len(sure):
             seen = self._second_look(photo, sure, self._main(sure, photo))
@@ -157,10 +110,12 @@ class FaceFinder:
             seen = sure.rows(np.array([self._main(sure, photo)] if len(sure) else [], dtype=np.intp))
         if not len(seen):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
-            raise ModelInputError(
+            refusal = FaceNotFoundError(
                 f"No face was found in {name}.{doubtful} If it shows an aligned face, say --aligned; otherwise take a "
                 "photograph that shows more of the face."
             )
+            refusal.likeliest = float(found.scores[0]) if len(found) else 0.0
+            raise refusal
         return self._aligned_face(photo, seen, 0, size, len(sure))
 
     def all_faces(self, path: str | Path, size: int = 112) -> list[PhotoFace]:
@@ -275,24 +230,3 @@ class FaceFinder:
             return int(np.argmax(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)))
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
         return int(np.argmin(np.linalg.norm(centre - np.array(photo.shape[1::-1]) / 2, axis=1)))
-
-
-def _as_it_is(photo: Photo, path: str | Path, size: int) -> PhotoFace:
-    """Return the whole image as an aligned face.
-
-    Raises:
-        ModelInputError: it is not square.
-    """
-    height, width = photo.shape[:2]
-    if height != width:
-        raise ModelInputError(f"{path} is {width} × {height} pixels; an aligned face is square. Leave --aligned out.")
-    image = photo
-    if height != size:
-        resized = Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)
-        image = np.asarray(resized, dtype=np.uint8)
-    return PhotoFace(image, photo, None, None, 1.0, None, 1)
-
-
-def stacked(faces: Sequence[PhotoFace]) -> Photo:
-    """Return the aligned faces as one batch uint8 [n, S, S, 3]."""
-    return np.stack([face.image for face in faces])

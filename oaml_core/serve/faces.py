@@ -23,8 +23,9 @@ from oaml_core.inference.gallery.search import GallerySearch
 from oaml_core.inference.photo_records import describe_face, reason_against, remark
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.detection import Photo
-from oaml_core.photos.faces import FaceFinder, PhotoFace
+from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import MIN_SIDE
+from oaml_core.photos.photo_face import PhotoFace
 from oaml_core.photos.quality import covered_regions
 from oaml_core.serve.answers import CandidateAnswer, CompareAnswer, DetectAnswer, FaceAnswer, IdentifyAnswer
 

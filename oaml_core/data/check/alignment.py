@@ -20,7 +20,7 @@ SEEN = 0.5
 """Score from which on a face counts as seen."""
 FEWEST = 0.25
 """Share of these images that must show a face; below it nothing is said of their alignment."""
-REMEDY = "`oaml align FOLDER OUT` makes aligned faces of photographs (docs/photos.md)"
+REMEDY = "set data.align true, or make aligned faces by `oaml align FOLDER OUT` (docs/photos.md)"
 
 
 class AlignmentSample:

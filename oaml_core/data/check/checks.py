@@ -148,10 +148,14 @@ class Checks:
         return CheckReport(
             source=self.inputs.where,
             findings=[*findings(seen), self.alignment.finding()],
-            set_aside=[*seen.set_aside, *seen.held_out_set_aside, *seen.pairs_set_aside],
+            set_aside=[*self._without_face(), *seen.set_aside, *seen.held_out_set_aside, *seen.pairs_set_aside],
             duplicates=[*seen.duplicates, *seen.twins],
             mask_coverage=seen.coverage.tolist() if seen.visibility_pairs else [],
         )
+
+    def _without_face(self) -> list[SetAside]:
+        names = dict.fromkeys([*self.inputs.rejected, *self.inputs.rejected_of_pairs])
+        return [SetAside(photograph.name, photograph.reason) for photograph in names]
 
     def _compare(self) -> None:
         source, seen = self.inputs.training, self.seen

@@ -24,6 +24,7 @@ def findings(seen: Seen) -> list[Finding]:
     """Return all lines of the report's table."""
     lines = [
         _readable(seen),
+        *_faces(seen),
         _size(seen),
         _values(seen),
         _channel_order(seen),
@@ -49,7 +50,10 @@ def _readable(seen: Seen) -> Finding:
     tolerated = seen.config.data.broken_images_tolerated
     oblong = sum(NOT_SQUARE in item.reason for item in seen.set_aside)
     if broken > tolerated * total and 2 * oblong > broken:
-        remedy = f"{oblong:,} are not square, so no aligned faces: `oaml align FOLDER OUT` makes such of photographs"
+        remedy = (
+            f"{oblong:,} are not square, so no aligned faces: data.align true finds and aligns the faces of "
+            "photographs, and so does `oaml align FOLDER OUT`"
+        )
         return Finding("readable", result, "stop", remedy)
     if not seen.images:
         return Finding("readable", result, "stop", "There is nothing to train on.")
@@ -63,6 +67,20 @@ def _readable(seen: Seen) -> Finding:
     return Finding(
         "readable", result, "warning" if set_aside else "ok", "The others are set aside" if set_aside else ""
     )
+
+
+def _faces(seen: Seen) -> list[Finding]:
+    """Say how many photographs show a face, where faces were looked for."""
+    if not seen.config.data.align:
+        return []
+    inputs, points = seen.inputs, seen.inputs.training.landmarks
+    used = np.concatenate([inputs.selected, inputs.held_out])
+    found = 0 if points is None else int(np.isfinite(points[used]).all((1, 2)).sum())
+    without = len(inputs.rejected)
+    result = f"found in {found:,} of {found + without:,} photographs"
+    if not without:
+        return [Finding("faces", result)]
+    return [Finding("faces", result, "warning", "The others are set aside: listed as such in checks.json")]
 
 
 def _size(seen: Seen) -> Finding:

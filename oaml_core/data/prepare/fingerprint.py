@@ -101,6 +101,10 @@ def shaping_settings(config: Config) -> dict[str, Any]:
         names = (*names, "held_out_share")
     shared = ("min_images_per_identity", "max_images_per_identity")
     settings |= {f"data.{name}": getattr(data, name) for name in (*names, *shared)}
+    if data.align:
+        from oaml_core.photos.recipe import alignment_recipe
+
+        settings["data.align"] = alignment_recipe(data.detector, data.image_size)
     if data.subset is not None:
         try:
             settings["data.subset"] = hashlib.sha256(Path(data.subset).read_bytes()).hexdigest()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from oaml_core.config import Config, DataConfig
+from oaml_core.data.sources.aligned import AlignedSource, Aligner, Rejected, aligned_pairs
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, open_folder
 from oaml_core.data.sources.held_out import hold_people_out, leave_out_verified
 from oaml_core.data.sources.image_folder import ImageFolderSource
@@ -40,6 +41,10 @@ class Inputs:
     """Numbers of the images of people who are held out of training."""
     leftovers: Leftovers = field(default_factory=Leftovers)
     """What lies in the folders and is not used."""
+    rejected: tuple[Rejected, ...] = ()
+    """Training photographs without a face, where `data.align` looks for faces."""
+    rejected_of_pairs: tuple[Rejected, ...] = ()
+    """Photographs of verification sets without a face; their pairs are left out."""
     unproven: str | None = None
     """Why there are no pairs to prove the model with; None: there are some, or none are wanted."""
 
@@ -102,7 +107,10 @@ def open_inputs(config: Config, folders: Folders | None) -> Inputs:
         unusable,
         find_visibility_source(folders.visibility),
     )
-    opened = replace(_apart(opened, folders, config.data), leftovers=_leftovers(opened, folders, config.data))
+    leftovers = _leftovers(opened, folders, config.data)
+    if config.data.align:
+        opened = _aligned(opened, config)
+    opened = replace(_apart(opened, folders, config.data), leftovers=leftovers)
     if config.data.visibility_source is not None and opened.visibility is None:
         raise DataError(
             f"data.visibility_source: {folders.visibility.uri} holds neither kept_faces/ nor masks/ with images."
@@ -130,6 +138,35 @@ def _leftovers(inputs: Inputs, folders: Folders, data: DataConfig) -> Leftovers:
     return Leftovers(tuple(counted), tuple(warnings))
 
 
+def _aligned(inputs: Inputs, config: Config) -> Inputs:
+    """Put faces in the place of photographs: in the training images, and in pair lists of image files."""
+    aligner = Aligner(config.data, Path(config.work_dir))
+    training = AlignedSource(inputs.training, aligner)
+    selected, rejected = training.look_at(inputs.selected)
+    verification, notes, of_pairs = [], list(inputs.notes), []
+    for pairs in inputs.verification:
+        if not pairs.files:  # a .bin holds faces that are aligned
+            verification.append(pairs)
+            continue
+        faces, without = aligned_pairs(pairs, aligner)
+        verification.append(faces)
+        of_pairs += without
+        if len(faces) < len(pairs):
+            notes.append(
+                f"{len(pairs) - len(faces):,} of {len(pairs):,} pairs of {pairs.name} are left out, as no face was "
+                "found in one of their photographs: results do not compare with those of all pairs"
+            )
+    return replace(
+        inputs,
+        training=training,
+        selected=selected,
+        verification=verification,
+        notes=tuple(notes),
+        rejected=tuple(rejected),
+        rejected_of_pairs=tuple(of_pairs),
+    )
+
+
 def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
     """Keep the people who are verified out of training; hold some out where nobody is verified."""
     if inputs.verification or inputs.unusable_sets:
@@ -137,7 +174,7 @@ def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
             return inputs
         selected, notes = leave_out_verified(inputs.training, inputs.selected, inputs.verification)
         left_out = np.setdiff1d(inputs.selected, selected)
-        return replace(inputs, selected=selected, held_out=left_out, notes=tuple(notes))
+        return replace(inputs, selected=selected, held_out=left_out, notes=(*inputs.notes, *notes))
     if folders.verification is not folders.training:
         raise DataError(
             f"data.verification_source: {folders.verification.uri} holds no .bin set and no pair list "
@@ -149,7 +186,11 @@ def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
     if held.pairs is None:
         return replace(inputs, unproven=held.note)
     return replace(
-        inputs, selected=held.selected, held_out=held.left_out, verification=[held.pairs], notes=(held.note,)
+        inputs,
+        selected=held.selected,
+        held_out=held.left_out,
+        verification=[held.pairs],
+        notes=(*inputs.notes, held.note),
     )
 
 
