@@ -1,6 +1,7 @@
 """Read faces, verification sets and masks in the formats that users have."""
 
 __all__ = [
+    "aligned",
     "base",
     "inputs",
     "recordio",
