@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from components.steps import STEPS
+from oaml_core.errors import ImageError
+from oaml_core.structured_text import parse_json
 
 REGISTRY = "oaml"
 TAG = "0.1.0"
@@ -30,12 +31,26 @@ def image_of_step(step: str, registry: str = REGISTRY, gpus: int = 0) -> str:
     return image(WITH_CUDA if gpus else STEPS[step].image, registry)
 
 
+def read_lock(lock: Path) -> dict[str, str]:
+    """Return tags by component; empty if nothing was built yet.
+
+    Args:
+        lock: file that `make build-images` writes.
+
+    Raises:
+        ImageError: it is damaged.
+    """
+    if not lock.exists():
+        return {}
+    return parse_json(lock.read_bytes(), str(lock), "Remove it, and run `make build-images`.", ImageError)
+
+
 @contextmanager
 def built_images(lock: Path | None) -> Iterator[None]:
     """Within, `image` gives the tags that `lock` names; None, or a missing file: the version."""
     global _built
     before = _built
-    _built = json.loads(lock.read_text()) if lock is not None and lock.exists() else {}
+    _built = {} if lock is None else read_lock(lock)
     try:
         yield
     finally:

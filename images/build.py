@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from components.images import LOCK, REGISTRY
+from components.images import LOCK, REGISTRY, read_lock
 from components.steps import IMAGES
 from oaml_core.errors import ImageError, nearest
 
@@ -137,11 +137,6 @@ def push(registry: str, lock: Path = LOCK) -> list[str]:
                 )
         pushed.append(there)
     return pushed
-
-
-def read_lock(lock: Path) -> dict[str, str]:
-    """Tags by component; empty if nothing was built yet."""
-    return json.loads(lock.read_text()) if lock.exists() else {}
 
 
 def write_lock(lock: Path, tags: Mapping[str, str]) -> None:

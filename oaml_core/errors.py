@@ -5,11 +5,28 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from oaml_core.folder_entries import shown
+
+LONGEST_WORD = 2_000
+"""Characters without a blank that a message quotes: keys of stores and paths are shorter."""
+LONGEST_NAME = 200
+"""Characters of a name for which similar ones are looked for: the work grows with its square."""
+
 
 class OamlError(Exception):
     """Base of all errors that the command line prints without a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        r"""Return the message; control characters but line breaks are escaped, and what is too long is cut.
+
+        Example:
+            >>> print(DataError("a\x1b[2Jb"))
+            a\x1b[2Jb
+        """
+        lines = super().__str__().split("\n")
+        return "\n".join(" ".join(map(_cut, shown(line).split(" "))) for line in lines)
 
 
 class ConfigError(OamlError):
@@ -66,7 +83,13 @@ class ImageError(OamlError):
     """A container image that cannot be built or pushed."""
 
 
+def _cut(word: str) -> str:
+    return word if len(word) <= LONGEST_WORD else f"{word[:100]}… ({len(word):,} characters)"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint `` Did you mean 'x'?`` for a mistyped name, or an empty string if nothing is near."""
+    if len(name) > LONGEST_NAME:
+        return ""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {found[0]!r}?" if found else ""

@@ -9,12 +9,13 @@ import hashlib
 import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
-from oaml_core.config import Config, is_flat, modern_words
+from oaml_core.config import Config, check_leaves, is_flat, modern_words
 from oaml_core.errors import ConfigError, nearest
 from oaml_core.structured_text import check_yaml, parse_yaml
 
@@ -64,6 +65,7 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Conf
     known = re.findall(r"--[A-Za-z][\w.-]*", parser.format_help()) if any(map(is_flat, arguments)) else []
     words = _with_recipes([_spelled(word) for word in modern_words(arguments, known)])
     values = _instantiated(parser, lambda: parser.parse_args(words))
+    check_leaves({f"--{name}": value for name, value in vars(values).items() if name not in _field_names(Config)})
     return Config(**{name: values[name] for name in _field_names(Config)}), values
 
 
@@ -167,8 +169,9 @@ def find_recipe(name: str) -> Path:
     Raises:
         ConfigError: there is no such file and no such recipe; the nearest is suggested.
     """
-    if Path(name).is_file():
-        return Path(name)
+    with suppress(OSError, ValueError):  # too long for a name, or with a NUL
+        if Path(name).is_file():
+            return Path(name)
     recipes = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
     if name in recipes:
         return recipes[name]

@@ -116,19 +116,51 @@ def parse_json(
         >>> parse_json(b'{"version": "3"}', "production.json", "Put it again.", StoreError, needs=["version"])
         {'version': '3'}
     """
+    found = parse_json_value(text, what, remedy, error)
+    if not isinstance(found, dict):
+        raise error(f"{what} is damaged: it holds no JSON object. {remedy}")
+    if missing := [key for key in needs if key not in found]:
+        raise error(f"{what} is damaged: it lacks {', '.join(missing)}. {remedy}")
+    return found
+
+
+def parse_json_value(text: str | bytes, what: str, remedy: str, error: type[OamlError]) -> Any:
+    """Return the value, of any kind, that JSON `text` describes.
+
+    Args:
+        text: of the document, UTF-8.
+        what: how error messages call it.
+        remedy: a sentence of the error message: what the user can do.
+        error: class of the error.
+
+    Raises:
+        OamlError: of class `error`: it is damaged, or nested too deeply.
+    """
     try:
         found = json.loads(text)
     except RecursionError:
         raise error(f"{what} is damaged: it is nested too deeply. {remedy}") from None
     except ValueError as reason:  # JSONDecodeError, UnicodeDecodeError, numbers of thousands of digits
         raise error(f"{what} is damaged: it is not JSON ({reason}). {remedy}") from None
-    if not isinstance(found, dict):
-        raise error(f"{what} is damaged: it holds no JSON object. {remedy}")
-    if missing := [key for key in needs if key not in found]:
-        raise error(f"{what} is damaged: it lacks {', '.join(missing)}. {remedy}")
     if _levels_exceed(found):
         raise error(f"{what} is damaged: it has more than {MOST_LEVELS} levels. {remedy}")
     return found
+
+
+def json_or_none(text: str | bytes) -> Any:
+    """Return the value that JSON `text` describes; None where it is damaged, for what can be done without.
+
+    Args:
+        text: of the document, UTF-8.
+
+    Example:
+        >>> json_or_none("[1, 2]"), json_or_none("[1,")
+        ([1, 2], None)
+    """
+    try:
+        return parse_json_value(text, "", "", OamlError)
+    except OamlError:
+        return None
 
 
 def _levels_exceed(value: Any) -> bool:

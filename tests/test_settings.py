@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from oaml_core.cli import main
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, digest, learnt_settings, load_config
@@ -174,3 +175,53 @@ def test_one_key_by_two_names_is_refused() -> None:
 def test_numbers_that_are_not_finite_are_refused(text: str, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key} is .*must be a finite number"):
         config_from_yaml(text)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--optim.lr", ".nan"], ["--optim.lr=1e999"], ["--optim.lr=-.inf"], ["--lr", ".nan"]],
+)
+def test_numbers_of_options_that_are_not_finite_are_refused(options: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"lr.*finite number"):
+        load_config(None, options)
+
+
+@pytest.mark.parametrize("words", [["link", "a", "--hours", ".nan"], ["gc", "--young_days", "1e999"]])
+def test_numbers_of_a_command_s_own_options_are_checked_too(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("x")
+    with pytest.raises(SystemExit, match="2"):
+        main(["store", *words, "--store", str(tmp_path)])
+    assert f"{words[-2]} is {float(words[-1].strip('.'))}; it must be a finite number" in capsys.readouterr().err
+
+
+def test_spans_beyond_every_calendar_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").write_text("x")
+    for words in (["link", "a", "--hours", "1e300"], ["gc", "--young_days", "1e300"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["store", *words, "--store", str(tmp_path)])
+        assert words[-2] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("character", ["\\0", "\\n", "\\e", "\\u2028"])
+@pytest.mark.parametrize("key", ["data: {source", "work_dir", "store", "name"])
+def test_text_with_control_characters_is_refused(key: str, character: str) -> None:
+    with pytest.raises(ConfigError, match="control character") as refused:
+        config_from_yaml(f'{key}: "a{character}b"' + "}" * key.count("{"))
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "options", [["--" + "a" * 50_000, "1"], ["--optim." + "a" * 50_000, "1"], ["--data.sampler", "a" * 50_000]]
+)
+def test_what_is_too_long_is_not_repeated_in_whole(options: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"aaa… \(50,0\d\d characters\)") as refused:
+        load_config(None, options)
+    assert len(str(refused.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x\0y"])
+def test_recipes_that_no_file_can_be_are_named(name: str) -> None:
+    with pytest.raises(ConfigError, match="There is no recipe x"):
+        load_config(name)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from pathlib import Path
 
 import pytest
 
+from components.images import read_lock
 from oaml_core.cli import main
-from oaml_core.errors import ConfigError, StoreError
+from oaml_core.data.prepared.memfile import open_memfile
+from oaml_core.data.sources.base import LocalFolder, read_meta
+from oaml_core.errors import ConfigError, DataError, ImageError, StoreError
+from oaml_core.restoration.tile_shards import MANIFEST as SHARDS
+from oaml_core.restoration.tile_shards import read_shard_manifest
+from oaml_core.restoration.tiles import read_metadata
 from oaml_core.settings import config_from_yaml, config_parser, load_config, parse_config
 from oaml_core.stages.nights import end_night, night_status
 from oaml_core.stages.production import PRODUCTION, champion, point_at, record
 from oaml_core.store.folder import FolderStore
-from oaml_core.structured_text import parse_json, parse_yaml
+from oaml_core.structured_text import json_or_none, parse_json, parse_yaml
+from oaml_core.training.keeper import POINTER, CheckpointKeeper
 
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)
@@ -163,3 +172,72 @@ def test_nights_name_a_record_that_they_cannot_read(content: bytes, tmp_path: Pa
     store.write_bytes(key, content)
     with pytest.raises(StoreError, match=r"is damaged.*Delete it"):
         night_status(config, hours=1)
+
+
+PARSERS = {"loads", "load", "safe_load", "full_load", "unsafe_load", "safe_load_all", "load_all"}
+OWN_TEXT = {
+    "oaml_core/structured_text.py": "the reader itself",
+    "oaml_core/stages/evaluate_stage.py": "YAML that was written a line before",
+    "oaml_core/forgetting/forget.py": "JSON that was written a line before",
+    "oaml_core/tracking.py": "JSON that was written a line before",
+    "oaml_core/training/rejoin.py": "the note of this machine's own worker; what is damaged counts as none",
+    "images/audit.py": "the output of pip-audit, which was started a line before",
+}
+"""Modules that read JSON or YAML themselves, and why that text is not from outside."""
+
+
+def readers_of_text() -> set[str]:
+    top = Path(__file__).parents[1]
+    found = set()
+    for package in ("oaml_core", "components", "pipelines", "images"):
+        for path in (top / package).rglob("*.py"):
+            text = path.read_text()
+            calls = ast.walk(ast.parse(text)) if "json" in text or "yaml" in text else ()
+            for node in calls:
+                function = node.func if isinstance(node, ast.Call) else None
+                named = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
+                if named and function.value.id in ("json", "yaml") and function.attr in PARSERS:
+                    found.add(path.relative_to(top).as_posix())
+    return found
+
+
+def test_text_from_outside_is_read_in_one_place() -> None:
+    assert readers_of_text() == set(OWN_TEXT), "use oaml_core.structured_text, or say here why the text is our own"
+
+
+def test_what_can_be_done_without_is_none_where_it_is_damaged() -> None:
+    for content in [content for name, content in DAMAGED.items() if name in ("empty", "cut off", "no text", "nested")]:
+        assert json_or_none(content) is None
+    assert json_or_none(b"[1]") == [1]
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_every_document_of_others_is_named_where_it_is_damaged(content: bytes, tmp_path: Path) -> None:
+    """Read by each part of OAML that reads such a document from a folder."""
+    tiles, memfile, lock = tmp_path / "metadata.json", tmp_path / "m.dat.conf", tmp_path / "images.lock.json"
+    shards = tmp_path / SHARDS
+    for path in (tiles, memfile, lock, shards):
+        path.write_bytes(content)
+    readers = {
+        tiles: (lambda: read_metadata(tmp_path), DataError),
+        memfile: (lambda: open_memfile(tmp_path / "m.dat"), DataError),
+        shards: (lambda: read_shard_manifest(tmp_path), DataError),
+        lock: (lambda: read_lock(lock), ImageError),
+    }
+    for path, (read, kind) in readers.items():
+        if path is lock and content == b"{}":
+            continue
+        with pytest.raises(kind, match=path.name.removesuffix(".conf")):
+            read()
+    (tmp_path / "train_meta.json").write_bytes(content)
+    if content != b"{}":
+        with pytest.raises(DataError, match=r"train_meta\.json is damaged"):
+            read_meta(LocalFolder(tmp_path))
+
+
+@pytest.mark.parametrize("name", [5, None, "../../secrets", "step-1.ckpt", ["step-0000000001.ckpt"]])
+def test_a_pointer_that_names_no_checkpoint_is_damaged(name: object, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "store")
+    store.write_bytes(f"runs/a/{POINTER}", json.dumps({"name": name}).encode())
+    with pytest.raises(StoreError, match="is damaged: it names no checkpoint"):
+        CheckpointKeeper(tmp_path / "run", store, "runs/a", 2).newest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from functools import partial
 from typing import Any, NoReturn
 
 from components.train.backend import Backend, Json
-from components.train.watch import ListCall
+from components.train.watch import ListCall, answer_of
 from oaml_core.errors import ClusterError
+from oaml_core.structured_text import json_or_none
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 TRIES = 6
@@ -125,14 +125,14 @@ class ClusterClient:
             limit=MOST_EVENTS,
             _preload_content=False,  # as it comes: models refuse what they do not know
         )
-        return list(json.loads(response.data)["items"])
+        return list(answer_of(response)["items"])
 
     def pod(self, name: str) -> Json | None:
         """Return the pod `name`; None if there is none."""
         response = self._answer(
             "get", self._core().read_namespaced_pod, name, self.namespace, missing=None, _preload_content=False
         )
-        return None if response is None else json.loads(response.data)
+        return None if response is None else answer_of(response)
 
     def log_tail(self, pod: str, lines: int, *, previous: bool = False) -> list[str]:
         """Return the last lines that the training container of `pod`, or the one before it, wrote."""
@@ -214,8 +214,8 @@ class ClusterClient:
 def _message(error: Any) -> str:
     """Return the server's own words."""
     try:
-        return str(json.loads(error.body)["message"]).rstrip(".")
-    except (KeyError, TypeError, ValueError):
+        return str(json_or_none(error.body)["message"]).rstrip(".")
+    except (KeyError, TypeError):
         return str(error.reason)
 
 

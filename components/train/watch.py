@@ -4,13 +4,15 @@ where what came between is lost (https://kubernetes.io/docs/reference/using-api/
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
+
+from oaml_core.errors import ClusterError
+from oaml_core.structured_text import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +90,22 @@ def changes(list_call: ListCall, stop: Event, there: Iterable[Json] = ()) -> Ite
         wait = min(LONGEST_WAIT, 2 * wait)
 
 
+def answer_of(response: Any) -> dict[str, Any]:
+    """Return the JSON object that the Kubernetes API server answered with.
+
+    Args:
+        response: of urllib3, not decoded.
+
+    Raises:
+        ClusterError: it is damaged.
+    """
+    remedy = "Run the same command again; look at the proxies on the way if it stays so."
+    return parse_json(response.data, "The answer of the Kubernetes API server", remedy, ClusterError)
+
+
 def _list(list_call: ListCall) -> tuple[str, list[Json]]:
     response = list_call(_preload_content=False, _request_timeout=(CONNECT_SECONDS, READ_SECONDS))
-    answer = json.loads(response.data)
+    answer = answer_of(response)
     return answer["metadata"]["resourceVersion"], answer["items"]
 
 

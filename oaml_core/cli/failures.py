@@ -8,6 +8,8 @@ import tempfile
 import traceback
 from pathlib import Path
 
+from oaml_core.folder_entries import shown
+
 DEBUG = "--debug"
 """Option of every command: show the traceback as well."""
 REMEDIES = {
@@ -41,12 +43,12 @@ def explain(error: BaseException) -> str:
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         reason = error.strerror or str(error) or type(error).__name__
         remedy = REMEDIES.get(error.errno or 0, "")
-        return ": ".join([*names, reason]).rstrip(".") + "." + (f" {remedy}" if remedy else "")
+        return shown(": ".join([*names, reason])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "The memory is used up. Lower data.batch_size, evaluate.batch_size or data.num_workers."
     first = (str(error).strip() or "without a message").splitlines()[0]
     place = _place(error)
-    return f"{type(error).__name__}{place}: {first[:300].rstrip('.')}. OAML did not foresee this."
+    return f"{type(error).__name__}{place}: {shown(first[:300]).rstrip('.')}. OAML did not foresee this."
 
 
 def keep_traceback(error: BaseException) -> str:

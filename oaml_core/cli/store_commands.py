@@ -90,8 +90,16 @@ def _verify(store: Store, operands: list[str], _: Any) -> int:
     return 1 if found[False] else 0
 
 
+def _span(option: str, value: float) -> timedelta:
+    unit = "days" if option.endswith("days") else "hours"
+    try:
+        return timedelta(**{unit: value})
+    except OverflowError:
+        raise ConfigError(f"--{option} is {value:g}; no machine counts so many {unit}.") from None
+
+
 def _link(store: Store, operands: list[str], options: Any) -> int:
-    print(store.link(operands[0], timedelta(hours=options.hours)))
+    print(store.link(operands[0], _span("hours", options.hours)))
     return 0
 
 
@@ -114,7 +122,7 @@ def _unpin(store: Store, operands: list[str], _: Any) -> int:
 def _gc(store: Store, _: list[str], options: Any) -> int:
     from oaml_core.stages.collect_garbage import find_garbage, remove
 
-    garbage = find_garbage(store, options.nights, timedelta(days=options.young_days))
+    garbage = find_garbage(store, options.nights, _span("young_days", options.young_days))
     for group, why in sorted(garbage.kept.items()):
         if not group.startswith("datasets/files/"):
             print(f"kept     {shown(group)}: {shown(why)}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from oaml_core.config.checks import check_finite, check_positive
+from oaml_core.config.checks import check_leaves, check_positive
 from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, check_data
 from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
 from oaml_core.config.export import ExportConfig, check_export
@@ -39,6 +39,7 @@ __all__ = [
     "Sides",
     "TrackingConfig",
     "TrainConfig",
+    "check_leaves",
     "is_flat",
     "modern_words",
     "occluders",
@@ -86,7 +87,7 @@ class Config:
 
 def _check(config: Config) -> None:
     """Refuse values that cannot work, alone or together; ConfigError names the key to change."""
-    check_finite(config)
+    check_leaves(config)
     check_positive({"cache_gb": 1.0 if config.cache_gb is None else config.cache_gb})
     check_data(config.data)
     check_augment(config.augment, config.data.occluders)

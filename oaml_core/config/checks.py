@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
 from oaml_core.errors import ConfigError
+from oaml_core.folder_entries import forges_lines, shown
 
 
 def check_shares(values: Mapping[str, float]) -> None:
@@ -37,8 +38,10 @@ def check_positive(values: Mapping[str, float]) -> None:
             raise ConfigError(f"{key} is {number}; it must be greater than 0.")
 
 
-def check_finite(value: object, key: str = "") -> None:
-    """Refuse NaN and infinity anywhere in a tree of dataclasses, mappings and sequences.
+def check_leaves(value: object, key: str = "") -> None:
+    """Refuse NaN, infinity, and text with control characters anywhere in a tree of dataclasses, mappings and sequences.
+
+    No path, key of a store or name of a run can have a NUL, and a line break in it would forge lines of logs.
 
     Args:
         value: the tree, or a part of it.
@@ -56,5 +59,7 @@ def check_finite(value: object, key: str = "") -> None:
         parts = list(enumerate(value))
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key} is {value}; it must be a finite number.")
+    elif isinstance(value, str) and forges_lines(value.encode(errors="replace").decode()):
+        raise ConfigError(f"{key} is '{shown(value)}'; it must not have a line break or another control character.")
     for name, part in parts:
-        check_finite(part, f"{key}.{name}" if key else str(name))
+        check_leaves(part, f"{key}.{name}" if key else str(name))

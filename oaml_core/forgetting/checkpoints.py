@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from oaml_core.errors import CheckpointError
+from oaml_core.errors import CheckpointError, DataError
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.trees import Tree, digest, trees_of
 from oaml_core.store.local_file import sha256_of
+from oaml_core.structured_text import parse_json
 from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
 
 ENDING = ".ckpt"
@@ -129,7 +130,7 @@ class Checkpoints(Place):
         if not tree.has(key):
             return []
         source = tree.fetch(key)
-        result = json.loads(source.read_bytes())
+        result = parse_json(source.read_bytes(), tree.where(key), "Remove it, and run the command again.", DataError)
         best = result.get("best")
         if not best or digests.get(best["step"], best["sha256"]) == best["sha256"]:
             return []

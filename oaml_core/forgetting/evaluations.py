@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 import shutil
 from pathlib import Path, PurePosixPath
@@ -13,6 +12,7 @@ import numpy as np
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder, SetTraces
 from oaml_core.forgetting.trees import Tree, trees_of
 from oaml_core.store.local_file import appearing, sha256_of
+from oaml_core.structured_text import json_or_none
 
 METRICS, REPORT, SCORES = "metrics.json", ".html", "scores.npz"
 FIGURE = re.compile(r'<figure class="pair">.*?</figure>', re.DOTALL)
@@ -54,9 +54,9 @@ class Evaluations(Place):
         """Return what the data set of each evaluation held of the person, by the evaluation's folder."""
         found = {}
         for key in tree.keys((f"/{METRICS}",)):
-            try:
-                context = json.loads(tree.fetch(key).read_bytes()).get("context", {})
-            except (ValueError, AttributeError):
+            metrics = json_or_none(tree.fetch(key).read_bytes())
+            context = metrics.get("context") if isinstance(metrics, dict) else None
+            if not isinstance(context, dict):
                 continue
             traces = self.case.traces.get(str(context.get("dataset_fingerprint")))
             if traces is not None:

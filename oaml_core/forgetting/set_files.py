@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ from oaml_core.data.prepared.manifest import Manifest, ManifestFile
 from oaml_core.data.sources.recordio import join_frames, parse_payload
 from oaml_core.errors import DataError
 from oaml_core.store import Store
+from oaml_core.structured_text import parse_json_value
 
+T = TypeVar("T")
 INDEX = ("parts", "offsets", "sizes")
 
 
@@ -45,6 +47,18 @@ class SetFiles(ABC):
         if path not in self.by_path:
             return None
         found: NDArray[np.generic] = np.load(self.fetch(path))
+        return found
+
+    def document(self, path: str, kind: type[T]) -> T:
+        """Return the content of a JSON file, a list or an object.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        where, remedy = f"{path} of the data set {self.manifest.fingerprint}", "Run `oaml prepare --repair`."
+        found = parse_json_value(self.fetch(path).read_bytes(), where, remedy, DataError)
+        if not isinstance(found, kind):
+            raise DataError(f"{where} is damaged: it holds no JSON {kind.__name__}. {remedy}")
         return found
 
     def index(self, path: str) -> NDArray[np.int64]:

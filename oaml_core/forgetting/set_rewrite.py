@@ -112,7 +112,7 @@ class SetRewriter:
     def _visibility(self) -> None:
         if not self.found.visibility and "visibility/names.json" not in self.found.texts:
             return
-        names: list[str] = json.loads(self.files.fetch("visibility/names.json").read_text())
+        names: list[str] = self.files.document("visibility/names.json", list)
         kept = np.ones(len(names), dtype=bool)
         kept[list(self.found.visibility_pairs)] = False
         moved = self._parts("visibility", self.found.visibility)

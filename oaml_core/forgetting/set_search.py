@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Set
 from dataclasses import dataclass, field
@@ -118,7 +117,7 @@ def _search_visibility(files: SetFiles, person: Person, found: SetFound) -> None
     if not files.manifest.visibility_pairs:
         return
     parts, offsets = (files.index(f"visibility/{name}.npy") for name in ("parts", "offsets"))
-    names: list[str] = json.loads(files.fetch("visibility/names.json").read_text())
+    names: list[str] = files.document("visibility/names.json", list)
     gone = _at(parts[:, 0], offsets[:, 0], found.visibility)
     gone |= np.array([person.is_in_path(name) for name in names], dtype=bool)
     for part, offset in zip(parts[gone].ravel().tolist(), offsets[gone].ravel().tolist(), strict=True):
@@ -150,7 +149,7 @@ def _verification_rows(files: SetFiles, person: Person, nameless: list[str] | No
         if numbers is not None and person.names:
             people: dict[str, Any] = {}
             if people_path in files.by_path:
-                people = json.loads(files.fetch(people_path).read_text())
+                people = files.document(people_path, dict)
             theirs = {int(number) for number, known in people.items() if person.is_meant(known)}
             gone |= np.isin(numbers, [*theirs, *np.unique(numbers[gone]).tolist()])
         if people_path not in files.by_path and nameless is not None:

@@ -15,5 +15,6 @@ __all__ = [
     "qaconv",
     "recogniser",
     "sharded_classifier",
+    "tensor_archive",
     "transmatcher",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from oaml_core.errors import CheckpointError
+from oaml_core.models.tensor_archive import load_tensors
 
 RECORDS = (
     *("pytorch_lightning.", "lightning.", "lightning_fabric.", "lightning_utilities."),
@@ -72,7 +73,7 @@ def read_weights_file(path: Path) -> Any:
 
             return load_file(path)
         with torch.serialization.safe_globals([(_stand_in(name), name) for name in _records_in(path)]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return load_tensors(path)
     except CheckpointError:
         raise
     except Exception as error:  # each kind of damage raises its own error

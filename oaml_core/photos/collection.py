@@ -23,6 +23,7 @@ from oaml_core.photos.files import ENDINGS
 from oaml_core.photos.recipe import recipe_digest
 from oaml_core.processes import die_with_parent
 from oaml_core.progress import progress
+from oaml_core.structured_text import json_or_none
 
 LANDMARKS = "landmarks.parquet"
 REJECTS = "rejects.csv"
@@ -100,9 +101,10 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
     state = source.stat()
     key = [state.st_size, state.st_mtime_ns, _recipe(detector, size), every]
     if note.is_file():
-        known: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        if known["key"] == key and all((out / row["face"]).is_file() for row in known["rows"]):
-            return known
+        known = json_or_none(note.read_bytes())  # a damaged note is written again
+        usable = isinstance(known, dict) and known.get("key") == key and isinstance(known.get("rows"), list)
+        if usable and all((out / row["face"]).is_file() for row in known["rows"]):
+            return dict(known)
     made: dict[str, Any] = {"key": key, "photo": name, "rows": [], "reason": ""}
     try:
         faces = _finder(detector).all_faces(source, size) if every else [_finder(detector).main_face(source, size)]

@@ -25,6 +25,7 @@ from oaml_core.errors import DataError
 from oaml_core.progress import progress
 from oaml_core.restoration.tile_check import validate_dataset_compatibility
 from oaml_core.restoration.tiles import SPLITS, TileEntry, TileFolder, one_hot, read_metadata
+from oaml_core.structured_text import parse_json
 
 MANIFEST = "tiles.json"
 SHARD_BYTES = 256 * 2**20
@@ -84,10 +85,11 @@ def read_shard_manifest(folder: Path) -> dict[str, Any]:
         DataError: it is missing or damaged: the shards are not complete.
     """
     try:
-        result: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-        return result
-    except (FileNotFoundError, json.JSONDecodeError):
+        text = (folder / MANIFEST).read_bytes()
+    except FileNotFoundError:
         raise DataError(f"{folder} holds no complete tiles (no {MANIFEST}): prepare them again.") from None
+    needs = ("fingerprint", "shape", "deviation", "splits")
+    return parse_json(text, str(folder / MANIFEST), "Prepare the tiles again.", DataError, needs)
 
 
 @dataclass

@@ -14,7 +14,6 @@ The metadata file, `metadata.json` in the tile folder or a file of its own, hold
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -27,7 +26,9 @@ import torch
 from torch import Tensor
 
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import regular_files
+from oaml_core.folder_entries import read_regular, regular_files
+from oaml_core.models.tensor_archive import load_tensors
+from oaml_core.structured_text import parse_json_value
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +108,12 @@ def read_metadata(folder: Path, metadata: Path | None = None) -> list[TileEntry]
     """
     path = metadata or folder / METADATA
     try:
-        content = json.loads(path.read_text())
+        text = read_regular(path)
     except FileNotFoundError:
         raise DataError(f"{path} is missing; it lists the tiles of the folder (see the restoration guide).") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    content = parse_json_value(text, str(path), "Write it again.", DataError)
     rows = content.get("tiles") if isinstance(content, dict) else content
     if not isinstance(rows, list):
         raise DataError(f'{path} holds neither a list of tiles nor {{"tiles": […]}}.')
@@ -198,7 +200,7 @@ def read_tile(path: Path) -> Tensor:
         DataError: it cannot be read, or is no tensor [C, H, W].
     """
     try:
-        tile = torch.load(path, map_location="cpu", weights_only=True)
+        tile = load_tensors(path)
     except Exception as error:  # torch raises by the kind of damage
         reason = str(error).splitlines()[0]
         raise DataError(f"{path} cannot be read: {reason}. Write it with torch.save(tensor).") from None

@@ -8,7 +8,6 @@ https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html.
 from __future__ import annotations
 
 import ipaddress
-import json
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from oaml_core.errors import StoreError
+from oaml_core.structured_text import json_or_none
 
 WEB_TOKEN, ROLE = "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"
 """Environment variables that a cloud's webhook sets in the pods of an account that has a role:
@@ -173,12 +173,12 @@ def _from_json(body: bytes, where: str, token: str = "Token") -> Any:
     from minio.credentials.credentials import Credentials
 
     try:
-        found = json.loads(body)
+        found = json_or_none(body)
         if found.get("Code", "Success") != "Success":
             raise StoreError(f"No credentials from {where}: {str(found['Code'])[:100]}.")
         end = found.get("Expiration")
         return Credentials(found["AccessKeyId"], found["SecretAccessKey"], found.get(token) or None, end and _time(end))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise StoreError(f"No credentials from {where}: its answer holds none.") from None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from oaml_core.errors import CheckpointError, OamlError
+from oaml_core.models.tensor_archive import load_tensors
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
@@ -56,8 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:
-        _verify_checksums(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
     except Exception as error:  # torch raises RuntimeError, EOFError, UnpicklingError, BadZipFile … by damage
         raise CheckpointError(
             f"{path} cannot be read: it is no checkpoint, or is cut off or damaged ({type(error).__name__} while "
@@ -88,18 +87,6 @@ def using_content(where: Path) -> Iterator[None]:
             f"The checkpoint in {where} does not hold what this command needs ({type(error).__name__}: {reason}). It "
             "is damaged, or of another kind or version: take another, or train again."
         ) from error
-
-
-def _verify_checksums(path: Path) -> None:
-    """Compare the content of a checkpoint with the checksums within it, which torch does not do.
-
-    Raises:
-        ValueError: a byte is another one than was written. Exception: the file is no archive.
-    """
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise ValueError(f"{damaged} does not match its checksum")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ import torch
 
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import Store
-from oaml_core.store.base import MissingObject
+from oaml_core.store.base import REMAKE, MissingObject
 from oaml_core.store.local_file import sha256_of
 from oaml_core.tracking import read_metrics
 from oaml_core.training.best import BEST, BestCheckpoint, fetch_best, find_best, with_best
@@ -126,7 +126,7 @@ class CheckpointKeeper:
         names = {path.name for path in self._files()}
         try:
             if self.store is not None:
-                names.add(self.store.read_json(f"{self.prefix}/{POINTER}", ("name",))["name"])
+                names.add(self._named_in_store(self.store))
         except MissingObject:
             pass
         except StoreError as error:
@@ -134,6 +134,13 @@ class CheckpointKeeper:
                 raise
             log.warning("The store does not say which checkpoint is the newest; the one here is taken. %s", error)
         return max(names, default=None)
+
+    def _named_in_store(self, store: Store) -> str:
+        key = f"{self.prefix}/{POINTER}"
+        name = store.read_json(key, ("name",))["name"]
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise StoreError(f"{store.url(key)} is damaged: it names no checkpoint. {REMAKE}")
+        return name
 
     def fetch(self, name: str) -> bool:
         """Bring the checkpoint `name` from the store if it is not in the local folder; return True if it is there

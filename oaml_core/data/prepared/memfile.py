@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import DataError
+from oaml_core.structured_text import parse_json
 
 
 def conf_path(path: Path) -> Path:
@@ -85,7 +86,7 @@ def open_memfile(path: Path) -> np.memmap[Any, Any]:
         DataError: a file is missing, or its size is not what the `.conf` says.
     """
     try:
-        conf = json.loads(conf_path(path).read_text())
+        conf = _conf(path)
         shape, dtype = tuple(conf["shape"]), np.dtype(conf["dtype"])
         size = path.stat().st_size
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -98,10 +99,15 @@ def open_memfile(path: Path) -> np.memmap[Any, Any]:
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
 
 
+def _conf(path: Path) -> dict[str, Any]:
+    file = conf_path(path)
+    return parse_json(file.read_bytes(), str(file), "Prepare the data set again.", DataError)
+
+
 def verify_memfile(path: Path) -> None:
     """Compare a memfile written by OAML with its checksum; raises DataError on a difference."""
     open_memfile(path)
-    expected = json.loads(conf_path(path).read_text()).get("sha256")
+    expected = _conf(path).get("sha256")
     with path.open("rb") as file:
         actual = hashlib.file_digest(file, "sha256").hexdigest()
     if expected is not None and actual != expected:

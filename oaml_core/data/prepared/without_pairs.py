@@ -10,6 +10,8 @@ import numpy as np
 from oaml_core.data.prepared.memfile import MemfileWriter, conf_path, open_memfile
 from oaml_core.data.prepared.verification import files_of, people_file
 from oaml_core.data.sources.verification import Bools
+from oaml_core.errors import DataError
+from oaml_core.structured_text import parse_json
 
 
 def leave_pairs_out(folder: Path, name: str, gone: Bools) -> list[Path]:
@@ -48,5 +50,5 @@ def _leave_people_out(folder: Path, name: str) -> None:
     path, numbers = people_file(folder, name), folder / f"{name}_identities.npy"
     if path.is_file():
         present = {str(number) for number in np.unique(np.load(numbers)).tolist()}
-        people = json.loads(path.read_text())
+        people = parse_json(path.read_bytes(), str(path), "Prepare the data set again.", DataError)
         path.write_text(json.dumps({number: person for number, person in people.items() if number in present}))

@@ -7,7 +7,6 @@ https://huggingface.co/docs/datasets/image_dataset. Rows are read by the row gro
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.text import is_missing
 from oaml_core.errors import DataError
+from oaml_core.structured_text import json_or_none
 
 IMAGE = "image"
 LABELS = ("label", "identity", "labels", "class")
@@ -142,8 +142,8 @@ def _open(folder: SourceFolder, name: str) -> Any:
 def _class_names(schema: Any, column: str) -> list[str] | None:
     """Return the names of a `ClassLabel`, if the file says them."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = json_or_none((schema.metadata or {})[b"huggingface"])["info"]["features"]
         names = features[column]["names"]
-    except (KeyError, ValueError, TypeError, RecursionError):
+    except (KeyError, TypeError, IndexError):
         return None
     return list(map(str, names)) if isinstance(names, list) else None

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from oaml_core.data.sources.recordio import FRAME, HEADER, LENGTH_MASK, MAGIC, WHOLE, join_frames, walk_records
 from oaml_core.errors import DataError
+from oaml_core.structured_text import json_or_none
 
 log = logging.getLogger(__name__)
 
@@ -246,8 +247,12 @@ def _cache_folders(path: Path, cache: Path | None) -> list[Path]:
 
 def _read(folder: Path, stamp: dict[str, int]) -> RecordIndex | None:
     try:
-        about = json.loads((folder / "about.json").read_text())
-        if about["stamp"] != stamp:
+        about = json_or_none((folder / "about.json").read_bytes())
+        if (
+            not isinstance(about, dict)
+            or about.get("stamp") != stamp
+            or not isinstance(about.get("bytes_outside"), int)
+        ):
             return None
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
     except (OSError, ValueError, KeyError):

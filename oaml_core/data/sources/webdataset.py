@@ -7,7 +7,6 @@ https://github.com/webdataset/webdataset. Only headers are read at first; where 
 
 from __future__ import annotations
 
-import json
 import tarfile
 from array import array
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.text import is_missing
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
+from oaml_core.structured_text import json_or_none
 
 LABEL_SUFFIXES = ("cls", "txt", "json")
 LABEL_KEYS = ("identity", "label", "cls", "class")
@@ -151,9 +151,9 @@ def _identity(content: bytes, suffix: str) -> str | None:
         text = content.decode("utf-8-sig").strip()
         if suffix != "json":
             return None if is_missing(text) else text
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
+    found = json_or_none(text)
     if isinstance(found, dict):
         found = next((found[key] for key in LABEL_KEYS if not is_missing(str(found.get(key, "")))), None)
     return None if isinstance(found, (dict, list, bool)) or is_missing(str(found)) else str(found)
