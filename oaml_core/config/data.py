@@ -54,8 +54,8 @@ class DataConfig:
     """Most images taken per identity: the first ones; None: all."""
     subset: str | None = None
     """A text file that names images: only these are taken. One a line, by record number or, where images are files,
-    by path; or one line of comma-separated positions, counted from 0 (AdaFace's `ms1mv2_train_subset_index.txt`); or
-    LFW's `people.txt`."""
+    by path; or one line of comma-separated positions, counted from 0 as torchvision's `ImageFolder` orders the images
+    (AdaFace's `ms1mv2_train_subset_index.txt`); or LFW's `people.txt`."""
     occluders: str | None = None
     """Folder of cut-outs, RGBA files in sub-folders named by kind (glasses, sunglasses, eyeglasses, mask, scarf, hat;
     others lie anywhere), that are laid on faces beside drawn occluders; a path that every training worker can read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from oaml_core.data.check.checks import check_source
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.inputs import open_folders, open_inputs
+from oaml_core.data.sources.subset import find_subset
 from oaml_core.data.sources.verification import find_verification, open_verification_source
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.errors import DataError
@@ -74,6 +76,33 @@ def test_one_line_of_positions_chooses_by_order(
     settings = config(recordio if kind == "records" else lfw, subset=str(tmp_path / "index.txt"))
     opened = open_inputs(settings, open_folders(settings.data, tmp_path / "scratch"))
     assert opened.selected.tolist() == [1, 3, 4]
+
+
+def test_positions_count_as_torchvision_orders_the_folder(tmp_path: Path, config) -> None:
+    from torchvision.datasets import ImageFolder
+
+    folder = tmp_path / "imgs"
+    for label, images in ((2, (7, 10, 9)), (10, (11, 12)), (100, (8,)), (1, (20, 3))):
+        (folder / str(label)).mkdir(parents=True)
+        for number in images:
+            (folder / str(label) / f"{number}.jpg").write_bytes(encode_jpeg(face(number)))
+    (tmp_path / "index.txt").write_text("0,2,3,5")
+    settings = config(folder, subset=str(tmp_path / "index.txt"))
+    opened = open_inputs(settings, open_folders(settings.data, tmp_path / "scratch"))
+    theirs = ImageFolder(str(folder)).samples
+    wanted = {str(Path(theirs[position][0]).relative_to(folder)) for position in (0, 2, 3, 5)}
+    assert {opened.training.name(number) for number in opened.selected} == wanted
+
+
+def test_positions_in_records_count_as_in_the_folder_made_of_them(recordio: Path, tmp_path: Path, config) -> None:
+    from oaml_core.data.sources.recordio_source import RecordIOSource
+
+    source = RecordIOSource(LocalFolder(recordio), tmp_path)
+    labels = np.arange(len(source))[::-1] % 12 + 1  # text sorts 10 before 2
+    source.index = replace(source.index, labels=labels)
+    made = sorted(range(len(source)), key=lambda n: (str(labels[n]), f"{source.index.keys[n]}.jpg"))
+    (tmp_path / "index.txt").write_text("0,1,4")
+    assert find_subset(source, tmp_path / "index.txt").tolist() == sorted(made[place] for place in (0, 1, 4))
 
 
 def test_a_position_beyond_the_source_is_refused(lfw: Path, tmp_path: Path, config) -> None:

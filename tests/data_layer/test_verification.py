@@ -14,7 +14,8 @@ from PIL import Image
 from oaml_core.data.prepared.memfile import open_memfile, verify_memfile
 from oaml_core.data.prepared.verification import open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
-from oaml_core.data.sources.verification import VerificationSource, find_verification, open_verification_source
+from oaml_core.data.sources.verification import find_verification, open_verification_source
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import decode_image, encode_jpeg
 from oaml_core.errors import DataError
 from tests.data_layer.conftest import DATA, face, flip_bit, truncate, write_bin

@@ -71,7 +71,8 @@ class Checks:
             try:
                 for number, data in enumerate(progress(pairs.read_images(), 2 * len(pairs), f"check {pairs.name}")):
                     size = self.scanner.image_size
-                    image = fit_square(decode_image(data, self.scanner.channel_order), size)
+                    order = pairs.channel_order or self.scanner.channel_order
+                    image = fit_square(decode_image(data, order), size)
                     self.verification_image(pairs.name, number, data, image)
                 self.seen.good_sets[pairs.name] = pairs
             except DataError as error:

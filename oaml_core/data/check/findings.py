@@ -12,7 +12,8 @@ from oaml_core.config import Config
 from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.check.report import Duplicate, Finding, SetAside, Verdict
 from oaml_core.data.sources.inputs import Inputs
-from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, VerificationSource, folds_of
+from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
 from oaml_core.errors import ConfigError, DataError
 
@@ -137,6 +138,7 @@ def _few_images(seen: Seen) -> Finding:
 
 def _verification(seen: Seen) -> list[Finding]:
     lines = [_verification_set(name, pairs) for name, pairs in seen.good_sets.items()]
+    lines += [Finding("verification", note) for pairs in seen.good_sets.values() for note in pairs.notes]
     lines += [Finding("verification", problem, "stop") for problem in seen.bad_sets]
     lines += [Finding("verification", note, "warning") for note in seen.inputs.notes]
     if seen.inputs.unproven is not None:

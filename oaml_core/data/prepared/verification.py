@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.data.prepared.memfile import MemfileWriter, conf_path, open_memfile
-from oaml_core.data.sources.verification import Bools, Floats, VerificationSource
+from oaml_core.data.sources.verification_source import Bools, Floats, VerificationSource
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
 
@@ -63,7 +63,7 @@ def write_verification(
     with MemfileWriter(folder / f"{source.name}.dat", shape) as memfile:
         for number, encoded in enumerate(source.read_images()):
             try:
-                decoded = decode_image(encoded, channel_order)
+                decoded = decode_image(encoded, source.channel_order or channel_order)
                 image = fit_square(decoded, image_size)
             except DataError as error:
                 raise DataError(

@@ -9,7 +9,7 @@ import numpy as np
 
 from oaml_core.data.prepared.memfile import MemfileWriter, conf_path, open_memfile
 from oaml_core.data.prepared.verification import files_of, people_file
-from oaml_core.data.sources.verification import Bools
+from oaml_core.data.sources.verification_source import Bools
 from oaml_core.errors import DataError
 from oaml_core.structured_text import parse_json
 

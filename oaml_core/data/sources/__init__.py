@@ -9,5 +9,7 @@ __all__ = [
     "synthetic",
     "synthetic_faces",
     "verification",
+    "verification_files",
+    "verification_source",
     "visibility",
 ]

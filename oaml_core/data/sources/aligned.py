@@ -23,7 +23,7 @@ from PIL import Image
 
 from oaml_core.config import DataConfig
 from oaml_core.data.sources.base import CORES, Ints, Landmarks, TrainingSource
-from oaml_core.data.sources.verification import VerificationSource
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import decode_image
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.photos.faces import SURE, FaceFinder, FaceNotFoundError

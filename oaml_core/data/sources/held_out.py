@@ -7,25 +7,19 @@ added.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
 from oaml_core.config import DataConfig
 from oaml_core.data.sources.base import Ints, TrainingSource
-from oaml_core.data.sources.verification import VerificationSource
-from oaml_core.decoding.decode import decode_image, fit_square
-from oaml_core.errors import DataError
+from oaml_core.data.sources.labelled_pairs import IMAGES_OF_EACH, MOST_PEOPLE, is_usable, order_of, pair_people
+from oaml_core.data.sources.verification_source import VerificationSource
 
 SET_NAME = "held_out"
-FEWEST_PEOPLE, MOST_PEOPLE = 10, 500
-"""People that are held out at least, unless that is more than one of five, and at most."""
-IMAGES_OF_EACH = 10
-"""Most images of a held-out person that are paired."""
-MOST_PAIRS = 6000
+FEWEST_PEOPLE = 10
+"""People that are held out at least, unless that is more than one of five."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +41,14 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
     Args:
         source: the training images.
         selected: numbers of those that the configuration lets in.
-        data: the share of people, and how images decode.
+        data: the share of people.
 
     Returns:
         The pairs, or None where too few people have two images.
     """
     labels = source.labels[selected]
     people, counts = np.unique(labels, return_counts=True)
-    pairable = sorted(people[counts > 1], key=lambda label: _order(source.identity_name(int(label))))
+    pairable = sorted(people[counts > 1], key=lambda label: order_of(source.identity_name(int(label))))
     least = max(2, min(FEWEST_PEOPLE, len(people) // 5))
     count = min(max(round(data.held_out_share * len(people)), least), MOST_PEOPLE, len(pairable), len(people) // 2)
     if count < 2:
@@ -63,10 +57,10 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
     by_person, unreadable = [], 0
     for label in chosen:
         numbers = selected[labels == label][:IMAGES_OF_EACH]
-        usable = [int(number) for number in numbers if _is_usable(source, int(number), data)]
+        usable = [int(number) for number in numbers if is_usable(source, int(number))]
         unreadable += len(numbers) - len(usable)
         by_person.append(usable)
-    pairs = _paired(source, by_person)
+    pairs = pair_people(source, by_person, SET_NAME, f"the pairs held out of {len(by_person)} people")
     if pairs is None:
         why = f"The images of the {count} people to hold out cannot be read."
         return HeldOut(None, selected, why, selected[:0])
@@ -111,8 +105,25 @@ def leave_out_verified(
     return selected[~np.isin(labels, shown)], [note]
 
 
-def _order(name: str) -> bytes:
-    return hashlib.sha256(name.encode(errors="replace")).digest()
+def known_by_name(source: TrainingSource, selected: Ints, sets: Sequence[VerificationSource]) -> list[str]:
+    """Say which sets of labelled images show people who are trained on, as far as their names tell.
+
+    Args:
+        source: the training images.
+        selected: numbers of those that are trained on.
+        sets: verification sets; only those whose pairs are drawn from labelled images count.
+    """
+    labelled = [pairs for pairs in sets if pairs.notes and pairs.people]
+    if not labelled:
+        return []
+    trained = {source.identity_name(int(label)) for label in np.unique(source.labels[selected])}
+    shared = {pairs.name: len(trained & set(pairs.people.values())) for pairs in labelled}
+    return [
+        f"{count:,} people of {name} have labels that are trained on: results flatter, unless labels of the two mean "
+        "different people"
+        for name, count in shared.items()
+        if count
+    ]
 
 
 def _too_few(people: int, pairable: int) -> str:
@@ -125,56 +136,3 @@ def _too_few(people: int, pairable: int) -> str:
         f"The source brings no verification set, and its {people:,} people are too few to hold some out. Add a set, "
         "or more people"
     )
-
-
-def _is_usable(source: TrainingSource, number: int, data: DataConfig) -> bool:
-    try:
-        fit_square(decode_image(source.read(number), data.channel_order), data.image_size)
-    except DataError:
-        return False
-    return True
-
-
-def _paired(source: TrainingSource, by_person: Sequence[Sequence[int]]) -> VerificationSource | None:
-    """Pair images of the same person, and as many of two; None if there is no pair of the one or the other kind."""
-    genuine = [pair for images in by_person for pair in combinations(images, 2)]
-    genuine = sorted(genuine, key=lambda pair: _pair_order(source, pair))[: MOST_PAIRS // 2]
-    impostors = _impostors(source, by_person, len(genuine))
-    count = min(len(genuine), len(impostors))
-    if count == 0:
-        return None
-    # One of each kind in turn: every fold then holds both.
-    numbers = [n for pair in zip(genuine[:count], impostors[:count], strict=True) for both in pair for n in both]
-    known = source.landmarks
-    points = None if known is None else known[numbers]
-    return VerificationSource(
-        SET_NAME,
-        f"the pairs held out of {len(by_person)} people",
-        np.tile([True, False], count),
-        lambda: points,
-        lambda: (source.read(number) for number in numbers),
-        source.labels[numbers],
-        [source.name(number) for number in numbers],
-        {int(label): source.identity_name(int(label)) for label in np.unique(source.labels[numbers])},
-    )
-
-
-def _impostors(source: TrainingSource, by_person: Sequence[Sequence[int]], count: int) -> list[tuple[int, int]]:
-    """Pair images of people at growing distance in the list, image after image, until there are enough."""
-    found: dict[tuple[int, int], None] = {}
-    people = [images for images in by_person if images]
-    for turn in range(IMAGES_OF_EACH * IMAGES_OF_EACH):
-        one, other = divmod(turn, IMAGES_OF_EACH)
-        for step in range(1, len(people) // 2 + 1):
-            for place, images in enumerate(people):
-                others = people[(place + step) % len(people)]
-                if others is images or one >= len(images) or other >= len(others):
-                    continue
-                found.setdefault((images[one], others[other]))
-                if len(found) >= count:
-                    return sorted(found, key=lambda pair: _pair_order(source, pair))
-    return sorted(found, key=lambda pair: _pair_order(source, pair))
-
-
-def _pair_order(source: TrainingSource, pair: tuple[int, int]) -> bytes:
-    return _order("\0".join(source.name(number) for number in pair))

@@ -84,6 +84,13 @@ class ImageFolderSource(ImageFileSource):
         self.used.update(name for names in others.values() for name in names)
         self.notes = [*_other_files(others), *_vanished(beside - set(identities)), *_links_as_text(folder)]
 
+    def folder_order(self) -> Ints:
+        def key(number: int) -> tuple[str, str, str]:
+            folder, _, file = self.names[number].rpartition("/")
+            return self.identity_name(int(self.labels[number])), folder, file
+
+        return np.array(sorted(range(len(self)), key=key), dtype=np.int64)
+
 
 def _unusable(folder: SourceFolder) -> str:
     """Say what lies there and cannot be used, as the end of an error message."""

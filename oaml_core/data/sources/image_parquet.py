@@ -38,17 +38,22 @@ def find_image_parquet(folder: SourceFolder) -> list[str]:
 
 def holds_images(folder: SourceFolder, name: str) -> bool:
     """Return True if a Parquet file holds images themselves, not their paths; raises DataError if it is damaged."""
-    return IMAGE in _open(folder, name).schema_arrow.names
+    return IMAGE in open_parquet(folder, name).schema_arrow.names
 
 
 class ImageParquetSource(TrainingSource):
-    """The rows of all files, in order; opening it reads the column of identities alone."""
+    """The rows of all files, in order; opening it reads the column of identities alone.
+
+    Args:
+        folder: the source.
+        files: of the set; None: those of the training split.
+    """
 
     kind = "image_parquet"
 
-    def __init__(self, folder: SourceFolder) -> None:
+    def __init__(self, folder: SourceFolder, files: Sequence[str] | None = None) -> None:
         self.folder = folder
-        self.files = self.used = find_image_parquet(folder)
+        self.files = self.used = find_image_parquet(folder) if files is None else list(files)
         self.notes: list[str] = []
         self.damaged: list[tuple[str, str]] = []
         self._lock = threading.Lock()
@@ -69,7 +74,7 @@ class ImageParquetSource(TrainingSource):
             raise DataError(f"{folder.uri}: no row of {', '.join(self.files)} has an image and an identity.")
 
     def _read_labels(self, number: int, name: str, rows: list[Any], labels: list[Any], groups: list[Any]) -> None:
-        file = _open(self.folder, name)
+        file = open_parquet(self.folder, name)
         columns = file.schema_arrow.names
         column = next((one for one in LABELS if one in columns), None)
         if column is None or IMAGE not in columns:
@@ -94,11 +99,7 @@ class ImageParquetSource(TrainingSource):
 
     def read(self, index: int) -> bytes:
         images = self._images(int(self.groups[index]))
-        value = images[int(self.rows[index])].as_py()
-        data = value.get("bytes") if isinstance(value, dict) else value
-        if not isinstance(data, bytes) or not data:
-            raise DataError(f"{self.name(index)}: the row holds no image bytes.")
-        return data
+        return image_bytes(images[int(self.rows[index])].as_py(), self.name(index))
 
     def _images(self, group: int) -> Any:
         with self._lock:
@@ -106,7 +107,7 @@ class ImageParquetSource(TrainingSource):
                 self._groups.move_to_end(group)
                 return self._groups[group]
             file, place = self._group_of[group]
-            found = _open(self.folder, self.files[file]).read_row_group(place, columns=[IMAGE])[IMAGE]
+            found = open_parquet(self.folder, self.files[file]).read_row_group(place, columns=[IMAGE])[IMAGE]
             self._groups[group] = found
             while len(self._groups) > KEPT_GROUPS:
                 self._groups.popitem(last=False)
@@ -129,7 +130,16 @@ class ImageParquetSource(TrainingSource):
         return np.array([numbers[name] for name in wanted], dtype=np.int64)
 
 
-def _open(folder: SourceFolder, name: str) -> Any:
+def image_bytes(value: object, where: str) -> bytes:
+    """Return the encoded image in a cell: bytes, or a struct that holds them; raises DataError where there is none."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes) or not data:
+        raise DataError(f"{where}: the row holds no image bytes.")
+    return data
+
+
+def open_parquet(folder: SourceFolder, name: str) -> Any:
+    """Open a Parquet file, without reading its rows; raises DataError if it is none."""
     import pyarrow
     import pyarrow.parquet
 

@@ -10,14 +10,16 @@ import numpy as np
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.sources.aligned import AlignedSource, Aligner, Rejected, aligned_pairs
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, open_folder
-from oaml_core.data.sources.held_out import hold_people_out, leave_out_verified
+from oaml_core.data.sources.held_out import hold_people_out, known_by_name, leave_out_verified
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
 from oaml_core.data.sources.image_parquet import ImageParquetSource, find_image_parquet, holds_images
+from oaml_core.data.sources.labelled_list import TRAINING_LISTS, LabelledListSource, is_labelled_list
 from oaml_core.data.sources.leftovers import Leftovers, find_leftovers, relative_to
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
 from oaml_core.data.sources.subset import find_subset
-from oaml_core.data.sources.verification import VerificationSource, find_verification, open_verification_source
+from oaml_core.data.sources.verification import find_verification, open_verification_source
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import VisibilitySource, find_visibility_source
 from oaml_core.data.sources.webdataset import WebDatasetSource, find_shards
 from oaml_core.errors import DataError
@@ -170,10 +172,11 @@ def _aligned(inputs: Inputs, config: Config) -> Inputs:
 def _apart(inputs: Inputs, folders: Folders, data: DataConfig) -> Inputs:
     """Keep the people who are verified out of training; hold some out where nobody is verified."""
     if inputs.verification or inputs.unusable_sets:
-        if folders.verification is not folders.training:
-            return inputs
-        selected, notes = leave_out_verified(inputs.training, inputs.selected, inputs.verification)
+        selected, notes = inputs.selected, list[str]()
+        if folders.verification is folders.training:
+            selected, notes = leave_out_verified(inputs.training, selected, inputs.verification)
         left_out = np.setdiff1d(inputs.selected, selected)
+        notes += known_by_name(inputs.training, selected, inputs.verification)
         return replace(inputs, selected=selected, held_out=left_out, notes=(*inputs.notes, *notes))
     if folders.verification is not folders.training:
         raise DataError(
@@ -209,6 +212,8 @@ def open_training(folder: SourceFolder, cache: Path) -> TrainingSource:
         return ImageParquetSource(folder)  # which names the columns that it lacks
     if find_shards(folder):
         return WebDatasetSource(folder)
+    if listed := next((name for name in TRAINING_LISTS if name in folder and is_labelled_list(folder, name)), None):
+        return LabelledListSource(folder, listed)
     return ImageFolderSource(folder)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path, PurePosixPath
 from oaml_core.data.sources.base import META, SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS
+from oaml_core.data.sources.labelled_list import TRAINING_LISTS
 from oaml_core.data.sources.recordio_source import RECORDS
-from oaml_core.data.sources.verification import VerificationSource, set_name
+from oaml_core.data.sources.verification import set_name
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.folder_entries import HIDDEN, Counted, FolderEntry
@@ -91,7 +93,7 @@ def _lost_parts(
             continue
         if path.parent.as_posix() in (".", "verification") and (name := set_name(entry.name)) is not None:
             lost.add("verification sets", name)
-        elif entry.name in (RECORDS, *LISTS):
+        elif entry.name in (RECORDS, *LISTS, *TRAINING_LISTS):
             lost.add("lists of the training images", entry.name)
         elif top in RESERVED:
             if visibility is None and {FACES, MASKS, "visibility"} & set(path.parts[:2]):

@@ -92,6 +92,16 @@ class RecordIOSource(TrainingSource):
         result: Ints = found
         return result
 
+    def folder_order(self) -> Ints:
+        """Return the order that the records have once `convert.py` of AdaFace made `<label>/<record>.jpg` of them."""
+        if self.damaged:
+            raise DataError(
+                f"{self.folder.where(RECORDS)} has {len(self.damaged):,} broken records, so positions cannot be "
+                "counted in it: copy it again, or name records one a line."
+            )
+        labels, keys = (np.asarray(values).astype(np.str_) for values in (self.index.labels, self.index.keys))
+        return np.lexsort((keys, labels))
+
     def __del__(self) -> None:
         if self._file is not None:
             os.close(self._file)

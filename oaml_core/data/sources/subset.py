@@ -23,7 +23,8 @@ def find_subset(source: TrainingSource, path: Path) -> Ints:
     Args:
         source: the training images.
         path: a text file. One image a line, by record number or path; or one line of comma-separated positions in the
-            source's order, counted from 0, as AdaFace's `ms1mv2_train_subset_index.txt`; or LFW's `people.txt`.
+            order of `TrainingSource.folder_order`, counted from 0, as AdaFace's `ms1mv2_train_subset_index.txt`; or
+            LFW's `people.txt`.
 
     Returns:
         Numbers of the images, rising, each once.
@@ -50,7 +51,7 @@ def _of_positions(source: TrainingSource, text: str, path: Path) -> Ints:
             f"data.subset: {path} names position {positions[-1]:,}; the source has {len(source):,} images, counted "
             "from 0. Is it the list of another data set?"
         )
-    return positions
+    return np.sort(source.folder_order()[positions])
 
 
 def _people(lines: list[str]) -> list[list[str]]:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.sources.base import Ints, TrainingSource
-from oaml_core.data.sources.verification import FOLDS, VerificationSource
+from oaml_core.data.sources.verification import FOLDS
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.errors import DataError
 

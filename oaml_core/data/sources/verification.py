@@ -1,43 +1,35 @@
-"""Verification sets as their owners have them: InsightFace `.bin` files and pair lists.
+"""Find the verification sets of a source and open them, in whichever form they lie there.
 
-A `.bin` is a pickle of (2N encoded images, N booleans); pairs are images 0-1, 2-3, …. A pair list is
-`<name>_pairs.csv` with the columns `first,second,same`: two image paths, relative to the list's folder, and 1 or 0.
-Landmarks are taken from `<name>_meta.json` beside either: `{"pairs": [[first, second], …], "landmarks":
-{image name: [[x, y] × 5], …}}`, in pixels of the image.
-LFW's own `pairs.txt` is read as it is. Where images lie in one folder per identity, those names say
-who is in the pairs.
+| form | module |
+|---|---|
+| InsightFace's `.bin`, `<name>_pairs.csv`, LFW's `pairs.txt` | `verification_files` |
+| memfiles of AdaFace's tools and of `oaml prepare` | `verification_memfile` |
+| pairs or labelled images in WebDataset shards or Parquet | `verification_shards` |
+| lists of labelled images: `val.txt`, `val.lst` | `labelled_list` |
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
-
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
-from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
-from oaml_core.data.sources.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
-from oaml_core.data.sources.text import read_table
+from oaml_core.data.sources.labelled_list import LabelledListSource, is_labelled_list
+from oaml_core.data.sources.labelled_pairs import pair_labelled
+from oaml_core.data.sources.lfw import LFW_LISTS
+from oaml_core.data.sources.verification_files import PAIRS_SUFFIX, open_file_set
+from oaml_core.data.sources.verification_memfile import TRUTH_SUFFIX, memfile_set, open_memfile_set
+from oaml_core.data.sources.verification_shards import SHARD_SUFFIXES, open_sharded_set, sharded_set
+from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.errors import DataError
-from oaml_core.structured_text import parse_json
 
-Floats = NDArray[np.float32]
-
-
-Bools = NDArray[np.bool_]
-
-
-PAIRS_SUFFIX = "_pairs.csv"
 BENCHMARKS = ("lfw", "agedb_30", "cfp_fp", "calfw", "cplfw")
 """The five sets that published tables report, by the names of their `.bin` files."""
 FOLDS = 10
 """Folds of the published protocol."""
 FEWEST_OF_A_KIND = 2
 """Genuine and impostor pairs that a set needs: each kind once in a fold that is judged and once in the others."""
+FOLDERS = (".", "verification")
+VALIDATION_LISTS = tuple(f"{split}{ending}" for split in ("val", "validation", "test") for ending in (".txt", ".lst"))
 
 
 def folds_of(pairs: int) -> int:
@@ -45,59 +37,49 @@ def folds_of(pairs: int) -> int:
     return min(FOLDS, pairs)
 
 
-TRUTH = {"1": True, "0": False, "true": True, "false": False}
-
-
-@dataclass(frozen=True)
-class VerificationSource:
-    """A verification set as its owner has it: encoded images, read one at a time."""
-
-    name: str
-    where: str
-    """Full name of its file, for messages."""
-    issame: Bools
-    """bool [N]"""
-    landmarks: Callable[[], Floats | None]
-    """float32 [2N, 5, 2] in pixels of the encoded images, or None."""
-    read_images: Callable[[], Iterator[bytes]]
-    """The 2N encoded images in order, one at a time."""
-    identities: NDArray[np.int64] | None = None
-    """int64 [2N]: number of the person whom each image shows, or None: not known."""
-    files: Sequence[str] = ()
-    """Names of the 2N images where they are files of the source; empty where they lie in a file of their own."""
-    people: Mapping[int, str] = field(default_factory=dict)
-    """Names of the people by the numbers in `identities`, where the source tells them."""
-    used: Collection[str] = ()
-    """Files of the source that it is read from."""
-
-    def __len__(self) -> int:
-        return len(self.issame)
-
-
 def find_verification(folder: SourceFolder) -> dict[str, str]:
-    """Find the verification sets of a source: each `.bin`, pair list and LFW list at the top or in `verification/`.
+    """Find the verification sets of a source, at the top or in `verification/`.
+
+    A set that is there in several forms is read in the first one of: listed pairs, memfile, shards, labelled list.
 
     Returns:
-        The file of each set, by the set's name.
+        The file of each set, by the set's name; of several shards the first.
 
     Raises:
-        DataError: two files have one set's name.
+        DataError: two lists of pairs have one set's name.
     """
-    found: dict[str, str] = {}
+    listed: dict[str, str] = {}
+    others: list[dict[str, str]] = [{}, {}, {}, {}]
     for file in folder.files:
-        if PurePosixPath(file).parent.as_posix() not in (".", "verification"):
-            continue
-        name = set_name(file)
-        if name is None:
-            continue
-        if name in found:
-            raise DataError(f"{folder.where(file)} and {found[name]} are both called {name!r}; rename one.")
-        found[name] = file
-    return found
+        if PurePosixPath(file).parent.as_posix() in FOLDERS and (name := set_name(file)) is not None:
+            if name in listed:
+                raise DataError(f"{folder.where(file)} and {listed[name]} are both called {name!r}; rename one.")
+            listed[name] = file
+        elif (found := _other(folder, file)) is not None:
+            rank, name = found
+            others[rank].setdefault(name, file)
+    for more in others:
+        listed |= {name: file for name, file in more.items() if name not in listed}
+    return listed
+
+
+def _other(folder: SourceFolder, file: str) -> tuple[int, str] | None:
+    """Return rank and name of the set that a file holds in another form."""
+    path = PurePosixPath(file)
+    if (name := sharded_set(file)) is not None:
+        return 1, name
+    place = path.parent.parent.parent if path.parts[-2:-1] == ("memfile",) else path.parent
+    if place.as_posix() not in FOLDERS:
+        return None
+    if (name := memfile_set(folder, file)) is not None:
+        return (3 if file.endswith(TRUTH_SUFFIX) else 0), name
+    if path.name in VALIDATION_LISTS and is_labelled_list(folder, file):
+        return 2, path.stem
+    return None
 
 
 def set_name(file: str) -> str | None:
-    """Return the name of the verification set that a file of this name holds; None where it holds none."""
+    """Return the name of the set that a file of this name lists pair by pair; None where it lists none."""
     path = PurePosixPath(file)
     if path.name in LFW_LISTS:
         return path.stem
@@ -106,148 +88,17 @@ def set_name(file: str) -> str | None:
     return path.stem if file.endswith(".bin") else None
 
 
-def _meta_file(name: str, file: str) -> str:
-    return PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
-
-
 def open_verification_source(folder: SourceFolder, name: str, file: str) -> VerificationSource:
-    """Read what a set consists of, but no image.
+    """Read what a set consists of; images only where they must be paired first.
 
     Raises:
         DataError: the file is damaged, holds something else, or asks to run something.
     """
-    meta = _meta_file(name, file)
-    if file.endswith(".bin"):
-        path = folder.local(file)
-        images, issame = _read_bin(path)
-        landmarks = _landmarks(folder, meta, issame)
-        return VerificationSource(
-            name,
-            folder.where(file),
-            issame,
-            lambda: landmarks,
-            lambda: _bin_images(path, images),
-            (people := _people(names := _names_in(folder, meta), issame)),
-            people=_names_of_people(names, people),
-            used=(file, meta),
-        )
-    lfw = PurePosixPath(file).name in LFW_LISTS
-    names, issame = read_lfw_pairs(folder, file) if lfw else _read_pairs(folder, file)
-    landmarks = _landmarks(folder, meta, issame)
-    return VerificationSource(
-        name,
-        folder.where(file),
-        issame,
-        lambda: landmarks,
-        lambda: (folder.read(image) for image in names),
-        (people := _people(names, issame)),
-        names,
-        _names_of_people(names, people),
-        (file, meta, *names),
-    )
-
-
-def _read_bin(path: Path) -> tuple[list[BytesAt | PlainArray | bytes], Bools]:
-    content = read_plain_pickle(path)
-    if not isinstance(content, (tuple, list)) or len(content) != 2:
-        raise DataError(f"{path} is no verification set: it must hold (images, issame), and nothing else.")
-    images, truth = content
-    if not isinstance(images, list) or not all(isinstance(x, (BytesAt, PlainArray, bytes)) for x in images):
-        raise DataError(f"{path} is no verification set: its first part must be a list of encoded images.")
-    flags = _flags(path, truth)
-    if flags is None:
-        raise DataError(f"{path} is no verification set: its second part must be a list of booleans.")
-    if not flags or len(images) != 2 * len(flags):
-        raise DataError(
-            f"{path} holds {len(images)} images for {len(flags)} pairs; each pair needs two: copy the file again."
-        )
-    return images, np.array(flags, dtype=bool)
-
-
-def _flags(path: Path, truth: Any) -> list[bool] | None:
-    """Return the truth of each pair from a list of booleans or of 0 and 1, or from an array; None if it is none of
-    them.
-    """
-    with path.open("rb") as file:
-        if isinstance(truth, PlainArray):
-            truth = truth.read(file).tolist()
-        if not isinstance(truth, (list, tuple)):
-            return None
-        flags = [flag.read(file).item() if isinstance(flag, PlainArray) else flag for flag in truth]
-    return [bool(flag) for flag in flags] if all(flag in (0, 1) for flag in flags) else None
-
-
-def _bin_images(path: Path, images: list[BytesAt | PlainArray | bytes]) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        for image in images:
-            yield _image_bytes(file, image)
-
-
-def _image_bytes(file: BinaryIO, image: BytesAt | PlainArray | bytes) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    data = image.read(file)
-    return data if isinstance(data, bytes) else data.tobytes()
-
-
-def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
-    where = folder.where(file)
-    table = read_table(folder.read(file), where)
-    if not table.lines or not {"first", "second", "same"} <= set(table.columns):
-        raise DataError(f"{where} must have the columns first,second,same and at least one pair.")
-    parent = PurePosixPath(file).parent
-    names, truth = [], []
-    for row, number in enumerate(table.lines):
-        same = table.columns["same"][row]
-        if same.lower() not in TRUTH:
-            raise DataError(f"{where} line {number}: `same` is {same!r}; write 1 or 0.")
-        truth.append(TRUTH[same.lower()])
-        for column in ("first", "second"):
-            image = table.columns[column][row]
-            name = (parent / image.replace("\\", "/")).as_posix()
-            if name not in folder:
-                raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.")
-            names.append(name)
-    return names, np.array(truth)
-
-
-def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | None:
-    if meta_file not in folder:
-        return None
-    where = folder.where(meta_file)
-    try:
-        meta = parse_json(folder.read(meta_file), where, "Write it again, or remove it.", DataError)
-        names = [image for pair in meta["pairs"] for image in pair]
-        unknown = np.full((5, 2), np.nan)
-        points = np.array([meta["landmarks"].get(image, unknown) for image in names], dtype=np.float32)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{where} cannot be used ({error}); it needs `pairs` and `landmarks`.") from None
-    if points.shape != (2 * len(issame), 5, 2):
-        raise DataError(f"{where} has landmarks for {len(points)} images, the set has {2 * len(issame)}.")
-    return points
-
-
-def _names_in(folder: SourceFolder, meta_file: str) -> list[str]:
-    """Return names of a set's images in their order; empty where its file does not say."""
-    if meta_file not in folder:
-        return []
-    meta = parse_json(folder.read(meta_file), folder.where(meta_file), "Write it again, or remove it.", DataError)
-    return [str(image) for pair in meta.get("pairs", []) for image in pair]
-
-
-def _people(names: list[str], issame: Bools) -> NDArray[np.int64] | None:
-    """int64 [2N]: numbers of the folders that images of these names lie in, if every genuine pair lies in one folder
-    and every impostor pair in two; None otherwise.
-    """
-    if len(names) != 2 * len(issame):
-        return None
-    folders = [PurePosixPath(name).parent.as_posix() for name in names]
-    numbers = np.unique(np.array(folders), return_inverse=True)[1].astype(np.int64)
-    return numbers if np.array_equal(numbers[0::2] == numbers[1::2], issame) else None
-
-
-def _names_of_people(images: Sequence[str], numbers: NDArray[np.int64] | None) -> dict[int, str]:
-    """Return the name of each person: that of the folder which the images lie in."""
-    if numbers is None:
-        return {}
-    return {int(number): PurePosixPath(name).parent.name for number, name in zip(numbers, images, strict=True)}
+    path = PurePosixPath(file)
+    if path.suffix == ".dat" or file.endswith(TRUTH_SUFFIX):
+        return open_memfile_set(folder, name, file)
+    if path.suffix in SHARD_SUFFIXES:
+        return open_sharded_set(folder, name, file)
+    if path.name in VALIDATION_LISTS:
+        return pair_labelled(LabelledListSource(folder, file), name, folder.where(file))
+    return open_file_set(folder, name, file)

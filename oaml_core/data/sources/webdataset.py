@@ -7,6 +7,7 @@ https://github.com/webdataset/webdataset. Only headers are read at first; where 
 
 from __future__ import annotations
 
+import re
 import tarfile
 from array import array
 from collections.abc import Sequence
@@ -28,15 +29,25 @@ LONGEST_LABEL = 1 << 16
 HEADER_BYTES = 512
 """A member's last header stands directly before its content (POSIX.1-1988, ustar)."""
 SHARD_SUFFIX = ".tar"
+VALIDATION_SPLITS = ("val", "valid", "validation", "test", "dev", "eval")
+"""Beginnings of the names of shards that are not trained on."""
+_SPLIT = re.compile(r"[^a-z]")
 
 
 def find_shards(folder: SourceFolder) -> list[str]:
-    """Return the names of the shards of a source: at the top or in `train/`."""
+    """Return the names of the training shards of a source: in `train/`, or at the top and not of another split."""
     return [
         name
         for name in folder.files
-        if name.lower().endswith(SHARD_SUFFIX) and PurePosixPath(name).parent.as_posix() in (".", "train")
+        if name.lower().endswith(SHARD_SUFFIX)
+        and (parent := PurePosixPath(name).parent.as_posix()) in (".", "train")
+        and (parent == "train" or split_of(PurePosixPath(name).name) not in VALIDATION_SPLITS)
     ]
+
+
+def split_of(name: str) -> str:
+    """Return what the name of a shard begins with, in lower case: `val` of `val-000.tar`."""
+    return _SPLIT.split(name.lower(), maxsplit=1)[0]
 
 
 class _Sample(NamedTuple):
@@ -50,14 +61,19 @@ class _Sample(NamedTuple):
 
 
 class WebDatasetSource(TrainingSource):
-    """The images of all shards, in the order of the shards' names and of their members."""
+    """The images of all shards, in the order of the shards' names and of their members.
+
+    Args:
+        folder: the source.
+        shards: of the set; None: those of the training split.
+    """
 
     kind = "webdataset"
 
-    def __init__(self, folder: SourceFolder) -> None:
+    def __init__(self, folder: SourceFolder, shards: Sequence[str] | None = None) -> None:
         self.folder = folder
         self.readers = folder.readers
-        self.shards = self.used = find_shards(folder)
+        self.shards = self.used = find_shards(folder) if shards is None else list(shards)
         self.notes: list[str] = []
         self.damaged: list[tuple[str, str]] = []
         self._numbers: dict[str, int] = {}
@@ -131,7 +147,7 @@ class WebDatasetSource(TrainingSource):
             return sample._replace(offset=member.offset_data, size=member.size)
         if last in LABEL_SUFFIXES and member.size <= LONGEST_LABEL:
             content = archive.extractfile(member)
-            found = None if content is None else _identity(content.read(), last)
+            found = None if content is None else label_in(content.read(), last, LABEL_KEYS)
             return sample if found is None else sample._replace(identity=found)
         return sample
 
@@ -145,8 +161,14 @@ class WebDatasetSource(TrainingSource):
         labels.append(self._numbers.setdefault(sample.identity, len(self._numbers)))
 
 
-def _identity(content: bytes, suffix: str) -> str | None:
-    """Return whom a label file names; None if it names nobody."""
+def label_in(content: bytes, suffix: str, keys: Sequence[str]) -> str | None:
+    """Return what a label file says; None if it says nothing.
+
+    Args:
+        content: of the file.
+        suffix: `cls`, `txt` or `json`.
+        keys: of a JSON object, the first that has a value is taken.
+    """
     try:
         text = content.decode("utf-8-sig").strip()
         if suffix != "json":
@@ -155,5 +177,5 @@ def _identity(content: bytes, suffix: str) -> str | None:
         return None
     found = json_or_none(text)
     if isinstance(found, dict):
-        found = next((found[key] for key in LABEL_KEYS if not is_missing(str(found.get(key, "")))), None)
-    return None if isinstance(found, (dict, list, bool)) or is_missing(str(found)) else str(found)
+        found = next((found[key] for key in keys if not is_missing(str(found.get(key, "")))), None)
+    return None if isinstance(found, (dict, list)) or is_missing(str(found)) else str(found)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
-from oaml_core.data.sources.verification import PAIRS_SUFFIX, open_verification_source
+from oaml_core.data.sources.verification import open_verification_source
+from oaml_core.data.sources.verification_files import PAIRS_SUFFIX
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.evaluation.scoring.identities import identities_of
