@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 45
 """Time that a stage has to end in order after Ctrl-C; training writes a checkpoint in it."""
-BUCKET = "s3://oaml"
 DRAWN_GOAL = 0.9
 """Accuracy that the demo's model reaches on drawn people whom it has not seen."""
 GRAPH = "pipelines.execute"
@@ -53,13 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(config: Config) -> None:
-    """Run the pipeline in the store that `config` names; by default in S3: the server that OAML_S3_ENDPOINT names,
-    else one of our own over `<work_dir>/s3`, for as long as the run takes.
+    """Run the pipeline in the store that `config` names; by default in S3, in a store for this recipe and these faces.
+
+    The server is the one that OAML_S3_ENDPOINT names, else one of our own over `<work_dir>/s3`, for as long as the run
+    takes.
 
     Raises:
         OamlError: a stage failed; its own message stands above.
     """
     from oaml_core.embedded_s3 import embedded_s3
+    from oaml_core.stages.local_runs import store_of_local_run
 
     default = config.store == Config().store
     own_server = default and "OAML_S3_ENDPOINT" not in os.environ
@@ -68,7 +70,7 @@ def run(config: Config) -> None:
     )
     with server as variables:
         os.environ.update(variables)
-        config = replace(config, store=BUCKET) if default else config
+        config = replace(config, store=store_of_local_run(config)) if default else config
         with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
             recipe = Path(folder) / "config.yaml"
             recipe.write_text(config_to_yaml(config))

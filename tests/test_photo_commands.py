@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from oaml_core.data.sources.sample_faces import write_sample_faces
 from oaml_core.export.global_only import Foreign, wrap_recogniser
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.photos.faces import FaceFinder
+from oaml_core.settings import load_config
+from oaml_core.stages.added_model import find_record
+from oaml_core.stages.local_runs import store_of_local_run
 from oaml_core.stages.production import point_at
 from oaml_core.store import open_store
 
@@ -115,17 +119,46 @@ def test_square_photograph_of_nobody_gets_no_score(
     assert "No face was found in" in capsys.readouterr().err
 
 
-def test_model_of_a_local_run_is_found_without_its_server(
+def leave_local_run(work: Path, recogniser: Path, name: str, minute: int) -> None:
+    """What a local run leaves in its store, promoted at a given minute."""
+    left = work / ".oaml" / "s3" / "oaml" / name
+    wrap_recogniser(recogniser, left / "runs" / "a-1" / "model.onnx", Foreign("MIT"))
+    address = "/".join(part for part in ("s3://oaml", name, "runs/a-1/model.onnx") if part)
+    point_at(open_store(str(left)), {"version": name or "old", "model_uri": address, "metrics_uri": ""})
+    os.utime(left / "models" / "production.json", (60 * minute, 60 * minute))
+
+
+def test_the_model_of_the_latest_local_run_answers_without_its_server(
     recogniser: Path, photographs: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    left = tmp_path / ".oaml" / "s3" / "oaml"
-    wrap_recogniser(recogniser, left / "runs" / "demo-1" / "model.onnx", Foreign("MIT"))
-    pointer = {"version": "one", "model_uri": "s3://oaml/runs/demo-1/model.onnx", "metrics_uri": ""}
-    point_at(open_store(str(left)), pointer)
+    for name, minute, answers in (
+        ("smoke", 9, "smoke"),  # nothing else is there
+        ("", 1, "old"),  # where runs of earlier versions lie
+        ("demo", 2, "demo"),
+        ("demo-0123abcd", 3, "demo-0123abcd"),
+        ("other", 2, "demo-0123abcd"),
+    ):
+        leave_local_run(tmp_path, recogniser, name, minute)
+        found, config = find_record(load_config())
+        assert found["version"] == answers, "the trial recipe's model answers only without others"
+        assert Path(config.store).is_dir()
     assert run("match", *photographs) == 0
     assert (tmp_path / "match.png").is_file()
     assert run("match", *photographs, "--store", "elsewhere") == 2
+
+
+def test_each_recipe_and_each_folder_of_faces_has_a_store_of_its_own(tmp_path: Path) -> None:
+    recipes = [
+        load_config(Path(__file__).parents[1] / "configs" / f"{name}.yaml", options)
+        for name in ("demo", "smoke")
+        for options in ([], ["--data.source", str(tmp_path)], ["--data.source", "s3://faces/a"])
+    ]
+    stores = [store_of_local_run(config) for config in recipes]
+    assert len(set(stores)) == 6
+    assert store_of_local_run(load_config(None, ["--data.source", f"{tmp_path}/../{tmp_path.name}"])) == (
+        store_of_local_run(load_config(None, ["--data.source", str(tmp_path)]))
+    )
 
 
 def test_sample_faces_are_found_to_be_aligned(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ __all__ = [
     "judged_night",
     "keeping_trouble",
     "load_model",
+    "local_runs",
     "night_status",
     "nights",
     "prepare",

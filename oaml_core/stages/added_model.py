@@ -17,6 +17,7 @@ from oaml_core.inference.backends import Backend
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.quickest import quickest_file
 from oaml_core.stages.addresses import fetch_model
+from oaml_core.stages.local_runs import latest_local_run
 from oaml_core.stages.production import champion
 from oaml_core.store import Store, open_store
 
@@ -24,9 +25,6 @@ log = logging.getLogger(__name__)
 
 ADDED = "models/added/latest.json"
 """Which model was added last."""
-DEMO_STORE = "s3/oaml"
-"""Below `work_dir`: the store of a local run, whose objects are plain files."""
-DEMO_URI = "s3://oaml"
 RATES = (1e-1, 1e-2, 1e-3)
 """False accept rates that thresholds are measured for, where there are impostors enough."""
 
@@ -55,7 +53,7 @@ def find_model(config: Config, backend: Backend = "onnxruntime", *, int8: bool =
     """Return the model that answers where none is named.
 
     It is the one in production in the store; else the one added last; else, if the store is the default one, the one in
-    production in the store that a local run left below `work_dir`.
+    production in the store that the latest local run left below `work_dir`, see `latest_local_run`.
 
     Args:
         config: names the store.
@@ -80,11 +78,11 @@ def find_record(config: Config) -> tuple[dict[str, Any], Config]:
     store = open_store(config.store)
     present = champion(store) or _latest(store)
     if present is None and config.store == Config().store:
-        left = Path(config.work_dir) / DEMO_STORE
-        present = champion(open_store(str(left))) if left.is_dir() else None
-        if present is not None:
-            uri = present["model_uri"].replace(DEMO_URI, open_store(str(left)).uri, 1)
-            present, config = {**present, "model_uri": uri}, replace(config, store=str(left))
+        left = latest_local_run(Path(config.work_dir))
+        present = None if left is None else champion(open_store(str(left.folder)))
+        if left is not None and present is not None:
+            uri = present["model_uri"].replace(left.uri, open_store(str(left.folder)).uri, 1)
+            present, config = {**present, "model_uri": uri}, replace(config, store=str(left.folder))
     if present is None:
         raise ConfigError(
             f"There is no model in production in {config.store}. Name one: --onnx model.onnx or --checkpoint C, or "

@@ -77,7 +77,7 @@ def test_from_nothing_to_a_model(tiny_run) -> None:  # type: ignore[no-untyped-d
         assert stage in said
     for noise in ("KFP", "executor", "{", "Traceback", "Warning"):
         assert noise not in said
-    stored = open_store(str(tiny_work / ".oaml" / "s3" / "oaml"))
+    stored = open_store(str(tiny_work / ".oaml" / "s3" / "oaml" / "tiny"))
     assert json.loads(stored.read_bytes("models/production.json"))["model_uri"].endswith("model.onnx")
 
 
