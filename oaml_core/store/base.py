@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import HIDDEN, Counted, files_below, shown
 from oaml_core.progress import bytes_progress
+from oaml_core.store.keys import checked_key
 from oaml_core.store.local_file import sha256_of, size_of
 from oaml_core.structured_text import parse_json
 
@@ -26,12 +27,8 @@ COMPLETE = "manifest.json"
 LINK_VALID = timedelta(days=1)
 REMAKE = "Delete it, and run the stage that makes it again."
 """Remedy for a damaged object of which no other copy is known."""
-KEY_BYTES = 1024
-"""Longest key, as S3 has it."""
 Moved = Callable[[int], None]
 """Told the bytes that have just been moved, or, below 0, that must be moved again."""
-DIGESTS = ".sha256"
-"""Where a store that has no metadata of its own keeps them: one file an object, in this folder beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,53 +266,9 @@ def in_order(transfer: Callable[[str], object], sizes: Mapping[str, int], last: 
         transfer(last)
 
 
-def checked_key(key: str) -> str:
-    """`key`, if it stays below the store's prefix.
-
-    Raises:
-        StoreError: it is absolute, empty, ends in a slash, or climbs out with `..`.
-    """
-    if not PurePosixPath(key).parts or key.endswith("/"):
-        raise _no_key(key)
-    return checked_prefix(key)
-
-
-def checked_prefix(prefix: str) -> str:
-    """`prefix`, empty or below the store's own.
-
-    Raises:
-        StoreError: it is absolute, climbs out with `..`, or has `.` or nothing between two slashes: no folder can tell
-            such a key from another one, and what follows two slashes could pass for an absolute path.
-    """
-    if prefix.startswith("/") or "//" in prefix or {".", ".."} & set(prefix.split("/")) or "\0" in prefix:
-        raise _no_key(prefix)
-    if len(prefix.encode(errors="surrogateescape")) > KEY_BYTES:
-        raise StoreError(f"The key {prefix[:40]}… is too long: stores take at most {KEY_BYTES} bytes.")
-    return prefix
-
-
-def is_listed(key: str) -> bool:
-    """Return True if `key` is neither one of the store's own, by a name in it that begins with a dot, nor the empty
-    object
-    that S3 consoles make for a folder, by its slash at the end.
-    """
-    own = any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(key).parts)
-    return not own and not key.endswith("/")
-
-
-def digest_key(key: str) -> str:
-    """Return the key of the SHA-256 of `key` in stores without metadata, whatever prefix they are opened at."""
-    path = PurePosixPath(key)
-    return (path.parent / DIGESTS / path.name).as_posix()
-
-
 def damaged(url: str, found: str, expected: str) -> StoreError:
     """Return the error for content that is not what was put."""
     return DamagedObject(f"{url} is damaged: its SHA-256 is {found[:16]}…, not {expected[:16]}….", REMAKE)
-
-
-def _no_key(key: str) -> StoreError:
-    return StoreError(f"{key!r} is not a key: keys are relative paths without '.', '..' and empty parts.")
 
 
 def _folder_prefix(prefix: str) -> str:

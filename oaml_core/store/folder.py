@@ -15,18 +15,8 @@ from pathlib import Path
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import files_below, open_regular
 from oaml_core.registry import register_store
-from oaml_core.store.base import (
-    LINK_VALID,
-    MissingObject,
-    Moved,
-    ObjectInfo,
-    Store,
-    checked_key,
-    checked_prefix,
-    damaged,
-    digest_key,
-    is_listed,
-)
+from oaml_core.store.base import LINK_VALID, MissingObject, Moved, ObjectInfo, Store, damaged
+from oaml_core.store.keys import checked_key, checked_prefix, digest_key, is_listed
 from oaml_core.store.local_file import appearing, only_one, sha256_of, size_of, unusable_file
 
 CHUNK_BYTES = 2**20

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from oaml_core.errors import StoreError
 from oaml_core.registry import STORES
-from oaml_core.store.base import Store, checked_key
+from oaml_core.store.base import Store
+from oaml_core.store.keys import checked_key
 
 
 def open_store(uri: str) -> Store:

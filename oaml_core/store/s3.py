@@ -7,7 +7,6 @@ import io
 import mimetypes
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,26 +14,17 @@ from typing import Any, TypeVar
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import read_regular
 from oaml_core.registry import register_store
-from oaml_core.store.base import (
-    LINK_VALID,
-    MissingObject,
-    Moved,
-    ObjectInfo,
-    Store,
-    checked_key,
-    checked_prefix,
-    damaged,
-    digest_key,
-    is_listed,
-)
+from oaml_core.store.base import LINK_VALID, DamagedObject, MissingObject, Moved, ObjectInfo, Store, damaged
+from oaml_core.store.keys import checked_key, checked_prefix, digest_key, is_listed
 from oaml_core.store.local_file import appearing, sha256_of, unusable_file
 from oaml_core.store.partial_file import partial_file
 from oaml_core.store.s3_client import BODY_SHA256, OPEN_TRIES, LostUpload, connect, with_retries
 from oaml_core.store.s3_credentials import is_anonymous
-from oaml_core.store.s3_parts import CHUNK_BYTES, PART_BYTES, PartTransfers
+from oaml_core.store.s3_digests import DigestNotes
+from oaml_core.store.s3_parts import PART_BYTES, PartTransfers
+from oaml_core.store.s3_streams import METADATA, Streamed, stream_object, tag_of
 
 T = TypeVar("T")
-METADATA = "sha256"
 WHOLE_BYTES = PART_BYTES
 """Up to this size an object moves in one request."""
 BEGINNINGS = 5
@@ -44,6 +34,9 @@ LONGEST_LINK = timedelta(days=7)
 FORGETFUL = "OAML_S3_FORGETS_METADATA"
 """Environment variable that says, with `1`, that the server loses metadata when it ends, and may leave half an object
 when it is killed. The SHA-256 of each object is then put as an object of its own, before it."""
+
+
+UNSTEADY = "Look at the network and the proxies on the way, and run the command again."
 
 
 @register_store("s3")
@@ -60,6 +53,7 @@ class S3Store(Store):
         checked_prefix(self.prefix)
         self._client = connect()
         self._parts = PartTransfers(self._client, self.bucket)
+        self._notes = DigestNotes(self._client, self.bucket)
         self._digests = os.environ.get(FORGETFUL) == "1"
         self._made = with_retries(self.uri, self._bucket_exists, OPEN_TRIES)
 
@@ -80,7 +74,7 @@ class S3Store(Store):
             else:
                 self._make_bucket()
                 if self._digests:
-                    self._put_digests(info, there)
+                    self._notes.put(self._full(digest_key(key)), info, there, self.url(key))
                 self._send(path, whole, info, moved)
         except OSError as error:
             raise error if isinstance(error, StoreError) else unusable_file(path, error) from None
@@ -93,16 +87,27 @@ class S3Store(Store):
             self._get_parts(key, path, moved, head)
             return
         with appearing(path) as temporary:
+            before = ""
             for is_last in (False, True):  # what a bit changed on the way is whole when it is fetched again
-                found, digest = self._try(key, self._stream, full, temporary)
-                size = temporary.stat().st_size
-                moved(size)
-                expected = [digest] if digest or not self._digests else self._known_digests(key, size)
-                if not any(expected) or found in expected:
-                    break
-                if is_last:
-                    raise damaged(self.url(key), found, expected[0])
-                moved(-size)
+                found = self._try(key, self._stream, full, temporary)
+                got = temporary.stat().st_size
+                moved(got)
+                expected = [found.told] if found.told or not self._digests else self._known_digests(key, got)
+                if found.sha256 in expected:
+                    return
+                if any(expected):
+                    if is_last:
+                        raise damaged(self.url(key), found.sha256, expected[0])
+                elif self._plausible(found, got, size) or found.sha256 == before:
+                    return  # the same content twice: its tag is no MD5, or it was replaced since it was listed
+                elif is_last:
+                    raise DamagedObject(f"{self.url(key)} arrives with another content each time.", UNSTEADY)
+                before = found.sha256
+                moved(-got)
+
+    def _plausible(self, found: Streamed, got: int, listed: int | None) -> bool:
+        """Return True if nothing speaks against an object that something else put there, without its SHA-256."""
+        return (self._digests or found.md5_fits) and (not listed or listed == got)
 
     def _get_parts(self, key: str, path: Path, moved: Moved, head: Any) -> None:
         """Fetch a large object; parts that an earlier try has fetched are taken as they are, if the whole is right."""
@@ -124,7 +129,7 @@ class S3Store(Store):
     def is_intact(self, key: str) -> bool | None:
         head = self._head(key)
         expected = self._expected(key, head)
-        tries = (self._try(key, self._stream, self._full(key), None)[0] for _ in range(2))
+        tries = (self._try(key, self._stream, self._full(key), None).sha256 for _ in range(2))
         return any(found in expected for found in tries) if expected else None
 
     def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
@@ -157,13 +162,16 @@ class S3Store(Store):
 
     def _listed(self, full: str, top: str) -> Sequence[ObjectInfo]:
         """List objects as they come; of what the server says of each, no more is kept than is needed."""
-        found = self._client.list_objects(self.bucket, prefix=full, recursive=True)
-        named = ((entry.object_name.removeprefix(top), entry) for entry in found)
-        return [
-            ObjectInfo(key, entry.size, "", entry.last_modified, _tag(entry.etag))
-            for key, entry in named
-            if is_listed(key)
-        ]
+        found: list[ObjectInfo] = []
+        first = None
+        for entry in self._client.list_objects(self.bucket, prefix=full, recursive=True):
+            if entry.object_name == first:
+                raise StoreError(f"{self.url()}: the server's listing has no end: look at its log and version.")
+            first = first or entry.object_name
+            key = entry.object_name.removeprefix(top)
+            if is_listed(key):
+                found.append(ObjectInfo(key, entry.size, "", entry.last_modified, tag_of(entry.etag)))
+        return found
 
     def delete(self, key: str) -> None:
         for name in (key, digest_key(key)) if self._digests else (key,):
@@ -237,59 +245,11 @@ class S3Store(Store):
             response.close()
             response.release_conn()
 
-    def _stream(self, full: str, path: Path | None) -> tuple[str, str]:
-        """Read an object, into `path` if there is one; its SHA-256, and the one that it was put with (or empty)."""
-        digest = hashlib.sha256()
-        response = self._client.get_object(self.bucket, full)
-        try:
-            with path.open("wb") if path else nullcontext() as file:
-                for chunk in response.stream(CHUNK_BYTES):
-                    digest.update(chunk)
-                    if file:
-                        file.write(chunk)
-        finally:
-            response.close()
-            response.release_conn()
-        return digest.hexdigest(), response.headers.get(f"x-amz-meta-{METADATA}", "")
-
-    def _put_digests(self, info: ObjectInfo, there: ObjectInfo | None) -> None:
-        """Say what the object will be, and what it is: whenever this ends, the object is one of the two, and half an
-        object, which a killed server leaves, is known for what it is.
-        """
-        contents = [info] if there is None or not there.sha256 else [info, there]
-        text = "".join(f"{each.sha256} {each.size}\n" for each in contents).encode()
-        name = self._full(digest_key(info.key))
-        self._try(info.key, lambda: self._client.put_object(self.bucket, name, io.BytesIO(text), len(text)))
+    def _stream(self, full: str, path: Path | None) -> Streamed:
+        return stream_object(self._client, self.bucket, full, path)
 
     def _known_digests(self, key: str, size: int) -> Sequence[str]:
-        """Return the SHA-256 that an object of this size has by what was put beside it; one of two, if it was being
-        replaced.
-        Empty if nothing was.
-
-        Raises:
-            MissingObject: it was to have another size.
-        """
-        try:
-            lines = self._try(key, self._read, self._full(digest_key(key))).splitlines()
-        except MissingObject:
-            return []
-        digests = {digest: int(whole) for digest, whole in map(str.split, lines)}
-        known = [digest for digest, whole in digests.items() if whole == size]
-        if not known:
-            raise MissingObject(
-                f"{self.url(key)} is not whole: {size} of {next(iter(digests.values()))} bytes. Run the stage that "
-                "makes it again."
-            )
-        return known
-
-    def _read(self, name: str) -> str:
-        response = self._client.get_object(self.bucket, name)
-        try:
-            result: str = response.read().decode()
-            return result
-        finally:
-            response.close()
-            response.release_conn()
+        return self._notes.known(self._full(digest_key(key)), size, self.url(key))
 
     def _make_bucket(self) -> None:
         """Make the bucket if there is none.
@@ -327,9 +287,3 @@ class S3Store(Store):
     def _try(self, key: str, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """`call`, tried again where the fault may pass; errors name the object `key`, or the store."""
         return with_retries(f"{self.uri}/{key}" if key else self.uri, lambda: call(*arguments, **options))
-
-
-def _tag(etag: str | None) -> str:
-    """Return an ETag that tells contents apart; those of uploads in parts, which have a hyphen, may change alone."""
-    tag = (etag or "").strip('"')
-    return "" if "-" in tag else tag

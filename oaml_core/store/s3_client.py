@@ -40,6 +40,8 @@ PASSING = (
     *("RequestThrottled", "RequestLimitExceeded", "TooManyRequests", "TooManyRequestsException", "BadDigest"),
 )
 """Error codes of faults that may pass."""
+NO_REASON = "BadRequest"
+"""The client's own code for status 400 without a body, as answers about an object have none."""
 PASSING_STATUS = (429, 500, 502, 503, 504)
 """Their HTTP statuses, for servers with codes of their own."""
 REMEDIES = {
@@ -119,7 +121,7 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
                 raise MissingObject(f"There is no {url}.") from None
             if error.code == "NoSuchUpload":
                 raise LostUpload(f"{url}: the server has forgotten the parts that were sent.") from None
-            if not _may_pass(error) or tries == most_tries:
+            if not _may_pass(error, tries) or tries == most_tries:
                 raise StoreError(f"{url}: {error.code}: {_remedy(error)}.") from None
         except HTTPError as error:
             if tries == most_tries or _is_certificate_fault(error):
@@ -127,16 +129,19 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
         except MinioException as error:
             if tries == most_tries:
                 raise StoreError(f"{url}: no S3 server answers there: {str(error)[:200]}.") from None
-        except ParseError:
+        except (ParseError, ValueError) as error:
+            if not isinstance(error, ParseError) and not str(error).startswith("XML element"):
+                # names that the client refuses before it sends them
+                raise StoreError(f"{url} is not an S3 address: {error}.") from None
             if tries == most_tries:
                 raise StoreError(f"{url}: the server's answers are cut off: look at its log and at the way.") from None
-        except ValueError as error:  # names that the client refuses before it sends them
-            raise StoreError(f"{url} is not an S3 address: {error}.") from None
         time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.SystemRandom().uniform(0.5, 1.5))
     raise AssertionError("the last try returns or raises")
 
 
-def _may_pass(error: Any) -> bool:
+def _may_pass(error: Any, tries: int) -> bool:
+    if error.code == NO_REASON:  # throttled, or refused for good: few tries tell
+        return tries < OPEN_TRIES
     return error.code in PASSING or getattr(error.response, "status", 0) in PASSING_STATUS
 
 

@@ -1,0 +1,180 @@
+"""A stand-in S3 server that takes nothing on trust, and has the faults that it is told to have."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from minio.credentials import Credentials
+from minio.signer import sign_v4_s3
+
+ACCESS, SECRET = "strict-access", "strict-secret"
+PAGE = 3
+"""Objects in one page of a listing."""
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+
+class StrictServer:
+    """Objects of one bucket, in memory.
+
+    Attributes:
+        objects: content and metadata by key.
+        faults: what goes wrong with the requests to come, one after another: `None` nothing; `(status, code)` an error;
+            `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit), `"empty xml"`.
+        refused: what was wrong with requests, in the server's words.
+        etags: whether an ETag is the MD5 of the content.
+        never_ends: whether a listing says again and again that there is more.
+        port: on loopback.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
+        self.faults: list[Any] = []
+        self.refused: list[str] = []
+        self.etags, self.never_ends, self.port = True, False, 0
+        self.wrong_sizes: dict[str, int] = {}
+
+    def put_by_others(self, key: str, content: bytes) -> None:
+        """Put an object as other tools do: without its SHA-256."""
+        self.objects[key] = (content, {})
+
+
+@contextmanager
+def strict_server() -> Iterator[StrictServer]:
+    """Serve until the block ends."""
+    state = StrictServer()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _handler(state)) as server:
+        state.port = server.server_port
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield state
+        server.shutdown()
+        thread.join()
+
+
+def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self._serve()
+
+        do_HEAD = do_PUT = do_DELETE = do_POST = do_GET
+
+        def _serve(self) -> None:
+            length = self.headers.get("Content-Length")
+            body = self.rfile.read(int(length or 0))
+            if (wrong := self._wrong(body, length)) is not None:
+                state.refused.append(wrong)
+                self._error(403, "SignatureDoesNotMatch", wrong)
+                return
+            fault = state.faults.pop(0) if state.faults else None
+            if isinstance(fault, tuple):
+                self._error(*fault)
+            elif fault == "reset":
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.close_connection = True
+                self.connection.close()
+            else:
+                self._answer_request(body, fault)
+
+        def _wrong(self, body: bytes, length: str | None) -> str | None:
+            """Return what is wrong with a request: hash of the body, length, date or signature."""
+            if self.command == "PUT" and length is None:
+                return "no length"
+            told = self.headers.get("x-amz-content-sha256", "")
+            if told != hashlib.sha256(body).hexdigest():
+                return "the hash of the body is wrong"
+            given = self.headers.get("Authorization", "")
+            date = datetime.strptime(self.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            signed = given.partition("SignedHeaders=")[2].partition(",")[0].split(";")
+            headers = {name: self.headers[name] for name in signed}
+            url = urlsplit(f"http://{self.headers['Host']}{self.path}")
+            keys = Credentials(ACCESS, SECRET)
+            made = sign_v4_s3(
+                method=self.command,
+                url=url,
+                region="us-east-1",
+                headers=headers,
+                credentials=keys,
+                content_sha256=told,
+                date=date,
+            )
+            return None if made["Authorization"] == given else "the signature is wrong"
+
+        def _answer_request(self, body: bytes, fault: Any) -> None:
+            url = urlsplit(self.path)
+            key = unquote(url.path).removeprefix("/strict").lstrip("/")
+            if not key and self.command == "GET":
+                self._send(200, self._listing(parse_qs(url.query, keep_blank_values=True), fault), fault, xml=True)
+            elif not key:
+                self._send(200, b"", None)
+            elif self.command == "PUT":
+                meta = {name: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
+                state.objects[key] = (body, meta)
+                self._send(200, b"", None, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
+            elif self.command == "DELETE":
+                state.objects.pop(key, None)
+                self._send(204, b"", None)
+            elif key not in state.objects:
+                self._error(404, "NoSuchKey")
+            else:
+                content, meta = state.objects[key]
+                tag = hashlib.md5(content).hexdigest() if state.etags else "f" * 32
+                stamp = {"ETag": f'"{tag}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+                self._send(200, content, fault, meta | stamp)
+
+        def _listing(self, query: dict[str, list[str]], fault: Any) -> bytes:
+            prefix, after = query.get("prefix", [""])[0], query.get("continuation-token", [""])[0]
+            keys = sorted(key for key in state.objects if key.startswith(prefix))
+            page = [key for key in keys if key > after][:PAGE] if not state.never_ends else keys[:PAGE]
+            more = state.never_ends or bool(page and page[-1] != keys[-1])
+            entries = "".join(
+                f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+                f"<Size>{state.wrong_sizes.get(key, len(state.objects[key][0]))}</Size><ETag>x</ETag></Contents>"
+                for key in page
+            )
+            token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more and page else ""
+            name = "" if fault == "empty xml" else "<Name>strict</Name>"
+            head = f'<ListBucketResult xmlns="{NAMESPACE}">{name}<IsTruncated>{str(more).lower()}</IsTruncated>'
+            return f"{head}{token}{entries}</ListBucketResult>".encode()
+
+        def _send(
+            self, status: int, body: bytes, fault: Any, headers: dict[str, str] | None = None, *, xml: bool = False
+        ) -> None:
+            shown = body
+            if fault == "flip" and body:
+                shown = bytes([body[0] ^ 1]) + body[1:]
+            if fault == "short xml":
+                shown = body[: len(body) // 2]
+            self.send_response(status)
+            self.send_header("Content-Type", "application/xml" if xml else "application/octet-stream")
+            self.send_header("Content-Length", str(len(shown)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if fault == "cut":
+                self.wfile.write(shown[: len(shown) // 2])
+                self.close_connection = True
+                return
+            self.wfile.write(shown)
+
+        def _error(self, status: int, code: str, message: str = "no") -> None:
+            body = f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>".encode()
+            self._send(status, body, None, xml=True)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    return Handler

@@ -1,0 +1,120 @@
+"""Every passing fault of a strict S3 server is survived, and what cannot be right is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from strict_server import ACCESS, SECRET, StrictServer, strict_server
+
+from oaml_core.errors import StoreError
+from oaml_core.store import Store, open_store, s3_client
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictServer]:
+    monkeypatch.setattr(s3_client, "FIRST_WAIT", 0.0)
+    for name in ("OAML_S3_FORGETS_METADATA", "OAML_S3_ANONYMOUS", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    with strict_server() as found:
+        monkeypatch.setenv("OAML_S3_ENDPOINT", f"http://127.0.0.1:{found.port}")
+        yield found
+
+
+@pytest.fixture
+def store(server: StrictServer) -> Store:
+    return open_store("s3://strict")
+
+
+PASSING = {
+    "429": (429, "TooManyRequests"),
+    "throttling": (400, "ThrottlingException"),
+    "slow down": (503, "SlowDown"),
+    "time-out": (400, "RequestTimeout"),
+    "own code": (503, "TryLater"),
+    "reset": "reset",
+    "cut": "cut",
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
+def test_every_request_survives_a_passing_fault(server: StrictServer, store: Store, fault: Any) -> None:
+    server.faults = [fault]
+    store.write_bytes("a", b"content of a")
+    server.faults = [fault, fault]
+    assert store.read_bytes("a") == b"content of a"
+    server.faults = [fault]
+    assert [info.key for info in store.list()] == ["a"]
+    server.faults = [fault]
+    assert store.stat("a").size == 12
+    server.faults = [fault]
+    store.delete("a")
+    assert not store.exists("a")
+    assert server.refused == []
+
+
+@pytest.mark.parametrize("fault", ["short xml", "empty xml", "cut"])
+def test_half_a_listing_is_asked_for_again(server: StrictServer, store: Store, fault: str) -> None:
+    for number in range(8):
+        store.write_bytes(f"n{number}", b"x")
+    server.faults = [None, fault]
+    assert len(list(store.list())) == 8
+    server.faults = [fault] * 50
+    with pytest.raises(StoreError):
+        list(store.list())
+
+
+def test_a_listing_without_end_is_told(server: StrictServer, store: Store) -> None:
+    store.write_bytes("a", b"x")
+    server.never_ends = True
+    with pytest.raises(StoreError, match="has no end"):
+        list(store.list())
+
+
+@pytest.mark.parametrize("by_others", [False, True])
+def test_a_bit_flipped_on_the_way_costs_a_second_fetch(server: StrictServer, store: Store, by_others: bool) -> None:
+    store.write_bytes("a", b"content")
+    if by_others:
+        server.put_by_others("a", b"content")
+    server.faults = ["flip"]
+    assert store.read_bytes("a") == b"content"
+
+
+def test_an_object_of_others_that_differs_each_time_is_refused(server: StrictServer, store: Store) -> None:
+    server.put_by_others("a", b"content")
+    server.etags = False
+    assert store.read_bytes("a") == b"content"
+    server.faults = ["flip"]
+    with pytest.raises(StoreError, match="another content each time"):
+        store.read_bytes("a")
+
+
+def test_what_was_damaged_at_rest_is_refused(server: StrictServer, store: Store) -> None:
+    store.write_bytes("a", b"content")
+    server.objects["a"] = (b"cOntent", server.objects["a"][1])
+    with pytest.raises(StoreError, match="is damaged"):
+        store.read_bytes("a")
+
+
+def test_an_object_that_is_not_as_long_as_listed_is_fetched_twice(
+    server: StrictServer, store: Store, tmp_path: Path
+) -> None:
+    server.put_by_others("t/a", b"content")
+    server.wrong_sizes["t/a"] = 3
+    server.faults = [None, None, "flip"]
+    with pytest.raises(StoreError, match="another content each time"):
+        store.get_tree("t", tmp_path / "out")
+    server.faults = []
+    store.get_tree("t", tmp_path / "out")
+    assert (tmp_path / "out" / "a").read_bytes() == b"content"
+
+
+def test_wrong_keys_are_refused_by_the_server(server: StrictServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(StoreError):
+        open_store("s3://strict").write_bytes("a", b"x")
+    assert set(server.refused) == {"the signature is wrong"}
