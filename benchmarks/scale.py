@@ -28,7 +28,7 @@ from oaml_core.data.batches.samplers import PKBatchSampler
 from oaml_core.data.prepare.fingerprint import fingerprint_of
 from oaml_core.data.prepare.forgotten import ForgottenImages
 from oaml_core.data.prepare.outbox import Outbox
-from oaml_core.data.prepare.prepare import _Packer
+from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import Manifest, ManifestFile, parse_manifest
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource
 from oaml_core.data.sources.inputs import Inputs
@@ -112,7 +112,7 @@ def prepare(count: int, folder: Path) -> Callable[[], object]:
     def run() -> object:
         source = Numbered(count)
         inputs = Inputs("numbered", source, np.arange(count), [], [], None)
-        return _Packer(inputs, config, outbox, ForgottenImages()).pack("0" * 16, {})
+        return Packer(inputs, config, outbox, ForgottenImages()).pack("0" * 16, {})
 
     return run
 

@@ -46,8 +46,18 @@ class AlignmentSample:
         Args:
             data: a square image as it is encoded.
         """
-        self._passed += 1
-        if (self._passed - 1) % self._step or not self._ready():
+        if self.pass_by(1):
+            self.look(data)
+
+    def pass_by(self, count: int) -> list[int]:
+        """Let images pass unseen, and return the places among them of those to `look` at."""
+        first = -self._passed % self._step
+        self._passed += count
+        return list(range(first, count, self._step))
+
+    def look(self, data: bytes) -> None:
+        """Look at one image, as it is encoded."""
+        if not self._ready():
             return
         assert self._detector is not None
         self._looked_at += 1

@@ -15,9 +15,11 @@ from oaml_core.config import Config
 from oaml_core.data.check.alignment import AlignmentSample
 from oaml_core.data.check.duplicates import DuplicateFinder
 from oaml_core.data.check.findings import Seen, findings
+from oaml_core.data.check.looked_at import LookedImages
 from oaml_core.data.check.report import CheckReport, Duplicate, SetAside
 from oaml_core.data.check.scan import Looked, Scanner
 from oaml_core.data.prepared.visibility_set import fit_mask
+from oaml_core.data.sources.base import Ints
 from oaml_core.data.sources.inputs import Inputs, open_folders, open_inputs
 from oaml_core.data.sources.visibility import Pair
 from oaml_core.decoding.decode import decode_image, decode_mask, fit_square
@@ -107,13 +109,50 @@ class Checks:
         seen.images += 1
         seen.counts[label] += 1
         seen.sides[looked.side] += 1
-        seen.mean += looked.mean
+        seen.total += looked.total
         seen.low, seen.high = min(seen.low, looked.low), max(seen.high, looked.high)
         if looked.high - looked.low < BLANK_RANGE:
             seen.blank.append(self.inputs.training.name(number))
         self.finder.add_training(looked.sha256, looked.perceptual)
         self.alignment.add(looked.data)
         self._numbers.append(number)
+
+    def looked_at(self, images: LookedImages) -> NDArray[np.bool_]:
+        """Take the next training images that were looked at elsewhere, as `training` takes them one by one.
+
+        Args:
+            images: usable ones.
+
+        Returns:
+            bool [N]: the images that are used; the others are forgotten, or more than an identity may have.
+        """
+        seen, labels = self.seen, self.inputs.training.labels
+        used = np.array([not self.left_out(digest.tobytes().hex()) for digest in images.digests], dtype=bool)
+        used[used] = self._within_limit(labels[images.numbers[used]])
+        taken = images.rows(used)
+        seen.images += len(taken)
+        np.add.at(seen.counts, labels[taken.numbers], 1)
+        seen.sides.update(taken.sides.tolist())
+        seen.total += taken.totals.sum(axis=0)
+        seen.low = min(seen.low, int(taken.lows.min(initial=255)))
+        seen.high = max(seen.high, int(taken.highs.max(initial=0)))
+        blank = taken.numbers[taken.highs.astype(int) - taken.lows < BLANK_RANGE]
+        seen.blank += [self.inputs.training.name(number) for number in blank.tolist()]
+        self.finder.add_many(taken.digests, taken.perceptual)
+        self._numbers.frombytes(taken.numbers.astype(np.int64).tobytes())
+        return used
+
+    def _within_limit(self, labels: Ints) -> NDArray[np.bool_]:
+        """Return bool [N]: whether each next image is among the first ones of its identity, as many as it may have."""
+        limit = self.seen.config.data.max_images_per_identity
+        if limit is None:
+            return np.ones(len(labels), dtype=bool)
+        order = np.argsort(labels, kind="stable")
+        sorted_labels = labels[order]
+        first = np.searchsorted(sorted_labels, sorted_labels, side="left")
+        within: NDArray[np.bool_] = np.empty(len(labels), dtype=bool)
+        within[order] = self.seen.counts[sorted_labels] + np.arange(len(labels)) - first < limit
+        return within
 
     def visibility(self) -> Iterator[tuple[Pair, list[tuple[bytes, bytes]]]]:
         """Yield all usable pairs of a face and its mask, each as it is encoded and its SHA-256."""

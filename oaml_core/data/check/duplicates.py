@@ -79,6 +79,15 @@ class DuplicateFinder:
         if self._steps:
             self._thresholds = np.median(np.stack(self._steps).astype(np.float32), axis=0)
 
+    @property
+    def thresholds(self) -> Steps | None:
+        """Median step of each bit over the verification images, float32 [128]; None where there is none."""
+        return self._thresholds
+
+    def hash_by(self, thresholds: Steps | None) -> None:
+        """Give hashes by the thresholds that another finder has found; None: give none."""
+        self._thresholds = thresholds
+
     def hash(self, steps: Steps) -> bytes:
         """Return the 16 bytes of a perceptual hash; empty where there is no verification set to compare with."""
         return b"" if self._thresholds is None else np.packbits(steps > self._thresholds).tobytes()
@@ -92,6 +101,11 @@ class DuplicateFinder:
         """The next training image; `perceptual` as `hash` gave it."""
         self._digests.append(int.from_bytes(sha256[:8], "little"))
         self._hashes += perceptual
+
+    def add_many(self, digests: NDArray[np.uint8], perceptual: NDArray[np.uint8]) -> None:
+        """Add the next training images: SHA-256 [N, 32], and hashes as `hash` gave them, [N, 16] or [N, 0]."""
+        self._digests.frombytes(np.ascontiguousarray(digests[:, :8]).view("<u8").astype(np.uint64).tobytes())
+        self._hashes += perceptual.tobytes()
 
     def across(self) -> list[tuple[int, str, int, int | None]]:
         """(number of the training image, verification set, number in it, distance; None: equal files)."""

@@ -103,7 +103,7 @@ def _values(seen: Seen) -> Finding:
 
 
 def _channel_order(seen: Seen) -> Finding:
-    red, green, blue = seen.mean / max(1, seen.images)
+    red, green, blue = seen.total / max(1, seen.images * seen.config.data.image_size**2)
     result = f"mean R {red:.0f}, G {green:.0f}, B {blue:.0f} as data.channel_order {seen.config.data.channel_order}"
     if blue > red + BLUER:
         other = "rgb" if seen.config.data.channel_order == "bgr" else "bgr"
@@ -263,7 +263,8 @@ class Seen:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Usable images by the source's identity number."""
     sides: Counter[int] = field(default_factory=Counter)
-    mean: NDArray[np.float64] = field(default_factory=lambda: np.zeros(3))
+    total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
+    """Sums of R, G, B over all pixels of the resized images."""
     low: int = 255
     high: int = 0
     blank: list[str] = field(default_factory=list)

@@ -35,8 +35,9 @@ class Looked(NamedTuple):
     """Of `data`, 32 bytes."""
     side: int
     """Pixels of each side, before it is resized."""
-    mean: NDArray[np.float64]
-    """float64 [3]: mean of R, G, B, 0 to 255."""
+    total: NDArray[np.int64]
+    """int64 [3]: sums of R, G, B, 0 to 255, over the pixels of the resized image; sums of whole numbers are the same
+    in any order."""
     low: int
     high: int
     """Smallest and largest value of a pixel, 0 to 255."""
@@ -65,9 +66,9 @@ class Scanner:
         image = fit_square(decoded, self.image_size)
         perceptual = self.finder.hash(self.steps(image)) if self.finder.wants_hashes else b""
         columns = np.add.reduce(image.reshape(self.image_size, -1), axis=0, dtype=np.uint32)
-        mean = columns.reshape(-1, 3).sum(axis=0) / self.image_size**2
+        total = columns.reshape(-1, 3).sum(axis=0, dtype=np.int64)
         digest = hashlib.sha256(data).digest()
-        return Looked(data, digest, decoded.shape[0], mean, int(image.min()), int(image.max()), perceptual)
+        return Looked(data, digest, decoded.shape[0], total, int(image.min()), int(image.max()), perceptual)
 
     def training(self, source: TrainingSource, numbers: Iterable[int]) -> Iterator[tuple[int, Looked | SetAside]]:
         """Yield each image by its number, in the given order."""

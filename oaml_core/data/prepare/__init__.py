@@ -3,5 +3,6 @@
 __all__ = [
     "forgotten",
     "outbox",
+    "packer",
     "prepare",
 ]

@@ -14,6 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oaml_core.data.sources.recordio import frame_record
 
 MIB = 1 << 20
@@ -27,6 +30,18 @@ class Place(NamedTuple):
     part: int
     offset: int
     size: int
+
+
+def draw_of(sha256: bytes) -> float:
+    """Return the number in [0, 1) by which an image ends a part or does not, made of its digest (32 bytes)."""
+    return int.from_bytes(sha256[16:24], "little") / 2**64
+
+
+def draws_of(digests: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return `draw_of` each row of uint8 [N, 32]."""
+    last = np.ascontiguousarray(digests[:, 16:24]).view("<u8")[:, 0]
+    result: NDArray[np.float64] = last.astype(np.float64) / 2**64
+    return result
 
 
 class PartWriter:
@@ -70,10 +85,29 @@ class PartWriter:
         self._file.write(record)
         self._digest.update(record)
         self._size += len(record)
-        draw = int.from_bytes(sha256[16:24], "little") / 2**64
-        if self._size >= self._min and draw * self._spread < len(record):
+        if self._size >= self._min and draw_of(sha256) * self._spread < len(record):
             self._finish()
         return place
+
+    def ends(self, sizes: NDArray[np.int64], draws: NDArray[np.float64]) -> list[int]:
+        """Return where parts end when records are added, as numbers of records before each end; nothing is written.
+
+        Args:
+            sizes: bytes of the framed records, int64 [N].
+            draws: `draw_of` the images' digests, float64 [N].
+        """
+        total = np.concatenate([[0], np.cumsum(sizes)])
+        may_end = np.flatnonzero(draws * self._spread < sizes) + 1
+        ends: list[int] = []
+        start = 0
+        while start < len(sizes):
+            enough = int(np.searchsorted(total, total[start] + self._min, side="left"))
+            nth = int(np.searchsorted(may_end, max(enough, start + 1), side="left"))
+            drawn = int(may_end[nth]) if nth < len(may_end) else len(sizes)
+            full = int(np.searchsorted(total, total[start] + self._max, side="right")) - 1
+            start = min(drawn, max(full, start + 1), len(sizes))
+            ends.append(start)
+        return ends
 
     def _finish(self) -> None:
         if self._file is None:

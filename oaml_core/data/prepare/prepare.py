@@ -5,30 +5,20 @@ Everything is read once and sent part by part, so that neither memory nor disk n
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from oaml_core.config import Config
-from oaml_core.data.check.checks import Checks
-from oaml_core.data.check.report import CheckReport
 from oaml_core.data.prepare.fingerprint import fingerprint_of, shaping_settings
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
 from oaml_core.data.prepare.outbox import COMMITTING, Outbox, lacking
-from oaml_core.data.prepare.parts import PartWriter, Place
+from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS, manifest_key
-from oaml_core.data.prepared.verification import write_verification
-from oaml_core.data.prepared.visibility_set import is_validation
-from oaml_core.data.prepared.without_pairs import leave_pairs_out
-from oaml_core.data.sources.inputs import Folders, Inputs, open_folders, open_inputs
+from oaml_core.data.sources.inputs import Folders, open_folders, open_inputs
 from oaml_core.errors import DataError, StoreError
 from oaml_core.store.lease import lease
 from oaml_core.store.local_file import only_one
@@ -133,7 +123,7 @@ def _made(
         outbox = Outbox(store, unfinished, keep=_has_room(folders, Path(config.work_dir)))
         try:
             inputs = open_inputs(config, folders)
-            manifest = _Packer(inputs, config, outbox, forgotten).pack(fingerprint, settings)
+            manifest = Packer(inputs, config, outbox, forgotten).pack(fingerprint, settings)
             if not _committed(store, manifest, outbox):
                 continue
             if outbox.keep:
@@ -176,132 +166,3 @@ def _has_room(folders: Folders | None, work: Path) -> bool:
     work.mkdir(parents=True, exist_ok=True)
     total = sum(file.size for folder in folders.distinct().values() for file in folder.files.values())
     return shutil.disk_usage(work).free > ROOM * total
-
-
-class _Packer:
-    """Writes what the checks let pass."""
-
-    def __init__(self, inputs: Inputs, config: Config, outbox: Outbox, forgotten: ForgottenImages) -> None:
-        self.inputs = inputs
-        self.config = config
-        self.outbox = outbox
-        self.forgotten = forgotten
-        self.checks = Checks(inputs, config, left_out=forgotten.has)
-        self.pairs: dict[str, int] = {}
-        """Pairs of each verification set that were written."""
-
-    def pack(self, fingerprint: str, settings: dict[str, object]) -> Manifest:
-        """Write and send everything but the manifest, which is returned."""
-        self._verification()
-        identities, images = self._training()
-        self.checks.held_out()
-        self._visibility()
-        report = self._judged()
-        seen = self.checks.seen
-        return Manifest(
-            fingerprint=fingerprint,
-            source_kind=self.inputs.training.kind,
-            image_size=self.config.data.image_size,
-            channel_order=self.config.data.channel_order,
-            images=images,
-            identities=identities,
-            verification=self.pairs,
-            visibility_pairs=seen.visibility_pairs,
-            set_aside=len(seen.set_aside),
-            images_looked_at=seen.images + len(seen.set_aside),
-            warnings=report.warnings,
-            settings=settings,
-            files=self.outbox.files,
-        )
-
-    def _judged(self) -> CheckReport:
-        report = self.checks.report()
-        log.info("%s", report.table())
-        path = self.outbox.folder / "checks.json"
-        path.write_text(report.to_json())
-        if report.must_not_train:
-            kept = Path(self.config.work_dir) / "checks.json"
-            shutil.copyfile(path, kept)
-            raise DataError(f"Training must not start on this data set ({kept}): {' '.join(report.reasons)}")
-        self.outbox.send(path)
-        return report
-
-    def _verification(self) -> None:
-        folder = self.outbox.folder / "verification"
-        seen = self.checks.seen
-        for pairs in self.inputs.verification:
-            gone = np.zeros(len(pairs), dtype=bool)
-
-            def watch(
-                name: str, number: int, data: bytes, image: NDArray[np.uint8], gone: NDArray[np.bool_] = gone
-            ) -> None:
-                if self.forgotten and self.forgotten.shows(data, image):
-                    gone[number // 2] = True
-                else:
-                    self.checks.verification_image(name, number, data, image)
-
-            try:
-                written = write_verification(
-                    pairs,
-                    folder,
-                    image_size=self.config.data.image_size,
-                    channel_order=self.config.data.channel_order,
-                    watch=watch,
-                )
-            except DataError as error:
-                seen.bad_sets.append(str(error))
-                continue
-            seen.good_sets[pairs.name] = pairs
-            if gone.any():
-                written = leave_pairs_out(folder, pairs.name, gone)
-            if written:
-                self.pairs[pairs.name] = int((~gone).sum())
-            for path in written:
-                self.outbox.send(path)
-
-    def _training(self) -> tuple[list[str], int]:
-        """Return names of the identities by their new labels, and the number of images."""
-        folder = self.outbox.folder / "train"
-        landmarks, size = self.inputs.training.landmarks, self.config.data.image_size
-        numbers, places, points = array("q"), array("q"), array("f")
-        with PartWriter(folder, self.outbox.send) as writer:
-            for number, looked in self.checks.training():
-                numbers.append(number)
-                places.extend(writer.add(looked.data, looked.sha256))
-                if landmarks is not None:
-                    points.extend((landmarks[number] * (size / looked.side)).ravel().tolist())
-        sources = np.array(numbers, dtype=np.int64)
-        labels = self.inputs.training.labels[sources]
-        enough = self.checks.seen.counts[labels] >= self.config.data.min_images_per_identity
-        used, contiguous = np.unique(labels[enough], return_inverse=True)
-        _write_index(folder, np.array(places, dtype=np.int64).reshape(-1, 3)[enough])
-        np.save(folder / "labels.npy", contiguous.astype(np.int64))
-        np.save(folder / "sources.npy", sources[enough])
-        if landmarks is not None:
-            np.save(folder / "landmarks.npy", np.array(points, dtype=np.float32).reshape(-1, 5, 2)[enough])
-        self.outbox.send_all(folder)
-        return [self.inputs.training.identity_name(int(label)) for label in used], int(enough.sum())
-
-    def _visibility(self) -> None:
-        if self.inputs.visibility is None:
-            return
-        folder = self.outbox.folder / "visibility"
-        places: list[Place] = []
-        names: list[str] = []
-        with PartWriter(folder, self.outbox.send) as writer:
-            for pair, looked in self.checks.visibility():
-                places += [writer.add(data, digest) for data, digest in looked]
-                names.append(pair.name)
-        if not names:
-            return
-        _write_index(folder, np.array(places, dtype=np.int64).reshape(-1, 2, 3))
-        np.save(folder / "validation.npy", np.array([is_validation(name) for name in names]))
-        (folder / "names.json").write_text(json.dumps(names))
-        self.outbox.send_all(folder)
-
-
-def _write_index(folder: Path, places: np.ndarray) -> None:
-    """`places` int64 [..., 3]: part, offset, size."""
-    np.save(folder / "parts.npy", places[..., 0].astype(np.int32))
-    np.save(folder / "offsets.npy", np.ascontiguousarray(places[..., 1]))
-    np.save(folder / "sizes.npy", places[..., 2].astype(np.int32))

@@ -103,9 +103,14 @@ class SourceFolder(ABC):
 
 
 class LocalFolder(SourceFolder):
-    """A folder on a disk."""
+    """A folder on a disk.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        listing: its files, where they are known already.
+    """
+
+    def __init__(self, folder: Path, listing: Iterable[SourceFile] | None = None) -> None:
         if not folder.is_dir():
             raise DataError(
                 f"data.source: {folder} is no folder. Give the folder that holds train.rec, train.csv or one "
@@ -114,12 +119,12 @@ class LocalFolder(SourceFolder):
         self.folder = folder
         used: list[SourceFile] = []
         passed_over: list[FolderEntry] = []
-        for entry in files_below(folder, leave=True):
+        for entry in files_below(folder, leave=True) if listing is None else ():
             if entry.reason is not None:
                 passed_over.append(entry)
             elif not entry.name.endswith(OWN_INDEX):
                 used.append(SourceFile(entry.name, entry.size, str(entry.changed)))
-        super().__init__(str(folder), used, passed_over)
+        super().__init__(str(folder), used if listing is None else listing, passed_over)
         self.identity = str(folder.resolve())
 
     def read(self, name: str) -> bytes:
@@ -148,18 +153,18 @@ class StoreFolder(SourceFolder):
 
     readers = READERS
 
-    def __init__(self, store: Store, scratch: Path) -> None:
+    def __init__(self, store: Store, scratch: Path, listing: Iterable[SourceFile] | None = None) -> None:
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
         self._fetched: set[Path] = set()
         objects: list[SourceFile] = []
         passed_over: list[FolderEntry] = []
-        for info in store.list():
+        for info in store.list() if listing is None else ():
             if forges_lines(info.key):
                 passed_over.append(FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE))
             else:
                 objects.append(SourceFile(info.key, info.size, info.tag))
-        super().__init__(store.uri, objects, passed_over)
+        super().__init__(store.uri, objects if listing is None else listing, passed_over)
         self.is_remote = True
 
     def read(self, name: str) -> bytes:
@@ -213,13 +218,22 @@ class StoreFolder(SourceFolder):
         self.store.get_file(name, path)
 
 
-def open_folder(source: str, scratch: Path) -> SourceFolder:
-    """Return a local folder or an `s3://` prefix; raises DataError or StoreError if it cannot be read."""
+def open_folder(source: str, scratch: Path, listing: Iterable[SourceFile] | None = None) -> SourceFolder:
+    """Return a local folder or an `s3://` prefix.
+
+    Args:
+        source: folder or address.
+        scratch: local folder for what is fetched.
+        listing: its files, where they are known already; None: they are listed now.
+
+    Raises:
+        DataError, StoreError: it cannot be read.
+    """
     if "://" not in source:
-        return LocalFolder(Path(source))
+        return LocalFolder(Path(source), listing)
     from oaml_core.store import open_store
 
-    folder = StoreFolder(open_store(source), scratch)
+    folder = StoreFolder(open_store(source), scratch, listing)
     if not folder.files:
         raise DataError(f"data.source: nothing lies under {source}. Check the bucket and the prefix.")
     return folder
