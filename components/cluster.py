@@ -92,6 +92,10 @@ class ClusterConfig:
     secrets: list[EnvironmentConfig] = field(default_factory=list)
     """Secrets that all pods get as environment variables."""
     cache: CacheConfig = field(default_factory=CacheConfig)
+    shards: int = 1
+    """Pods that look at the training images side by side, each at an equal share; 1: the step `preprocess` alone."""
+    shards_at_a_time: int = 8
+    """Most of these pods at a time."""
     retries: RetryConfig = field(default_factory=RetryConfig)
     stages: dict[str, PodConfig] = field(default_factory=dict)
     """Pods of the pipeline's steps, by step; `train` is the pod that follows the job."""
@@ -142,6 +146,9 @@ def check(cluster: ClusterConfig) -> None:
     _check_quantity("cache.size_limit", cluster.cache.size_limit)
     _check_counts("training", cluster.training, least=0)
     _check_counts("retries", cluster.retries, least=0)
+    for key, count in {"shards": cluster.shards, "shards_at_a_time": cluster.shards_at_a_time}.items():
+        if count < 1:
+            raise ConfigError(f"{key} is {count}; it must be 1 or more.")
 
 
 def _check_gpus(cluster: ClusterConfig, stage: str) -> None:

@@ -20,6 +20,8 @@ class Step:
     """Loader processes hand batches over in shared memory."""
     uses_gpu: bool = False
     """A GPU makes it faster."""
+    like: str | None = None
+    """Step whose pod it gets where the cluster file's `stages` does not name it."""
 
 
 STEPS = {
@@ -35,6 +37,9 @@ STEPS = {
     # It finds its tiles itself: Kubeflow would not see that they have changed.
     "train-prior": Step("train", cached=False, loads_batches=True, uses_gpu=True),
     "evaluate-prior": Step("evaluate", loads_batches=True, uses_gpu=True),
+    # They precede preprocess where the cluster file has `shards`; what they leave in the store is found again.
+    "plan-shards": Step("preprocess", cached=False, like="preprocess"),
+    "prepare-shard": Step("preprocess", cached=False, like="preprocess"),
 }
 """All steps, by the name that the cluster file's `stages` gives them."""
 

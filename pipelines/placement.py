@@ -25,7 +25,7 @@ def place(cluster: ClusterConfig | None, *tasks: dsl.PipelineTask) -> None:
 
 
 def _place(task: dsl.PipelineTask, stage: str, cluster: ClusterConfig) -> None:
-    pod = cluster.stages.get(stage, PodConfig())
+    pod = cluster.stages.get(stage) or cluster.stages.get(STEPS[stage].like or "", PodConfig())
     task.set_container_image(image_of_step(stage, cluster.registry, pod.gpus))
     _set_resources(task, pod)
     _set_node(task, pod)

@@ -41,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = config_parser("python -m pipelines.run_local", "the pipeline on one machine")
     try:
-        config, _ = parse_config(parser, sys.argv[1:] if arguments is None else arguments)
-        run(config)
+        parser.add_argument("--shards", type=int, default=1, help="prepare the data set in so many steps")
+        config, options = parse_config(parser, sys.argv[1:] if arguments is None else arguments)
+        run(config, options.shards)
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -51,11 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
-def run(config: Config) -> None:
+def run(config: Config, shards: int = 1) -> None:
     """Run the pipeline in the store that `config` names; by default in S3, in a store for this recipe and these faces.
 
     The server is the one that OAML_S3_ENDPOINT names, else one of our own over `<work_dir>/s3`, for as long as the run
     takes.
+
+    Args:
+        config: the whole configuration.
+        shards: steps that the data set is prepared in.
 
     Raises:
         OamlError: a stage failed; its own message stands above.
@@ -74,18 +79,18 @@ def run(config: Config) -> None:
         with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
             recipe = Path(folder) / "config.yaml"
             recipe.write_text(config_to_yaml(config))
-            _run_graph(recipe)
+            _run_graph(recipe, shards)
         print(_results(config))
 
 
-def _run_graph(recipe: Path) -> None:
+def _run_graph(recipe: Path, shards: int) -> None:
     """Run the graph in a process group of its own, and see to it that nothing of it is left, whatever happens here.
 
     Raises:
         OamlError: a stage failed.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", GRAPH, str(recipe)],
+        [sys.executable, "-m", GRAPH, str(recipe), str(shards)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"},

@@ -51,6 +51,13 @@ def groups(garbage: Garbage) -> set[str]:
     return {"/".join(info.key.split("/")[: 3 if "/files/" in info.key else 2]) for info in garbage.objects}
 
 
+def test_work_that_was_shared_out_and_never_ended_goes_when_it_is_old(store: Store) -> None:
+    store.write_bytes("shards/0123/plan.json", b"{}")
+    store.write_bytes("shards/0123/order-00000.npz", b"names")
+    assert groups(found(store)) == {"shards/0123"}
+    assert not found(store, later=timedelta(hours=1)).objects
+
+
 def test_losers_go_with_their_data_and_shared_content_stays(store: Store, night: Night) -> None:
     night("champion", "monday")
     night("loser", "tuesday", promoted=False)

@@ -8,11 +8,16 @@ from components.images import image
 
 
 @dsl.component(base_image=image("preprocess"), install_kfp_package=False)
-def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> NamedTuple("Prepared", [("fingerprint", str)]):  # type: ignore[valid-type]
+def preprocess(
+    config: str,
+    dataset: dsl.Output[dsl.Dataset],
+    orders: list = [],  # type: ignore[type-arg]  # noqa: B006
+) -> NamedTuple("Prepared", [("fingerprint", str)]):  # type: ignore[valid-type]
     """Check the faces that `config` names and put them into the store.
 
     Args:
         config: the whole configuration as YAML.
+        orders: what all steps prepare_shard gave, where several pods have looked at the images; empty: this step does.
         dataset: named with the date; metadata `store_uri`, `fingerprint`, `config`, `config_digest` and counts; images
             stay in the store.
 
@@ -24,7 +29,7 @@ def preprocess(config: str, dataset: dsl.Output[dsl.Dataset]) -> NamedTuple("Pre
 
     settings = config_from_yaml(config)
     with stages.keeping_trouble(settings, "preprocess"):
-        prepared = stages.prepare_night(settings)
+        prepared = stages.prepare_night(settings, orders)
     dataset.metadata.update(
         prepared.summary,
         display_name=stages.dated_name(settings),

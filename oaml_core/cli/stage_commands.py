@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def _prepare(config: Config, options: Any) -> int:
     from oaml_core import stages
 
-    print(stages.prepare(config, repair=options.repair).dataset_uri)
+    print(stages.prepare(config, repair=options.repair, shards=options.shards).dataset_uri)
     return 0
 
 
@@ -45,6 +45,9 @@ def _rollback(config: Config, options: Any) -> int:
 def _prepare_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--repair", action="store_true", help="read the data set in the store; make again what is damaged"
+    )
+    parser.add_argument(
+        "--shards", type=int | None, default=None, help="make it in so many parts, which an interrupted run keeps"
     )
 
 

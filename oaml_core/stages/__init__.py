@@ -18,10 +18,10 @@ from oaml_core.stages.addresses import (
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
-from oaml_core.stages.nightly_stage import judged_night, prepare_night
+from oaml_core.stages.nightly_stage import judged_night, plan_night, prepare_night
 from oaml_core.stages.nights import Night, NightStatus, begin_night, end_night, keeping_trouble, night_status
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
-from oaml_core.stages.prepare_stage import Prepared, prepare
+from oaml_core.stages.prepare_stage import Prepared, merge_shards, plan_shards, prepare, prepare_shard
 from oaml_core.stages.production import PRODUCTION, champion
 from oaml_core.stages.promote_stage import Promoted, promote
 from oaml_core.stages.rollback_stage import RolledBack, rollback
@@ -61,10 +61,14 @@ __all__ = [
     "keeping_trouble",
     "load_model",
     "local_runs",
+    "merge_shards",
     "night_status",
     "nights",
+    "plan_night",
+    "plan_shards",
     "prepare",
     "prepare_night",
+    "prepare_shard",
     "prepare_stage",
     "production",
     "promote",

@@ -20,7 +20,7 @@ from oaml_core.store.lease import lease
 
 PINS = "pins"
 FILES = "datasets/files"
-GROUPED = ("runs/", "adopted/", "datasets/")
+GROUPED = ("runs/", "adopted/", "datasets/", "shards/")
 """Objects below these belong together by the next part of their key."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from oaml_core.config import Config
 from oaml_core.errors import DataError
@@ -10,19 +11,35 @@ from oaml_core.notify import notify
 from oaml_core.stages.addresses import dated_name
 from oaml_core.stages.drift_stage import data_set_in_production, measure_drift
 from oaml_core.stages.nights import begin_night
-from oaml_core.stages.prepare_stage import Prepared, counts, prepare
+from oaml_core.stages.prepare_stage import Prepared, counts, merge_shards, plan_shards, prepare
 from oaml_core.store import open_store
 
 log = logging.getLogger(__name__)
 
 
-def prepare_night(config: Config) -> Prepared:
+def plan_night(config: Config, shards: int) -> list[str]:
+    """Begin a night whose data are prepared by several processes; return their orders.
+
+    Raises:
+        OamlError: nights are stopped, or the disk is full. DataError: the source cannot be used.
+    """
+    begin_night(config)
+    return plan_shards(config, shards)
+
+
+def prepare_night(config: Config, orders: Sequence[str] = ()) -> Prepared:
     """Begin a night: prepare the data, unless nights are stopped, and judge it before anything is trained.
+
+    Args:
+        config: the whole configuration.
+        orders: those that `plan_night` gave, where other processes have looked at the images.
 
     Raises:
         OamlError: nights are stopped, or the disk is full. DataError: the source cannot be used, or tonight's faces are
             unlike those of the model in production, and `nightly.drift` is `stop`.
     """
+    if orders:
+        return judged_night(config, merge_shards(config, orders[0]))
     begin_night(config)
     return judged_night(config, prepare(config))
 

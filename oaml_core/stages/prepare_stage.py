@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oaml_core.config import Config
+from oaml_core.errors import ConfigError
 from oaml_core.stages.addresses import announce
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
+    from oaml_core.data.prepare.finished import Prepared as DataSet
     from oaml_core.data.prepared.manifest import Manifest
 
 
@@ -24,15 +26,18 @@ class Prepared:
     """Images, identities, verification pairs, images set aside."""
 
 
-def prepare(config: Config, *, repair: bool = False) -> Prepared:
+def prepare(config: Config, *, repair: bool = False, shards: int | None = None) -> Prepared:
     """Check the faces that `config.data` names, and put them into the store in the form that training reads.
 
     Args:
         config: `data`, `store` and `work_dir`.
         repair: read all files of a data set that is there, and make again what is damaged.
+        shards: number of shards that are made one after another; those that an earlier run has made are kept. None:
+            all at once.
 
     Raises:
-        DataError: the source cannot be used, or too much of it is broken.
+        ConfigError: `repair` and `shards` are given both. DataError: the source cannot be used, or too much of it is
+            broken.
 
     Example:
         >>> import oaml_core as oaml
@@ -42,7 +47,75 @@ def prepare(config: Config, *, repair: bool = False) -> Prepared:
     """
     from oaml_core.data.prepare.prepare import prepare_dataset
 
-    made = prepare_dataset(config, open_store(config.store), repair=repair)
+    if shards is not None:
+        if repair:
+            raise ConfigError("--repair looks at a data set as a whole: leave --shards out.")
+        from oaml_core.data.prepare.shard_merge import prepare_sharded
+
+        return _announced(prepare_sharded(config, open_store(config.store), shards))
+    return _announced(prepare_dataset(config, open_store(config.store), repair=repair))
+
+
+def plan_shards(config: Config, shards: int) -> list[str]:
+    """Share the preparation of `config.data` out among `shards` processes, each of which calls `prepare_shard`.
+
+    Args:
+        config: `data`, `store` and `work_dir`.
+        shards: number of processes.
+
+    Returns:
+        Orders for `prepare_shard`, `<plan>/<number>`; a single one where nothing is new.
+
+    Raises:
+        DataError: the source cannot be used.
+    """
+    from oaml_core.data.prepare import shard_plan
+
+    plan = shard_plan.plan_shards(config, open_store(config.store), shards)
+    said = f"{plan.shards} shards" if plan.made is None else "nothing new"
+    announce("plan-shards", said, f"{config.store.rstrip('/')}/{plan.prefix}", plan.made is not None)
+    return [f"{plan.key}/{number}" for number in range(1 if plan.made else plan.shards)]
+
+
+def prepare_shard(config: Config, order: str) -> bool:
+    """Make one shard, unless it was made before.
+
+    Args:
+        config: the one that the plan was made with.
+        order: one of those that `plan_shards` gave.
+
+    Returns:
+        True if it was made now.
+
+    Raises:
+        ConfigError: it is no order.
+    """
+    from oaml_core.data.prepare.shards import make_shard
+
+    plan, _, number = order.partition("/")
+    if not number.isdecimal():
+        raise ConfigError(f"{order!r} is no order of a shard, such as 0123456789abcdef/0.")
+    made = make_shard(config, open_store(config.store), plan, int(number))
+    announce("prepare-shard", f"shard {number}", f"{config.store.rstrip('/')}/shards/{plan}/", not made)
+    return made
+
+
+def merge_shards(config: Config, order: str) -> Prepared:
+    """Make one data set of all shards of a plan; those that are missing are made first.
+
+    Args:
+        config: the one that the plan was made with.
+        order: any of those that `plan_shards` gave.
+
+    Raises:
+        DataError: too much of the source is broken, or it is not what it was when the work was shared out.
+    """
+    from oaml_core.data.prepare import shard_merge
+
+    return _announced(shard_merge.merge_shards(config, open_store(config.store), order.partition("/")[0]))
+
+
+def _announced(made: DataSet) -> Prepared:
     summary = counts(made.manifest)
     announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
     return Prepared(made.uri, made.fingerprint, made.reused, summary)

@@ -13,6 +13,7 @@ from components.cluster import ClusterConfig
 from components.evaluate.component import evaluate
 from components.export.component import export
 from components.preprocess.component import preprocess
+from components.preprocess.shards import plan_shards, prepare_shard
 from components.promote.component import promote
 from components.promote.gate import gate
 from components.train.cluster_launcher import ClusterLauncher
@@ -60,7 +61,8 @@ def test_preprocess(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = stand_in(monkeypatch, "prepare_night", stages.Prepared("s3://b/datasets/f1", "f1", False, {"images": 5}))
     dataset = dsl.Dataset()
     prepared = preprocess.python_func(config=TEXT, dataset=dataset)
-    assert calls == [(CONFIG,)]
+    preprocess.python_func(config=TEXT, dataset=dsl.Dataset(), orders=["p1/0", "p1/1"])
+    assert calls == [(CONFIG, []), (CONFIG, ["p1/0", "p1/1"])]
     assert prepared == ("f1",)
     assert dataset.metadata == {
         "display_name": stages.dated_name(CONFIG),
@@ -70,6 +72,15 @@ def test_preprocess(monkeypatch: pytest.MonkeyPatch) -> None:
         "config": TEXT,
         "config_digest": digest(CONFIG),
     }
+
+
+def test_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned = stand_in(monkeypatch, "plan_night", ["p1/0", "p1/1"])
+    made = stand_in(monkeypatch, "prepare_shard", True)
+    assert plan_shards.python_func(config=TEXT, shards=2) == ["p1/0", "p1/1"]
+    assert prepare_shard.python_func(config=TEXT, order="p1/1") == "p1/1"
+    assert planned == [(CONFIG, 2)]
+    assert made == [(CONFIG, "p1/1")]
 
 
 def test_train(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset) -> None:

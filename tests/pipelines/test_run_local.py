@@ -73,8 +73,18 @@ def test_from_nothing_to_a_model(tiny_run) -> None:  # type: ignore[no-untyped-d
     assert [float(row[1]) for row in table] == pytest.approx(
         [100 * headline[f"val_accuracy_{name}_global"] for name in ("clean", "occluded")], abs=0.01
     )
-    for stage in ("prepare: 32 images of 8 identities", "train: val_acc", "evaluate: ", "export: ", "promote: "):
+    for stage in (
+        "plan-shards: 2 shards",
+        "prepare-shard: shard 1",
+        "prepare: 32 images of 8 identities",
+        "train: val_acc",
+        "evaluate: ",
+        "export: ",
+        "promote: ",
+    ):
         assert stage in said
+    assert "plan-shards: 2 shards" in said
+    assert "prepare-shard: shard 1" in said
     for noise in ("KFP", "executor", "{", "Traceback", "Warning"):
         assert noise not in said
     stored = open_store(str(tiny_work / ".oaml" / "s3" / "oaml" / "tiny"))

@@ -1,8 +1,12 @@
 """Turn a source into a prepared data set: checked, packed and fingerprinted."""
 
 __all__ = [
+    "finished",
     "forgotten",
     "outbox",
     "packer",
     "prepare",
+    "shard_merge",
+    "shard_plan",
+    "shards",
 ]

@@ -12,8 +12,8 @@ import hashlib
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -55,8 +55,7 @@ def fingerprint_of(
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     key = _inventory_key(folders)
-    if store is not None and key and not cache.exists():
-        _fetch_inventory(store, key, cache)
+    _bring_inventory(store, key, cache)
     read = _Count()
     for use, folder in folders.items():
         for name, checksum in _checksums(folder, cache, read):
@@ -72,8 +71,61 @@ def _inventory_key(folders: Mapping[str, SourceFolder]) -> str:
     return f"{INVENTORIES}/{hashlib.sha256(repr(remote).encode()).hexdigest()[:DIGITS]}.sqlite" if remote else ""
 
 
-def _fetch_inventory(store: Store, key: str, cache: Path) -> None:
-    """Fetch the checksums that an earlier run kept; without them, or with damaged ones, all files are looked at."""
+def unknown_files(
+    folders: Mapping[str, SourceFolder], cache: Path, store: Store | None = None
+) -> list[tuple[str, SourceFile]]:
+    """Return the files whose checksums `fingerprint_of` would have to find out, each with its folder's use.
+
+    Args:
+        folders: the source's folders by their use.
+        cache: file that keeps checksums.
+        store: keeps a copy of it.
+    """
+    _bring_inventory(store, _inventory_key(folders), cache)
+    unknown: list[tuple[str, SourceFile]] = []
+    for use, folder in folders.items():
+        with _opened(cache, folder) as known:
+            for block in _blocks(folder):
+                found = known.find(block)
+                unknown += [(use, file) for file in block if file.name not in found]
+    return unknown
+
+
+def keep_checksums(
+    folders: Mapping[str, SourceFolder],
+    cache: Path,
+    found: Iterable[tuple[str, str, str]],
+    store: Store | None = None,
+) -> None:
+    """Keep checksums that were found elsewhere, as `fingerprint_of` keeps those that it finds.
+
+    Args:
+        folders: the source's folders by their use.
+        cache: file that keeps checksums.
+        found: use of the folder, name of the file, SHA-256; files that the folder lacks are passed over.
+        store: gets a copy of it.
+    """
+    by_use: dict[str, dict[str, str]] = {}
+    for use, name, sha256 in found:
+        by_use.setdefault(use, {})[name] = sha256
+    for use, names in by_use.items():
+        folder = folders[use]
+        with _opened(cache, folder) as known:
+            for name, sha256 in names.items():
+                file = folder.files.get(name)
+                if file is not None and file.stamp:
+                    known.keep(file, sha256)
+    key = _inventory_key(folders)
+    if store is not None and key and by_use:
+        store.put_file(cache, key)
+
+
+def _bring_inventory(store: Store | None, key: str, cache: Path) -> None:
+    """Fetch the checksums that an earlier run kept, where this machine has none; without them, or with damaged ones,
+    all files are looked at.
+    """
+    if store is None or not key or cache.exists():
+        return
     try:
         if store.exists(key):
             store.get_file(key, cache)
@@ -141,18 +193,31 @@ class _Known:
         )
 
 
-def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tuple[str, str]]:
-    """(name, SHA-256) of every file that could be read, by name."""
+@contextmanager
+def _opened(cache: Path, folder: SourceFolder) -> Iterator[_Known]:
+    """Open the file of checksums; what was kept is written when the block ends well."""
     cache.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(cache, timeout=60)) as database:
         database.execute(
             "CREATE TABLE IF NOT EXISTS checksum (path TEXT PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT) "
             "WITHOUT ROWID"
         )
-        known = _Known(database, folder.identity)
-        files = [file for file in folder.files.values() if _is_read(file.name)]
-        left = iter(progress(iter(files), len(files), "checksums"))
-        while block := list(islice(left, LOOKED_UP)):
+        yield _Known(database, folder.identity)
+        database.commit()
+
+
+def _blocks(folder: SourceFolder) -> Iterator[list[SourceFile]]:
+    """Yield the files that the fingerprint covers, in order of their names, some at a time."""
+    files = [file for file in folder.files.values() if _is_read(file.name)]
+    left = iter(progress(iter(files), len(files), "checksums"))
+    while block := list(islice(left, LOOKED_UP)):
+        yield block
+
+
+def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tuple[str, str]]:
+    """(name, SHA-256) of every file that could be read, by name."""
+    with _opened(cache, folder) as known:
+        for block in _blocks(folder):
             found = known.find(block)
             new = [file for file in block if file.name not in found]
             read_now = in_order(lambda file: (file, folder.sha256(file.name)), new, folder.readers) if new else ()
@@ -162,7 +227,6 @@ def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tupl
                     known.keep(file, checksum)
                     read.files += 1
             yield from ((file.name, found[file.name]) for file in block)
-        database.commit()
 
 
 def _is_read(name: str) -> bool:

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
-from oaml_core.data.prepare.fingerprint import fingerprint_of, shaping_settings
+from oaml_core.data.prepare.fingerprint import fingerprint_of
+from oaml_core.data.prepare.finished import Prepared, all_settings, committed, reused
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
-from oaml_core.data.prepare.outbox import COMMITTING, Outbox, lacking
+from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import Packer
-from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
+from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS, manifest_key
 from oaml_core.data.sources.inputs import Folders, open_folders, open_inputs
 from oaml_core.errors import DataError, StoreError
-from oaml_core.store.lease import lease
 from oaml_core.store.local_file import only_one
 
 if TYPE_CHECKING:
@@ -33,18 +32,6 @@ ROOM = 3
 
 TRIES = 3
 """Times that a data set is packed whose content is removed from the store meanwhile."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A data set in the store."""
-
-    uri: str
-    """`…/datasets/<fingerprint>`: what `fetch_prepared` takes."""
-    fingerprint: str
-    manifest: Manifest
-    reused: bool
-    """True if it was there already and nothing was copied."""
 
 
 def dataset_folder(config: Config, fingerprint: str) -> Path:
@@ -68,25 +55,13 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> Pr
     work = Path(config.work_dir)
     folders = open_folders(config.data, work / "fetched")
     forgotten = forgotten_images(store)
-    settings = shaping_settings(config) | ({"forgotten": forgotten.digest} if forgotten else {})
+    settings = all_settings(config, forgotten)
     distinct = {} if folders is None else folders.distinct()
     fingerprint = fingerprint_of(settings, distinct, work / "checksums.sqlite", store)
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         if repair:
             _remove_damaged(store, fingerprint)
-        return _reused(config, store, fingerprint) or _made(config, store, folders, fingerprint, settings, forgotten)
-
-
-def _reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
-    uri = store.url(f"{DATASETS}/{fingerprint}")
-    if not store.exists(manifest_key(fingerprint)):
-        return None
-    manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), f"{uri}/{MANIFEST}")
-    _refuse_broken(manifest, config)
-    if gone := lacking(store, manifest.files):
-        log.warning("%s lacks %d of %d files; they are made again.", uri, len(gone), len(manifest.files))
-        return None
-    return Prepared(uri, fingerprint, manifest, reused=True)
+        return reused(config, store, fingerprint) or _made(config, store, folders, fingerprint, settings, forgotten)
 
 
 def _remove_damaged(store: Store, fingerprint: str) -> None:
@@ -124,7 +99,7 @@ def _made(
         try:
             inputs = open_inputs(config, folders)
             manifest = Packer(inputs, config, outbox, forgotten).pack(fingerprint, settings)
-            if not _committed(store, manifest, outbox):
+            if not committed(store, manifest, outbox):
                 continue
             if outbox.keep:
                 (unfinished / MANIFEST).write_text(manifest.to_json())
@@ -138,26 +113,6 @@ def _made(
         f"{uri}: files of it were removed from the store {TRIES} times while it was prepared. Run the same command "
         "again when no `oaml store gc --delete` is at work."
     )
-
-
-def _committed(store: Store, manifest: Manifest, outbox: Outbox) -> bool:
-    """Write the manifest, if the store has every file of it; no garbage is collected meanwhile."""
-    with lease(store, COMMITTING, kept=True) as held:
-        if gone := outbox.lacking():
-            log.warning("%d files were removed from the store meanwhile; the data set is packed again.", len(gone))
-            return False
-        held.require()
-        store.write_bytes(manifest_key(manifest.fingerprint), manifest.to_json().encode())
-    return True
-
-
-def _refuse_broken(manifest: Manifest, config: Config) -> None:
-    tolerated = config.data.broken_images_tolerated
-    if manifest.set_aside > tolerated * manifest.images_looked_at:
-        raise DataError(
-            f"{manifest.set_aside:,} of {manifest.images_looked_at:,} training images are broken, {tolerated:.3%} are "
-            "tolerated: copy the source again, or raise data.broken_images_tolerated."
-        )
 
 
 def _has_room(folders: Folders | None, work: Path) -> bool:

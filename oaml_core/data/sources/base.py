@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,12 @@ from oaml_core.folder_entries import (
     read_regular,
     shown,
 )
-from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
 
 Ints = NDArray[np.int64]
 Landmarks = NDArray[np.float32]
-META = "train_meta.json"
 CORES = os.cpu_count() or 1
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
@@ -237,33 +235,6 @@ def open_folder(source: str, scratch: Path, listing: Iterable[SourceFile] | None
     if not folder.files:
         raise DataError(f"data.source: nothing lies under {source}. Check the bucket and the prefix.")
     return folder
-
-
-def read_meta(folder: SourceFolder) -> dict[str, Any]:
-    """Return the content of `train_meta.json`, empty where there is none; raises DataError if it is no JSON object."""
-    if META not in folder:
-        return {}
-    return parse_json(folder.read(META), folder.where(META), "Write it again, or remove it.", DataError)
-
-
-def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[str], count: int) -> Landmarks | None:
-    """Return float32 [count, 5, 2] with the points of each image that is known, NaN for others; None if none is known.
-
-    Raises:
-        DataError: an entry is not five points [x, y].
-    """
-    if not known:
-        return None
-    points = np.full((count, 5, 2), np.nan, dtype=np.float32)
-    for row, image in enumerate(images):
-        entry = known.get(image)
-        if entry is None:
-            continue
-        try:
-            points[row] = np.array(entry, dtype=np.float32).reshape(5, 2)
-        except (ValueError, TypeError):
-            raise DataError(f"{folder.where(META)}: {image!r} needs five points [x, y].") from None
-    return points
 
 
 class TrainingSource(ABC):

@@ -12,7 +12,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.meta import landmarks_of, read_meta
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import HIDDEN, Counted

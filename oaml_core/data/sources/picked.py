@@ -49,7 +49,7 @@ def find_places(source: TrainingSource, numbers: Ints) -> Places | None:
     if isinstance(source, RecordIOSource):
         index = source.index
         of_one = np.zeros(len(numbers), dtype=np.int64)
-        return Places([RECORDS], of_one, index.offsets[numbers], index.sizes[numbers], framed=True)
+        return Places([RECORDS], of_one, index.offsets[numbers], index.sizes[numbers].astype(np.int64), framed=True)
     if isinstance(source, WebDatasetSource):
         file, offsets, sizes = source.places[numbers].T
         return Places(list(source.shards), file.copy(), offsets.copy(), sizes.copy())

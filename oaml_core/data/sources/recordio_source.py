@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, landmarks_of, read_meta
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.meta import landmarks_of, read_meta
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.data.sources.recordio_index import open_index
 from oaml_core.data.sources.recordio_remote import remote_index

@@ -1,0 +1,193 @@
+"""What processes that prepare a data set together leave for one another in the store, below `shards/<plan>/`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.data.prepared.manifest import ManifestFile
+from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
+from oaml_core.data.sources.picked import Places
+from oaml_core.errors import StoreError
+
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+SHARDS = "shards"
+"""Where a store keeps work that is shared out."""
+REMEDY = "Delete everything below it, and run the same command again."
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """How a preparation is shared out."""
+
+    key: str
+    """Digest of the source's listing, of all that shapes the data set, and of the number of shards."""
+    shards: int
+    """Number of shards."""
+    image_size: int
+    """Side that images are looked at in, in pixels."""
+    channel_order: Literal["rgb", "bgr"]
+    """How images decode."""
+    limit: int | None
+    """Most images per identity; None: any number."""
+    forgotten: str
+    """Digest of the list of images that must stay out."""
+    thresholds: list[float] | None
+    """By which perceptual hashes are made; None where there is nothing to compare with."""
+    made: str | None = None
+    """Fingerprint of the data set once it is complete; nothing is left to do then."""
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of all its objects."""
+        return f"{SHARDS}/{self.key}/"
+
+    def numbered(self, what: Literal["order", "done"], number: int) -> str:
+        """Return the key of a shard's work order, or of its result."""
+        return f"{self.prefix}{what}-{number:05d}.npz"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one shard has to do."""
+
+    numbers: Ints
+    """int64 [N]: numbers of its images in the source."""
+    labels: Ints
+    """int64 [N]: their identities."""
+    places: Places | None
+    """Where they lie; None: the source must be opened to read them."""
+    unknown: list[tuple[str, str, int]]
+    """Further files whose checksums nobody knows: use of the folder, name, size."""
+    owes_checksums: bool
+    """Whether the checksums of its own images are wanted too, where each is a file."""
+
+
+def plan_key(key: str) -> str:
+    """Return the key of a plan in a store."""
+    return f"{SHARDS}/{key}/plan.json"
+
+
+def write_plan(store: Store, plan: ShardPlan) -> None:
+    """Put a plan into the store; it goes last, after the orders."""
+    store.write_bytes(plan_key(plan.key), json.dumps(asdict(plan), indent=1).encode())
+
+
+def read_plan(store: Store, key: str) -> ShardPlan:
+    """Return the plan of that key.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
+    where = plan_key(key)
+    if not store.exists(where):
+        raise StoreError(f"There is no plan {store.url(where)}: the step that shares the work out makes it.")
+    content = store.read_json(where, ("key", "shards"), REMEDY)
+    try:
+        return ShardPlan(**content)
+    except TypeError as error:
+        raise StoreError(f"{store.url(where)} is no plan of this version ({error}). {REMEDY}") from None
+
+
+def write_order(store: Store, key: str, order: Order) -> None:
+    """Put a work order into the store."""
+    arrays: dict[str, NDArray[Any]] = {"numbers": order.numbers, "labels": order.labels}
+    about: dict[str, Any] = {"unknown": order.unknown, "owes_checksums": order.owes_checksums, "files": None}
+    if order.places is not None:
+        arrays |= {"whose": order.places.file, "offsets": order.places.offsets, "sizes": order.places.sizes}
+        about |= {"files": order.places.files, "framed": order.places.framed}
+    write_arrays(store, key, arrays, about)
+
+
+def read_order(store: Store, key: str) -> Order:
+    """Return a work order; raises StoreError if there is none, or a damaged one."""
+    found, about = read_arrays(store, key)
+    places = None
+    if about["files"] is not None:
+        places = Places(about["files"], found["whose"], found["offsets"], found["sizes"], about["framed"])
+    unknown = [(use, name, size) for use, name, size in about["unknown"]]
+    return Order(found["numbers"], found["labels"], places, unknown, about["owes_checksums"])
+
+
+def write_arrays(store: Store, key: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
+    """Put arrays into the store, and beside them what JSON can say."""
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
+    np.savez(buffer, about=text, **arrays)  # type: ignore[arg-type]
+    store.write_bytes(key, buffer.getvalue())
+
+
+def read_arrays(store: Store, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return what `write_arrays` has put.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    try:
+        with np.load(io.BytesIO(store.read_bytes(key)), allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+        return arrays, json.loads(arrays.pop("about").tobytes())
+    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
+
+
+def listing_key(plan: str, use: str) -> str:
+    """Return the key of a folder's listing; `use` is empty for that of the training images."""
+    return f"{SHARDS}/{plan}/listing-{use or 'training'}.jsonl.gz"
+
+
+def write_listing(store: Store, key: str, folder: SourceFolder, scratch: Path) -> None:
+    """Put the names, sizes and stamps of a folder's files into the store."""
+    scratch.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(scratch, "wt", compresslevel=1, encoding="utf-8") as file:
+        file.write(json.dumps(folder.passed_over) + "\n")
+        file.writelines(json.dumps([each.name, each.size, each.stamp]) + "\n" for each in folder.files.values())
+    store.put_file(scratch, key)
+    scratch.unlink()
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Listing of a folder as it was when the work was shared out."""
+
+    path: Path
+    passed_over: dict[str, list[str]]
+
+    def files(self) -> Iterator[SourceFile]:
+        """Yield its files by name."""
+        with gzip.open(self.path, "rt", encoding="utf-8") as file:
+            next(file)
+            for line in file:
+                yield SourceFile(*json.loads(line))
+
+
+def fetch_listing(store: Store, key: str, scratch: Path) -> Listing:
+    """Return a listing that `write_listing` has put, fetched to `scratch`."""
+    store.get_file(key, scratch)
+    try:
+        with gzip.open(scratch, "rt", encoding="utf-8") as file:
+            return Listing(scratch, json.loads(next(file)))
+    except (OSError, ValueError, StopIteration) as error:
+        raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
+
+
+def parts_of(about: Mapping[str, Any]) -> list[ManifestFile]:
+    """Return the parts that a shard has sent, by their numbers in it."""
+    return [ManifestFile(**part) for part in about["parts"]]
+
+
+def tell_parts(files: Iterable[ManifestFile]) -> list[dict[str, Any]]:
+    """Return parts in the form that `parts_of` reads."""
+    return [asdict(file) for file in files]

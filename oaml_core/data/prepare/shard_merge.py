@@ -1,0 +1,302 @@
+"""Makes one data set of the shards of a shared preparation: the same, to the last byte, as one process makes alone."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.config import Config
+from oaml_core.data.check.checks import Checks
+from oaml_core.data.check.looked_at import LookedImages
+from oaml_core.data.check.report import SetAside
+from oaml_core.data.prepare.fingerprint import fingerprint_of, keep_checksums
+from oaml_core.data.prepare.finished import Prepared, all_settings, committed, reused
+from oaml_core.data.prepare.forgotten import forgotten_images
+from oaml_core.data.prepare.outbox import Outbox, lacking
+from oaml_core.data.prepare.packer import TRAIN, PackedImages, Packer
+from oaml_core.data.prepare.parts import PartWriter, draws_of
+from oaml_core.data.prepare.shard_files import (
+    SHARDS,
+    ShardPlan,
+    fetch_listing,
+    listing_key,
+    parts_of,
+    plan_key,
+    read_arrays,
+    read_plan,
+    write_plan,
+)
+from oaml_core.data.prepare.shard_plan import CHECKSUMS, plan_shards
+from oaml_core.data.prepare.shards import make_shard
+from oaml_core.data.prepared.manifest import ManifestFile
+from oaml_core.data.prepared.prepared import DATASETS
+from oaml_core.data.sources.base import Ints, SourceFolder, open_folder
+from oaml_core.data.sources.inputs import Folders, open_inputs
+from oaml_core.data.sources.recordio import parse_record
+from oaml_core.errors import DataError, StoreError
+from oaml_core.store import MissingObject
+from oaml_core.store.local_file import only_one
+
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+"""Times that shards are made again whose parts are removed from the store meanwhile."""
+
+
+class Lying(NamedTuple):
+    """Images to keep, and where shards have written them."""
+
+    numbers: Ints
+    """int64 [N]: numbers in the source."""
+    sides: NDArray[np.int32]
+    """int32 [N]: pixels of each side as encoded."""
+    draws: NDArray[np.float64]
+    """float64 [N]: by which parts end."""
+    shard: NDArray[np.int32]
+    """int32 [N]: number of the shard."""
+    places: Ints
+    """int64 [N, 3]: part within the shard, offset, size."""
+
+
+def prepare_sharded(config: Config, store: Store, shards: int) -> Prepared:
+    """Make the data set that `config.data` describes by shards, one after another; those made before are kept.
+
+    Args:
+        config: `data`, and `work_dir`.
+        store: where the data set goes.
+        shards: number of shards.
+
+    Raises:
+        DataError, StoreError: as `prepare_dataset`.
+    """
+    return merge_shards(config, store, plan_shards(config, store, shards).key)
+
+
+def merge_shards(config: Config, store: Store, key: str) -> Prepared:
+    """Make the data set of the plan `key`; shards that are missing are made here.
+
+    Args:
+        config: the one that the plan was made with.
+        store: has the plan and its shards.
+        key: of the plan.
+
+    Raises:
+        DataError: the checks forbid training on the data set, or the verification sets or the people who are forgotten
+            are others than when the work was shared out. StoreError: parts were removed again and again.
+    """
+    work = Path(config.work_dir) / SHARDS / key
+    for _ in range(TRIES):
+        plan = read_plan(store, key)
+        if plan.made is not None:
+            found = reused(config, store, plan.made)
+            if found is None:
+                raise StoreError(
+                    f"The data set {plan.made} was removed from {store.uri} after the work was shared out. Run the "
+                    "same command again from its beginning."
+                )
+            return found
+        made = None
+        try:
+            made = _merged(config, store, plan, work / "merge")
+        except MissingObject as error:
+            log.warning("%s The shards that had it are made again.", error)
+        finally:
+            shutil.rmtree(work / "merge", ignore_errors=True)
+        if made is not None:
+            _tidy(store, replace(plan, made=made.fingerprint))
+            return made
+        _drop_lacking(store, plan)
+    raise StoreError(
+        f"{store.url(SHARDS)}/{key}: parts of it were removed from the store {TRIES} times. Run the same command again "
+        "when no `oaml store gc --delete` is at work."
+    )
+
+
+def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Prepared | None:
+    """Return the data set, or None if parts of it are gone."""
+    for number in range(plan.shards):
+        make_shard(config, store, plan.key, number)
+    folders, forgotten = _folders(config, store, plan, scratch), forgotten_images(store)
+    if forgotten.digest != plan.forgotten:
+        raise DataError("People were forgotten after the work was shared out. Run the same command again.")
+    settings, distinct = all_settings(config, forgotten), {} if folders is None else folders.distinct()
+    cache = Path(config.work_dir) / CHECKSUMS
+    keep_checksums(distinct, cache, _checksums(store, plan), store)
+    fingerprint = fingerprint_of(settings, distinct, cache, store)
+    with only_one(Path(config.work_dir) / DATASETS / f".{fingerprint}.lock"):
+        if found := reused(config, store, fingerprint):
+            return found
+        outbox = Outbox(store, scratch / "set", keep=False)
+        pack = partial(merge_images, store=store, plan=plan)
+        manifest = Packer(open_inputs(config, folders), config, outbox, forgotten, pack).pack(fingerprint, settings)
+        if not committed(store, manifest, outbox):
+            return None
+    uri = store.url(f"{DATASETS}/{fingerprint}")
+    log.info("%s: %.1f MB of %d shards were packed again at their seams", uri, outbox.sent / 1e6, plan.shards)
+    return Prepared(uri, fingerprint, manifest, reused=False)
+
+
+def _folders(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Folders | None:
+    """Open the source's folders as they were listed when the work was shared out."""
+    data = config.data
+    if data.source is None:
+        return None
+
+    def opened(use: str, source: str) -> SourceFolder:
+        listing = fetch_listing(store, listing_key(plan.key, use), scratch / f"listing-{use}")
+        folder = open_folder(source, Path(config.work_dir) / "fetched", listing.files())
+        folder.passed_over = listing.passed_over
+        return folder
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    training = opened("", data.source)
+    return Folders(
+        training,
+        training if data.verification_source is None else opened("verification", data.verification_source),
+        training if data.visibility_source is None else opened("visibility", data.visibility_source),
+    )
+
+
+def _checksums(store: Store, plan: ShardPlan) -> Iterator[tuple[str, str, str]]:
+    for number in range(plan.shards):
+        _, about = read_arrays(store, plan.numbered("done", number))
+        yield from ((use, name, sha256) for use, name, sha256 in about["checksums"])
+
+
+def merge_images(checks: Checks, outbox: Outbox, *, store: Store, plan: ShardPlan) -> PackedImages:
+    """Count the images of all shards, and make the parts that one process would have made.
+
+    Parts that are the same are taken as they are; at the seams, images are copied into new ones.
+
+    Args:
+        checks: counts the images.
+        outbox: gets the parts.
+        store: has the shards.
+        plan: names them.
+
+    Raises:
+        DataError: the verification sets are others than those that the shards' hashes were made for.
+    """
+    checks.finder.close_verification()
+    found = checks.finder.thresholds
+    if (None if found is None else [float(value) for value in found]) != plan.thresholds:
+        raise DataError("The verification sets changed while the data set was prepared. Run the same command again.")
+    parts: list[list[ManifestFile]] = []
+    kept: list[Lying] = []
+    for number in range(plan.shards):
+        arrays, about = read_arrays(store, plan.numbered("done", number))
+        parts.append(parts_of(about))
+        kept.append(_counted(checks, arrays, about, number))
+        _look_at_alignment(checks, store, kept[-1], parts[number])
+    lying = Lying(*(np.concatenate(columns) for columns in zip(*kept, strict=True)))
+    places = _Seams(store, outbox, parts, lying).places()
+    return PackedImages(lying.numbers, places, lying.sides)
+
+
+def _counted(checks: Checks, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], shard: int) -> Lying:
+    source = checks.inputs.training
+    checks.seen.set_aside += [SetAside(source.name(number), reason) for number, reason in about["damaged"]]
+    images = LookedImages(**{each.name: arrays[each.name] for each in fields(LookedImages)})
+    used = checks.looked_at(images)
+    taken = images.rows(used)
+    whose = np.full(len(taken), shard, dtype=np.int32)
+    return Lying(taken.numbers, taken.sides, draws_of(taken.digests), whose, arrays["places"][used])
+
+
+def _look_at_alignment(checks: Checks, store: Store, lying: Lying, parts: list[ManifestFile]) -> None:
+    for row in checks.alignment.pass_by(len(lying.numbers)):
+        part, offset, size = map(int, lying.places[row])
+        checks.alignment.look(parse_record(store.read_range(parts[part].key, offset, size)).image)
+
+
+class _Seams:
+    """Parts of the whole, from parts of the shards."""
+
+    def __init__(self, store: Store, outbox: Outbox, parts: list[list[ManifestFile]], lying: Lying) -> None:
+        self.store, self.outbox, self.parts, self.lying = store, outbox, parts, lying
+        self.folder = outbox.folder / TRAIN
+
+    def places(self) -> Ints:
+        """Send all parts; return int64 [N, 3]: part, offset, size of each image in them."""
+        sizes = self.lying.places[:, 2]
+        result = np.empty((len(sizes), 3), dtype=np.int64)
+        result[:, 2] = sizes
+        first = 0
+        for number, end in enumerate(PartWriter(self.folder, self.outbox.send).ends(sizes, self.lying.draws)):
+            result[first:end, 0] = number
+            result[first:end, 1] = np.cumsum(sizes[first:end]) - sizes[first:end]
+            name = f"part-{number:05d}.rec"
+            whole = self._whole(first, end)
+            if whole is not None:
+                self.outbox.note(replace(whole, path=f"{TRAIN}/{name}"))
+            else:
+                self._copied(self.folder / name, first, end)
+            first = end
+        return result
+
+    def _whole(self, first: int, end: int) -> ManifestFile | None:
+        """Return the part of a shard that holds exactly these images; None if there is none."""
+        shard, (part, offset, _) = int(self.lying.shard[first]), self.lying.places[first].tolist()
+        same = self.lying.shard[end - 1] == shard and self.lying.places[end - 1, 0] == part
+        file = self.parts[shard][part]
+        is_all = offset == 0 and file.size == int(self.lying.places[first:end, 2].sum())
+        return file if same and is_all else None
+
+    def _copied(self, path: Path, first: int, end: int) -> None:
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            for begin, stop in self._runs(first, end):
+                part, offset, _ = self.lying.places[begin].tolist()
+                size = int(self.lying.places[begin:stop, 2].sum())
+                key = self.parts[int(self.lying.shard[begin])][part].key
+                data = self.store.read_range(key, offset, size)
+                _check_records(data, self.lying.places[begin:stop, 2], self.store.url(key))
+                file.write(data)
+                digest.update(data)
+        self.outbox.send(path, digest.hexdigest())
+
+    def _runs(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield stretches of images that lie side by side in one part of a shard."""
+        shard, (part, offset, size) = self.lying.shard[first:end], self.lying.places[first:end].T
+        breaks = (np.diff(shard) != 0) | (np.diff(part) != 0) | (offset[1:] != offset[:-1] + size[:-1])
+        bounds = [first, *(np.flatnonzero(breaks) + first + 1).tolist(), end]
+        yield from pairwise(bounds)
+
+
+def _check_records(data: bytes, sizes: Ints, where: str) -> None:
+    """Refuse records that are not what was packed: each names the first bytes of its image's digest."""
+    offset = 0
+    for size in sizes.tolist():
+        record = parse_record(data[offset : offset + size])
+        if int.from_bytes(hashlib.sha256(record.image).digest()[:8], "little") != record.id:
+            raise StoreError(f"{where} is damaged at byte {offset} of a range. Delete it, and run the command again.")
+        offset += size
+
+
+def _drop_lacking(store: Store, plan: ShardPlan) -> None:
+    """Forget the results of shards whose parts are gone, so that those are made again."""
+    for number in range(plan.shards):
+        _, about = read_arrays(store, plan.numbered("done", number))
+        if lacking(store, parts_of(about)):
+            store.delete(plan.numbered("done", number))
+
+
+def _tidy(store: Store, plan: ShardPlan) -> None:
+    """Say in the plan that all is done, and remove the rest."""
+    write_plan(store, plan)
+    for info in list(store.list(plan.prefix)):
+        if info.key != plan_key(plan.key):
+            store.delete(info.key)

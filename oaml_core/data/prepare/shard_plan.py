@@ -1,0 +1,146 @@
+"""Shares a preparation out: one listing, one look at the verification sets, and a work order per shard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from oaml_core.config import Config
+from oaml_core.data.prepare.fingerprint import fingerprint_of, unknown_files
+from oaml_core.data.prepare.finished import all_settings, reused
+from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
+from oaml_core.data.prepare.outbox import Outbox
+from oaml_core.data.prepare.packer import Packer
+from oaml_core.data.prepare.shard_files import (
+    SHARDS,
+    Order,
+    ShardPlan,
+    listing_key,
+    plan_key,
+    read_plan,
+    write_listing,
+    write_order,
+    write_plan,
+)
+from oaml_core.data.prepared.manifest import FORMAT
+from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
+from oaml_core.data.sources.image_folder import ImageFileSource
+from oaml_core.data.sources.inputs import Folders, Inputs, open_folders, open_inputs
+from oaml_core.data.sources.picked import find_places
+from oaml_core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from oaml_core.store import Store
+
+log = logging.getLogger(__name__)
+
+FEW = 1_000
+"""Files whose checksums are asked for before anything is shared out: a night with little new ends here."""
+CHECKSUMS = "checksums.sqlite"
+DIGITS = 16
+
+
+def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
+    """Share the preparation of `config.data` out, unless the store has the data set.
+
+    The same source, configuration and number of shards give the same plan: what was done of it is not done again.
+
+    Args:
+        config: `data`, and `work_dir`.
+        store: where the plan and its orders go.
+        shards: number of shards, 1 or more.
+
+    Raises:
+        ConfigError: the number is below 1. DataError: the source cannot be used.
+    """
+    if shards < 1:
+        raise ConfigError(f"The number of shards is {shards}; it must be 1 or more.")
+    work = Path(config.work_dir)
+    folders, forgotten = open_folders(config.data, work / "fetched"), forgotten_images(store)
+    settings, distinct = all_settings(config, forgotten), {} if folders is None else folders.distinct()
+    unknown = unknown_files(distinct, work / CHECKSUMS, store)
+    key, made = _key(settings, distinct, shards), None
+    if len(unknown) <= FEW:
+        fingerprint = fingerprint_of(settings, distinct, work / CHECKSUMS, store)
+        unknown = []
+        made = fingerprint if reused(config, store, fingerprint) else None
+    if store.exists(plan_key(key)) and (before := read_plan(store, key)).made == made:
+        return before
+    if made is not None:
+        plan = ShardPlan(key, shards, 0, "rgb", None, forgotten.digest, None, made)
+    else:
+        plan = _shared_out(config, store, (key, shards), folders, forgotten, unknown)
+    write_plan(store, plan)
+    return plan
+
+
+def _shared_out(
+    config: Config,
+    store: Store,
+    named: tuple[str, int],
+    folders: Folders | None,
+    forgotten: ForgottenImages,
+    unknown: list[tuple[str, SourceFile]],
+) -> ShardPlan:
+    """Put everything but the plan itself into the store."""
+    (key, shards), data = named, config.data
+    scratch = Path(config.work_dir) / SHARDS / key / "plan"
+    try:
+        inputs = open_inputs(config, folders)
+        packer = Packer(inputs, config, Outbox(store, scratch, keep=False), forgotten)
+        packer.verification()
+        packer.checks.finder.close_verification()
+        for use, folder in ({} if folders is None else folders.distinct()).items():
+            write_listing(store, listing_key(key, use), folder, scratch / "listing")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    found = packer.checks.finder.thresholds
+    thresholds = None if found is None else [float(value) for value in found]
+    plan = ShardPlan(
+        key, shards, data.image_size, data.channel_order, data.max_images_per_identity, forgotten.digest, thresholds
+    )
+    slices = np.array_split(inputs.selected, shards)
+    others = _outside(inputs, unknown)
+    for number, numbers in enumerate(slices):
+        write_order(store, plan.numbered("order", number), _order(inputs, numbers, others[number::shards], unknown))
+    log.info("%s images are shared out among %d shards", f"{len(inputs.selected):,}", shards)
+    return plan
+
+
+def _order(
+    inputs: Inputs, numbers: Ints, others: list[tuple[str, SourceFile]], unknown: list[tuple[str, SourceFile]]
+) -> Order:
+    return Order(
+        numbers.astype(np.int64),
+        inputs.training.labels[numbers],
+        find_places(inputs.training, numbers),
+        [(use, file.name, file.size) for use, file in others],
+        owes_checksums=bool(unknown) and isinstance(inputs.training, ImageFileSource),
+    )
+
+
+def _outside(inputs: Inputs, unknown: list[tuple[str, SourceFile]]) -> list[tuple[str, SourceFile]]:
+    """Return the files without a checksum that no shard reads as one of its images."""
+    source = inputs.training
+    if not unknown or not isinstance(source, ImageFileSource):
+        return unknown
+    read = {source.names[number] for number in inputs.selected.tolist()}
+    return [(use, file) for use, file in unknown if use or file.name not in read]
+
+
+def _key(settings: Mapping[str, Any], folders: Mapping[str, SourceFolder], shards: int) -> str:
+    """Return the digest of all that the work depends on; another one each time where a listing has no stamps."""
+    digest = hashlib.sha256(json.dumps([FORMAT, shards, settings], sort_keys=True).encode())
+    for use, folder in folders.items():
+        digest.update(f"{use}\0{folder.identity}\n".encode())
+        for file in folder.files.values():
+            digest.update(f"{file.name}\0{file.size}\0{file.stamp or secrets.token_hex(8)}\n".encode())
+    return digest.hexdigest()[:DIGITS]
