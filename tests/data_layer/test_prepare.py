@@ -107,6 +107,14 @@ def test_the_second_run_copies_nothing(image_folder: Path, config) -> None:
     assert objects(config()) == before
 
 
+def test_what_a_run_leaves_beside_the_records_is_no_part_of_them(recordio: Path, config) -> None:
+    first = prepare(config(recordio))
+    assert (recordio / "train.rec.index").exists()
+    second = prepare(config(recordio))
+    assert second.reused
+    assert second.fingerprint == first.fingerprint
+
+
 def test_a_changed_source_sends_only_what_changed(image_folder: Path, tmp_path: Path, config, monkeypatch) -> None:
     monkeypatch.setattr(PartWriter.__init__, "__defaults__", (10_000, 30_000, 60_000))
     for identity in range(3):

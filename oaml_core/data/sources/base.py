@@ -120,7 +120,7 @@ class LocalFolder(SourceFolder):
         for entry in files_below(folder, leave=True) if listing is None else ():
             if entry.reason is not None:
                 passed_over.append(entry)
-            elif not entry.name.endswith(OWN_INDEX):
+            elif not any(step.endswith(OWN_INDEX) for step in entry.name.split("/")):
                 used.append(SourceFile(entry.name, entry.size, str(entry.changed)))
         super().__init__(str(folder), used if listing is None else listing, passed_over)
         self.identity = str(folder.resolve())
