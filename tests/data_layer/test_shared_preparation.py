@@ -240,6 +240,8 @@ def test_what_cannot_be_merged_is_said(shared_out: tuple[Config, Store, str], fa
         make_shard(config, store, key, 3)
     with pytest.raises(ConfigError, match="shards is 0"):
         plan_shards(config, store, 0)
+    with pytest.raises(ConfigError, match="oaml align FOLDER OUT"):
+        plan_shards(dataclasses.replace(config, data=dataclasses.replace(config.data, align=True)), store, 3)
     with pytest.raises(StoreError, match="There is no plan"):
         read_plan(store, "0" * 16)
     write_bin(faces / "own.bin", [encode_jpeg(face(4000 + number)) for number in range(20)], [True, False] * 5)

@@ -18,6 +18,8 @@ from oaml_core.data.prepared.manifest import ManifestFile
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
 from oaml_core.data.sources.picked import Places
 from oaml_core.errors import StoreError
+from oaml_core.folder_entries import FolderEntry
+from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -138,9 +140,10 @@ def read_arrays(store: Store, key: str) -> tuple[dict[str, NDArray[Any]], dict[s
     try:
         with np.load(io.BytesIO(store.read_bytes(key)), allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
-        return arrays, json.loads(arrays.pop("about").tobytes())
-    except (ValueError, KeyError, zipfile.BadZipFile) as error:
+        about = arrays.pop("about").tobytes()
+    except (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
         raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
+    return arrays, parse_json(about, store.url(key), REMEDY, StoreError)
 
 
 def listing_key(plan: str, use: str) -> str:
@@ -149,11 +152,12 @@ def listing_key(plan: str, use: str) -> str:
 
 
 def write_listing(store: Store, key: str, folder: SourceFolder, scratch: Path) -> None:
-    """Put the names, sizes and stamps of a folder's files into the store."""
+    """Put the names, sizes and stamps of a folder's files into the store; names hold no tabs and no line breaks."""
     scratch.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(scratch, "wt", compresslevel=1, encoding="utf-8") as file:
-        file.write(json.dumps(folder.passed_over) + "\n")
-        file.writelines(json.dumps([each.name, each.size, each.stamp]) + "\n" for each in folder.files.values())
+        passed_over = [asdict(entry) | {"path": str(entry.path)} for entry in folder.passed_over]
+        file.write(json.dumps({"passed_over": passed_over}) + "\n")
+        file.writelines(f"{each.name}\t{each.size}\t{each.stamp}\n" for each in folder.files.values())
     store.put_file(scratch, key)
     scratch.unlink()
 
@@ -163,14 +167,15 @@ class Listing:
     """Listing of a folder as it was when the work was shared out."""
 
     path: Path
-    passed_over: dict[str, list[str]]
+    passed_over: list[FolderEntry]
 
     def files(self) -> Iterator[SourceFile]:
         """Yield its files by name."""
         with gzip.open(self.path, "rt", encoding="utf-8") as file:
             next(file)
             for line in file:
-                yield SourceFile(*json.loads(line))
+                name, size, stamp = line.removesuffix("\n").split("\t")
+                yield SourceFile(name, int(size), stamp)
 
 
 def fetch_listing(store: Store, key: str, scratch: Path) -> Listing:
@@ -178,8 +183,10 @@ def fetch_listing(store: Store, key: str, scratch: Path) -> Listing:
     store.get_file(key, scratch)
     try:
         with gzip.open(scratch, "rt", encoding="utf-8") as file:
-            return Listing(scratch, json.loads(next(file)))
-    except (OSError, ValueError, StopIteration) as error:
+            head = parse_json(next(file), store.url(key), REMEDY, StoreError, needs=["passed_over"])
+        entries = [FolderEntry(**each | {"path": Path(each["path"])}) for each in head["passed_over"]]
+        return Listing(scratch, entries)
+    except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
         raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
 
 

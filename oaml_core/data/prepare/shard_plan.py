@@ -59,10 +59,15 @@ def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
         shards: number of shards, 1 or more.
 
     Raises:
-        ConfigError: the number is below 1. DataError: the source cannot be used.
+        ConfigError: the number is below 1, or photographs are to be aligned. DataError: the source cannot be used.
     """
     if shards < 1:
         raise ConfigError(f"The number of shards is {shards}; it must be 1 or more.")
+    if config.data.align:
+        raise ConfigError(
+            "data.align looks for the faces of all photographs in one process: make aligned faces by "
+            "`oaml align FOLDER OUT` first, or prepare without shards."
+        )
     work = Path(config.work_dir)
     folders, forgotten = open_folders(config.data, work / "fetched"), forgotten_images(store)
     settings, distinct = all_settings(config, forgotten), {} if folders is None else folders.distinct()

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from oaml_core.data.sources.base import META, SourceFolder, TrainingSource
+from oaml_core.data.sources.base import SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS
 from oaml_core.data.sources.labelled_list import TRAINING_LISTS
+from oaml_core.data.sources.meta import META
 from oaml_core.data.sources.recordio_source import RECORDS
 from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
