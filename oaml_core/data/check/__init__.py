@@ -2,6 +2,8 @@
 
 __all__ = [
     "checks",
+    "duplicates",
+    "looked_at",
     "report",
     "scan",
 ]

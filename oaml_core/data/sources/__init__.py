@@ -3,7 +3,9 @@
 __all__ = [
     "aligned",
     "base",
+    "image_folder",
     "inputs",
+    "picked",
     "recordio",
     "sample_faces",
     "synthetic",
