@@ -11,7 +11,8 @@ import pytest
 from components.images import read_lock
 from oaml_core.cli import main
 from oaml_core.data.prepared.memfile import open_memfile
-from oaml_core.data.sources.base import LocalFolder, read_meta
+from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.meta import read_meta
 from oaml_core.errors import ConfigError, DataError, ImageError, StoreError
 from oaml_core.restoration.tile_shards import MANIFEST as SHARDS
 from oaml_core.restoration.tile_shards import read_shard_manifest
