@@ -29,6 +29,7 @@ from oaml_core.errors import DataError, ModelInputError
 from oaml_core.photos.faces import SURE, FaceFinder, FaceNotFoundError
 from oaml_core.photos.recipe import recipe_digest
 from oaml_core.progress import progress
+from oaml_core.structured_text import json_or_none
 
 FOLDER = "aligned"
 """Folder of the work directory with the faces that were cut out."""
@@ -101,7 +102,7 @@ class Aligner:
         """
         face, note = self._paths(digest)
         try:
-            found = json.loads(note.read_text(encoding="utf-8"))
+            found = json_or_none(note.read_bytes())
             if found["reason"]:
                 raise NoFaceError(found["reason"])
             points = np.array(found["points"], dtype=np.float32).reshape(5, 2)
