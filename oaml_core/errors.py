@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from oaml_core.folder_entries import shown
@@ -11,6 +12,10 @@ LONGEST_WORD = 2_000
 """Characters without a blank that a message quotes: keys of stores and paths are shorter."""
 LONGEST_NAME = 200
 """Characters of a name for which similar ones are looked for: the work grows with its square."""
+
+
+NEAR = 0.6
+"""Likeness, 0 to 1, of a mistyped key to the one that is suggested."""
 
 
 class OamlError(Exception):
@@ -93,3 +98,29 @@ def nearest(name: str, known: Iterable[str]) -> str:
         return ""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" Did you mean {found[0]!r}?" if found else ""
+
+
+def nearest_key(name: str, known: Iterable[str]) -> str:
+    """Return a hint as `nearest` does for a mistyped key or option, or for a placeholder such as `{lr}`.
+
+    Args:
+        name: what was written; characters that no key has do not count.
+        known: keys with dots, `optim.lr`, or options, `--optim.lr`. A key's last part alone finds the key.
+    """
+    if len(name) > LONGEST_NAME:
+        return ""
+    bare = re.sub(r"[^\w.]", "", name.strip("-").replace("-", "_")).strip("._").lower()
+    keys = list(known)
+    leaf = bare.rpartition(".")[2]
+
+    def likeness(key: str) -> tuple[float, float]:
+        plain = key.lstrip("-").replace("-", "_").lower()
+        whole = _likeness(bare, plain)
+        return max(whole, _likeness(leaf, plain.rpartition(".")[2])), whole
+
+    best = max(keys, key=likeness, default=None)
+    return f" Did you mean {best!r}?" if best is not None and likeness(best)[0] >= NEAR else ""
+
+
+def _likeness(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import yaml
 
 from oaml_core.config import Config, check_leaves, is_flat, modern_words
-from oaml_core.errors import ConfigError, nearest
+from oaml_core.errors import ConfigError, nearest, nearest_key
 from oaml_core.structured_text import check_yaml, parse_yaml
 
 if typing.TYPE_CHECKING:
@@ -290,11 +290,10 @@ def _refuse_plain_values(cls: type, tree: dict[str, Any]) -> None:
 def _hint(parser: ArgumentParser, message: str, cls: type) -> str:
     keys = [key for key, _ in _leaves(cls())]
     if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
-        return nearest(found[1], re.findall(r"--[A-Za-z][\w.-]*", parser.format_help()))
+        options = re.findall(r"--[A-Za-z][\w.-]*", parser.format_help())
+        return nearest_key(found[1], options)
     if found := re.search(r"Literal\[(.*)\]\. Got value: (\S+)", message):
         return nearest(found[2], re.findall(r"'([^']+)'", found[1]))
     if "accept" not in message:
         return ""
-    wrong = ".".join(re.findall(r"'([\w.]+)'", message))
-    same_leaf = [key for key in keys if key.rpartition(".")[2] == wrong]
-    return nearest(wrong, keys) if not same_leaf else f" Did you mean {same_leaf[0]!r}?"
+    return nearest_key(".".join(re.findall(r"'([\w.]+)'", message)), keys)

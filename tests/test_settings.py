@@ -225,3 +225,28 @@ def test_what_is_too_long_is_not_repeated_in_whole(options: list[str]) -> None:
 def test_recipes_that_no_file_can_be_are_named(name: str) -> None:
     with pytest.raises(ConfigError, match="There is no recipe x"):
         load_config(name)
+
+
+@pytest.mark.parametrize(
+    ("words", "suggested"),
+    [
+        (["{lr}"], "--optim.lr"),
+        (["--{lr}", "0.1"], "--optim.lr"),
+        (["${lr}"], "--optim.lr"),
+        (["--optim.{lr}", "0.1"], "--optim.lr"),
+        (["lr=0.1"], "--optim.lr"),
+        (["--epoch", "3"], "--optim.epochs"),
+        (["--momentun", "1"], "--optim.momentum"),
+        (["--batchsize", "3"], "--data.batch_size"),
+        (["--data.sorce", "x"], "--data.source"),
+    ],
+)
+def test_placeholders_and_mistyped_options_suggest_the_nearest_key(words: list[str], suggested: str) -> None:
+    with pytest.raises(ConfigError, match=rf"Did you mean '{suggested}'\?"):
+        load_config(None, words)
+
+
+def test_what_resembles_no_key_suggests_none() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(None, ["--zzz_qqq", "1"])
+    assert "Did you mean" not in str(refused.value)
