@@ -7,14 +7,17 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from untrained import write_untrained
 
 from oaml_core import stages
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.prepare import prepare as preparing
 from oaml_core.data.prepared.prepared import fetch_prepared
 from oaml_core.errors import DataError
+from oaml_core.settings import config_to_yaml
 from oaml_core.stages.collect_garbage import find_garbage, remove
 from oaml_core.store import Store, open_store
+from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
 
 FILES = "datasets/files/"
 
@@ -85,3 +88,20 @@ def test_repair_makes_damaged_content_again(config: Config, store: Store, tmp_pa
     assert not stages.prepare(config, repair=True).reused
     assert len(fetch_prepared(uri, tmp_path / "whole").train) == 12
     assert stages.prepare(config, repair=True).reused
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_checkpoint_brings_its_own_data_set_and_draws_no_other_faces(
+    config: Config, store: Store, tmp_path: Path, there: bool
+) -> None:
+    small = dataclasses.replace(config, model=dataclasses.replace(config.model, arch="ir_mini", width=4))
+    checkpoint = write_untrained(small, tmp_path / "best.ckpt")
+    made = stages.prepare(config)
+    if there:
+        state = read_checkpoint(checkpoint) | {"fingerprint": made.fingerprint}
+        state["config"] = config_to_yaml(dataclasses.replace(small, data=DataConfig(source=str(tmp_path / "gone"))))
+        write_checkpoint(state, checkpoint)
+    asked = Config(store=config.store, work_dir=config.work_dir, data=DataConfig(num_workers=0))
+    assert stages.dataset_of_checkpoint(asked, str(checkpoint)) == made.dataset_uri
+    other = dataclasses.replace(asked, data=dataclasses.replace(config.data, synthetic_pairs=40))
+    assert stages.dataset_of_checkpoint(other, str(checkpoint)) == stages.prepare(other).dataset_uri != made.dataset_uri

@@ -22,7 +22,12 @@ class Command(NamedTuple):
 
 
 def dataset_option(parser: ArgumentParser) -> None:
-    parser.add_argument("--dataset", type=str | None, default=None, help="data set in the store; default: prepare it")
+    parser.add_argument(
+        "--dataset",
+        type=str | None,
+        default=None,
+        help="data set in the store; default: prepare it, or that of the checkpoint",
+    )
 
 
 def model_options(parser: ArgumentParser) -> None:

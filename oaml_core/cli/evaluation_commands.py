@@ -26,7 +26,7 @@ def _evaluate(config: Config, options: Any) -> int:
         own = stages.evaluate_own_faces(config, options.faces, options.checkpoint)
         print("\n".join([own.summary, *map(str, own.written)]))
         return 0
-    dataset = options.dataset or stages.prepare(config).dataset_uri
+    dataset = options.dataset or stages.dataset_of_checkpoint(config, options.checkpoint)
     evaluated = stages.evaluate(config, dataset, options.checkpoint)
     for name, value in evaluated.metrics.items():
         print(f"{name:<34} {value:.4f}")

@@ -29,7 +29,7 @@ def _train(config: Config, options: Any) -> int:
 def _export(config: Config, options: Any) -> int:
     from oaml_core import stages
 
-    dataset = options.dataset or stages.prepare(config).dataset_uri
+    dataset = options.dataset or stages.dataset_of_checkpoint(config, options.checkpoint)
     print(stages.export(config, dataset, options.checkpoint, options.metrics).model_uri)
     return 0
 

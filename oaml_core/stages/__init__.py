@@ -21,7 +21,14 @@ from oaml_core.stages.gate_stage import Judged, gate
 from oaml_core.stages.nightly_stage import judged_night, plan_night, prepare_night
 from oaml_core.stages.nights import Night, NightStatus, begin_night, end_night, keeping_trouble, night_status
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
-from oaml_core.stages.prepare_stage import Prepared, merge_shards, plan_shards, prepare, prepare_shard
+from oaml_core.stages.prepare_stage import (
+    Prepared,
+    dataset_of_checkpoint,
+    merge_shards,
+    plan_shards,
+    prepare,
+    prepare_shard,
+)
 from oaml_core.stages.production import PRODUCTION, champion
 from oaml_core.stages.promote_stage import Promoted, promote
 from oaml_core.stages.rollback_stage import RolledBack, rollback
@@ -45,6 +52,7 @@ __all__ = [
     "begin_night",
     "champion",
     "collect_garbage",
+    "dataset_of_checkpoint",
     "dated_name",
     "drift_stage",
     "end_night",

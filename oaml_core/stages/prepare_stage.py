@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
-from oaml_core.stages.addresses import announce
+from oaml_core.settings import config_from_yaml
+from oaml_core.stages.addresses import announce, fetch_file
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
     from oaml_core.data.prepare.finished import Prepared as DataSet
     from oaml_core.data.prepared.manifest import Manifest
+
+NAMES_FACES = (
+    *("source", "verification_source", "visibility_source", "subset"),
+    *("synthetic_identities", "synthetic_images_per_identity", "synthetic_pairs"),
+)
+"""Keys of `data` by which a user says which faces are meant."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,29 @@ def _announced(made: DataSet) -> Prepared:
     summary = counts(made.manifest)
     announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
     return Prepared(made.uri, made.fingerprint, made.reused, summary)
+
+
+def dataset_of_checkpoint(config: Config, checkpoint_uri: str) -> str:
+    """Return the address of the data set that a checkpoint was trained on, prepared again if the store lacks it.
+
+    Args:
+        config: `store` and `work_dir`. Where its `data` names faces (`NAMES_FACES`), those are meant instead.
+        checkpoint_uri: file or address in a store.
+
+    Raises:
+        CheckpointError: it is none. DataError: the source that it names is not there any more.
+    """
+    from oaml_core.training.checkpoints import read_checkpoint
+
+    default = Config().data
+    if any(getattr(config.data, key) != getattr(default, key) for key in NAMES_FACES):
+        return prepare(config).dataset_uri
+    state = read_checkpoint(fetch_file(config, checkpoint_uri))
+    store, prefix = open_store(config.store), f"datasets/{state['fingerprint']}"
+    if store.exists(f"{prefix}/manifest.json"):
+        return store.url(prefix)
+    trained = config_from_yaml(state["config"])
+    return prepare(replace(trained, store=config.store, work_dir=config.work_dir)).dataset_uri
 
 
 def counts(manifest: Manifest) -> dict[str, int]:
