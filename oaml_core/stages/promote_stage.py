@@ -12,6 +12,7 @@ from oaml_core.notify import notify
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, dated_name, read_metrics_json
 from oaml_core.stages.gate_stage import challenge
+from oaml_core.stages.model_registry import enter_version
 from oaml_core.stages.production import (
     PRODUCTION,
     WITHDRAWN,
@@ -69,6 +70,7 @@ def _promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
     name = digest(model_uri, metrics_uri)
     present = champion(store)
     if present is not None and present["version"] == name:
+        enter_version(config, present, measured)  # for the night on which the registry did not answer
         return Promoted(name, True, "nothing new: this data and configuration gave the model that is in production")
     objection, reason = _withdrawn(record(store, name)), "the first model"
     if objection is None and present is not None:
@@ -83,8 +85,9 @@ def _promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
         "accuracy": measured["headline"][HEADLINE_METRIC],
         "sets": sorted(measured["sets"]),
     }
-    point_at(store, pointer, judged=present)
+    made = point_at(store, pointer, judged=present)
     note_decision(store, name, True, reason)
+    enter_version(config, made, measured, reason)
     announce("promote", f"version {name}: {reason}", store.url(PRODUCTION), False)
     return Promoted(name, True, reason)
 

@@ -8,6 +8,7 @@ from typing import Any
 from oaml_core.config import Config
 from oaml_core.errors import StoreError
 from oaml_core.stages.addresses import announce
+from oaml_core.stages.model_registry import archive_version
 from oaml_core.stages.production import PRODUCTION, champion, point_back, record, records
 from oaml_core.store import Store, open_store, split_uri
 
@@ -43,6 +44,7 @@ def rollback(config: Config, version: str | None = None) -> RolledBack:
             f"{wanted['model_uri']} is not there any more: production stays as it is. Roll back to another version."
         )
     point_back(store, wanted, present)
+    archive_version(config, present["version"], wanted["version"])
     announce("rollback", f"version {wanted['version']} instead of {present['version']}", store.url(PRODUCTION), False)
     return RolledBack(wanted["version"], present["version"], wanted["model_uri"])
 
