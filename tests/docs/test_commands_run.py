@@ -24,6 +24,8 @@ from oaml_core.store.base import in_order
 
 DOCS = Path(__file__).parents[2] / "docs"
 ACCURACIES = {"a": 0.90, "b": 0.96}
+PHOTOGRAPHED = 12
+"""People whose faces are searched for: a face that is aligned already is found as it is."""
 Run = Callable[[str], str]
 
 
@@ -35,7 +37,7 @@ def commands(page: str, of: str = "oaml ") -> list[str]:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn faces, one folder an identity, and a mask, in the folder where the commands are typed."""
+    """Drawn faces, one folder an identity, in `faces` and `photographs`, and a mask, where the commands are typed."""
     folder = tmp_path_factory.mktemp("typed")
     generator = np.random.default_rng(0)
     which = np.repeat(np.arange(80), 3)
@@ -44,6 +46,10 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = folder / "faces" / f"person-{person}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_jpeg(image))
+        if person < PHOTOGRAPHED:
+            photograph = folder / "photographs" / path.parent.name / path.name
+            photograph.parent.mkdir(parents=True, exist_ok=True)
+            photograph.write_bytes(path.read_bytes())
     mask = Image.new("RGBA", (64, 48))
     mask.paste("white", (8, 8, 56, 40))
     mask.save(folder / "my_mask.png")
