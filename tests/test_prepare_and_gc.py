@@ -44,7 +44,7 @@ def test_content_that_is_collected_while_it_is_reused_is_there_again(
     manifest = f"{stages.prepare(config).dataset_uri.removeprefix(store.uri + '/')}/manifest.json"
     store.delete(manifest)  # its content is garbage from here on, until a manifest names it again
     monkeypatch.setattr(preparing, "_has_room", lambda *_: room)
-    commit, collected = preparing._committed, []
+    commit, collected = preparing.committed, []
 
     def collect_first(*arguments: object) -> bool:
         if not collected:
@@ -53,7 +53,7 @@ def test_content_that_is_collected_while_it_is_reused_is_there_again(
             remove(store, garbage)
         return commit(*arguments)
 
-    monkeypatch.setattr(preparing, "_committed", collect_first)
+    monkeypatch.setattr(preparing, "committed", collect_first)
     made = stages.prepare(config)
     assert collected
     assert not made.reused
