@@ -9,6 +9,7 @@ from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.config.occluders import drawn_occluders
 from oaml_core.errors import ConfigError, nearest
+from oaml_core.kept_memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -33,6 +34,7 @@ def _benchmark(config: Config, options: Any) -> int:
     names = [options.compared] if isinstance(options.compared, str) else options.compared
     if not names:
         raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
+    keep_freed_memory()
     drawn, folder = _drawn(options.drawn), None if options.occluders is None else Path(options.occluders)
     models = {name: _model(config, name) for name in names}
     chosen = covers(drawn, folder, held_out=any(map(_saw_cutouts, models.values())))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from oaml_core.config import Config
 from oaml_core.errors import CheckpointError
+from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_dataset
 from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
@@ -53,6 +54,7 @@ def evaluate_backbone(
     from oaml_core.evaluation.verdict.summary import markdown
     from oaml_core.models.embedder import open_embedder
 
+    keep_freed_memory()
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"--backbone: there is no file {path}.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
 from oaml_core.errors import EvaluationError, StoreError
+from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import config_to_yaml, digest
 from oaml_core.stages.addresses import (
     announce,
@@ -71,6 +72,7 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
     """
     from oaml_core.evaluation.verdict.metrics_json import SCHEMA
 
+    keep_freed_memory()
     checkpoint = fetch_file(config, checkpoint_uri)
     store = open_store(config.store)
     inputs = digest(config.evaluate, dataset_uri, sha256_of(checkpoint), SCHEMA)

@@ -12,6 +12,7 @@ import numpy as np
 
 from oaml_core.config import Config
 from oaml_core.errors import ExportError, StoreError
+from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import SUMMARY, announce, fetch_dataset, fetch_file, prefix_of, read_metrics_json
 from oaml_core.store import open_store
@@ -45,6 +46,7 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
     Raises:
         ExportError: an exported model does not do what the trained one does.
     """
+    keep_freed_memory()
     store, prefix = open_store(config.store), f"{prefix_of(config, checkpoint_uri)}/export"
     checkpoint = fetch_file(config, checkpoint_uri)
     measured = read_metrics_json(metrics_uri)

@@ -12,6 +12,7 @@ import numpy as np
 
 from oaml_core.config import Config
 from oaml_core.errors import DataError, EvaluationError
+from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_file
 from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
@@ -53,6 +54,7 @@ def evaluate_own_faces(config: Config, source: str, checkpoint_uri: str) -> OwnF
     from oaml_core.data.sources.verification import find_verification
     from oaml_core.training.trained import load_trained
 
+    keep_freed_memory()
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_trained(checkpoint)
     config = replace(config, model=trained.config.model, data=trained.config.data)

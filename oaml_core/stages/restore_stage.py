@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oaml_core.config import Config
 from oaml_core.errors import DataError
+from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, fetch_dataset, fetch_file
 from oaml_core.stages.publish_run import checked_result, publish_run
@@ -115,6 +116,7 @@ def evaluate_prior(
     from oaml_core.restoration.report import write_restoration_report
     from oaml_core.training.trained import load_trained
 
+    keep_freed_memory()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_prior(checkpoint, device)

@@ -18,6 +18,7 @@ from oaml_core.config import Config
 from oaml_core.data.batches.sample_sheet import write_sample_sheet
 from oaml_core.data.prepared.prepared import PreparedDataset, open_prepared
 from oaml_core.errors import OamlError, StoreError
+from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
@@ -89,6 +90,7 @@ def _show_samples(config: Config, dataset: PreparedDataset, path: Path) -> None:
 
 def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, CheckpointKeeper]:
     """Who this worker is, and its run's checkpoints; notes its process number in `run_dir/workers`."""
+    keep_freed_memory()
     world = World.from_environment()
     for noisy in ("lightning.fabric", "lightning.pytorch"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
