@@ -45,6 +45,7 @@ PUBLIC = {
     "QAConv": "oaml_core.models.qaconv",
     "TransMatcher": "oaml_core.models.transmatcher",
     "Pooled": "oaml_core.models.pooled",
+    "PooledAlone": "oaml_core.models.pooled",
     "AdaFace": "oaml_core.models.margin",
     "ArcFace": "oaml_core.models.margin",
     "CosFace": "oaml_core.models.margin",

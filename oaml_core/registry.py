@@ -140,6 +140,7 @@ MATCHERS: Registry[Callable[..., Any]] = Registry(
         "qaconv": "oaml_core.models.qaconv",
         "transmatcher": "oaml_core.models.transmatcher",
         "pooled": "oaml_core.models.pooled",
+        "pooled_alone": "oaml_core.models.pooled",
     },
 )
 """`(channels: int, map_size: (h, w), *, weighting, product) -> Matcher`, by `model.matcher`."""

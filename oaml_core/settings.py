@@ -133,6 +133,7 @@ NOT_LEARNT = (
         "data.source",
         "data.verification_source",
         "data.visibility_source",
+        "data.unlabelled_source",
         "data.synthetic_",
         "data.broken_images_tolerated",
     ),
@@ -140,7 +141,7 @@ NOT_LEARNT = (
 """Keys, and beginnings of keys, that change nothing in what a run learns from a given data set."""
 LEARNT = (
     *("train.start_from", "train.average_decay", "train.average_with_start"),
-    "train.stop_after_validations",
+    *("train.stop_after_validations", "train.validation_occluders"),
 )
 """Keys that do, although they begin like those."""
 

@@ -108,7 +108,7 @@ def _check_adaptation(config: Config) -> None:
     """Refuse loss terms and optimisers that the model has nothing for."""
     if config.model.matching_trains_visibility:
         _check_visibility_gradients(config)
-    if config.loss.distils and config.model.matcher != "pooled":
+    if config.loss.distils and config.model.matcher not in ("pooled", "pooled_alone"):
         raise ConfigError(
             f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher pooled, not "
             f"{config.model.matcher}: the other matchers make no embedding of the visible places."

@@ -22,6 +22,9 @@ class DataConfig:
     """Folder or `s3://` prefix that holds the verification sets; None: they lie in `source`."""
     visibility_source: str | None = None
     """Folder or `s3://` prefix that holds faces with masks (`kept_faces/`, `masks/`); None: they lie in `source`."""
+    unlabelled_source: str | None = None
+    """Folder or `s3://` prefix that holds faces of other people, whoever they are. Each counts as a person of its own:
+    they serve distillation, and as strangers. None: there are none."""
     held_out_share: float = 0.1
     """Share of the people, in [0, 1), held out of training and paired where there is no verification set: at least 10
     people, if a batch can spare them. Their names decide who. 0: nobody is, and nothing then proves the model."""

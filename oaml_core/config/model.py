@@ -44,7 +44,8 @@ class ModelConfig:
     that start as the backbone's; 0: they see the backbone's own feature map. The global embedding is not touched."""
     matcher: str = "qaconv"
     """Local matcher: `qaconv`, places as they are; `transmatcher`, places after self-attention, slower and with
-    millions of parameters; `pooled`, the embedding of the places that both faces show, made for each pair."""
+    millions of parameters; `pooled`, the embedding of the places that both faces show, made for each pair;
+    `pooled_alone`, the embedding of the places that each face shows by itself."""
     weighting: Literal["evidence", "multiply", "none"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas. `none`: not at all, the
     ablation without visibility."""

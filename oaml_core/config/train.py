@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oaml_core.config.checks import check_positive
+from oaml_core.config.occluders import check_occluders
 from oaml_core.errors import ConfigError
 
 
@@ -49,6 +50,9 @@ class TrainConfig:
     """Share, in [0, 1), of the weights that training started from in what is validated, evaluated and exported; the
     closer to them, the less foreign clean faces change (Wortsman et al. 2022). The visibility head, which starts at
     random, is left out."""
+    validation_occluders: tuple[str, ...] = ()
+    """Drawn occluders that the second faces of the verification pairs wear in further validations, in training's
+    artwork. `val_acc`, which chooses the best checkpoint, is then the mean over uncovered and covered pairs."""
     stop_after_validations: int = 0
     """Validations in a row without a better `val_acc` after which training ends; 0: it goes on to the last epoch. The
     verification sets of `data.source` decide: give it sets of other origin than the training faces."""
@@ -79,6 +83,7 @@ def check_train(train: TrainConfig) -> None:
     for name in ("average_decay", "average_with_start"):
         if not 0 <= getattr(train, name) < 1:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it is a share and must lie in [0, 1).")
+    check_occluders(train.validation_occluders, "train.validation_occluders", None)
     if train.stop_after_validations < 0:
         raise ConfigError(f"train.stop_after_validations is {train.stop_after_validations}; it must be 0 or more.")
     if train.min_nodes > train.max_nodes:

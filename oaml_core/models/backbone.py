@@ -61,6 +61,24 @@ class Backbone(nn.Module, ABC):
         Raises:
             ModelInputError: another shape or type, or images on another device than the weights.
         """
+        self._check(images)
+        layers = self.layers()
+        x, earlier = images, None
+        for number, layer in enumerate(layers):
+            if number == len(layers) - self.give_input_of_last:
+                earlier = x
+            x = layer(x)
+        return BackboneOutput(x, *unit_length(self.embed(x)), earlier)
+
+    def input_of_last(self, images: Tensor) -> Tensor:
+        """Return what the last `give_input_of_last` layers take, and leave those out; `images` as for `forward`."""
+        self._check(images)
+        layers = self.layers()
+        for layer in layers[: len(layers) - self.give_input_of_last]:
+            images = layer(images)
+        return images
+
+    def _check(self, images: Tensor) -> None:
         expected = (3, self.image_size, self.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ModelInputError(
@@ -72,13 +90,6 @@ class Backbone(nn.Module, ABC):
         device = next(self.parameters()).device
         if images.device != device:
             raise ModelInputError(f"The images are on {images.device}, the backbone on {device}. Move them to one.")
-        layers = self.layers()
-        x, earlier = images, None
-        for number, layer in enumerate(layers):
-            if number == len(layers) - self.give_input_of_last:
-                earlier = x
-            x = layer(x)
-        return BackboneOutput(x, *unit_length(self.embed(x)), earlier)
 
 
 def unit_length(raw: Tensor) -> tuple[Tensor, Tensor]:

@@ -47,10 +47,12 @@ def build_matcher(
     Raises:
         ConfigError: `model.matcher` names no matcher.
     """
-    if config.matcher == "pooled" and backbone is not None:
+    if config.matcher in ("pooled", "pooled_alone") and backbone is not None:
+        from oaml_core.models.pooled import Pooled, PooledAlone
         from oaml_core.models.pooled_start import start_from
 
-        pooled: Matcher = start_from(backbone, weighting=config.weighting, product=config.matcher_product)
+        kind = PooledAlone if config.matcher == "pooled_alone" else Pooled
+        pooled: Matcher = start_from(backbone, weighting=config.weighting, product=config.matcher_product, kind=kind)
         pooled.trains_visibility = config.matching_trains_visibility
         return pooled
     built: Matcher = MATCHERS.get(config.matcher)(

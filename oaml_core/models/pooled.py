@@ -20,7 +20,8 @@ class Contributions(NamedTuple):
     """One side, ready to be compared."""
 
     places: Tensor
-    """[N, S, E], what each place adds to the embedding beyond the mean face, times its visibility."""
+    """[N, S, E], what each place adds to the embedding beyond the mean face, times its visibility; [N, E], the
+    embedding itself, where faces are pooled alone."""
     visibility: Tensor
     """[N, S]"""
 
@@ -150,3 +151,58 @@ class Pooled(Matcher):
         found = torch.einsum("nse,ns->se", places, visibility) / total.clamp_min(SMALLEST_SHARE)[:, None]
         step = (1 / self.batches.float()).clamp_min(self.momentum) * (total > SMALLEST_SHARE)[:, None]
         self.mean.lerp_(found.to(self.mean.dtype), step.to(self.mean.dtype))
+
+
+@register_matcher("pooled_alone")
+class PooledAlone(Pooled):
+    """Cosine of two embeddings, each made of what its own face shows, whatever the other one hides.
+
+    With the names of `Pooled`,
+
+        score = a₀·cos(z(f, ½ + ½·v), z(f′, ½ + ½·u)) + b₀
+
+    Distillation teaches z(f, v) to be the embedding of the uncovered face, so it can be compared with that of any
+    other face. `Pooled` leaves out of both faces what one of them hides; strangers then look the more alike the less
+    is left, and a threshold of uncovered faces accepts too many of them. A place that is said to be hidden counts
+    half, so that a wrong map costs little. A face is one vector here: comparing costs no more than for the backbone.
+
+    Example:
+        >>> import torch
+        >>> import oaml_core as oaml
+        >>> matcher = oaml.PooledAlone(channels=8, map_size=(3, 3), embedding_size=16).eval()
+        >>> maps = torch.rand(2, 8, 3, 3)
+        >>> matcher.match(maps, maps).shape
+        torch.Size([2, 2])
+    """
+
+    hidden_counts = 0.5
+
+    def embed(self, maps: Tensor, visibility: Tensor) -> Tensor:
+        """Return z(f, ½ + ½·v) at unit length, [N, E]; see `Pooled.embed`."""
+        return self._pooled(self.contributions(maps.flatten(2)), visibility.flatten(1))
+
+    def _pooled(self, places: Tensor, visibility: Tensor) -> Tensor:
+        counts = self.hidden_counts + (1 - self.hidden_counts) * visibility
+        beyond = ((places - self.mean) * counts[..., None]).sum(1)
+        return functional.normalize(self.offset + self.mean.sum(0) + beyond, dim=1)
+
+    def _match_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        left, right = self._prepared(probe, v), self._prepared(gallery, u, gallery=True)
+        return self._logits((left.places * right.places).sum(1))
+
+    def _match_candidates(self, probe: Tensor, gallery: Tensor, candidates: Tensor, v: Tensor | None) -> Tensor:
+        left, right = self._prepared(probe, v), self._prepared(gallery, None, gallery=True)
+        return self._logits(torch.einsum("pe,pke->pk", left.places, right.places[candidates]))
+
+    def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Contributions:
+        places = self.contributions(maps)
+        visibility = maps.new_ones(len(maps), maps.shape[2]) if visibility is None else visibility
+        if self.training and not gallery:
+            self._follow(places.detach(), visibility)
+        return Contributions(self._pooled(places, visibility), visibility)
+
+    def _score_block(self, probe: Contributions, rows: slice, gallery: Contributions) -> Tensor:
+        return self._logits(probe.places[rows] @ gallery.places.T)
+
+    def _logits(self, cosine: Tensor) -> Tensor:
+        return self.scale[0] * cosine + self.shift[0]

@@ -15,13 +15,20 @@ from oaml_core.models.pooled import Pooled
 
 
 @torch.no_grad()
-def start_from(backbone: Backbone, *, weighting: Weighting = "evidence", product: Product = "fp32") -> Pooled:
+def start_from(
+    backbone: Backbone,
+    *,
+    weighting: Weighting = "evidence",
+    product: Product = "fp32",
+    kind: type[Pooled] = Pooled,
+) -> Pooled:
     """Build a pooled matcher that takes over the backbone's embedding layer exactly.
 
     Args:
         backbone: MobileFaceNet, or one of the IR family.
         weighting: see `Matcher`.
         product: see `Matcher`.
+        kind: class of the matcher.
 
     Raises:
         ConfigError: the embedding layer of `backbone` is of another kind.
@@ -31,7 +38,7 @@ def start_from(backbone: Backbone, *, weighting: Weighting = "evidence", product
             f"model.matcher pooled starts from the embedding layer of mobilefacenet or of the IR backbones; "
             f"{type(backbone).__name__} has another kind. Take model.matcher qaconv."
         )
-    matcher = Pooled(
+    matcher = kind(
         backbone.channels,
         backbone.map_size,
         weighting=weighting,

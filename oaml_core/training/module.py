@@ -73,6 +73,7 @@ class RecognitionModule(nn.Module):
         # Without its weight a head on a frozen backbone learns nothing; elsewhere the embedding needs a gradient, if 0.
         self.identifies = loss.adaface_loss_weight > 0 or not config.model.freeze_backbone or rows is not None
         self.head.requires_grad_(self.identifies)
+        self.recogniser.learns_locally_alone = config.model.freeze_backbone and not self.identifies
         taught_by_pairs = config.model.matching_trains_visibility and matches(loss)
         self.recogniser.visibility_head.requires_grad_(loss.visibility_loss_weight > 0 or taught_by_pairs)
         self.classes = self._class_embeddings(num_classes) if loss.softmax_triplet_loss_weight else None
@@ -98,7 +99,8 @@ class RecognitionModule(nn.Module):
         sizes = batch_sizes(batch.labels)
         share = share_of(sizes, len(batch.labels))
         terms: dict[str, Tensor] = {}
-        metrics = {"norm": features.norm.detach().mean() * share}
+        # A frozen backbone that only lends its first layers has no embedding here.
+        metrics = {"norm": features.norm.detach().mean() * share} if features.norm.numel() else {}
         if self.identifies:
             identity = self.head.loss(features.embedding, features.norm, batch.labels)
             terms["adaface"] = identity.loss.mean() * share

@@ -10,7 +10,8 @@ import torch
 from oaml_core.config import Config
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
-from oaml_core.evaluation.scoring.scores import join_scores, map_quality, score_pairs
+from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
+from oaml_core.evaluation.scoring.scores import join_scores, map_quality, score_conditions
 from oaml_core.evaluation.verdict.evaluate import validation_accuracy
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.training.world import World, gather_objects
@@ -22,15 +23,27 @@ def validate(
     """Return accuracies of the global, local and combined score on every set, equal on any number of workers.
 
     Returns:
-        `val/<set>/<score>` for each set, and `val_acc`: the mean over the sets of the combined score's accuracy.
+        `val/<set>/<score>` for each set, `val/<set>/<occluder>/<score>` where its second faces wear one of
+        `train.validation_occluders`, and `val_acc`: the mean of all accuracies of the combined score.
     """
     accuracies: dict[str, float] = {}
+    covered = [Condition(name, name, split="train") for name in config.train.validation_occluders]
     for name, pairs in sets.items():
-        mine = np.array_split(np.arange(len(pairs.issame)), world.size)[world.rank]
-        scores = score_pairs(model, pairs.images, pairs=mine, batch_size=config.evaluate.batch_size, device=device)
-        whole = join_scores(gather_objects(scores))
-        for score, accuracy in validation_accuracy(whole, pairs.issame, config.evaluate).items():
-            accuracies[f"val/{name}/{score}"] = accuracy
+        scores = score_conditions(
+            model,
+            pairs.images,
+            [CLEAN, *covered],
+            landmarks=pairs.landmarks,
+            pairs=np.array_split(np.arange(len(pairs.issame)), world.size)[world.rank],
+            batch_size=config.evaluate.batch_size,
+            device=device,
+        )
+        shares = gather_objects(scores)
+        for condition in scores:
+            whole = join_scores([share[condition] for share in shares])
+            where = name if condition == CLEAN.name else f"{name}/{condition}"
+            for score, accuracy in validation_accuracy(whole, pairs.issame, config.evaluate).items():
+                accuracies[f"val/{where}/{score}"] = accuracy
     combined = [value for key, value in accuracies.items() if key.endswith("/combined")]
     return accuracies | ({"val_acc": float(np.mean(combined))} if combined else {})
 

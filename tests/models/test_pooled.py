@@ -10,7 +10,7 @@ from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone
-from oaml_core.models.pooled import Pooled
+from oaml_core.models.pooled import Pooled, PooledAlone
 from oaml_core.models.pooled_start import start_from
 from oaml_core.models.recogniser import build_recogniser
 
@@ -155,3 +155,54 @@ def test_a_backbone_with_another_embedding_layer_is_refused():
 
     with pytest.raises(ConfigError, match=r"model\.matcher pooled starts from .*Other has another kind"):
         start_from(Other(channels=8, embedding_size=4, image_size=112))
+
+
+@pytest.fixture
+def alone():
+    torch.manual_seed(0)
+    matcher = PooledAlone(8, (3, 4), embedding_size=5)
+    matcher.mean.copy_(drawn(12, 5, seed=9))
+    return matcher.eval()
+
+
+def test_faces_pooled_alone_are_compared_by_the_cosine_of_their_own_embeddings(alone):
+    maps, others = drawn(3, 8, 3, 4), drawn(4, 8, 3, 4, seed=1)
+    v, u = drawn(3, 1, 3, 4, seed=2), drawn(4, 1, 3, 4, seed=3)
+
+    def embedding(f, visibility):
+        z = alone.offset + alone.mean.sum(0)
+        for s in range(12):
+            g = alone.projection @ (alone.weight[:, s] * f.flatten(1)[:, s])
+            z = z + (0.5 + 0.5 * visibility.flatten()[s]) * (g - alone.mean[s])
+        return z / z.norm()
+
+    one = torch.stack([embedding(f, w) for f, w in zip(maps, v, strict=True)])
+    other = torch.stack([embedding(f, w) for f, w in zip(others, u, strict=True)])
+    scores = alone.match(maps, others, v, u)
+
+    torch.testing.assert_close(scores, 20 * one @ other.T - 8)
+    torch.testing.assert_close(alone.match_pairs(maps, others[:3], v, u[:3]), scores[:, :3].diagonal())
+    torch.testing.assert_close(alone.embed(maps, v), one)
+    chosen = torch.tensor([[3, 0], [1, 2], [2, 2]])
+    torch.testing.assert_close(
+        alone.match_candidates(maps, others, chosen, v), alone.match(maps, others, v).gather(1, chosen)
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(alone.match(maps, others, v, u), scores, msg="without gradient")
+
+
+def test_strangers_do_not_grow_alike_by_what_one_of_them_hides():
+    """Of a pair that shares a twelfth of its places, `Pooled` keeps little but the mean face that all share."""
+    torch.manual_seed(0)
+    both = {}
+    for kind in (Pooled, PooledAlone):
+        torch.manual_seed(0)
+        matcher = kind(8, (3, 4), embedding_size=16).eval()
+        matcher.mean.copy_(0.3 * drawn(12, 16, seed=9))
+        maps, others = drawn(40, 8, 3, 4), drawn(40, 8, 3, 4, seed=1)
+        hidden = torch.zeros(40, 1, 3, 4)
+        hidden[..., 0, 0] = 1
+        uncovered = matcher.match(maps, others)
+        covered = matcher.match(maps, others, None, hidden)
+        both[kind] = float((covered.mean() - uncovered.mean()) / uncovered.std())
+    assert both[PooledAlone] < both[Pooled] / 2

@@ -11,7 +11,7 @@ from oaml_core.errors import ConfigError
 from oaml_core.models.build import build_matcher
 from oaml_core.models.matcher import Matcher
 
-NAMES = ["qaconv", "transmatcher", "pooled"]
+NAMES = ["qaconv", "transmatcher", "pooled", "pooled_alone"]
 
 
 def built(name: str, **settings: object) -> Matcher:

@@ -86,6 +86,46 @@ def test_training_brings_covered_faces_closer_and_leaves_embedding_and_statistic
     assert all(map(torch.equal, statistics, module.recogniser.local_layers.buffers()))
 
 
+def test_the_frozen_end_of_the_backbone_is_left_out_in_training_and_nothing_else_changes(config: Config) -> None:
+    given, found = batch(), {}
+    for leaves_out in (True, False):
+        module = module_of(config)
+        assert module.recogniser.learns_locally_alone
+        module.recogniser.learns_locally_alone = leaves_out
+        seen: list[int] = []
+        layers = module.recogniser.backbone.layers()
+        layers[-1].register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        result = module.training_step(given)
+        module.total(result.terms).backward()
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        found[leaves_out] = result.terms, gradients, len(seen)
+
+    (terms, gradients, passes), (same_terms, same_gradients, more_passes) = found[True], found[False]
+    torch.testing.assert_close(terms, same_terms)
+    torch.testing.assert_close(gradients, same_gradients)
+    assert passes == more_passes - 1
+
+
+def test_faces_pooled_alone_learn_by_the_same_terms(config: Config) -> None:
+    alone = replace(
+        config,
+        model=replace(config.model, matcher="pooled_alone"),
+        loss=replace(ADAPT, common_distillation_loss_weight=0.0),
+    )
+    module, given = module_of(alone), batch()
+    optimiser = build_optimiser(alone, module)
+    set_learning_rate(optimiser, 1e-3)
+    distances = []
+    for _ in range(12):
+        terms = module.training_step(given).terms
+        distances.append(float(terms["distillation"]))
+        optimiser.zero_grad()
+        module.total(terms).backward()
+        optimiser.step()
+    assert set(terms) == {"qaconv", "distillation", "visibility"}
+    assert distances[-1] < 0.7 * distances[0]
+
+
 def test_the_matching_loss_reaches_the_maps_with_its_share_alone(config: Config) -> None:
     def gradients(share: float) -> tuple[torch.Tensor, torch.Tensor]:
         module = module_of(replace(config, loss=replace(ADAPT, pairwise_gradient_share=share)))

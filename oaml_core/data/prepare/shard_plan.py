@@ -59,7 +59,8 @@ def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
         shards: number of shards, 1 or more.
 
     Raises:
-        ConfigError: the number is below 1, or photographs are to be aligned. DataError: the source cannot be used.
+        ConfigError: the number is below 1, or photographs are to be aligned, or there are unlabelled
+            faces. DataError: the source cannot be used.
     """
     if shards < 1:
         raise ConfigError(f"The number of shards is {shards}; it must be 1 or more.")
@@ -67,6 +68,11 @@ def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
         raise ConfigError(
             "data.align looks for the faces of all photographs in one process: make aligned faces by "
             "`oaml align FOLDER OUT` first, or prepare without shards."
+        )
+    if config.data.unlabelled_source is not None:
+        raise ConfigError(
+            "data.unlabelled_source is read in one process: lay its faces into data.source, one folder each, or prepare "
+            "without shards."
         )
     work = Path(config.work_dir)
     folders, forgotten = open_folders(config.data, work / "fetched"), forgotten_images(store)

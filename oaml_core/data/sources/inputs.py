@@ -14,6 +14,7 @@ from oaml_core.data.sources.held_out import hold_people_out, known_by_name, leav
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
 from oaml_core.data.sources.image_parquet import ImageParquetSource, find_image_parquet, holds_images
+from oaml_core.data.sources.joined import WithUnlabelled
 from oaml_core.data.sources.labelled_list import TRAINING_LISTS, LabelledListSource, is_labelled_list
 from oaml_core.data.sources.leftovers import Leftovers, find_leftovers, relative_to
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
@@ -58,25 +59,28 @@ class Folders:
     training: SourceFolder
     verification: SourceFolder
     visibility: SourceFolder
+    unlabelled: SourceFolder | None = None
 
     def distinct(self) -> dict[str, SourceFolder]:
         """Return each folder once, by what is special in it: empty for that of the training images."""
-        apart = {"verification": self.verification, "visibility": self.visibility}
-        return {"": self.training} | {name: one for name, one in apart.items() if one is not self.training}
+        apart = {"verification": self.verification, "visibility": self.visibility, "unlabelled": self.unlabelled}
+        return {"": self.training} | {
+            name: one for name, one in apart.items() if one is not None and one is not self.training
+        }
 
 
 def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
     """Open the folders of a source; None where faces are drawn.
 
     Args:
-        data: its `source`, `verification_source` and `visibility_source`.
+        data: its `source`, `verification_source`, `visibility_source` and `unlabelled_source`.
         scratch: local folder for what is fetched from a store.
 
     Raises:
         DataError: a folder is missing, or others are named without `data.source`.
     """
     if data.source is None:
-        for name in ("verification_source", "visibility_source"):
+        for name in ("verification_source", "visibility_source", "unlabelled_source"):
             if getattr(data, name) is not None:
                 raise DataError(f"data.{name} is given without data.source: name the training faces too.")
         return None
@@ -85,6 +89,7 @@ def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
         training,
         training if data.verification_source is None else open_folder(data.verification_source, scratch),
         training if data.visibility_source is None else open_folder(data.visibility_source, scratch),
+        None if data.unlabelled_source is None else open_folder(data.unlabelled_source, scratch),
     )
 
 
@@ -109,10 +114,15 @@ def open_inputs(config: Config, folders: Folders | None) -> Inputs:
         unusable,
         find_visibility_source(folders.visibility),
     )
-    leftovers = _leftovers(opened, folders, config.data)
+    unlabelled = None
+    if folders.unlabelled is not None:
+        unlabelled = open_training(folders.unlabelled, Path(config.work_dir) / "indices")
+    leftovers = _leftovers(opened, folders, config.data, unlabelled)
     if config.data.align:
         opened = _aligned(opened, config)
     opened = replace(_apart(opened, folders, config.data), leftovers=leftovers)
+    if unlabelled is not None:
+        opened = _with_unlabelled(opened, unlabelled, config)
     if config.data.visibility_source is not None and opened.visibility is None:
         raise DataError(
             f"data.visibility_source: {folders.visibility.uri} holds neither kept_faces/ nor masks/ with images."
@@ -120,15 +130,16 @@ def open_inputs(config: Config, folders: Folders | None) -> Inputs:
     return opened
 
 
-def _leftovers(inputs: Inputs, folders: Folders, data: DataConfig) -> Leftovers:
+def _leftovers(inputs: Inputs, folders: Folders, data: DataConfig, unlabelled: TrainingSource | None) -> Leftovers:
     counted: list[str] = []
     warnings: list[str] = []
     sets = find_verification(folders.verification)
+    images = {"": inputs.training, "unlabelled": unlabelled}
     for name, folder in folders.distinct().items():
         verified = folder is folders.verification
         found = find_leftovers(
             folder,
-            inputs.training if folder is folders.training else None,
+            images.get(name),
             inputs.verification if verified else (),
             [sets[lost] for lost, _ in inputs.unusable_sets] if verified else (),
             inputs.visibility if folder is folders.visibility else None,
@@ -166,6 +177,24 @@ def _aligned(inputs: Inputs, config: Config) -> Inputs:
         notes=tuple(notes),
         rejected=tuple(rejected),
         rejected_of_pairs=tuple(of_pairs),
+    )
+
+
+def _with_unlabelled(inputs: Inputs, unlabelled: TrainingSource, config: Config) -> Inputs:
+    """Return the inputs with faces of unknown people, none of whom is verified, behind the training images."""
+    chosen, rejected = np.arange(len(unlabelled), dtype=np.int64), inputs.rejected
+    if config.data.align:
+        aligned = AlignedSource(unlabelled, Aligner(config.data, Path(config.work_dir)))
+        chosen, without = aligned.look_at(chosen)
+        unlabelled, rejected = aligned, (*rejected, *without)
+    added = len(inputs.training) + chosen
+    note = f"data.unlabelled_source adds {len(chosen):,} faces, each as a person of its own"
+    return replace(
+        inputs,
+        training=WithUnlabelled(inputs.training, unlabelled),
+        selected=np.concatenate([inputs.selected, added]),
+        notes=(*inputs.notes, note),
+        rejected=rejected,
     )
 
 

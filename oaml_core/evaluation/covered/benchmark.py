@@ -32,6 +32,7 @@ from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.fusion import Fusion
 from oaml_core.inference.records import FaceRecords
+from oaml_core.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +156,7 @@ def _drawn(
     probes = describe(model, faces.images)
     scored = {CLEAN: score(model, probes, probes, None, None, pairs)}
     met = {} if cohort is None else {CLEAN: compare_with_cohort(model, probes, cohort)}
-    for cover in covers:
+    for cover in progress(covers, len(covers), "kinds of cover"):
         # Drawn again for each model, the same to the last pixel: all kinds at once would not fit into memory.
         images, truth = cover.apply(faces)
         gallery = describe(model, images)

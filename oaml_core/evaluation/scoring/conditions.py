@@ -45,6 +45,8 @@ class Condition:
     """Cover the first image too, by another drawing of the same kind."""
     folder: Path | None = None
     """Of cut-outs, where the occluder has any."""
+    split: Literal["train", "test"] = "test"
+    """Whose artwork is drawn: `train` where a choice is made by it, so that what is reported stays unseen."""
 
     def covers(self, side: Side) -> bool:
         """Return True if anything is drawn on this image of a pair."""
@@ -76,7 +78,7 @@ class Condition:
             return draw_blocks(image, self.block_share, np.random.default_rng(_entropy("blocks", pair, side)))
         assert self.occluder is not None
         points = _landmarks_of(landmarks, 2 * pair + side)
-        return draw_test_occluder(image, points, self.occluder, pair, side, self.folder)
+        return draw_test_occluder(image, points, self.occluder, pair, side, self.folder, self.split)
 
 
 CLEAN = Condition("clean")
@@ -137,16 +139,22 @@ def condition_named(name: str, folder: Path | None = None) -> Condition:
 
 
 def draw_test_occluder(
-    image: Tensor, landmarks: Tensor | None, occluder: str, pair: int, side: Side = 1, folder: Path | None = None
+    image: Tensor,
+    landmarks: Tensor | None,
+    occluder: str,
+    pair: int,
+    side: Side = 1,
+    folder: Path | None = None,
+    split: Literal["train", "test"] = "test",
 ) -> tuple[Tensor, Tensor]:
-    """Return the occluder of the test split that belongs to this image of this pair; see `draw_occluder`."""
+    """Return the occluder of the split that belongs to this image of this pair; see `draw_occluder`."""
     from oaml_core.data.augment.cutouts import open_cutouts
     from oaml_core.data.augment.occlusion import draw_occluder
 
     seed = np.random.SeedSequence(_entropy(occluder, pair, side)).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(seed >> 1))
     cutouts = None if folder is None else open_cutouts(folder)
-    return draw_occluder(image, landmarks, occluder, generator, split="test", cutouts=cutouts, natural=True)
+    return draw_occluder(image, landmarks, occluder, generator, split=split, cutouts=cutouts, natural=True)
 
 
 def _entropy(kind: str, pair: int, side: Side) -> list[int]:
