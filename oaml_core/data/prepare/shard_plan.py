@@ -71,8 +71,8 @@ def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
         )
     if config.data.unlabelled_source is not None:
         raise ConfigError(
-            "data.unlabelled_source is read in one process: lay its faces into data.source, one folder each, or prepare "
-            "without shards."
+            "data.unlabelled_source is read in one process: lay its faces into data.source, one folder each, or "
+            "prepare without shards."
         )
     work = Path(config.work_dir)
     folders, forgotten = open_folders(config.data, work / "fetched"), forgotten_images(store)
