@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from oaml_core.cli import main
 from oaml_core.errors import StoreError
 from oaml_core.stages.collect_garbage import Garbage, find_garbage, pin, remove, unpin
 from oaml_core.stages.production import point_at
 from oaml_core.store import Store, open_store
+from oaml_core.store.local_file import only_one
 
 Night = Callable[..., None]
 
@@ -117,3 +121,60 @@ def test_a_kept_run_of_unknown_data_keeps_all_data(store: Store, night: Night) -
     garbage = found(store)
     assert groups(garbage) == {"runs/loser"}
     assert "does not say" in garbage.kept["datasets/wednesday"]
+
+
+def test_what_a_killed_writer_left_goes_when_it_is_old_and_is_shown(
+    store: Store, night: Night, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    night("champion", "monday")
+    left = [
+        tmp_path / "store/runs/champion/.best.ckpt.0a1b2c3d.tmp",
+        tmp_path / "store/runs/champion/.sha256/.best.ckpt.0a1b2c3e.tmp",
+    ]
+    for path in left:
+        path.write_bytes(b"half")
+    theirs = tmp_path / "store/runs/champion/.notes.tmp"
+    theirs.write_bytes(b"of somebody else")
+    remove(store, found(store, later=timedelta()))
+    assert all(path.exists() for path in left), "a writer may still be at it"
+    with pytest.raises(SystemExit, match="0"):
+        main(["store", "ls", "--store", store.uri])
+    assert ".tmp" not in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["store", "ls", "runs/champion/", "--all", "--store", store.uri])
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.endswith("(not ended)")]
+    assert len(shown) == 2
+    remove(store, found(store))
+    assert not any(path.exists() for path in left)
+    assert theirs.exists()
+
+
+def test_no_empty_folder_stays_and_a_writer_finds_its_way(store: Store, night: Night, tmp_path: Path) -> None:
+    night("champion", "monday")
+    night("loser", "tuesday", promoted=False)
+    (tmp_path / "store/.git/empty").mkdir(parents=True)
+    remove(store, found(store))
+    folders = [path for path in (tmp_path / "store").rglob("*") if path.is_dir() and path.name != ".sha256"]
+    empty = [path for path in folders if not [each for each in path.rglob("*") if each.is_file()]]
+    assert {path.name for path in empty} == {".git", "empty"}
+    assert not (tmp_path / "store/runs/loser").exists()
+    store.write_bytes("runs/loser/best.ckpt", b"again")
+    assert store.read_bytes("runs/loser/best.ckpt") == b"again"
+
+
+def test_a_lock_that_is_removed_while_it_is_waited_for_lets_one_in_at_a_time(tmp_path: Path) -> None:
+    lock, inside, most = tmp_path / "folder" / ".lock", [0], [0]
+    counting = threading.Lock()
+
+    def enter(_: int) -> None:
+        with only_one(lock):
+            with counting:
+                inside[0] += 1
+                most[0] = max(most[0], inside[0])
+            lock.unlink(missing_ok=True)  # as whoever removes an empty folder
+            with counting:
+                inside[0] -= 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(enter, range(400)))
+    assert most == [1]

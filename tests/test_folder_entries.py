@@ -36,6 +36,8 @@ OWN_FILES = {
     "embedded_s3.py": "what the embedded server left behind",
     "settings.py": "the recipes of the package",
     "data/prepare/outbox.py": "parts that this run writes",
+    "store/folder.py": "the store's own folders, to remove those without objects",
+    "stages/local_runs.py": "stores of the demo that OAML made below work_dir",
     "store/cache.py": "local copies of data sets that OAML wrote",
     "store/partial_file.py": "parts of a download that OAML wrote",
 }

@@ -16,7 +16,7 @@ from oaml_core.folder_entries import shown
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from oaml_core.store import Store
+    from oaml_core.store import ObjectInfo, Store
 
 
 class Action(NamedTuple):
@@ -41,14 +41,23 @@ def _store(config: Config, options: Any) -> int:
     return action.run(store, given, options)
 
 
-def _ls(store: Store, operands: list[str], _: Any) -> int:
+def _ls(store: Store, operands: list[str], options: Any) -> int:
+    prefix = operands[0] if operands else ""
     count = total = 0
-    for info in store.list(operands[0] if operands else ""):
-        when = f"{info.modified:%Y-%m-%d %H:%M}" if info.modified else ""
-        print(f"{info.size:>14,}  {when:<16}  {shown(info.key)}")
+    for info in store.list(prefix):
+        print(_line(info))
         count, total = count + 1, total + info.size
+    if options.all:
+        for info in store.unfinished():
+            if info.key.startswith(prefix):
+                print(f"{_line(info)}  (not ended)")
     print(f"{total:>14,}  bytes in {count:,} objects of {store.uri}")
     return 0
+
+
+def _line(info: ObjectInfo) -> str:
+    when = f"{info.modified:%Y-%m-%d %H:%M}" if info.modified else ""
+    return f"{info.size:>14,}  {when:<16}  {shown(info.key)}"
 
 
 def _get(store: Store, operands: list[str], _: Any) -> int:
@@ -156,6 +165,7 @@ def _store_options(parser: ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=24.0, help="link: how long it is valid, up to 168")
     parser.add_argument("--nights", type=int, default=7, help="gc: runs of models in production since then are kept")
     parser.add_argument("--young_days", type=float, default=2.0, help="gc: what was put since then is kept")
+    parser.add_argument("--all", action="store_true", help="ls: also what was begun to be put and not ended")
     parser.add_argument("--follow_links", action="store_true", help="put: also links that lead out of the folder")
     parser.add_argument("--delete", action="store_true", help="gc: remove; without it only say what would go")
 

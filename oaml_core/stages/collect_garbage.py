@@ -31,7 +31,7 @@ class Garbage:
     objects: list[ObjectInfo]
     """In the order of removal: what makes a run or a data set complete goes first."""
     uploads: list[ObjectInfo]
-    """Uploads in parts that were begun long ago and never ended."""
+    """What was begun to be put long ago and never ended."""
     kept: dict[str, str] = field(default_factory=dict)
     """Why each run or data set that stays does: `{"runs/oaml-1": "in production"}`."""
 
@@ -108,6 +108,7 @@ def remove(store: Store, garbage: Garbage) -> None:
                     store.delete(info.key)
     for upload in garbage.uploads:
         store.forget_unfinished(upload.key)
+    store.tidy()
 
 
 def _named(store: Store) -> set[str]:

@@ -117,11 +117,16 @@ class Store(ABC):
 
     @abstractmethod
     def unfinished(self) -> Sequence[ObjectInfo]:
-        """Uploads in parts that were begun and not ended; they take space and are not listed."""
+        """Return what was begun to be put and not ended: uploads in parts, or files under temporary names; they take
+        space and are not listed.
+        """
 
     @abstractmethod
     def forget_unfinished(self, key: str) -> None:
         """Give up all uploads of `key` that were begun and not ended."""
+
+    def tidy(self) -> None:  # noqa: B027
+        """Remove folders in which no object is left."""
 
     @abstractmethod
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:

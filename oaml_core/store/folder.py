@@ -7,6 +7,7 @@ new content are noted; the rename of the content decides. Readers see the one or
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -16,8 +17,8 @@ from oaml_core.errors import StoreError
 from oaml_core.folder_entries import files_below, open_regular
 from oaml_core.registry import register_store
 from oaml_core.store.base import LINK_VALID, MissingObject, Moved, ObjectInfo, Store, damaged
-from oaml_core.store.keys import checked_key, checked_prefix, digest_key, is_listed
-from oaml_core.store.local_file import appearing, only_one, sha256_of, size_of, unusable_file
+from oaml_core.store.keys import DIGESTS, checked_key, checked_prefix, digest_key, is_listed
+from oaml_core.store.local_file import appearing, is_temporary, only_one, sha256_of, size_of, unusable_file
 
 CHUNK_BYTES = 2**20
 LOCK = ".lock"
@@ -138,10 +139,34 @@ class FolderStore(Store):
             yield ObjectInfo(key, found[key].size, "", modified)
 
     def unfinished(self) -> Sequence[ObjectInfo]:
-        return ()
+        entries = files_below(self.folder, leave=False, any_name=True) if self.is_made() else ()
+        return [
+            ObjectInfo(each.name, each.size, "", datetime.fromtimestamp(each.changed / 1e9, UTC))
+            for each in entries
+            if each.reason is None and is_temporary(each.path.name)
+        ]
 
     def forget_unfinished(self, key: str) -> None:
-        checked_key(key)
+        path = self.folder / checked_key(key)
+        if is_temporary(path.name):
+            path.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        for top, _, _ in os.walk(self.folder, topdown=False):
+            folder = Path(top)
+            if folder != self.folder and is_listed(folder.relative_to(self.folder).as_posix()):
+                self._remove_if_empty(folder)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """Remove a folder that holds no object, with the lock that is left in it; another writer's stays."""
+        notes = folder / DIGESTS
+        with suppress(OSError):  # somebody puts an object there, or the store may only be read
+            if set(os.listdir(folder)) <= {DIGESTS} and (not notes.is_dir() or set(os.listdir(notes)) <= {LOCK}):
+                if notes.is_dir():
+                    with only_one(notes / LOCK):
+                        (notes / LOCK).unlink(missing_ok=True)
+                    notes.rmdir()
+                folder.rmdir()
 
     def delete(self, key: str) -> None:
         if not self._path(key).is_file() and not self._digests(key):

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ from pathlib import Path
 
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import NoRegularFile, open_regular, shown
+
+MOST_TRIES = 1000
+"""Times that a lock may be removed, with its empty folder, before it is held."""
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
+"""Names of files that have not appeared yet."""
 
 
 def sha256_of(path: Path) -> str:
@@ -45,7 +51,7 @@ def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace)
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # as `is_temporary` knows it
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -58,6 +64,11 @@ def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace)
         raise unusable_file(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Return True if a file of this name is being written, or was by a process that was killed."""
+    return TEMPORARY.fullmatch(name) is not None
 
 
 def unusable_file(path: Path, error: OSError) -> StoreError:
@@ -73,7 +84,22 @@ def unusable_file(path: Path, error: OSError) -> StoreError:
 @contextmanager
 def only_one(lock: Path) -> Iterator[None]:
     """Let one process of this machine at a time in, others wait; the lock of a process that dies is gone with it."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+    for _ in range(MOST_TRIES):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            held = lock.open("a")
+        except FileNotFoundError:  # its folder was empty, and was removed meanwhile
+            continue
+        with held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if _is_at(held.fileno(), lock):
+                yield
+                return
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(lock))
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
