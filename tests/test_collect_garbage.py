@@ -171,9 +171,9 @@ def test_a_lock_that_is_removed_while_it_is_waited_for_lets_one_in_at_a_time(tmp
             with counting:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
-            lock.unlink(missing_ok=True)  # as whoever removes an empty folder
             with counting:
                 inside[0] -= 1
+            lock.unlink(missing_ok=True)  # last, as whoever removes an empty folder: from here on another may enter
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(enter, range(400)))
