@@ -66,6 +66,8 @@ def _identify_in_gallery(config: Config, options: Any, out: Path, far: float) ->
             gallery, model, finder_of(options), Path(options.probe), far=far, top=options.top
         )
         print(found)
+        for line in found.remarks():
+            print(f"{options.probe}: {line}")
         if draw_gallery_identification(found, answer, gallery, model.image_size, out):
             print(out)
         else:

@@ -17,8 +17,10 @@ from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.face_files import load_face
-from oaml_core.inference.photo_records import describe, reason_against, remark
+from oaml_core.inference.photo_records import describe, remark
+from oaml_core.inference.proof import NOTHING_KNOWN, Proof
 from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.photo_face import PhotoFace
 
@@ -60,6 +62,8 @@ class Identification:
     """Where the probe's face was found; None for an image that was taken for an aligned face."""
     undecidable: str = ""
     """Why the first candidate is neither accepted nor refused, in spite of a threshold."""
+    proof: Proof = NOTHING_KNOWN
+    """What the model's evaluation says of pairs that show as much as the probe and the first candidate."""
 
     def remarks(self) -> list[str]:
         """Return how the probe's face was found, and what is amiss or covered; empty for an aligned image."""
@@ -84,6 +88,8 @@ class Identification:
             answer = (
                 f"nobody in the gallery: best {self.score} {best.score:.3f} < {self.threshold:.3f} (FAR {self.far:g})"
             )
+        if self.known is not None and str(self.proof):
+            answer += f"; {self.proof}"
         rows = [
             f"{rank:>4}  {one.score:>8.3f}  {100 * one.visible_share:>5.0f} %  {one.person}  ({one.path})"
             for rank, one in enumerate(self.candidates, start=1)
@@ -161,8 +167,20 @@ def identify(
         raise DataError(f"No picture in {gallery} can be used. The first: {next(iter(left_out.values()))}")
     ranked = sorted(best.values(), key=lambda candidate: -candidate.score)[: max(1, top)]
     threshold, rates = model.threshold(far, name), list(model.thresholds(name))
-    reason = "" if shown is None or threshold is None else reason_against([shown], ranked[0].visible_share)
-    return Identification(name, ranked, threshold, far, rates, len(files) - len(left_out), left_out, one, shown, reason)
+    verdict = judge_pair(model, name, ranked[0].score, ranked[0].visible_share, far, () if shown is None else [shown])
+    return Identification(
+        name,
+        ranked,
+        threshold,
+        far,
+        rates,
+        len(files) - len(left_out),
+        left_out,
+        one,
+        shown,
+        verdict.reason,
+        verdict.proof,
+    )
 
 
 def draw_identification(

@@ -11,9 +11,10 @@ from oaml_core.inference.compared_pair import DrawablePair, drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.face_files import load_face
-from oaml_core.inference.photo_records import describe, reason_against, remark
-from oaml_core.inference.proof import ExpectedTar, expected_tar
+from oaml_core.inference.photo_records import describe, remark
+from oaml_core.inference.proof import NOTHING_KNOWN, Proof
 from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.photo_face import PhotoFace
 
@@ -32,8 +33,8 @@ class MatchResult:
     """Where they were found; None for images that were taken for aligned faces."""
     undecidable: str = ""
     """Why there is no decision in spite of a threshold; empty if nothing stands against one."""
-    expected: ExpectedTar | None = None
-    """What the model's evaluation says of pairs that show as much; None if it says nothing."""
+    proof: Proof = NOTHING_KNOWN
+    """What the model's evaluation says of pairs that show as much."""
 
     def __str__(self) -> str:
         found = self.comparison
@@ -44,7 +45,7 @@ class MatchResult:
         if found.same is None:
             return f"{shown}; {without_threshold(self.far, self.rates)}"
         answer = "same person" if found.same else "different people"
-        shown += "" if self.expected is None else f"; {self.expected}"
+        shown += f"; {self.proof}" if str(self.proof) else ""
         return (
             f"{answer}: {found.decided_by} {found.score:.3f} {'≥' if found.same else '<'} {found.threshold:.3f} "
             f"(FAR {self.far:g}); {shown}"
@@ -89,13 +90,8 @@ def match_files(
     scores = model.scores(one, other)
     name, _ = scores.deciding
     comparison = Comparison.of(scores, model.threshold(far, name))
-    reason = "" if faces is None or comparison.same is None else reason_against(faces, comparison.visible_share)
-    expected = None
-    if comparison.same is not None:
-        expected = expected_tar(model, name, comparison.visible_share, far)
-    if comparison.same is False and expected is not None and not expected.enough:
-        reason = reason or f"{expected}, too few to tell different people"
-    if reason:
-        comparison = replace(comparison, same=None)
+    verdict = judge_pair(model, name, comparison.score, comparison.visible_share, far, faces or ())
+    comparison = replace(comparison, same=verdict.same)
     rates = list(model.thresholds(name))
-    return MatchResult(comparison, far, rates, drawable_pair(images, (one, other)), faces, reason, expected)
+    pair = drawable_pair(images, (one, other))
+    return MatchResult(comparison, far, rates, pair, faces, verdict.reason, verdict.proof)

@@ -51,14 +51,15 @@ def describe_face(model: Comparer, face: PhotoFace) -> tuple[PhotoFace, FaceReco
 
 
 def remark(face: PhotoFace, visibility: NDArray[np.float32]) -> str:
-    """Return in words how a face was found, what is amiss, and which regions are covered.
+    """Return in words how a face was found, what is amiss, how much of it is visible, and which regions are covered.
 
     Args:
         face: of a photograph.
         visibility: [h, w], in [0, 1].
     """
     covered = covered_regions(visibility)
-    return f"{face}; covered: {', '.join(covered)}" if covered else str(face)
+    said = f"{face}; {100 * float(visibility.mean()):.0f} % visible"
+    return f"{said}, covered: {', '.join(covered)}" if covered else said
 
 
 def reason_against(faces: Sequence[PhotoFace], visible_share: float) -> str:

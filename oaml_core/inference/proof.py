@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from oaml_core.inference.comparer import Comparer
+
 LEAST_TAR = 0.5
 """Expected TAR below which "different people" is not said: most pairs of one person would get that answer too."""
 FEWEST = 30
@@ -40,6 +42,33 @@ class ExpectedTar(NamedTuple):
         )
 
 
+class Proof(NamedTuple):
+    """What a model's evaluation says of pairs that show as much of the face as one pair does."""
+
+    expected: ExpectedTar | None = None
+    """At the rate that is decided at; None: not known."""
+    above: ExpectedTar | None = None
+    """Of a refused pair, at the highest rate at which it is refused too: so many pairs of one person score higher."""
+    unknown: str = ""
+    """What is not known for want of pairs, in words; empty if it is known, or if nothing was evaluated."""
+
+    @property
+    def too_weak(self) -> bool:
+        """True if the pair is refused, and most pairs of one person may score as low as it does."""
+        return self.above is not None and not self.above.enough
+
+    def __str__(self) -> str:
+        if self.expected is None:
+            return self.unknown
+        if self.above is None or self.above.far == self.expected.far:
+            return str(self.expected)
+        return f"{self.expected}, and at least {100 * self.above.tar:.0f} % score higher than this pair"
+
+
+NOTHING_KNOWN = Proof()
+"""What is said of a pair by a model that was not evaluated."""
+
+
 @runtime_checkable
 class Evaluated(Protocol):
     """A recogniser that knows how its evaluation went for more and for less visible faces."""
@@ -61,11 +90,69 @@ def expected_tar(model: object, score: str, visible_share: float, far: float) ->
     Returns:
         None if the evaluation has fewer than `FEWEST` such pairs, or not this rate.
     """
+    found = (_measured(one) for one in _bins(model, score, visible_share) if np.isclose(one["far"], far))
+    return next(found, None)
+
+
+def proof_of(model: Comparer, score: str, value: float, visible_share: float, far: float) -> Proof:
+    """Return what the model's evaluation says of pairs like this one.
+
+    A pair whose score lies below the thresholds of several rates is compared with the lowest of them: the share of
+    genuine pairs above that one score higher, and the more there are, the more it says that this pair does not.
+
+    Args:
+        model: recogniser; of one that is not `Evaluated` nothing is said.
+        score: name of the deciding score.
+        value: the pair's score.
+        visible_share: mean product of both visibilities, in [0, 1].
+        far: false accept rate that is decided at.
+    """
+    inside = _bins(model, score, visible_share)
+    here = next((one for one in inside if np.isclose(one["far"], far)), None)
+    if here is None:
+        return NOTHING_KNOWN
+    expected = _measured(here)
+    if expected is None:
+        return Proof(
+            unknown=f"how many pairs of one person that show {100 * here['low']:.0f} to {100 * here['high']:.0f} % of "
+            f"the face are accepted is not known ({here['genuine']} were measured, {FEWEST} are the least)"
+        )
+    refused = {one["far"]: one for one in inside if _is_below(value, model.threshold(one["far"], score))}
+    own = model.threshold(far, score)
+    if not refused or own is None or value >= own:
+        return Proof(expected)
+    return Proof(expected, _measured(refused[max(refused)]))
+
+
+def proofs_of_face(model: object, score: str, visible_share: float) -> list[ExpectedTar]:
+    """Return what the evaluation says of one face compared with a wholly visible one, at every rate.
+
+    Args:
+        model: recogniser.
+        score: name of the deciding score.
+        visible_share: of the face, in [0, 1].
+    """
+    found = (_measured(one) for one in _bins(model, score, visible_share))
+    return [one for one in found if one is not None]
+
+
+def _bins(model: object, score: str, visible_share: float) -> list[Mapping[str, Any]]:
+    """Return the bins of all rates that a visible share lies in."""
     if not isinstance(model, Evaluated):
+        return []
+    share = min(1.0, max(0.0, visible_share))
+    return [
+        one for one in model.by_visible_share(score) if one["low"] <= share < one["high"] or share == one["high"] == 1
+    ]
+
+
+def _measured(one: Mapping[str, Any]) -> ExpectedTar | None:
+    """Return what was measured in a bin; None with fewer than `FEWEST` pairs."""
+    if one["tar"] is None or one["genuine"] < FEWEST:
         return None
-    for one in model.by_visible_share(score):
-        inside = one["low"] <= visible_share < one["high"] or visible_share == one["high"] == 1
-        if inside and np.isclose(one["far"], far) and one["tar"] is not None and one["genuine"] >= FEWEST:
-            interval = (float(one["tar_interval"][0]), float(one["tar_interval"][1]))
-            return ExpectedTar(one["low"], one["high"], one["far"], one["tar"], interval, one["genuine"])
-    return None
+    interval = (float(one["tar_interval"][0]), float(one["tar_interval"][1]))
+    return ExpectedTar(one["low"], one["high"], one["far"], one["tar"], interval, one["genuine"])
+
+
+def _is_below(value: float, threshold: float | None) -> bool:
+    return threshold is not None and value < threshold

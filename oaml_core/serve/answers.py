@@ -7,6 +7,17 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
+class ProofAnswer(BaseModel):
+    """How many pairs of one person the model's evaluation accepted among those that show as much of the face."""
+
+    far: float = Field(description="false accept rate of the threshold")
+    tar: float = Field(description="share of them that is accepted, 0 to 1")
+    interval: tuple[float, float] = Field(description="95 % interval of that, over people")
+    pairs: int = Field(description="pairs that were measured")
+    low: float = Field(description="visible share from which on pairs are meant, 0 to 1")
+    high: float = Field(description="visible share up to which they are")
+
+
 class FaceAnswer(BaseModel):
     """One face of a photograph."""
 
@@ -16,7 +27,10 @@ class FaceAnswer(BaseModel):
     visible_share: float = Field(description="share of the face that is visible, 0 to 1")
     covered: list[str] = Field(description="regions that are covered")
     visibility: list[list[float]] = Field(description="map of the aligned face, row by row, 1 = visible")
-    remark: str = Field(description="how the face was found, and what is amiss")
+    remark: str = Field(description="how the face was found, what is amiss and what is covered")
+    proves: list[ProofAnswer] = Field(
+        description="compared with a wholly visible face, by false accept rate; empty: not measured"
+    )
 
 
 class CompareAnswer(BaseModel):
@@ -32,6 +46,7 @@ class CompareAnswer(BaseModel):
     local_score: float | None
     log_likelihood_ratio: float | None = Field(description="natural logarithm, same person against different people")
     visible_share: float = Field(description="share of the face that is visible in both, 0 to 1")
+    expected: ProofAnswer | None = Field(description="what such pairs prove; null: not known")
     faces: list[FaceAnswer]
     picture: str | None = Field(description="data address of a PNG: both faces, what is covered, what corresponds")
 
@@ -64,6 +79,7 @@ class IdentifyAnswer(BaseModel):
     decided_by: str
     threshold: float | None
     far: float = Field(description="false accept rate of one comparison; a search makes one per face")
+    expected: ProofAnswer | None = Field(description="what pairs like probe and best candidate prove; null: not known")
     face: FaceAnswer
     people: list[CandidateAnswer] = Field(description="best first; empty for an empty gallery")
     compared: int = Field(description="faces compared by local evidence")

@@ -20,14 +20,23 @@ from oaml_core.inference.drawing import draw_pair
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.enrol import enrol_photo
 from oaml_core.inference.gallery.search import GallerySearch
-from oaml_core.inference.photo_records import describe_face, reason_against, remark
+from oaml_core.inference.photo_records import describe_face, remark
+from oaml_core.inference.proof import ExpectedTar, proofs_of_face
 from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.verdict import Verdict, judge_pair
 from oaml_core.photos.detection import Photo
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import MIN_SIDE
 from oaml_core.photos.photo_face import PhotoFace
 from oaml_core.photos.quality import covered_regions
-from oaml_core.serve.answers import CandidateAnswer, CompareAnswer, DetectAnswer, FaceAnswer, IdentifyAnswer
+from oaml_core.serve.answers import (
+    CandidateAnswer,
+    CompareAnswer,
+    DetectAnswer,
+    FaceAnswer,
+    IdentifyAnswer,
+    ProofAnswer,
+)
 
 
 class ServedModel(Comparer, Protocol):
@@ -80,10 +89,10 @@ class FaceService:
         scores = self.model.scores(one, other)
         name, _ = scores.deciding
         found = Comparison.of(scores, self.model.threshold(far, name))
-        reason = self._reason(far, name, [face, another], found.visible_share)
+        verdict, reason = self._judged(far, name, found.score, found.visible_share, [face, another])
         decision: Literal["same", "different", "undecided"] = "undecided"
         if not reason:
-            decision = "same" if found.same else "different"
+            decision = "same" if verdict.same else "different"
         drawn = None
         if picture:
             drawn = _data_address(draw_pair(drawable_pair((face.image, another.image), (one, other))))
@@ -98,7 +107,8 @@ class FaceService:
             local_score=found.local_score,
             log_likelihood_ratio=found.log_likelihood_ratio,
             visible_share=found.visible_share,
-            faces=[_answer(face, one), _answer(another, other)],
+            expected=_proof(verdict.proof.expected),
+            faces=[self._answer(face, one), self._answer(another, other)],
             picture=drawn,
         )
 
@@ -110,7 +120,7 @@ class FaceService:
         """
         image = self._decoded(photo, "photo")
         found = self.finder.all_faces_in(image, self.model.image_size)
-        faces = [_answer(*describe_face(self.model, face)) for face in found[: self._most]]
+        faces = [self._answer(*describe_face(self.model, face)) for face in found[: self._most]]
         return DetectAnswer(width=image.shape[1], height=image.shape[0], found=len(found), faces=faces)
 
     def identify(self, photo: bytes, far: float, top: int) -> IdentifyAnswer:
@@ -124,14 +134,11 @@ class FaceService:
         answer = self._search.search(records, top)
         threshold = self.model.threshold(far, answer.score)
         decision: Literal["known", "unknown", "undecided"] = "unknown"
-        reason = ""
+        reason, verdict = "", Verdict(None)
         if answer.people:
             best = answer.people[0]
-            reason = self._reason(far, answer.score, [face], best.visible_share)
-            if threshold is None or reason:
-                decision = "undecided"
-            elif best.score >= threshold:
-                decision = "known"
+            verdict, reason = self._judged(far, answer.score, best.score, best.visible_share, [face])
+            decision = "undecided" if reason else "known" if verdict.same else "unknown"
         people = [
             CandidateAnswer(
                 person=one.face.person,
@@ -149,7 +156,8 @@ class FaceService:
             decided_by=answer.score,
             threshold=threshold,
             far=far,
-            face=_answer(face, records),
+            expected=_proof(verdict.proof.expected),
+            face=self._answer(face, records),
             people=people,
             compared=answer.compared,
             faces=answer.faces,
@@ -189,13 +197,35 @@ class FaceService:
         except DataError as error:
             raise ModelInputError(f"The image {name!r} cannot be used: {error}.") from error
 
-    def _reason(self, far: float, score: str, faces: list[PhotoFace], visible_share: float) -> str:
+    def _judged(
+        self, far: float, score: str, value: float, visible_share: float, faces: list[PhotoFace]
+    ) -> tuple[Verdict, str]:
+        """Return the verdict on a pair, and why nothing is decided: empty if something is."""
+        verdict = judge_pair(self.model, score, value, visible_share, far, faces)
         if self.model.threshold(far, score) is None:
-            return without_threshold(far, list(self.model.thresholds(score)))
-        return reason_against(faces, visible_share)
+            return verdict, without_threshold(far, list(self.model.thresholds(score)))
+        return verdict, verdict.reason
+
+    def _answer(self, face: PhotoFace, records: FaceRecords) -> FaceAnswer:
+        score, _ = self.model.scores(records, records).deciding
+        proves = proofs_of_face(self.model, score, float(records.visibility.mean()))
+        return _answer(face, records, [answer for one in proves if (answer := _proof(one)) is not None])
 
 
-def _answer(face: PhotoFace, records: FaceRecords) -> FaceAnswer:
+def _proof(expected: ExpectedTar | None) -> ProofAnswer | None:
+    if expected is None:
+        return None
+    return ProofAnswer(
+        far=expected.far,
+        tar=expected.tar,
+        interval=expected.interval,
+        pairs=expected.pairs,
+        low=expected.low,
+        high=expected.high,
+    )
+
+
+def _answer(face: PhotoFace, records: FaceRecords, proves: list[ProofAnswer]) -> FaceAnswer:
     visible = records.visibility[0, 0]
     box = None
     if face.box is not None:
@@ -210,6 +240,7 @@ def _answer(face: PhotoFace, records: FaceRecords) -> FaceAnswer:
         covered=covered_regions(visible),
         visibility=[[round(float(value), 3) for value in row] for row in visible],
         remark=remark(face, visible),
+        proves=proves,
     )
 
 

@@ -91,6 +91,30 @@ def test_without_a_threshold_for_the_rate_nothing_is_decided(client: TestClient)
     assert "0.01" in found["reason"]
 
 
+def test_what_a_pair_can_still_prove_decides_and_is_told(gallery: Gallery) -> None:
+    class Judged(PlainModel):
+        def by_visible_share(self, score: str) -> list[dict[str, Any]]:
+            one = {"far": 1e-2, "tar": 0.9, "tar_interval": [0.85, 0.95], "genuine": 100, "low": 0.6, "high": 1.0}
+            return [one, one | {"tar": 0.2, "tar_interval": [0.1, 0.3], "low": 0.0, "high": 0.6}]
+
+    with started(gallery, model=Judged(thresholds={1e-2: -10.0})) as client:
+        client.headers["X-API-Key"] = "a"
+        whole = compare(client, png(face_of(1)), png(face_of(2))).json()
+        half = compare(client, png(covered(face_of(1))), png(face_of(2))).json()
+        enrol(client, "one", png(face_of(1)))
+        known = client.post("/api/v1/identify", files={"photo": png(face_of(1, 1))}).json()
+        stranger = client.post("/api/v1/identify", files={"photo": png(covered(face_of(2)))}).json()
+        face = client.post("/api/v1/detect", files={"photo": png(covered(face_of(1)))}).json()
+    assert (whole["decision"], whole["expected"]["tar"]) == ("different", 0.9)
+    assert (half["decision"], half["expected"]["interval"]) == ("undecided", [0.1, 0.3])
+    assert "20 % are accepted" in half["reason"]
+    assert (known["decision"], known["expected"]["pairs"]) == ("known", 100)
+    assert stranger["decision"] == "undecided"
+    for shown in (half["faces"][0], stranger["face"], *face["faces"]):
+        assert [one["tar"] for one in shown["proves"]] == [0.2]
+        assert "covered: nose, mouth" in shown["remark"]
+
+
 def test_from_enrolling_to_deleting(client: TestClient, gallery: Gallery) -> None:
     empty = client.post("/api/v1/identify", files={"photo": png(face_of(1))}).json()
     assert (empty["decision"], empty["people"]) == ("unknown", [])

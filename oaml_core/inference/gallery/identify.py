@@ -12,7 +12,8 @@ from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.search import Answer, GallerySearch
 from oaml_core.inference.identify import Candidate, Identification
-from oaml_core.inference.photo_records import describe, reason_against
+from oaml_core.inference.photo_records import describe
+from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 
 
@@ -45,10 +46,23 @@ def identify_in_gallery(
     if not candidates:
         raise DataError(f"The people found in {gallery.path} were deleted meanwhile. Search once more.")
     threshold = model.threshold(far, answer.score)
-    reason = "" if threshold is None else reason_against([shown], candidates[0].visible_share)
+    best = candidates[0]
+    verdict = judge_pair(model, answer.score, best.score, best.visible_share, far, [shown])
     rates = list(model.thresholds(answer.score))
     return (
-        Identification(answer.score, candidates, threshold, far, rates, answer.faces, {}, one, shown, reason),
+        Identification(
+            answer.score,
+            candidates,
+            threshold,
+            far,
+            rates,
+            answer.faces,
+            {},
+            one,
+            shown,
+            verdict.reason,
+            verdict.proof,
+        ),
         answer,
     )
 

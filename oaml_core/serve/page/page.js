@@ -75,6 +75,9 @@ const percent = (share) => Math.round(100 * share) + " %";
 const words = { same: "The same person", different: "Different people", undecided: "Cannot decide",
   known: "Known", unknown: "Nobody in the gallery" };
 
+const proof = (found) => found.expected === null ? "" :
+  `Of such pairs of one person ${percent(found.expected.tar)} are accepted. `;
+
 async function answered(task) {
   say("Looking …", "");
   try { await task(); } catch (error) { say("No answer", error.message); }
@@ -84,7 +87,7 @@ at("compare").addEventListener("click", () => answered(async () => {
   const found = await ask("/api/v1/compare?picture=true", photos);
   const threshold = found.threshold === null ? "" : ` (threshold ${found.threshold.toFixed(3)} at FAR ${found.far})`;
   say(words[found.decision], `${found.decided_by} score ${found.score.toFixed(3)}${threshold}, ` +
-    `${percent(found.visible_share)} of the face visible in both. ${found.reason}`, found.faces.map((face) => face.remark));
+    `${percent(found.visible_share)} of the face visible in both. ${proof(found)}${found.reason}`, found.faces.map((face) => face.remark));
   at("picture").src = found.picture;
   at("picture").hidden = false;
   await show("first", found.faces[0]);
@@ -95,7 +98,7 @@ at("identify").addEventListener("click", () => answered(async () => {
   const found = await ask("/api/v1/identify", { photo: photos.first });
   const best = found.people[0];
   say(found.decision === "known" ? best.person : words[found.decision],
-    `${found.faces} faces in the gallery. ${found.reason}`, [found.face.remark]);
+    `${found.faces} faces in the gallery. ${proof(found)}${found.reason}`, [found.face.remark]);
   at("people").hidden = !best;
   at("people").tBodies[0].replaceChildren(...found.people.map((one) => {
     const row = document.createElement("tr");
