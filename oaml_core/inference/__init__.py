@@ -14,6 +14,8 @@ __all__ = [
     "match",
     "onnx_model",
     "photo_records",
+    "proof",
     "quickest",
     "records",
+    "verdict",
 ]
