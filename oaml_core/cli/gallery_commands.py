@@ -27,6 +27,13 @@ def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
     return OamlOnnx(stages.fetch_model(config, onnx)) if onnx else find_model(config)
 
 
+def _address(config: Config, onnx: str | None) -> str:
+    """Return where the model lies that `exported_model` loads, so that a service finds it."""
+    from oaml_core.stages.served_models import FileModels, ProductionModels
+
+    return (FileModels(config, onnx) if onnx else ProductionModels(config)).address()
+
+
 def _gallery(config: Config, options: Any) -> int:
     return {
         "add": _add,
@@ -50,6 +57,7 @@ def _add(config: Config, options: Any) -> int:
         raise ConfigError(f"There is no {folder}.")
     model, finder = exported_model(config, options.onnx), finder_of(options)
     with Gallery(options.gallery, model.version) as gallery:
+        gallery.note_model_address(_address(config, options.onnx))
         done = enrol_folder(gallery, model, finder, folder, person=options.person, keep=options.keep_images)
         people = gallery.people()
     print(done)
@@ -125,8 +133,8 @@ def _rebuild(config: Config, options: Any) -> int:
 
     model, finder = exported_model(config, options.onnx), finder_of(options)
     with Gallery(options.gallery) as gallery:
-        address = str(Path(options.onnx).absolute()) if options.onnx and "://" not in options.onnx else options.onnx
-        done = rebuild(gallery, model, model.version, finder, forget=options.forget, address=address or "")
+        address = _address(config, options.onnx)
+        done = rebuild(gallery, model, model.version, finder, forget=options.forget, address=address)
     for key, reason in done.left_out.items():
         print(f"left out: face {key} of {reason}")
     if not done.switched:

@@ -23,6 +23,7 @@ def _serve(config: Config, options: Any) -> int:
     from oaml_core.serve.faces import FaceService
     from oaml_core.serve.keys import Keys, key_digest, new_key, read_keys
     from oaml_core.serve.limits import Limits
+    from oaml_core.serve.model_source import first_model
     from oaml_core.serve.server import open_socket, serve
     from oaml_core.serve.trial import TrialRules
     from oaml_core.stages.served_models import FileModels, ProductionModels
@@ -50,14 +51,19 @@ def _serve(config: Config, options: Any) -> int:
         roles, shown = read_keys(Path(options.key_file)), address
     threads = options.threads
     source = FileModels(config, options.onnx, threads) if options.onnx else ProductionModels(config, threads)
-    model = source.load()
+    path = Path(options.gallery) if options.gallery else None
+    model, is_newest = first_model(source, path)
     logging.getLogger("oaml.serve").setLevel(logging.INFO)
     with ExitStack() as stack:
-        gallery = stack.enter_context(Gallery(options.gallery, model.version)) if options.gallery else None
+        gallery = stack.enter_context(Gallery(path, model.version)) if path else None
+        if gallery is not None and is_newest:
+            gallery.note_model_address(source.address())
         faces = FaceService(model, finder_of(options), gallery, pixels=limits.pixels, most=limits.faces)
-        print(f"model {model.version}; Ctrl-C ends the service", flush=True)
+        which = "" if is_newest else ", which the gallery is of, and not the newest"
+        print(f"model {model.version}{which}; Ctrl-C ends the service", flush=True)
         print(shown, flush=True)
-        app = create_app(faces, Keys(roles, limits.per_minute), limits, source, rules, options.look_every)
+        keys = Keys(roles, limits.per_minute)
+        app = create_app(faces, keys, limits, source, rules, options.look_every, is_newest=is_newest)
         serve(app, listening)
     return 0
 

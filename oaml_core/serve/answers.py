@@ -105,7 +105,8 @@ class GalleryFace(BaseModel):
 class EnrolAnswer(BaseModel):
     """What came of a photograph."""
 
-    key: int | None = Field(description="number of the new face; null if the photograph was there already")
+    key: int = Field(description="number of the face")
+    added: bool = Field(description="false if the person has this photograph already: nothing was changed")
 
 
 class DeleteAnswer(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -47,6 +48,8 @@ def create_app(
     source: ModelSource | None = None,
     rules: TrialRules | None = None,
     look_every: float = 0.0,
+    *,
+    is_newest: bool = True,
 ) -> FastAPI:
     """Build the service.
 
@@ -57,13 +60,16 @@ def create_app(
         source: of new models, and of the one that a rebuilt gallery is of; None: there are none.
         rules: when a new model takes over.
         look_every: seconds between two looks for a new model; 0: a rebuilt gallery alone is followed.
+        is_newest: the model of `faces` is the source's newest; False: that one is tried at the next look.
     """
     figures = ServiceFigures()
-    work, models = Work(limits, figures), Generations(faces, source, rules, figures)
+    work, models = Work(limits, figures), Generations(faces, source, rules, figures, is_newest=is_newest)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await work.do(faces.self_test)
+        # Without the limit of requests: a million faces take longer.
+        await asyncio.to_thread(faces.prepare)
         with models.watched(look_every):
             app.state.ready = True
             yield

@@ -83,7 +83,7 @@ async def enrol(
     """Add the main face of a photograph; no picture is stored unless `keep_image` asks for the aligned face."""
     require_gallery(request)
     data = await photo.read()
-    return EnrolAnswer(key=await _changed(request, lambda faces: faces.enrol(person, data, keep_image)))
+    return await _changed(request, lambda faces: faces.enrol(person, data, keep_image))
 
 
 @api.delete("/gallery/faces/{key}", dependencies=[ADMIN])

@@ -33,10 +33,14 @@ from oaml_core.serve.answers import (
     CandidateAnswer,
     CompareAnswer,
     DetectAnswer,
+    EnrolAnswer,
     FaceAnswer,
     IdentifyAnswer,
     ProofAnswer,
 )
+
+ENROL_TRIES = 3
+"""Of one photograph that others add and delete meanwhile."""
 
 
 class ServedModel(Comparer, Protocol):
@@ -78,6 +82,11 @@ class FaceService:
         records = self.model.records(np.full((1, size, size, 3), 128, dtype=np.uint8))
         if not np.isfinite(self.model.scores(records, records).global_score).all():
             raise ModelInputError("The model's score of an image with itself is not finite. Serve another model.")
+
+    def prepare(self) -> None:
+        """Load the gallery, so that the first search does not have to; large ones take a while."""
+        if self._search is not None:
+            self._search.prepare()
 
     def compare(self, first: bytes, second: bytes, far: float, picture: bool) -> CompareAnswer:
         """Compare the main faces of two photographs at a false accept rate; with a picture on request.
@@ -163,8 +172,8 @@ class FaceService:
             faces=answer.faces,
         )
 
-    def enrol(self, person: str, photo: bytes, keep: bool) -> int | None:
-        """Add the main face of a photograph to the gallery; returns its key, None if it was there already.
+    def enrol(self, person: str, photo: bytes, keep: bool) -> EnrolAnswer:
+        """Add the main face of a photograph to the gallery, unless the person has this photograph already.
 
         Raises:
             ModelInputError: it cannot be read or shows no face. DataError: the name is none.
@@ -172,7 +181,13 @@ class FaceService:
         assert self.gallery is not None
         digest = hashlib.sha256(photo).hexdigest()
         image = self._decoded(photo, "photo")
-        return enrol_photo(self.gallery, self.model, self.finder, image, person, digest=digest, keep=keep)
+        for _ in range(ENROL_TRIES):
+            if (there := self.gallery.find(person, digest)) is not None:
+                return EnrolAnswer(key=there, added=False)
+            key = enrol_photo(self.gallery, self.model, self.finder, image, person, digest=digest, keep=keep)
+            if key is not None:
+                return EnrolAnswer(key=key, added=True)
+        raise DataError("Others add and delete this photograph all the time. Send it again.")
 
     def _described(self, data: bytes, name: str) -> tuple[PhotoFace, FaceRecords]:
         photo = self._decoded(data, name)

@@ -47,6 +47,7 @@ class Generations:
         source: of new models; None: there are none.
         rules: of trials.
         figures: where changes are counted.
+        is_newest: `present` is the source's newest model; False: that one is tried at the next look.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Generations:
         source: ModelSource | None = None,
         rules: TrialRules | None = None,
         figures: ServiceFigures | None = None,
+        *,
+        is_newest: bool = True,
     ) -> None:
         self._present = _Generation(present)
         self._source, self._rules = source, rules or TrialRules()
@@ -65,7 +68,7 @@ class Generations:
         self._trial: Trial | None = None
         self._former: FaceService | None = None
         self._watched_for = 0
-        self._wanted = "" if source is None else source.newest()
+        self._wanted = source.newest() if source is not None and is_newest else ""
         self._figures.show_model(present.model.version)
 
     @property
@@ -158,6 +161,7 @@ class Generations:
             model = find_version(self._source, version, old)
             faces = self.present.with_model(model, Gallery(old.path, version))
             faces.self_test()
+            faces.prepare()
             self._change(faces, "followed")
 
     @contextmanager
@@ -228,6 +232,7 @@ class Generations:
                     self._note("refused", faces.model.version, reason)
                     return
                 faces = faces.with_model(faces.model, Gallery(old.path, faces.model.version))
+            faces.prepare()
             self._change(faces, "switched")
 
     def _change(self, faces: FaceService, event: str) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from oaml_core.errors import DataError, GalleryMoved, OamlError
 from oaml_core.inference.gallery.database import Gallery
-from oaml_core.inference.gallery.rebuild import ADDRESS, rebuild
+from oaml_core.inference.gallery.rebuild import rebuild
 from oaml_core.serve.faces import FaceService, ServedModel
 
 log = logging.getLogger("oaml.serve")
@@ -36,7 +36,7 @@ def find_version(source: ModelSource | None, version: str, gallery: Gallery) -> 
     Raises:
         GalleryMoved: it is neither.
     """
-    address = gallery.meta(ADDRESS)
+    address = gallery.model_address
     places = [] if source is None else ["", *([address] if address else [])]
     for place in places:
         assert source is not None
@@ -49,6 +49,42 @@ def find_version(source: ModelSource | None, version: str, gallery: Gallery) -> 
             return model
     raise GalleryMoved(
         f"The gallery is of model {version} now, and that one is not to be found. Start the service with it."
+    )
+
+
+def first_model(source: ModelSource, gallery: Path | None) -> tuple[ServedModel, bool]:
+    """Load the model that a service begins with: the newest, or that of its gallery.
+
+    Args:
+        source: of models.
+        gallery: file of the gallery, which may be missing; None: the service has none.
+
+    Returns:
+        The model, and whether it is the newest.
+
+    Raises:
+        GalleryMoved: the gallery is of another model than the newest, and that one is not to be found.
+    """
+    newest = source.load()
+    if gallery is None or not gallery.exists():
+        return newest, True
+    with Gallery(gallery) as opened:
+        version, address = opened.model, opened.model_address
+    if version == newest.version:
+        return newest, True
+    reason = "it names no place of that model"
+    if address:
+        try:
+            found = source.load(address)
+        except OamlError as error:
+            reason = str(error)
+        else:
+            if found.version == version:
+                return found, False
+            reason = f"at {address} lies model {found.version} now"
+    raise GalleryMoved(
+        f"{gallery} is of model {version}, but {newest.version} is to be served; {reason}. Name the gallery's model by "
+        f"--onnx FILE, or let `oaml gallery rebuild {gallery}` describe its faces by the other one."
     )
 
 

@@ -17,6 +17,7 @@ from oaml_core.errors import ConfigError, StoreError
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.rebuild import rebuild
 from oaml_core.photos.faces import FaceFinder
+from oaml_core.serve.answers import EnrolAnswer
 from oaml_core.serve.app import create_app
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.generations import Generations
@@ -55,12 +56,18 @@ def gallery(tmp_path: Path) -> Iterator[Gallery]:
 
 
 def started(
-    gallery: Gallery | None, models: Models | None, rules: TrialRules = AT_ONCE, model: Any = FIRST, **limits: Any
+    gallery: Gallery | None,
+    models: Models | None,
+    rules: TrialRules = AT_ONCE,
+    model: Any = FIRST,
+    *,
+    is_newest: bool = True,
+    **limits: Any,
 ) -> TestClient:
     faces = FaceService(model, FaceFinder(aligned=True), gallery, pixels=10**6, most=3)
     keys = Keys({key_digest(key): role for key, role in KEYS.items()}, 10**6)
     return TestClient(
-        create_app(faces, keys, Limits(**limits), models, rules),
+        create_app(faces, keys, Limits(**limits), models, rules, is_newest=is_newest),
         headers={"X-API-Key": "a"},
         raise_server_exceptions=False,
     )
@@ -148,12 +155,12 @@ def test_a_change_that_was_answered_by_too_slow_is_never_made(
 def test_a_change_whose_commit_has_begun_is_waited_for(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
     late, go = threading.Event(), threading.Event()
 
-    def add(person: str, photo: bytes, keep: bool) -> int:
+    def add(person: str, photo: bytes, keep: bool) -> EnrolAnswer:
         with gallery.change() as db:
             db.execute("INSERT INTO people (name) VALUES (?)", (person,))
         late.set()
         go.wait(60)
-        return 1
+        return EnrolAnswer(key=1, added=True)
 
     with started(gallery, None, seconds=0.1) as client:
         monkeypatch.setattr(generations(client).present, "enrol", lambda *words: add(*words))

@@ -91,10 +91,11 @@ class Gallery(GalleryFile):
             db.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (made[0], self.model, *packed))
             return int(made[0])
 
-    def has(self, person: str, digest: str) -> bool:
-        """Return True if the person has a face of the photograph with this SHA-256."""
-        words = "SELECT 1 FROM faces JOIN people ON person = people.id WHERE name = ? AND digest = ?"
-        return bool(self.query(words, person.strip(), digest))
+    def find(self, person: str, digest: str) -> int | None:
+        """Return the key of the person's face of the photograph with this SHA-256; None if there is none."""
+        words = "SELECT faces.id FROM faces JOIN people ON person = people.id WHERE name = ? AND digest = ?"
+        rows = self.query(words, person.strip(), digest)
+        return int(rows[0][0]) if rows else None
 
     def people(self) -> list[Person]:
         """Return all people with the number of their faces, by name."""

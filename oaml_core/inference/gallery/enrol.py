@@ -62,7 +62,7 @@ def enrol_folder(
     for name, path in files:
         try:
             digest = hashlib.sha256(read_image_bytes(path)).hexdigest()
-            if gallery.has(name, digest):
+            if gallery.find(name, digest) is not None:
                 done.there += 1
                 continue
             face, records = describe(model, finder, path)

@@ -17,6 +17,8 @@ SCHEMA = 1
 """Version of the tables."""
 WAIT = 30.0
 """Seconds that a writer waits for another one."""
+MODEL_AT = "model_at"
+"""Key of the table `meta`: where the model lies that the records are of."""
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
@@ -146,6 +148,17 @@ class GalleryFile:
         """Return one of the values that hold for the whole gallery; an empty string if it was never set."""
         rows = self.query("SELECT value FROM meta WHERE key = ?", key)
         return str(rows[0][0]) if rows else ""
+
+    @property
+    def model_address(self) -> str:
+        """Where the gallery's model lies, as it was noted last; empty: nobody noted it."""
+        return self.meta(MODEL_AT)
+
+    def note_model_address(self, address: str) -> None:
+        """Note where the gallery's model lies, so that others find it."""
+        if address and address != self.model_address:
+            with self.change() as db:
+                db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (MODEL_AT, address))
 
     def query(self, words: str, *values: object) -> list[tuple[Any, ...]]:
         """Return all rows that an SQL query finds."""

@@ -16,13 +16,11 @@ from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
+from oaml_core.inference.gallery.file import MODEL_AT
 from oaml_core.inference.gallery.packing import pack_record
 from oaml_core.inference.photo_records import describe
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder
-
-ADDRESS = "model_at"
-"""Key of a gallery's `meta`: where the model lies that it was rebuilt for."""
 
 
 @dataclass
@@ -126,5 +124,5 @@ def _switch(gallery: Gallery, version: str, address: str, *, forget: bool) -> No
         db.execute("DELETE FROM people WHERE id NOT IN (SELECT person FROM faces)")
         db.execute("DELETE FROM records WHERE model != ?", (version,))
         db.execute("UPDATE meta SET value = ? WHERE key = 'model'", (version,))
-        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (ADDRESS, address))
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (MODEL_AT, address))
     gallery.model = version

@@ -104,6 +104,12 @@ class GallerySearch:
                 )
         return Answer(name, list(best.values()), len(there), faces)
 
+    def prepare(self) -> None:
+        """Load the embeddings, and make their codes, so that the next search does not have to."""
+        with self._lock:
+            if (vectors := self._refreshed()) is not None:
+                vectors.prepare()
+
     @property
     def memory(self) -> int:
         """Bytes of the embeddings in memory."""
