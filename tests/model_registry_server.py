@@ -1,7 +1,7 @@
-"""A Model Registry over HTTP that keeps what it is told and refuses what the real one refuses (REST v1alpha3).
+"""A Model Registry over HTTP (REST v1alpha3) that keeps what it is told and refuses what it does not know.
 
-Fields, required ones, patterns and uniqueness are those of its OpenAPI description; bodies with other fields are
-refused, as its server decodes them strictly.
+Required fields, patterns and uniqueness are those of the interface; bodies with other fields are refused, which is
+at least as strict as the registry itself.
 """
 
 from __future__ import annotations
