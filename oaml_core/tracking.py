@@ -68,6 +68,16 @@ class Tracker:
                 log.warning("Weights & Biases lacks the steps from %d on (%s). %s has them.", step, error, self.path)
                 self._finish_wandb()
 
+    def picture(self, step: int, name: str, path: Path) -> None:
+        """Show a picture in Weights & Biases beside the metrics of `step`; without a copy there, do nothing."""
+        if self._wandb is not None:
+            try:
+                import wandb
+
+                self._wandb.log({name: wandb.Image(str(path))}, step=step)
+            except Exception as error:  # whatever it fails with must not stop training
+                log.warning("Weights & Biases does not show %s (%s).", path, error)
+
     def close(self) -> None:
         """Finish both records."""
         self._file.close()

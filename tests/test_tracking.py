@@ -111,3 +111,16 @@ def test_a_copy_that_fails_is_given_up(
         tracker.close()
     assert len(read_metrics(tmp_path / "metrics.csv")) == 3
     assert "lacks the steps from 1 on" in caplog.text
+
+
+def test_pictures_go_to_weights_and_biases_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[tuple[dict[str, Any], int]] = []
+    run = SimpleNamespace(log=lambda values, step: shown.append((values, step)), finish=lambda: None)
+    image = SimpleNamespace(init=lambda **_: run, Settings=dict, Image=lambda path: f"picture of {path}")
+    monkeypatch.setitem(sys.modules, "wandb", image)
+    tracker = Tracker(Config(tracking=TrackingConfig(wandb="offline")), tmp_path)
+    tracker.picture(0, "samples", tmp_path / "samples.png")
+    tracker.close()
+    Tracker(QUIET, tmp_path).picture(0, "samples", tmp_path / "samples.png")
+    assert shown == [({"samples": f"picture of {tmp_path / 'samples.png'}"}, 0)]
+    assert read_metrics(tmp_path / "metrics.csv") == []

@@ -70,6 +70,8 @@ class TrackingConfig:
     """Weights & Biases; `auto`: online with WANDB_API_KEY in the environment, else offline."""
     project: str = "oaml"
     """Project in Weights & Biases."""
+    sample_images: bool = False
+    """Show the sheet of training samples in Weights & Biases too: faces then leave for its servers."""
 
 
 def check_train(train: TrainConfig) -> None:

@@ -31,6 +31,22 @@ class PairScores(NamedTuple):
         highest = self.scores.masked_fill(~impostor, -torch.inf).amax(1)
         return lowest.masked_fill(~both, 0), highest.masked_fill(~both, 0), both
 
+    @torch.no_grad()
+    def spread(self) -> dict[str, Tensor]:
+        """Return mean and deviation [P] of each probe's genuine and impostor scores, by name, for people to watch.
+
+        A kind of pair that a probe has none of counts as 0.
+        """
+        found = {}
+        for name, kind in (("genuine", self.genuine), ("impostor", ~self.genuine)):
+            weight = (kind & self.counted).to(self.scores.dtype)
+            count = weight.sum(1).clamp_min(1)
+            mean = (self.scores * weight).sum(1) / count
+            variance = ((self.scores - mean[:, None]).square() * weight).sum(1) / count
+            found[f"{name}_score"] = mean
+            found[f"{name}_deviation"] = variance.sqrt()
+        return found
+
 
 class PairwiseLoss(NamedTuple):
     """`loss` [P]: sum of binary cross-entropies of each probe's pairs; `accuracy` [P] in {0, 1}."""

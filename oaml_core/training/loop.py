@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from oaml_core.config import Config
 from oaml_core.data.batches.datamodule import FaceDataModule
 from oaml_core.data.batches.graph_sampler import feature_distances, nearest_classes
+from oaml_core.data.batches.sample_sheet import SAMPLES
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import CheckpointError
 from oaml_core.store.cache import LocalCache, cache_bytes, cached_file
@@ -99,6 +100,8 @@ class TrainingLoop:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         run_id = self._resume()
         self.tracker = self._tracker(run_id) if self.world.is_main else None
+        if self.tracker is not None and self.config.tracking.sample_images and self.position.step == 0:
+            self.tracker.picture(0, "samples", self.run_dir / SAMPLES)
         batches = self.data.batches_per_epoch
         self.log = StepLog(self.config, self.run_dir, self.world, self.fabric, self.tracker, batches)
         log.info(

@@ -42,6 +42,8 @@ class MatchingLosses(NamedTuple):
 
     pairwise: PairwiseLoss
     classes: SoftmaxTripletLoss | None
+    spread: dict[str, Tensor]
+    """See `PairScores.spread`."""
 
 
 class RecognitionModule(nn.Module):
@@ -101,6 +103,8 @@ class RecognitionModule(nn.Module):
         terms: dict[str, Tensor] = {}
         # A frozen backbone that only lends its first layers has no embedding here.
         metrics = {"norm": features.norm.detach().mean() * share} if features.norm.numel() else {}
+        metrics["map_norm"] = features.feature_map.detach().float().norm(dim=1).mean() * share
+        metrics["visibility_head_norm"] = _norm_of(self.recogniser.visibility_head)
         if self.identifies:
             identity = self.head.loss(features.embedding, features.norm, batch.labels)
             terms["adaface"] = identity.loss.mean() * share
@@ -108,6 +112,7 @@ class RecognitionModule(nn.Module):
         if weights.qaconv_loss_weight or self.classes is not None:
             matching = self._matching(self._matched(features, batch), batch.labels, sizes)
             metrics["pair_accuracy"] = matching.pairwise.accuracy.mean() * share
+            metrics |= {name: value.mean() * share for name, value in matching.spread.items()}
             if weights.qaconv_loss_weight:
                 terms["qaconv"] = matching.pairwise.loss.mean() * share
             if matching.classes is not None:
@@ -194,7 +199,7 @@ class RecognitionModule(nn.Module):
         itself = torch.arange(start, start + len(labels), device=labels.device)
         pairs = pair_scores(scores, labels, gallery_labels, itself)
         if self.classes is None:
-            return MatchingLosses(pairwise_matching_loss(pairs), None)
+            return MatchingLosses(pairwise_matching_loss(pairs), None, pairs.spread())
         candidates = self.classes.candidates(labels)
         class_scores = self.recogniser.matcher.match_candidates(maps, candidates.maps, candidates.columns, visibility)
         classes = softmax_triplet_loss(
@@ -205,7 +210,7 @@ class RecognitionModule(nn.Module):
             triplet_weight=self.config.loss.triplet_weight,
         )
         self.classes.update(batch[2], batch[0].detach(), batch[1].detach())
-        return MatchingLosses(pairwise_matching_loss(pairs), classes)
+        return MatchingLosses(pairwise_matching_loss(pairs), classes, pairs.spread())
 
     def _class_embeddings(self, num_classes: int) -> ClassEmbeddings:
         matcher = self.recogniser.matcher
@@ -216,6 +221,13 @@ class RecognitionModule(nn.Module):
             k_nearest=self.config.model.k_nearest,
             limit=round(self.config.loss.class_embeddings_gib * GIB),
         )
+
+
+def _norm_of(module: nn.Module) -> Tensor:
+    """L2 norm of all weights of a module, without gradient."""
+    norms = torch.stack([torch.linalg.vector_norm(weight.detach().float()) for weight in module.parameters()])
+    result: Tensor = torch.linalg.vector_norm(norms)
+    return result
 
 
 def matches(loss: LossConfig) -> bool:

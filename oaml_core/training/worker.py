@@ -15,7 +15,7 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from oaml_core.config import Config
-from oaml_core.data.batches.sample_sheet import write_sample_sheet
+from oaml_core.data.batches.sample_sheet import SAMPLES, write_sample_sheet
 from oaml_core.data.prepared.prepared import PreparedDataset, open_prepared
 from oaml_core.errors import OamlError, StoreError
 from oaml_core.kept_memory import keep_freed_memory
@@ -30,9 +30,6 @@ from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
 log = logging.getLogger(__name__)
-
-SAMPLES = "samples.png"
-"""What training does to its images, for people to look at."""
 
 
 @record

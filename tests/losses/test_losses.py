@@ -71,3 +71,13 @@ def test_the_first_term_that_is_not_finite_is_named_and_in_the_end_an_error() ->
     verdict(5, {"adaface": good}, {"gradient": bad})
     with pytest.raises(NonFiniteLossError, match=r"'adaface'.*step 6.*optim.lr"):
         verdict(6, {"adaface": bad})
+
+
+def test_scores_are_summed_up_by_probe_and_kind_of_pair() -> None:
+    scores = torch.tensor([[9.0, 4.0, 1.0, 2.0], [4.0, 9.0, 3.0, 7.0], [1.0, 3.0, 9.0, 5.0]])
+    labels = torch.tensor([0, 0, 1])
+    found = pair_scores(scores, labels, torch.tensor([0, 0, 1, 2]), torch.arange(3)).spread()
+    torch.testing.assert_close(found["genuine_score"], torch.tensor([4.0, 4.0, 0.0]))
+    torch.testing.assert_close(found["impostor_score"], torch.tensor([1.5, 5.0, 3.0]))
+    torch.testing.assert_close(found["genuine_deviation"], torch.zeros(3))
+    torch.testing.assert_close(found["impostor_deviation"], torch.tensor([0.5, 2.0, (8 / 3) ** 0.5]))

@@ -23,6 +23,9 @@ GAP = 2
 SHEET = -2
 """Stream of the samples' seeds below the run's seed."""
 
+SAMPLES = "samples.png"
+"""What training does to its images, for people to look at; in the run's folder."""
+
 
 def write_sample_sheet(config: Config, dataset: PreparedDataset, path: Path, count: int = COLUMNS) -> None:
     """Write a PNG of `count` columns, each an image of the recognition batches: as it is, as training sees it, and its
