@@ -6,6 +6,7 @@ __all__ = [
     "generations",
     "keys",
     "limits",
+    "model_source",
     "server",
     "trial",
 ]
