@@ -58,7 +58,7 @@ class Recogniser(nn.Module):
         self.local_layers = nn.Sequential(*map(deepcopy, layers[-local_layers:])) if local_layers else None
         self.freeze_backbone = freeze_backbone
         self.learns_locally_alone = False
-        """In training the embedding is left out: nothing learns from it."""
+        """In training the embedding is left out, [B, 0], with the backbone's last layers: nothing learns from them."""
         backbone.requires_grad_(not freeze_backbone)
 
     def train(self, mode: bool = True) -> Recogniser:
@@ -91,15 +91,12 @@ class Recogniser(nn.Module):
             ModelInputError: another shape or type.
         """
         images = scaled(images)
-        if self.training and self.learns_locally_alone and self.local_layers is not None:
-            with torch.no_grad():
-                earlier = self.backbone.input_of_last(images)
-            feature_map = self.local_layers(earlier)
-            nothing = feature_map.new_zeros(len(images), 0)
-            seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
-            return Features(feature_map, nothing, nothing, self.visibility_head(seen))
         with torch.no_grad() if self.freeze_backbone else nullcontext():
-            feature_map, embedding, norm, earlier = self.backbone(images)
+            if self.training and self.learns_locally_alone and self.local_layers is not None:
+                feature_map = earlier = self.backbone.input_of_last(images)
+                embedding = norm = images.new_zeros(len(images), 0)
+            else:
+                feature_map, embedding, norm, earlier = self.backbone(images)
         if self.local_layers is not None:
             feature_map = self.local_layers(earlier)
         seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
