@@ -22,8 +22,9 @@ def drawn(seed: int) -> MatchedBatch:
 
 
 def test_all_matchers_learn_and_are_looked_at_on_the_same_maps() -> None:
-    qaconv, transmatcher, pooled = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=10)
-    assert (qaconv.name, transmatcher.name, pooled.name) == ("qaconv", "transmatcher", "pooled")
+    qaconv, transmatcher, pooled, alone = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=10)
+    names = [found.name for found in (qaconv, transmatcher, pooled, alone)]
+    assert names == ["qaconv", "transmatcher", "pooled", "pooled_alone"]
     assert qaconv.auc > 0.9
     assert qaconv.genuine > qaconv.impostor
     assert qaconv.parameters < transmatcher.parameters
@@ -38,7 +39,7 @@ def test_a_trained_matcher_stands_for_its_kind_and_is_left_as_it_is() -> None:
     with torch.no_grad():
         trained.get_submodule("logit_bn").bias.fill_(100.0)
     before = {name: value.clone() for name, value in trained.state_dict().items()}
-    qaconv, transmatcher, _ = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=0, trained=trained)
+    qaconv, transmatcher, *_ = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=0, trained=trained)
     assert qaconv.impostor > 90 > transmatcher.impostor
     torch.testing.assert_close(dict(trained.state_dict()), before, rtol=0, atol=0)
 

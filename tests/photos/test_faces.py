@@ -118,7 +118,7 @@ def test_files_that_are_no_photographs_are_named(portrait: Path, tmp_path: Path)
         (tiny, "1 × 1"),
         (text, "pillow-heif"),
         (tmp_path / "none.jpg", "There is no image"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "it is a folder"),
     ):
         with pytest.raises(ModelInputError, match=message):
             load_photo(path)

@@ -82,6 +82,8 @@ def test_bookmarks_keep_a_quiet_watch_from_falling_behind(
     job = place.operator.job()
     place.operator.start(job)  # the job changes last
     wait_for(lambda: "PyTorchJob night-0123456789abcdef is running" in caplog.text)
+    begun = kube.calls["", "pods", "watch"]
+    wait_for(lambda: kube.calls["", "pods", "watch"] > begun)  # a bookmark came since the job changed
     kube.objects.forget_all()  # the newest pod's version is now older than what is kept
     lists, watches = kube.calls["", "pods", "list"], kube.calls["", "pods", "watch"]
     wait_for(lambda: kube.calls["", "pods", "watch"] > watches + 1)
