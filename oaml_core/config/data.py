@@ -34,7 +34,7 @@ class DataConfig:
     """The images are photographs: the main face of each is found, aligned and used in its place; photographs without
     a face are listed and left out. Of verification sets, those of image files are treated so too."""
     detector: str = "yunet"
-    """What finds these faces: `yunet`, the name of a registered detector, or an ONNX file."""
+    """Detector of these faces: `yunet`, the name of a registered detector, or an ONNX file."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """Channel order of the images that the files decode to; batches are RGB always."""
     batch_size: int = 256

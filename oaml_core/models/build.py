@@ -47,17 +47,15 @@ def build_matcher(
     Raises:
         ConfigError: `model.matcher` names no matcher.
     """
-    if config.matcher in ("pooled", "pooled_alone") and backbone is not None:
-        from oaml_core.models.pooled import Pooled, PooledAlone
-        from oaml_core.models.pooled_start import start_from
+    from oaml_core.models.pooled import Pooled
+    from oaml_core.models.pooled_start import start_from
 
-        kind = PooledAlone if config.matcher == "pooled_alone" else Pooled
-        pooled: Matcher = start_from(backbone, weighting=config.weighting, product=config.matcher_product, kind=kind)
-        pooled.trains_visibility = config.matching_trains_visibility
-        return pooled
-    built: Matcher = MATCHERS.get(config.matcher)(
-        channels, map_size, weighting=config.weighting, product=config.matcher_product
-    )
+    kind = MATCHERS.get(config.matcher)
+    built: Matcher
+    if backbone is not None and isinstance(kind, type) and issubclass(kind, Pooled):
+        built = start_from(backbone, weighting=config.weighting, product=config.matcher_product, kind=kind)
+    else:
+        built = kind(channels, map_size, weighting=config.weighting, product=config.matcher_product)
     built.trains_visibility = config.matching_trains_visibility
     return built
 

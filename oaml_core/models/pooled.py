@@ -129,7 +129,11 @@ class Pooled(Matcher):
         visibility = maps.new_ones(len(maps), maps.shape[2]) if visibility is None else visibility
         if self.training and not gallery:
             self._follow(places.detach(), visibility)
-        return Contributions((places - self.mean) * visibility[..., None], visibility)
+        return Contributions(self._compared(places, visibility), visibility)
+
+    def _compared(self, places: Tensor, visibility: Tensor) -> Tensor:
+        """Return what a side brings to a comparison, of its contributions [N, S, E] and visibility [N, S]."""
+        return (places - self.mean) * visibility[..., None]
 
     def _score_block(self, probe: Contributions, rows: slice, gallery: Contributions) -> Tensor:
         places, visibility = probe.places[rows], probe.visibility[rows]
@@ -179,9 +183,9 @@ class PooledAlone(Pooled):
 
     def embed(self, maps: Tensor, visibility: Tensor) -> Tensor:
         """Return z(f, ½ + ½·v) at unit length, [N, E]; see `Pooled.embed`."""
-        return self._pooled(self.contributions(maps.flatten(2)), visibility.flatten(1))
+        return self._compared(self.contributions(maps.flatten(2)), visibility.flatten(1))
 
-    def _pooled(self, places: Tensor, visibility: Tensor) -> Tensor:
+    def _compared(self, places: Tensor, visibility: Tensor) -> Tensor:
         counts = self.hidden_counts + (1 - self.hidden_counts) * visibility
         beyond = ((places - self.mean) * counts[..., None]).sum(1)
         return functional.normalize(self.offset + self.mean.sum(0) + beyond, dim=1)
@@ -193,13 +197,6 @@ class PooledAlone(Pooled):
     def _match_candidates(self, probe: Tensor, gallery: Tensor, candidates: Tensor, v: Tensor | None) -> Tensor:
         left, right = self._prepared(probe, v), self._prepared(gallery, None, gallery=True)
         return self._logits(torch.einsum("pe,pke->pk", left.places, right.places[candidates]))
-
-    def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Contributions:
-        places = self.contributions(maps)
-        visibility = maps.new_ones(len(maps), maps.shape[2]) if visibility is None else visibility
-        if self.training and not gallery:
-            self._follow(places.detach(), visibility)
-        return Contributions(self._pooled(places, visibility), visibility)
 
     def _score_block(self, probe: Contributions, rows: slice, gallery: Contributions) -> Tensor:
         return self._logits(probe.places[rows] @ gallery.places.T)

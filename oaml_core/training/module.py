@@ -15,7 +15,7 @@ from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.errors import ModelInputError
 from oaml_core.losses.distillation import distance_to
-from oaml_core.losses.pairwise import PairwiseLoss, pair_scores, pairwise_matching_loss
+from oaml_core.losses.pairwise import PairScores, PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import check_visibility_target, visibility_loss
 from oaml_core.models.build import build_classifier
@@ -42,8 +42,7 @@ class MatchingLosses(NamedTuple):
 
     pairwise: PairwiseLoss
     classes: SoftmaxTripletLoss | None
-    spread: dict[str, Tensor]
-    """See `PairScores.spread`."""
+    pairs: PairScores
 
 
 class RecognitionModule(nn.Module):
@@ -59,6 +58,8 @@ class RecognitionModule(nn.Module):
         super().__init__()
         self.config = config
         self.world = world
+        self.is_logged = True
+        """Whether the next step's metrics are for somebody's eyes, and worth their computation."""
         self.recogniser = build_recogniser(config.model, config.data.image_size)
         self.head = build_classifier(
             config.model, self.recogniser.backbone.embedding_size, num_classes, seed=config.seed
@@ -103,8 +104,9 @@ class RecognitionModule(nn.Module):
         terms: dict[str, Tensor] = {}
         # A frozen backbone that only lends its first layers has no embedding here.
         metrics = {"norm": features.norm.detach().mean() * share} if features.norm.numel() else {}
-        metrics["map_norm"] = features.feature_map.detach().float().norm(dim=1).mean() * share
-        metrics["visibility_head_norm"] = _norm_of(self.recogniser.visibility_head)
+        if self.is_logged:
+            metrics["map_norm"] = features.feature_map.detach().float().norm(dim=1).mean() * share
+            metrics["visibility_head_norm"] = _norm_of(self.recogniser.visibility_head)
         if self.identifies:
             identity = self.head.loss(features.embedding, features.norm, batch.labels)
             terms["adaface"] = identity.loss.mean() * share
@@ -112,7 +114,8 @@ class RecognitionModule(nn.Module):
         if weights.qaconv_loss_weight or self.classes is not None:
             matching = self._matching(self._matched(features, batch), batch.labels, sizes)
             metrics["pair_accuracy"] = matching.pairwise.accuracy.mean() * share
-            metrics |= {name: value.mean() * share for name, value in matching.spread.items()}
+            if self.is_logged:
+                metrics |= {name: value.mean() * share for name, value in matching.pairs.spread().items()}
             if weights.qaconv_loss_weight:
                 terms["qaconv"] = matching.pairwise.loss.mean() * share
             if matching.classes is not None:
@@ -199,7 +202,7 @@ class RecognitionModule(nn.Module):
         itself = torch.arange(start, start + len(labels), device=labels.device)
         pairs = pair_scores(scores, labels, gallery_labels, itself)
         if self.classes is None:
-            return MatchingLosses(pairwise_matching_loss(pairs), None, pairs.spread())
+            return MatchingLosses(pairwise_matching_loss(pairs), None, pairs)
         candidates = self.classes.candidates(labels)
         class_scores = self.recogniser.matcher.match_candidates(maps, candidates.maps, candidates.columns, visibility)
         classes = softmax_triplet_loss(
@@ -210,7 +213,7 @@ class RecognitionModule(nn.Module):
             triplet_weight=self.config.loss.triplet_weight,
         )
         self.classes.update(batch[2], batch[0].detach(), batch[1].detach())
-        return MatchingLosses(pairwise_matching_loss(pairs), classes, pairs.spread())
+        return MatchingLosses(pairwise_matching_loss(pairs), classes, pairs)
 
     def _class_embeddings(self, num_classes: int) -> ClassEmbeddings:
         matcher = self.recogniser.matcher

@@ -80,6 +80,7 @@ class Stepper:
         """
         size, closes = accumulated(position.batch, self.config.optim.accumulate_grad_batches, self.batches_per_epoch)
         lr = learning_rate(self.config, position.step, self.batches_per_epoch)
+        self.module.is_logged = position.step % self.config.train.log_every_steps == 0
         torch.manual_seed(step_seed(self.config.seed, position.step, self.world.rank))
         if position.batch % self.config.optim.accumulate_grad_batches == 0:
             self.statistics.keep()

@@ -24,7 +24,7 @@ SHEET = -2
 """Stream of the samples' seeds below the run's seed."""
 
 SAMPLES = "samples.png"
-"""What training does to its images, for people to look at; in the run's folder."""
+"""File in the run's folder that shows people what training does to its images."""
 
 
 def write_sample_sheet(config: Config, dataset: PreparedDataset, path: Path, count: int = COLUMNS) -> None:

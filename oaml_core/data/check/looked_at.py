@@ -1,4 +1,4 @@
-"""What was seen of many images, column by column: what a shard keeps, and what merging shards counts."""
+"""Findings about many images, column by column: a shard keeps them, and merging counts them."""
 
 from __future__ import annotations
 

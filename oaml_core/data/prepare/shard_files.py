@@ -1,4 +1,4 @@
-"""What processes that prepare a data set together leave for one another in the store, below `shards/<plan>/`."""
+"""Files below `shards/<plan>/` by which processes prepare a data set together."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Order:
-    """What one shard has to do."""
+    """Images and files that one shard looks at."""
 
     numbers: Ints
     """int64 [N]: numbers of its images in the source."""
@@ -74,7 +74,7 @@ class Order:
     unknown: list[tuple[str, str, int]]
     """Further files whose checksums nobody knows: use of the folder, name, size."""
     owes_checksums: bool
-    """Whether the checksums of its own images are wanted too, where each is a file."""
+    """True if checksums of the images are wanted too, where each is a file."""
 
 
 def plan_key(key: str) -> str:

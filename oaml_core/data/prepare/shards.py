@@ -79,7 +79,7 @@ def make_shard(config: Config, store: Store, key: str, number: int) -> bool:
 
 @dataclass
 class _Columns:
-    """What `LookedImages` holds, while it grows."""
+    """Columns of `LookedImages`, while they grow."""
 
     numbers: array[int] = field(default_factory=lambda: array("q"))
     numeric: array[int] = field(default_factory=lambda: array("q"))

@@ -43,7 +43,7 @@ class Inputs:
     held_out: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Numbers of the images of people who are held out of training."""
     leftovers: Leftovers = field(default_factory=Leftovers)
-    """What lies in the folders and is not used."""
+    """Entries of the folders that are not used."""
     rejected: tuple[Rejected, ...] = ()
     """Training photographs without a face, where `data.align` looks for faces."""
     rejected_of_pairs: tuple[Rejected, ...] = ()
@@ -118,11 +118,12 @@ def open_inputs(config: Config, folders: Folders | None) -> Inputs:
     if folders.unlabelled is not None:
         unlabelled = open_training(folders.unlabelled, Path(config.work_dir) / "indices")
     leftovers = _leftovers(opened, folders, config.data, unlabelled)
-    if config.data.align:
-        opened = _aligned(opened, config)
+    aligner = Aligner(config.data, Path(config.work_dir)) if config.data.align else None
+    if aligner is not None:
+        opened = _aligned(opened, aligner)
     opened = replace(_apart(opened, folders, config.data), leftovers=leftovers)
     if unlabelled is not None:
-        opened = _with_unlabelled(opened, unlabelled, config)
+        opened = _with_unlabelled(opened, unlabelled, aligner)
     if config.data.visibility_source is not None and opened.visibility is None:
         raise DataError(
             f"data.visibility_source: {folders.visibility.uri} holds neither kept_faces/ nor masks/ with images."
@@ -151,9 +152,8 @@ def _leftovers(inputs: Inputs, folders: Folders, data: DataConfig, unlabelled: T
     return Leftovers(tuple(counted), tuple(warnings))
 
 
-def _aligned(inputs: Inputs, config: Config) -> Inputs:
+def _aligned(inputs: Inputs, aligner: Aligner) -> Inputs:
     """Put faces in the place of photographs: in the training images, and in pair lists of image files."""
-    aligner = Aligner(config.data, Path(config.work_dir))
     training = AlignedSource(inputs.training, aligner)
     selected, rejected = training.look_at(inputs.selected)
     verification, notes, of_pairs = [], list(inputs.notes), []
@@ -180,11 +180,11 @@ def _aligned(inputs: Inputs, config: Config) -> Inputs:
     )
 
 
-def _with_unlabelled(inputs: Inputs, unlabelled: TrainingSource, config: Config) -> Inputs:
+def _with_unlabelled(inputs: Inputs, unlabelled: TrainingSource, aligner: Aligner | None) -> Inputs:
     """Return the inputs with faces of unknown people, none of whom is verified, behind the training images."""
     chosen, rejected = np.arange(len(unlabelled), dtype=np.int64), inputs.rejected
-    if config.data.align:
-        aligned = AlignedSource(unlabelled, Aligner(config.data, Path(config.work_dir)))
+    if aligner is not None:
+        aligned = AlignedSource(unlabelled, aligner)
         chosen, without = aligned.look_at(chosen)
         unlabelled, rejected = aligned, (*rejected, *without)
     added = len(inputs.training) + chosen

@@ -34,17 +34,16 @@ class WithUnlabelled(TrainingSource):
         )
 
     def read(self, index: int) -> bytes:
-        count = len(self.known)
-        return self.known.read(index) if index < count else self.unlabelled.read(index - count)
+        beyond = index - len(self.known)
+        return self.known.read(index) if beyond < 0 else self.unlabelled.read(beyond)
 
     def name(self, index: int) -> str:
-        count = len(self.known)
-        return self.known.name(index) if index < count else _apart(self.unlabelled.name(index - count))
+        beyond = index - len(self.known)
+        return self.known.name(index) if beyond < 0 else _apart(self.unlabelled.name(beyond))
 
     def identity_name(self, label: int) -> str:
-        if label < self.people:
-            return self.known.identity_name(label)
-        return _apart(self.unlabelled.name(label - self.people))
+        beyond = label - self.people
+        return self.known.identity_name(label) if beyond < 0 else _apart(self.unlabelled.name(beyond))
 
     def find(self, wanted: Sequence[str]) -> Ints:
         return self.known.find(wanted)

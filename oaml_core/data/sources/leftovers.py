@@ -1,4 +1,4 @@
-"""What lies in a source and is not used: entries that no reader sees, files that no reader wants, people who vanish."""
+"""Unused parts of a source: entries that no reader sees, files that no reader wants, people who vanish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `train_meta.json` beside training images says of them: names and landmarks."""
+"""Names and landmarks of training images, from `train_meta.json` beside them."""
 
 from __future__ import annotations
 

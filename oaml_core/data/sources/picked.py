@@ -31,7 +31,7 @@ class Places:
     sizes: Ints
     """int64 [N]: bytes; −1 for a file that the source's listing does not have."""
     framed: bool = False
-    """Whether each is a RecordIO record."""
+    """True if each image is a RecordIO record."""
 
 
 def find_places(source: TrainingSource, numbers: Ints) -> Places | None:
