@@ -30,7 +30,8 @@ from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.prepare.prepare import prepare_dataset
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.prepared import fetch_prepared
-from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.store import open_store
 
 BATCH = 256

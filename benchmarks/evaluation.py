@@ -32,7 +32,7 @@ from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_onnx
 from oaml_core.export.variants import write_variant
 from oaml_core.inference.backends import BACKENDS, has_openvino
-from oaml_core.inference.onnx_model import VARIANTS, variant_path
+from oaml_core.inference.model_files import VARIANTS, variant_path
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.peak_memory import peak_mib
 

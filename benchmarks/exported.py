@@ -31,7 +31,8 @@ from oaml_core.export.calibration import calibration_faces
 from oaml_core.export.onnx_export import export_onnx
 from oaml_core.export.variants import write_variant
 from oaml_core.inference.backends import BACKENDS, has_openvino
-from oaml_core.inference.onnx_model import VARIANTS, OamlOnnx, variant_path
+from oaml_core.inference.model_files import VARIANTS, variant_path
+from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.store import open_store
 

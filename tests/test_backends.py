@@ -16,11 +16,13 @@ import oaml_core as oaml
 from oaml_core.cli import main
 from oaml_core.config import Config, ModelConfig
 from oaml_core.errors import ConfigError, ExportError
-from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx, store_metadata
+from oaml_core.export.metadata import store_metadata
+from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.export.variants import write_variant
 from oaml_core.inference import backends
 from oaml_core.inference.backends import TOLERANCES, OnnxRuntime, trial_images
-from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx, variant_path
+from oaml_core.inference.model_files import variant_path
+from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx
 from oaml_core.inference.quickest import quickest_file
 from oaml_core.training.trained import load_trained
 

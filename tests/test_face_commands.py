@@ -11,7 +11,8 @@ from untrained import write_untrained
 
 from oaml_core.cli import main
 from oaml_core.config import Config, ModelConfig
-from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.stages.production import point_at
 from oaml_core.store import open_store

@@ -22,7 +22,8 @@ from oaml_core.stages.nights import end_night, night_status
 from oaml_core.stages.production import PRODUCTION, champion, point_at, record
 from oaml_core.store.folder import FolderStore
 from oaml_core.structured_text import json_or_none, parse_json, parse_yaml
-from oaml_core.training.keeper import POINTER, CheckpointKeeper
+from oaml_core.training.keeper import CheckpointKeeper
+from oaml_core.training.stored_checkpoints import POINTER
 
 LAUGHS = "a: &a [x, x]\n" + "".join(
     f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)

@@ -66,7 +66,8 @@ def _model(config: Config, name: str) -> Comparer:
     """Return an exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
     from oaml_core import stages
     from oaml_core.inference.any_onnx import PlainOnnx
-    from oaml_core.inference.onnx_model import OamlOnnx, is_oaml_onnx
+    from oaml_core.inference.model_files import is_oaml_onnx
+    from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.load_model import load_model
 
     address, _, words = name.partition("@")

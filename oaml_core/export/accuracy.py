@@ -16,9 +16,10 @@ from oaml_core.evaluation.covered.cover import Cover
 from oaml_core.evaluation.covered.faces import Faces, faces_of
 from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.evaluation.statistics.seed import SEED
-from oaml_core.export.onnx_export import store_metadata
+from oaml_core.export.metadata import store_metadata
 from oaml_core.inference.backends import Backend, has_openvino
-from oaml_core.inference.onnx_model import OamlOnnx, matcher_path
+from oaml_core.inference.model_files import matcher_path
+from oaml_core.inference.onnx_model import OamlOnnx
 
 RATES = (1e-3, 1e-4)
 COVERS = ("surgical", "sunglasses", "scarf", "hand")

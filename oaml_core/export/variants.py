@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import ExportError
 from oaml_core.export.eight_bits import write_eight_bits
-from oaml_core.inference.onnx_model import Variant
+from oaml_core.inference.model_files import Variant
 
 HALF = {"Conv", "Gemm", "MatMul", "PRelu", "Relu", "BatchNormalization", "Add", "MaxPool", "Flatten", "Reshape"}
 """Operators that run in half precision. Lengths and their quotients stay in float32: squares overflow."""

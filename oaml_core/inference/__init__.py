@@ -12,6 +12,7 @@ __all__ = [
     "gallery",
     "identify",
     "match",
+    "model_files",
     "onnx_model",
     "photo_records",
     "proof",

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +20,13 @@ from oaml_core.inference.backends import Backend, Feeds, OnnxRuntime, Runtime, c
 from oaml_core.inference.combining import combine
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
+from oaml_core.inference.model_files import matcher_path
 from oaml_core.inference.records import FaceRecords, Floats, Scores
 from oaml_core.structured_text import parse_json
 
 Images = NDArray[np.uint8]
 
 OUTPUTS = ("embedding", "norm", "visibility", "local_features")
-Variant = Literal["fp16", "int8"]
-VARIANTS: tuple[Variant, ...] = ("fp16", "int8")
-"""Smaller models that may lie beside `model.onnx`, as `model.<variant>.onnx`."""
 BATCH = 32
 """Faces in a pass: more are slower on a CPU and take memory."""
 
@@ -260,30 +258,6 @@ class OamlOnnx:
             rows = slice(start, start + BATCH)
             found[rows] = self.matcher.run(["score"], _pairs(probe, gallery, rows))[0]
         return found
-
-
-def is_oaml_onnx(path: Path) -> bool:
-    """Return True if `path` is a model that OAML exported.
-
-    Raises:
-        ExportError: it cannot be read.
-    """
-    return "oaml" in OnnxRuntime(path, threads=1).metadata
-
-
-def matcher_path(path: Path) -> Path:
-    """Return the path of the matcher of `model.onnx` and of its variants `model.<variant>.onnx`:
-    `model.matcher.onnx`.
-    """
-    name = path.name.removesuffix(".onnx")
-    for variant in VARIANTS:
-        name = name.removesuffix(f".{variant}")
-    return path.with_name(f"{name}.matcher.onnx")
-
-
-def variant_path(path: Path, variant: str) -> Path:
-    """Return the path of a variant of `model.onnx`: `model.<variant>.onnx`."""
-    return path.with_suffix(f".{variant}.onnx")
 
 
 def _pairs(probe: FaceRecords, gallery: FaceRecords, rows: slice) -> dict[str, NDArray[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from oaml_core.errors import ExportError
 from oaml_core.inference import backends
 from oaml_core.inference.backends import Backend, OnnxRuntime
-from oaml_core.inference.onnx_model import variant_path
+from oaml_core.inference.model_files import variant_path
 from oaml_core.structured_text import parse_json
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from oaml_core.evaluation.report.finding import tile
 from oaml_core.evaluation.report.pictures import jpeg_uri
-from oaml_core.evaluation.report.report import provenance, tile
+from oaml_core.evaluation.report.report import provenance
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.restoration.evaluate import (
     CAMERAS,

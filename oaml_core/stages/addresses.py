@@ -80,7 +80,7 @@ def fetch_model(config: Config, uri: str, *, int8: bool = False) -> Path:
         uri: address of the model in a store, or a local file.
         int8: bring its variant in 8 bits too, if there is one.
     """
-    from oaml_core.inference.onnx_model import matcher_path
+    from oaml_core.inference.model_files import matcher_path
 
     path = fetch_file(config, uri)
     if "://" in uri:
@@ -92,7 +92,7 @@ def fetch_model(config: Config, uri: str, *, int8: bool = False) -> Path:
 
 def fetch_int8(config: Config, uri: str) -> None:
     """Bring the variant in 8 bits of the model at `uri`, if there is one, to where the model is brought."""
-    from oaml_core.inference.onnx_model import variant_path
+    from oaml_core.inference.model_files import variant_path
 
     folder, _, name = uri.rpartition("/")
     small = variant_path(Path(name), "int8").name

@@ -77,7 +77,7 @@ def _write_models(
     from oaml_core.export.calibration import calibration_faces
     from oaml_core.export.model_card import model_card
     from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx, export_variant
-    from oaml_core.inference.onnx_model import matcher_path, variant_path
+    from oaml_core.inference.model_files import matcher_path, variant_path
     from oaml_core.training.trained import load_trained
 
     trained = load_trained(checkpoint)

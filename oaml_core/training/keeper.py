@@ -7,9 +7,7 @@ and the store keeps that one under the name of its step: neither a kill nor anot
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import threading
 import time
 from collections.abc import Mapping
@@ -20,16 +18,14 @@ import torch
 
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import Store
-from oaml_core.store.base import REMAKE, MissingObject
+from oaml_core.store.base import MissingObject
 from oaml_core.store.local_file import sha256_of
-from oaml_core.tracking import read_metrics
-from oaml_core.training.best import BEST, BestCheckpoint, fetch_best, find_best, with_best
+from oaml_core.training.best import BEST, BestCheckpoint, find_best, with_best
 from oaml_core.training.checkpoints import link_atomically, read_checkpoint, write_checkpoint
+from oaml_core.training.stored_checkpoints import NAME, StoredCheckpoints
 
 log = logging.getLogger(__name__)
 
-NAME = re.compile(r"step-(\d{10})\.ckpt")
-POINTER = "last.json"
 RETRY_SECONDS = 5.0
 """Until a failed write is tried again; doubled with every failure up to `RETRY_SECONDS_MOST`."""
 RETRY_SECONDS_MOST = 60.0
@@ -69,13 +65,12 @@ class CheckpointKeeper:
         metrics: Path | None = None,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        self.folder, self.store, self.prefix, self.keep = folder, store, prefix, keep
-        self.metrics, self.retry_seconds = metrics, retry_seconds
+        self.folder, self.keep, self.retry_seconds = folder, keep, retry_seconds
+        self._stored = None if store is None else StoredCheckpoints(store, prefix, metrics)
         self.stall_seconds = 0.0
         """Time that training has waited for checkpoints so far."""
         self.best: BestCheckpoint | None = None
         """The best checkpoint so far, which `best.ckpt` is."""
-        self._sent_best: BestCheckpoint | None = None
         self._pending: dict[str, Snapshot] = {}
         self._unsent = False
         self._idle = threading.Event()
@@ -125,8 +120,8 @@ class CheckpointKeeper:
         """
         names = {path.name for path in self._files()}
         try:
-            if self.store is not None:
-                names.add(self._named_in_store(self.store))
+            if self._stored is not None:
+                names.add(self._stored.newest())
         except MissingObject:
             pass
         except StoreError as error:
@@ -135,23 +130,13 @@ class CheckpointKeeper:
             log.warning("The store does not say which checkpoint is the newest; the one here is taken. %s", error)
         return max(names, default=None)
 
-    def _named_in_store(self, store: Store) -> str:
-        key = f"{self.prefix}/{POINTER}"
-        name = store.read_json(key, ("name",))["name"]
-        if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise StoreError(f"{store.url(key)} is damaged: it names no checkpoint. {REMAKE}")
-        return name
-
     def fetch(self, name: str) -> bool:
         """Bring the checkpoint `name` from the store if it is not in the local folder; return True if it is there
         then.
         """
         path = self.folder / name
-        if not path.exists() and self.store is not None:
-            try:
-                self.store.get_file(f"{self.prefix}/{name}", path)
-            except StoreError as error:
-                log.warning("Checkpoint %s is not here, and cannot be fetched: %s", name, error)
+        if not path.exists() and self._stored is not None:
+            self._stored.fetch(name, path)
         return path.exists()
 
     def load(self, name: str) -> dict[str, Any]:
@@ -175,35 +160,15 @@ class CheckpointKeeper:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         found = find_best(self.folder, best)
-        if found is None and fetch and self.store is not None:
-            found = fetch_best(self.store, self.prefix, self.folder, best)
+        if found is None and fetch and self._stored is not None:
+            found = self._stored.fetch_best(self.folder, best)
         self.best = found
         return found is not None
 
     def fetch_metrics(self) -> None:
         """Bring the metrics here, where those that are here end before those in the store."""
-        if self.store is None or self.metrics is None:
-            return
-        try:
-            content = self.store.read_bytes(self._metrics_key())
-        except StoreError as error:
-            log.debug("No metrics in the store: %s", error)
-            return
-        fetched = self.metrics.with_name(f".{self.metrics.name}.fetched")
-        try:
-            self.metrics.parent.mkdir(parents=True, exist_ok=True)
-            fetched.write_bytes(content)
-            ends = [max((step for step, _, _ in read_metrics(path)), default=-1) for path in (fetched, self.metrics)]
-            if ends[0] > ends[1]:
-                fetched.replace(self.metrics)
-        except OSError as error:
-            log.warning("The metrics of earlier steps cannot be kept in %s (%s).", self.metrics, error)
-        finally:
-            fetched.unlink(missing_ok=True)
-
-    def _metrics_key(self) -> str:
-        assert self.metrics is not None
-        return f"{self.prefix}/{self.metrics.name}"
+        if self._stored is not None:
+            self._stored.fetch_metrics()
 
     def _files(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("step-*.ckpt") if NAME.fullmatch(path.name))
@@ -260,7 +225,7 @@ class CheckpointKeeper:
             return False
         with self._lock:
             self._pending = {key: other for key, other in self._pending.items() if other is not snapshot}
-            self._unsent = self.store is not None
+            self._unsent = self._stored is not None
         return True
 
     def _remove_unfinished(self) -> None:
@@ -271,44 +236,11 @@ class CheckpointKeeper:
             self._cleaned = True
 
     def _send(self) -> bool:
-        """Make the store hold what the folder holds: checkpoints first, then the pointer, then nothing older.
-
-        The best one lies under the name of its step before the pointer moves, so that the object that the old pointer
-        needs is still there if this is killed.
-        """
-        assert self.store is not None
-        files, best = self._files(), self.best
-        try:
-            self.store.put_file(files[-1], f"{self.prefix}/{files[-1].name}")
-            if best is not None and best != self._sent_best and best.name != files[-1].name:
-                self._put_best(best, best.name)
-            if self.metrics is not None and self.metrics.exists():
-                self.store.write_bytes(self._metrics_key(), self.metrics.read_bytes())  # it grows: a copy is sent
-            self.store.write_bytes(f"{self.prefix}/{POINTER}", json.dumps({"name": files[-1].name}).encode())
-            if best is not None and best != self._sent_best:
-                self._put_best(best, BEST)
-                # While the best is the newest too, its step's name may be pruned or replaced: it is put again later.
-                self._sent_best = best if best.name != files[-1].name else None
-            kept = {path.name for path in files} | ({best.name} if best is not None else set())
-            for entry in list(self.store.list(f"{self.prefix}/step-")):
-                if entry.key.rpartition("/")[2] not in kept:
-                    self.store.delete(entry.key)
-        except (OSError, StoreError) as error:
-            log.warning(
-                "Checkpoint %s is here but not in the store yet (%s). Training goes on, and it is sent again.",
-                *(files[-1].name, error),
-            )
+        assert self._stored is not None
+        if not self._stored.send(self._files(), self.best):
             return False
         self._unsent = False
         return True
-
-    def _put_best(self, best: BestCheckpoint, name: str) -> None:
-        """Put `best.ckpt` into the store as `name`, if it is what `best` says."""
-        assert self.store is not None
-        path = self.folder / BEST
-        if sha256_of(path) != best.sha256:
-            raise OSError(f"{path} is not the checkpoint of step {best.step} any more")
-        self.store.put_file(path, f"{self.prefix}/{name}")
 
 
 def _copied(value: Any) -> Any:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oaml_core.data.sources.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
+from oaml_core.data.sources.pickled_values import BytesAt, PlainArray
+from oaml_core.data.sources.restricted_pickle import read_plain_pickle
 from oaml_core.errors import DataError
 from tests.data_layer.conftest import DATA
 

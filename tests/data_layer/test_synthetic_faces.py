@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from oaml_core.data.augment.occlusion import TEMPLATE
-from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import draw_faces
 
 
 def test_the_same_generator_draws_the_same_faces() -> None:

@@ -16,7 +16,8 @@ from stored_scores import write_evaluation
 from oaml_core import stages
 from oaml_core.cli import main
 from oaml_core.config import Config
-from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.store import Store, open_store

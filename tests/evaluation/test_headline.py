@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oaml_core.evaluation.report.report import lead
+from oaml_core.evaluation.report.finding import lead
 from oaml_core.evaluation.statistics.bootstrap import Interval
 
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from plain_model import PlainModel
 
-from oaml_core.export.onnx_export import operating_points
+from oaml_core.export.metadata import operating_points
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.enrol import enrol_folder
 from oaml_core.inference.gallery.identify import identify_in_gallery

@@ -24,7 +24,7 @@ from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.evaluation.verdict.results import Evaluation
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
-from oaml_core.inference.onnx_model import matcher_path
+from oaml_core.inference.model_files import matcher_path
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.settings import digest
 

@@ -19,7 +19,7 @@ from oaml_core.evaluation.verdict.evaluate import evaluate_model
 from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
-from oaml_core.inference.onnx_model import matcher_path
+from oaml_core.inference.model_files import matcher_path
 from oaml_core.models.recogniser import build_recogniser
 
 SHARED = Path(os.environ.get("OAML_SHARED", Path(__file__).parents[3] / "shared"))

@@ -16,7 +16,8 @@ from oaml_core.config.occluders import CUTOUT, WITH, drawn_occluders
 from oaml_core.data.augment.cutouts import Cutouts
 from oaml_core.data.augment.occluder_artwork import Split
 from oaml_core.data.augment.occlusion import draw_occluder
-from oaml_core.data.sources.synthetic_faces import Faces, draw_faces, draw_identities
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import Faces, draw_faces
 
 GAP, BESIDE = 2, 150
 """Pixels between pictures, and for the names on the left."""

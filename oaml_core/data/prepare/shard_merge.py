@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +21,8 @@ from oaml_core.data.prepare.fingerprint import fingerprint_of, keep_checksums
 from oaml_core.data.prepare.finished import Prepared, all_settings, committed, reused
 from oaml_core.data.prepare.forgotten import forgotten_images
 from oaml_core.data.prepare.outbox import Outbox, lacking
-from oaml_core.data.prepare.packer import TRAIN, PackedImages, Packer
-from oaml_core.data.prepare.parts import PartWriter, draws_of
+from oaml_core.data.prepare.packer import PackedImages, Packer
+from oaml_core.data.prepare.parts import draws_of
 from oaml_core.data.prepare.shard_files import (
     SHARDS,
     ShardPlan,
@@ -37,10 +35,11 @@ from oaml_core.data.prepare.shard_files import (
     write_plan,
 )
 from oaml_core.data.prepare.shard_plan import CHECKSUMS, plan_shards
+from oaml_core.data.prepare.shard_seams import Lying, Seams
 from oaml_core.data.prepare.shards import make_shard
 from oaml_core.data.prepared.manifest import ManifestFile
 from oaml_core.data.prepared.prepared import DATASETS
-from oaml_core.data.sources.base import Ints, SourceFolder, open_folder
+from oaml_core.data.sources.base import SourceFolder, open_folder
 from oaml_core.data.sources.inputs import Folders, open_inputs
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.errors import DataError, StoreError
@@ -54,21 +53,6 @@ log = logging.getLogger(__name__)
 
 TRIES = 3
 """Times that shards are made again whose parts are removed from the store meanwhile."""
-
-
-class Lying(NamedTuple):
-    """Images to keep, and where shards have written them."""
-
-    numbers: Ints
-    """int64 [N]: numbers in the source."""
-    sides: NDArray[np.int32]
-    """int32 [N]: pixels of each side as encoded."""
-    draws: NDArray[np.float64]
-    """float64 [N]: by which parts end."""
-    shard: NDArray[np.int32]
-    """int32 [N]: number of the shard."""
-    places: Ints
-    """int64 [N, 3]: part within the shard, offset, size."""
 
 
 def prepare_sharded(config: Config, store: Store, shards: int) -> Prepared:
@@ -202,7 +186,7 @@ def merge_images(checks: Checks, outbox: Outbox, *, store: Store, plan: ShardPla
         kept.append(_counted(checks, arrays, about, number))
         _look_at_alignment(checks, store, kept[-1], parts[number])
     lying = Lying(*(np.concatenate(columns) for columns in zip(*kept, strict=True)))
-    places = _Seams(store, outbox, parts, lying).places()
+    places = Seams(store, outbox, parts, lying).places()
     return PackedImages(lying.numbers, places, lying.sides)
 
 
@@ -220,70 +204,6 @@ def _look_at_alignment(checks: Checks, store: Store, lying: Lying, parts: list[M
     for row in checks.alignment.pass_by(len(lying.numbers)):
         part, offset, size = map(int, lying.places[row])
         checks.alignment.look(parse_record(store.read_range(parts[part].key, offset, size)).image)
-
-
-class _Seams:
-    """Parts of the whole, from parts of the shards."""
-
-    def __init__(self, store: Store, outbox: Outbox, parts: list[list[ManifestFile]], lying: Lying) -> None:
-        self.store, self.outbox, self.parts, self.lying = store, outbox, parts, lying
-        self.folder = outbox.folder / TRAIN
-
-    def places(self) -> Ints:
-        """Send all parts; return int64 [N, 3]: part, offset, size of each image in them."""
-        sizes = self.lying.places[:, 2]
-        result = np.empty((len(sizes), 3), dtype=np.int64)
-        result[:, 2] = sizes
-        first = 0
-        for number, end in enumerate(PartWriter(self.folder, self.outbox.send).ends(sizes, self.lying.draws)):
-            result[first:end, 0] = number
-            result[first:end, 1] = np.cumsum(sizes[first:end]) - sizes[first:end]
-            name = f"part-{number:05d}.rec"
-            whole = self._whole(first, end)
-            if whole is not None:
-                self.outbox.note(replace(whole, path=f"{TRAIN}/{name}"))
-            else:
-                self._copied(self.folder / name, first, end)
-            first = end
-        return result
-
-    def _whole(self, first: int, end: int) -> ManifestFile | None:
-        """Return the part of a shard that holds exactly these images; None if there is none."""
-        shard, (part, offset, _) = int(self.lying.shard[first]), self.lying.places[first].tolist()
-        same = self.lying.shard[end - 1] == shard and self.lying.places[end - 1, 0] == part
-        file = self.parts[shard][part]
-        is_all = offset == 0 and file.size == int(self.lying.places[first:end, 2].sum())
-        return file if same and is_all else None
-
-    def _copied(self, path: Path, first: int, end: int) -> None:
-        digest = hashlib.sha256()
-        with path.open("wb") as file:
-            for begin, stop in self._runs(first, end):
-                part, offset, _ = self.lying.places[begin].tolist()
-                size = int(self.lying.places[begin:stop, 2].sum())
-                key = self.parts[int(self.lying.shard[begin])][part].key
-                data = self.store.read_range(key, offset, size)
-                _check_records(data, self.lying.places[begin:stop, 2], self.store.url(key))
-                file.write(data)
-                digest.update(data)
-        self.outbox.send(path, digest.hexdigest())
-
-    def _runs(self, first: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield stretches of images that lie side by side in one part of a shard."""
-        shard, (part, offset, size) = self.lying.shard[first:end], self.lying.places[first:end].T
-        breaks = (np.diff(shard) != 0) | (np.diff(part) != 0) | (offset[1:] != offset[:-1] + size[:-1])
-        bounds = [first, *(np.flatnonzero(breaks) + first + 1).tolist(), end]
-        yield from pairwise(bounds)
-
-
-def _check_records(data: bytes, sizes: Ints, where: str) -> None:
-    """Refuse records that are not what was packed: each names the first bytes of its image's digest."""
-    offset = 0
-    for size in sizes.tolist():
-        record = parse_record(data[offset : offset + size])
-        if int.from_bytes(hashlib.sha256(record.image).digest()[:8], "little") != record.id:
-            raise StoreError(f"{where} is damaged at byte {offset} of a range. Delete it, and run the command again.")
-        offset += size
 
 
 def _drop_lacking(store: Store, plan: ShardPlan) -> None:

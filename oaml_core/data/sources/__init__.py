@@ -3,6 +3,7 @@
 __all__ = [
     "aligned",
     "base",
+    "drawn_people",
     "image_folder",
     "inputs",
     "picked",

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import draw_faces
 
 PEOPLE, PICTURES = 4, 3
 SEED = 20_011

@@ -84,13 +84,14 @@ def synthetic_pairs(config: Config) -> VerificationSource:
 
 def drawing_code() -> str:
     """Return the source text of what draws the faces: a change of it changes what is drawn."""
-    from oaml_core.data.sources import synthetic_faces
+    from oaml_core.data.sources import drawn_people, synthetic_faces
 
-    return inspect.getsource(synthetic_faces)
+    return inspect.getsource(drawn_people) + inspect.getsource(synthetic_faces)
 
 
 def _draw(identities: int, which: Ints, generator: np.random.Generator) -> tuple[list[bytes], NDArray[np.float32]]:
-    from oaml_core.data.sources.synthetic_faces import draw_faces, draw_identities
+    from oaml_core.data.sources.drawn_people import draw_identities
+    from oaml_core.data.sources.synthetic_faces import draw_faces
 
     people = draw_identities(identities, generator)
     encoded: list[bytes] = []

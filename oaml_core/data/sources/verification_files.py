@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
-from oaml_core.data.sources.restricted_pickle import BytesAt, PlainArray, read_plain_pickle
+from oaml_core.data.sources.pickled_values import BytesAt, PlainArray
+from oaml_core.data.sources.restricted_pickle import read_plain_pickle
 from oaml_core.data.sources.text import read_table
 from oaml_core.data.sources.verification_source import TRUTH, Bools, Floats, VerificationSource
 from oaml_core.errors import DataError

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.evaluation.report import charts, sweep_charts
+from oaml_core.evaluation.report.finding import headline_tiles, lead
 from oaml_core.evaluation.report.one_threshold_table import one_threshold_table
-from oaml_core.evaluation.report.pictures import pair_svg
+from oaml_core.evaluation.report.pair_gallery import no_gallery, pair_gallery
 from oaml_core.evaluation.report.tables import OPEN_CONDITIONS, accuracy_table, own_table, tar_table, visibility_table
 from oaml_core.evaluation.scoring.conditions import CLEAN
-from oaml_core.evaluation.statistics.bootstrap import LEVEL, in_points
+from oaml_core.evaluation.statistics.bootstrap import LEVEL
 from oaml_core.evaluation.verdict.comparison import Comparison
 from oaml_core.evaluation.verdict.gate import GateDecision
-from oaml_core.evaluation.verdict.metrics_json import headline
-from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, Example, SetResult
+from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, SetResult
 
 
 def write_report(
@@ -55,62 +55,16 @@ def write_report(
         js=(assets / "report.js").read_text(encoding="utf-8"),
         lead=escape(lead(evaluation)),
         nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name in _navigation(evaluation, comparison, images)),
-        tiles=_tiles(evaluation),
+        tiles=headline_tiles(evaluation),
         sections=_comparison(comparison, gate)
         + "".join(map(_set_section, evaluation.sets.values()))
-        + (_gallery(evaluation.examples) if images else _no_gallery()),
+        + (pair_gallery(evaluation.examples) if images else no_gallery()),
         method=(assets / "method.html").read_text(encoding="utf-8"),
         provenance=provenance(context or {}),
     )
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-
-
-def lead(evaluation: Evaluation) -> str:
-    """Return the finding in two sentences, whichever way it went."""
-    found = headline(evaluation)
-    if "val_accuracy_clean_combined" not in found:
-        return _lead_alone(found, evaluation.absent)
-    clean = found["val_accuracy_clean_combined"]
-    opening = f"On clean pairs the combined score decides {100 * clean:.2f} % rightly."
-    if "val_accuracy_occluded_combined" not in found:
-        return f"{opening} No occluder was drawn."
-    combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
-    return (
-        f"{opening} With faces covered it is {100 * combined:.2f} %; the global score alone decides "
-        f"{100 * alone:.2f} %. {_paired_difference(evaluation, combined - alone)}"
-    )
-
-
-def _lead_alone(found: Mapping[str, float], absent: str) -> str:
-    covered = found.get("val_accuracy_occluded_global")
-    drawn = "No occluder was drawn." if covered is None else f"With faces covered it is {100 * covered:.2f} %."
-    opening = f"On clean pairs the global score decides {100 * found['val_accuracy_clean_global']:.2f} % rightly."
-    return f"{opening} {drawn} {absent}"
-
-
-def _paired_difference(evaluation: Evaluation, gain: float) -> str:
-    """Say whether the combined score's gain under cover is shown, in points with an interval.
-
-    The bounds are means over sets and conditions of the bounds of their paired intervals. A mean varies at most as much
-    as its parts do on average, so that the interval of the mean is no wider.
-    """
-    found = [
-        condition.scores["combined"].against_global
-        for result in evaluation.sets.values()
-        for name, condition in result.conditions.items()
-        if name != CLEAN.name
-    ]
-    intervals = [interval for interval in found if interval is not None]
-    if not intervals or len(intervals) < len(found):
-        return f"The difference is {in_points(gain)[0]} points, without an interval: it is not shown."
-    low, high = (sum(bounds) / len(intervals) for bounds in ([i.low for i in intervals], [i.high for i in intervals]))
-    points = in_points(gain, low, high)
-    told = f"{points[0]} points (95 % interval over identities at most {points[1]} … {points[2]})"
-    if low <= 0 <= high:
-        return f"A difference is not shown: {told}."
-    return f"The difference is {told}."
 
 
 def _navigation(evaluation: Evaluation, comparison: Comparison | None, images: bool) -> Iterable[tuple[str, str]]:
@@ -122,33 +76,6 @@ def _navigation(evaluation: Evaluation, comparison: Comparison | None, images: b
         yield "pairs", "Pairs"
     yield "how", "How it was measured"
     yield "provenance", "Provenance"
-
-
-def _tiles(evaluation: Evaluation) -> str:
-    found = headline(evaluation)
-    if "val_accuracy_clean_combined" not in found:
-        names = {"clean": "accuracy, clean, global score", "occluded": "accuracy, faces covered, global score"}
-        values = {meaning: found.get(f"val_accuracy_{name}_global") for name, meaning in names.items()}
-        return "".join(tile(f"{100 * value:.2f} %", text) for text, value in values.items() if value is not None)
-    tiles = [tile(f"{100 * found['val_accuracy_clean_combined']:.2f} %", "accuracy, clean, combined score")]
-    if "val_accuracy_occluded_combined" in found:
-        combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
-        gain = 100 * (combined - alone)
-        kind = "good" if gain > 0 else "bad" if gain < 0 else ""
-        tiles += [
-            tile(f"{100 * combined:.2f} %", "accuracy, faces covered, combined score"),
-            tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, faces covered", kind),
-            tile(
-                f"{100 * found['val_visibility_iou']:.0f} %",
-                "overlap (IoU) of covered places, predicted and drawn",
-            ),
-        ]
-    return "".join(tiles)
-
-
-def tile(value: str, meaning: str, kind: str = "") -> str:
-    """Return a headline figure; `kind`: `good`, `bad` or neither."""
-    return f'<div class="tile {kind}"><b>{value}</b><span>{meaning}</span></div>'
 
 
 def _set_section(result: SetResult) -> str:
@@ -271,36 +198,6 @@ def _judgement(gate: GateDecision | None) -> str:
 def _legend(names: Iterable[str]) -> str:
     keys = "".join(f'<span><i class="key {name}"></i>{name}</span>' for name in names)
     return f'<div class="legend">{keys}</div>'
-
-
-def _gallery(examples: list[Example]) -> str:
-    if not examples:
-        return ""
-    typical = [example for example in examples if example.kind == "typical"]
-    errors = [example for example in examples if example.kind != "typical"]
-    hardest = "".join(map(_pair, errors)) or "<p>The combined score made no error.</p>"
-    return f"""<section id="pairs"><h2>Pairs</h2>
-<p class="note">Pink: what the model takes for covered. Lines: places that are each other's best match, the
-thicker the stronger.</p>
-<div class="switches"><label><input type="checkbox" checked data-off="no-maps"> visibility maps</label>
-<label><input type="checkbox" checked data-off="no-lines"> correspondences</label></div>
-<h3>Typical pairs</h3><div class="pairs">{"".join(map(_pair, typical))}</div>
-<h3>Hardest errors of the combined score</h3><div class="pairs">{hardest}</div></section>"""
-
-
-def _no_gallery() -> str:
-    return '<section><h2>Pairs</h2><p class="note">Left out: these faces are not to be shared.</p></section>'
-
-
-def _pair(example: Example) -> str:
-    kind = "genuine" if example.genuine else "impostor"
-    verdict, side = (f"{kind} pair", "right") if example.kind == "typical" else (example.kind, "wrong")
-    scores = " · ".join(f"{name} {value:.2f}" for name, value in example.scores.items()).replace("-", "−")
-    return (
-        f'<figure class="pair"><figcaption><span class="verdict {side}">{verdict}</span>'
-        f"<small>{escape(example.caption)}</small></figcaption>"
-        f"{pair_svg(example.pair, kind.title())}<p>{scores}</p></figure>"
-    )
 
 
 def provenance(context: Mapping[str, Any]) -> str:
