@@ -110,6 +110,8 @@ class AugmentConfig:
     """Share of the covered faces that wear a second occluder on another part of the face."""
     shadow_prob: float = 0.0
     """A shadow that an occluder throws on the face beside it; it darkens pixels that the map calls visible."""
+    dye_prob: float = 0.0
+    """Other colours, and at times a print, of an occluder: a few pictures stand for many things of their kind."""
     camera_prob: float = 0.0
     """Blur and JPEG compression of the whole picture, covered or not."""
     mask_images: tuple[str, ...] = ()

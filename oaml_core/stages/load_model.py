@@ -58,4 +58,5 @@ def load_model(
         trained.config.data.image_size,
         None if measured is None else read_metrics_json(str(measured)),
         saw_cutouts=trained.config.data.occluders is not None,
+        weights=(trained.config.evaluate.adaface_weight, trained.config.evaluate.qaconv_weight),
     )

@@ -61,6 +61,7 @@ def draw_occluder(
     cutouts: Cutouts | None = None,
     natural: bool = False,
     shadow_prob: float = SHADOW_PROB,
+    dye_prob: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Cover part of a face.
 
@@ -80,6 +81,7 @@ def draw_occluder(
         natural: as bright as the face, lit from the same side, bent a little, at times with a shadow on the face.
         shadow_prob: probability in [0, 1] of a shadow of what looks natural. Without a shadow, pixels that stay visible
             keep their values; a user's own picture never throws one.
+        dye_prob: probability in [0, 1] of other colours and prints of what looks natural.
 
     Returns:
         The image uint8 [3, H, W], and its visibility float32 [1, H, W]: 1 = visible, 0 = covered.
@@ -87,7 +89,7 @@ def draw_occluder(
     Raises:
         DataError: there is no such occluder or no file of that kind, or a picture cannot be laid on.
     """
-    cover = _Cover(image, landmarks, Draws(generator), split, cutouts, shadow_prob if natural else None)
+    cover = _Cover(image, landmarks, Draws(generator), split, cutouts, shadow_prob if natural else None, dye_prob)
     if isinstance(kind, Path):
         cover.lay_picture(kind)
     else:
@@ -165,6 +167,7 @@ class _Cover:
         split: Split,
         cutouts: Cutouts | None,
         shadow_prob: float | None,
+        dye_prob: float = 0.0,
     ) -> None:
         height, width = image.shape[1:]
         given = aligned_landmarks(width, height) if landmarks is None else landmarks
@@ -175,6 +178,7 @@ class _Cover:
         self._draws, self._split, self._cutouts = draws, split, cutouts
         self._shadow_prob = shadow_prob
         """Of a shadow; None: what is laid on takes nothing from the face but its brightness."""
+        self._dye_prob = dye_prob
 
     def lay(self, name: str) -> None:
         """Lay on one occluder."""
@@ -227,7 +231,14 @@ class _Cover:
     ) -> None:
         if self._shadow_prob is not None:
             probability = self._shadow_prob if shadow else 0.0
-            look = look_on(self.pixels, self._draws, own_skin=own_skin, bends=bends, shadow_prob=probability)
+            look = look_on(
+                self.pixels,
+                self._draws,
+                own_skin=own_skin,
+                bends=bends,
+                shadow_prob=probability,
+                dye_prob=self._dye_prob,
+            )
         else:
             light = self._draws.between(0.8, 1.15)
             look = Look((light, light, light))

@@ -39,6 +39,7 @@ class FaceOcclusion(PairTransform):
         cutout_share: share of the covered faces, in [0, 1], that wear a cut-out instead of one of `kinds`.
         combination_share: share of the covered faces, in [0, 1], that wear a second occluder on another part.
         shadow_prob: probability that an occluder throws a shadow on the face.
+        dye_prob: probability that an occluder has other colours and prints than its picture.
 
     Raises:
         DataError: `kinds` names a cut-out that the folder has not.
@@ -55,12 +56,13 @@ class FaceOcclusion(PairTransform):
         cutout_share: float = 0.0,
         combination_share: float = 0.0,
         shadow_prob: float = 0.0,
+        dye_prob: float = 0.0,
     ) -> None:
         super().__init__(p, generator)
         self.kinds = tuple(kinds)
         self.split = split
         self.cutouts = cutouts
-        self.combination_share, self.shadow_prob = combination_share, shadow_prob
+        self.combination_share, self.shadow_prob, self.dye_prob = combination_share, shadow_prob, dye_prob
         for part in (part for kind in self.kinds if isinstance(kind, str) for part in parts_of(kind)):
             if cutouts is not None and part.startswith(CUTOUT):
                 cutouts.of(part.removeprefix(CUTOUT), split)
@@ -77,6 +79,7 @@ class FaceOcclusion(PairTransform):
             cutouts=self.cutouts,
             natural=True,
             shadow_prob=self.shadow_prob,
+            dye_prob=self.dye_prob,
         )
         return super().parameters_of(image, landmarks) | {"image": covered, "visible": visible}
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.data.augment.drawings.canvas import Floats
+from oaml_core.data.augment.dye import Dye, dye_from, dyed
 from oaml_core.data.augment.occluder_artwork_raster import Raster
 from oaml_core.data.augment.placing import Draws, Frame
 
@@ -38,10 +39,18 @@ class Look(NamedTuple):
     """Right and down: where the shadow falls, in places of 4 × 4 pixels."""
     bend: Tensor | None = None
     """float32 [2, n, n]: how far the picture is pulled out of shape, in units of its box; None: not at all."""
+    dye: Dye | None = None
+    """Colours and a print of another thing of the kind; None: the picture's own."""
 
 
 def look_on(
-    pixels: NDArray[np.uint8], draws: Draws, *, own_skin: bool, bends: bool, shadow_prob: float = SHADOW_PROB
+    pixels: NDArray[np.uint8],
+    draws: Draws,
+    *,
+    own_skin: bool,
+    bends: bool,
+    shadow_prob: float = SHADOW_PROB,
+    dye_prob: float = 0.0,
 ) -> Look:
     """Return a look that suits a face: as bright as it is, lit from the same side, at times with a shadow.
 
@@ -51,6 +60,7 @@ def look_on(
         own_skin: take on the face's colour too, as the person's own hand does.
         bends: whether it may be pulled out of shape.
         shadow_prob: probability of a shadow, in [0, 1].
+        dye_prob: probability of other colours, in [0, 1]; the person's own skin keeps its own.
     """
     height, width = pixels.shape[1:]
     columns = pixels[:, height // 4 :: 7, width // 5 : width - width // 5 : 7].mean(1, dtype=np.float32)
@@ -66,7 +76,9 @@ def look_on(
     depth, falls = draws.between(0.1, 0.5), draws.between(0, 1) < shadow_prob
     fall = draws.below(3) - 1, draws.below(2)
     bend = draws.many(2 * KNOTS * KNOTS).view(2, KNOTS, KNOTS).mul_(0.1).sub_(0.05) if bends else None
-    return Look((red, green, blue), slope, depth if falls else 0.0, fall, bend)
+    # Nothing is drawn where nothing is dyed, so that recipes without it make the pictures that they made before.
+    dye = dye_from(draws) if dye_prob > 0 and not own_skin and draws.between(0, 1) < dye_prob else None
+    return Look((red, green, blue), slope, depth if falls else 0.0, fall, bend, dye)
 
 
 def paste(pixels: NDArray[np.uint8], visible: Floats, frame: Frame, picture: Raster, look: Look) -> None:
@@ -98,13 +110,14 @@ def paste(pixels: NDArray[np.uint8], visible: Floats, frame: Frame, picture: Ras
     )
     sampled = functional.grid_sample(picture.image.float(), places.permute(0, 2, 3, 1), align_corners=False)[0].numpy()
     opacity = sampled[3]
+    colours = sampled[:3] if look.dye is None else dyed(sampled[:3], opacity, places, look.dye)
     shown = opacity * np.float32(-1 / 255)
     shown += 1
     np.maximum(shown, 0, out=shown)  # interpolation rounds up too
     if look.shadow > 0:
         _darken(pixels, (y0, y1, x0, x1), shown, look)
     slope = 1 + look.slope * (2 * np.arange(x0, x1, dtype=np.float32) / width - 1)
-    for plane, colour, light in zip(pixels[:, y0:y1, x0:x1], sampled[:3], look.light, strict=True):
+    for plane, colour, light in zip(pixels[:, y0:y1, x0:x1], colours, look.light, strict=True):
         colour *= slope * np.float32(light)
         np.minimum(colour, opacity, out=colour)
         colour += 0.5

@@ -52,6 +52,7 @@ class TrainTransform:
                 cutout_share=config.cutout_share,
                 combination_share=config.combination_share,
                 shadow_prob=config.shadow_prob,
+                dye_prob=config.dye_prob,
             ),
             RandomOcclusion(config.random_occlusion_prob, generator),
             RandomErasing(config.erasing_prob, generator),

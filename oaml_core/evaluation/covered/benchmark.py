@@ -102,7 +102,8 @@ def run_covered(
         models: by name.
         faces: uncovered faces; every one is probe and, covered, gallery.
         covers: what is laid on the gallery's faces.
-        config: weights of the combined score for models that store none.
+        config: weights of the combined score for models that store none; weights that differ from the defaults are
+            taken for all models that bring no finished rule.
         real: faces of which some were photographed covered; uncovered ones are the probes.
         cohort: faces of strangers, [n, H, W, 3]; None: no score is normalised by a cohort.
         far: false accept rate.
@@ -166,7 +167,8 @@ def _drawn(
     if "local" not in scored[CLEAN].own:
         return _normalised(scored, met, None, pairs), None, None
     clean = scored[CLEAN].pairs
-    rule = combined_rule(clean, ten_fold_any_range(clean.local_score, pairs.issame).accuracy, config)
+    accuracy = ten_fold_any_range(clean.local_score, pairs.issame).accuracy
+    rule = combined_rule(clean, accuracy, _weighted(config, model))
     held_out = {cover.name: [cover.name] for cover in covers}
     fused = fuse(
         {name: one.pairs for name, one in scored.items()}, pairs.issame, pairs.people, rule.normalisation, held_out
@@ -179,6 +181,16 @@ def _drawn(
             own["refitted"] = fused.scores[name]
         complete[name] = replace(one, own=own)
     return _normalised(complete, met, rule, pairs), rule, None if fused is None else fused.fusion
+
+
+def _weighted(config: EvaluateConfig, model: Comparer) -> EvaluateConfig:
+    """Return `config` with the weights of a checkpoint's own configuration, unless it names other ones itself."""
+    own: tuple[float, float] | None = getattr(model, "weights", None)
+    plain = EvaluateConfig()
+    named = (config.adaface_weight, config.qaconv_weight) != (plain.adaface_weight, plain.qaconv_weight)
+    if own is None or named:
+        return config
+    return replace(config, adaface_weight=own[0], qaconv_weight=own[1])
 
 
 def _normalised(

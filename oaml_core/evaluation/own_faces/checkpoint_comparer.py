@@ -26,6 +26,7 @@ class CheckpointComparer:
         metrics: content of its `metrics.json`, whose first verification set gives rule and thresholds; None: neither
             combined score nor threshold.
         saw_cutouts: whether it was trained on faces under real cut-outs.
+        weights: of global and local score in the combined one, as its configuration has them; None: not known.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class CheckpointComparer:
         metrics: Mapping[str, Any] | None = None,
         *,
         saw_cutouts: bool = False,
+        weights: tuple[float, float] | None = None,
     ) -> None:
         self.model = model
-        self.saw_cutouts = saw_cutouts
+        self.saw_cutouts, self.weights = saw_cutouts, weights
         self._image_size = image_size
         self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
         self._rule = None if self._set is None else CombinedRule.stored(self._set["combined"])

@@ -1,0 +1,43 @@
+"""Which weights the benchmark's combined score has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from oaml_core.config import EvaluateConfig, ModelConfig
+from oaml_core.evaluation.covered.benchmark import run_covered
+from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
+from oaml_core.models.recogniser import build_recogniser
+
+
+@pytest.fixture(scope="module")
+def faces() -> Faces:
+    """Twelve people, three noisy pictures each."""
+    draws = np.random.default_rng(0)
+    people = np.repeat(np.arange(12), 3)
+    looks = draws.integers(0, 256, (12, 14, 14, 3)).repeat(8, 1).repeat(8, 2)
+    noisy = looks[people] + draws.normal(0, 40, (36, 112, 112, 3))
+    return Faces("noise", noisy.clip(0, 255).astype(np.uint8), people, None, np.zeros(36, np.bool_))
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked", "same_as"),
+    [
+        ((0.0, 1.0), {}, "local"),
+        ((1.0, 0.0), {}, "global"),
+        ((0.0, 1.0), {"adaface_weight": 1.0, "qaconv_weight": 0.0}, "global"),
+    ],
+)
+def test_a_checkpoint_brings_its_weights_unless_the_command_names_others(faces, stored, asked, same_as):
+    torch.manual_seed(0)
+    model = CheckpointComparer(build_recogniser(ModelConfig(arch="ir_mini", width=4)).eval(), 112, weights=stored)
+    found = run_covered({"m": model}, faces, [], replace(EvaluateConfig(), **asked), far=0.05, impostors=400)
+    scores = found.models["m"]["noise"].figures["clean"]
+    other = "global" if same_as == "local" else "local"
+    assert scores["combined"].resampled.tolist() == scores[same_as].resampled.tolist()
+    assert scores["combined"].resampled.tolist() != scores[other].resampled.tolist()
