@@ -19,9 +19,23 @@ NEAR = 0.6
 
 
 class OamlError(Exception):
-    """Base of all errors that the command line prints without a traceback."""
+    """Base of all errors that the command line prints without a traceback.
+
+    Args:
+        *words: the message.
+        here: more for who sits at the machine: paths and commands. Callers of a service are not told it.
+    """
 
     exit_code = 1
+
+    def __init__(self, *words: object, here: str = "") -> None:
+        super().__init__(*words)
+        self.here = here
+
+    @property
+    def for_callers(self) -> str:
+        """The message without paths and commands of this machine."""
+        return self._shown(super().__str__())
 
     def __str__(self) -> str:
         r"""Return the message; control characters but line breaks are escaped, and what is too long is cut.
@@ -30,7 +44,11 @@ class OamlError(Exception):
             >>> print(DataError("a\x1b[2Jb"))
             a\x1b[2Jb
         """
-        lines = super().__str__().split("\n")
+        return self._shown(" ".join(filter(None, [super().__str__(), self.here])))
+
+    @staticmethod
+    def _shown(message: str) -> str:
+        lines = message.split("\n")
         return "\n".join(" ".join(map(_cut, shown(line).split(" "))) for line in lines)
 
 
@@ -42,6 +60,10 @@ class ConfigError(OamlError):
 
 class DataError(OamlError):
     """A data file, record, label or mask that cannot be used."""
+
+
+class NotInGallery(DataError):
+    """A person or a face that the gallery does not hold."""
 
 
 class GalleryMoved(DataError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from oaml_core.inference.onnx_model import OamlOnnx
 
-ACTIONS = ("add", "ls", "rm", "merge", "move", "verify", "rebuild", "export", "import")
+ACTIONS = ("add", "ls", "rm", "merge", "rename", "move", "verify", "rebuild", "export", "import")
 
 
 def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
@@ -40,6 +40,7 @@ def _gallery(config: Config, options: Any) -> int:
         "ls": _list,
         "rm": _remove,
         "merge": _merge,
+        "rename": _rename,
         "move": _move,
         "verify": _verify,
         "rebuild": _rebuild,
@@ -102,6 +103,17 @@ def _merge(config: Config, options: Any) -> int:
         raise ConfigError("oaml gallery merge takes --person NAME, who gets the faces.")
     with Gallery(options.gallery) as gallery:
         print(f"{gallery.merge(name, into)} faces of {name} belong to {into} now")
+    return 0
+
+
+def _rename(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+
+    name, new = _what(options, "a person"), options.person
+    if new is None:
+        raise ConfigError("oaml gallery rename takes --person NAME, the new name.")
+    with Gallery(options.gallery) as gallery:
+        print(f"{name} is called {new.strip()} now, with {gallery.rename(name, new)} faces")
     return 0
 
 
@@ -184,9 +196,14 @@ def _options(parser: ArgumentParser) -> None:
         "what",
         nargs="?",
         default=None,
-        help="add: photograph or folder; ls, rm, merge: a person; export, import: a file",
+        help="add: photograph or folder; ls, rm, merge, rename: a person; export, import: a file",
     )
-    parser.add_argument("--person", type=str | None, default=None, help="add: whose faces; merge, move: who gets them")
+    parser.add_argument(
+        "--person",
+        type=str | None,
+        default=None,
+        help="add: whose faces; merge, move: who gets them; rename: new name",
+    )
     parser.add_argument("--key", type=int | None, default=None, help="rm, move: number of a face, as `ls` shows it")
     parser.add_argument("--keep_images", action="store_true", help="add: keep aligned faces in the gallery")
     parser.add_argument("--forget", action="store_true", help="rebuild: delete faces that cannot be described")

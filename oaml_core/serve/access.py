@@ -64,5 +64,5 @@ def require_gallery(request: Request) -> None:
 def gallery_of(faces: FaceService) -> Gallery:
     """Return the gallery of a service, or raise HTTPException 404."""
     if faces.gallery is None:
-        raise HTTPException(404, "This service has no gallery; start it with `oaml serve --gallery FILE`.")
+        raise HTTPException(404, "This service has no gallery.")
     return faces.gallery

@@ -110,7 +110,7 @@ class EnrolAnswer(BaseModel):
 
 
 class DeleteAnswer(BaseModel):
-    """What was deleted or moved."""
+    """How many faces were deleted, moved, or belong to a renamed person."""
 
     faces: int
 

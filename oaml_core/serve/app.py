@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,13 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from oaml_core import __version__
-from oaml_core.errors import DataError, GalleryMoved, ModelInputError, OamlError
+from oaml_core.errors import DataError, GalleryMoved, ModelInputError, NotInGallery, OamlError
 from oaml_core.serve.face_routes import api
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.generations import Generations
 from oaml_core.serve.inference_protocol import protocol
 from oaml_core.serve.keys import Keys
-from oaml_core.serve.limits import Guard, Limits, ServiceFigures
+from oaml_core.serve.limits import Guard, Limits, ServiceFigures, log
 from oaml_core.serve.model_source import ModelSource
 from oaml_core.serve.open_routes import open_routes
 from oaml_core.serve.trial import TrialRules
@@ -111,11 +112,18 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 async def _unusable(request: Request, error: Exception) -> Response:
+    assert isinstance(error, OamlError)
     if isinstance(error, GalleryMoved):
-        return _error(request, 503, str(error), {"retry-after": "30"})
+        return _error(request, 503, error.for_callers, {"retry-after": "30"})
+    if isinstance(error, NotInGallery):
+        return _error(request, 404, error.for_callers)
     if request.url.path.startswith("/v2/") and isinstance(error, ModelInputError):
-        return _error(request, 400, str(error))
-    return _error(request, 422 if isinstance(error, (ModelInputError, DataError)) else 500, str(error))
+        return _error(request, 400, error.for_callers)
+    if isinstance(error, (ModelInputError, DataError)):
+        return _error(request, 422, error.for_callers)
+    # What else fails is the machine's own: its log has addresses and paths, the caller does not.
+    log.error(json.dumps({"event": "request failed", "reason": f"{type(error).__name__}: {error}"}))
+    return await _broken(request, error)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

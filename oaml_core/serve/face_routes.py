@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, File, Query, Request, UploadFile
+from fastapi import APIRouter, File, Path, Query, Request, Response, UploadFile
 from starlette.exceptions import HTTPException
 
-from oaml_core.errors import DataError, GalleryMoved
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.serve.access import ADMIN, ENROL, READ, gallery_of, models, require_gallery, work
 from oaml_core.serve.answers import (
@@ -29,6 +28,8 @@ Far = Annotated[float, Query(gt=0, le=1, description="false accept rate of one c
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 413, 422, 429, 503, 504)
 }
+FaceKey = Annotated[int, Path(ge=1, lt=2**63, description="number of the face")]
+Name = Annotated[str, Query(max_length=200, description="name of a person")]
 api = APIRouter(prefix="/api/v1", responses=ERRORS)
 
 
@@ -59,15 +60,22 @@ async def identify(
 
 
 @api.get("/gallery/people", dependencies=[READ])
-async def people(request: Request) -> list[PersonAnswer]:
-    """List the people of the gallery."""
+async def people(
+    request: Request,
+    part: Annotated[
+        str, Query(max_length=200, description="people whose name holds this, small letters or capitals")
+    ] = "",
+    most: Annotated[int | None, Query(ge=1, le=10**6, description="people listed; default: all")] = None,
+) -> list[PersonAnswer]:
+    """List the people of the gallery by name."""
     require_gallery(request)
     found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people()))
-    return [PersonAnswer(name=one.name, faces=one.faces) for one in found]
+    wanted = [one for one in found if part.casefold() in one.name.casefold()]
+    return [PersonAnswer(name=one.name, faces=one.faces) for one in wanted[:most]]
 
 
 @api.get("/gallery/faces", dependencies=[READ])
-async def faces(request: Request, person: str) -> list[GalleryFace]:
+async def faces(request: Request, person: Name) -> list[GalleryFace]:
     """List the faces of one person."""
     require_gallery(request)
     found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).faces(person=person)))
@@ -76,10 +84,18 @@ async def faces(request: Request, person: str) -> list[GalleryFace]:
     return [GalleryFace(key=one.key, added=one.added, remark=one.remark, kept=one.kept) for one in found.values()]
 
 
+@api.get("/gallery/faces/{key}/image", dependencies=[ADMIN], response_class=Response)
+async def image(request: Request, key: FaceKey) -> Response:
+    """Return the aligned face, if it was kept, as a PNG picture."""
+    require_gallery(request)
+    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).image(key)))
+    if found is None:
+        raise HTTPException(404, "There is no such face, or its image was not kept.")
+    return Response(found, media_type="image/png")
+
+
 @api.post("/gallery/faces", dependencies=[ENROL])
-async def enrol(
-    request: Request, photo: Photo, person: Annotated[str, Query(max_length=200)], keep_image: bool = False
-) -> EnrolAnswer:
+async def enrol(request: Request, photo: Photo, person: Name, keep_image: bool = False) -> EnrolAnswer:
     """Add the main face of a photograph; no picture is stored unless `keep_image` asks for the aligned face."""
     require_gallery(request)
     data = await photo.read()
@@ -87,22 +103,35 @@ async def enrol(
 
 
 @api.delete("/gallery/faces/{key}", dependencies=[ADMIN])
-async def delete_face(request: Request, key: Annotated[int, "key"]) -> DeleteAnswer:
+async def delete_face(request: Request, key: FaceKey) -> DeleteAnswer:
     """Delete one face for good."""
-    await _changed_there(request, lambda gallery: gallery.remove_face(key))
+    await _changed_gallery(request, lambda gallery: gallery.remove_face(key))
     return DeleteAnswer(faces=1)
 
 
 @api.delete("/gallery/people", dependencies=[ADMIN])
-async def delete_person(request: Request, person: str) -> DeleteAnswer:
+async def delete_person(request: Request, person: Name) -> DeleteAnswer:
     """Delete a person with all faces for good."""
-    return DeleteAnswer(faces=await _changed_there(request, lambda gallery: gallery.remove_person(person)))
+    return DeleteAnswer(faces=await _changed_gallery(request, lambda gallery: gallery.remove_person(person)))
 
 
 @api.post("/gallery/merge", dependencies=[ADMIN])
-async def merge(request: Request, person: str, into: str) -> DeleteAnswer:
+async def merge(request: Request, person: Name, into: Name) -> DeleteAnswer:
     """Give all faces of a person to another one."""
-    return DeleteAnswer(faces=await _changed_there(request, lambda gallery: gallery.merge(person, into)))
+    return DeleteAnswer(faces=await _changed_gallery(request, lambda gallery: gallery.merge(person, into)))
+
+
+@api.post("/gallery/rename", dependencies=[ADMIN])
+async def rename(request: Request, person: Name, to: Name) -> DeleteAnswer:
+    """Give a person a name that nobody else has."""
+    return DeleteAnswer(faces=await _changed_gallery(request, lambda gallery: gallery.rename(person, to)))
+
+
+@api.post("/gallery/faces/{key}/move", dependencies=[ADMIN])
+async def move_face(request: Request, key: FaceKey, person: Name) -> DeleteAnswer:
+    """Give one face to another person, who is made if new."""
+    await _changed_gallery(request, lambda gallery: gallery.move_face(key, person))
+    return DeleteAnswer(faces=1)
 
 
 async def _changed(request: Request, change: Callable[[FaceService], T]) -> T:
@@ -110,12 +139,7 @@ async def _changed(request: Request, change: Callable[[FaceService], T]) -> T:
     return await work(request).change(lambda turn: models(request).change(change, turn.commit))
 
 
-async def _changed_there(request: Request, change: Callable[[Gallery], int | None]) -> int:
-    """Make a change of what must be there: what is missing is 404."""
+async def _changed_gallery(request: Request, change: Callable[[Gallery], int | None]) -> int:
+    """Make a change of the gallery alone, without a photograph."""
     require_gallery(request)
-    try:
-        return await _changed(request, lambda faces: change(gallery_of(faces))) or 0
-    except GalleryMoved:
-        raise
-    except DataError as error:
-        raise HTTPException(404, str(error)) from None
+    return await _changed(request, lambda faces: change(gallery_of(faces))) or 0

@@ -48,7 +48,7 @@ def find_version(source: ModelSource | None, version: str, gallery: Gallery) -> 
         if model.version == version:
             return model
     raise GalleryMoved(
-        f"The gallery is of model {version} now, and that one is not to be found. Start the service with it."
+        f"The gallery is of model {version} now, and that one is not to be found.", here="Start the service with it."
     )
 
 

@@ -10,7 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 PAGE = Path(__file__).with_name("page")
-KINDS = {"index.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+KINDS = {
+    "index.html": "text/html",
+    "page.css": "text/css",
+    **dict.fromkeys(("page.js", "people.js", "camera.js"), "text/javascript"),
+}
 open_routes = APIRouter()
 
 

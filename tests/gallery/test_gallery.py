@@ -200,7 +200,7 @@ def test_other_files_and_other_models_are_refused(gallery: Gallery, tmp_path: Pa
     (tmp_path / "text").write_text("no gallery at all, but a text that is long enough to be read as one" * 40)
     with pytest.raises(DataError, match="cannot be opened as a gallery"):
         Gallery(tmp_path / "text", "first")
-    with pytest.raises(DataError, match="There is no gallery"):
+    with pytest.raises(DataError, match="There is no such gallery"):
         Gallery(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 

@@ -17,13 +17,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from plain_model import PlainModel, covered, face_of
 
-from oaml_core.errors import ConfigError
+from oaml_core.errors import ConfigError, DataError, StoreError
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.serve.app import create_app
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.keys import Keys, key_digest, read_keys
 from oaml_core.serve.limits import Limits
+from oaml_core.serve.open_routes import KINDS
 
 KEYS = {"r": "read", "e": "enrol", "a": "admin"}
 MODEL = PlainModel(thresholds={1e-2: -10.0})
@@ -267,7 +268,7 @@ def test_logs_and_figures_name_no_person(client: TestClient, caplog: pytest.LogC
 
 def test_the_page_asks_no_other_host(client: TestClient) -> None:
     answer = client.get("/")
-    text = "".join(client.get(path).text for path in ("/", "/page/page.js", "/page/page.css"))
+    text = "".join(client.get(path).text for path in ("/", *(f"/page/{name}" for name in KINDS)))
     assert answer.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     assert "access-control-allow-origin" not in answer.headers
@@ -279,6 +280,67 @@ def test_the_description_names_every_route_and_its_errors(client: TestClient) ->
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/api/v1/compare", "/api/v1/identify", "/api/v1/detect", "/api/v1/gallery/faces"} <= set(paths)
     assert {"401", "413", "422", "429", "503", "504"} <= set(paths["/api/v1/compare"]["post"]["responses"])
+
+
+def test_refusals_name_no_command_and_no_path_of_the_machine(
+    client: TestClient, gallery: Gallery, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calls cannot type `oaml` there; who starts the program can, and is told."""
+    enrol(client, "a", png(face_of(1)))
+    enrol(client, "b", png(face_of(2)))
+    api = "/api/v1/gallery"
+    refused = {
+        "DELETE people?person=none": 404,
+        "DELETE faces/99": 404,
+        "POST merge?person=none&into=a": 404,
+        "POST merge?person=a&into=none": 404,
+        "POST merge?person=a&into=a": 422,
+        "POST rename?person=none&to=c": 404,
+        "POST rename?person=a&to=b": 422,
+        "POST rename?person=a&to=%00": 422,
+        "POST faces/99/move?person=a": 404,
+        "GET faces?person=none": 404,
+        "GET faces/1/image": 404,
+    }
+    answers = {what: client.request(*what.replace(" ", f" {api}/").split(" ")) for what in refused}
+    assert {what: answer.status_code for what, answer in answers.items()} == refused
+    with gallery.change() as db:
+        db.execute("UPDATE records SET detail = x'00'")
+    damaged = client.post("/api/v1/identify", files={"photo": png(face_of(1))})
+    assert (damaged.status_code, "is no record" in damaged.text) == (422, True)
+    with gallery.change() as db:
+        db.execute("UPDATE meta SET value = 'other' WHERE key = 'model'")
+    moved = client.post("/api/v1/identify", files={"photo": png(face_of(1))})
+    assert moved.status_code == 503
+
+    def away(*_: object) -> None:
+        raise StoreError(f"{gallery.path} cannot be reached. Run `oaml doctor`.")
+
+    monkeypatch.setattr(Gallery, "people", away)
+    broken = client.get(f"{api}/people")
+    assert broken.status_code == 500
+    assert str(gallery.path) in caplog.text
+    for answer in (*answers.values(), damaged, moved, broken):
+        assert "oaml " not in answer.text
+        assert str(gallery.path.parent) not in answer.text
+    with pytest.raises(DataError, match=r"nobody called 'none'.*oaml gallery ls"):
+        gallery.remove_person("none")
+
+
+def test_people_are_renamed_and_their_faces_move_and_are_shown(client: TestClient) -> None:
+    for name, person in (("Ann", 1), ("Änne", 2), ("Bob", 3)):
+        enrol(client, name, png(face_of(person)), keep_image=True)
+    api = "/api/v1/gallery"
+    assert client.post(f"{api}/rename", params={"person": "Bob", "to": " Bill "}).json() == {"faces": 1}
+    assert client.post(f"{api}/faces/1/move", params={"person": "Bill"}).json() == {"faces": 1}
+    assert client.get(f"{api}/people").json() == [{"name": "Bill", "faces": 2}, {"name": "Änne", "faces": 1}]
+    assert [one["name"] for one in client.get(f"{api}/people", params={"part": "ÄNN"}).json()] == ["Änne"]
+    assert len(client.get(f"{api}/people", params={"most": 1}).json()) == 1
+    shown = client.get(f"{api}/faces/1/image")
+    assert shown.headers["content-type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(BytesIO(shown.content))), face_of(1))
+    client.headers["X-API-Key"] = "e"
+    assert client.get(f"{api}/faces/1/image").status_code == 403
 
 
 @pytest.mark.parametrize("line", ["owner " + "a" * 64, "read abc", "read", "read " + "G" * 64])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from oaml_core.errors import DataError, GalleryMoved
+from oaml_core.errors import DataError, GalleryMoved, NotInGallery
 from oaml_core.inference.gallery.file import GalleryFile
 from oaml_core.inference.gallery.packing import Packed, pack_record, unpack_records
 from oaml_core.inference.records import FaceRecords
@@ -76,7 +76,8 @@ class Gallery(GalleryFile):
             model = db.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()[0]
             if model != self.model:
                 raise GalleryMoved(
-                    f"{self.path} was rebuilt for model {model} meanwhile. Open it again with that model."
+                    f"The gallery was rebuilt for model {model} meanwhile.",
+                    here=f"Open {self.path} again with that model.",
                 )
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
@@ -160,7 +161,7 @@ class Gallery(GalleryFile):
                 (name,),
             ).fetchone()
             if faces is None:
-                raise DataError(f"There is nobody called {name!r} in {self.path}. `oaml gallery ls` lists the people.")
+                raise self._nobody(name)
             db.execute("DELETE FROM people WHERE name = ?", (name,))
             return int(faces[0])
 
@@ -173,7 +174,7 @@ class Gallery(GalleryFile):
         with self.change() as db:
             row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
             if row is None:
-                raise DataError(f"There is no face {key} in {self.path}.")
+                raise self._no_face(key)
             db.execute("DELETE FROM faces WHERE id = ?", (key,))
             db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
 
@@ -191,12 +192,29 @@ class Gallery(GalleryFile):
             ids = dict(db.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, into)).fetchall())
             for one in (name, into):
                 if one not in ids:
-                    raise DataError(f"There is nobody called {one!r} in {self.path}.")
+                    raise self._nobody(one)
             moved = db.execute(
                 "UPDATE OR IGNORE faces SET person = ? WHERE person = ?", (ids[into], ids[name])
             ).rowcount
             db.execute("DELETE FROM people WHERE id = ?", (ids[name],))
             return int(moved)
+
+    def rename(self, name: str, new: str) -> int:
+        """Give a person another name; returns how many faces the person has.
+
+        Raises:
+            DataError: there is no such person, the new name is none, or somebody else has it.
+        """
+        wanted = _checked_name(new)
+        with self.change() as db:
+            row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                raise self._nobody(name)
+            try:
+                db.execute("UPDATE people SET name = ? WHERE id = ?", (wanted, *row))
+            except sqlite3.IntegrityError:
+                raise DataError(f"{wanted!r} is there already. Merge the two, or take another name.") from None
+            return int(db.execute("SELECT count(*) FROM faces WHERE person = ?", row).fetchone()[0])
 
     def move_face(self, key: int, person: str) -> None:
         """Give one face to a person, who is made if new; a person without faces is deleted.
@@ -208,7 +226,7 @@ class Gallery(GalleryFile):
         with self.change() as db:
             row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
             if row is None:
-                raise DataError(f"There is no face {key} in {self.path}.")
+                raise self._no_face(key)
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             try:
@@ -218,6 +236,16 @@ class Gallery(GalleryFile):
                     f"{name!r} has the photograph of face {key} already; remove the face instead."
                 ) from None
             db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
+
+    def _nobody(self, name: str) -> NotInGallery:
+        return NotInGallery(
+            f"There is nobody called {name!r} in the gallery.", here=f"`oaml gallery ls {self.path}` lists the people."
+        )
+
+    def _no_face(self, key: int) -> NotInGallery:
+        return NotInGallery(
+            f"There is no face {key} in the gallery.", here=f"`oaml gallery ls {self.path} NAME` lists faces."
+        )
 
 
 def _parts(keys: Iterable[int]) -> Iterator[str]:

@@ -54,7 +54,10 @@ class GalleryFile:
     def __init__(self, path: str | Path, model: str | None = None) -> None:
         self.path = Path(path)
         if model is None and not self.path.is_file():
-            raise DataError(f"There is no gallery {self.path}. `oaml gallery add {self.path} FOLDER` makes one.")
+            raise DataError(
+                "There is no such gallery.",
+                here=f"{self.path} is missing; `oaml gallery add {self.path} FOLDER` makes one.",
+            )
         self._lock = threading.RLock()
         self._asked = threading.local()
         try:
@@ -63,14 +66,17 @@ class GalleryFile:
             self._db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
             self._open(model)
         except (sqlite3.DatabaseError, OSError) as error:
-            raise DataError(f"{self.path} cannot be opened as a gallery: {error}.") from error
+            raise DataError(
+                f"The file cannot be opened as a gallery: {error}.", here=f"It lies at {self.path}."
+            ) from error
         self.model = self.meta("model")
         """Version of the model that the records are of."""
         if model is not None and self.model != model:
             self._db.close()
             raise GalleryMoved(
-                f"{self.path} is of model {self.model}, not of {model}. `oaml gallery rebuild` describes its faces "
-                "with another model; or name the model that it is of."
+                f"The gallery is of model {self.model}, not of {model}.",
+                here=f"`oaml gallery rebuild {self.path}` describes its faces with another model; or name the model "
+                "that it is of.",
             )
 
     def __enter__(self) -> Self:
@@ -110,7 +116,7 @@ class GalleryFile:
                 yield self._db
                 permit: Callable[[], bool] | None = getattr(self._asked, "permit", None)
                 if permit is not None and not permit():
-                    raise Withdrawn(f"The change of {self.path} was withdrawn; nothing was changed.")
+                    raise Withdrawn("The change was withdrawn; nothing was changed.")
                 self._db.execute("COMMIT")
             except BaseException:
                 # A full disk may have ended the transaction already.
@@ -142,7 +148,9 @@ class GalleryFile:
         """
         present = self.meta("model")
         if present != self.model:
-            raise GalleryMoved(f"{self.path} is of model {present} now, not of {self.model}. Open it again.")
+            raise GalleryMoved(
+                f"The gallery is of model {present} now, not of {self.model}.", here=f"Open {self.path} again."
+            )
 
     def meta(self, key: str) -> str:
         """Return one of the values that hold for the whole gallery; an empty string if it was never set."""

@@ -74,7 +74,9 @@ def unpack_records(packed: list[Packed]) -> FaceRecords:
     """
     for position, one in enumerate(packed):
         if reason := check_record(one):
-            raise DataError(f"Record {position} of the gallery {reason}. `oaml gallery verify` lists the damaged ones.")
+            raise DataError(
+                f"Record {position} of the gallery {reason}.", here="`oaml gallery verify` lists the damaged ones."
+            )
     rows = [_unpack(one) for one in packed]
     embedding, visibility, local, norm = (np.stack(part) for part in zip(*rows, strict=True))
     return FaceRecords(embedding, visibility, local, UNKNOWN if np.isnan(norm).any() else norm)

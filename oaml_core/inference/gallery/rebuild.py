@@ -119,7 +119,10 @@ def _switch(gallery: Gallery, version: str, address: str, *, forget: bool) -> No
     missing = "FROM faces WHERE id NOT IN (SELECT face FROM records WHERE model = ?)"
     with gallery.change() as db:
         if not forget and db.execute(f"SELECT count(*) {missing}", (version,)).fetchone()[0]:
-            raise DataError(f"Faces were added to {gallery.path} meanwhile; nothing was changed. Rebuild once more.")
+            raise DataError(
+                "Faces were added to the gallery meanwhile; nothing was changed.",
+                here=f"Rebuild {gallery.path} once more.",
+            )
         db.execute(f"DELETE {missing}", (version,))
         db.execute("DELETE FROM people WHERE id NOT IN (SELECT person FROM faces)")
         db.execute("DELETE FROM records WHERE model != ?", (version,))

@@ -8,6 +8,26 @@ if (location.hash.startsWith("#key=")) {
   history.replaceState(null, "", location.pathname);
 }
 
+// The text of an element, a class, and the like: text is never read as HTML.
+function make(tag, text, properties = {}) {
+  return Object.assign(document.createElement(tag), { textContent: text }, properties);
+}
+
+async function call(method, path, query = {}, fields = null) {
+  const address = path + (Object.keys(query).length ? "?" + new URLSearchParams(query) : "");
+  const body = fields && new FormData();
+  for (const [name, value] of Object.entries(fields ?? {})) body.append(name, value);
+  let answer;
+  try {
+    answer = await fetch(address, { method, body, headers: { "X-API-Key": at("key").value.trim() } });
+  } catch {
+    throw new Error("The service cannot be reached.");
+  }
+  const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
+  if (!answer.ok) throw new Error(isJson ? (await answer.json()).error.message : `The service answers ${answer.status}.`);
+  return isJson ? answer.json() : answer.blob();
+}
+
 function ready() {
   at("compare").disabled = !(photos.first && photos.second);
   at("identify").disabled = !photos.first;
@@ -22,7 +42,9 @@ async function show(name, face) {
   const draw = canvas.getContext("2d");
   draw.drawImage(picture, 0, 0, canvas.width, canvas.height);
   canvas.hidden = false;
-  if (!face || !face.box) return;
+  if (!face) return;
+  canvas.setAttribute("aria-label", `${name === "first" ? "First" : "Second"} photograph: ${face.remark}`);
+  if (!face.box) return;
   const [left, top, right, bottom] = face.box.map((value) => value * scale);
   draw.strokeStyle = "#ffd43b";
   draw.lineWidth = 3;
@@ -34,8 +56,14 @@ async function show(name, face) {
 async function take(name, file) {
   if (!file) return;
   photos[name] = file;
+  say("", "");
   ready();
-  try { await show(name, null); } catch { say("This file is not an image that the browser shows.", ""); }
+  try {
+    await show(name, null);
+  } catch {
+    at("canvas-" + name).hidden = true;
+    say("This file is not an image that the browser shows.", "It can be compared if the service knows its kind.");
+  }
 }
 
 for (const name of ["first", "second"]) {
@@ -53,22 +81,9 @@ for (const name of ["first", "second"]) {
 function say(answer, detail, remarks = []) {
   at("answer").textContent = answer;
   at("detail").textContent = detail;
-  at("remarks").replaceChildren(...remarks.map((text) => {
-    const item = document.createElement("li");
-    item.textContent = text;
-    return item;
-  }));
+  at("remarks").replaceChildren(...remarks.map((text) => make("li", text)));
   at("picture").hidden = true;
-  at("people").hidden = true;
-}
-
-async function ask(path, fields) {
-  const body = new FormData();
-  for (const [name, file] of Object.entries(fields)) body.append(name, file);
-  const answer = await fetch(path, { method: "POST", body, headers: { "X-API-Key": at("key").value } });
-  const found = await answer.json();
-  if (!answer.ok) throw new Error(found.error.message);
-  return found;
+  at("found").hidden = true;
 }
 
 const percent = (share) => Math.round(100 * share) + " %";
@@ -78,16 +93,27 @@ const words = { same: "The same person", different: "Different people", undecide
 const proof = (found) => found.expected === null ? "" :
   `Of such pairs of one person ${percent(found.expected.tar)} are accepted. `;
 
+function evidence(ratio) {
+  if (ratio === null) return "";
+  const times = Math.exp(Math.min(Math.abs(ratio), Math.log(1e6)));
+  const shown = times < 10 ? times.toFixed(1) : Math.round(times).toLocaleString("en");
+  return `The scores are ${shown} times more frequent among pairs of ${ratio < 0 ? "different people" : "one person"}. `;
+}
+
 async function answered(task) {
+  const buttons = [at("compare"), at("identify")];
   say("Looking …", "");
+  for (const button of buttons) button.disabled = true;
   try { await task(); } catch (error) { say("No answer", error.message); }
+  ready();
 }
 
 at("compare").addEventListener("click", () => answered(async () => {
-  const found = await ask("/api/v1/compare?picture=true", photos);
+  const found = await call("POST", "/api/v1/compare", { picture: true }, photos);
   const threshold = found.threshold === null ? "" : ` (threshold ${found.threshold.toFixed(3)} at FAR ${found.far})`;
   say(words[found.decision], `${found.decided_by} score ${found.score.toFixed(3)}${threshold}, ` +
-    `${percent(found.visible_share)} of the face visible in both. ${proof(found)}${found.reason}`, found.faces.map((face) => face.remark));
+    `${percent(found.visible_share)} of the face visible in both. ${evidence(found.log_likelihood_ratio)}` +
+    `${proof(found)}${found.reason}`, found.faces.map((face) => face.remark));
   at("picture").src = found.picture;
   at("picture").hidden = false;
   await show("first", found.faces[0]);
@@ -95,16 +121,14 @@ at("compare").addEventListener("click", () => answered(async () => {
 }));
 
 at("identify").addEventListener("click", () => answered(async () => {
-  const found = await ask("/api/v1/identify", { photo: photos.first });
+  const found = await call("POST", "/api/v1/identify", {}, { photo: photos.first });
   const best = found.people[0];
   say(found.decision === "known" ? best.person : words[found.decision],
     `${found.faces} faces in the gallery. ${proof(found)}${found.reason}`, [found.face.remark]);
-  at("people").hidden = !best;
-  at("people").tBodies[0].replaceChildren(...found.people.map((one) => {
+  at("found").hidden = !best;
+  at("found").querySelector("tbody").replaceChildren(...found.people.map((one) => {
     const row = document.createElement("tr");
-    for (const text of [one.person, one.score.toFixed(3), percent(one.visible_share)]) {
-      row.insertCell().textContent = text;
-    }
+    row.append(...[one.person, one.score.toFixed(3), percent(one.visible_share)].map((text) => make("td", text)));
     return row;
   }));
   await show("first", found.face);

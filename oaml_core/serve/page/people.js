@@ -1,0 +1,167 @@
+"use strict";
+// People of the gallery: listed, renamed, merged, deleted, and their faces. Uses `at`, `make` and `call` of page.js.
+const MOST = 200;
+
+const tell = (text) => { at("people-said").textContent = text; };
+const faces = (count) => count === 1 ? "1 face" : `${count} faces`;
+
+// A question in a dialog; resolves to null if it was cancelled, else to the name that was typed ("" without a field).
+function question(title, text, yes, field = null, others = []) {
+  const dialog = at("ask"), name = at("ask-name");
+  at("ask-title").textContent = title;
+  at("ask-text").textContent = text;
+  at("ask-yes").textContent = yes;
+  at("ask-field").hidden = field === null;
+  name.required = field !== null;
+  name.value = field ?? "";
+  at("names").replaceChildren(...others.map((other) => make("option", "", { value: other })));
+  dialog.returnValue = "";
+  dialog.showModal();
+  if (field !== null) name.select();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes" ? name.value.trim() : null), { once: true });
+  });
+}
+
+// Does something to the gallery, says how it ended, and lists the people again; the focus goes to who it was about.
+async function changed(task, about) {
+  try {
+    const text = await task();
+    await list(about);
+    tell(text);
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+function button(text, label, action, kind = "plain") {
+  const made = make("button", text, { type: "button", className: kind });
+  made.setAttribute("aria-label", label);
+  made.addEventListener("click", action);
+  return made;
+}
+
+const known = () => [...at("people").children].map((item) => item.dataset.name);
+
+async function rename(person) {
+  const name = await question("Rename", `${person} gets another name.`, "Rename", person);
+  if (name === null || name === person) return;
+  await changed(async () => {
+    await call("POST", "/api/v1/gallery/rename", { person, to: name });
+    return `${person} is called ${name} now.`;
+  }, name);
+}
+
+async function merge(person) {
+  const others = known().filter((name) => name !== person);
+  const into = await question("Merge", `All faces of ${person} go to another person. The name ${person} is deleted.`,
+    "Merge", "", others);
+  if (into === null) return;
+  await changed(async () => {
+    const found = await call("POST", "/api/v1/gallery/merge", { person, into });
+    return `${faces(found.faces)} of ${person} went to ${into}.`;
+  }, into);
+}
+
+async function remove(person, count) {
+  const sure = await question("Delete", `${person} and ${faces(count)} are deleted for good.`, "Delete");
+  if (sure === null) return;
+  await changed(async () => {
+    await call("DELETE", "/api/v1/gallery/people", { person });
+    return `${person} is deleted.`;
+  });
+}
+
+async function moveFace(person, key) {
+  const to = await question("Move", `Face ${key} goes from ${person} to another person, who is made if new.`, "Move", "",
+    known().filter((name) => name !== person));
+  if (to === null) return;
+  await changed(async () => {
+    await call("POST", `/api/v1/gallery/faces/${key}/move`, { person: to });
+    return `Face ${key} belongs to ${to} now.`;
+  }, to);
+}
+
+async function removeFace(person, key) {
+  const sure = await question("Delete", `Face ${key} of ${person} is deleted for good.`, "Delete");
+  if (sure === null) return;
+  await changed(async () => {
+    await call("DELETE", `/api/v1/gallery/faces/${key}`);
+    return `Face ${key} is deleted.`;
+  }, person);
+}
+
+async function faceItem(person, face) {
+  const item = document.createElement("li");
+  if (face.kept) {
+    try {
+      const picture = URL.createObjectURL(await call("GET", `/api/v1/gallery/faces/${face.key}/image`));
+      const shown = make("img", "", { src: picture, alt: `Face ${face.key} of ${person}` });
+      shown.addEventListener("load", () => URL.revokeObjectURL(picture));
+      item.append(shown);
+    } catch { /* a key that may not see pictures: the words are there */ }
+  }
+  item.append(make("span", `${face.key}: ${face.remark}, added ${face.added.slice(0, 10)}`),
+    button("Move", `Move face ${face.key} to another person`, () => moveFace(person, face.key)),
+    button("Delete", `Delete face ${face.key}`, () => removeFace(person, face.key), "danger"));
+  return item;
+}
+
+async function unfold(item, toggle, person) {
+  const open = item.querySelector("ul");
+  if (open) {
+    open.remove();
+    toggle.setAttribute("aria-expanded", "false");
+    return;
+  }
+  try {
+    const found = await call("GET", "/api/v1/gallery/faces", { person });
+    const shown = make("ul", "");
+    shown.setAttribute("aria-label", `Faces of ${person}`);
+    shown.append(...await Promise.all(found.map((face) => faceItem(person, face))));
+    item.querySelector("ul")?.remove();
+    item.append(shown);
+    toggle.setAttribute("aria-expanded", "true");
+  } catch (error) {
+    tell(error.message);
+  }
+}
+
+function personItem(one) {
+  const item = make("li", ""), line = make("div", "", { className: "person" });
+  item.dataset.name = one.name;
+  const toggle = button(faces(one.faces), `Show ${faces(one.faces)} of ${one.name}`, () => unfold(item, toggle, one.name));
+  toggle.setAttribute("aria-expanded", "false");
+  line.append(make("b", one.name), toggle,
+    button("Rename", `Rename ${one.name}`, () => rename(one.name)),
+    button("Merge", `Merge ${one.name} into another person`, () => merge(one.name)),
+    button("Delete", `Delete ${one.name}`, () => remove(one.name, one.faces), "danger"));
+  item.append(line);
+  return item;
+}
+
+async function list(about) {
+  const found = await call("GET", "/api/v1/gallery/people", { part: at("part").value.trim(), most: MOST });
+  at("people").replaceChildren(...found.map(personItem));
+  const more = found.length === MOST ? `The first ${MOST} people. Write a part of the name to see others.` : "";
+  tell(more || (found.length === 1 ? "1 person." : `${found.length} people.`));
+  // The list was made anew: what had the focus is gone, and a keyboard would start at the top of the page.
+  if (about === undefined) at("part").focus();
+  else [...at("people").children].find((item) => item.dataset.name === about)?.querySelector("button").focus();
+}
+
+at("look").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try { await list(); } catch (error) { tell(error.message); }
+});
+
+at("enrol").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const person = at("enrol-name").value.trim(), photo = at("enrol-photo").files[0];
+  tell("Looking …");
+  await changed(async () => {
+    const found = await call("POST", "/api/v1/gallery/faces", { person, keep_image: at("enrol-keep").checked }, { photo });
+    at("enrol-photo").value = "";
+    return found.added ? `Face ${found.key} of ${person} was added.` : `${person} has this photograph already.`;
+  }, person);
+});

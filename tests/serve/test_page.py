@@ -1,0 +1,223 @@
+"""The page in a real browser: uploads, clicks, keyboard, camera, phone, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+from plain_model import PlainModel, covered, face_of
+
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.photos.faces import FaceFinder
+from oaml_core.serve.app import create_app
+from oaml_core.serve.faces import FaceService
+from oaml_core.serve.keys import Keys, key_digest
+from oaml_core.serve.limits import Limits
+from oaml_core.serve.server import open_socket
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; see the extra dev")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+PATIENCE = 60_000
+"""Milliseconds: a busy machine is slow, a page that never answers fails."""
+
+
+def png(image: np.ndarray) -> bytes:
+    file = BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
+
+
+def upload(name: str, image: np.ndarray) -> dict[str, Any]:
+    return {"name": name, "mimeType": "image/png", "buffer": png(image)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Address of a running service with a gallery, and its key."""
+    model = PlainModel(thresholds={1e-2: -10.0})
+    with Gallery(tmp_path / "people.gallery", model.version) as gallery:
+        faces = FaceService(model, FaceFinder(aligned=True), gallery, pixels=10**6, most=3)
+        keys = Keys({key_digest("k"): "admin"}, 10_000)
+        listening = open_socket("127.0.0.1", 0)
+        app = create_app(faces, keys, Limits(seconds=60))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/#key=k"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def page(browser: Any, address: str) -> Iterator[Any]:
+    """The page, opened; it must not have written an error to the console at the end."""
+    with browser.new_context(permissions=["camera"]) as context:
+        opened = context.new_page()
+        opened.set_default_timeout(PATIENCE)
+        playwright.expect.set_options(timeout=PATIENCE)
+        said: list[str] = []
+        opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+        opened.on("pageerror", lambda error: said.append(str(error)))
+        opened.goto(address)
+        yield opened
+        # Answers that refuse something are shown by the browser as errors too.
+        assert [text for text in said if "the server responded with a status" not in text] == []
+
+
+def enrol(page: Any, name: str, image: np.ndarray, *, keep: bool = False) -> None:
+    page.get_by_label("Name", exact=True).first.fill(name)
+    page.locator("#enrol-photo").set_input_files(upload("face.png", image))
+    page.get_by_label("keep the aligned face").set_checked(keep)
+    page.get_by_role("button", name="Add this face").click()
+    playwright.expect(page.locator("#people-said")).to_contain_text("was added")
+
+
+def names(page: Any) -> list[str]:
+    found: list[str] = page.locator("#people > li b").all_text_contents()
+    return found
+
+
+def test_two_photographs_are_compared_and_the_first_is_searched(page: Any) -> None:
+    assert page.url.endswith("/")  # the key is out of the address
+    compare, identify = (page.get_by_role("button", name=name) for name in ("Compare", "Who is the first?"))
+    assert compare.is_disabled()
+    page.get_by_label("First photograph: choose").set_input_files(upload("a.png", face_of(1)))
+    playwright.expect(identify).to_be_enabled()
+    assert compare.is_disabled()
+    page.get_by_label("Second photograph: choose").set_input_files(upload("b.png", covered(face_of(1, 1))))
+    compare.click()
+    answer = page.locator("#answer")
+    playwright.expect(answer).to_have_text("The same person")
+    assert "50 % of the face visible in both" in page.locator("#detail").text_content()
+    assert "mouth" in page.locator("#remarks").text_content()
+    assert page.locator("#picture").evaluate("one => one.complete && one.naturalWidth > 100")
+    page.get_by_label("Second photograph: choose").set_input_files(upload("c.png", face_of(2)))
+    playwright.expect(answer).to_be_empty()
+    compare.click()
+    playwright.expect(answer).to_have_text("Different people")
+    enrol(page, "Ann", face_of(1, 5))
+    enrol(page, "Bob", face_of(2, 5))
+    identify.click()
+    playwright.expect(answer).to_have_text("Ann")
+    assert page.locator("#found tbody tr").count() == 2
+
+
+def test_people_are_renamed_merged_moved_and_deleted_by_the_keyboard_alone(page: Any) -> None:
+    for name, person in (("Ann", 1), ("Bob", 2), ("<b>Cy</b>", 3)):
+        enrol(page, name, face_of(person), keep=person == 1)
+    assert names(page) == ["<b>Cy</b>", "Ann", "Bob"]
+
+    def press(name: str) -> None:
+        page.get_by_role("button", name=name, exact=True).focus()
+        page.keyboard.press("Enter")
+
+    said = page.locator("#people-said")
+    press("Rename Bob")
+    page.keyboard.type("Bill")  # the old name is selected
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_have_text("Bob is called Bill now.")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Show 1 face of Bill"
+    press("Rename Bill")
+    page.keyboard.type("Ann")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_contain_text("'Ann' is there already")
+    press("Delete Bill")
+    page.keyboard.press("Escape")
+    assert names(page) == ["<b>Cy</b>", "Ann", "Bill"]
+    press("Merge <b>Cy</b> into another person")
+    page.keyboard.type("Bill")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_have_text("1 face of <b>Cy</b> went to Bill.")
+    press("Show 1 face of Ann")
+    picture = page.get_by_alt_text("Face 1 of Ann")
+    playwright.expect(picture).to_be_visible()
+    press("Move face 1 to another person")
+    page.keyboard.type("Eve")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_have_text("Face 1 belongs to Eve now.")
+    assert names(page) == ["Bill", "Eve"]
+    press("Delete Bill")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_have_text("Bill is deleted.")
+    assert names(page) == ["Eve"]
+    page.reload()
+    page.get_by_label("Key").fill("k")
+    page.get_by_label("Name holds").fill("EV")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_have_text("1 person.")
+
+
+def test_a_photograph_from_the_camera_is_compared(page: Any) -> None:
+    page.get_by_role("button", name="Use the camera").first.click()
+    page.get_by_role("button", name="Take the photograph").click()
+    playwright.expect(page.locator("#canvas-first")).to_be_visible()
+    assert not page.locator("#camera").is_visible()
+    assert page.evaluate("document.getElementById('camera-picture').srcObject") is None
+
+
+def test_a_wrong_key_and_a_file_that_is_no_picture_are_told(page: Any) -> None:
+    page.get_by_label("Key").fill("wrong")
+    page.get_by_role("button", name="Show people").click()
+    playwright.expect(page.locator("#people-said")).to_contain_text("Send a valid key")
+    page.get_by_label("First photograph: choose").set_input_files(
+        {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    playwright.expect(page.locator("#answer")).to_contain_text("not an image")
+
+
+NARROW = """() => ({
+  wide: document.documentElement.scrollWidth > innerWidth,
+  small: [...document.querySelectorAll("button, input, nav a")].filter((one) => one.offsetParent)
+    .filter((one) => one.getBoundingClientRect().height < 20 || one.getBoundingClientRect().right > innerWidth + 1)
+    .map((one) => one.outerHTML.slice(0, 60)),
+  unnamed: [...document.querySelectorAll("input, canvas, img")].filter((one) => !(one.labels?.length
+    || one.getAttribute("aria-label") || one.alt)).map((one) => one.outerHTML.slice(0, 60)),
+})"""
+CONTRAST = """() => {
+  const light = (text) => {
+    const parts = text.match(/[\\d.]+/g).slice(0, 3).map((one) => one / 255)
+      .map((one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+  };
+  const ground = (one) => {
+    const found = getComputedStyle(one).backgroundColor;
+    return found === "rgba(0, 0, 0, 0)" ? ground(one.parentElement) : found;
+  };
+  return Math.min(...[...document.querySelectorAll("p, label, h1, h2, h3, button, a, span, b, li")]
+    .filter((one) => one.offsetParent && one.textContent.trim()).map((one) => {
+      const pair = [light(getComputedStyle(one).color), light(ground(one))].sort((a, b) => b - a);
+      return (pair[0] + 0.05) / (pair[1] + 0.05);
+    }));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_and_can_be_read_by_day_and_night(page: Any, scheme: str) -> None:
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme=scheme)
+    enrol(page, "A name that is long enough to want two lines " * 3, face_of(1))
+    page.get_by_label("First photograph: choose").set_input_files(upload("a.png", face_of(1)))
+    page.get_by_role("button", name="Who is the first?").click()
+    playwright.expect(page.locator("#answer")).not_to_be_empty()
+    assert page.evaluate(NARROW) == {"wide": False, "small": [], "unnamed": []}
+    assert page.evaluate(CONTRAST) >= 4.5
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (int(ground.split("(")[1].split(",")[0]) < 128) == (scheme == "dark")
