@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from kfp import compiler
 from network_rules import End, allows
+from step_settings import store_address
 from test_kustomize import of_kind, rendered
 
 from components.cluster import load_cluster
@@ -65,8 +65,7 @@ def worker(overlay: str, backend: str) -> End:
 def store(overlay: str) -> tuple[End, int]:
     """Where the settings say that the store is."""
     manifests = rendered(f"overlays/{overlay}")
-    settings = next(each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"] == "oaml")
-    address = urlsplit(settings["data"]["endpoint"])
+    address = store_address(manifests)
     port = address.port or {"http": 80, "https": 443}[address.scheme]
     if not (services := of_kind(manifests, "StatefulSet")):
         return End(address="198.51.100.7"), port

@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from kubernetes_server.kube_schema import schema_errors
 from network_rules import End, allows
+from step_settings import has_settings_of_steps
 from test_kustomize import VERSION, of_kind, rendered, secret_templates
 
-from components.cluster import load_cluster
 from components.images import image
 from oaml_core.cli import COMMANDS
 from oaml_core.serve.server import GRACE
 from oaml_core.settings import config_parser, parse_config
-from pipelines.compile import CLUSTER
 
 REPO = Path(__file__).parents[2]
 PLAIN, GALLERY, KSERVE = "serving/deployment", "serving/gallery", "serving/kserve"
@@ -116,14 +115,7 @@ def test_it_runs_a_command_that_there_is_in_the_image_that_is_built(way: str) ->
 
 @pytest.mark.parametrize("way", WAYS)
 def test_its_settings_are_those_of_the_steps(way: str) -> None:
-    cluster = load_cluster(CLUSTER)
-    given = {each["name"]: each.get("valueFrom", {}) for each in container(way)["env"]}
-    for settings in cluster.config_maps:
-        for key, variable in settings.keys.items():
-            assert given[variable]["configMapKeyRef"] == {"name": settings.name, "key": key}
-    for secret in cluster.secrets:
-        for key, variable in secret.keys.items():
-            assert given[variable]["secretKeyRef"] == {"name": secret.name, "key": key}
+    has_settings_of_steps(container(way))
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from step_settings import has_settings_of_steps
 from test_kustomize import VERSION, of_kind, rendered, secret_templates
 
-from components.cluster import load_cluster
 from components.images import image
 from oaml_core.cli import COMMANDS
 from oaml_core.settings import config_parser, load_config, parse_config
-from pipelines.compile import CLUSTER
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +36,8 @@ def test_it_runs_a_command_that_there_is_for_the_nights_of_the_recipe(pod: dict[
 
 
 def test_its_settings_are_those_of_the_steps(pod: dict[str, Any]) -> None:
-    cluster, templates = load_cluster(CLUSTER), {each["metadata"]["name"]: each for each in secret_templates()}
-    given = {each["name"]: each["valueFrom"] for each in pod["spec"]["containers"][0]["env"]}
-    for settings in cluster.config_maps:
-        for key, variable in settings.keys.items():
-            assert given[variable]["configMapKeyRef"] == {"name": settings.name, "key": key}
-    for secret in cluster.secrets:
-        for key, variable in secret.keys.items():
-            assert given[variable]["secretKeyRef"] == {"name": secret.name, "key": key}
+    templates = {each["metadata"]["name"]: each for each in secret_templates()}
+    given = has_settings_of_steps(pod["spec"]["containers"][0])
     assert given["OAML_WEBHOOK_URL"]["secretKeyRef"]["key"] in templates["oaml-webhook"]["stringData"]
 
 
