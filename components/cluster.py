@@ -39,7 +39,7 @@ class EnvironmentConfig:
 
 @dataclass(frozen=True)
 class CacheConfig:
-    """Where pods keep the data set and the run in progress."""
+    """The place where pods keep the data set and the run in progress."""
 
     kind: Literal["empty_dir", "pvc", "none"] = "empty_dir"
     """`empty_dir` lives as long as the pod; `pvc` is shared and stays, and workers on several nodes need it to be
@@ -54,7 +54,7 @@ class CacheConfig:
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """How often a pipeline step is tried again, where that can help."""
+    """The number of times that a pipeline step is tried again, where that can help."""
 
     count: int = 2
     """Further tries after the first."""

@@ -44,7 +44,7 @@ def tree(pid: int) -> set[Running]:
 
 
 def _still_running(process: subprocess.Popen[str], known: set[Running]) -> set[Running]:
-    """Those of `known` that run, and what they have started since; orphans are found by their ancestors in `known`."""
+    """Return the processes of `known` that still run, and those they started since, orphans too."""
     process.poll()  # takes the exit status, without which it would stay a zombie
     processes = _processes()
     alive = [each.pid for each in known if each.pid in processes and processes[each.pid][1] == each.started]

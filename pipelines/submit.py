@@ -25,7 +25,7 @@ KUBEFLOW = "kubeflow"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run is started with."""
+    """The arguments that a run is started with."""
 
     kubeflow: Kubeflow
     experiment: str

@@ -15,7 +15,7 @@ Phase = Literal["created", "suspended", "running", "restarting", "succeeded", "f
 
 @dataclass(frozen=True)
 class JobState:
-    """Where a job stands."""
+    """The state of a job."""
 
     phase: Phase
     message: str = ""
@@ -23,7 +23,7 @@ class JobState:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """True if nothing more will happen."""
         return self.phase in ("succeeded", "failed")
 
 

@@ -35,7 +35,7 @@ class TrainingRun:
 
     @property
     def is_elastic(self) -> bool:
-        """Whether the number of nodes may change."""
+        """True if the number of nodes may change."""
         return self.min_nodes != self.max_nodes
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Action(NamedTuple):
-    """What can be done with a store."""
+    """An action on a store."""
 
     operands: str
     run: Callable[[Store, list[str], Any], int]

@@ -28,7 +28,7 @@ COVERS = ("surgical", "sunglasses", "scarf", "hand")
 
 @dataclass(frozen=True)
 class RecordFaces:
-    """What every file is measured on."""
+    """The faces and pairs that every file is measured on."""
 
     name: str
     """Of the verification set."""

@@ -41,7 +41,7 @@ AsInput = Callable[[Images], NDArray[Any]]
 
 @dataclass(frozen=True)
 class Range:
-    """How a tensor is put into 8 bits."""
+    """The mapping of a tensor's values to 8 bits."""
 
     limit: float
     """Values beyond ± this are clipped."""

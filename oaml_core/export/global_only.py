@@ -27,7 +27,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Foreign:
-    """What the network's own file does not say."""
+    """Facts that the network's own file does not say."""
 
     licence: str
     pixels: Pixels = "signed"

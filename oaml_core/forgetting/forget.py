@@ -62,7 +62,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What `forget` gives."""
+    """The result of `forget`."""
 
     searched: list[Searched]
     removed: list[Change]

@@ -22,7 +22,7 @@ Offsets = dict[int, set[int]]
 
 @dataclass
 class SetFound:
-    """What one data set holds of the person."""
+    """The traces of the person in one data set."""
 
     train: Offsets = field(default_factory=lambda: defaultdict(set))
     visibility: Offsets = field(default_factory=lambda: defaultdict(set))

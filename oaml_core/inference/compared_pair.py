@@ -15,7 +15,7 @@ MATCH_COLOURS = ("#ffd43b", "#63e6be", "#74c0fc", "#ffa94d", "#e599f7", "#a9e34b
 
 @dataclass(frozen=True)
 class DrawablePair:
-    """What a picture of a compared pair needs."""
+    """The parts of a picture of a compared pair."""
 
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     """[H, W, 3] RGB each."""

@@ -35,7 +35,7 @@ QUALITY_RANGE = 3.0
 
 
 class Evidence(NamedTuple):
-    """What n pairs are judged by; all [n] but `regions`."""
+    """The evidence on n pairs; all [n] but `regions`."""
 
     global_score: Floats
     """Cosine of the embeddings."""

@@ -71,7 +71,7 @@ class Identification:
 
     @property
     def known(self) -> bool | None:
-        """Whether the first candidate is accepted; None without a threshold, or if nothing may be decided."""
+        """True if the first candidate is accepted; None without a threshold, or if nothing may be decided."""
         return None if self.threshold is None or self.undecidable else self.candidates[0].score >= self.threshold
 
     def __str__(self) -> str:

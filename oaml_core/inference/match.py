@@ -21,7 +21,7 @@ from oaml_core.photos.photo_face import PhotoFace
 
 @dataclass(frozen=True)
 class MatchResult:
-    """What was found about two faces."""
+    """The result of comparing two faces."""
 
     comparison: Comparison
     far: float

@@ -32,7 +32,7 @@ BATCH = 32
 
 
 class OnnxFeatures(NamedTuple):
-    """What the model says about n faces."""
+    """The model's outputs for n faces."""
 
     embedding: Floats
     """[n, E], unit length."""

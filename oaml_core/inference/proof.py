@@ -43,7 +43,7 @@ class ExpectedTar(NamedTuple):
 
 
 class Proof(NamedTuple):
-    """What a model's evaluation says of pairs that show as much of the face as one pair does."""
+    """A model's evaluation on pairs that show as much of the face as one pair does."""
 
     expected: ExpectedTar | None = None
     """At the rate that is decided at; None: not known."""

@@ -14,7 +14,7 @@ UNKNOWN: Floats = np.empty(0, dtype=np.float32)
 
 
 class FaceRecords(NamedTuple):
-    """What n faces are compared by: a gallery to keep.
+    """The description that n faces are compared by: a gallery to keep.
 
     Example:
         >>> import oaml_core as oaml

@@ -13,7 +13,7 @@ from oaml_core.photos.photo_face import PhotoFace
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of a pair."""
+    """The decision on a pair."""
 
     same: bool | None
     """The decision; None without a threshold, or if nothing may be decided."""

@@ -31,7 +31,7 @@ GPU_BLOCK_BYTES = 512 * 2**20
 
 
 class Block(NamedTuple):
-    """Which correlations are held at a time."""
+    """The correlations that are held at a time."""
 
     groups: slice
     probes: slice

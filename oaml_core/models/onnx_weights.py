@@ -157,7 +157,7 @@ def _sources(graph: Any) -> dict[str, str]:
 def _is_folded(
     module: nn.Module, before: tuple[str, nn.Module, Any], left: list[Any], sources: Mapping[str, str]
 ) -> bool:
-    """Whether the exporter folded this batch normalisation into the layer before it, which then has a bias."""
+    """Return True if the exporter folded this batch normalisation into the layer before it, which then has a bias."""
     _, layer, node = before
     if not isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) or not isinstance(layer, nn.Conv2d | nn.Linear):
         return False
@@ -222,7 +222,7 @@ def _constants(graph: Any) -> dict[str, Tensor]:
 
 
 def _normalises(graph: Any) -> bool:
-    """Whether the graph takes pixels from 0 to 255 and scales them itself."""
+    """Return True if the graph takes pixels from 0 to 255 and scales them itself."""
     return next((node.op_type in ("Sub", "Mul") for node in _steps(graph)), False)
 
 

@@ -16,7 +16,7 @@ from oaml_core.models.correlation_weighting import SMALLEST, move_running_statis
 
 
 class Rows(NamedTuple):
-    """What one decoder layer compares of N maps."""
+    """The rows of N maps that one decoder layer compares."""
 
     unit: Tensor
     """[N, hw, d], vectors of length at most 1; 0 where nothing is visible."""

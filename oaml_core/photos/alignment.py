@@ -24,7 +24,7 @@ ROBUST = 0.06
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a face was brought to the template."""
+    """The movement that brings a face to the template."""
 
     matrix: Floats
     """[2, 3]: (x, y, 1) of the photograph to (x, y) of the crop; rotation, one scale, and shift."""

@@ -33,7 +33,7 @@ NOTES = ".notes"
 
 @dataclass(frozen=True)
 class Aligned:
-    """What `align_folder` made."""
+    """The result of `align_folder`."""
 
     faces: int
     rejects: int

@@ -29,7 +29,7 @@ TURNED = 0.35
 
 @dataclass(frozen=True)
 class Quality:
-    """What was measured of one face."""
+    """Measurements of one face."""
 
     eye_distance: float
     """Between the eyes, in pixels of the photograph."""
@@ -44,7 +44,7 @@ class Quality:
 
     @property
     def remarks(self) -> list[str]:
-        """What is amiss, in words; empty if nothing is."""
+        """The faults of the face, in words; empty without any."""
         found = []
         if self.eye_distance < SMALL_EYES:
             found.append(f"very small ({self.eye_distance:.0f} pixels between the eyes)")

@@ -41,7 +41,7 @@ grow with the image."""
 
 @dataclass(frozen=True)
 class Restored:
-    """What came out."""
+    """A restored image: its files, the noise that was estimated and how well it explains the image."""
 
     image: Path
     uncertainty: Path

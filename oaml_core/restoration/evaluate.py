@@ -61,7 +61,7 @@ class Picture:
 
 @dataclass
 class RestorationEvaluation:
-    """What was found."""
+    """Restoration metrics for every condition."""
 
     rows: list[Row] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)

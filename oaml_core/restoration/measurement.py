@@ -136,7 +136,7 @@ class Noise:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured, and how."""
+    """Measured tiles, and how they were measured."""
 
     observed: Tensor
     """y, [B, C, h, w]."""

@@ -23,7 +23,7 @@ MOST_NAMED = 20
 
 @dataclass
 class TileFindings:
-    """What was found in a tile folder."""
+    """The findings in a tile folder."""
 
     counts: dict[str, int] = field(default_factory=dict)
     """Clean tiles of each split."""

@@ -26,7 +26,7 @@ GROUPED = ("runs/", "adopted/", "datasets/", "shards/")
 
 @dataclass(frozen=True)
 class Garbage:
-    """What can go, and what stays."""
+    """The objects that can go, and those that stay."""
 
     objects: list[ObjectInfo]
     """In the order of removal: what makes a run or a data set complete goes first."""

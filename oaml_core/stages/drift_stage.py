@@ -29,7 +29,7 @@ EMBEDDED = 32
 
 @dataclass(frozen=True)
 class Drifted:
-    """How a data set differs from another."""
+    """The difference between two data sets."""
 
     differences: list[Drift]
     """By measure, the largest difference first."""

@@ -19,7 +19,7 @@ Pixels = Literal["auto", "signed", "bytes"]
 
 @dataclass(frozen=True)
 class EvaluatedBackbone:
-    """What `evaluate_backbone` gives."""
+    """The result of `evaluate_backbone`."""
 
     metrics: dict[str, float]
     """Headline figures of the global score."""

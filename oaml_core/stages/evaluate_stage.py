@@ -38,7 +38,7 @@ METRICS, REPORT = "metrics.json", "report.html"
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What `evaluate` gives."""
+    """The result of `evaluate`."""
 
     metrics_uri: str
     report_uri: str

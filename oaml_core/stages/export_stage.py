@@ -28,7 +28,7 @@ RECORD = "export.json"
 
 @dataclass(frozen=True)
 class Exported:
-    """What `export` gives."""
+    """The result of `export`."""
 
     model_uri: str
     metadata: dict[str, Any]

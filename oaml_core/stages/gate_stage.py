@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Judged:
-    """What `gate` gives."""
+    """The result of `gate`."""
 
     passes: bool
     reason: str

@@ -50,7 +50,7 @@ class Night:
 
 @dataclass(frozen=True)
 class NightStatus:
-    """What the records of nights say."""
+    """The state of the nightly runs, by their records."""
 
     is_well: bool
     lines: list[str]
@@ -172,7 +172,7 @@ def _forget_trouble(store: Store, config: Config) -> None:
 
 
 def _outcome(store: Store, config: Config) -> Night:
-    """What the gate decided since the last night, if anything was new."""
+    """Return the gate's decision since the last night, if there is a new one."""
     decided = last_decision(store)
     name = f"{decided['version']} {decided['when']}" if decided else ""
     if name in ("", *(night.decision for night in past_nights(store, config))):

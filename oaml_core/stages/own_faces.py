@@ -30,7 +30,7 @@ SUMMARY, MATRICES, PICTURE = "summary.txt", "similarity.npz", "similarity.png"
 
 @dataclass(frozen=True)
 class OwnFaces:
-    """What `evaluate_own_faces` gives."""
+    """The result of `evaluate_own_faces`."""
 
     folder: Path
     """Where the files are."""

@@ -24,7 +24,7 @@ NAMES_FACES = (
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` gives."""
+    """The result of `prepare`."""
 
     dataset_uri: str
     fingerprint: str

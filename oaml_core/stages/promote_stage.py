@@ -37,7 +37,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Promoted:
-    """What `promote` gives."""
+    """The result of `promote`."""
 
     version: str
     promoted: bool

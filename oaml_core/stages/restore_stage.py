@@ -23,7 +23,7 @@ TILES = "tiles"
 
 @dataclass(frozen=True)
 class PriorTrained:
-    """What `train_prior` gives."""
+    """The result of `train_prior`."""
 
     checkpoint_uri: str
     run_uri: str
@@ -89,7 +89,7 @@ def train_prior(config: Config, dataset_uri: str, *, launcher: str = "local") ->
 
 @dataclass(frozen=True)
 class RestorationEvaluated:
-    """What `evaluate_prior` gives."""
+    """The result of `evaluate_prior`."""
 
     metrics_uri: str
     report_uri: str

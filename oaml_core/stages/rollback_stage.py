@@ -15,7 +15,7 @@ from oaml_core.store import Store, open_store, split_uri
 
 @dataclass(frozen=True)
 class RolledBack:
-    """What `rollback` gives."""
+    """The result of `rollback`."""
 
     version: str
     """In production now."""

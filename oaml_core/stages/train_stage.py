@@ -21,7 +21,7 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Trained:
-    """What `train` gives."""
+    """The result of `train`."""
 
     checkpoint_uri: str
     run_uri: str

@@ -38,7 +38,7 @@ class StepResult(NamedTuple):
 
 
 class MatchingLosses(NamedTuple):
-    """What local matching learns from; each with one value a probe."""
+    """The losses of local matching, each with one value per probe."""
 
     pairwise: PairwiseLoss
     classes: SoftmaxTripletLoss | None
@@ -239,7 +239,7 @@ def matches(loss: LossConfig) -> bool:
 
 
 def share_of(sizes: list[int], own: int) -> float:
-    """What a mean over this worker's `own` rows is multiplied with, so that the workers' mean is that of all rows."""
+    """Return the factor of a mean over this worker's `own` rows that makes the workers' mean that of all rows."""
     return own * len(sizes) / sum(sizes)
 
 

@@ -37,7 +37,7 @@ RECOGNISER = "recogniser."
 
 @dataclass
 class Position:
-    """Where a run stands."""
+    """The position of a run."""
 
     epoch: int = 0
     batch: int = 0

@@ -22,7 +22,7 @@ from oaml_core.training.world import World
 
 
 class Taken(NamedTuple):
-    """What became of a global batch."""
+    """The outcome of a global batch."""
 
     result: StepResult
     total: Tensor
@@ -35,7 +35,7 @@ class Taken(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        """Whether no gradient waits for further batches."""
+        """True if no gradient waits for further batches."""
         return self.norm is not None
 
 

@@ -27,7 +27,7 @@ SHADOW_PROB = 0.7
 
 
 class Look(NamedTuple):
-    """How a picture takes to its surroundings."""
+    """The adaptation of a picture to its surroundings."""
 
     light: tuple[float, float, float] = (1.0, 1.0, 1.0)
     """Factors of red, green and blue."""

@@ -94,7 +94,7 @@ class DuplicateFinder:
 
     @property
     def wants_hashes(self) -> bool:
-        """Whether there is a verification image to compare training images with."""
+        """True if there is a verification image to compare training images with."""
         return self._thresholds is not None
 
     def add_training(self, sha256: bytes, perceptual: bytes) -> None:

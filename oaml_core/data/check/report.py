@@ -70,7 +70,7 @@ class CheckReport:
 
     @property
     def must_not_train(self) -> bool:
-        """Whether a finding forbids training: the command line's exit code is then not 0."""
+        """True if a finding forbids training: the command line's exit code is then not 0."""
         return bool(self.reasons)
 
     def to_json(self) -> str:

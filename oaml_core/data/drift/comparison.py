@@ -25,7 +25,7 @@ NOTABLE = 0.1
 
 @dataclass(frozen=True)
 class Drift:
-    """How one measure differs between a reference and tonight's faces."""
+    """The difference in one measure between a reference and tonight's faces."""
 
     measure: str
     reference_median: float

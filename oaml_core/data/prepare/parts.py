@@ -25,7 +25,7 @@ NO_LABEL = (-1.0,)
 
 
 class Place(NamedTuple):
-    """Where a record was written."""
+    """The place where a record was written."""
 
     part: int
     offset: int

@@ -32,7 +32,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """How a preparation is shared out."""
+    """The division of a preparation into shards."""
 
     key: str
     """Digest of the source's listing, of all that shapes the data set, and of the number of shards."""

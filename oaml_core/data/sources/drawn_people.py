@@ -14,7 +14,7 @@ Floats = NDArray[Any]
 
 @dataclass(frozen=True)
 class Identities:
-    """What stays the same in all pictures of a person. Arrays are [identities] or [identities, 3] (RGB in [0, 1])."""
+    """The lasting look of people. Arrays are [identities] or [identities, 3] (RGB in [0, 1])."""
 
     skin: Floats
     hair: Floats
@@ -48,7 +48,7 @@ class Identities:
         return len(self.width)
 
     def of(self, which: NDArray[np.integer]) -> Identities:
-        """Those of the numbers `which`."""
+        """Return the people with the numbers `which`."""
         return Identities(**{f.name: getattr(self, f.name)[which] for f in fields(self)})
 
 

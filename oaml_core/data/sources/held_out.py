@@ -24,7 +24,7 @@ FEWEST_PEOPLE = 10
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What holding people out gives."""
+    """The result of holding people out."""
 
     pairs: VerificationSource | None
     selected: Ints

@@ -21,7 +21,7 @@ class TypeInPickle:
 
 
 class Mark:
-    """Where a list or tuple begins on the stack."""
+    """The beginning of a list or tuple on the stack."""
 
 
 @dataclass(frozen=True)

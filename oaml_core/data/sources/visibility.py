@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class VisibilitySource:
-    """What a source folder holds of faces and masks."""
+    """The faces and masks of a source folder."""
 
     folder: SourceFolder
     pairs: list[Pair]

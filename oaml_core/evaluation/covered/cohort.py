@@ -48,7 +48,7 @@ class CohortScores(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """What the most similar strangers score with each of n faces."""
+    """The scores of the most similar strangers with each of n faces."""
 
     mean: Floats
     """[n]"""

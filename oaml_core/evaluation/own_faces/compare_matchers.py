@@ -30,7 +30,7 @@ ROUNDS = 3
 
 
 class MatchedBatch(NamedTuple):
-    """What matchers are given of a batch."""
+    """The inputs of matchers for a batch."""
 
     maps: Tensor
     """float32 [B, C, h, w]"""

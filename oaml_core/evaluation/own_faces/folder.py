@@ -39,7 +39,7 @@ NORMALISING_PAIRS = 2_000
 
 @dataclass(frozen=True)
 class FolderResult:
-    """What all pairs of a folder say."""
+    """The figures of all pairs of a folder."""
 
     names: list[str]
     """Of the images."""

@@ -160,7 +160,7 @@ def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
 
 
 class FaceFeatures(NamedTuple):
-    """What a pair's comparison needs of n faces."""
+    """The features of n faces that comparing pairs needs."""
 
     embedding: Tensor
     """[n, E], unit length, image and mirrored image fused."""

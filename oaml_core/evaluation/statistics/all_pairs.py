@@ -51,7 +51,7 @@ CURVE_BYTES = 64
 
 @dataclass(frozen=True)
 class AllPairsRoc:
-    """What all pairs say about one score."""
+    """The figures of one score over all pairs."""
 
     genuine: int
     impostors: int

@@ -45,7 +45,7 @@ class FnirAtFpir:
 
 @dataclass(frozen=True)
 class Identification:
-    """What a search of all probes found."""
+    """The outcome of searching for all probes."""
 
     probes: int
     """Probes whose identity is enrolled."""
@@ -132,7 +132,7 @@ def identify(
 
 
 class _Searches:
-    """What every probe's two searches gave, and the same for resampled people.
+    """The outcome of every probe's two searches, and the same for resampled people.
 
     Args:
         probes: [P], identity of each probe.

@@ -25,7 +25,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class TenFold:
-    """What a k-fold protocol measured."""
+    """The measurements of a k-fold protocol."""
 
     accuracy_by_fold: Floats
     """[folds], each in [0, 1]."""

@@ -51,7 +51,7 @@ class TarAtFar:
 
     @property
     def measurable(self) -> bool:
-        """Whether the impostor pairs are enough for this rate."""
+        """True if there are enough impostor pairs for this rate."""
         return self.tar is not None
 
     def __str__(self) -> str:

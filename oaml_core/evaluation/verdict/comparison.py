@@ -82,7 +82,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Incomparable:
-    """What could not be compared."""
+    """A set or condition that could not be compared."""
 
     set: str
     condition: str | None

@@ -32,7 +32,7 @@ class Gated:
 
 @dataclass(frozen=True)
 class GateDecision:
-    """What the gate says."""
+    """The gate's decision."""
 
     passes: bool
     reason: str

@@ -26,7 +26,7 @@ SCORES = ("global", "local", "combined", "calibrated")
 
 @dataclass(frozen=True)
 class ScoreResult:
-    """How one score did on one set under one condition."""
+    """The figures of one score on one set under one condition."""
 
     accuracy: float
     accuracy_std: float

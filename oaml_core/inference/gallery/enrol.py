@@ -19,7 +19,7 @@ from oaml_core.photos.faces import FaceFinder
 
 @dataclass
 class Enrolled:
-    """What came of the photographs of a folder."""
+    """The outcome of enrolling a folder of photographs."""
 
     added: int = 0
     there: int = 0

@@ -159,7 +159,7 @@ class GalleryFile:
 
     @property
     def model_address(self) -> str:
-        """Where the gallery's model lies, as it was noted last; empty: nobody noted it."""
+        """The address of the gallery's model, as it was noted last; empty: nobody noted it."""
         return self.meta(MODEL_AT)
 
     def note_model_address(self, address: str) -> None:

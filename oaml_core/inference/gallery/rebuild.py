@@ -25,7 +25,7 @@ from oaml_core.photos.faces import FaceFinder
 
 @dataclass
 class Rebuilt:
-    """What a rebuild did."""
+    """The outcome of a rebuild."""
 
     described: int = 0
     """Faces that were described by the new model."""
