@@ -1,4 +1,4 @@
-"""`oaml benchmark covered`: any recognisers on covered faces, the same pairs for each."""
+"""`oaml benchmark covered|templates`: any recognisers on covered faces, or on the templates of IJB-B and IJB-C."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WORDS = ("rgb", "bgr", "raw", "signed")
 """Words that may follow a plain ONNX model's name after `@`."""
+PROTOCOLS = ("covered", "templates")
 
 
 def _benchmark(config: Config, options: Any) -> int:
@@ -27,14 +28,20 @@ def _benchmark(config: Config, options: Any) -> int:
     from oaml_core.evaluation.covered.faces import open_faces
     from oaml_core.evaluation.covered.tables import markdown, write_covered
 
-    if options.protocol != "covered":
-        raise ConfigError(f"There is no benchmark {options.protocol!r}.{nearest(options.protocol, ['covered'])}")
+    if options.protocol not in PROTOCOLS:
+        known = " and ".join(PROTOCOLS)
+        raise ConfigError(
+            f"There is no benchmark {options.protocol!r}.{nearest(options.protocol, PROTOCOLS)} There are {known}; "
+            "IJB-B and IJB-C are read by `templates`."
+        )
     if not 0 < options.far < 1:
         raise ConfigError(f"--far {options.far:g} is not a rate in (0, 1).")
     names = [options.compared] if isinstance(options.compared, str) else options.compared
     if not names:
         raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
     keep_freed_memory()
+    if options.protocol == "templates":
+        return _benchmark_templates(config, options, names)
     drawn, folder = _drawn(options.drawn), None if options.occluders is None else Path(options.occluders)
     models = {name: _model(config, name) for name in names}
     chosen = covers(drawn, folder, held_out=any(map(_saw_cutouts, models.values())))
@@ -48,7 +55,19 @@ def _benchmark(config: Config, options: Any) -> int:
         far=options.far,
         impostors=options.impostors,
     )
-    written = write_covered(found, Path(options.out))
+    written = write_covered(found, Path(options.out or options.protocol))
+    print("\n".join([markdown(found), *map(str, written)]))
+    return 0
+
+
+def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
+    from oaml_core.evaluation.templates.benchmark import run_templates
+    from oaml_core.evaluation.templates.lists import read_lists
+    from oaml_core.evaluation.templates.tables import markdown, write_templates
+
+    lists = read_lists(Path(options.faces))
+    found = {name: run_templates(_model(config, name), lists) for name in names}
+    written = write_templates(found, Path(options.out or options.protocol))
     print("\n".join([markdown(found), *map(str, written)]))
     return 0
 
@@ -93,7 +112,7 @@ def _saw_cutouts(model: Comparer) -> bool:
 
 
 def _benchmark_options(parser: ArgumentParser) -> None:
-    parser.add_argument("protocol", help="covered")
+    parser.add_argument("protocol", help="covered, or templates: IJB-B and IJB-C, 1:1 and 1:N, as published")
     parser.add_argument(
         "--compared",
         action="append",
@@ -107,7 +126,7 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         "--faces",
         required=True,
         help="uncovered faces: a verification set (….bin, …_pairs.csv), or a folder of aligned faces, one folder per "
-        "person",
+        "person; templates: folder with meta/ and loose_crop/ of IJB-B or IJB-C",
     )
     parser.add_argument(
         "--occluders",
@@ -135,7 +154,12 @@ def _benchmark_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--far", type=float, default=1e-3, help="false accept rate")
     parser.add_argument("--impostors", type=int, default=20_000, help="most impostor pairs drawn per set")
-    parser.add_argument("--out", type=str, default="covered", help="folder of covered.json, covered.md, covered.html")
+    parser.add_argument(
+        "--out",
+        type=str | None,
+        default=None,
+        help="folder of the tables; default: the protocol's name",
+    )
 
 
 def _models_are_compared(words: list[str]) -> list[str]:
@@ -154,7 +178,7 @@ def _models_are_compared(words: list[str]) -> list[str]:
 
 COMMANDS = {
     "benchmark": Command(
-        "measure any recognisers on covered faces, the same pairs for each",
+        "measure any recognisers on covered faces, or on the templates of IJB-B and IJB-C",
         _benchmark,
         _benchmark_options,
         _models_are_compared,

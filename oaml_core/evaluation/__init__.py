@@ -6,5 +6,6 @@ __all__ = [
     "report",
     "scoring",
     "statistics",
+    "templates",
     "verdict",
 ]

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from PIL import Image, ImageDraw
+from plain_onnx import recogniser
 
 from oaml_core.cli import main
 from oaml_core.errors import DataError, ExportError
@@ -53,30 +54,6 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     return recogniser(tmp_path_factory.mktemp("onnx") / "plain.onnx", [0, 1, 2])
-
-
-def recogniser(path, order):
-    """Mean colours of 28 × 28 patches around 128, as an embedding that tells colours apart by their order."""
-    shift = np.full((1, 1, 1, 1), -128.0, np.float32)
-    weights = np.array([1.0, 2.0, 4.0], np.float32)[order].reshape(1, 3, 1, 1)
-    nodes = [
-        helper.make_node("AveragePool", ["data"], ["pooled"], kernel_shape=[28, 28], strides=[28, 28]),
-        helper.make_node("Add", ["pooled", "shift"], ["centred"]),
-        helper.make_node("Mul", ["centred", "weights"], ["weighted"]),
-        helper.make_node("Flatten", ["weighted"], ["embedding"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "patches",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 48])],
-        [
-            helper.make_tensor("shift", TensorProto.FLOAT, shift.shape, shift.ravel()),
-            helper.make_tensor("weights", TensorProto.FLOAT, weights.shape, weights.ravel()),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
-    return path
 
 
 def test_two_models_are_measured_on_the_same_pairs(folders, plain, tmp_path, capsys):

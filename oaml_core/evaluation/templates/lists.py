@@ -1,0 +1,258 @@
+"""The lists of IJB-B and IJB-C, as InsightFace distributes them: which image belongs to which template.
+
+| file, in the folder or in `meta/` | a line |
+|---|---|
+| `ijbc_face_tid_mid.txt` | image, template, medium |
+| `ijbc_name_5pts_score.txt` | image, five points x y in its pixels, score of the detector |
+| `ijbc_template_pair_label.txt` | template, template, 1 (same person) or 0 |
+| `ijbc_1N_gallery_G1.csv`, `…_G2.csv` | TEMPLATE_ID, SUBJECT_ID and more, with a header |
+| `ijbc_1N_probe_mixed.csv` | the same |
+
+Images lie in `loose_crop/`, or beside the lists. Source: https://github.com/deepinsight/insightface, evaluation/IJB.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.errors import DataError
+from oaml_core.folder_entries import files_below, shown
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+FACES = "_face_tid_mid.txt"
+POINTS = "_name_5pts_score.txt"
+PAIRS = "_template_pair_label.txt"
+GALLERY = re.compile(r"_1n_gallery_\w+\.csv$", re.IGNORECASE)
+PROBES = re.compile(r"_1n_probe_mixed\.csv$", re.IGNORECASE)
+LIST_FOLDERS = (".", "meta")
+IMAGE_FOLDERS = ("loose_crop", "images", ".")
+LINES_AT_ONCE = 1_000_000
+"""Pairs that are read at a time: 24 MB."""
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Whom each template of a gallery or of a list of probes shows."""
+
+    file: Path
+    templates: Ints
+    """[t], rows of the templates."""
+    subjects: Ints
+    """[t]"""
+
+
+@dataclass(frozen=True)
+class TemplateLists:
+    """Images, their templates, and what is to be compared."""
+
+    name: str
+    """`ijbb`, `ijbc`, or what else the lists' names begin with."""
+    images: Path
+    """Folder of the images."""
+    names: list[str]
+    """[n] images."""
+    template: Ints
+    """[n], row of each image's template."""
+    medium: Ints
+    """[n], number of the photograph or video."""
+    points: Floats | None
+    """[n, 5, 2] in pixels of the image; None: the images are aligned."""
+    detection: Floats | None
+    """[n], score of the detector; None: not known."""
+    ids: Ints
+    """[T], numbers of the templates, ascending."""
+    pairs: Path | None
+    """List of template pairs."""
+    galleries: tuple[Roster, ...]
+    probes: Roster | None
+
+
+def read_lists(folder: Path) -> TemplateLists:
+    """Read the lists of a folder; of the pairs only where they are.
+
+    Args:
+        folder: holds the lists, or `meta/` with them, and the images.
+
+    Raises:
+        DataError: the lists are missing, damaged or do not fit together, or an image is missing.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}; give the one that holds meta/ and loose_crop/, such as IJBC.")
+    present, lists = set(), []
+    for entry in files_below(folder, leave=True):
+        if entry.reason is None:
+            present.add(entry.name)
+            if str(Path(entry.name).parent) in LIST_FOLDERS:
+                lists.append(entry.path)
+    faces = _one(folder, lists, FACES)
+    name = faces.name.removesuffix(FACES)
+    names, template_ids, medium = _read_faces(faces)
+    ids, template = np.unique(template_ids, return_inverse=True)
+    points_file = faces.with_name(name + POINTS)
+    points, detection = _read_points(points_file, names) if points_file in lists else (None, None)
+    pairs = faces.with_name(name + PAIRS)
+    galleries = tuple(_read_roster(file, ids) for file in sorted(lists) if GALLERY.search(file.name))
+    probes = next((_read_roster(file, ids) for file in lists if PROBES.search(file.name)), None)
+    if pairs not in lists and not (galleries and probes):
+        raise DataError(f"{folder} has neither {name}{PAIRS} nor a gallery and probes ({name}_1N_….csv).")
+    return TemplateLists(
+        name=name,
+        images=_image_folder(folder, names, present),
+        names=names,
+        template=template.astype(np.int64),
+        medium=medium,
+        points=points,
+        detection=detection,
+        ids=ids,
+        pairs=pairs if pairs in lists else None,
+        galleries=galleries if probes else (),
+        probes=probes if galleries else None,
+    )
+
+
+def read_pairs(file: Path, ids: Ints) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]]:
+    """Yield rows of both templates and whether they show one person, a million pairs at a time.
+
+    Args:
+        file: list of pairs.
+        ids: [T], numbers of the templates, ascending.
+
+    Raises:
+        DataError: a line is no pair, or names a template without images.
+    """
+    read = 0
+    with file.open(encoding="utf-8-sig") as lines:
+        while True:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that nothing is left is how the end is seen
+                    block = np.loadtxt(lines, dtype=np.int64, max_rows=LINES_AT_ONCE, ndmin=2)
+            except (ValueError, UnicodeDecodeError) as error:
+                raise DataError(f"{file}, after line {read}: {error}; a line has two templates and 1 or 0.") from None
+            if not block.size:
+                return
+            if block.shape[1] != 3 or not np.isin(block[:, 2], (0, 1)).all():
+                raise DataError(f"{file}, after line {read}: a line has two templates and 1 or 0.")
+            first, second = (_rows(file, block[:, column], ids).astype(np.int32) for column in (0, 1))
+            read += len(block)
+            yield first, second, block[:, 2] == 1
+
+
+def _one(folder: Path, lists: list[Path], ending: str) -> Path:
+    found = [file for file in lists if file.name.endswith(ending)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"{folder} has {len(found)} lists *{ending}; give the folder of one data set.")
+    raise DataError(
+        f"{folder} has no list *{ending}, at the top or in meta/. docs/benchmark.md says where IJB-B and IJB-C come "
+        "from, and how the folder looks."
+    )
+
+
+def _read_faces(file: Path) -> tuple[list[str], Ints, Ints]:
+    names, numbers = [], []
+    for where, fields in _lines(file, 3):
+        names.append(fields[0])
+        try:
+            numbers.append((int(fields[1]), int(fields[2])))
+        except ValueError:
+            raise DataError(f"{where}: template and medium must be whole numbers.") from None
+    if not names:
+        raise DataError(f"{file} is empty.")
+    both = np.array(numbers, dtype=np.int64)
+    return names, both[:, 0], both[:, 1]
+
+
+def _read_points(file: Path, names: list[str]) -> tuple[Floats, Floats]:
+    values = np.empty((len(names), 11), dtype=np.float32)
+    count = 0
+    for where, fields in _lines(file, 12):
+        if count == len(names) or fields[0] != names[count]:
+            expected = "no further image" if count == len(names) else names[count]
+            raise DataError(f"{where} is of {shown(fields[0])}, but the list of templates has {expected} there.")
+        try:
+            values[count] = [float(field) for field in fields[1:]]
+        except ValueError:
+            raise DataError(f"{where}: after the image come ten coordinates and a score.") from None
+        count += 1
+    if count < len(names):
+        raise DataError(f"{file} ends after {count} of {len(names)} images; copy it again.")
+    if not np.isfinite(values).all():
+        raise DataError(f"{file} has points or scores that are not finite; copy it again.")
+    return values[:, :10].reshape(-1, 5, 2), values[:, 10]
+
+
+def _lines(file: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
+    """Yield the place and the fields of each line that is not empty."""
+    try:
+        with file.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                found = line.split()
+                if found and len(found) != fields:
+                    raise DataError(f"{file} line {number} has {len(found)} fields, {fields} are expected.")
+                if found:
+                    yield f"{file} line {number}", found
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8 ({error}).") from None
+
+
+def _read_roster(file: Path, ids: Ints) -> Roster:
+    """Read TEMPLATE_ID and SUBJECT_ID: the columns of these names, else the first two."""
+    found: dict[int, int] = {}
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines)
+        head = [cell.strip().upper() for cell in next(rows, [])]
+        places = [
+            head.index(name) if name in head else place for place, name in enumerate(("TEMPLATE_ID", "SUBJECT_ID"))
+        ]
+        for row in rows:
+            if not row:
+                continue
+            try:
+                template, subject = (int(row[place]) for place in places)
+            except (ValueError, IndexError):
+                raise DataError(f"{file} line {rows.line_num}: TEMPLATE_ID and SUBJECT_ID must be numbers.") from None
+            if found.setdefault(template, subject) != subject:
+                raise DataError(f"{file} line {rows.line_num}: template {template} has two subjects.")
+    if not found:
+        raise DataError(f"{file} names no template.")
+    templates = np.array(sorted(found), dtype=np.int64)
+    return Roster(file, _rows(file, templates, ids), np.array([found[int(one)] for one in templates], dtype=np.int64))
+
+
+def _rows(file: Path, numbers: Ints, ids: Ints) -> Ints:
+    """Return the row of each template; raises DataError for one that has no image."""
+    rows = np.searchsorted(ids, numbers).clip(max=len(ids) - 1)
+    unknown = np.flatnonzero(ids[rows] != numbers)
+    if unknown.size:
+        raise DataError(
+            f"{file} names template {numbers[unknown[0]]}, which has no image in *{FACES}: the lists are of two "
+            "data sets."
+        )
+    return rows
+
+
+def _image_folder(folder: Path, names: list[str], present: set[str]) -> Path:
+    """Return the folder that has the images; raises DataError if it lacks one."""
+    prefixes = ["" if place == "." else f"{place}/" for place in IMAGE_FOLDERS]
+    for place, prefix in zip(IMAGE_FOLDERS, prefixes, strict=True):
+        if prefix + names[0] in present:
+            missing = [name for name in names if prefix + name not in present]
+            if missing:
+                raise DataError(
+                    f"{folder / place} lacks {len(missing):,} of {len(names):,} images; the first is "
+                    f"{shown(missing[0])}. Unpack the images again."
+                )
+            return folder / place
+    raise DataError(f"{folder} has no image {shown(names[0])}, neither in loose_crop/ nor in images/ nor at the top.")
