@@ -80,7 +80,7 @@ class ClusterConfig:
     """Secrets with the registry's credentials."""
     run_as_user: int = 1000
     """Number of the user and group that all processes run as; the images are made for 1000."""
-    training_backend: Literal["auto", "pytorchjob", "trainjob", "local"] = "pytorchjob"
+    training_backend: Literal["auto", "pytorchjob", "trainjob", "local"] = "auto"
     """Kind of object that starts the workers: PyTorchJob, TrainJob, or the train step itself, in its pod; `auto`: the
     kind that the cluster serves, PyTorchJob first."""
     pipeline_service_account: str | None = None

@@ -132,6 +132,12 @@ def test_a_share_out_of_its_range_is_refused() -> None:
         load_config(None, ["--data.visibility_batch_size", "-1"])
 
 
+@pytest.mark.parametrize("value", ["[0.8, 0.2]", "[0, 1]", "[0.5, 1.5]"])
+def test_a_range_upside_down_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"augment\.low_res_side is .*; give two shares"):
+        load_config(None, [f"--augment.low_res_side={value}"])
+
+
 def test_a_backbone_at_random_is_not_frozen() -> None:
     with pytest.raises(ConfigError, match=r"model\.freeze_backbone .* give model\.weights"):
         load_config(None, ["--model.freeze_backbone", "true"])

@@ -174,7 +174,12 @@ def _compare_matchers(config: Config, options: Any) -> int:
     import torch
 
     from oaml_core import stages
-    from oaml_core.evaluation.own_faces.compare_matchers import compare_matchers, format_figures, planned_batches
+    from oaml_core.evaluation.own_faces.compare_matchers import (
+        attribute_check,
+        compare_matchers,
+        format_figures,
+        planned_batches,
+    )
     from oaml_core.models.recogniser import build_recogniser
     from oaml_core.training.trained import load_trained
 
@@ -189,6 +194,7 @@ def _compare_matchers(config: Config, options: Any) -> int:
     learning, test = planned_batches(model, config, dataset, device)
     matcher = model.matcher if options.checkpoint else None
     print(format_figures(compare_matchers(learning, test, architecture, steps=options.steps, trained=matcher)))
+    print(attribute_check(dataset.train.labels, config.data.batch_size, config.data.num_instances))
     return 0
 
 

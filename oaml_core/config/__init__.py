@@ -21,7 +21,7 @@ from oaml_core.config.occluders import Sides
 from oaml_core.config.optim import OptimConfig, check_optim
 from oaml_core.config.promote import PromoteConfig, check_promote
 from oaml_core.config.restoration import RestorationConfig, check_restoration
-from oaml_core.config.train import TrackingConfig, TrainConfig, check_train
+from oaml_core.config.train import TrackingConfig, TrainConfig, check_train, validation_interval
 from oaml_core.errors import ConfigError
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "is_flat",
     "modern_words",
     "occluders",
+    "validation_interval",
 ]
 
 

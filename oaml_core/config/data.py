@@ -95,6 +95,10 @@ class AugmentConfig:
     """Brightness, contrast and saturation jitter (AdaFace)."""
     low_res_augmentation_prob: float = 0.0
     """Down- and up-sampling with a random interpolation (AdaFace)."""
+    crop_area: tuple[float, float] = (0.2, 1.0)
+    """Least and largest share of the area that such a crop keeps."""
+    low_res_side: tuple[float, float] = (0.2, 1.0)
+    """Least and largest share of the side that down-sampling goes to."""
     mask_prob: float = 0.5
     """An occluder drawn on the face, its visibility map with it."""
     random_occlusion_prob: float = 0.0
@@ -155,7 +159,7 @@ def check_data(data: DataConfig) -> None:
 
 
 def check_augment(augment: AugmentConfig, cutouts: str | None = None) -> None:
-    """Refuse probabilities outside [0, 1], and occluders that there are not.
+    """Refuse probabilities outside [0, 1], ranges upside down, and occluders that there are not.
 
     Args:
         augment: values to check.
@@ -166,4 +170,8 @@ def check_augment(augment: AugmentConfig, cutouts: str | None = None) -> None:
     """
     shares = [name for name in vars(augment) if name.endswith(("_prob", "_share"))]
     check_shares({f"augment.{name}": getattr(augment, name) for name in shares})
+    for name in ("crop_area", "low_res_side"):
+        least, most = getattr(augment, name)
+        if not 0 < least <= most <= 1:
+            raise ConfigError(f"augment.{name} is [{least}, {most}]; give two shares in (0, 1], the smaller first.")
     check_occluders(augment.occluders, "augment.occluders", cutouts)

@@ -39,8 +39,8 @@ class TrainConfig:
     """Seconds between checkpoints; so much work a lost worker costs at most."""
     keep_checkpoints: int = 3
     """Newest periodic checkpoints that are kept, beside `best`."""
-    val_every_epochs: float = 1.0
-    """Epochs, or a fraction of one, between validations."""
+    val_every_epochs: float | Literal["auto"] = 1.0
+    """Epochs, or a fraction of one, between validations; `auto`: 0.1 in runs of at most 4 epochs, else 1."""
     start_from: str | None = None
     """Checkpoint, a file or an address in a store, of which only the weights are taken."""
     average_decay: float = 0.0
@@ -74,13 +74,31 @@ class TrackingConfig:
     """Show the sheet of training samples in Weights & Biases too: faces then leave for its servers."""
 
 
+SHORT_RUN = 4
+"""Epochs up to which `val_every_epochs: auto` validates ten times as often."""
+
+
+def validation_interval(train: TrainConfig, epochs: int) -> float:
+    """Return the epochs between validations of a run.
+
+    Args:
+        train: its `val_every_epochs`.
+        epochs: of the run.
+    """
+    if train.val_every_epochs == "auto":
+        return 1.0 if epochs > SHORT_RUN else 0.1
+    return train.val_every_epochs
+
+
 def check_train(train: TrainConfig) -> None:
     """Refuse values of `train` that cannot work.
 
     Raises:
         ConfigError: names the key to change.
     """
-    names = ("val_every_epochs", "worker_timeout_seconds", "keep_checkpoints", "log_every_steps")
+    if train.val_every_epochs != "auto":
+        check_positive({"train.val_every_epochs": train.val_every_epochs})
+    names = ("worker_timeout_seconds", "keep_checkpoints", "log_every_steps")
     check_positive({f"train.{name}": getattr(train, name) for name in names})
     for name in ("average_decay", "average_with_start"):
         if not 0 <= getattr(train, name) < 1:

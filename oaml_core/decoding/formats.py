@@ -15,8 +15,39 @@ IMAGE_SUFFIXES = frozenset(
 """Endings of image files, in lower case. The content decides how a file is read, not its ending."""
 PHONE_SUFFIXES = (".heic", ".heif", ".avif")
 """Endings of photographs in formats that are not decoded; they are refused by name."""
-_PHONE_FORMATS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-"""Formats of phones by the brand in their header."""
+_PHONE_FORMATS = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"heic": "HEIC",
+    b"heix": "HEIC",
+    b"mif1": "HEIF",
+    b"msf1": "HEIF",
+    b"crx ": "a raw file of a camera (CR3)",
+}
+"""Formats of phones and cameras by the brand in their header."""
+_FOREIGN = {
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"8BPS": "a Photoshop file",
+    b"%PDF": "PDF",
+    b"qoif": "QOI",
+    b"\0\0\1\0": "ICO",
+    b"PK\3\4": "a ZIP archive",
+    b"\x1f\x8b": "a gzip file",
+    b"FUJIFILMCCD-RAW": "a raw file of a camera (RAF)",
+    b"IIRO": "a raw file of a camera (ORF)",
+    b"IIU\0": "a raw file of a camera (RW2)",
+    b"\0\5\x16\7": "an AppleDouble file, which macOS lays beside the image",
+}
+"""Formats that are not read, by their first bytes."""
+_FOREIGN_TEXT = {
+    b"version https://git-lfs": "a pointer of Git LFS (`git lfs pull` fetches the file)",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<svg": "SVG",
+    b"<?xml": "XML or SVG",
+}
+"""What downloads leave in place of images, by its first bytes in lower case."""
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -48,5 +79,11 @@ def format_of(data: bytes) -> str | None:
 
 
 def foreign_format_of(data: bytes) -> str | None:
-    """Return the name of a format of phones that is not read, None for anything else."""
-    return _PHONE_FORMATS.get(data[8:12]) if data[4:8] == b"ftyp" else None
+    """Return what an encoded file is, where that is no image that is read; None for anything else."""
+    if data[4:8] == b"ftyp":
+        return _PHONE_FORMATS.get(data[8:12], "a video, or a picture of a phone")
+    if data[:2] in (b"II", b"MM") and data[8:10] == b"CR":
+        return "a raw file of a camera (CR2)"
+    head = data[:64].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
+    found = next((name for start, name in _FOREIGN.items() if data.startswith(start)), None)
+    return found or next((name for start, name in _FOREIGN_TEXT.items() if head.startswith(start)), None)

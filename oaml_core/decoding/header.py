@@ -50,6 +50,8 @@ def read_header(data: bytes, what: str = "image") -> Header:
     if not data:
         raise DataError(f"the {what} is empty (0 bytes)")
     if name := foreign_format_of(data):
+        if name.startswith(("a ", "an ")):
+            raise DataError(f"it is {name}, no {what} that is read")
         raise DataError(f"{name} is not a format that is read; save the {what} as JPEG or PNG")
     kind = format_of(data)
     if kind is None:

@@ -11,6 +11,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 """Bytes of a value by the number of its type."""
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
 _FORMAT, _EXTRA = 339, 338
+_SUBFILE, _DNG_VERSION = 254, 50706
 _TABLES = (34665, 34853, 40965)
 """Tags that point at further tables of the picture: EXIF, GPS, interoperability."""
 
@@ -36,7 +37,8 @@ def read_tiff_header(data: bytes) -> tuple[int, int, Literal["plain", "wide"]]:
     A picture whose tiles are larger than itself counts as large as its tiles: the decoder makes room for one.
 
     Raises:
-        ValueError: there are more tags than a picture has, or they point at more bytes than the file has.
+        ValueError: the first picture is a preview, there are more tags than a picture has, or they point at more bytes
+            than the file has.
     """
     order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
     is_big = 43 in data[2:4]
@@ -52,6 +54,8 @@ def read_tiff_header(data: bytes) -> tuple[int, int, Literal["plain", "wide"]]:
         tables += [found[tag] for tag in _TABLES if tag in found]
         tags = tags or found
         seen += 1
+    if _DNG_VERSION in tags or tags.get(_SUBFILE, 0) & 1:
+        raise ValueError("its first picture is a preview, as in raw files of cameras; develop it to JPEG or PNG")
     width, height = tags.get(_WIDTH, 0), tags.get(_HEIGHT, 0)
     if _TILE_WIDTH in tags and _TILE_HEIGHT in tags:
         width, height = _covering(width, height, tags[_TILE_WIDTH], tags[_TILE_HEIGHT])

@@ -2,6 +2,7 @@
 
 __all__ = [
     "apply",
+    "edm_dataset",
     "evaluate",
     "face_tiles",
     "prior",

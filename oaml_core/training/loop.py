@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oaml_core.config import Config
+from oaml_core.config import Config, validation_interval
 from oaml_core.data.batches.datamodule import FaceDataModule
 from oaml_core.data.batches.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.batches.sample_sheet import SAMPLES
@@ -153,9 +153,8 @@ class TrainingLoop:
 
     def _validate_if_due(self) -> None:
         batches, optim = self.data.batches_per_epoch, self.config.optim
-        due = validation_batches(
-            self.config.train.val_every_epochs, self.position.epoch, batches, optim.accumulate_grad_batches
-        )
+        every = validation_interval(self.config.train, optim.epochs)
+        due = validation_batches(every, self.position.epoch, batches, optim.accumulate_grad_batches)
         if self.position.epoch + 1 == optim.epochs:
             due.add(batches)
         if self.position.batch in due and self.position.validated < self.position.step:

@@ -32,6 +32,26 @@ def face(size: int = 112) -> Tensor:
     return torch.randint(1, 256, (3, size, size), generator=generator(9), dtype=torch.uint8)
 
 
+def test_crops_and_low_resolution_keep_within_their_ranges() -> None:
+    """Of a white face, a crop of at least 0.8 leaves at most 20 % black, and at least some at 0.2."""
+    white = torch.full((3, 112, 112), 255, dtype=torch.uint8)
+    for least, darkest in (((0.8, 1.0), 0.22), ((0.2, 0.4), 0.85)):
+        config = AugmentConfig(mask_prob=0.0, flip_prob=0.0, crop_augmentation_prob=1.0, crop_area=least)
+        black = [(TrainTransform(config)(white, None, seed)[0] == 0).float().mean().item() for seed in range(20)]
+        assert max(black) < darkest
+        assert max(black) > (0.55 if least[1] < 0.8 else 0.01)
+    noise = face()
+    sharp, dull = (
+        AugmentConfig(mask_prob=0.0, flip_prob=0.0, low_res_augmentation_prob=1.0, low_res_side=sides)
+        for sides in ((0.95, 1.0), (0.25, 0.75))
+    )
+    kept, lost = (
+        sum((TrainTransform(one)(noise, None, seed)[0].float() - noise.float()).abs().mean() for seed in range(8))
+        for one in (sharp, dull)
+    )
+    assert kept < 0.8 * lost
+
+
 @pytest.mark.parametrize("size", [112, 224])
 def test_images_and_masks_keep_their_form(size: int) -> None:
     transform, given = TrainTransform(EVERYTHING), face(size)

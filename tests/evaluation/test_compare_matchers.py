@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from oaml_core.cli import main
 from oaml_core.config import ModelConfig
-from oaml_core.evaluation.own_faces.compare_matchers import MatchedBatch, compare_matchers, format_figures
+from oaml_core.data.batches.plan import BatchSampler
+from oaml_core.evaluation.own_faces.compare_matchers import (
+    MatchedBatch,
+    attribute_check,
+    compare_matchers,
+    format_figures,
+)
 from oaml_core.models.build import build_matcher
 
 
@@ -42,6 +49,13 @@ def test_a_trained_matcher_stands_for_its_kind_and_is_left_as_it_is() -> None:
     qaconv, transmatcher, *_ = compare_matchers(drawn(0), drawn(1), ModelConfig(), steps=0, trained=trained)
     assert qaconv.impostor > 90 > transmatcher.impostor
     torch.testing.assert_close(dict(trained.state_dict()), before, rtol=0, atol=0)
+
+
+def test_the_sampler_has_what_lightning_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.arange(8).repeat(4)
+    assert "ALL ATTRIBUTES PRESENT" in attribute_check(labels, 16, 4)
+    monkeypatch.delattr(BatchSampler, "prefetch_factor")
+    assert attribute_check(labels, 16, 4).endswith("MISSING ATTRIBUTES: prefetch_factor")
 
 
 def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_run import TinyRun
 
+from oaml_core.config import TrainConfig, validation_interval
 from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.errors import CheckpointError
 from oaml_core.tracking import read_metrics
@@ -109,3 +110,10 @@ def test_validation_is_due_every_so_many_epochs(every: float, epochs: int, expec
 
 def test_validation_waits_for_the_end_of_an_accumulated_step() -> None:
     assert validation_batches(0.25, 0, 10, accumulate=4) == {4, 8, 10}
+
+
+def test_short_runs_validate_more_often_where_asked():
+    auto = TrainConfig(val_every_epochs="auto")
+    assert [validation_interval(auto, epochs) for epochs in (1, 4, 5, 26)] == [0.1, 0.1, 1.0, 1.0]
+    assert validation_interval(TrainConfig(val_every_epochs=0.5), 1) == 0.5
+    assert len(validation_batches(validation_interval(auto, 1), 0, 100)) == 10

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,11 +15,10 @@ from oaml_core.data.augment.pair_transform import PairTransform
 
 FACTORS = (0.5, 1.5)
 """Of brightness, contrast and saturation."""
-SMALLEST_SIDE = 0.2
-"""Share of the side that low resolution shrinks to at least."""
+LANCZOS = Image.Resampling.LANCZOS
 LUMA = (0.299, 0.587, 0.114)
-INTERPOLATIONS = ("nearest", "bilinear", "area", "bicubic")
-"""`area`: bilinear with antialiasing, which averages what it shrinks."""
+INTERPOLATIONS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
+"""Those of AdaFace. `area`: bilinear with antialiasing, which averages what it shrinks."""
 
 
 class Augmenter(PairTransform):
@@ -28,10 +28,12 @@ class Augmenter(PairTransform):
     becomes 0, as under a black block. Colour and resolution leave visibility as it is.
 
     Args:
-        crop_augmentation_prob: of keeping 20 to 100 % of the area, width by height 3/4 to 4/3.
+        crop_augmentation_prob: of keeping a share of the area, width by height 3/4 to 4/3.
         photometric_augmentation_prob: of brightness, contrast and saturation by factors in [0.5, 1.5].
-        low_res_augmentation_prob: of shrinking to 20 to 100 % of the side and enlarging again, each with a random
+        low_res_augmentation_prob: of shrinking to a share of the side and enlarging again, each with a random
             interpolation.
+        crop_area: least and largest share of the area that a crop keeps.
+        low_res_side: least and largest share of the side that low resolution shrinks to.
         generator: of everything random.
 
     Example:
@@ -45,7 +47,7 @@ class Augmenter(PairTransform):
         torch.Size([3, 112, 112])
     """
 
-    area, aspect = (0.2, 1.0), (3 / 4, 4 / 3)
+    aspect = (3 / 4, 4 / 3)
 
     def __init__(
         self,
@@ -53,9 +55,12 @@ class Augmenter(PairTransform):
         photometric_augmentation_prob: float = 0.0,
         low_res_augmentation_prob: float = 0.0,
         *,
+        crop_area: tuple[float, float] = (0.2, 1.0),
+        low_res_side: tuple[float, float] = (0.2, 1.0),
         generator: torch.Generator,
     ) -> None:
         super().__init__(1.0, generator)
+        self.area, self.low_res_side = crop_area, low_res_side
         self.probabilities = crop_augmentation_prob, photometric_augmentation_prob, low_res_augmentation_prob
 
     def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class Augmenter(PairTransform):
             "size": size,
             "box": random_rectangle(self, size) if crop else None,
             "factors": _between(FACTORS, self.draw(3)) if colour else None,
-            "detour": _detour(size, self.draw(3)) if resolution else None,
+            "detour": _detour(size, self.low_res_side, self.draw(3)) if resolution else None,
         }
 
     def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
@@ -89,8 +94,8 @@ class Detour(NamedTuple):
     up: str
 
 
-def _detour(size: tuple[int, int], drawn: list[float]) -> Detour:
-    share = SMALLEST_SIDE + (1 - SMALLEST_SIDE) * drawn[0]
+def _detour(size: tuple[int, int], sides: tuple[float, float], drawn: list[float]) -> Detour:
+    (share,) = _between(sides, drawn[:1])
     down, up = (INTERPOLATIONS[int(number * len(INTERPOLATIONS))] for number in drawn[1:])
     return Detour((max(1, round(size[0] * share)), max(1, round(size[1] * share))), down, up)
 
@@ -131,6 +136,9 @@ def low_resolution(image: Tensor, detour: Detour) -> Tensor:
 
 
 def _resized(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    if mode == "lanczos":
+        small = [Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], LANCZOS) for image in images]
+        return torch.stack([torch.from_numpy(np.array(one)).permute(2, 0, 1) for one in small])
     if mode == "nearest":
         return functional.interpolate(images, size, mode=mode)
     smooth, antialias = ("bilinear", True) if mode == "area" else (mode, False)

@@ -62,7 +62,9 @@ class TrainTransform:
         self._uncovering = sum(step.p > 0 for step in steps[:2])
         """Steps at the start that move the face and cover nothing."""
         if any(quality):
-            self.steps.append(Augmenter(*quality, generator=generator))
+            self.steps.append(
+                Augmenter(*quality, crop_area=config.crop_area, low_res_side=config.low_res_side, generator=generator)
+            )
 
     def __call__(
         self, image: Tensor, landmarks: NDArray[np.float32] | None, seed: int, mask: Tensor | None = None

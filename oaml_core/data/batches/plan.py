@@ -25,10 +25,17 @@ LOADER_OPTIONS = frozenset(
     | {"prefetch_factor", "persistent_workers"}
 )
 """Options of a loader that tools look for on a sampler too. The loader's own decide; these are only kept."""
+LOADER_ATTRIBUTES = LOADER_OPTIONS | {"batch_size", "drop_last", "sampler"}
+"""Attributes that Lightning and tools like it ask a batch sampler for."""
 IDENTITIES = 16
 """P of a batch whose size nobody gave: 16 × 4 = 64 images."""
 SWAPS_TRIED = 64
 """Random places that are tried to part two groups of one identity in a batch."""
+
+
+def missing_attributes(sampler: object) -> list[str]:
+    """Return the loader attributes that a batch sampler lacks, by name; Lightning takes it where none is missing."""
+    return sorted(name for name in LOADER_ATTRIBUTES if not hasattr(sampler, name))
 
 
 class SampleKey(NamedTuple):

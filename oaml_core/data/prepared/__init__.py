@@ -2,8 +2,10 @@
 
 __all__ = [
     "dataset",
+    "five_sets",
     "manifest",
     "memfile",
+    "niqab",
     "prepared",
     "verification",
     "visibility_set",

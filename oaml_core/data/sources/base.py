@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,6 +74,17 @@ class SourceFolder(ABC):
 
     def __contains__(self, name: str) -> bool:
         return name in self.files
+
+    def listed(self, path: str) -> str:
+        """Return the file that a list means: forward slashes, no `./`, accents as the file's name has them.
+
+        A path that names no file is returned with forward slashes.
+        """
+        if path in self.files:
+            return path
+        plain = PurePosixPath(path.replace("\\", "/")).as_posix()
+        spellings = (plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD")))
+        return next((name for name in spellings if name in self.files), path.replace("\\", "/"))
 
     @abstractmethod
     def read(self, name: str) -> bytes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta
+from oaml_core.data.sources.text import composed
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import HIDDEN, Counted
@@ -30,7 +31,8 @@ class ImageFileSource(TrainingSource):
         self.names = names
         self.notes: list[str] = []
         self.used: set[str] = set(names)
-        unique, numbers = np.unique(np.array(identities, dtype=np.str_), return_inverse=True)
+        people = np.array([composed(name) for name in identities], dtype=np.str_)
+        unique, numbers = np.unique(people, return_inverse=True)
         self.identities = unique
         self.labels = numbers.astype(np.int64)
         self.readers = folder.readers

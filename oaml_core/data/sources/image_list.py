@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import io
 import math
-from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.text import Table, is_missing, read_table
+from oaml_core.data.sources.text import Table, is_missing, one_spelling, read_table
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import UNPRINTABLE, forges_lines, shown
 
@@ -54,17 +53,9 @@ def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[t
             line = f"line {table.lines[number]}" if name.endswith(".csv") else f"row {number}"
             set_aside.append((f"{shown(path) or name} ({line})", f"{name} gives it {reason}"))
         else:
-            paths.append(_plain(folder, path))
-            identities.append(identity)
+            paths.append(folder.listed(path))
+            identities.append(one_spelling(identity))
     return paths, identities, set_aside
-
-
-def _plain(folder: SourceFolder, path: str) -> str:
-    """Return a path as the source names it: forward slashes, no `./` before it."""
-    if path in folder:
-        return path
-    plain = PurePosixPath(path.replace("\\", "/")).as_posix()
-    return plain if plain in folder else path.replace("\\", "/")
 
 
 def _fault(path: str, identity: str) -> str:

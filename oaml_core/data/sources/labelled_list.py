@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.text import decode_text, is_missing
+from oaml_core.data.sources.text import decode_text, is_missing, one_spelling
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import forges_lines, shown
@@ -76,19 +76,11 @@ def _entry(line: str) -> tuple[str, str] | None:
         label = fields[1]
     else:  # InsightFace: aligned or not, path, label, landmarks
         label = fields[place + 1]
-    return fields[place], _whole(label)
+    return fields[place], one_spelling(label)
 
 
 def _is_image(text: str) -> bool:
     return PurePosixPath(text.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _whole(label: str) -> str:
-    """Return a label; whole numbers that were written as floats become whole again."""
-    try:
-        return str(int(float(label))) if float(label).is_integer() else label
-    except (ValueError, OverflowError):
-        return label
 
 
 def _place(folder: SourceFolder, file: str, path: str) -> str:
@@ -97,6 +89,6 @@ def _place(folder: SourceFolder, file: str, path: str) -> str:
     if plain.is_absolute() or ".." in plain.parts:
         raise DataError(f"{folder.where(file)}: {path!r} leaves the source folder; use relative paths.")
     listed = PurePosixPath(file)
-    beside = (listed.parent / plain).as_posix()
-    inside = (listed.parent / listed.stem / plain).as_posix()
+    beside = folder.listed((listed.parent / plain).as_posix())
+    inside = folder.listed((listed.parent / listed.stem / plain).as_posix())
     return inside if beside not in folder and inside in folder else beside

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import re
+import unicodedata
 from typing import NamedTuple
 
 from oaml_core.errors import DataError
@@ -15,8 +16,12 @@ LOOKED_AT = 200
 MISSING = frozenset(
     {"na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nat"}
     | {f"#n/a {kind}" for kind in ("na", "n/a")}
+    | {"-1", "-1.0"}
 )
-"""Cells in lower case that programs write where a value is missing: pandas, R, SQL clients, spreadsheets."""
+"""Cells in lower case that programs write where a value is missing: pandas, R, SQL clients, spreadsheets, and codes of
+categories."""
+_WHOLE_FLOAT = re.compile(r"([+-]?\d+)\.0+")
+"""A whole number that became a float because a neighbour was missing."""
 _STATED_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 """First line by which spreadsheets are told the separator."""
 
@@ -24,6 +29,24 @@ _STATED_SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 def is_missing(cell: str) -> bool:
     """Return True if a cell is empty, or holds what programs write for a missing value."""
     return not cell.strip() or cell.strip().lower() in MISSING
+
+
+def one_spelling(identity: str) -> str:
+    """Return an identity as all its spellings are written: accents composed (NFC), `12.0` as `12`.
+
+    Names that macOS wrote have accents decomposed; columns with a gap have whole numbers as floats.
+
+    Example:
+        >>> one_spelling("12.0"), one_spelling("012")
+        ('12', '012')
+    """
+    found = _WHOLE_FLOAT.fullmatch(identity)
+    return found[1] if found else composed(identity)
+
+
+def composed(name: str) -> str:
+    """Return a name with its accents composed (NFC)."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 class Table(NamedTuple):

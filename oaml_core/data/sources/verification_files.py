@@ -123,7 +123,7 @@ def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
         truth.append(TRUTH[same.lower()])
         for column in ("first", "second"):
             image = table.columns[column][row]
-            name = (parent / image.replace("\\", "/")).as_posix()
+            name = folder.listed((parent / image.replace("\\", "/")).as_posix())
             if name not in folder:
                 raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.")
             names.append(name)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
-TRUTH = {"1": True, "0": False, "true": True, "false": False}
+TRUTH = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
 """How lists say in lower case whether a pair shows one person."""
 
 

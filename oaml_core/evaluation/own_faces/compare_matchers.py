@@ -8,11 +8,15 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.config import Config, ModelConfig
 from oaml_core.data.batches.datamodule import FaceDataModule
+from oaml_core.data.batches.plan import missing_attributes
+from oaml_core.data.batches.samplers import PKBatchSampler
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import DataError
 from oaml_core.evaluation.statistics.roc import auc, roc
@@ -165,6 +169,21 @@ def planned_batches(
         raise DataError("The training set has only one batch; make data.batch_size smaller.")
     # Inference tensors take part in no gradient.
     return [MatchedBatch(*(x.clone() for x in batch)) for batch in found]
+
+
+def attribute_check(labels: NDArray[np.int64], batch_size: int, num_instances: int) -> str:
+    """Return a line that says whether the sampler of P identities × K images has what Lightning asks for.
+
+    Args:
+        labels: [N], identity of each image.
+        batch_size: images per batch; P is as many identities as fit.
+        num_instances: K.
+    """
+    identities = batch_size // num_instances
+    missing = missing_attributes(PKBatchSampler(labels, num_identities=identities, num_instances=num_instances))
+    if missing:
+        return f"PKBatchSampler: MISSING ATTRIBUTES: {', '.join(missing)}"
+    return "PKBatchSampler: ALL ATTRIBUTES PRESENT - PyTorch Lightning compatible"
 
 
 def format_figures(figures: Sequence[MatcherFigures]) -> str:

@@ -14,6 +14,7 @@ from oaml_core.config import Config, TrainConfig
 
 CLUSTER = ClusterConfig(
     namespace="faces",
+    training_backend="pytorchjob",
     config_maps=[EnvironmentConfig("oaml", {"endpoint": "OAML_S3_ENDPOINT"})],
     secrets=[
         EnvironmentConfig("oaml-store", {"access-key": "AWS_ACCESS_KEY_ID", "secret-key": "AWS_SECRET_ACCESS_KEY"})
