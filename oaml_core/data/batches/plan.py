@@ -231,7 +231,8 @@ class IdentityBatchSampler(BatchSampler):
             raise ConfigError(
                 f"A batch of {batch_size} images, {num_instances} of each identity, wants "
                 f"{self.identities_per_batch} identities; the data set has {len(self.identities)}. Lower "
-                "data.batch_size or raise data.num_instances."
+                f"data.batch_size to {max(1, len(self.identities)) * num_instances} or less, or raise "
+                "data.num_instances."
             )
 
     @property

@@ -79,6 +79,12 @@ class CheckReport:
         del content["source"]  # the same data has the same checks.json wherever it lies
         return json.dumps(content, indent=1)
 
+    def _verdict(self) -> str:
+        if not self.must_not_train:
+            return "training may start"
+        stops = list(dict.fromkeys(finding.check for finding in self.findings if finding.verdict == "stop"))
+        return f"training must not start: mend what stops it ({', '.join(stops)}), then run this again"
+
     def table(self) -> str:
         """Return the findings for a terminal, as wide as it is."""
         width = min(120, shutil.get_terminal_size((100, 24)).columns)
@@ -88,7 +94,7 @@ class CheckReport:
             lines += _row(finding, first, width)
         lines += _examples("set aside", [f"{item.name}: {item.reason}" for item in self.set_aside])
         lines += _examples("seen twice", [_twice(item) for item in self.duplicates])
-        lines.append("training must not start" if self.must_not_train else "training may start")
+        lines.append(self._verdict())
         return "\n".join(lines)
 
 
