@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,10 @@ def _serve(config: Config, options: Any) -> int:
         gallery = stack.enter_context(Gallery(path, model.version)) if path else None
         if gallery is not None and is_newest:
             gallery.note_model_address(source.address())
-        faces = FaceService(model, finder_of(options), gallery, pixels=limits.pixels, most=limits.faces)
+        at_once = max(1, len(os.sched_getaffinity(0)) // threads) if threads else 1
+        faces = FaceService(
+            model, finder_of(options), gallery, pixels=limits.pixels, most=limits.faces, at_once=at_once
+        )
         which = "" if is_newest else ", which the gallery is of, and not the newest"
         print(f"model {model.version}{which}; Ctrl-C ends the service", flush=True)
         print(shown, flush=True)

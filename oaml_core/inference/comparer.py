@@ -26,14 +26,17 @@ class Comparer(Protocol):
     def thresholds(self, score: str = "global") -> dict[float, float]: ...
 
 
-def without_threshold(far: float, rates: Sequence[float]) -> str:
+def without_threshold(far: float, rates: Sequence[float], *, here: bool = True) -> str:
     """Say why there is no decision, and what to do about it.
 
     Args:
         far: false accept rate that was asked for.
         rates: those that the model has thresholds for.
+        here: name commands and options; False: whoever reads it cannot type them.
     """
     if not rates:
-        return "no decision, for the model comes without metrics.json; `oaml evaluate` measures its thresholds"
+        reason = "no decision, for the model comes without metrics.json"
+        return f"{reason}; `oaml evaluate` measures its thresholds" if here else reason
     known = ", ".join(f"{rate:g}" for rate in rates)
-    return f"no decision, for no threshold was measured at FAR {far:g}; --far takes one of {known}"
+    option = "--far takes one of" if here else "measured are"
+    return f"no decision, for no threshold was measured at FAR {far:g}; {option} {known}"

@@ -122,6 +122,12 @@ class ErrorBody(BaseModel):
     message: str
 
 
+class ProtocolError(BaseModel):
+    """An answer of the Open Inference Protocol that is no success."""
+
+    error: str
+
+
 class ErrorAnswer(BaseModel):
     """Every answer that is no success."""
 

@@ -38,6 +38,7 @@ from oaml_core.serve.answers import (
     IdentifyAnswer,
     ProofAnswer,
 )
+from oaml_core.serve.batching import SharedModel
 
 ENROL_TRIES = 3
 """Of one photograph that others add and delete meanwhile."""
@@ -59,18 +60,28 @@ class FaceService:
         gallery: of the same model; None: the service has none.
         pixels: largest number of pixels of a photograph.
         most: largest number of faces that are described in one photograph.
+        at_once: passes of the model side by side; requests that wait for one share the next.
     """
 
     def __init__(
-        self, model: ServedModel, finder: FaceFinder, gallery: Gallery | None, *, pixels: int, most: int
+        self,
+        model: ServedModel,
+        finder: FaceFinder,
+        gallery: Gallery | None,
+        *,
+        pixels: int,
+        most: int,
+        at_once: int = 1,
     ) -> None:
         self.model, self.finder, self.gallery = model, finder, gallery
-        self._pixels, self._most = pixels, most
+        self._pixels, self._most, self._at_once = pixels, most, at_once
+        self.shared = SharedModel(model, at_once)
+        """The same model, by passes that requests share."""
         self._search = None if gallery is None else GallerySearch(gallery, model)
 
     def with_model(self, model: ServedModel, gallery: Gallery | None) -> Self:
         """Return the same service by another model, and the gallery of that one."""
-        return type(self)(model, self.finder, gallery, pixels=self._pixels, most=self._most)
+        return type(self)(model, self.finder, gallery, pixels=self._pixels, most=self._most, at_once=self._at_once)
 
     def self_test(self) -> None:
         """Describe and compare a grey image: a model that cannot is not ready.
@@ -129,7 +140,7 @@ class FaceService:
         """
         image = self._decoded(photo, "photo")
         found = self.finder.all_faces_in(image, self.model.image_size)
-        faces = [self._answer(*describe_face(self.model, face)) for face in found[: self._most]]
+        faces = [self._answer(*describe_face(self.shared, face)) for face in found[: self._most]]
         return DetectAnswer(width=image.shape[1], height=image.shape[0], found=len(found), faces=faces)
 
     def identify(self, photo: bytes, far: float, top: int) -> IdentifyAnswer:
@@ -184,14 +195,14 @@ class FaceService:
         for _ in range(ENROL_TRIES):
             if (there := self.gallery.find(person, digest)) is not None:
                 return EnrolAnswer(key=there, added=False)
-            key = enrol_photo(self.gallery, self.model, self.finder, image, person, digest=digest, keep=keep)
+            key = enrol_photo(self.gallery, self.shared, self.finder, image, person, digest=digest, keep=keep)
             if key is not None:
                 return EnrolAnswer(key=key, added=True)
         raise DataError("Others add and delete this photograph all the time. Send it again.")
 
     def _described(self, data: bytes, name: str) -> tuple[PhotoFace, FaceRecords]:
         photo = self._decoded(data, name)
-        return describe_face(self.model, self.finder.main_face_in(photo, f"the image {name!r}", self.model.image_size))
+        return describe_face(self.shared, self.finder.main_face_in(photo, f"the image {name!r}", self.model.image_size))
 
     def _decoded(self, data: bytes, name: str) -> Photo:
         try:
@@ -218,7 +229,7 @@ class FaceService:
         """Return the verdict on a pair, and why nothing is decided: empty if something is."""
         verdict = judge_pair(self.model, score, value, visible_share, far, faces)
         if self.model.threshold(far, score) is None:
-            return verdict, without_threshold(far, list(self.model.thresholds(score)))
+            return verdict, without_threshold(far, list(self.model.thresholds(score)), here=False)
         return verdict, verdict.reason
 
     def _answer(self, face: PhotoFace, records: FaceRecords) -> FaceAnswer:

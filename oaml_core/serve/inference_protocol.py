@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from oaml_core import __version__
 from oaml_core.inference.backends import Feeds, Tensor
 from oaml_core.serve.access import READ, models, work
+from oaml_core.serve.answers import ProtocolError
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.tensors import Array, describe_tensor, read_request, write_answer
 
@@ -19,7 +20,10 @@ NAME = "oaml"
 """Of the model, whichever version answers."""
 HEADER = "inference-header-content-length"
 BINARY = "application/octet-stream"
-protocol = APIRouter(prefix="/v2", tags=["open inference protocol"])
+ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ProtocolError} for code in (400, 401, 403, 404, 413, 422, 429, 503, 504)
+}
+protocol = APIRouter(prefix="/v2", tags=["open inference protocol"], responses=ERRORS)
 
 
 @runtime_checkable
@@ -86,7 +90,7 @@ async def infer(request: Request, name: str, version: str = "") -> Response:
         # Looked up again: another version may have come into production meanwhile.
         found = _tensor_model(faces, name, version)
         asked = read_request(body, length, found.input_tensors, found.output_tensors)
-        outputs = dict(zip(asked.outputs, found.infer(asked.feeds, asked.outputs), strict=True))
+        outputs = dict(zip(asked.outputs, faces.shared.infer(asked.feeds, asked.outputs), strict=True))
         return write_answer(asked, outputs, {"model_name": NAME, "model_version": found.version})
 
     answer, json_bytes = await work(request).do(lambda: models(request).ask(run))

@@ -80,6 +80,11 @@ class Work:
             504, f"No answer within {seconds:g} seconds; nothing was changed. Send a smaller photograph, or try later."
         )
 
+    @property
+    def pending(self) -> int:
+        """Requests that are worked on or wait."""
+        return self._pending
+
     def close(self) -> None:
         """Wait for what is under way, and end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)

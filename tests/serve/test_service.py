@@ -7,12 +7,15 @@ import logging
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 from plain_model import PlainModel, covered, face_of
@@ -25,6 +28,7 @@ from oaml_core.serve.faces import FaceService
 from oaml_core.serve.keys import Keys, key_digest, read_keys
 from oaml_core.serve.limits import Limits
 from oaml_core.serve.open_routes import KINDS
+from oaml_core.serve.server import open_socket
 
 KEYS = {"r": "read", "e": "enrol", "a": "admin"}
 MODEL = PlainModel(thresholds={1e-2: -10.0})
@@ -242,6 +246,32 @@ def test_work_that_takes_too_long_or_is_too_much_is_refused() -> None:
         model.go.set()
     assert (late.status_code, late.json()["error"]["code"]) == (504, "too_slow")
     assert (busy.status_code, busy.json()["error"]["code"]) == (503, "busy")
+
+
+def test_a_service_that_is_told_to_end_answers_what_it_has_begun() -> None:
+    model, limits = Slow(), Limits(seconds=60, workers=2)
+    faces = FaceService(model, FaceFinder(aligned=True), None, pixels=limits.pixels, most=limits.faces)
+    app = create_app(faces, Keys({key_digest("r"): "read"}, 1000), limits)
+    server, listening = uvicorn.Server(uvicorn.Config(app, log_level="warning")), open_socket("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    running = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    running.start()
+    photos = {"first": png(face_of(1)), "second": png(face_of(1, 1))}
+
+    def ask(_: int) -> int:
+        headers = {"X-API-Key": "r"}
+        return httpx.post(f"{address}/api/v1/compare", files=photos, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(ask, number) for number in range(6)]
+        while app.state.work.pending < 6:
+            threading.Event().wait(0.01)
+        server.should_exit = True
+        model.go.set()
+        assert [one.result() for one in asked] == [200] * 6
+    running.join()
+    with pytest.raises(httpx.ConnectError):
+        ask(0)
 
 
 def test_a_model_that_fails_its_self_test_does_not_start(gallery: Gallery) -> None:

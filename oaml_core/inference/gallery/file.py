@@ -40,7 +40,8 @@ class GalleryFile:
     """The SQLite file of a gallery. Several threads and processes may use it at once.
 
     A change is one transaction: after a crash or a lost power supply it is there as a whole or not at all. Deleted
-    content is overwritten with zeros before the transaction ends (`secure_delete`).
+    content is overwritten with zeros before the transaction ends (`secure_delete`). A change that a crash ended may
+    leave content in free pages, which the journal does not restore: the file is written anew when it is opened next.
 
     Args:
         path: of the file; it is created if it is missing and `model` is given.
@@ -63,8 +64,12 @@ class GalleryFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Transactions are opened by hand: each change is one.
+            has_journal = _has_journal(self.path)
             self._db = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None, check_same_thread=False)
+            was_cut = has_journal and self._is_free()
             self._open(model)
+            if was_cut:
+                self._db.execute("VACUUM")
         except (sqlite3.DatabaseError, OSError) as error:
             raise DataError(
                 f"The file cannot be opened as a gallery: {error}.", here=f"It lies at {self.path}."
@@ -106,6 +111,18 @@ class GalleryFile:
                 raise sqlite3.DatabaseError("it is another kind of file")
             elif version != SCHEMA:
                 raise sqlite3.DatabaseError(f"its tables have version {version}, this program knows {SCHEMA}")
+
+    def _is_free(self) -> bool:
+        """Return True if nobody changes the file right now."""
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            return False
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {round(1000 * WAIT)}")
+        return True
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
@@ -178,3 +195,11 @@ class GalleryFile:
         """Numbers that change whenever the file's content may have changed, by this or another process."""
         with self._lock:
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
+
+
+def _has_journal(path: Path) -> bool:
+    """Return True if a change of the file was cut off, or is under way in another process."""
+    try:
+        return path.with_name(f"{path.name}-journal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
