@@ -125,8 +125,8 @@ def _benchmark_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--faces",
         required=True,
-        help="uncovered faces: a verification set (….bin, …_pairs.csv), or a folder of aligned faces, one folder per "
-        "person; templates: folder with meta/ and loose_crop/ of IJB-B or IJB-C",
+        help="uncovered faces: a verification set (….bin, …_pairs.csv), or a folder with one folder per person; for "
+        "templates the folder of IJB-B or IJB-C",
     )
     parser.add_argument(
         "--occluders",
