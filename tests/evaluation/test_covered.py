@@ -100,7 +100,11 @@ def test_two_models_are_measured_on_the_same_pairs(folders, plain, tmp_path, cap
     assert second["against_first"]["mask, cut-outs"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
     shown = capsys.readouterr().out
     assert "one threshold" in shown
-    assert "covered in life" in (tmp_path / "out" / "covered.html").read_text()
+    page = (tmp_path / "out" / "covered.html").read_text()
+    assert "covered in life" in page
+    # A chart of each set of both models: TAR and real FAR; no score but the global one has a difference to show.
+    assert page.count('<div class="dots">') == 2 * 2 * 2
+    assert f"<title>mask, cut-outs: global {100 * mask['tar']:.2f} %</title>" in page
 
 
 def test_a_run_repeats_to_the_last_digit(folders, plain, tmp_path):

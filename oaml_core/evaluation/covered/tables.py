@@ -1,4 +1,4 @@
-"""Tables of the benchmark, as Markdown and as one HTML page."""
+"""Tables of the benchmark as Markdown, and with its charts as one HTML page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from oaml_core.evaluation.covered.benchmark import Covered, ModelFigures
+from oaml_core.evaluation.covered.charts import charts, legend
 from oaml_core.evaluation.covered.judge import Figures
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.evaluation.verdict.metrics_json import write_json
@@ -41,6 +42,7 @@ def markdown(found: Covered) -> str:
 
 
 def _html(found: Covered) -> Iterator[str]:
+    yield from _charts(found)
     for title, note, head, rows in _tables(found):
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
         heads = "".join(f"<th>{escape(cell)}</th>" for cell in head)
@@ -50,6 +52,18 @@ def _html(found: Covered) -> Iterator[str]:
         )
     sets = json.dumps(found.sets, indent=1)
     yield f"<section><h2>Sets</h2><pre>{escape(sets)}</pre></section>"
+
+
+def _charts(found: Covered) -> Iterator[str]:
+    for model, sets in found.models.items():
+        for name, figures in sets.items():
+            if not figures.figures:
+                continue
+            drawn = "".join(
+                f"<h3>{escape(title)}</h3>{chart}"
+                for title, chart in charts(figures, found.sets[name]["covered_share"], found.far)
+            )
+            yield f"<section><h2>{escape(f'{model} on {name}')}</h2>{legend(figures)}{drawn}</section>"
 
 
 def _tables(found: Covered) -> Iterator[tuple[str, str, Row, list[Row]]]:
