@@ -114,9 +114,23 @@ def _check_adaptation(config: Config) -> None:
             f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher pooled, not "
             f"{config.model.matcher}: the other matchers make no embedding of the visible places."
         )
+    if config.loss.targets_known:
+        _check_known_targets(config)
     if config.optim.optimiser == "adamw" and config.model.sample_rate < 1:
         raise ConfigError(
             "optim.optimiser adamw cannot train a sampled classifier: set model.sample_rate to 1, or sgd."
+        )
+
+
+def _check_known_targets(config: Config) -> None:
+    """Refuse targets that cannot be known before training."""
+    if not config.model.freeze_backbone:
+        raise ConfigError(
+            "loss.targets_known needs model.freeze_backbone: the embeddings of a backbone that learns change."
+        )
+    if config.augment.rect_crop_prob > 0:
+        raise ConfigError(
+            "loss.targets_known knows faces as they are and mirrored, not cropped: set augment.rect_crop_prob to 0."
         )
 
 

@@ -28,6 +28,7 @@ from oaml_core.training.averaged_weights import build_average
 from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
+from oaml_core.training.known_targets import known_targets
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
 from oaml_core.training.precision import log_product_type
@@ -99,6 +100,8 @@ class TrainingLoop:
         """
         signal.signal(signal.SIGTERM, self._on_sigterm)
         run_id = self._resume()
+        if self.config.loss.distils and self.config.loss.targets_known:
+            self.module.targets = known_targets(self.dataset.train, self.module.recogniser, self.fabric, self.world)
         self.tracker = self._tracker(run_id) if self.world.is_main else None
         if self.tracker is not None and self.config.tracking.sample_images and self.position.step == 0:
             self.tracker.picture(0, "samples", self.run_dir / SAMPLES)

@@ -60,6 +60,8 @@ class RecognitionModule(nn.Module):
         self.world = world
         self.is_logged = True
         """Whether the next step's metrics are for somebody's eyes, and worth their computation."""
+        self.targets: Tensor | None = None
+        """[2, N, E], what distillation aims at where it is known: see `known_targets`. Not saved."""
         self.recogniser = build_recogniser(config.model, config.data.image_size)
         self.head = build_classifier(
             config.model, self.recogniser.backbone.embedding_size, num_classes, seed=config.seed
@@ -138,12 +140,10 @@ class RecognitionModule(nn.Module):
 
     def _distillation(self, features: Features, batch: TrainingBatch, sizes: list[int]) -> dict[str, Tensor]:
         """Return the distillation terms [b] of the pooled embeddings, towards the backbone's of the uncovered faces."""
-        if batch.clean is None:
-            raise ModelInputError("The batch has no uncovered faces to learn from: set loss.distillation_loss_weight.")
         matcher, weights = self.recogniser.matcher, self.config.loss
         assert isinstance(matcher, Pooled)
         visible = batch.visibility.to(features.feature_map.dtype)
-        target = self.recogniser.describe_globally(batch.clean)
+        target = self._target(batch)
         terms = {}
         if weights.distillation_loss_weight:
             terms["distillation"] = distance_to(matcher.embed(features.feature_map, visible), target)
@@ -153,6 +153,14 @@ class RecognitionModule(nn.Module):
             common = visible * everybody.roll(1, 0)[own_rows(sizes)]
             terms["common_distillation"] = distance_to(matcher.embed(features.feature_map, common), target)
         return terms
+
+    def _target(self, batch: TrainingBatch) -> Tensor:
+        """Return the backbone's embeddings [b, E] of the batch's faces without cover."""
+        if self.targets is not None and batch.mirrored is not None:
+            return self.targets[batch.mirrored, batch.samples]
+        if batch.clean is None:
+            raise ModelInputError("The batch has no uncovered faces to learn from: set loss.distillation_loss_weight.")
+        return self.recogniser.describe_globally(batch.clean)
 
     def _visibility(self, features: Features, batch: TrainingBatch, share: float) -> Tensor:
         """Return the visibility loss: of the visibility batch where there is one, else of the recognition batch's

@@ -57,6 +57,8 @@ class TrainingBatch(NamedTuple):
     """What the visibility map is learnt from; None: from this batch's own drawn occluders."""
     clean: Tensor | None = None
     """uint8 [b, 3, H, W]: the same faces without drawn occluders, where a loss term compares with them."""
+    mirrored: Tensor | None = None
+    """int64 [b], 1 for faces that are mirrored: in place of `clean` where their targets are known."""
 
 
 class TrainingFaces(Dataset[Any]):
@@ -67,6 +69,7 @@ class TrainingFaces(Dataset[Any]):
         augment: what is done to them.
         pairs: faces with masks, where visibility keys name any.
         with_clean: give each face without drawn occluders too.
+        targets_known: give whether it is mirrored instead.
         cutouts: the user's cut-outs; None: there are none.
     """
 
@@ -77,9 +80,10 @@ class TrainingFaces(Dataset[Any]):
         pairs: VisibilityDataset | None = None,
         *,
         with_clean: bool = False,
+        targets_known: bool = False,
         cutouts: Cutouts | None = None,
     ) -> None:
-        self.with_clean = with_clean
+        self.with_clean, self.targets_known = with_clean, targets_known
         self.faces = faces
         self.pairs = pairs
         self.transform = TrainTransform(augment, faces.image_size, cutouts)
@@ -96,18 +100,23 @@ class TrainingFaces(Dataset[Any]):
     def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Any, ...]:
         """Return image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys.
 
-        With `with_clean` the uncovered image uint8 [3, H, W] comes fifth.
+        With `with_clean` the uncovered image uint8 [3, H, W] comes fifth, or with `targets_known` True where it is
+        mirrored.
         """
         image, mask = self.read(key)
         if isinstance(key, SampleKey):
             label = int(self.faces.labels[key.image])
             seen, visible, clean = self.transform.views(image, self.landmarks(key.image), key.seed)
             item = seen, visible, label, key.image
+            if self.targets_known:
+                return *item, not torch.equal(clean, image)
             return (*item, clean) if self.with_clean else item
         landmarks = self.landmarks(key.image) if mask is None else None
         transform = self._covered if key.kind == "drawn" else self._uncovered
         seen, visible, clean = transform.views(image, landmarks, key.seed, mask)
         item = seen, visible, -1, key.image
+        if self.targets_known:
+            return *item, False
         return (*item, clean) if self.with_clean else item
 
     def landmarks(self, image: int) -> NDArray[np.float32] | None:
@@ -129,13 +138,15 @@ def collate(items: list[tuple[Any, ...]]) -> TrainingBatch:
     grid = (stacked.shape[2] // MAP_STRIDE, stacked.shape[3] // MAP_STRIDE)
     visibility = resize_visibility(torch.stack(masks), grid)
     count = sum(label >= 0 for label in labels)
+    known = bool(clean) and isinstance(clean[0][0], bool)
     return TrainingBatch(
         stacked[:count],
         visibility[:count],
         torch.tensor(labels[:count]),
         torch.tensor(samples[:count]),
         VisibilityBatch(stacked[count:], visibility[count:]) if count < len(labels) else None,
-        torch.stack(clean[0][:count]) if clean else None,
+        torch.stack(clean[0][:count]) if clean and not known else None,
+        torch.tensor(clean[0][:count], dtype=torch.int64) if known else None,
     )
 
 
@@ -240,6 +251,7 @@ def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
         config.augment,
         dataset.visibility,
         with_clean=config.loss.distils,
+        targets_known=config.loss.distils and config.loss.targets_known,
         cutouts=None if folder is None else open_cutouts(Path(folder)),
     )
 

@@ -1,0 +1,123 @@
+"""Distillation targets that are computed once: the same as those of every step, whoever computes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric import Fabric
+from test_adaptation import ADAPT, batch, module_of
+
+from oaml_core.config import AugmentConfig, Config, ModelConfig
+from oaml_core.data.batches.datamodule import TrainingFaces, collate
+from oaml_core.data.batches.plan import SampleKey
+from oaml_core.errors import ConfigError
+from oaml_core.models.build import build_backbone
+from oaml_core.training.known_targets import known_targets
+from oaml_core.training.world import World
+
+FACES = 150
+"""Three blocks, the last one not full."""
+
+
+class Drawn:
+    """Faces of noise, as a prepared data set gives them."""
+
+    image_size = 112
+    landmarks = None
+    labels = np.zeros(FACES, np.int64)
+
+    def read(self, number: int) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(number)
+        return torch.randint(0, 256, (3, 112, 112), generator=generator, dtype=torch.uint8)
+
+    def __len__(self) -> int:
+        return FACES
+
+
+class Exchange:
+    """Fabric of one of two workers, whose sum is made by hand."""
+
+    device = torch.device("cpu")
+    autocast = staticmethod(Fabric(accelerator="cpu", devices=1).autocast)
+
+    def all_reduce(self, part: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        assert reduce_op == "sum"
+        return part
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    torch.manual_seed(0)
+    weights = tmp_path / "backbone.pt"
+    torch.save(build_backbone("ir_mini", width=4).state_dict(), weights)
+    model = ModelConfig(
+        arch="ir_mini", width=4, weights=str(weights), freeze_backbone=True, local_layers=2, matcher="pooled"
+    )
+    return Config(model=model, loss=replace(ADAPT, targets_known=True))
+
+
+def test_workers_that_share_the_work_have_the_targets_of_one_to_the_last_bit(config: Config) -> None:
+    recogniser, faces, exchange = module_of(config).recogniser, Drawn(), Exchange()
+    alone = known_targets(faces, recogniser, exchange, World(0, 1, 0, 1))  # type: ignore[arg-type]
+    parts = [known_targets(faces, recogniser, exchange, World(rank, 2, rank, 2)) for rank in (0, 1)]  # type: ignore[arg-type]
+
+    assert alone.shape == (2, FACES, recogniser.backbone.embedding_size)
+    assert torch.equal(parts[0] + parts[1], alone)
+    assert all(bool((part == 0).any(-1).any()) for part in parts), "one worker did all of the work"
+    torch.testing.assert_close(alone.norm(dim=2), torch.ones(2, FACES))
+    assert recogniser.training
+
+
+def test_a_step_with_known_targets_learns_what_a_step_without_learns(config: Config) -> None:
+    given = batch()
+    assert given.clean is not None
+    flipped = torch.tensor([0, 1, 0, 1])
+    clean = torch.where(flipped[:, None, None, None] == 1, given.clean.flip(3), given.clean)
+    plain = module_of(replace(config, loss=ADAPT)).training_step(given._replace(clean=clean)).terms
+    module = module_of(config)
+    module.targets = known_targets(_Few(given.clean), module.recogniser, Exchange(), World(0, 1, 0, 1))  # type: ignore[arg-type]
+    known = module.training_step(given._replace(clean=None, mirrored=flipped)).terms
+    torch.testing.assert_close(known, plain)
+
+
+class _Few:
+    def __init__(self, images: torch.Tensor) -> None:
+        self.read = images.__getitem__
+        self._count = len(images)
+
+    def __len__(self) -> int:
+        return self._count
+
+
+def test_a_batch_says_which_faces_are_mirrored_in_place_of_bringing_them() -> None:
+    keys = [SampleKey(number, seed=100 + number) for number in range(20)]
+    augment = AugmentConfig(mask_prob=0.5)
+    plain, known = (
+        collate([TrainingFaces(Drawn(), augment, with_clean=True, targets_known=one)[key] for key in keys])  # type: ignore[arg-type]
+        for one in (False, True)
+    )
+    assert known.clean is None
+    assert plain.clean is not None
+    assert known.mirrored is not None
+    assert torch.equal(known.images, plain.images)
+    assert 3 < int(known.mirrored.sum()) < 17
+    for key, mirrored, clean in zip(keys, known.mirrored, plain.clean, strict=True):
+        as_it_is = Drawn().read(key.image)
+        assert torch.equal(clean, as_it_is.flip(2) if mirrored else as_it_is)
+
+
+@pytest.mark.parametrize(
+    ("model", "augment", "key"),
+    [
+        ({"freeze_backbone": False}, {}, "model.freeze_backbone"),
+        ({}, {"rect_crop_prob": 0.5}, "augment.rect_crop_prob"),
+    ],
+)
+def test_targets_that_cannot_be_known_are_refused(config: Config, model: Any, augment: Any, key: str) -> None:
+    with pytest.raises(ConfigError, match=key):
+        replace(config, model=replace(config.model, **model), augment=AugmentConfig(**augment))
