@@ -58,13 +58,12 @@ class RestorationConfig:
     """Standard deviation of ln σ in training."""
     sigma_data: float = 0.5
     """Standard deviation of clean tiles."""
-    method: Literal["mmps", "pigdm", "dps"] = "mmps"
-    """Posterior sampling; the docstring of `oaml_core.restoration.posterior` has the formulas. With a learnt prior
-    `pigdm` and `dps` fail at 6 steps; `dps` was published with 1,000."""
+    method: Literal["mmps"] = "mmps"
+    """Posterior sampling by moment matching (`oaml_core.restoration.posterior` has the formulas)."""
     guidance: float = 1.0
-    """Strength of the measurement; `dps`: its step ζ."""
+    """Strength of the measurement; 1: as its noise says."""
     steps: int = 24
-    """Noise levels that sampling goes through; `mmps`: below 12 the samples scatter too widely."""
+    """Noise levels that sampling goes through; below 12 the samples scatter too widely."""
     samples: int = 4
     """Posterior samples of each tile: their mean is the restored tile, their deviation its uncertainty."""
     sigma_min: float = 0.002

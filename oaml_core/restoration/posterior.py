@@ -1,20 +1,15 @@
 """Samples of P(clean | measured): the prior's denoiser, corrected by what was measured.
 
 With D the denoiser, x the noisy tile at level σ, x̂ = D(x; σ) and the measurement y = A·x + noise of variance V, the
-posterior's denoiser is D + σ²·∇ₓ log p(y | x). The methods differ in how they take the uncertainty of x̂:
+posterior's denoiser is D + σ²·∇ₓ log p(y | x). Moment matching (Rozet et al. 2024) takes the scene given x for Gaussian
+of mean x̂ and covariance C = σ²·J, J = ∂x̂/∂x (Tweedie's second formula): exact for every Gaussian prior. Then
+∇ₓ log p = Jᵀ·Aᵀ·(A·C·Aᵀ + V)⁻¹·(y − A·x̂). Each step of its linear solver costs a backward pass through the denoiser; J
+of a network is not quite symmetric, hence GMRES.
 
-- `dps` (Chung et al. 2023): none at all. log p is that of the measurement if x̂ were the scene,
-  L = ½ Σ (y − A·x̂)² / V(x̂) + ½ Σ log V(x̂), V exact for signal-dependent noise. A step of its own of length
-  ζ·√V̄·∇ₓ√(2L') follows each denoising step, as published, which makes up for the missing uncertainty by ζ.
-- `pigdm` (Song et al. 2023): the covariance of the scene given x is r²·I, r² = σ²·s² / (σ² + s²), s the deviation of
-  clean tiles: ∇ₓ log p = Jᵀ·Aᵀ·(A·r²·Aᵀ + V)⁻¹·(y − A·x̂), J = ∂x̂/∂x. Exact for a white Gaussian prior; of images r² is
-  many times the error of x̂, and noise is taken for detail.
-- `mmps` (Rozet et al. 2024), the default: the covariance is σ²·J (Tweedie's second formula), in place of r²·I. Exact
-  for every Gaussian prior. Each step of its linear solver costs a backward pass through the denoiser; J of a network
-  is not quite symmetric, hence GMRES. Where every pixel is measured (A = I) with variances about 1/λ, x and that much
-  of y are first taken together: they are one tile m = (x/σ² + λ·y)·s² with noise s, 1/s² = 1/σ² + λ, of which D(m; s)
-  is the exact estimate for any prior. Only what is left of the likelihood, of precision 1/V − λ, needs a Gaussian
-  approximation, around a tile that is as clear as the measurement. For σ → ∞ this is E[clean | y], without sampling.
+Where every pixel is measured (A = I) with variances about 1/λ, x and that much of y are first taken together: they are
+one tile m = (x/σ² + λ·y)·s² with noise s, 1/s² = 1/σ² + λ, of which D(m; s) is the exact estimate for any prior. Only
+what is left of the likelihood, of precision 1/V − λ, needs a Gaussian approximation, around a tile that is as clear as
+the measurement. For σ → ∞ this is E[clean | y], without sampling.
 """
 
 from __future__ import annotations
@@ -22,17 +17,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from oaml_core.progress import progress
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.measurement import Identity, Measurement
 from oaml_core.restoration.sampler import heun_sample
 
-Method = Literal["mmps", "pigdm", "dps"]
 TINY = 1e-30
 """Instead of a zero that something is divided by."""
 
@@ -44,16 +36,12 @@ class Posterior:
     Args:
         denoiser: D of the prior.
         measurement: what was measured, B tiles.
-        method: see above.
-        sigma_data: s, standard deviation of clean tiles.
-        guidance: `dps`: ζ; `pigdm`: a factor of the correction; `mmps`: the power of the likelihood. 1: the posterior.
+        guidance: power of the likelihood; 1: the posterior.
         iterations: of the linear solver, at most; a learnt denoiser wants 2 or 3, an exact one as many as it takes.
     """
 
     denoiser: Denoiser
     measurement: Measurement
-    method: Method = "mmps"
-    sigma_data: float = 0.5
     guidance: float = 1.0
     iterations: int = 2
 
@@ -76,42 +64,23 @@ class Posterior:
         noise = noise.to(self.measurement.observed.device)
         if centre is not None:
             noise = noise + centre / levels[0]
-        if self.method == "dps":
-            return self._dps(noise, levels)
         with torch.no_grad():
             return heun_sample(self.denoise, noise, levels)
 
     def mean(self) -> Tensor | None:
-        """E[clean | y] [B, C, H, W] in one evaluation; None where it takes samples: `mmps` alone has it, and only for
-        tiles of which every pixel was measured."""
-        shared = self.shared_precision()
-        if self.method != "mmps" or bool((shared <= 0).any()):
+        """E[clean | y] [B, C, H, W] in one evaluation; None where it takes samples: not every pixel was measured."""
+        if bool((self.shared_precision() <= 0).any()):
             return None
         observed = self.measurement.observed
         return self.denoise(torch.zeros_like(observed), observed.new_full((len(observed),), math.inf))
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """E[clean | x, y], the posterior's denoiser; not for `dps`.
+        """E[clean | x, y], the posterior's denoiser.
 
         Args:
             x: noisy tiles [B, C, H, W].
             sigma: their noise levels [B]; infinite, where `mean` exists: x says nothing.
         """
-        if self.method == "mmps":
-            return self._moment_matched(x, sigma)
-        estimate, pulled_back = self._linearised(x, sigma)
-        level = sigma.reshape(-1, 1, 1, 1)
-        spread = level.square() * self.sigma_data**2 / (level.square() + self.sigma_data**2)
-        operator, root = self.measurement.operator, self.measurement.precision(estimate).sqrt()
-
-        def system(z: Tensor) -> Tensor:
-            """(W·A·r²·Aᵀ·W + 1)·z with W = V^(−½), so that infinite variances give zeros."""
-            return root * operator(spread * operator.adjoint(root * z)) + z
-
-        weighted = root * gmres(system, root * self.measurement.residual(estimate), self.iterations)
-        return estimate + self.guidance * level.square() * pulled_back(operator.adjoint(weighted))
-
-    def _moment_matched(self, x: Tensor, sigma: Tensor) -> Tensor:
         operator = self.measurement.operator
         shared = self.guidance * self.shared_precision()
         variance = 1 / (sigma.reshape(-1, 1, 1, 1) ** -2 + shared)
@@ -120,12 +89,15 @@ class Posterior:
             together = (x * sigma.reshape(-1, 1, 1, 1) ** -2 + shared * self.measurement.observed) * variance
         estimate, pulled_back = self._linearised(together, variance.sqrt().flatten())
         left = self.guidance * self.measurement.precision(estimate) - shared
+        # The system's inverse if J were 1, its upper bound: without it few iterations leave the darkest pixels, whose
+        # variance is a fortieth of the brightest ones', and say too little of how uncertain they are.
+        scale = 1 / (1 + left * variance).clamp_min(TINY)
 
         def system(z: Tensor) -> Tensor:
-            """(1 + K·A·C·Aᵀ)·z, K the precision that is left and C = s²·J; Jᵀ = J for the best denoiser."""
-            return z + left * operator(variance * pulled_back(operator.adjoint(z)))
+            """S·(1 + K·A·C·Aᵀ)·z, K the precision that is left, C = s²·J, S the scale; Jᵀ = J for the best denoiser."""
+            return scale * (z + left * operator(variance * pulled_back(operator.adjoint(z))))
 
-        weighted = gmres(system, left * self.measurement.residual(estimate), self.iterations)
+        weighted = gmres(system, scale * left * self.measurement.residual(estimate), self.iterations)
         return estimate + variance * pulled_back(operator.adjoint(weighted))
 
     def shared_precision(self) -> Tensor:
@@ -147,34 +119,6 @@ class Posterior:
             return gradient
 
         return estimate.detach(), pulled_back
-
-    def _dps(self, noise: Tensor, levels: list[float]) -> Tensor:
-        """Euler steps of the prior, each followed by a step towards the measurement."""
-        x = noise * levels[0]
-        steps = len(levels) - 1
-        for i in progress(range(steps), steps, "sampling"):
-            sigma, below = levels[i], levels[i + 1]
-            with torch.enable_grad():
-                x = x.detach().requires_grad_()
-                estimate = self.denoiser(x, x.new_full((len(x),), sigma))
-                misfit, variance = self._misfit(estimate)
-                (gradient,) = torch.autograd.grad(misfit.sum(), x)
-            slope = (x.detach() - estimate.detach()) / sigma
-            step = self.guidance * variance.sqrt().reshape(-1, 1, 1, 1) * gradient
-            x = x.detach() + (below - sigma) * slope - step
-        return x
-
-    def _misfit(self, estimate: Tensor) -> tuple[Tensor, Tensor]:
-        """√(2L') of each tile [B] and its mean variance [B]; L' is L less its value for a perfect fit, so ≥ 0."""
-        precision = self.measurement.precision(estimate)
-        seen = precision > 0
-        logs = torch.where(seen, -precision.clamp_min(1e-12).log(), 0.0)
-        count = seen.flatten(1).sum(1).clamp_min(1)
-        variance = torch.where(seen, 1 / precision.clamp_min(1e-12), 0.0).flatten(1).sum(1) / count
-        squares = (self.measurement.residual(estimate).square() * precision).flatten(1).sum(1)
-        # log V is taken relative to its present mean: constants do not change the gradient of L.
-        entropy = (logs - (logs.flatten(1).sum(1) / count).detach().reshape(-1, 1, 1, 1) * seen).flatten(1).sum(1)
-        return (squares + entropy).clamp_min(1e-6).sqrt(), variance.detach()
 
 
 def gmres(system: Callable[[Tensor], Tensor], right: Tensor, iterations: int) -> Tensor:

@@ -40,7 +40,7 @@ def restore(
         denoiser: the prior.
         measured: B tiles.
         shape: (C, H, W) of the clean tiles.
-        config: of the sampling: method, guidance, steps, samples.
+        config: of the sampling: guidance, steps, samples.
         seed: of the sampling; a tile's samples do not depend on the tiles beside it in other batches.
         device: to sample on.
     """
@@ -82,7 +82,7 @@ def _posteriors(
 ) -> Iterator[tuple[int, Posterior]]:
     for start in range(0, len(measured.observed), BATCH):
         part = measured.part(slice(start, start + BATCH)).to(device)
-        yield start, Posterior(denoiser, part, config.method, config.sigma_data, config.guidance)
+        yield start, Posterior(denoiser, part, config.guidance)
 
 
 def _samples(

@@ -21,7 +21,8 @@ from oaml_core.restoration.measurement import (
     Operator,
     measure,
 )
-from oaml_core.restoration.posterior import Method, Posterior, gmres
+from oaml_core.restoration.metrics import chi_square
+from oaml_core.restoration.posterior import Posterior, gmres
 from oaml_core.restoration.restore import END, START, posterior_mean, restore
 from oaml_core.restoration.sampler import heun_sample, noise_levels
 from oaml_core.settings import load_config
@@ -67,13 +68,12 @@ def smooth() -> GaussianPrior:
     return GaussianPrior(0.25 * torch.exp(-0.5 * (distance / 2) ** 2) + 0.01 * torch.eye(FLAT).double())
 
 
-CASES: list[tuple[Method, GaussianPrior, Operator, float]] = [
-    ("pigdm", white(), Identity(), 0.0),
-    ("pigdm", white(), LowResolution(2), 0.0),
-    ("mmps", white(), GaussianBlur(0.6), 0.0),
-    ("mmps", smooth(), Identity(), 0.0),
-    ("mmps", smooth(), Identity(), 0.3),
-    ("mmps", smooth(), Composition((GaussianBlur(0.6), LowResolution(2))), 0.0),
+CASES: list[tuple[GaussianPrior, Operator, float]] = [
+    (white(), LowResolution(2), 0.0),
+    (white(), GaussianBlur(0.6), 0.0),
+    (smooth(), Identity(), 0.0),
+    (smooth(), Identity(), 0.3),
+    (smooth(), Composition((GaussianBlur(0.6), LowResolution(2))), 0.0),
 ]
 """The last: least visibility of a pixel; 0: the variance of one is infinite."""
 
@@ -88,12 +88,10 @@ def measured_by(operator: Operator, prior: GaussianPrior, least: float) -> Measu
     return measure(scene, operator, Noise(a=0.0, b=0.01), generator, seen)
 
 
-@pytest.mark.parametrize(("method", "prior", "operator", "least"), CASES)
-def test_mean_and_variance_are_those_of_the_closed_form(
-    method: Method, prior: GaussianPrior, operator: Operator, least: float
-) -> None:
+@pytest.mark.parametrize(("prior", "operator", "least"), CASES)
+def test_mean_and_variance_are_those_of_the_closed_form(prior: GaussianPrior, operator: Operator, least: float) -> None:
     measured = measured_by(operator, prior, least)
-    mean, covariance = affine_law_of_samples(prior, measured, method)
+    mean, covariance = affine_law_of_samples(prior, measured)
     expected_mean, expected_covariance = prior.posterior(measured)
     assert (mean - expected_mean).norm() / (expected_mean - MEAN).norm() < 0.05
     assert (covariance - expected_covariance).norm() / expected_covariance.norm() < 0.05
@@ -110,11 +108,10 @@ def test_the_mean_of_fully_measured_tiles_takes_no_samples() -> None:
     assert (two - mean).norm() / mean.norm() < 0.05
 
 
-def test_covered_blurred_or_other_methods_have_no_mean_without_samples() -> None:
+def test_covered_or_blurred_tiles_have_no_mean_without_samples() -> None:
     prior = smooth()
     assert Posterior(prior.denoise, measured_by(Identity(), prior, least=0.0)).mean() is None
     assert Posterior(prior.denoise, measured_by(LowResolution(2), prior, least=0.3)).mean() is None
-    assert Posterior(prior.denoise, measured_by(Identity(), prior, least=0.3), "pigdm").mean() is None
 
 
 def test_restored_tiles_are_posterior_means_with_and_without_a_cover() -> None:
@@ -150,6 +147,28 @@ def test_samples_scatter_as_the_posterior_does_at_the_recipes_number_of_steps(sh
     assert scatter_of_samples(6, share) > 1.2
 
 
+@pytest.mark.parametrize(("brightest", "darkest"), [(0.002, 0.00005), (0.04, 0.001), (0.01, 0.01)])
+def test_few_iterations_serve_dark_pixels_as_well_as_bright_ones(brightest: float, darkest: float) -> None:
+    """Mean, scatter and χ² as `restore` makes them, of 300 tiles whose variances fall from pixel to pixel."""
+    prior, generator = smooth(), torch.Generator().manual_seed(0)
+    exponents = torch.randperm(FLAT, generator=generator).double() / (FLAT - 1)
+    variances = brightest * (darkest / brightest) ** exponents
+    unit = torch.randn((2, 300, FLAT), generator=generator, dtype=torch.float64)
+    tiles = MEAN + unit[0] @ torch.linalg.cholesky(prior.covariance).T
+    observed = (tiles + unit[1] * variances.sqrt()).view(-1, 1, SIDE, SIDE)
+    seen = (variances.min() / variances).view(1, 1, SIDE, SIDE).expand(300, -1, -1, -1)
+    measured = Measurement(observed, Identity(), Noise(a=0.0, b=float(variances.min()) / 4), seen)
+    config = RestorationConfig(steps=load_config(RECIPE).restoration.steps, samples=1)
+    mean, _, samples = restore(prior.denoise, measured, (1, SIDE, SIDE), config)
+    covariance = torch.linalg.inv(torch.linalg.inv(prior.covariance) + torch.diag(1 / variances))
+    exact = MEAN + ((observed.flatten(1) - MEAN) / variances) @ covariance
+    assert (mean.flatten(1) - tiles).square().mean() < 1.01 * (exact - tiles).square().mean()
+    scatter = (samples[0].flatten(1) - exact).square().mean(0) / covariance.diag()
+    for some in variances.argsort().split(FLAT // 4):
+        assert scatter[some].mean() == pytest.approx(1, abs=0.1)
+    assert chi_square(measured, samples[0]).mean() == pytest.approx(1, abs=0.06)
+
+
 def test_gmres_solves_systems_that_are_not_symmetric() -> None:
     generator = torch.Generator().manual_seed(0)
     matrix = torch.eye(6) + 0.3 * torch.randn((3, 6, 6), generator=generator)
@@ -165,14 +184,12 @@ def test_gmres_solves_systems_that_are_not_symmetric() -> None:
     assert all((after <= before + 1e-5).all() for before, after in itertools.pairwise(misfits))
 
 
-def affine_law_of_samples(prior: GaussianPrior, measured: Measurement, method: Method) -> tuple[Tensor, Tensor]:
+def affine_law_of_samples(prior: GaussianPrior, measured: Measurement) -> tuple[Tensor, Tensor]:
     """Exact mean and covariance of samples: with a Gaussian prior a sample is an affine function of its noise."""
     count = FLAT + 1
     noise = torch.cat([torch.zeros(1, FLAT), torch.eye(FLAT)]).double().view(count, 1, SIDE, SIDE)
     observed, seen = (x.expand(count, -1, -1, -1) for x in (measured.observed, measured.visibility))
-    posterior = Posterior(
-        prior.denoise, Measurement(observed, measured.operator, measured.noise, seen), method, iterations=30
-    )
+    posterior = Posterior(prior.denoise, Measurement(observed, measured.operator, measured.noise, seen), iterations=30)
     samples = heun_sample(posterior.denoise, noise, noise_levels(64)).flatten(1)
     slopes = samples[1:] - samples[0]
     return samples[0], slopes.T @ slopes
