@@ -1,4 +1,4 @@
-"""`oaml restore train|apply|evaluate`: a diffusion prior of clean tiles, and what it restores."""
+"""`oaml restore tiles|train|apply|evaluate`: a diffusion prior of clean tiles, and what it restores."""
 
 from __future__ import annotations
 
@@ -66,6 +66,27 @@ def _apply(config: Config, options: Any) -> int:
     return 0
 
 
+def _tiles(config: Config, options: Any) -> int:
+    from oaml_core.restoration.apply import pictures_at
+    from oaml_core.restoration.cut_tiles import cut_tiles
+    from oaml_core.restoration.photographs import RAW_SUFFIXES
+
+    if options.image is None or options.folder is None:
+        raise ConfigError("It reads: oaml restore tiles PHOTOGRAPHS FOLDER")
+    settings = config.restoration
+    print(
+        cut_tiles(
+            pictures_at(Path(options.image), RAW_SUFFIXES),
+            Path(options.folder),
+            settings.tile_size,
+            clean_from=options.clean_from,
+            domain=settings.domain,
+            metadata=None if settings.metadata is None else Path(settings.metadata),
+        )
+    )
+    return 0
+
+
 def _checkpoint(options: Any) -> str:
     if options.checkpoint is None:
         raise ConfigError(f"oaml restore {options.action} needs --checkpoint, which `oaml restore train` prints.")
@@ -75,7 +96,9 @@ def _checkpoint(options: Any) -> str:
 def _options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("action", choices=tuple(ACTIONS), help="what to do")
-    add("image", nargs="?", help="apply: the image to restore, or a folder of them")
+    add("image", nargs="?", help="apply, tiles: the image, or a folder of them; tiles: also RAW files")
+    add("folder", nargs="?", help="tiles: folder to write them to")
+    add("--clean-from", type=float, default=1.0, help="tiles: seconds of exposure from which on tiles are clean")
     add("--checkpoint", type=str | None, default=None, help="apply, evaluate: the prior, file or address in the store")
     add("--dataset", type=str | None, default=None, help="train, evaluate: tiles in the store; default: prepare them")
     add("--launcher", choices=("local", "none"), default="local", help="train: torchrun, or this process")
@@ -87,5 +110,5 @@ def _options(parser: ArgumentParser) -> None:
     add("--blur", type=float, default=0.0, help="apply: Gaussian blur of this many pixels")
 
 
-ACTIONS = {"train": _train, "apply": _apply, "evaluate": _evaluate}
+ACTIONS = {"tiles": _tiles, "train": _train, "apply": _apply, "evaluate": _evaluate}
 COMMANDS = {"restore": Command("train a diffusion prior of clean tiles; restore images with it", _restore, _options)}

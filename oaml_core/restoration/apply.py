@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -194,15 +195,19 @@ def _ramp(length: int) -> Tensor:
     return ((torch.minimum(places, places.flip(0)) + 1) / OVERLAP).clamp(max=1)
 
 
-def pictures_at(path: Path) -> list[Path]:
+def pictures_at(path: Path, others: Collection[str] = ()) -> list[Path]:
     """Return the image itself, or all images in a folder, by name.
+
+    Args:
+        path: image or folder.
+        others: further endings of files, in lower case, that are wanted.
 
     Raises:
         DataError: there is none.
     """
     if not path.is_dir():
         return [path]
-    found = [file for file in regular_files(path, IMAGE_SUFFIXES) if file.parent == path]
+    found = [file for file in regular_files(path, IMAGE_SUFFIXES | set(others)) if file.parent == path]
     if not found:
-        raise DataError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        raise DataError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES | set(others)))}).")
     return found

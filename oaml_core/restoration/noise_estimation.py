@@ -52,6 +52,8 @@ def noise_of_image(image: Tensor, visible: Tensor | None = None) -> Noise:
         DataError: the image is too small, or nearly all black or white.
     """
     channels, (height, width) = int(np.prod(image.shape[:-2])), image.shape[-2:]
+    if min(height, width) <= 2 * SMOOTHING:
+        raise DataError(f"{height} × {width} pixels are too few to estimate noise from.")
     flat = image.reshape(channels, 1, height, width).double()
     kernel = torch.tensor(DIFFERENCES, dtype=flat.dtype, device=flat.device)[None, None]
     signal = (_blurred(flat) + 1) / 2

@@ -15,7 +15,6 @@ The metadata file, `metadata.json` in the tile folder or a file of its own, hold
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from torch import Tensor
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import read_regular, regular_files
 from oaml_core.models.tensor_archive import load_tensors
+from oaml_core.restoration.photographs import EXPOSURE
 from oaml_core.structured_text import parse_json_value
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 METADATA = "metadata.json"
 SPLITS = ("train", "validation", "test")
 CLEAN_TYPES = {"long": True, "clean": True, "short": False, "noisy": False}
-EXPOSURE = re.compile(r"(?:^|_)(\d+(?:\.\d+)?)s(?=_|$)")
-"""Exposure time in a tile's id, as in `sony_00017_0.04s_tile_3`."""
 LONG_EXPOSURE = 1.0
 """Seconds from which on an exposure counts as long, and its tile as clean."""
 MOST_NAMED = 10

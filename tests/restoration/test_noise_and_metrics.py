@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from oaml_core.errors import ModelInputError
+from oaml_core.errors import DataError, ModelInputError
 from oaml_core.restoration.classical import non_local_means
 from oaml_core.restoration.measurement import (
     Composition,
@@ -75,6 +75,11 @@ def test_covered_pixels_do_not_count_in_the_noise_of_an_image() -> None:
     visible[..., 40:90, :] = 0
     found = noise_of_image(covered, visible)
     assert found.a * 0.5 + found.b == pytest.approx(noise.a * 0.5 + noise.b, rel=0.25)
+
+
+def test_an_image_of_a_few_pixels_tells_no_noise() -> None:
+    with pytest.raises(DataError, match="4 × 9 pixels are too few"):
+        noise_of_image(torch.zeros(1, 3, 4, 9))
 
 
 def test_the_truth_explains_the_measurement_to_within_its_noise() -> None:
