@@ -67,16 +67,14 @@ def _apply(config: Config, options: Any) -> int:
 
 
 def _tiles(config: Config, options: Any) -> int:
-    from oaml_core.restoration.apply import pictures_at
-    from oaml_core.restoration.cut_tiles import cut_tiles
-    from oaml_core.restoration.photographs import RAW_SUFFIXES
+    from oaml_core.restoration.cut_tiles import cut_tiles, photographs_at
 
     if options.image is None or options.folder is None:
         raise ConfigError("It reads: oaml restore tiles PHOTOGRAPHS FOLDER")
     settings = config.restoration
     print(
         cut_tiles(
-            pictures_at(Path(options.image), RAW_SUFFIXES),
+            photographs_at(Path(options.image)),
             Path(options.folder),
             settings.tile_size,
             clean_from=options.clean_from,

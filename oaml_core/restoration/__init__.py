@@ -2,6 +2,7 @@
 
 __all__ = [
     "apply",
+    "cut_tiles",
     "edm_dataset",
     "evaluate",
     "face_tiles",

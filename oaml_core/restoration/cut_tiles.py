@@ -20,9 +20,10 @@ from torch import Tensor
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.folder_entries import shown
 from oaml_core.progress import progress
+from oaml_core.restoration.apply import pictures_at
 from oaml_core.restoration.measurement import Noise
 from oaml_core.restoration.noise_estimation import noise_of_image
-from oaml_core.restoration.photographs import EXPOSURE, Photograph, read_photograph
+from oaml_core.restoration.photographs import EXPOSURE, RAW_SUFFIXES, Photograph, read_photograph
 from oaml_core.restoration.tile_check import LEAST_DEVIATION
 from oaml_core.restoration.tiles import LONG_EXPOSURE, METADATA
 
@@ -64,6 +65,15 @@ class CutTiles:
                 "Give --clean-from 0 if all photographs are."
             )
         return "\n".join([*lines, str(self.metadata)])
+
+
+def photographs_at(path: Path) -> list[Path]:
+    """Return the photograph itself, or all images and RAW files in a folder, by name.
+
+    Raises:
+        DataError: there is none.
+    """
+    return pictures_at(path, RAW_SUFFIXES)
 
 
 def cut_tiles(

@@ -13,8 +13,7 @@ from test_photographs import dng, mosaic
 
 from oaml_core.cli import main
 from oaml_core.errors import DataError
-from oaml_core.restoration.apply import pictures_at
-from oaml_core.restoration.cut_tiles import cut_tiles
+from oaml_core.restoration.cut_tiles import cut_tiles, photographs_at
 from oaml_core.restoration.tile_check import validate_dataset_compatibility
 from oaml_core.restoration.tiles import clean_entries, read_metadata, read_tile
 
@@ -28,7 +27,7 @@ def photograph(path: Path, height: int = 40, width: int = 70, seed: int = 0) -> 
 
 def test_tiles_lie_side_by_side_and_training_takes_them(tmp_path: Path) -> None:
     image = photograph(tmp_path / "in" / "lake_2s.png")
-    found = cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "out", 16)
+    found = cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 16)
     entries = read_metadata(tmp_path / "out")
     assert len(entries) == 2 * 4 == found.clean
     expected = torch.from_numpy(image[16:32, 32:48] / 127.5 - 1).permute(2, 0, 1).float()
@@ -39,13 +38,13 @@ def test_tiles_lie_side_by_side_and_training_takes_them(tmp_path: Path) -> None:
 def test_exposure_says_what_is_clean_and_where_nothing_does_training_refuses(tmp_path: Path) -> None:
     for name in ("a_10s", "a_0.1s", "b"):
         photograph(tmp_path / "in" / f"{name}.png", 16, 16)
-    found = cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "out", 16)
+    found = cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 16)
     clean = {e.id.rsplit("_", 2)[0]: e.clean for e in read_metadata(tmp_path / "out")}
     assert clean == {"a_10s": True, "a_0.1s": False, "b": None}
     assert "--clean-from 0" in str(found)
     with pytest.raises(DataError, match="b_000_000"):
         clean_entries(tmp_path / "out", "train")
-    cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "all", 16, clean_from=0)
+    cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "all", 16, clean_from=0)
     assert len(clean_entries(tmp_path / "all", "train")) == 3
     validate_dataset_compatibility(tmp_path / "all")
 
@@ -54,7 +53,7 @@ def test_exposures_of_one_scene_are_in_the_same_split(tmp_path: Path) -> None:
     for scene in range(12):
         for exposure in ("0.1s", "10s"):
             photograph(tmp_path / "in" / f"{scene:05d}_{exposure}.png", 8, 8, scene)
-    found = cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "out", 8)
+    found = cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 8)
     assert found.counts == {"train": 20, "validation": 2, "test": 2}
     splits: dict[str, set[str]] = {}
     for entry in read_metadata(tmp_path / "out"):
@@ -66,11 +65,11 @@ def test_one_bad_photograph_is_set_aside_and_named(tmp_path: Path) -> None:
     photograph(tmp_path / "in" / "good_1s.png", 16, 16)
     photograph(tmp_path / "in" / "small_1s.png", 15, 40)
     (tmp_path / "in" / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
-    found = cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "out", 16)
+    found = cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 16)
     assert sum(found.counts.values()) == 1
     assert ["small_1s" in found.set_aside[0], "torn.jpg" in found.set_aside[1]] == [True, True]
     with pytest.raises(DataError, match="lists tiles already"):
-        cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "out", 16)
+        cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 16)
     with pytest.raises(DataError, match=r"No photograph gave a tile: .*small_1s"):
         cut_tiles([tmp_path / "in" / "small_1s.png"], tmp_path / "other", 16)
 
@@ -79,7 +78,7 @@ def test_names_that_would_meet_are_kept_apart_and_flat_places_left_out(tmp_path:
     photograph(tmp_path / "in" / "a b.png", 8, 8, 1)
     photograph(tmp_path / "in" / "a-b.png", 8, 8, 2)
     Image.new("RGB", (8, 16), "white").save(tmp_path / "in" / "sky.png")
-    found = cut_tiles(pictures_at(tmp_path / "in"), tmp_path / "out", 8, clean_from=0)
+    found = cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 8, clean_from=0)
     assert (found.clean, found.flat) == (2, 2)
     assert len({e.file for e in read_metadata(tmp_path / "out")}) == 2
 
