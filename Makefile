@@ -14,11 +14,12 @@ CRON ?= 0 2 * * *
 BASE ?= docker.io/library/python:3.11-slim-bookworm
 BUILD_ARGS ?=
 REGISTRY ?=
+MINUTES ?= 10
 
 # pytest-xdist gives each of WORKERS processes one file of tests at a time.
 WORKERS ?= 2
 
-.PHONY: help setup demo test docs benchmarks gpu-figures test-cluster lint compile golden sbom licences audit base-image build-images push-images submit schedule clean
+.PHONY: help setup demo test docs benchmarks gpu-figures test-cluster lint compile golden sbom licences audit fuzz base-image build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -91,5 +92,8 @@ licences: setup ## licences of all packages, those that need attention first
 audit: setup ## known vulnerabilities of constraints.txt, by pip-audit; fails where nobody could be asked
 	@$(BIN)/python -m images.audit
 
+fuzz: setup ## every parser on damaged files for MINUTES=10, bounded in memory and time; findings in .fuzz/
+	PYTHONPATH=tests $(BIN)/python -m fuzzing.campaign --minutes $(MINUTES) $(ARGS)
+
 clean: ## remove caches and runs, not the environment
-	rm -rf .oaml runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .oaml runs .pytest_cache .mypy_cache .ruff_cache .hypothesis .fuzz

@@ -6,13 +6,16 @@ Hostile or damaged text gets an error that names it, within a second, and never 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from types import UnionType
+from typing import Any, get_args
 
 import yaml
 
 from oaml_core.errors import ConfigError, OamlError
 
+Needs = Iterable[str] | Mapping[str, type | UnionType]
+"""Keys that a JSON object must have, or their types by key."""
 MOST_CHARACTERS = 200_000
 """Longest YAML text; the recipes that come with OAML have some hundred."""
 MOST_VALUES = 20_000
@@ -96,9 +99,7 @@ class _Counted:
             )
 
 
-def parse_json(
-    text: str | bytes, what: str, remedy: str, error: type[OamlError], needs: Iterable[str] = ()
-) -> dict[str, Any]:
+def parse_json(text: str | bytes, what: str, remedy: str, error: type[OamlError], needs: Needs = ()) -> dict[str, Any]:
     """Return the object that JSON `text` describes.
 
     Args:
@@ -106,10 +107,11 @@ def parse_json(
         what: how error messages call it.
         remedy: a sentence of the error message: what the user can do.
         error: class of the error.
-        needs: keys that the object must have.
+        needs: keys that the object must have; a mapping also says the type of each value, such as `str | None`.
 
     Raises:
-        OamlError: of class `error`: it is damaged, nested too deeply, no object, or a key is missing.
+        OamlError: of class `error`: it is damaged, nested too deeply, no object, a key is missing, or its value has
+            another type.
 
     Example:
         >>> from oaml_core.errors import StoreError
@@ -121,7 +123,38 @@ def parse_json(
         raise error(f"{what} is damaged: it holds no JSON object. {remedy}")
     if missing := [key for key in needs if key not in found]:
         raise error(f"{what} is damaged: it lacks {', '.join(missing)}. {remedy}")
+    if isinstance(needs, Mapping):
+        check_types(found, needs, what, remedy, error)
     return found
+
+
+def check_types(
+    found: Mapping[str, Any], types: Mapping[str, type | UnionType], what: str, remedy: str, error: type[OamlError]
+) -> None:
+    """Refuse values of other types than are meant; keys that are not there pass.
+
+    Args:
+        found: keys and values of a document.
+        types: of values by key; true and false are no numbers, a whole number is a `float`, too.
+        what: how error messages call the document.
+        remedy: a sentence of the error message: what the user can do.
+        error: class of the error.
+
+    Raises:
+        OamlError: of class `error`: a value has another type; the key and both types are named.
+    """
+    for key, meant in types.items():
+        if key not in found or _is_of_type(found[key], meant):
+            continue
+        name = getattr(meant, "__name__", str(meant))
+        raise error(f"{what} is damaged: {key} is {type(found[key]).__name__}, not {name}. {remedy}")
+
+
+def _is_of_type(value: Any, meant: type | UnionType) -> bool:
+    kinds = get_args(meant) or (meant,)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (float in kinds and isinstance(value, int) and abs(value) < 1 << 1023)
 
 
 def parse_json_value(text: str | bytes, what: str, remedy: str, error: type[OamlError]) -> Any:

@@ -6,9 +6,13 @@ import html
 import re
 import shutil
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from oaml_core.array_files import read_arrays
+from oaml_core.errors import EvaluationError
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder, SetTraces
 from oaml_core.forgetting.trees import Tree, trees_of
 from oaml_core.store.local_file import appearing, sha256_of
@@ -105,12 +109,16 @@ class Evaluations(Place):
 
 def _has_pairs(path: Path, traces: SetTraces) -> bool:
     """Return True if stored scores still have the pairs that go."""
-    with np.load(path) as stored:
-        return any(
-            str(stored[f"{name}/digest"]) != traces.digests.get(name)
-            for name, pairs in traces.scored.items()
-            if pairs and f"{name}/digest" in stored.files
-        )
+    stored = _stored(path)
+    return any(
+        str(stored[f"{name}/digest"]) != traces.digests.get(name)
+        for name, pairs in traces.scored.items()
+        if pairs and f"{name}/digest" in stored
+    )
+
+
+def _stored(path: Path) -> dict[str, NDArray[Any]]:
+    return read_arrays(path, str(path), "Run `oaml evaluate` again, or remove it.", EvaluationError)
 
 
 def _without_pairs(source: Path, target: Path, traces: SetTraces) -> None:
@@ -118,8 +126,7 @@ def _without_pairs(source: Path, target: Path, traces: SetTraces) -> None:
 
     Both models of a later comparison are then judged on the same pairs.
     """
-    with np.load(source) as stored:
-        arrays = {name: stored[name] for name in stored.files}
+    arrays = _stored(source)
     for name, pairs in traces.scored.items():
         mine = [key for key in arrays if key.startswith(f"{name}/")]
         if not mine or str(arrays[f"{name}/digest"]) == traces.digests.get(name):
@@ -132,4 +139,4 @@ def _without_pairs(source: Path, target: Path, traces: SetTraces) -> None:
                 arrays[key] = np.delete(arrays[key], pairs, axis=-1)
         arrays[f"{name}/digest"] = np.array(traces.digests[name])
     with appearing(target) as new, new.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

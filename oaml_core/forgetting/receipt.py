@@ -57,7 +57,7 @@ def verify(receipt: dict[str, Any], key: bytes, names: Iterable[str] = ()) -> No
     found = receipt.get("signature")
     value = found.get("value", "") if isinstance(found, dict) else ""
     wanted = hmac.new(key, _signed_part(receipt), hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(str(value), wanted):
+    if not hmac.compare_digest(str(value).encode(errors="surrogatepass"), wanted.encode()):
         raise DataError("The signature does not fit: the receipt was changed, or signed with another key.")
     if (named := sorted(names)) and subject_of(Person(frozenset(named)), key) != receipt.get("subject"):
         raise DataError("The receipt is genuine, but about somebody else.")
@@ -65,4 +65,4 @@ def verify(receipt: dict[str, Any], key: bytes, names: Iterable[str] = ()) -> No
 
 def _signed_part(receipt: dict[str, Any]) -> bytes:
     content = {name: value for name, value in receipt.items() if name != "signature"}
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")

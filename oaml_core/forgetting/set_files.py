@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import read_array
 from oaml_core.data.prepared.manifest import Manifest, ManifestFile
 from oaml_core.data.sources.recordio import join_frames, parse_payload
 from oaml_core.errors import DataError
@@ -46,8 +47,8 @@ class SetFiles(ABC):
         """Return the content of a `.npy`; None where the data set has none of this name."""
         if path not in self.by_path:
             return None
-        found: NDArray[np.generic] = np.load(self.fetch(path))
-        return found
+        where = f"{path} of the data set {self.manifest.fingerprint}"
+        return read_array(self.fetch(path), where, "Run `oaml prepare --repair`.", DataError)
 
     def document(self, path: str, kind: type[T]) -> T:
         """Return the content of a JSON file, a list or an object.

@@ -39,18 +39,18 @@ class PlainOnnx:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            first, named = inputs[0], [one.name for one in outputs if len(one.shape) == 2]
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
             raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
         self._channels, self._pixels = channels, pixels
-        first = self._session.get_inputs()[0]
         sides = [side if isinstance(side, int) else None for side in first.shape]
         if len(sides) != 4 or 3 not in (sides[1], sides[3]):
             raise ExportError(f"{path} takes {first.name} {first.shape}; [N, 3, H, W] or [N, H, W, 3] can be measured.")
         self._input, self._planes = first, sides[1] == 3
-        outputs = [one.name for one in self._session.get_outputs() if len(one.shape) == 2]
-        if not outputs:
+        if not named:
             raise ExportError(f"{path} has no output [N, E] that could be an embedding.")
-        self._output = outputs[0]
+        self._output = named[0]
         self._size = sides[2] if self._planes else sides[1]
 
     @property

@@ -80,13 +80,14 @@ class OnnxRuntime:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=providers or ["CPUExecutionProvider"]
             )
+            # Names that are no UTF-8 are noticed only where they are read.
+            self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+            """What the exporter wrote beside the graph."""
+            self.input_tensors = [_tensor(one) for one in self._session.get_inputs()]
+            self.output_tensors = [_tensor(one) for one in self._session.get_outputs()]
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
             raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
         self.name = "onnxruntime"
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-        """What the exporter wrote beside the graph."""
-        self.input_tensors = [_tensor(one) for one in self._session.get_inputs()]
-        self.output_tensors = [_tensor(one) for one in self._session.get_outputs()]
         self.inputs: list[str] = [one.name for one in self.input_tensors]
         self.outputs: list[str] = [one.name for one in self.output_tensors]
 

@@ -21,8 +21,8 @@ from oaml_core.inference.combining import combine
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.model_files import matcher_path
+from oaml_core.inference.model_metadata import read_model_metadata
 from oaml_core.inference.records import FaceRecords, Floats, Scores
-from oaml_core.structured_text import parse_json
 
 Images = NDArray[np.uint8]
 
@@ -85,9 +85,7 @@ class OamlOnnx:
         reference = OnnxRuntime(path, providers, threads)
         if "oaml" not in reference.metadata:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
-        self.metadata = parse_json(
-            reference.metadata["oaml"], f"The metadata of {path}", "Export it again.", ExportError
-        )
+        self.metadata = read_model_metadata(reference.metadata["oaml"], path)
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
         fusion = self.metadata.get("fusion")
         self.fusion = None if fusion is None else Fusion.stored(fusion)

@@ -6,11 +6,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from oaml_core.errors import ExportError
 from oaml_core.inference import backends
 from oaml_core.inference.backends import Backend, OnnxRuntime
 from oaml_core.inference.model_files import variant_path
-from oaml_core.structured_text import parse_json
+from oaml_core.inference.model_metadata import read_model_metadata
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +43,4 @@ def quickest_file(path: Path, backend: Backend = "auto") -> Path:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    stored = OnnxRuntime(path, threads=1).metadata.get("oaml", "{}")
-    found: dict[str, Any] = parse_json(stored, f"The metadata of {path}", "Export it again.", ExportError)
-    return found
+    return read_model_metadata(OnnxRuntime(path, threads=1).metadata.get("oaml", "{}"), path)

@@ -51,9 +51,10 @@ class FivePointOnnx:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._input = self._session.get_inputs()[0]
+            outputs = ", ".join(f"{one.name} {one.shape}" for one in self._session.get_outputs())
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
             raise ModelInputError(f"{path} cannot be loaded as a face detector: {error}") from error
-        self._input = self._session.get_inputs()[0]
         self._side = self._side_of(self._input.shape)
         trial = self._run(np.zeros((self._side, self._side, 3), np.uint8))
         widths = [output.shape[1] for output in trial]
@@ -62,9 +63,8 @@ class FivePointOnnx:
         elif sorted(widths) == [2, 4, 10]:
             self._scrfd = False
         else:
-            shapes = ", ".join(f"{one.name} {one.shape}" for one in self._session.get_outputs())
             raise ModelInputError(
-                f"{path} is no detector with five points: its outputs are {shapes}. SCRFD has scores [n, 1], boxes "
+                f"{path} is no detector with five points: its outputs are {outputs}. SCRFD has scores [n, 1], boxes "
                 "[n, 4] and points [n, 10] per stride, RetinaFace one each of [n, 4], [n, 2] and [n, 10]; another "
                 "network needs a class of its own (docs/photos.md)."
             )

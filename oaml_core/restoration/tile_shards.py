@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -88,8 +88,14 @@ def read_shard_manifest(folder: Path) -> dict[str, Any]:
         text = (folder / MANIFEST).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{folder} holds no complete tiles (no {MANIFEST}): prepare them again.") from None
-    needs = ("fingerprint", "shape", "deviation", "splits")
-    return parse_json(text, str(folder / MANIFEST), "Prepare the tiles again.", DataError, needs)
+    needs = {"fingerprint": str, "shape": list, "deviation": float, "splits": dict}
+    where, remedy = str(folder / MANIFEST), "Prepare the tiles again."
+    found = parse_json(text, where, remedy, DataError, needs)
+    for name, split in found["splits"].items():
+        lists = [split.get(key) for key in ("domains", "shards")] if isinstance(split, dict) else []
+        if not lists or not all(isinstance(one, list) and all(isinstance(v, str) for v in one) for one in lists):
+            raise DataError(f"{where} is damaged: split {name} lists no domains and shards. {remedy}")
+    return found
 
 
 @dataclass
@@ -119,7 +125,10 @@ class TileShards:
 
     @cached_property
     def _arrays(self) -> list[NDArray[np.float32]]:
-        return [open_array(self.folder / name) for name in self._shards]
+        found = [open_array(self.folder / PurePath(name).name) for name in self._shards]
+        if sum(map(len, found)) != len(self) or any(shard.ndim != 4 for shard in found):
+            raise DataError(f"The shards in {self.folder} hold other tiles than {MANIFEST} says: prepare again.")
+        return found
 
     def __len__(self) -> int:
         return len(self._domains)

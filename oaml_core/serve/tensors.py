@@ -200,4 +200,8 @@ def _from_json(data: Any, name: str, dtype: np.dtype[Any], shape: Sequence[int])
         raise ModelInputError(f"The data of the input {name} holds other values than {dtype.name}.")
     if dtype.kind in "iu" and (values.min() < np.iinfo(dtype).min or values.max() > np.iinfo(dtype).max):
         raise ModelInputError(f"The data of the input {name} holds values beyond {dtype.name}.")
-    return np.asarray(values, dtype).reshape(shape)
+    with np.errstate(over="ignore"):
+        found = np.asarray(values, dtype).reshape(shape)
+    if dtype.kind == "f" and not np.isfinite(found).all():
+        raise ModelInputError(f"The data of the input {name} holds values beyond {dtype.name}.")
+    return found

@@ -144,7 +144,7 @@ def _latest(store: Store) -> dict[str, Any] | None:
 
 
 def _checked(store: Store) -> dict[str, Any]:
-    return store.read_json(ADDED, ("version", "model_uri"), "Run `oaml model add` again.")
+    return store.read_json(ADDED, {"version": str, "model_uri": str}, "Run `oaml model add` again.")
 
 
 def _fetched(config: Config, uri: str, *, int8: bool) -> Path:

@@ -116,7 +116,7 @@ def read_metrics_json(uri: str) -> dict[str, Any]:
     except OSError as error:
         raise EvaluationError(f"{uri} cannot be read: {error.strerror}. `oaml evaluate` writes it.") from error
     remedy = "It is not a metrics.json of `oaml evaluate`, which writes it."
-    return parse_json(text, uri, remedy, EvaluationError, needs=["sets"])
+    return parse_json(text, uri, remedy, EvaluationError, needs={"sets": dict})
 
 
 def fetch_scores(config: Config, metrics_uri: str) -> dict[str, StoredSet]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oaml_core.array_files import read_arrays
 from oaml_core.config import Config
 from oaml_core.errors import DataError
 from oaml_core.stages.addresses import read_metrics_json
@@ -79,8 +80,7 @@ def _measured(store: Store, fingerprint: str, count: int, onnx: Path | None) -> 
 
     key = f"{DATASETS}/{fingerprint}/{MEASURED.format(count=count)}"
     if onnx is None and store.exists(key):
-        with np.load(io.BytesIO(store.read_bytes(key))) as kept:
-            return {name: kept[name] for name in kept.files}
+        return read_arrays(store.read_bytes(key), store.url(key), "Delete it: it is measured again.", DataError)
     manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), store.url(manifest_key(fingerprint)))
     faces = FaceSample(store, manifest, count).faces()
     found = measure_faces(faces)

@@ -29,7 +29,7 @@ TROUBLE = "trouble.json"
 RESUMED = "resumed.json"
 IN_PIPELINE = "OAML_IN_PIPELINE"
 """Environment variable that the pipeline gives to its steps: their errors are kept for the night's record."""
-NIGHT = ("ended", "state", "reason")
+NIGHT = {"ended": str, "state": str, "reason": str}
 """Keys that every night's record has."""
 KEPT = 400
 """Records of nights that are kept."""
@@ -161,7 +161,7 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
 def _failure(store: Store, config: Config, error: str) -> Night:
     key = _key(config, TROUBLE)
     if store.exists(key):
-        kept = store.read_json(key, ("step", "why"), "Delete it.")
+        kept = store.read_json(key, {"step": str, "why": str}, "Delete it.")
         return Night(_now(), "failed", f"{kept['step']}: {kept['why']}")
     return Night(_now(), "failed", error or "a step ended without a word: look at the run's pods")
 
@@ -185,7 +185,7 @@ def _failed_in_a_row(store: Store, config: Config) -> list[Night]:
     if not store.is_made():
         return []
     key = _key(config, RESUMED)
-    since = store.read_json(key, ("when",), "Run `oaml nightly resume` again.")["when"] if store.exists(key) else ""
+    since = store.read_json(key, {"when": str}, "Run `oaml nightly resume` again.")["when"] if store.exists(key) else ""
     found: list[Night] = []
     for night in past_nights(store, config):
         found = [*found, night] if night.state == "failed" and night.ended > since else []

@@ -23,10 +23,10 @@ LAST_DECISION = "models/decisions/last.json"
 """What the gate said last; it tells a night with nothing new from one with a new model."""
 ANYTHING: Mapping[str, Any] = MappingProxyType({})
 """In place of what is expected in production: whatever is there."""
-POINTER_KEYS = ("version", "model_uri", "metrics_uri")
-"""Keys that the pointer has, whatever version wrote it."""
-RECORD_KEYS = (*POINTER_KEYS, "promoted_at")
-DECIDED = ("version", "promoted", "reason", "when")
+POINTER_KEYS = {"version": str, "model_uri": str, "metrics_uri": str}
+"""Keys that the pointer has, whatever version wrote it, and their types."""
+RECORD_KEYS = {**POINTER_KEYS, "promoted_at": str}
+DECIDED = {"version": str, "promoted": bool, "reason": str, "when": str}
 POINTER_REMEDY = (
     "It is a copy of the record of one version. `oaml store ls models/` lists them. Choose the one that should be "
     "in production: `oaml store get models/VERSION.json`, then `oaml store put VERSION.json {key}`."

@@ -28,6 +28,6 @@ def retraining_due(store: Store) -> dict[str, Any] | None:
     """
     if not store.exists(RETRAIN):
         return None
-    mark = store.read_json(RETRAIN, ("version", "reason", "since"))
+    mark = store.read_json(RETRAIN, {"version": str, "reason": str, "since": str})
     present = champion(store)
     return mark if present is not None and present["version"] == mark["version"] else None

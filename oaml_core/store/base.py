@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from oaml_core.folder_entries import HIDDEN, Counted, files_below, shown
 from oaml_core.progress import bytes_progress
 from oaml_core.store.keys import checked_key
 from oaml_core.store.local_file import sha256_of, size_of
-from oaml_core.structured_text import parse_json
+from oaml_core.structured_text import Needs, parse_json
 
 log = logging.getLogger(__name__)
 WORKERS = 8
@@ -173,16 +173,16 @@ class Store(ABC):
             self._get(key, path, lambda _: None, 0)
             return path.read_bytes()
 
-    def read_json(self, key: str, needs: Iterable[str] = (), remedy: str = REMAKE) -> dict[str, Any]:
+    def read_json(self, key: str, needs: Needs = (), remedy: str = REMAKE) -> dict[str, Any]:
         """Content of a small object that holds a JSON object.
 
         Args:
             key: of the object.
-            needs: keys that its content must have.
+            needs: keys that its content must have; a mapping says their types as well.
             remedy: what the user can do where it is damaged, a sentence for the error.
 
         Raises:
-            MissingObject: there is no such object. StoreError: it is damaged, or lacks a key.
+            MissingObject: there is no such object. StoreError: it is damaged, lacks a key, or has one of another type.
         """
         try:
             content = self.read_bytes(key)

@@ -16,7 +16,7 @@ from pathlib import Path
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import files_below, open_regular
 from oaml_core.registry import register_store
-from oaml_core.store.base import LINK_VALID, MissingObject, Moved, ObjectInfo, Store, damaged
+from oaml_core.store.base import LINK_VALID, REMAKE, DamagedObject, MissingObject, Moved, ObjectInfo, Store, damaged
 from oaml_core.store.keys import DIGESTS, checked_key, checked_prefix, digest_key, is_listed
 from oaml_core.store.local_file import appearing, is_temporary, only_one, sha256_of, size_of, unusable_file
 
@@ -195,6 +195,8 @@ class FolderStore(Store):
             lines = self._path(digest_key(key)).read_text().splitlines()
         except FileNotFoundError:
             return set()
+        except UnicodeDecodeError:
+            raise DamagedObject(f"The note of the SHA-256 of {self.url(key)} is damaged.", REMAKE) from None
         return {line.split()[0] for line in lines if line.strip()}
 
     def _note(self, key: str, digests: set[str]) -> None:

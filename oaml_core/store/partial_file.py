@@ -14,6 +14,9 @@ from typing import BinaryIO
 from oaml_core.errors import StoreError
 from oaml_core.store.local_file import appearing, unusable_file
 
+MOST_DIGITS = 12
+"""Of the number of a part."""
+
 
 class PartialFile:
     """The file under its temporary name, and which parts it has. Parts may be written by several threads.
@@ -105,10 +108,11 @@ def _literal(name: str) -> str:
 
 def _numbers(journal: Path) -> set[int]:
     try:
-        text = journal.read_text()
+        text = journal.read_text(errors="replace")
     except FileNotFoundError:
         return set()
-    return {int(line) for line in text.splitlines(keepends=True) if line.endswith("\n")}
+    whole = [line for line in text.split("\n")[:-1] if line.isascii() and line.isdigit() and len(line) < MOST_DIGITS]
+    return set(map(int, whole))  # a line of something else names no part, which is then fetched again
 
 
 def _is_ours(descriptor: int, path: Path) -> bool:

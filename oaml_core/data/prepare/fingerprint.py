@@ -197,6 +197,9 @@ class _Known:
 def _opened(cache: Path, folder: SourceFolder) -> Iterator[_Known]:
     """Open the file of checksums; what was kept is written when the block ends well."""
     cache.parent.mkdir(parents=True, exist_ok=True)
+    if not _is_sound(cache):
+        log.warning("%s is damaged; checksums are found out again.", cache)
+        cache.unlink(missing_ok=True)
     with closing(sqlite3.connect(cache, timeout=60)) as database:
         database.execute(
             "CREATE TABLE IF NOT EXISTS checksum (path TEXT PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT) "
@@ -204,6 +207,20 @@ def _opened(cache: Path, folder: SourceFolder) -> Iterator[_Known]:
         )
         yield _Known(database, folder.identity)
         database.commit()
+
+
+def _is_sound(cache: Path) -> bool:
+    """Return True if a file of checksums can be read; a missing one can."""
+    if not cache.exists():
+        return True
+    try:
+        with closing(sqlite3.connect(cache, timeout=60)) as database:
+            database.execute("SELECT path, size, stamp, sha256 FROM checksum LIMIT 1").fetchall()
+            return database.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+    except sqlite3.DatabaseError as error:
+        return "no such table" in str(error)
+    except UnicodeDecodeError:
+        return False
 
 
 def _blocks(folder: SourceFolder) -> Iterator[list[SourceFile]]:

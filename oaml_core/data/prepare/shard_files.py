@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import read_arrays as load_arrays
 from oaml_core.data.prepared.manifest import ManifestFile
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
 from oaml_core.data.sources.picked import Places
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import FolderEntry
-from oaml_core.structured_text import parse_json
+from oaml_core.structured_text import check_types, parse_json
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -77,6 +78,10 @@ class Order:
     """True if checksums of the images are wanted too, where each is a file."""
 
 
+DAMAGE = (OSError, ValueError, EOFError, zlib.error)
+"""Ways in which reading a damaged listing ends."""
+
+
 def plan_key(key: str) -> str:
     """Return the key of a plan in a store."""
     return f"{SHARDS}/{key}/plan.json"
@@ -97,6 +102,7 @@ def read_plan(store: Store, key: str) -> ShardPlan:
     if not store.exists(where):
         raise StoreError(f"There is no plan {store.url(where)}: the step that shares the work out makes it.")
     content = store.read_json(where, ("key", "shards"), REMEDY)
+    check_types(content, {"key": str, "shards": int}, store.url(where), REMEDY, StoreError)
     try:
         return ShardPlan(**content)
     except TypeError as error:
@@ -137,12 +143,10 @@ def read_arrays(store: Store, key: str) -> tuple[dict[str, NDArray[Any]], dict[s
     Raises:
         StoreError: it is missing or damaged.
     """
-    try:
-        with np.load(io.BytesIO(store.read_bytes(key)), allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-        about = arrays.pop("about").tobytes()
-    except (ValueError, KeyError, OSError, EOFError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
+    arrays = load_arrays(store.read_bytes(key), store.url(key), REMEDY, StoreError)
+    if "about" not in arrays:
+        raise StoreError(f"{store.url(key)} is damaged: it lacks what its arrays are of. {REMEDY}")
+    about = arrays.pop("about").tobytes()
     return arrays, parse_json(about, store.url(key), REMEDY, StoreError)
 
 
@@ -170,12 +174,15 @@ class Listing:
     passed_over: list[FolderEntry]
 
     def files(self) -> Iterator[SourceFile]:
-        """Yield its files by name."""
-        with gzip.open(self.path, "rt", encoding="utf-8") as file:
-            next(file)
-            for line in file:
-                name, size, stamp = line.removesuffix("\n").split("\t")
-                yield SourceFile(name, int(size), stamp)
+        """Yield its files by name; raises StoreError where it is damaged."""
+        try:
+            with gzip.open(self.path, "rt", encoding="utf-8") as file:
+                next(file)
+                for line in file:
+                    name, size, stamp = line.removesuffix("\n").split("\t")
+                    yield SourceFile(name, int(size), stamp)
+        except DAMAGE as error:
+            raise StoreError(f"The listing {self.path.name} is damaged ({error}). {REMEDY}") from None
 
 
 def fetch_listing(store: Store, key: str, scratch: Path) -> Listing:
@@ -186,7 +193,7 @@ def fetch_listing(store: Store, key: str, scratch: Path) -> Listing:
             head = parse_json(next(file), store.url(key), REMEDY, StoreError, needs=["passed_over"])
         entries = [FolderEntry(**each | {"path": Path(each["path"])}) for each in head["passed_over"]]
         return Listing(scratch, entries)
-    except (OSError, ValueError, TypeError, KeyError, StopIteration) as error:
+    except (*DAMAGE, TypeError, KeyError, StopIteration) as error:
         raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
 
 

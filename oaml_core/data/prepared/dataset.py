@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from oaml_core.array_files import map_array
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
@@ -135,8 +136,4 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
 
 def open_array(path: Path) -> NDArray[Any]:
     """Return a `.npy` file as a memory map; raises DataError if it cannot be opened."""
-    try:
-        result: NDArray[Any] = np.load(path, mmap_mode="r").view(np.ndarray)
-        return result
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be opened ({error}); fetch the data set again.") from None
+    return map_array(path, str(path), "Fetch the data set again.", DataError).view(np.ndarray)

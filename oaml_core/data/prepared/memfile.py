@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from types import TracebackType
@@ -87,11 +88,13 @@ def open_memfile(path: Path) -> np.memmap[Any, Any]:
     """
     try:
         conf = _conf(path)
-        shape, dtype = tuple(conf["shape"]), np.dtype(conf["dtype"])
+        shape, dtype = tuple(map(int, conf["shape"])), np.dtype(str(conf["dtype"]))
+        if not shape or min(shape) < 1 or dtype.hasobject:
+            raise ValueError(f"{dtype}{list(shape)} is no array of numbers")
         size = path.stat().st_size
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DataError(f"{path} cannot be opened as a memfile ({error}); prepare the data set again.") from None
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = math.prod(shape) * dtype.itemsize
     if size != expected:
         raise DataError(
             f"{path} has {size} bytes, {conf_path(path).name} announces {expected}; prepare the data set again."

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import read_array
 from oaml_core.data.prepared.memfile import MemfileWriter, conf_path, open_memfile
 from oaml_core.data.sources.verification_source import Bools, Floats, VerificationSource
 from oaml_core.decoding.decode import decode_image, fit_square
@@ -106,12 +107,14 @@ def open_verification(folder: Path, name: str) -> VerificationSet:
     images = open_memfile(folder / f"{name}.dat")
     truth = folder / f"{name}_list.npy"
     points, people = folder / f"{name}_landmarks.npy", folder / f"{name}_identities.npy"
-    try:
-        issame = np.load(truth)
-        landmarks = np.load(points) if points.is_file() else None
-        identities = np.load(people) if people.is_file() else None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{truth} cannot be read ({error}); prepare the data set again.") from None
+    issame = _array(truth)
+    landmarks, identities = (_array(path) if path.is_file() else None for path in (points, people))
+    if issame.ndim != 1 or issame.dtype != np.bool_:
+        raise DataError(f"{truth} holds no true or false per pair; prepare the data set again.")
     if len(images) != 2 * len(issame):
         raise DataError(f"{name}.dat has {len(images)} images for {len(issame)} pairs; prepare the data set again.")
     return VerificationSet(name, images, issame, landmarks, identities)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    return read_array(path, str(path), "Prepare the data set again.", DataError)

@@ -10,6 +10,7 @@ import math
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
+from oaml_core.data.sources.image_parquet import reading_parquet
 from oaml_core.data.sources.text import Table, is_missing, one_spelling, read_table
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import UNPRINTABLE, forges_lines, shown
@@ -70,14 +71,11 @@ def _fault(path: str, identity: str) -> str:
 
 
 def _parquet(data: bytes, where: str) -> dict[str, list[str]]:
-    import pyarrow
     import pyarrow.parquet
 
-    try:
+    with reading_parquet(where):
         read = pyarrow.parquet.read_table(io.BytesIO(data))
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{where} is no Parquet file ({error}).") from None
-    return {name: [_cell(v) for v in read[name].to_pylist()] for name in COLUMNS if name in read.column_names}
+        return {name: [_cell(v) for v in read[name].to_pylist()] for name in COLUMNS if name in read.column_names}
 
 
 def _cell(value: object) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -84,7 +85,8 @@ class ImageParquetSource(TrainingSource):
             )
         self._names = self._names or _class_names(file.schema_arrow, column)
         for group in range(file.num_row_groups):
-            found = file.read_row_group(group, columns=[column])[column].to_pylist()
+            with reading_parquet(self.folder.where(name)):
+                found = file.read_row_group(group, columns=[column])[column].to_pylist()
             unlabelled = (-1,) if self._names else ()  # how `datasets` labels what has no label
             usable = [row for row, value in enumerate(found) if not is_missing(str(value)) and value not in unlabelled]
             self.damaged += [
@@ -107,7 +109,8 @@ class ImageParquetSource(TrainingSource):
                 self._groups.move_to_end(group)
                 return self._groups[group]
             file, place = self._group_of[group]
-            found = open_parquet(self.folder, self.files[file]).read_row_group(place, columns=[IMAGE])[IMAGE]
+            with reading_parquet(self.folder.where(self.files[file])):
+                found = open_parquet(self.folder, self.files[file]).read_row_group(place, columns=[IMAGE])[IMAGE]
             self._groups[group] = found
             while len(self._groups) > KEPT_GROUPS:
                 self._groups.popitem(last=False)
@@ -136,6 +139,25 @@ def image_bytes(value: object, where: str) -> bytes:
     if not isinstance(data, bytes) or not data:
         raise DataError(f"{where}: the row holds no image bytes.")
     return data
+
+
+@contextmanager
+def reading_parquet(where: str) -> Iterator[None]:
+    """Name the file where rows of it cannot be read.
+
+    Args:
+        where: the file, for messages.
+
+    Raises:
+        DataError: in place of what the library raises.
+    """
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{where} is damaged: its rows cannot be read ({reason}). Copy it again.") from None
 
 
 def open_parquet(folder: SourceFolder, name: str) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from oaml_core.data.sources.base import Landmarks, SourceFolder
 from oaml_core.errors import DataError
-from oaml_core.structured_text import parse_json
+from oaml_core.structured_text import check_types, parse_json
 
 META = "train_meta.json"
 
@@ -18,7 +18,10 @@ def read_meta(folder: SourceFolder) -> dict[str, Any]:
     """Return the content of `train_meta.json`, empty where there is none; raises DataError if it is no JSON object."""
     if META not in folder:
         return {}
-    return parse_json(folder.read(META), folder.where(META), "Write it again, or remove it.", DataError)
+    where, remedy = folder.where(META), "Write it again, or remove it."
+    found = parse_json(folder.read(META), where, remedy, DataError)
+    check_types(found, {"identities": list, "landmarks_by_record": dict, "landmarks": dict}, where, remedy, DataError)
+    return found
 
 
 def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[str], count: int) -> Landmarks | None:
@@ -34,8 +37,21 @@ def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[s
         entry = known.get(image)
         if entry is None:
             continue
-        try:
-            points[row] = np.array(entry, dtype=np.float32).reshape(5, 2)
-        except (ValueError, TypeError):
-            raise DataError(f"{folder.where(META)}: {image!r} needs five points [x, y].") from None
+        points[row] = five_points(entry, f"{folder.where(META)}: {image!r}")
     return points
+
+
+def five_points(value: object, what: str) -> Landmarks:
+    """Return float32 [5, 2] from a JSON value.
+
+    Args:
+        value: five points [x, y].
+        what: file and image, for messages.
+
+    Raises:
+        DataError: it is something else.
+    """
+    try:
+        return np.array(value, dtype=np.float32).reshape(5, 2)
+    except (ValueError, TypeError, OverflowError):
+        raise DataError(f"{what} needs five points [x, y].") from None

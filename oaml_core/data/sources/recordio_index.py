@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import map_array
 from oaml_core.data.sources.recordio import FRAME, HEADER, LENGTH_MASK, MAGIC, WHOLE, join_frames, walk_records
 from oaml_core.errors import DataError
 from oaml_core.structured_text import json_or_none
@@ -254,8 +255,8 @@ def _read(folder: Path, stamp: dict[str, int]) -> RecordIndex | None:
             or not isinstance(about.get("bytes_outside"), int)
         ):
             return None
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS}
-    except (OSError, ValueError, KeyError):
+        arrays = {name: map_array(folder / f"{name}.npy", name, "", DataError) for name in ARRAYS}
+    except (OSError, DataError):
         return None
     return RecordIndex(**arrays, bytes_outside=about["bytes_outside"])
 

@@ -80,7 +80,7 @@ class RecordIOSource(TrainingSource):
     def find(self, wanted: Sequence[str]) -> Ints:
         try:
             keys = np.array(wanted, dtype=np.int64)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DataError(f"data.subset must hold record numbers, one a line ({error}).") from None
         order = np.argsort(self.index.keys, kind="stable")
         place = np.searchsorted(self.index.keys, keys, sorter=order).clip(max=len(self) - 1)

@@ -45,7 +45,10 @@ def find_subset(source: TrainingSource, path: Path) -> Ints:
 
 
 def _of_positions(source: TrainingSource, text: str, path: Path) -> Ints:
-    positions = np.unique(np.array(re.findall(r"\d+", text), dtype=np.int64))
+    try:
+        positions = np.unique(np.array(re.findall(r"\d+", text), dtype=np.int64))
+    except (ValueError, OverflowError):
+        raise DataError(f"data.subset: {path} names a position beyond 64 bits. Is it another kind of list?") from None
     if positions[-1] >= len(source):
         raise DataError(
             f"data.subset: {path} names position {positions[-1]:,}; the source has {len(source):,} images, counted "

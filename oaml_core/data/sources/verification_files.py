@@ -24,7 +24,7 @@ from oaml_core.data.sources.restricted_pickle import read_plain_pickle
 from oaml_core.data.sources.text import read_table
 from oaml_core.data.sources.verification_source import TRUTH, Bools, Floats, VerificationSource
 from oaml_core.errors import DataError
-from oaml_core.structured_text import parse_json
+from oaml_core.structured_text import check_types, parse_json
 
 PAIRS_SUFFIX = "_pairs.csv"
 
@@ -139,7 +139,7 @@ def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | 
         names = [image for pair in meta["pairs"] for image in pair]
         unknown = np.full((5, 2), np.nan)
         points = np.array([meta["landmarks"].get(image, unknown) for image in names], dtype=np.float32)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{where} cannot be used ({error}); it needs `pairs` and `landmarks`.") from None
     if points.shape != (2 * len(issame), 5, 2):
         raise DataError(f"{where} has landmarks for {len(points)} images, the set has {2 * len(issame)}.")
@@ -150,7 +150,11 @@ def _names_in(folder: SourceFolder, meta_file: str) -> list[str]:
     """Return names of a set's images in their order; empty where its file does not say."""
     if meta_file not in folder:
         return []
-    meta = parse_json(folder.read(meta_file), folder.where(meta_file), "Write it again, or remove it.", DataError)
+    where, remedy = folder.where(meta_file), "Write it again, or remove it."
+    meta = parse_json(folder.read(meta_file), where, remedy, DataError)
+    check_types(meta, {"pairs": list}, where, remedy, DataError)
+    if not all(isinstance(pair, list) for pair in meta.get("pairs", [])):
+        raise DataError(f"{where} is damaged: pairs holds something else than lists of two images. {remedy}")
     return [str(image) for pair in meta.get("pairs", []) for image in pair]
 
 

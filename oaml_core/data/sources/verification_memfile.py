@@ -7,13 +7,13 @@ AdaFace keeps `<name>/memfile/mem_file.dat` beside `mem_file.dat.conf` (JSON wit
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import read_array
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.verification_source import Bools, VerificationSource
 from oaml_core.decoding.formats import MAX_PIXELS
@@ -77,10 +77,7 @@ def open_memfile_set(folder: SourceFolder, name: str, file: str) -> Verification
 def _truth(folder: SourceFolder, file: str) -> Bools:
     if file not in folder:
         raise DataError(f"{folder.where(file)} is missing: it says which pairs show one person. Copy it too.")
-    try:
-        truth = np.load(io.BytesIO(folder.read(file)), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(f"{folder.where(file)} cannot be read ({error}). {REMEDY}") from None
+    truth = read_array(folder.read(file), folder.where(file), REMEDY, DataError)
     if truth.ndim != 1 or not len(truth) or truth.dtype.kind not in "bui" or not np.isin(truth, (0, 1)).all():
         raise DataError(f"{folder.where(file)} must hold one true or false per pair. {REMEDY}")
     return np.asarray(truth, dtype=bool)
@@ -94,7 +91,7 @@ def _layout(folder: SourceFolder, file: str, pairs: int) -> tuple[tuple[int, ...
     conf = parse_json(folder.read(described), folder.where(described), REMEDY, DataError)
     try:
         shape, dtype = tuple(map(int, conf["shape"])), np.dtype(str(conf["dtype"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder.where(described)} needs `shape` and `dtype` ({error!r}). {REMEDY}") from None
     planes = len(shape) == 4 and shape[1] == 3 and dtype == np.float32
     pixels = len(shape) == 4 and shape[3] == 3 and dtype == np.uint8

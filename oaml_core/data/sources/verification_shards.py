@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oaml_core.data.sources.base import SourceFolder
-from oaml_core.data.sources.image_parquet import IMAGE, ImageParquetSource, image_bytes, open_parquet
+from oaml_core.data.sources.image_parquet import IMAGE, ImageParquetSource, image_bytes, open_parquet, reading_parquet
 from oaml_core.data.sources.labelled_pairs import pair_labelled
 from oaml_core.data.sources.verification_source import TRUTH, VerificationSource
 from oaml_core.data.sources.webdataset import (
@@ -146,11 +146,11 @@ def _open_parquet(folder: SourceFolder, name: str, shards: list[str]) -> Verific
     if both is None and (stated is None or IMAGE not in columns):
         return pair_labelled(ImageParquetSource(folder, shards), name, where)
     wanted = both or (IMAGE,)
-    flags = [
-        _flag(value, folder.where(shard))
-        for shard in shards
-        for value in open_parquet(folder, shard).read(columns=[stated])[stated].to_pylist()
-    ]
+    flags: list[bool] = []
+    for shard in shards:
+        with reading_parquet(folder.where(shard)):
+            values = open_parquet(folder, shard).read(columns=[stated])[stated].to_pylist()
+        flags += [_flag(value, folder.where(shard)) for value in values]
     if both is None:
         if len(flags) % 2 or flags[0::2] != flags[1::2]:
             raise DataError(f"{where}: rows are pairs two by two, and both must say the same in {stated}.")
@@ -162,7 +162,9 @@ def _open_parquet(folder: SourceFolder, name: str, shards: list[str]) -> Verific
         for shard in shards:
             opened = open_parquet(folder, shard)
             for group in range(opened.num_row_groups):
-                for row in opened.read_row_group(group, columns=list(wanted)).to_pylist():
+                with reading_parquet(folder.where(shard)):
+                    rows = opened.read_row_group(group, columns=list(wanted)).to_pylist()
+                for row in rows:
                     for column in wanted:
                         yield image_bytes(row[column], f"{folder.where(shard)} column {column}")
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
+from oaml_core.data.sources.meta import five_points
 from oaml_core.data.sources.verification import open_verification_source
 from oaml_core.data.sources.verification_files import PAIRS_SUFFIX
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
@@ -101,7 +102,7 @@ def _of_folder(path: Path, size: int) -> Faces:
     for row, file in enumerate(files):
         found = known.get(file.relative_to(path).as_posix())
         if found is not None:
-            landmarks[row] = found
+            landmarks[row] = five_points(found, f"{points}: {file.relative_to(path).as_posix()}")
     return Faces(
         path.name,
         np.stack([load_face(file, size) for file in files]),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import read_arrays
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.statistics.protocols import Bools
 from oaml_core.evaluation.verdict.results import Evaluation
@@ -57,16 +56,15 @@ def read_scores(path: Path) -> dict[str, StoredSet]:
     Raises:
         EvaluationError: the file is missing, or is no such file.
     """
-    try:
-        with np.load(path) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        names = [name.removesuffix("/issame") for name in arrays if name.endswith("/issame")]
-        return {name: _stored_set(arrays, name) for name in names}
-    except FileNotFoundError:
+    if not path.exists():
         raise EvaluationError(
             f"There is no {path}. `oaml evaluate` writes it beside metrics.json; fetch both from the store."
-        ) from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        )
+    try:
+        arrays = read_arrays(path, str(path), "Run `oaml evaluate` again.", EvaluationError)
+        names = [name.removesuffix("/issame") for name in arrays if name.endswith("/issame")]
+        return {name: _stored_set(arrays, name) for name in names}
+    except KeyError as error:
         raise EvaluationError(
             f"{path} holds no scores of an evaluation ({error}); run `oaml evaluate` again."
         ) from None

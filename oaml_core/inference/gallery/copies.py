@@ -76,8 +76,8 @@ def verify_gallery(gallery: Gallery) -> list[str]:
             packed = gallery.packed(keys[start : start + AT_ONCE])
             reasons = ((key, check_record(record)) for key, record in packed.items())
             found += [f"The record of face {key} {reason}." for key, reason in reasons if reason]
-    except sqlite3.DatabaseError as error:
-        return [f"{gallery.path}: {error}."]
+    except (sqlite3.DatabaseError, DataError) as error:
+        return [f"{gallery.path}: {error}".rstrip(".") + "."]
     return found
 
 

@@ -187,8 +187,23 @@ class GalleryFile:
 
     def query(self, words: str, *values: object) -> list[tuple[Any, ...]]:
         """Return all rows that an SQL query finds."""
-        with self._lock:
+        with self._lock, self._naming_damage():
             return self._db.execute(words, values).fetchall()
+
+    @contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        """Name the file where what is read of it is damaged; a busy or full disk keeps its own error."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "malformed" not in str(error) and "UTF-8" not in str(error):
+                raise
+            raise self._damaged(error) from None
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(f"{self.path} is damaged ({error}). Bring it back from an export, or enrol its faces again.")
 
     @property
     def state(self) -> tuple[int, int]:
