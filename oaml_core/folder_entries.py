@@ -237,16 +237,18 @@ def regular_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     return sorted(found)
 
 
-def folders_in(folder: Path) -> list[Path]:
+def folders_in(folder: Path, *, any_name: bool = False) -> list[Path]:
     """Return the folders directly in a folder, by name; those that are not used are told in the log.
 
     Args:
         folder: where to look; links are followed, also out of it.
+        any_name: whether folders are taken whose names begin with a dot or cannot be printed.
     """
     top, found, passed_over = _first_place(folder), [], Counted()
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            judged = _refused_by_name(entry, folder) or _judge(entry, top, top.real, folder, True)
+            refused = None if any_name else _refused_by_name(entry, folder)
+            judged = refused or _judge(entry, top, top.real, folder, True)
             if isinstance(judged, _Place):
                 found.append(judged.path)
             elif judged.reason not in (None, HIDDEN):

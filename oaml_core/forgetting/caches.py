@@ -12,12 +12,13 @@ from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS
 from oaml_core.data.sources.aligned import FOLDER
 from oaml_core.errors import OamlError
+from oaml_core.folder_entries import folders_in
 from oaml_core.forgetting.data_sets import note_traces
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.set_files import LocalFiles
 from oaml_core.forgetting.set_search import search_set
 from oaml_core.forgetting.trees import FolderTree, StoreTree, Tree
-from oaml_core.store.cache import LocalCache
+from oaml_core.store.cache import LOCKS, LocalCache
 from oaml_core.store.local_file import sha256_of
 
 SAMPLES = ("samples.png",)
@@ -43,7 +44,8 @@ class Copies(Place):
 
     def _folders(self) -> list[Path]:
         top = self.case.work / DATASETS
-        return sorted(p for p in top.iterdir() if p.is_dir() and p.name != ".locks") if top.is_dir() else []
+        # An entry that is being made or removed begins with a dot.
+        return [path for path in folders_in(top, any_name=True) if path.name != LOCKS] if top.is_dir() else []
 
     def _holds(self, folder: Path) -> bool:
         """Return True if a copy holds the person, or is incomplete, so that nobody can say."""

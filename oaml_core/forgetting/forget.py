@@ -12,6 +12,7 @@ from typing import Any
 
 from oaml_core import __version__
 from oaml_core.errors import StoreError
+from oaml_core.folder_entries import shown
 from oaml_core.forgetting.caches import Checksums, Copies, Samples
 from oaml_core.forgetting.checkpoints import Checkpoints
 from oaml_core.forgetting.data_sets import DataSets, OldContent
@@ -21,7 +22,9 @@ from oaml_core.forgetting.lists import keep, recall
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.production import Production
 from oaml_core.forgetting.receipt import receipt_key, sign, subject_of
+from oaml_core.forgetting.shared_work import SharedWork, Unfinished
 from oaml_core.forgetting.sweep import sweep
+from oaml_core.forgetting.trees import passed_over
 from oaml_core.store.lease import lease
 
 log = logging.getLogger(__name__)
@@ -36,12 +39,14 @@ PLACES: tuple[type[Place], ...] = (
     Samples,
     Checksums,
     Production,
+    SharedWork,
+    Unfinished,
     OldContent,
 )
 """In the order of the work: data sets tell what is made from them, and so their old form goes last."""
 KNOWN_PREFIXES = (
     *("datasets/", "runs/", "adopted/", "models/", "forgotten/", "inventories/", "leases/", "nights/", "pins/"),
-    *("retraining/", "galleries/"),
+    *("retraining/", "galleries/", "shards/"),
 )
 """Beginnings of keys whose objects are searched."""
 OUTSIDE = (
@@ -142,6 +147,14 @@ def _search(place: Place) -> Searched:
 def _remains(case: Case, places: list[Place]) -> list[Remainder]:
     """Return what stays: what places say of themselves, what no place knows, and what lies outside."""
     found = [remainder for place in places for remainder in place.remains]
+    if (versions := case.store.keeps_versions()) is not False:
+        why = "the bucket keeps" if versions else "nobody could ask whether the bucket keeps"
+        found.append(Remainder(case.store.uri, f"{why} earlier versions of objects; let a lifecycle rule remove them"))
+    found += [
+        Remainder(shown(entry.path), f"not searched: {entry.reason}")
+        for folder in (case.work, *case.folders)
+        for entry in passed_over(folder)
+    ]
     strange = {i.key.split("/")[0] for i in case.store.list() if not i.key.startswith(KNOWN_PREFIXES)}
     found += [Remainder(case.store.url(top), "objects of other kinds were not searched") for top in sorted(strange)]
     return list(dict.fromkeys([*found, *(Remainder(*outside) for outside in OUTSIDE)]))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from oaml_core.errors import DataError
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
-from oaml_core.forgetting.trees import StoreTree
+from oaml_core.forgetting.trees import FolderTree, StoreTree
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
 from oaml_core.store.local_file import sha256_of
 
@@ -61,7 +61,7 @@ class Galleries(Place):
     def _files(self) -> Iterator[tuple[str, Path, str | None]]:
         """Yield every gallery: where it is, a local file, and its key if it is an object of the store."""
         folders = [self.case.work, *self.case.folders]
-        below = [path for folder in folders for path in sorted(folder.rglob(f"*{ENDING}"))]
+        below = [folder / key for folder in folders for key in FolderTree(folder).keys((ENDING,))]
         scratch = self.case.scratch.resolve()
         local = {path.resolve(): path for path in (*self.case.galleries, *below) if path.is_file()}
         for resolved, path in local.items():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 
+from oaml_core.folder_entries import FolderEntry, files_below
 from oaml_core.forgetting.place import Case
 from oaml_core.store import Store
 from oaml_core.store.local_file import appearing, sha256_of
@@ -70,19 +70,16 @@ class StoreTree(Tree):
 
 
 class FolderTree(Tree):
-    """Files below a local folder; links are not followed."""
+    """Files below a local folder; links that lead out of it are not followed."""
 
     def __init__(self, folder: Path, leave_out: tuple[Path, ...] = ()) -> None:
         self.folder, self.leave_out = folder, tuple(path.resolve() for path in leave_out)
 
     def keys(self, endings: tuple[str, ...]) -> Iterator[str]:
-        for top, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if (Path(top) / name).resolve() not in self.leave_out)
-            for name in sorted(names):
-                path = Path(top) / name
-                key = path.relative_to(self.folder).as_posix()
-                if key.endswith(endings) and path.is_file() and not path.is_symlink():
-                    yield key
+        for entry in files_below(self.folder, leave=False, any_name=True):
+            wanted = entry.reason is None and entry.name.endswith(endings)
+            if wanted and not any(entry.path.resolve().is_relative_to(aside) for aside in self.leave_out):
+                yield entry.name
 
     def where(self, key: str) -> str:
         return str(self.folder / key)
@@ -96,6 +93,11 @@ class FolderTree(Tree):
 
     def delete(self, key: str) -> None:
         (self.folder / key).unlink(missing_ok=True)
+
+
+def passed_over(folder: Path) -> list[FolderEntry]:
+    """Return the entries below a folder that no place looks into, such as links that leave it."""
+    return [entry for entry in files_below(folder, leave=False, any_name=True) if entry.reason is not None]
 
 
 def trees_of(case: Case) -> list[Tree]:

@@ -125,6 +125,10 @@ class Store(ABC):
     def forget_unfinished(self, key: str) -> None:
         """Give up all uploads of `key` that were begun and not ended."""
 
+    def keeps_versions(self) -> bool | None:
+        """Return True if earlier contents of objects stay when they are replaced or deleted; None: nobody can say."""
+        return False
+
     def tidy(self) -> None:  # noqa: B027
         """Remove folders in which no object is left."""
 

@@ -148,6 +148,12 @@ class S3Store(Store):
     def forget_unfinished(self, key: str) -> None:
         self._try(key, self._parts.give_up, self._full(key))
 
+    def keeps_versions(self) -> bool | None:
+        try:
+            return bool(self._try("", self._client.get_bucket_versioning, self.bucket).status not in ("Off", None, ""))
+        except StoreError:  # the server has no such question, or does not let this user ask
+            return None
+
     def stat(self, key: str) -> ObjectInfo:
         head = self._head(key)
         known = self._expected(key, head)
