@@ -100,7 +100,7 @@ def test_damaged_scores_are_named(tmp_path):
     with pytest.raises(EvaluationError, match="There is no"):
         read_scores(path)
     path.write_bytes(b"PK\x03\x04 cut off")
-    with pytest.raises(EvaluationError, match="run `oaml evaluate` again"):
+    with pytest.raises(EvaluationError, match="Run `oaml evaluate` again"):
         read_scores(path)
 
 
