@@ -50,7 +50,7 @@ def unpacked(folder: Path) -> dict[str, bytes]:
 def test_a_shared_preparation_that_names_the_person_goes_and_can_be_made_again(
     planted: Planted, tmp_path: Path
 ) -> None:
-    shared = replace(planted.config, seed=5, data=replace(planted.config.data, image_size=96))
+    shared = replace(planted.config, seed=5, data=replace(planted.config.data, max_images_per_identity=3))
     orders = stages.plan_shards(shared, 2)
     stages.prepare_shard(shared, orders[0])
     told = unpacked(tmp_path / "store" / SHARDS)
