@@ -6,6 +6,7 @@ __all__ = [
     "outbox",
     "packer",
     "prepare",
+    "shard_files",
     "shard_merge",
     "shard_plan",
     "shards",
