@@ -33,7 +33,7 @@ from urllib.parse import urlparse
 import numpy as np
 import psutil
 
-from oaml_core.embedded_s3 import _rclone, embedded_s3
+from oaml_core.embedded_s3 import embedded_s3, rclone_program
 from oaml_core.store import Store, open_store
 from oaml_core.store.s3 import FORGETFUL
 from oaml_core.store.s3_client import connect
@@ -104,7 +104,7 @@ def with_rclone(source: Path, prefix: str, back: Path) -> tuple[Callable[[], obj
     }
 
     def copy(one: str, other: str) -> None:
-        command = [_rclone(), "copy", "--transfers", "8", "--quiet", one, other]
+        command = [rclone_program(), "copy", "--transfers", "8", "--quiet", one, other]
         subprocess.run(command, check=True, env=os.environ | variables)
 
     remote = f"bench:{BUCKET}/{prefix}"

@@ -64,9 +64,9 @@ def _started(folder: Path, key: str, secret: str, wanted: int | None) -> tuple[s
     # rclone reads the variable as a list in CSV, in which the pair is one quoted entry.
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": os.devnull}
     for _ in range(STARTS):
-        port = wanted or _free_port()
+        port = wanted or free_port()
         address = ("--addr", f"127.0.0.1:{port}", "--log-level", "ERROR")
-        command = [_rclone(), "serve", "s3", str(folder), *address, *CHEAP]
+        command = [rclone_program(), "serve", "s3", str(folder), *address, *CHEAP]
         with tempfile.TemporaryFile() as said:
             server = subprocess.Popen(
                 command,
@@ -117,7 +117,8 @@ def _remove_abandoned(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _rclone() -> str:
+def rclone_program() -> str:
+    """Return the path of rclone: the one installed with this Python, else the one on the PATH."""
     beside = Path(sys.executable).with_name("rclone")
     found = str(beside) if beside.exists() else shutil.which("rclone")
     if found is None:
@@ -127,7 +128,8 @@ def _rclone() -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a TCP port of the loopback interface that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -13,7 +13,7 @@ A package of one's own does the same, and names that module as an entry point of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -33,13 +33,17 @@ class Registry(Generic[T]):
     Args:
         kind: singular noun for messages, such as `matcher`.
         builtin: module that registers each of OAML's own names.
+        traits: OAML's own names by a class attribute that is true for them; `has` needs no import for those.
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: str, builtin: Mapping[str, str], traits: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         self.kind = kind
         self.own = tuple(builtin)
         """OAML's own names, without those of plugins."""
         self._builtin = dict(builtin)
+        self._traits = dict(traits or {})
         self._found: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
@@ -90,6 +94,15 @@ class Registry(Generic[T]):
                 f"Those there are: {', '.join(names)}."
             )
 
+    def has(self, name: str, trait: str) -> bool:
+        """Return True if the class attribute `trait` of the implementation called `name` is true.
+
+        OAML's own implementations are not imported for it: their traits are declared with the registry.
+        """
+        if name in self._builtin:
+            return name in self._traits.get(trait, ())
+        return bool(getattr(self._found.get(name), trait, False))
+
     def get(self, name: str) -> T:
         """Return the implementation called `name`.
 
@@ -119,6 +132,8 @@ def load_plugins() -> None:
             ) from error
 
 
+POOLS = "pools"
+"""Trait of matchers that make an embedding of the visible places, which distillation can teach."""
 _IR = ("ir_mini", "ir_18", "ir_34", "ir_50", "ir_101", "ir_152", "ir_200", "ir_se_50", "ir_se_101")
 _IRESNET = tuple(f"iresnet_{depth}" for depth in (18, 34, 50, 100, 200))
 
@@ -142,6 +157,7 @@ MATCHERS: Registry[Callable[..., Any]] = Registry(
         "pooled": "oaml_core.models.pooled",
         "pooled_alone": "oaml_core.models.pooled",
     },
+    traits={POOLS: ("pooled", "pooled_alone")},
 )
 """`(channels: int, map_size: (h, w), *, weighting, product) -> Matcher`, by `model.matcher`."""
 SAMPLERS: Registry[Callable[..., Any]] = Registry(

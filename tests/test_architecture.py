@@ -100,3 +100,40 @@ def test_every_public_name_is_there():
         modules = {path.stem for path in file.parent.iterdir()}
         missing = [name for name in public_names(package) - modules if not hasattr(import_module(package), name)]
         assert not missing, f"{package}.__all__ names {missing}"
+
+
+NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
+"""Public in spite of the underscore, by the documentation of `collections.namedtuple`."""
+MINIO = {
+    "_abort_multipart_upload",
+    "_build_headers",
+    "_complete_multipart_upload",
+    "_create_multipart_upload",
+    "_list_multipart_uploads",
+    "_list_parts",
+    "_upload_part",
+}
+"""Its client has no public way to go on with an upload; the versions are bounded."""
+
+
+def test_private_names_of_others_are_used_of_the_bounded_s3_client_alone():
+    for folder in ("oaml_core", "components", "pipelines", "images"):
+        for path in (REPO / folder).rglob("*.py"):
+            allowed = NAMED_TUPLE | (MINIO if path.name in ("s3_parts.py", "s3_client.py") else set())
+            used = private_names(ast.parse(path.read_text(encoding="utf-8"))) - allowed
+            assert not used, f"{path} uses {used}, which may change with any version of where they come from"
+    dependencies = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert "minio>=7.2,<7.3" in dependencies
+
+
+def private_names(tree: ast.Module) -> set[str]:
+    """Return names with one leading underscore that come from another module, or from another object than its own."""
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            found.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            found |= {name for alias in node.names for name in alias.name.split(".")}
+            found |= set((node.module or "").split("."))
+    return {name for name in found - own if name.startswith("_") and not name.startswith("__")}

@@ -23,6 +23,7 @@ from oaml_core.config.promote import PromoteConfig, check_promote
 from oaml_core.config.restoration import RestorationConfig, check_restoration
 from oaml_core.config.train import TrackingConfig, TrainConfig, check_train, validation_interval
 from oaml_core.errors import ConfigError
+from oaml_core.registry import MATCHERS, POOLS
 
 __all__ = [
     "AugmentConfig",
@@ -109,9 +110,10 @@ def _check_adaptation(config: Config) -> None:
     """Refuse loss terms and optimisers that the model has nothing for."""
     if config.model.matching_trains_visibility:
         _check_visibility_gradients(config)
-    if config.loss.distils and config.model.matcher not in ("pooled", "pooled_alone"):
+    if config.loss.distils and not MATCHERS.has(config.model.matcher, POOLS):
+        able = " or ".join(name for name in MATCHERS.names() if MATCHERS.has(name, POOLS))
         raise ConfigError(
-            f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher pooled, not "
+            f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher {able}, not "
             f"{config.model.matcher}: the other matchers make no embedding of the visible places."
         )
     if config.loss.targets_known:

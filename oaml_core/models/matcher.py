@@ -50,6 +50,8 @@ class Matcher(nn.Module, ABC):
 
     keeps_lengths = False
     """Whether the lengths of the maps' vectors matter; False: unit vectors give the same scores."""
+    pools = False
+    """Whether the matcher is a `Pooled` one: it embeds the visible places, and distillation teaches it."""
     scores_alike_in_bfloat16 = False
     """Whether products in bfloat16 were seen to recognise real faces as well as those in float32."""
     prepared_at_once = 128 * 2**20

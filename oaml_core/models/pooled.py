@@ -57,6 +57,7 @@ class Pooled(Matcher):
     """
 
     keeps_lengths = True
+    pools = True
     momentum = 0.1
     mean: Tensor
     """[S, E], μ above."""

@@ -33,7 +33,7 @@ from oaml_core.restoration.validation import LEVELS, ValidationTiles
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
 from oaml_core.tracking import Tracker
 from oaml_core.training.compiling import compiles
-from oaml_core.training.devices import build_fabric
+from oaml_core.training.devices import build_fabric, set_up
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import Interrupted
 from oaml_core.training.precision import log_product_type, training_step
@@ -105,7 +105,7 @@ class PriorLoop:
         self.average = MovingAverage(
             self.module.prior, restoration.ema_halflife_kimg * 1000, restoration.ema_rampup_ratio
         )
-        self.model, optimiser = self.fabric.setup(self.module, Adam(self.module.parameters(), lr=restoration.lr))
+        self.model, optimiser = set_up(self.fabric, self.module, Adam(self.module.parameters(), lr=restoration.lr))
         self.model.mark_forward_method("training_step")
         log_product_type(self.module.prior, self.fabric.device)
         self.optimiser: Any = optimiser

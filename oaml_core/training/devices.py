@@ -6,9 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from oaml_core.config import TrainConfig
 from oaml_core.training.meeting import join_on_this_machine
@@ -45,6 +48,7 @@ def build_fabric(config: TrainConfig, world: World) -> Fabric:
         gradient_as_bucket_view=True,
         # Running statistics are averaged over the workers when they are used, not copied from one at every step.
         broadcast_buffers=False,
+        init_sync=False,  # `set_up` does it, without what each worker has of its own
     )
     return Fabric(
         accelerator=accelerator,
@@ -53,3 +57,33 @@ def build_fabric(config: TrainConfig, world: World) -> Fabric:
         precision=precision,
         plugins=[ElasticWorkers()],
     )
+
+
+def set_up(fabric: Fabric, module: nn.Module, optimiser: Optimizer, own: str | None = None) -> tuple[Any, Any]:
+    """Return `module` and `optimiser` as Fabric wraps them; every worker starts with the main worker's weights.
+
+    Args:
+        fabric: of this worker; its process group is up.
+        module: on any device; it goes to the worker's.
+        optimiser: of the parameters of `module`.
+        own: name of a parameter of which each worker has other rows. Neither its values nor its gradients are shared.
+    """
+    parameter = None if own is None else module.get_parameter(own)
+    learns = parameter is not None and parameter.requires_grad
+    if parameter is not None:
+        parameter.requires_grad_(False)  # gradients are averaged of what learns at this moment
+    model, wrapped = fabric.setup(module, optimiser)
+    if parameter is not None:
+        parameter.requires_grad_(learns)
+    if fabric.world_size > 1:
+        _share_start(module, own)
+    return model, wrapped
+
+
+@torch.no_grad()
+def _share_start(module: nn.Module, own: str | None) -> None:
+    """Give every worker the main worker's parameters and buffers, but for the parameter `own`."""
+    tensors: list[tuple[str, Tensor]] = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in tensors:
+        if name != own and tensor.numel():
+            dist.broadcast(tensor.detach(), src=0)

@@ -26,7 +26,7 @@ from oaml_core.store.cache import LocalCache, cache_bytes, cached_file
 from oaml_core.tracking import Tracker
 from oaml_core.training.averaged_weights import build_average
 from oaml_core.training.compiling import compiles
-from oaml_core.training.devices import build_fabric
+from oaml_core.training.devices import build_fabric, set_up
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.known_targets import known_targets
 from oaml_core.training.module import RecognitionModule
@@ -34,6 +34,7 @@ from oaml_core.training.optimisation import build_optimiser
 from oaml_core.training.precision import log_product_type
 from oaml_core.training.resume import Position, RunState, newest_checkpoint
 from oaml_core.training.running_statistics import average_statistics
+from oaml_core.training.shards import sharded_rows
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
 from oaml_core.training.sync_batch_norm import synchronise_batch_norm
@@ -73,7 +74,9 @@ class TrainingLoop:
             self.module.to(memory_format=torch.channels_last)
         if compiles(config.train.compile, self.fabric.device):
             self.module.recogniser.backbone.compile()
-        self.model, optimiser = self.fabric.setup(self.module, build_optimiser(config, self.module))
+        self.model, optimiser = set_up(
+            self.fabric, self.module, build_optimiser(config, self.module), own=sharded_rows(self.module)
+        )
         self.model.mark_forward_method("training_step")
         log_product_type(self.module.recogniser, self.fabric.device)
         self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from oaml_core.config import Config, LossConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
@@ -66,17 +65,15 @@ class RecognitionModule(nn.Module):
         self.head = build_classifier(
             config.model, self.recogniser.backbone.embedding_size, num_classes, seed=config.seed
         )
-        if (rows := sharded_rows(self)) is not None:
-            # Each worker has other rows: they are neither copied from the first worker nor averaged.
-            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self, [rows])
         # What no loss term reaches must not be waited for when gradients are averaged.
         loss = config.loss
         self.recogniser.matcher.requires_grad_(matches(loss) or loss.distils)
         if isinstance(self.recogniser.matcher, Pooled) and not matches(loss):
             for scale in self.recogniser.matcher.scales():
                 scale.requires_grad_(False)
+        is_shared_out = sharded_rows(self) is not None
         # Without its weight a head on a frozen backbone learns nothing; elsewhere the embedding needs a gradient, if 0.
-        self.identifies = loss.adaface_loss_weight > 0 or not config.model.freeze_backbone or rows is not None
+        self.identifies = loss.adaface_loss_weight > 0 or not config.model.freeze_backbone or is_shared_out
         self.head.requires_grad_(self.identifies)
         self.recogniser.learns_locally_alone = config.model.freeze_backbone and not self.identifies
         taught_by_pairs = config.model.matching_trains_visibility and matches(loss)

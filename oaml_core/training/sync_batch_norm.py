@@ -7,10 +7,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn import functional
 
 from oaml_core.models.correlation import at_least_float32
 from oaml_core.models.global_batch import is_distributed
+
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 def synchronise_batch_norm(module: nn.Module, device: torch.device) -> None:
@@ -24,15 +27,15 @@ def synchronise_batch_norm(module: nn.Module, device: torch.device) -> None:
         return
     for part in module.modules():
         for name, child in part.named_children():
-            if isinstance(child, _BatchNorm):
+            if isinstance(child, BATCH_NORMS):
                 setattr(part, name, GlobalBatchNorm.replacing(child))
 
 
-class GlobalBatchNorm(_BatchNorm):
+class GlobalBatchNorm(nn.BatchNorm2d):
     """Normalises [b, C, …] by the mean and variance of the global batch; slices may differ in length."""
 
     @classmethod
-    def replacing(cls, norm: _BatchNorm) -> GlobalBatchNorm:
+    def replacing(cls, norm: BatchNorm) -> GlobalBatchNorm:
         """Return one with the parameters, statistics and options of `norm`."""
         assert norm.momentum is not None
         made = cls(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
@@ -41,14 +44,24 @@ class GlobalBatchNorm(_BatchNorm):
             setattr(made, name, getattr(norm, name))
         return made.train(norm.training)
 
-    def _check_input_dim(self, input: Tensor) -> None:
-        """Anything with a channel axis goes."""
-
     def forward(self, input: Tensor) -> Tensor:
         """Normalise `input`; in training, every worker must call it."""
-        if not self.training or not is_distributed():
-            return super().forward(input)
-        return self._over_workers(at_least_float32(input)).to(input.dtype)
+        if self.training and is_distributed():
+            return self._over_workers(at_least_float32(input)).to(input.dtype)
+        # Not the class's own: any number of axes goes.
+        own_statistics = self.training or self.running_mean is None
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return functional.batch_norm(
+            input,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            own_statistics,
+            0.0 if self.momentum is None else self.momentum,
+            self.eps,
+        )
 
     def _over_workers(self, input: Tensor) -> Tensor:
         axes = (0, *range(2, input.ndim))

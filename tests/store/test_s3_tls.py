@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from oaml_core.embedded_s3 import _free_port, _rclone
+from oaml_core.embedded_s3 import free_port, rclone_program
 from oaml_core.errors import StoreError
 from oaml_core.store import open_store
 
@@ -29,9 +29,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(certificate: Path) -> Iterator[str]:
-    folder, port = certificate.parent, _free_port()
+    folder, port = certificate.parent, free_port()
     options = ["--cert", str(certificate), "--key", str(folder / "key.pem"), "--auth-key", "key,secret"]
-    server = subprocess.Popen([_rclone(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", *options])
+    server = subprocess.Popen([rclone_program(), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", *options])
     deadline = time.monotonic() + 20
     while socket.socket().connect_ex(("127.0.0.1", port)) and time.monotonic() < deadline:
         time.sleep(0.02)

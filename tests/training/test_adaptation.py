@@ -12,6 +12,9 @@ from oaml_core.config import Config, LossConfig, ModelConfig, OptimConfig
 from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.errors import ConfigError
 from oaml_core.models.build import build_backbone
+from oaml_core.models.matcher import Matcher
+from oaml_core.models.pooled import Pooled
+from oaml_core.registry import MATCHERS
 from oaml_core.training.averaged_weights import AveragedWeights, build_average
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser, set_learning_rate
@@ -162,10 +165,26 @@ def test_adamw_leaves_out_the_step_that_it_is_told_to(config: Config) -> None:
     assert not all(map(torch.equal, before, module.parameters()))
 
 
-@pytest.mark.parametrize("matcher", ["qaconv", "transmatcher"])
-def test_distillation_without_pooled_embeddings_is_refused(matcher: str) -> None:
-    with pytest.raises(ConfigError, match=r"model\.matcher pooled"):
-        Config(model=ModelConfig(matcher=matcher), loss=ADAPT)
+@pytest.mark.parametrize("matcher", MATCHERS.own)
+def test_distillation_is_refused_without_pooled_embeddings_alone(matcher: str) -> None:
+    model = ModelConfig(matcher=matcher)
+    if MATCHERS.get(matcher).pools:
+        assert Config(model=model, loss=ADAPT).loss.distils
+    else:
+        with pytest.raises(ConfigError, match=r"model\.matcher pooled or pooled_alone, not " + matcher):
+            Config(model=model, loss=ADAPT)
+
+
+def test_distillation_teaches_a_registered_matcher_that_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Own(Pooled):
+        """A pooled matcher of somebody else."""
+
+    monkeypatch.setattr(MATCHERS, "_found", {})
+    MATCHERS.register("own")(Own)
+    assert Config(model=ModelConfig(matcher="own"), loss=ADAPT).model.matcher == "own"
+    MATCHERS.register("other")(Matcher)
+    with pytest.raises(ConfigError, match="pooled or pooled_alone or own, not other"):
+        Config(model=ModelConfig(matcher="other"), loss=ADAPT)
 
 
 def test_the_average_follows_the_weights_and_comes_back_from_a_checkpoint() -> None:
