@@ -64,6 +64,15 @@ def test_an_impostor_pair_counts_as_often_as_both_its_people_were_drawn():
     }  # fmt: skip
 
 
+def test_shares_of_one_pair_that_counts_are_all_or_nothing():
+    bootstrap = IdentityBootstrap(
+        np.array([0, 1]), np.array([0, 1]), np.array([True, True]), np.random.default_rng(2), 100
+    )
+    shares = bootstrap.shares(np.ones((2, 1), bool), among=np.array([True, False]))[:, 0]
+    np.testing.assert_array_equal(shares, bootstrap.drawn[:, 0] > 0)
+    assert set(shares) == {0.0, 1.0}
+
+
 def test_tar_of_a_resample_is_that_of_its_pairs_written_out():
     generator = np.random.default_rng(3)
     first, second, issame = people_of(300, 25, generator)

@@ -77,6 +77,20 @@ def test_the_margin_itself_is_allowed_in_points_of_a_hundred():
     assert (one.state, one.passes) == ("inferior", False)
 
 
+def test_an_interval_that_ends_at_the_margin_shows_what_lies_within():
+    (reaching,) = gate(difference(-50.0, 0.0), non_inferior_by=50.0).gated
+    assert reaching.state == "not inferior"
+    (touching,) = gate(difference(-75.0, 25.0), non_inferior_by=50.0).gated
+    assert (touching.state, touching.passes) == ("undecided", False)
+
+
+def test_the_margin_itself_is_allowed_whatever_its_rounding():
+    points = -0.1 - 0.2
+    assert points < -0.3
+    assert gate(difference(points, 2.0), non_inferior_by=0.3).passes
+    assert not gate(difference(-0.3001, 2.0), non_inferior_by=0.3).passes
+
+
 @pytest.mark.parametrize(("failing", "more"), [(3, None), (4, "; and 1 more"), (6, "; and 3 more")])
 def test_a_refusal_names_the_worst_three_and_counts_the_rest(failing, more):
     cells = [difference(-2.0 - place, 0.1, condition=f"veil-{place}") for place in range(failing)]

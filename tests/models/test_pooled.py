@@ -91,6 +91,38 @@ def test_mean_face_is_that_of_visible_places():
     torch.testing.assert_close(matcher.mean[0], expected[3:, 0].mean(0))
 
 
+def test_mean_face_is_the_probes_and_follows_later_batches_by_a_tenth():
+    matcher = Pooled(8, (3, 4), embedding_size=5).train()
+    v = torch.ones(6, 1, 3, 4)
+    v[..., 0, 0] = 0
+    expected = torch.zeros(12, 5)
+    for number in range(1, 13):
+        maps = drawn(6, 8, 3, 4, seed=number)
+        matcher.match(maps, 1e3 * maps, v, torch.ones(6, 1, 3, 4))
+        found = matcher.contributions(maps.flatten(2)).mean(0)
+        expected[1:] += max(1 / number, 0.1) * (found - expected)[1:]
+    torch.testing.assert_close(matcher.mean, expected.detach())  # the first place was never seen
+
+
+@pytest.mark.parametrize("kind", [Pooled, PooledAlone])
+def test_without_maps_every_place_is_visible(kind):
+    torch.manual_seed(0)
+    matcher = kind(8, (3, 4), embedding_size=5).eval()
+    maps, others, v = drawn(3, 8, 3, 4), drawn(4, 8, 3, 4, seed=1), torch.ones(4, 1, 3, 4)
+    torch.testing.assert_close(matcher.match(maps, others), matcher.match(maps, others, v[:3], v))
+    hidden = 0.5 * v[:3]
+    torch.testing.assert_close(matcher.match(maps, maps, hidden, v[:3]).T, matcher.match(maps, maps, v[:3], hidden))
+
+
+@pytest.mark.parametrize("per_place", [False, True])
+def test_places_start_with_contributions_of_one_size_whatever_the_channels(per_place):
+    torch.manual_seed(0)
+    for channels in (16, 64):
+        matcher = Pooled(channels, (3, 4), embedding_size=256, per_place=per_place)
+        spread = matcher.contributions(torch.randn(20, channels, 12)).std()
+        assert float(spread) == pytest.approx(1 / 12, rel=0.05)
+
+
 @pytest.mark.parametrize("arch", ["mobilefacenet", "ir_mini", "ir_18"])
 def test_wholly_visible_faces_are_compared_by_the_backbones_embedding(arch):
     torch.manual_seed(0)
