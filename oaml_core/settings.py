@@ -30,14 +30,14 @@ ALIASES = {"loss.occlusion_loss_weight": "loss.visibility_loss_weight"}
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
     """Return a parser that has `--config`, `--print-config` and one option for every leaf of `Config`."""
-    parser = _argument_parser()(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser = argument_parser()(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="recipe (YAML); options after it override it")
     parser.add_class_arguments(Config)
     return parser
 
 
 @functools.cache
-def _argument_parser() -> type[ArgumentParser]:
+def argument_parser() -> type[ArgumentParser]:
     """Return the class of parsers; they read YAML, wherever it stands, within the limits of `check_yaml`."""
     from jsonargparse import ArgumentParser, get_loader, set_loader
 
@@ -114,7 +114,7 @@ def dataclass_from_yaml(cls: type[T], text: str, what: str) -> T:
         raise ConfigError(f"{what} must be a YAML mapping of keys to values.")
     _rename(tree)
     _refuse_plain_values(cls, tree)
-    parser = _argument_parser()(exit_on_error=False)
+    parser = argument_parser()(exit_on_error=False)
     parser.add_class_arguments(cls)
     values = _instantiated(parser, lambda: parser.parse_object(tree), cls)
     return cls(**{name: values[name] for name in _field_names(cls)})

@@ -186,6 +186,64 @@ def test_what_is_no_recogniser_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "store").exists()
 
 
+def test_graphs_for_one_face_and_with_leftover_inputs_are_taken(recogniser: Path, tmp_path: Path) -> None:
+    """A graph whose shapes state a batch of 1, that calls its input as ours is called, and lists weights as inputs."""
+    model = onnx.load(str(recogniser))
+    graph = model.graph
+    graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    graph.node.append(helper.make_node("Reshape", ["fc1", "to_row"], ["row"]))
+    graph.node.append(helper.make_node("Add", ["row", "bias"], ["embedding_of_one"]))
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array([1, 192], np.int64), "to_row"),
+            numpy_helper.from_array(np.full((1, 192), 0.5, np.float32), "bias"),
+        ]
+    )
+    for node in graph.node:  # a name that ours has too
+        node.input[:] = ["images" if name == "data" else name for name in node.input]
+    graph.input[0].name = "images"
+    for name, size in (("bias", [1, 192]), ("left_over", [3, 3]), ("row", [1, 192])):
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, size))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("embedding_of_one", TensorProto.FLOAT, [1, 192]))
+    onnx.save(model, str(tmp_path / "one.onnx"))
+    wrap_recogniser(tmp_path / "one.onnx", tmp_path / "m.onnx", Foreign("MIT", "unit"))
+    wrapped = OamlOnnx(tmp_path / "m.onnx")
+    images = np.random.default_rng(1).integers(0, 256, (3, 112, 112, 3), dtype=np.uint8)
+    expected = images.transpose(0, 3, 1, 2).astype(np.float64).reshape(3, 3, 8, 14, 8, 14).mean((3, 5)) / 255
+    expected = expected.reshape(3, -1) + 0.5
+    found = wrapped.embed(images)
+    assert found.embedding.shape == (3, 192)
+    assert found.embedding == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-4)
+    assert len(wrapped.records(images).embedding) == 3
+
+
+def test_weights_are_put_into_their_backbone_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch = pytest.importorskip("torch")
+    from oaml_core.models.build import build_backbone
+    from oaml_core.models.pretrained import load_backbone
+
+    torch.manual_seed(0)
+    trained = build_backbone("ir_mini", width=4).eval()
+    torch.save(
+        {"state_dict": {f"model.{key}": value for key, value in trained.state_dict().items()}}, tmp_path / "w.ckpt"
+    )
+    store = str(tmp_path / "store")
+    arch = ("--model.arch", "ir_mini", "--model.width", "4")
+    words = ("model", "add", str(tmp_path / "w.ckpt"), "--licence", "MIT", "--channel_order", "bgr", "--store", store)
+    assert run(*words, "--model.arch", "ir_18") == 1
+    assert "w.ckpt is not of this backbone" in capsys.readouterr().err
+    assert run(*words, *arch) == 0
+    wrapped = OamlOnnx(next((tmp_path / "store").rglob("model.onnx")))
+    images = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), dtype=np.uint8)
+    load_backbone(trained, tmp_path / "w.ckpt", channel_order="bgr")
+    with torch.no_grad():
+        expected = trained(torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1))
+    found = wrapped.embed(images)
+    assert found.embedding == pytest.approx(expected.embedding.numpy(), abs=1e-3)
+    assert found.norm.ravel() == pytest.approx(expected.norm.numpy().ravel(), rel=1e-3)
+
+
 def test_align_command_says_where_the_faces_are(
     photographs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

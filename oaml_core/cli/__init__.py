@@ -113,6 +113,7 @@ def _run(words: list[str]) -> int:
     if name not in COMMANDS:
         raise ConfigError(f"There is no command {name!r}.{nearest(name, COMMANDS)} `oaml --help` lists them.")
     from oaml_core.cli.help import HELP, HELP_CONFIG, command_help, config_help
+    from oaml_core.cli.quick_parse import quick_config
     from oaml_core.settings import config_parser, parse_config
 
     command = COMMANDS[name]
@@ -123,11 +124,13 @@ def _run(words: list[str]) -> int:
     if any(word in HELP for word in rest):
         print(command_help(name, command))
         return 0
+    rest = rest if command.respelled is None else command.respelled(rest)
+    if (quick := quick_config(f"oaml {name}", command.options, rest)) is not None:
+        return command.run(*quick)
     parser = config_parser(f"oaml {name}", command.purpose)
     if command.options is not None:
         command.options(parser)
-    config, values = parse_config(parser, rest if command.respelled is None else command.respelled(rest))
-    return command.run(config, values)
+    return command.run(*parse_config(parser, rest))
 
 
 def _overview() -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,13 @@ from oaml_core.errors import ConfigError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+    from oaml_core.export.global_only import Foreign
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = (".ckpt", ".pt", ".pth", ".safetensors")
+"""Endings of files that hold weights without their graph."""
 
 
 def _model(config: Config, options: Any) -> int:
@@ -28,10 +37,11 @@ def _model(config: Config, options: Any) -> int:
     measured = ""
     with tempfile.TemporaryDirectory(prefix="oaml-model-") as folder:
         model, card = Path(folder) / "model.onnx", Path(folder) / "MODEL_CARD.md"
-        wrap_recogniser(source, model, about)
+        graph, about = _graph(config, source, about, Path(folder))
+        wrap_recogniser(graph, model, about)
         if options.verification:
             thresholds, measured = measure_thresholds(OamlOnnx(model), Path(options.verification))
-            wrap_recogniser(source, model, about, thresholds)
+            wrap_recogniser(graph, model, about, thresholds)
         card.write_text(global_card(name, OamlOnnx(model).metadata, measured), encoding="utf-8")
         uri = add_model(open_store(config.store), name, model, card)
     print(f"licence     {about.licence}")
@@ -41,9 +51,26 @@ def _model(config: Config, options: Any) -> int:
     return 0
 
 
+def _graph(config: Config, source: Path, about: Foreign, folder: Path) -> tuple[Path, Foreign]:
+    """Return the recogniser as ONNX, and how that wants its pixels; weights are put into their backbone first."""
+    if source.suffix.lower() not in WEIGHTS:
+        return source, about
+    from oaml_core.export.published_weights import weights_to_onnx
+
+    log.info("%s: weights of %s, written as ONNX", source.name, config.model.arch)
+    if about.channel_order == "bgr":
+        config = replace(config, model=replace(config.model, weights_channel_order="bgr"))
+    weights_to_onnx(source, folder / "weights.onnx", config)
+    return folder / "weights.onnx", replace(about, pixels="signed", channel_order="rgb")
+
+
 def _options(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=("add",), help="add: put a published recogniser into the store")
-    parser.add_argument("file", help="ONNX file: one input [N, 3, S, S], first output embeddings [N, E]")
+    parser.add_argument(
+        "file",
+        help="ONNX file: one input [N, 3, S, S], first output embeddings [N, E]; or weights of --model.arch "
+        f"({', '.join(WEIGHTS)})",
+    )
     parser.add_argument("--licence", required=True, help="licence of the weights; kept in the model and its card")
     parser.add_argument(
         "--pixels",

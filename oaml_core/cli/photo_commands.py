@@ -37,7 +37,9 @@ def _align(config: Config, options: Any) -> int:
 
 def _options(parser: ArgumentParser) -> None:
     parser.add_argument("folder", help="photographs, at any depth")
-    parser.add_argument("out", help="folder that gets the aligned faces, landmarks.parquet and rejects.csv")
+    parser.add_argument(
+        "out", help="folder that gets the aligned faces, landmarks.parquet, rejects.csv and doubtful.html"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--every", action="store_true", help="all faces of a photograph, not the largest alone")
     detector_option(parser)

@@ -42,13 +42,13 @@ def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mappin
     `norm` = |e|, `visibility` = 1 and `local_features` = 0 everywhere.
 
     Args:
-        source: ONNX graph with one input [N, 3, S, S] and, as its first output, embeddings [N, E].
+        source: ONNX graph with one input [N, 3, S, S] and, as its first output, embeddings [N, E]. N may be fixed to 1.
         path: of the model to write; it appears by rename.
         about: licence, and how the network wants its pixels.
         thresholds: on the cosine, by false accept rate; None: the model gives scores and no decision.
 
     Raises:
-        ExportError: the file is no such graph, or its results depend on the batch.
+        ExportError: the file is no such graph, cannot be run, or its results depend on the batch.
     """
     import onnx
 
@@ -56,14 +56,17 @@ def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mappin
         model = onnx.load(str(source))
     except Exception as error:  # onnx raises protobuf's own errors
         raise ExportError(f"{source} is not an ONNX model: {error}") from error
+    model = _without_our_names(model)
     size = _add_nodes(model, source, about)
-    metadata = _metadata(size, model, about, thresholds)
-    onnx.helper.set_model_props(model, {"oaml": json.dumps(metadata)})
     partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        onnx.save(model, str(partial))
-        _check_batches(partial, size, source)
+        for faces in (None, 1):
+            metadata = _metadata(size, model, about, thresholds, faces)
+            onnx.helper.set_model_props(model, {"oaml": json.dumps(metadata)})
+            onnx.save(model, str(partial))
+            if _takes_batches(partial, size, source, last=faces is not None):
+                break
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -74,8 +77,7 @@ def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
     from onnx import TensorProto, helper
 
     graph = model.graph
-    constants = {initialiser.name for initialiser in graph.initializer}
-    inputs = [one for one in graph.input if one.name not in constants]
+    inputs = _given(graph)
     shape = [axis.dim_value for axis in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or not shape[2]:
         raise ExportError(
@@ -114,7 +116,11 @@ def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
         helper.make_node("Add", ["local_features", f"{p}one"], ["visibility"]),
     ]
     nodes = [*before, *graph.node, *after]
-    del graph.node[:], graph.input[:], graph.output[:]
+    read = {name for node in nodes for name in node.input}
+    kept = [one for one in graph.initializer if one.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]  # shapes inside may state a batch of 1
     graph.node.extend(nodes)
     graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", size, size, 3]))
     shapes = {"embedding": width[1:], "norm": [1], "visibility": [1, GRID, GRID], "local_features": [1, GRID, GRID]}
@@ -123,14 +129,42 @@ def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
     return int(size)
 
 
+def _without_our_names(model: Any) -> Any:
+    """Return a model none of whose values is named as ours are: many graphs call their input `images`."""
+    from onnx import compose
+
+    graph = model.graph
+    values = [*graph.input, *graph.output, *graph.initializer]
+    names = {one.name for one in values} | {name for node in graph.node for name in (*node.input, *node.output)}
+    ours = {"images", *OUTPUTS}
+    return (
+        compose.add_prefix(model, "their_") if any(name in ours or name.startswith(PREFIX) for name in names) else model
+    )
+
+
+def _given(graph: Any) -> list[Any]:
+    """Return the inputs that a caller has to give.
+
+    Some tools list weights among the inputs, also those that the graph now computes from others, or no longer reads.
+    """
+    known = {initialiser.name for initialiser in graph.initializer} | {
+        name for node in graph.node for name in node.output
+    }
+    read = {name for node in graph.node for name in node.input}
+    return [one for one in graph.input if one.name in read - known]
+
+
 def _named(values: Mapping[str, Any]) -> list[Any]:
     from onnx import numpy_helper
 
     return [numpy_helper.from_array(np.asarray(value), f"{PREFIX}{name}") for name, value in values.items()]
 
 
-def _metadata(size: int, model: Any, about: Foreign, thresholds: Mapping[str, float] | None) -> dict[str, Any]:
+def _metadata(
+    size: int, model: Any, about: Foreign, thresholds: Mapping[str, float] | None, faces: int | None
+) -> dict[str, Any]:
     return {
+        **({} if faces is None else {"faces_at_once": faces}),
         "oaml_version": __version__,
         "image_size": size,
         "preprocessing": True,
@@ -144,18 +178,36 @@ def _metadata(size: int, model: Any, about: Foreign, thresholds: Mapping[str, fl
     }
 
 
-def _check_batches(path: Path, size: int, source: Path) -> None:
+def _takes_batches(path: Path, size: int, source: Path, *, last: bool) -> bool:
+    """Return True if the model describes three faces as it does one; False if its graph is made for one at a time.
+
+    Args:
+        path: of the model.
+        size: side of its input in pixels.
+        source: what messages name.
+        last: refuse a model that fails instead of returning False.
+
+    Raises:
+        ExportError: it cannot be loaded, fails, or describes faces otherwise in a batch than alone.
+    """
     images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     try:
         model = OamlOnnx(path, threads=1)
-        together, alone = model.embed(images), [model.embed(image) for image in images]
-    except ExportError:
-        raise
+        alone = np.concatenate([model.embed(image).embedding for image in images])
     except Exception as error:  # onnxruntime's own exception types share no base below Exception
-        raise ExportError(f"{source} does not take three faces at once: {error}") from error
-    difference = float(np.abs(together.embedding - np.concatenate([one.embedding for one in alone])).max())
+        raise ExportError(f"{source} cannot be run: {error}") from error
+    try:
+        together = model.embed(images).embedding
+    except Exception as error:
+        if last:
+            raise ExportError(f"{source} does not take faces one after the other: {error}") from error
+        return False
+    if together.shape != alone.shape:
+        return False
+    difference = float(np.abs(together - alone).max())
     if not difference <= TOLERANCE:
         raise ExportError(f"{source} gives other embeddings in a batch than alone: they differ by {difference:.3g}.")
+    return True
 
 
 def global_card(name: str, metadata: Mapping[str, Any], measured: str) -> str:

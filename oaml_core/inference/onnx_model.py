@@ -121,6 +121,11 @@ class OamlOnnx:
         """Side of the square input in pixels."""
         return int(self.metadata["image_size"])
 
+    @property
+    def faces_at_once(self) -> int:
+        """Most faces in a pass: `BATCH`, or 1 for graphs that others made for one face."""
+        return int(self.metadata.get("faces_at_once", BATCH))
+
     def embed(self, images: Images) -> OnnxFeatures:
         """Return features of aligned faces.
 
@@ -137,19 +142,19 @@ class OamlOnnx:
                 f"The images are {images.dtype} {images.shape}; the model takes aligned faces, uint8 RGB "
                 f"[n, {size}, {size}, 3]."
             )
-        return OnnxFeatures(*self.runtime.run(OUTPUTS, self._feeds(batch)))
+        return OnnxFeatures(*self.infer(self._feeds(batch), OUTPUTS))
 
     def infer(self, feeds: Feeds, outputs: Sequence[str]) -> list[NDArray[Any]]:
-        """Run the graph itself on n faces, `BATCH` at a time.
+        """Run the graph itself on n faces, at most `BATCH` at a time.
 
         Args:
             feeds: arrays by input, of the types and shapes of `input_tensors`.
             outputs: names of `output_tensors`.
         """
-        count = len(next(iter(feeds.values())))
+        count, step = len(next(iter(feeds.values()))), self.faces_at_once
         parts = [
-            self.runtime.run(outputs, {name: value[start : start + BATCH] for name, value in feeds.items()})
-            for start in range(0, count, BATCH)
+            self.runtime.run(outputs, {name: value[start : start + step] for name, value in feeds.items()})
+            for start in range(0, count, step)
         ]
         return [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -237,7 +242,7 @@ class OamlOnnx:
         return {self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)}
 
     def _trial(self) -> dict[str, NDArray[Any]]:
-        return self._feeds(trial_images(self.image_size))
+        return self._feeds(trial_images(self.image_size)[: self.faces_at_once])
 
     def _matcher_trial(self) -> dict[str, NDArray[Any]]:
         known = self.records(trial_images(self.image_size))

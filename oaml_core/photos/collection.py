@@ -18,6 +18,7 @@ from PIL import Image
 from oaml_core.errors import DataError, OamlError
 from oaml_core.folder_entries import regular_files
 from oaml_core.photos.detectors import DEFAULT
+from oaml_core.photos.doubtful import SHEET, DoubtfulFace, doubts_about, sheet_of
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import ENDINGS
 from oaml_core.photos.recipe import recipe_digest
@@ -37,10 +38,13 @@ class Aligned:
 
     faces: int
     rejects: int
+    doubtful: int
+    """Faces that a person should look at; the least sure are on the sheet."""
     out: Path
 
     def __str__(self) -> str:
-        return f"{self.faces:,} faces aligned, {self.rejects:,} photographs rejected ({self.out / REJECTS})"
+        said = f"{self.faces:,} faces aligned, {self.rejects:,} photographs rejected ({self.out / REJECTS})"
+        return f"{said}, {self.doubtful:,} faces doubtful ({self.out / SHEET})" if self.doubtful else said
 
 
 def align_folder(
@@ -48,9 +52,10 @@ def align_folder(
 ) -> Aligned:
     """Align the faces of all photographs below a folder.
 
-    `out` gets the faces as PNG under the photographs' own paths, `landmarks.parquet` with a row per face, and
-    `rejects.csv` with the photographs that show none and the reasons. Photographs that an earlier run looked at and
-    that have not changed since are not looked at again. The result does not depend on the number of workers.
+    `out` gets the faces as PNG under the photographs' own paths, `landmarks.parquet` with a row per face, `rejects.csv`
+    with the photographs that show none and the reasons, and `doubtful.html`, a page of those to look at. Photographs
+    that an earlier run looked at and that have not changed since are not looked at again. The result does not depend on
+    the number of workers.
 
     Args:
         folder: photographs, at any depth.
@@ -128,6 +133,7 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
                 "box": [round(float(value), 3) for value in box],
                 "aligned_already": face.alignment is None,
                 "remarks": "; ".join([] if face.quality is None else face.quality.remarks),
+                "doubts": "; ".join(doubts_about(face)),
             }
         )
     note.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +172,7 @@ def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
             ("box", pa.list_(pa.float64(), 4)),
             ("aligned_already", pa.bool_()),
             ("remarks", pa.string()),
+            ("doubts", pa.string()),
         ]
     )
     partial = out / f".partial-{LANDMARKS}"
@@ -175,4 +182,9 @@ def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("photo", "reason"), *rejects])
     _write_text(out / REJECTS, text.getvalue())
-    return Aligned(len(rows), len(rejects), out)
+    doubtful = [DoubtfulFace(row["face"], row["photo"], row["score"], row["doubts"]) for row in rows if row["doubts"]]
+    if doubtful:
+        _write_text(out / SHEET, sheet_of(doubtful))
+    else:
+        (out / SHEET).unlink(missing_ok=True)
+    return Aligned(len(rows), len(rejects), len(doubtful), out)

@@ -6,6 +6,7 @@ import json
 import logging
 from dataclasses import replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from oaml_core.errors import ConfigError, DataError
 from oaml_core.inference.backends import Backend
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.quickest import quickest_file
+from oaml_core.progress import progress
 from oaml_core.stages.addresses import fetch_model
 from oaml_core.stages.local_runs import latest_local_run
 from oaml_core.stages.production import champion
@@ -27,6 +29,8 @@ ADDED = "models/added/latest.json"
 """Which model was added last."""
 RATES = (1e-1, 1e-2, 1e-3)
 """False accept rates that thresholds are measured for, where there are impostors enough."""
+STEP = 64
+"""Faces that are described between two signs of progress."""
 
 
 def add_model(store: Store, name: str, model: Path, card: Path) -> str:
@@ -130,9 +134,13 @@ def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], s
     if name is None:
         raise DataError(f"{path} is not a verification set: a .bin file or a list of pairs is needed.")
     source = open_verification_source(folder, name, path.name)
-    images = [fit_square(decode_image(data), model.image_size) for data in source.read_images()]
-    records = model.records(np.stack(images))
-    scores = (records.embedding[::2] * records.embedding[1::2]).sum(1)
+    read = iter(source.read_images())
+    parts = []
+    for _ in progress(range(0, 2 * len(source), STEP), -(-2 * len(source) // STEP), f"describe faces of {name}"):
+        images = [fit_square(decode_image(data), model.image_size) for data in islice(read, STEP)]
+        parts.append(model.records(np.stack(images)).embedding)
+    embeddings = np.concatenate(parts)
+    scores = (embeddings[::2] * embeddings[1::2]).sum(1)
     points = tar_at_far(roc(scores, source.issame), RATES)
     kept = {f"{one.far:g}": float(one.threshold) for one in points if one.measurable and one.threshold is not None}
     rates = ", ".join(f"TAR {100 * one.tar:.2f} % at FAR {one.far:g}" for one in points if one.tar is not None)

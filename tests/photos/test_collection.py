@@ -85,3 +85,26 @@ def test_folders_that_cannot_be_aligned_are_named(photographs: Path, tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no photograph"):
         align_folder(tmp_path / "empty", tmp_path / "out")
+
+
+def test_doubtful_faces_stand_on_a_page_with_their_reasons(tmp_path: Path) -> None:
+    folder, out = tmp_path / "photographs", tmp_path / "out"
+    folder.mkdir()
+    astronaut = Image.fromarray(skimage.data.astronaut())
+    astronaut.save(folder / "plain.png")
+    assert align_folder(folder, out).doubtful == 0
+    assert not (out / "doubtful.html").exists(), "nothing to look at"
+    astronaut.resize((60, 60)).resize((512, 512)).save(folder / "<b>blurred & small #1.png")
+    astronaut.point(lambda value: value // 6).save(folder / "night.png")
+    made = align_folder(folder, out)
+    assert made.doubtful == 2
+    assert "2 faces doubtful" in str(made)
+    page = (out / "doubtful.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;blurred &amp; small #1.png" in page
+    assert "%3Cb%3Eblurred%20%26%20small%20%231.png.png" in page
+    assert "<b>" not in page
+    assert "blurred</span>" in page
+    assert "dark</span>" in page
+    assert "plain.png" not in page
+    for row in pq.read_table(out / "landmarks.parquet").to_pylist():
+        assert bool(row["doubts"]) == (row["photo"] != "plain.png")
