@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from oaml_core.errors import ModelInputError
-from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out
+from oaml_core.photos.alignment import POINT_NAMES, Alignment, align_points, cut_out, loose_matrix
 from oaml_core.photos.detection import Floats, Photo
 from oaml_core.photos.quality import Quality, measure
 
@@ -53,6 +53,19 @@ class PhotoFace:
             return np.full((5, 2), np.nan)
         at = self.points * (size / self.photo.shape[0]) if self.alignment is None else self.alignment.moved(self.points)
         return at if self.habit is None else at - self.habit * (size / 112)
+
+    def loose_crop(self, size: int = 256) -> Photo:
+        """Return the face with hair and chin, upright, for people to look at: the crop of FFHQ.
+
+        Args:
+            size: side in pixels.
+
+        Returns:
+            uint8 [size, size, 3] RGB, black beyond the photograph; without points the aligned face at that size.
+        """
+        if self.points is None or self.alignment is None:
+            return np.asarray(Image.fromarray(self.image).resize((size, size), Image.Resampling.BICUBIC))
+        return cut_out(self.photo, loose_matrix(self.points, size), size)
 
     def refitted(self, visible: ArrayLike) -> PhotoFace:
         """Return the face aligned again, each point weighing as it is visible.

@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 
 from oaml_core.errors import ModelInputError
-from oaml_core.photos.alignment import TEMPLATE, align_points, cut_out, similarity, template
+from oaml_core.photos.alignment import TEMPLATE, align_points, cut_out, loose_matrix, similarity, template
 
 
 def turned(degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
@@ -75,3 +75,18 @@ def test_crop_of_a_large_face_has_no_aliases() -> None:
 
 def test_crop_beside_the_photograph_is_black() -> None:
     assert cut_out(skimage.data.astronaut(), np.array([[1.0, 0, 5000], [0, 1, 0]])).max() == 0
+
+
+def test_loose_crop_is_upright_and_shows_more_of_the_head() -> None:
+    turn = np.radians(20)
+    matrix = 3 * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    points = TEMPLATE @ matrix.T + (200, 100)
+    crop = loose_matrix(points, 256)
+    at = points @ crop[:, :2].T + crop[:, 2]
+    eyes, mouth = at[:2].mean(0), at[3:].mean(0)
+    assert at[0, 1] == pytest.approx(at[1, 1], abs=2), "the eyes lie level"
+    assert eyes == pytest.approx((128, 128 - 0.1 * (mouth - eyes)[1]), abs=1.5), "a little above the middle"
+    reach = max(2 * np.hypot(*(at[1] - at[0])), 1.8 * np.hypot(*(mouth - eyes)))
+    assert 2 * reach == pytest.approx(256, rel=1e-6), "the published size"
+    with pytest.raises(ModelInputError, match="one place"):
+        loose_matrix(np.ones((5, 2)), 256)
