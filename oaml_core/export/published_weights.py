@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from oaml_core.config import Config
-from oaml_core.export.onnx_export import write_graph
+from oaml_core.export.onnx_graph import write_graph
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone
 from oaml_core.models.pretrained import load_backbone
