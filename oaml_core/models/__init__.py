@@ -1,6 +1,7 @@
 """The recogniser: backbone, visibility head, margin heads and matchers."""
 
 __all__ = [
+    "backbone",
     "build",
     "class_embeddings",
     "correlation",
@@ -12,6 +13,7 @@ __all__ = [
     "matcher",
     "modes",
     "pooled",
+    "pretrained",
     "qaconv",
     "recogniser",
     "sharded_classifier",
