@@ -65,7 +65,7 @@ def test_an_image_that_announces_too_many_pixels_is_refused_unread() -> None:
 
 
 def test_something_else_than_an_image_is_an_error() -> None:
-    with pytest.raises(DataError, match="unreadable"):
+    with pytest.raises(DataError, match="a web page, no image"):
         decode_image(b"<html>not found</html>")
     with pytest.raises(DataError, match="unreadable mask"):
         decode_mask(b"text")

@@ -98,6 +98,8 @@ READERS = {
     # Lists of a benchmark, which its reader takes apart by numpy and names by itself:
     "evaluation/templates/lists.py": "",
     "photos/five_points.py": "",
+    # Opens an image once more for its EXIF, after the decoder in the table has taken it:
+    "restoration/photographs.py": "",
 }
 """Modules that call such libraries, and the rows of the table that fuzz them."""
 
