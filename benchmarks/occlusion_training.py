@@ -38,12 +38,12 @@ class Cached:
     labels: NDArray[np.int64]
 
     def of_people(self, *, kept: bool) -> Cached:
-        """Those of the `SET_ASIDE` people of the highest labels, or of all others."""
+        """Return the faces of the `SET_ASIDE` people of the highest labels, or of all others."""
         rows = (self.labels > self.labels.max() - SET_ASIDE) == kept
         return Cached(self.earlier[rows], self.raw[rows], self.visible[rows], self.labels[rows])
 
     def batches(self, people: int, generator: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Of `people` with up to four images each: local input, visibility, label, clean embedding; without end."""
+        """Yield batches of `people`, up to four images each, without end: input, visibility, label, clean embedding."""
         of = {label: np.flatnonzero(self.labels == label) for label in np.unique(self.labels)}
         several = [rows for rows in of.values() if len(rows) > 1]
         while True:

@@ -17,7 +17,7 @@ CONNECTIONS = 32
 
 @dataclass
 class Told:
-    """What a client saw."""
+    """Answers and delays as a client saw them."""
 
     seconds: list[float] = field(default_factory=list)
     """From the planned moment of a request to its answer."""

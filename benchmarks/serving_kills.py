@@ -16,16 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from oaml_core.inference.comparer import GlobalOnly
 from oaml_core.inference.gallery.copies import export_gallery, verify_gallery
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.rebuild import encode_face, rebuild
-from oaml_core.inference.records import FaceRecords, Scores
+from oaml_core.inference.records import FaceRecords
 
 Tell = Callable[[str], None]
 FIELD = b"\n"
 
 
-class Drawn:
+class Drawn(GlobalOnly):
     """A recogniser of a few lines; two of different seeds are two models.
 
     Args:
@@ -45,19 +46,6 @@ class Drawn:
         count = len(images)
         local = images[:, ::4, ::4].transpose(0, 3, 1, 2).astype(np.float32)
         return FaceRecords(embedding, np.ones((count, 1, 4, 4), np.float32), local)
-
-    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        """Compare by the embeddings."""
-        found = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
-        return Scores(found, None, None, np.ones(len(found)))
-
-    def threshold(self, far: float, score: str = "global") -> float | None:
-        """None: nothing was measured."""
-        return None
-
-    def thresholds(self, score: str = "global") -> dict[float, float]:
-        """None are stored."""
-        return {}
 
 
 def change_for_ever(path: Path, life: int, tell: Tell) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from oaml_core.inference.backends import Tensor
-from oaml_core.inference.records import FaceRecords, Scores
+from oaml_core.inference.comparer import GlobalOnly
+from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.serve.app import create_app
 from oaml_core.serve.faces import FaceService
@@ -18,7 +19,7 @@ from oaml_core.serve.limits import Limits
 from oaml_core.serve.server import open_socket, serve
 
 
-class Stub:
+class Stub(GlobalOnly):
     """A recogniser whose every embedding is the same."""
 
     version, image_size = "stub", 112
@@ -32,16 +33,6 @@ class Stub:
         count = len(images)
         embedding = np.full((count, 128), 128**-0.5, np.float32)
         return FaceRecords(embedding, np.ones((count, 1, 7, 7), np.float32), np.zeros((count, 0, 7, 7), np.float32))
-
-    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        found = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
-        return Scores(found, None, None, np.ones(len(found)))
-
-    def threshold(self, far: float, score: str = "global") -> float | None:
-        return None
-
-    def thresholds(self, score: str = "global") -> dict[float, float]:
-        return {}
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ _FOREIGN_TEXT = {
     b"<svg": "SVG",
     b"<?xml": "XML or SVG",
 }
-"""What downloads leave in place of images, by its first bytes in lower case."""
+"""Remains of downloads in place of images, by their first bytes in lower case."""
 _STARTS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG\r\n\x1a\n": "PNG",

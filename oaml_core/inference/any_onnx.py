@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ExportError, ModelInputError
-from oaml_core.inference.records import FaceRecords, Floats, Scores
+from oaml_core.inference.comparer import GlobalOnly
+from oaml_core.inference.records import FaceRecords, Floats
 
 Channels = Literal["rgb", "bgr"]
 Pixels = Literal["raw", "signed"]
 BATCH = 32
 
 
-class PlainOnnx:
+class PlainOnnx(GlobalOnly):
     """A recogniser with one image input and one embedding output; it has a global score alone.
 
     Args:
@@ -79,19 +80,6 @@ class PlainOnnx:
             np.zeros((count, 0, 1, 1), dtype=np.float32),
             np.asarray(norm / 2, dtype=np.float32),
         )
-
-    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        """Return global scores of n pairs; a single probe is compared with every face of the gallery."""
-        found = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
-        return Scores(found, None, None, np.ones(len(found)))
-
-    def threshold(self, far: float, score: str = "global") -> float | None:
-        """None: nothing was measured."""
-        return None
-
-    def thresholds(self, score: str = "global") -> dict[float, float]:
-        """None are stored."""
-        return {}
 
     def _embed(self, images: NDArray[np.uint8]) -> Floats:
         """Sum of the raw embeddings of images and mirrored images, [n, E]."""

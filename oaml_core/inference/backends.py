@@ -82,7 +82,7 @@ class OnnxRuntime:
             )
             # Names that are no UTF-8 are noticed only where they are read.
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
-            """What the exporter wrote beside the graph."""
+            """Texts that the exporter wrote beside the graph, by name."""
             self.input_tensors = [_tensor(one) for one in self._session.get_inputs()]
             self.output_tensors = [_tensor(one) for one in self._session.get_outputs()]
         except Exception as error:  # onnxruntime's own exception types share no base below Exception

@@ -26,6 +26,23 @@ class Comparer(Protocol):
     def thresholds(self, score: str = "global") -> dict[float, float]: ...
 
 
+class GlobalOnly:
+    """The comparing half of a `Comparer` that has embeddings alone, and no measured threshold."""
+
+    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
+        """Return global scores of n pairs; a single probe is compared with every face of the gallery."""
+        found = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
+        return Scores(found, None, None, np.ones(len(found)))
+
+    def threshold(self, far: float, score: str = "global") -> float | None:
+        """None: nothing was measured."""
+        return None
+
+    def thresholds(self, score: str = "global") -> dict[float, float]:
+        """None are stored."""
+        return {}
+
+
 def without_threshold(far: float, rates: Sequence[float], *, here: bool = True) -> str:
     """Say why there is no decision, and what to do about it.
 

@@ -1,4 +1,4 @@
-"""What an exported model says of itself: read once, and checked before anything relies on it."""
+"""The metadata of an exported model: read once, and checked before anything relies on it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ NO_WEIGHTS = {
     b"<!doctype": "a web page, not weights",
     b"<html": "a web page, not weights",
 }
-"""What downloads leave in place of weights, by their first bytes in lower case."""
+"""Remains of downloads in place of weights, by their first bytes in lower case."""
 
 
 class Record:

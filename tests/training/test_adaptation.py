@@ -40,16 +40,21 @@ def batch(labels: tuple[int, ...] = (0, 0, 1, 1)) -> TrainingBatch:
     return TrainingBatch(covered, visibility, torch.tensor(labels), torch.arange(count), clean=clean)
 
 
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
+def adapting(folder: Path) -> Config:
+    """Local layers and pooled matcher on a small frozen backbone, whose weights it writes into `folder`."""
     torch.manual_seed(0)
-    weights = tmp_path / "backbone.pt"
+    weights = folder / "backbone.pt"
     torch.save(build_backbone("ir_mini", width=4).state_dict(), weights)
     model = ModelConfig(
         arch="ir_mini", width=4, weights=str(weights), freeze_backbone=True, local_layers=2, matcher="pooled"
     )
     optim = OptimConfig(optimiser="adamw", lr=1e-3, matcher_scale_lr=30, gradient_clip_norm=5)
     return Config(model=model, loss=ADAPT, optim=optim)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return adapting(tmp_path)
 
 
 def module_of(config: Config) -> RecognitionModule:

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 from lightning.fabric import Fabric
-from test_adaptation import ADAPT, batch, module_of
+from test_adaptation import ADAPT, adapting, batch, module_of
 
-from oaml_core.config import AugmentConfig, Config, ModelConfig
+from oaml_core.config import AugmentConfig, Config
 from oaml_core.data.batches.datamodule import TrainingFaces, collate
 from oaml_core.data.batches.plan import SampleKey
 from oaml_core.errors import ConfigError
-from oaml_core.models.build import build_backbone
 from oaml_core.training.known_targets import known_targets
 from oaml_core.training.world import World
 
@@ -52,13 +51,7 @@ class Exchange:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    torch.manual_seed(0)
-    weights = tmp_path / "backbone.pt"
-    torch.save(build_backbone("ir_mini", width=4).state_dict(), weights)
-    model = ModelConfig(
-        arch="ir_mini", width=4, weights=str(weights), freeze_backbone=True, local_layers=2, matcher="pooled"
-    )
-    return Config(model=model, loss=replace(ADAPT, targets_known=True))
+    return replace(adapting(tmp_path), loss=replace(ADAPT, targets_known=True))
 
 
 def test_workers_that_share_the_work_have_the_targets_of_one_to_the_last_bit(config: Config) -> None:

@@ -18,7 +18,7 @@ FACTORS = (0.5, 1.5)
 LANCZOS = Image.Resampling.LANCZOS
 LUMA = (0.299, 0.587, 0.114)
 INTERPOLATIONS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
-"""Those of AdaFace. `area`: bilinear with antialiasing, which averages what it shrinks."""
+"""The interpolations of AdaFace's augmentation. `area`: bilinear with antialiasing, which averages what it shrinks."""
 
 
 class Augmenter(PairTransform):

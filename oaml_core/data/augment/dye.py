@@ -29,9 +29,9 @@ class Dye(NamedTuple):
     fields: Tensor | None
     """float32 [3, rows, columns] of 255: the print, drawn out over the picture's box; None: there is none."""
     mode: Literal["nearest", "bilinear"]
-    """Of drawing it out: checks and stripes with hard edges, or blotches."""
+    """Interpolation of the print: checks and stripes with hard edges, or blotches."""
     share: float
-    """Of the print in the colour."""
+    """Share of the print in the colour, in [0, 1]."""
 
 
 def dye_from(draws: Draws) -> Dye:

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """What is drawn along the rows."""
+    """The scale along the rows."""
 
     unit: str
     """Behind the numbers of ticks and titles."""
@@ -48,16 +48,17 @@ def charts(figures: ModelFigures, shares: dict[str, float], far: float) -> Itera
         condition: {score: one for score, one in scores.items() if score in COLOURS}
         for condition, scores in figures.figures.items()
     }
-    tar = [Row(name, notes[name], [(s, one.tar) for s, one in scores.items()]) for name, scores in drawn.items()]
-    yield f"TAR at FAR {far:g}, own thresholds", _dots(tar, Axis(" %", 100, None))
-    gains = [
-        Row(name, notes[name], [(s, one.against_global) for s, one in scores.items() if one.against_global is not None])
-        for name, scores in drawn.items()
-    ]
-    if any(row.marks for row in gains):
-        yield "TAR less that of the global score, in points", _dots(gains, Axis("", 100, 0.0))
-    rates = [Row(name, notes[name], [(s, one.real_far) for s, one in scores.items()]) for name, scores in drawn.items()]
-    yield "Real FAR at one threshold, set on uncovered pairs", _dots(rates, Axis(" ‰", 1000, far))
+    for title, figure, axis in (
+        (f"TAR at FAR {far:g}, own thresholds", "tar", Axis(" %", 100, None)),
+        ("TAR less that of the global score, in points", "against_global", Axis("", 100, 0.0)),
+        ("Real FAR at one threshold, set on uncovered pairs", "real_far", Axis(" ‰", 1000, far)),
+    ):
+        rows = [
+            Row(name, notes[name], [(s, found) for s, one in scores.items() if (found := getattr(one, figure))])
+            for name, scores in drawn.items()
+        ]
+        if any(row.marks for row in rows):
+            yield title, _dots(rows, axis)
 
 
 def legend(figures: ModelFigures) -> str:

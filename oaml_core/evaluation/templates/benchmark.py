@@ -43,7 +43,7 @@ class TemplateFigures:
     images: int
     templates: int
     aligned_here: bool
-    """Whether faces were cut out by the lists' points."""
+    """True where faces were cut out by the lists' points."""
     pairs: PairRates | None
     published: Search | None
     """1:N, all galleries as one."""

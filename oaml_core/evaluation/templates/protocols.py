@@ -26,7 +26,7 @@ RANKS = (1, 5, 10)
 
 @dataclass(frozen=True)
 class Search:
-    """What probes found in one gallery."""
+    """Rates of a search for all probes in one gallery."""
 
     rank: dict[int, float]
     """Share of the enrolled probes whose subject is among the first k; of equal scores others come first."""
