@@ -28,7 +28,7 @@ Cell = str | int | float | None
 
 
 @dataclass(frozen=True)
-class Figures:
+class FigureTable:
     """One table."""
 
     command: str
@@ -40,7 +40,9 @@ class Figures:
     rows: list[list[Cell]]
 
 
-def measured(command: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], libraries: Sequence[str]) -> Figures:
+def measured(
+    command: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], libraries: Sequence[str]
+) -> FigureTable:
     """Return figures with what they were measured on.
 
     Args:
@@ -52,10 +54,10 @@ def measured(command: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"The row {row} has {len(row)} cells for {len(columns)} columns.")
-    return Figures(command, _machine(), _versions(libraries), list(columns), [list(row) for row in rows])
+    return FigureTable(command, _machine(), _versions(libraries), list(columns), [list(row) for row in rows])
 
 
-def write(figures: Figures, path: Path) -> None:
+def write(figures: FigureTable, path: Path) -> None:
     """Write figures as JSON.
 
     Args:
@@ -66,12 +68,12 @@ def write(figures: Figures, path: Path) -> None:
     path.write_text(json.dumps(asdict(figures), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> Figures:
+def read(path: Path) -> FigureTable:
     """Return the figures of a file that `write` wrote."""
-    return Figures(**json.loads(path.read_text(encoding="utf-8")))
+    return FigureTable(**json.loads(path.read_text(encoding="utf-8")))
 
 
-def table(figures: Figures) -> str:
+def table(figures: FigureTable) -> str:
     """Return figures as a Markdown table, and a line about how they were measured."""
     lines = [figures.columns, ["---"] * len(figures.columns), *([_shown(cell) for cell in row] for row in figures.rows)]
     used = ", ".join(f"{name} {number}" for name, number in figures.libraries.items())

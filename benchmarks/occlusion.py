@@ -58,7 +58,7 @@ def opened(arguments: argparse.Namespace) -> Work:
 # Figures.
 
 
-class Side(NamedTuple):
+class ConditionFaces(NamedTuple):
     """Faces under one condition."""
 
     embedding: Tensor
@@ -70,13 +70,15 @@ class Side(NamedTuple):
     """Likewise, of what was drawn."""
 
 
-def side(work: Work, condition: str) -> Side:
+def side(work: Work, condition: str) -> ConditionFaces:
     content = np.load(work.folder / f"test-{condition}.npz")
     return side_of(work, content["earlier"], content["raw"] + content["mirrored_raw"], content["visible"])
 
 
 @torch.inference_mode()
-def side_of(work: Work, earlier: NDArray[np.float16], raw: NDArray[np.float32], truth: NDArray[np.float32]) -> Side:
+def side_of(
+    work: Work, earlier: NDArray[np.float16], raw: NDArray[np.float32], truth: NDArray[np.float32]
+) -> ConditionFaces:
     embedding = functional.normalize(torch.from_numpy(raw), dim=1)
     local = work.model.local_layers
     assert local is not None
@@ -84,11 +86,13 @@ def side_of(work: Work, earlier: NDArray[np.float16], raw: NDArray[np.float32], 
         parts = np.array_split(earlier, max(1, len(earlier) // 64))
         maps = torch.cat([local(torch.from_numpy(part).float()) for part in parts])
         visible = torch.cat([work.model.visibility_head(part) for part in maps.split(64)])
-    return Side(embedding, maps.float(), visible.float(), torch.from_numpy(truth))
+    return ConditionFaces(embedding, maps.float(), visible.float(), torch.from_numpy(truth))
 
 
 @torch.inference_mode()
-def compared(work: Work, probe: Side, gallery: Side) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def compared(
+    work: Work, probe: ConditionFaces, gallery: ConditionFaces
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Global and local scores [n, n]."""
     local = work.model.matcher.match(probe.maps, gallery.maps, probe.visible, gallery.visible)
     return (probe.embedding @ gallery.embedding.T).double().numpy(), local.double().numpy()

@@ -26,7 +26,7 @@ DRAWINGS = 5
 """Occluded versions of each training face, beside the clean one."""
 
 
-class Work(NamedTuple):
+class StepInputs(NamedTuple):
     """What every step needs."""
 
     config: Config
@@ -49,7 +49,7 @@ def small(mask: Tensor) -> Tensor:
     return functional.adaptive_avg_pool2d(mask, (7, 7))
 
 
-def training_features(work: Work, part: int, parts: int) -> None:
+def training_features(work: StepInputs, part: int, parts: int) -> None:
     """`train-<part>.npz`: of each face the clean version and `DRAWINGS` covered ones, half of all mirrored."""
     faces, kinds = work.dataset.train, work.config.augment.occluders
     mine = np.array_split(np.random.default_rng(0).permutation(len(faces)), parts)[part]
@@ -99,7 +99,7 @@ def everybody(pairs: VerificationSet, source: str) -> Everybody:
     return Everybody(rows, people, numbers.reshape(-1, 2))
 
 
-def test_features(work: Work, conditions: list[str]) -> None:
+def test_features(work: StepInputs, conditions: list[str]) -> None:
     """`test-<condition>.npz`: of each different image, covered, and of its mirror image."""
     (pairs,) = work.dataset.verification.values()
     chosen = everybody(pairs, str(work.config.data.source)).rows

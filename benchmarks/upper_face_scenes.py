@@ -25,7 +25,7 @@ KINDS = ("mask", "scarf", "niqab", "hand")
 
 
 @dataclass(frozen=True)
-class Face:
+class PastedFace:
     """One aligned face to paste: uint8 [112, 112, 3] and its five points [5, 2]."""
 
     image: Photo
@@ -41,7 +41,7 @@ class SceneMaker:
         seed: of everything that is drawn.
     """
 
-    def __init__(self, faces: list[Face], backgrounds: list[Photo], seed: int) -> None:
+    def __init__(self, faces: list[PastedFace], backgrounds: list[Photo], seed: int) -> None:
         self._faces, self._backgrounds = faces, backgrounds
         self._draws = np.random.default_rng(seed)
         self._torch = torch.Generator().manual_seed(seed)
@@ -164,7 +164,7 @@ class SceneMaker:
         line = draws.uniform(*low) + draws.uniform(-0.1, 0.1) * x + draws.uniform(-4, 4) * (x / 56) ** 2
         return np.arange(112)[:, None] > line[None]
 
-    def _covered(self, face: Face) -> tuple[Photo, Photo | None]:
+    def _covered(self, face: PastedFace) -> tuple[Photo, Photo | None]:
         """Return a face under cover, and the cloth around it if there is one."""
         draws = self._draws
         kind, cloth = draws.random(), self._cloth()
@@ -190,7 +190,7 @@ class SceneMaker:
         image[above] = cloth[above]
         return image, cloth if draws.random() < 0.5 else None
 
-    def _decoy(self, face: Face) -> tuple[Photo, Photo | None]:
+    def _decoy(self, face: PastedFace) -> tuple[Photo, Photo | None]:
         """Return a patch like a covered face but without eyes."""
         draws = self._draws
         kind, cloth = draws.random(), self._cloth()

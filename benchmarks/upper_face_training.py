@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
-from benchmarks.upper_face_scenes import SIDE, Face, SceneMaker
+from benchmarks.upper_face_scenes import SIDE, PastedFace, SceneMaker
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.recordio_source import RecordIOSource
 from oaml_core.decoding.decode import decode_image
@@ -84,7 +84,7 @@ def targets(eyes: Floats, stride: int) -> tuple[NDArray[np.int8], NDArray[np.flo
     return wanted, places
 
 
-def split(folder: Path, backgrounds: Path, cache: Path) -> dict[str, tuple[list[Face], list[Photo]]]:
+def split(folder: Path, backgrounds: Path, cache: Path) -> dict[str, tuple[list[PastedFace], list[Photo]]]:
     """Return faces and photographs for training and for validation; no person and no photograph is in both."""
     source = RecordIOSource(LocalFolder(folder), cache)
     if source.landmarks is None:
@@ -96,7 +96,9 @@ def split(folder: Path, backgrounds: Path, cache: Path) -> dict[str, tuple[list[
     cut = int(len(files) * 0.88)
     made = {}
     for part, chosen, names in zip(("train", "validation"), rows, (files[:cut], files[cut:]), strict=True):
-        faces = [Face(decode_image(source.read(int(row))), source.landmarks[row].astype(np.float64)) for row in chosen]
+        faces = [
+            PastedFace(decode_image(source.read(int(row))), source.landmarks[row].astype(np.float64)) for row in chosen
+        ]
         made[part] = (faces, [small_photo(name) for name in names])
     return made
 

@@ -44,7 +44,7 @@ EVERY = 2
 """So manieth pair of the verification set is taken."""
 
 
-class Faces(NamedTuple):
+class FaceOutputs(NamedTuple):
     """What the network says of n images."""
 
     maps: Tensor
@@ -56,15 +56,15 @@ class Faces(NamedTuple):
 
 
 @torch.inference_mode()
-def described(backbone: Backbone, images: Tensor, masks: Tensor) -> Faces:
+def described(backbone: Backbone, images: Tensor, masks: Tensor) -> FaceOutputs:
     """Features of uint8 [n, 3, H, W]."""
     parts = [backbone(part.float() / 127.5 - 1) for part in images.split(64)]
     maps = torch.cat([part[0].half() for part in parts])
     embedding = torch.nn.functional.normalize(torch.cat([part[1] for part in parts]), dim=1)
-    return Faces(maps, resize_visibility(masks, (maps.shape[2], maps.shape[3])), embedding)
+    return FaceOutputs(maps, resize_visibility(masks, (maps.shape[2], maps.shape[3])), embedding)
 
 
-def training_faces(backbone: Backbone, dataset: PreparedDataset, seed: int) -> tuple[Faces, Faces, Tensor]:
+def training_faces(backbone: Backbone, dataset: PreparedDataset, seed: int) -> tuple[FaceOutputs, FaceOutputs, Tensor]:
     """Training images as they are, the same covered, and their labels."""
     labels, faces = np.asarray(dataset.train.labels), dataset.train
     rich = np.flatnonzero(np.bincount(labels) >= IMAGES)
@@ -84,7 +84,9 @@ def training_faces(backbone: Backbone, dataset: PreparedDataset, seed: int) -> t
     )
 
 
-def verification_faces(backbone: Backbone, pairs: VerificationSet, condition: Condition) -> tuple[Faces | None, Faces]:
+def verification_faces(
+    backbone: Backbone, pairs: VerificationSet, condition: Condition
+) -> tuple[FaceOutputs | None, FaceOutputs]:
     """First and second images of the pairs under a condition; the first ones only where it covers them."""
     images = torch.from_numpy(np.array(pairs.images)).permute(0, 3, 1, 2)
     numbers = np.arange(len(pairs))[::EVERY]
@@ -99,7 +101,11 @@ def verification_faces(backbone: Backbone, pairs: VerificationSet, condition: Co
 
 
 def learnt(
-    name: str, weighting: str, product: Product, faces: tuple[Faces, Faces, Tensor], options: argparse.Namespace
+    name: str,
+    weighting: str,
+    product: Product,
+    faces: tuple[FaceOutputs, FaceOutputs, Tensor],
+    options: argparse.Namespace,
 ) -> tuple[Matcher, list[float]]:
     """A matcher after `steps` batches of pairwise matching; the loss of each."""
     clean, covered, labels = faces
@@ -144,7 +150,7 @@ def figures(scores: Tensor, by_pair: Tensor, genuine: Tensor, pairs: Verificatio
 
 @torch.inference_mode()
 def scored(
-    matcher: Matcher | None, faces: tuple[Faces, Faces], genuine: Tensor, weighted: bool
+    matcher: Matcher | None, faces: tuple[FaceOutputs, FaceOutputs], genuine: Tensor, weighted: bool
 ) -> tuple[Tensor, Tensor]:
     """All first with all second images of genuine pairs, and all pairs of the set; without matcher, embeddings."""
     first, second = faces

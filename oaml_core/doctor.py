@@ -26,7 +26,7 @@ SHARED_WANTED = 1 * 2**30
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorFinding:
     """One thing that was looked at."""
 
     name: str
@@ -35,12 +35,12 @@ class Finding:
     remedy: str = ""
 
 
-def diagnose(config: Config) -> list[Finding]:
+def diagnose(config: Config) -> list[DoctorFinding]:
     """Look at everything that a run of `config` needs."""
     return [*_software(), *_machine(config), _store(config), _tracking(config)]
 
 
-def format_findings(findings: list[Finding]) -> str:
+def format_findings(findings: list[DoctorFinding]) -> str:
     """Return the findings for a terminal, each remedy below what it cures."""
     lines = []
     for finding in findings:
@@ -50,27 +50,29 @@ def format_findings(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
-def _software() -> Iterator[Finding]:
+def _software() -> Iterator[DoctorFinding]:
     enough = sys.version_info >= PYTHON
     wanted = ".".join(map(str, PYTHON))
     remedy = "" if enough else f"make a virtual environment with Python {wanted} or newer"
-    yield Finding("python", "ok" if enough else "fail", platform.python_version(), remedy)
+    yield DoctorFinding("python", "ok" if enough else "fail", platform.python_version(), remedy)
     for package in PACKAGES:
         try:
-            yield Finding(package, "ok", version(package))
+            yield DoctorFinding(package, "ok", version(package))
         except PackageNotFoundError:
-            yield Finding(package, "fail", "not installed", "make setup, or pip install .")
+            yield DoctorFinding(package, "fail", "not installed", "make setup, or pip install .")
     rclone = Path(sys.executable).with_name("rclone").exists() or shutil.which("rclone")
     yield (
-        Finding("rclone", "ok", "serves S3 for runs on this machine")
+        DoctorFinding("rclone", "ok", "serves S3 for runs on this machine")
         if rclone
-        else Finding("rclone", "warn", "not installed", "pip install 'oaml[demo]' for the pipeline on this machine")
+        else DoctorFinding(
+            "rclone", "warn", "not installed", "pip install 'oaml[demo]' for the pipeline on this machine"
+        )
     )
 
 
-def _machine(config: Config) -> Iterator[Finding]:
+def _machine(config: Config) -> Iterator[DoctorFinding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield Finding("cpu", "ok", f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB memory")
+    yield DoctorFinding("cpu", "ok", f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB memory")
     if find_spec("torch") is not None:  # there is none where models are promoted only
         yield from _gpus(config)
         yield _compiler(config)
@@ -81,49 +83,49 @@ def _machine(config: Config) -> Iterator[Finding]:
         yield _space("shared memory", Path("/dev/shm"), SHARED_WANTED, "enlarge /dev/shm, or set data.num_workers 0")
 
 
-def _gpus(config: Config) -> Iterator[Finding]:
+def _gpus(config: Config) -> Iterator[DoctorFinding]:
     import torch
 
     yield from _driver()
     for number in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(number)
         half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
-        yield Finding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
+        yield DoctorFinding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
     if not torch.cuda.is_available():
         small = config.model.arch in ("ir_mini", "mobilefacenet")
         remedy = "" if small else f"train {config.model.arch} on a GPU, or take model.arch ir_mini"
-        yield Finding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
+        yield DoctorFinding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
 
 
-def _driver() -> Iterator[Finding]:
+def _driver() -> Iterator[DoctorFinding]:
     import torch
 
     driver, oldest = driver_release(), oldest_driver(torch.version.cuda)
     if driver is not None and oldest is not None:
         old = is_too_old(driver, oldest)
         remedy = f"install driver {oldest} or newer: torch is built with CUDA {torch.version.cuda}" if old else ""
-        yield Finding("driver", "fail" if old else "ok", f"NVIDIA {driver}, at least {oldest}", remedy)
+        yield DoctorFinding("driver", "fail" if old else "ok", f"NVIDIA {driver}, at least {oldest}", remedy)
 
 
-def _compiler(config: Config) -> Finding:
+def _compiler(config: Config) -> DoctorFinding:
     """Say whether torch.compile can work; only a recipe that insists on it fails without."""
     from oaml_core.training.compiling import REMEDY, obstacle_to_compiling
 
     wanted = config.train.compile
     if (obstacle := obstacle_to_compiling()) is None:
-        return Finding("torch.compile", "ok", "compilers for C and C++ and Python's headers are here")
+        return DoctorFinding("torch.compile", "ok", "compilers for C and C++ and Python's headers are here")
     if wanted is False:
-        return Finding("torch.compile", "ok", f"off; it could not work: {obstacle}")
-    return Finding("torch.compile", "fail" if wanted is True else "warn", f"cannot work: {obstacle}", REMEDY)
+        return DoctorFinding("torch.compile", "ok", f"off; it could not work: {obstacle}")
+    return DoctorFinding("torch.compile", "fail" if wanted is True else "warn", f"cannot work: {obstacle}", REMEDY)
 
 
-def _space(name: str, folder: Path, wanted: int, remedy: str) -> Finding:
+def _space(name: str, folder: Path, wanted: int, remedy: str) -> DoctorFinding:
     free = shutil.disk_usage(folder).free
     enough = free >= wanted
-    return Finding(name, "ok" if enough else "warn", f"{free / 2**30:.1f} GiB free", "" if enough else remedy)
+    return DoctorFinding(name, "ok" if enough else "warn", f"{free / 2**30:.1f} GiB free", "" if enough else remedy)
 
 
-def _store(config: Config) -> Finding:
+def _store(config: Config) -> DoctorFinding:
     """Write, read and remove an object; a store that does not exist yet is not made for that."""
     from oaml_core.store import open_store
 
@@ -131,21 +133,23 @@ def _store(config: Config) -> Finding:
     try:
         store = open_store(config.store)
         if not store.is_made():
-            return Finding("store", "ok", f"{store.uri} is not there yet; the first run makes it")
+            return DoctorFinding("store", "ok", f"{store.uri} is not there yet; the first run makes it")
         store.write_bytes(key, content)
         intact = store.read_bytes(key) == content
         store.delete(key)
     except (StoreError, OSError) as error:
-        return Finding("store", "fail", config.store, str(error))
+        return DoctorFinding("store", "fail", config.store, str(error))
     if not intact:
-        return Finding("store", "fail", store.uri, "it gives back other bytes than were put: use another server")
-    return Finding("store", "ok", f"{store.uri} can be written and read")
+        return DoctorFinding("store", "fail", store.uri, "it gives back other bytes than were put: use another server")
+    return DoctorFinding("store", "ok", f"{store.uri} can be written and read")
 
 
-def _tracking(config: Config) -> Finding:
+def _tracking(config: Config) -> DoctorFinding:
     if config.tracking.wandb == "off":
-        return Finding("wandb run", "ok", "off")
+        return DoctorFinding("wandb run", "ok", "off")
     key = bool(os.environ.get("WANDB_API_KEY"))
     if config.tracking.wandb == "online" and not key:
-        return Finding("wandb run", "warn", "online", "set WANDB_API_KEY, or log in, or set tracking.wandb offline")
-    return Finding("wandb run", "ok", "online" if key and config.tracking.wandb != "offline" else "offline")
+        return DoctorFinding(
+            "wandb run", "warn", "online", "set WANDB_API_KEY, or log in, or set tracking.wandb offline"
+        )
+    return DoctorFinding("wandb run", "ok", "online" if key and config.tracking.wandb != "offline" else "offline")

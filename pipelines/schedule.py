@@ -14,7 +14,7 @@ from typing import Any
 
 from oaml_core.errors import ConfigError, OamlError
 from pipelines.kubeflow import Kubeflow, ask, tell
-from pipelines.submit import Prepared, options, prepared
+from pipelines.submit import RunArguments, options, prepared
 
 NAME = "oaml-nightly"
 OFF = "off"
@@ -82,7 +82,7 @@ def schedule(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: 
     return f"{NAME}: {'now ' if old else ''}runs at {fields} (UTC)"
 
 
-def _create(made: Prepared, fields: str) -> None:
+def _create(made: RunArguments, fields: str) -> None:
     tell(
         "create the recurring run",
         lambda: made.kubeflow.client.create_recurring_run(
@@ -114,7 +114,7 @@ def _recurring(kubeflow: Kubeflow, experiment: str) -> list[Any]:
             return found
 
 
-def _is_same(there: Any, made: Prepared, fields: str) -> bool:
+def _is_same(there: Any, made: RunArguments, fields: str) -> bool:
     reference, runtime = there.pipeline_version_reference, there.runtime_config
     return (
         there.trigger.cron_schedule.cron == fields

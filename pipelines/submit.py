@@ -24,7 +24,7 @@ KUBEFLOW = "kubeflow"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class RunArguments:
     """The arguments that a run is started with."""
 
     kubeflow: Kubeflow
@@ -36,7 +36,7 @@ class Prepared:
     """ServiceAccount of the steps; None: Kubeflow's own choice."""
 
 
-def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: str) -> Prepared:
+def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: str) -> RunArguments:
     """Return the pipeline, compiled for the cluster and uploaded, and its parameters from the recipe.
 
     Raises:
@@ -56,7 +56,7 @@ def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: 
         compile_pipeline(package, cluster, LOCK)
         pipeline, version = kubeflow.version(package)
     parameters, account = {"config": config_to_yaml(config)}, place.pipeline_service_account
-    return Prepared(kubeflow, kubeflow.experiment(experiment), pipeline, version, parameters, account)
+    return RunArguments(kubeflow, kubeflow.experiment(experiment), pipeline, version, parameters, account)
 
 
 def submit(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: str, name: str) -> str:

@@ -116,6 +116,18 @@ MINIO = {
 """Its client has no public way to go on with an upload; the versions are bounded."""
 
 
+def test_every_class_has_a_name_of_its_own():
+    places: dict[str, list[str]] = {}
+    for package in ("oaml_core", "components", "pipelines", "images", "benchmarks"):
+        for path in sorted((REPO / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    places.setdefault(node.name, []).append(f"{path.relative_to(REPO)}:{node.lineno}")
+    shared = [f"{name}: {', '.join(where)}" for name, where in places.items() if len(where) > 1]
+    assert len(places) > 300
+    assert not shared, "\n".join(["Give all but one of these classes a more specific name:", *shared])
+
+
 def test_private_names_of_others_are_used_of_the_bounded_s3_client_alone():
     for folder in ("oaml_core", "components", "pipelines", "images"):
         for path in (REPO / folder).rglob("*.py"):

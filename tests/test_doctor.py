@@ -11,7 +11,7 @@ import pytest
 
 from oaml_core import doctor
 from oaml_core.config import Config, ModelConfig, TrackingConfig, TrainConfig
-from oaml_core.doctor import Finding, diagnose, format_findings
+from oaml_core.doctor import DoctorFinding, diagnose, format_findings
 from oaml_core.embedded_s3 import embedded_s3
 
 
@@ -20,7 +20,7 @@ def config(tmp_path: Path) -> Config:
     return Config(store=str(tmp_path / "store"), work_dir=str(tmp_path / "not made yet"))
 
 
-def finding(config: Config, name: str) -> Finding:
+def finding(config: Config, name: str) -> DoctorFinding:
     return next(found for found in diagnose(config) if found.name == name)
 
 
@@ -107,7 +107,7 @@ def test_a_disk_that_is_nearly_full(config: Config, monkeypatch: pytest.MonkeyPa
         free: int
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**30 // 2))
-    assert finding(config, "disk") == Finding(
+    assert finding(config, "disk") == DoctorFinding(
         "disk", "warn", "0.5 GiB free", "free some, or set work_dir to another disk"
     )
 
@@ -136,7 +136,7 @@ def test_online_without_a_key_is_warned_of(config: Config, monkeypatch: pytest.M
 
 
 def test_remedies_stand_below_what_they_cure() -> None:
-    text = format_findings([Finding("python", "ok", "3.11.7"), Finding("store", "fail", "s3://x", "set Y")])
+    text = format_findings([DoctorFinding("python", "ok", "3.11.7"), DoctorFinding("store", "fail", "s3://x", "set Y")])
     first, second, third = text.splitlines()
     assert first.split() == ["ok", "python", "3.11.7"]
     assert second.split() == ["fail", "store", "s3://x"]

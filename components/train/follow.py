@@ -10,7 +10,7 @@ from threading import Event, Thread
 from components.train.backend import JobState, Json
 from components.train.client import ClusterClient
 from components.train.job_events import JobEvents
-from components.train.watch import Change, ListCall, OutOfReach, changes
+from components.train.watch import ListCall, ObjectChange, OutOfReach, changes
 from components.train.workers import CannotStart, Failure, GivenUp, Workers
 from oaml_core.errors import ClusterError
 
@@ -51,7 +51,7 @@ def follow(
             raise CannotStart(f"{client.backend.kind} {name} cannot start. {warnings.hopeless} The job is cancelled.")
 
     stop = Event()
-    events: Queue[tuple[str, Change | Exception]] = Queue()
+    events: Queue[tuple[str, ObjectChange | Exception]] = Queue()
     for kind, list_call, there in ((JOB, client.job_list(name), [job]), (POD, client.pod_list(name), [])):
         Thread(target=_report, args=(kind, list_call, there, events, stop), name=f"watch {kind}s", daemon=True).start()
     Thread(target=warnings.run, args=(stop, lambda: workers.count), name="watch warnings", daemon=True).start()
@@ -65,7 +65,7 @@ def follow(
 
 
 def _report(
-    kind: str, list_call: ListCall, there: list[Json], events: Queue[tuple[str, Change | Exception]], stop: Event
+    kind: str, list_call: ListCall, there: list[Json], events: Queue[tuple[str, ObjectChange | Exception]], stop: Event
 ) -> None:
     """Put all changes, and what ends them, into the queue."""
     try:
@@ -78,7 +78,7 @@ def _report(
 def _follow(
     client: ClusterClient,
     uid: str,
-    events: Queue[tuple[str, Change | Exception]],
+    events: Queue[tuple[str, ObjectChange | Exception]],
     workers: Workers,
     check: Callable[[], None],
 ) -> JobState:
@@ -102,7 +102,7 @@ def _follow(
                 return state
 
 
-def _said(client: ClusterClient, before: JobState, change: Change) -> JobState:
+def _said(client: ClusterClient, before: JobState, change: ObjectChange) -> JobState:
     """Return the job's state, logged where it is new.
 
     Raises:
@@ -122,14 +122,14 @@ def _said(client: ClusterClient, before: JobState, change: Change) -> JobState:
     return now
 
 
-def _take_last_pods(events: Queue[tuple[str, Change | Exception]], workers: Workers) -> None:
+def _take_last_pods(events: Queue[tuple[str, ObjectChange | Exception]], workers: Workers) -> None:
     """Take what the pods' watch still has to say: it is not in step with the job's."""
     while True:
         try:
             kind, what = events.get(timeout=2 * TICK_SECONDS)
         except Empty:
             return
-        if kind == POD and isinstance(what, Change):
+        if kind == POD and isinstance(what, ObjectChange):
             workers.take(what)
 
 

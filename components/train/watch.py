@@ -30,7 +30,7 @@ GONE = 410
 
 
 @dataclass(frozen=True)
-class Change:
+class ObjectChange:
     """An object that is there, or has just been deleted."""
 
     object: Json
@@ -41,7 +41,7 @@ class OutOfReach(Exception):
     """The API server has not answered for OUTAGE_SECONDS."""
 
 
-def changes(list_call: ListCall, stop: Event, there: Iterable[Json] = ()) -> Iterator[Change]:
+def changes(list_call: ListCall, stop: Event, there: Iterable[Json] = ()) -> Iterator[ObjectChange]:
     """Yield each object that `list_call` lists, and every later change of one, until `stop` is set.
 
     Connections that break, servers that are busy (429, 5xx) and versions that are no longer kept (410) are got over;
@@ -123,7 +123,7 @@ def _watch(list_call: ListCall, version: str) -> Iterator[tuple[str, Json]]:
         yield event["type"], event["raw_object"]
 
 
-def _differences(known: dict[str, Json], listed: list[Json]) -> Iterator[Change]:
+def _differences(known: dict[str, Json], listed: list[Json]) -> Iterator[ObjectChange]:
     there = {item["metadata"]["uid"] for item in listed}
     for uid in [uid for uid in known if uid not in there]:
         yield _remembered(known, known[uid], deleted=True)
@@ -131,10 +131,10 @@ def _differences(known: dict[str, Json], listed: list[Json]) -> Iterator[Change]
         yield _remembered(known, item, deleted=False)
 
 
-def _remembered(known: dict[str, Json], item: Json, deleted: bool) -> Change:
+def _remembered(known: dict[str, Json], item: Json, deleted: bool) -> ObjectChange:
     uid = item["metadata"]["uid"]
     if deleted:
         known.pop(uid, None)
     else:
         known[uid] = item
-    return Change(item, deleted)
+    return ObjectChange(item, deleted)

@@ -12,7 +12,7 @@ from components.train.client import ClusterClient
 from components.train.log_stream import LogStream
 from components.train.redaction import redacted
 from components.train.troubles import Trouble, troubles
-from components.train.watch import Change
+from components.train.watch import ObjectChange
 from oaml_core.errors import ClusterError
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Workers:
         self.failures: list[Failure] = []
         """Those that failed so far, in order."""
 
-    def take(self, change: Change) -> None:
+    def take(self, change: ObjectChange) -> None:
         """Note what has become of a pod."""
         pod, uid = change.object, change.object["metadata"]["uid"]
         if change.deleted:

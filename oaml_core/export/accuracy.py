@@ -13,7 +13,7 @@ from oaml_core.config import Config
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.errors import ExportError
 from oaml_core.evaluation.covered.cover import Cover
-from oaml_core.evaluation.covered.faces import Faces, faces_of
+from oaml_core.evaluation.covered.faces import KnownFaces, faces_of
 from oaml_core.evaluation.statistics.roc import roc, tar_at_far
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.export.metadata import store_metadata
@@ -53,7 +53,7 @@ def record_faces(pairs: VerificationSet, config: Config) -> RecordFaces:
     enough = int(np.searchsorted(np.cumsum(sizes[order]), config.export.record_images)) + 1
     rows = np.flatnonzero(np.isin(faces.people, order[:enough]))
     points = None if faces.landmarks is None else faces.landmarks[rows]
-    chosen = Faces(faces.name, faces.images[rows], faces.people[rows], points, faces.covered[rows])
+    chosen = KnownFaces(faces.name, faces.images[rows], faces.people[rows], points, faces.covered[rows])
     return RecordFaces(chosen.name, chosen.images, _covered(chosen), chosen.people)
 
 
@@ -110,7 +110,7 @@ def tar_of(model: OamlOnnx, faces: RecordFaces) -> dict[str, dict[str, float | N
     }
 
 
-def _covered(faces: Faces) -> NDArray[np.uint8]:
+def _covered(faces: KnownFaces) -> NDArray[np.uint8]:
     """Return every face under one of `COVERS`, in turn."""
     images = np.empty_like(faces.images)
     for number, kind in enumerate(COVERS):
@@ -118,6 +118,6 @@ def _covered(faces: Faces) -> NDArray[np.uint8]:
         if not rows.size:
             continue
         points = None if faces.landmarks is None else faces.landmarks[rows]
-        some = Faces(faces.name, faces.images[rows], faces.people[rows], points, faces.covered[rows])
+        some = KnownFaces(faces.name, faces.images[rows], faces.people[rows], points, faces.covered[rows])
         images[rows] = Cover(kind, kind).apply(some)[0]
     return images

@@ -70,7 +70,7 @@ NOTHING_KNOWN = Proof()
 
 
 @runtime_checkable
-class Evaluated(Protocol):
+class EvaluatedModel(Protocol):
     """A recogniser that knows how its evaluation went for more and for less visible faces."""
 
     def by_visible_share(self, score: str) -> Sequence[Mapping[str, Any]]:
@@ -82,7 +82,7 @@ def expected_tar(model: object, score: str, visible_share: float, far: float) ->
     """Return what the model's evaluation says of pairs like this one.
 
     Args:
-        model: recogniser; one that is not `Evaluated` gives None.
+        model: recogniser; one that is not `EvaluatedModel` gives None.
         score: name of the deciding score.
         visible_share: mean product of both visibilities, in [0, 1].
         far: false accept rate that is decided at.
@@ -101,7 +101,7 @@ def proof_of(model: Comparer, score: str, value: float, visible_share: float, fa
     genuine pairs above that one score higher, and the more there are, the more it says that this pair does not.
 
     Args:
-        model: recogniser; of one that is not `Evaluated` nothing is said.
+        model: recogniser; of one that is not `EvaluatedModel` nothing is said.
         score: name of the deciding score.
         value: the pair's score.
         visible_share: mean product of both visibilities, in [0, 1].
@@ -138,7 +138,7 @@ def proofs_of_face(model: object, score: str, visible_share: float) -> list[Expe
 
 def _bins(model: object, score: str, visible_share: float) -> list[Mapping[str, Any]]:
     """Return the bins of all rates that a visible share lies in."""
-    if not isinstance(model, Evaluated):
+    if not isinstance(model, EvaluatedModel):
         return []
     share = min(1.0, max(0.0, visible_share))
     return [

@@ -11,7 +11,7 @@ from torch.nn import functional
 from oaml_core.errors import ModelInputError
 
 
-class PairScores(NamedTuple):
+class BatchScores(NamedTuple):
     """Scores of samples with a batch, and which pairs are genuine."""
 
     scores: Tensor
@@ -57,7 +57,7 @@ class PairwiseLoss(NamedTuple):
 
 def pair_scores(
     scores: Tensor, probe_labels: Tensor, gallery_labels: Tensor, self_columns: Tensor | None = None
-) -> PairScores:
+) -> BatchScores:
     """Return scores [P, G] together with the truth about their pairs.
 
     Args:
@@ -76,10 +76,10 @@ def pair_scores(
     counted = torch.ones_like(genuine)
     if self_columns is not None:
         counted.scatter_(1, self_columns[:, None], False)
-    return PairScores(scores, genuine, counted)
+    return BatchScores(scores, genuine, counted)
 
 
-def pairwise_matching_loss(pairs: PairScores) -> PairwiseLoss:
+def pairwise_matching_loss(pairs: BatchScores) -> PairwiseLoss:
     """Binary cross-entropy of the scores (logits) over all pairs but that of a probe with itself.
 
     Accuracy is hard: 1 where the smallest genuine score exceeds the largest impostor score, or one of them is missing.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.errors import ModelInputError
-from oaml_core.losses.pairwise import PairScores
+from oaml_core.losses.pairwise import BatchScores
 
 
 class SoftmaxTripletLoss(NamedTuple):
@@ -22,7 +22,7 @@ class SoftmaxTripletLoss(NamedTuple):
 def softmax_triplet_loss(
     class_scores: Tensor,
     known: Tensor,
-    pairs: PairScores,
+    pairs: BatchScores,
     *,
     margin: float = 1.0,
     triplet_weight: float = 0.5,

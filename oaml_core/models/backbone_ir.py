@@ -65,7 +65,7 @@ class SqueezeExcitation(nn.Module):
         return result
 
 
-class Block(nn.Module):
+class ImprovedResidual(nn.Module):
     """BN – Conv – BN – PReLU – Conv – BN beside a shortcut; the stride is in the second convolution.
 
     `bottleneck` squeezes to a quarter of the channels between two 1×1 convolutions. `projected` puts a convolution into
@@ -131,7 +131,7 @@ class IRBackbone(Backbone):
         blocks, inputs = [], width
         for count, outputs, stride in zip(architecture.blocks, stages, strides, strict=True):
             for number in range(count):
-                blocks.append(Block(inputs, outputs, stride if number == 0 else 1, **kind))
+                blocks.append(ImprovedResidual(inputs, outputs, stride if number == 0 else 1, **kind))
                 inputs = outputs
         self.body = nn.Sequential(*blocks)
         self.apply(initialise)

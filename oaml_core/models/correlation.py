@@ -30,7 +30,7 @@ GPU_BLOCK_BYTES = 512 * 2**20
 """The same on a GPU, where large matrix products count."""
 
 
-class Block(NamedTuple):
+class CorrelationBlock(NamedTuple):
     """The correlations that are held at a time."""
 
     groups: slice
@@ -53,14 +53,14 @@ class BlockSize(NamedTuple):
         maps = max(1, min(most, _whole_vectors(math.ceil(maps / parts))))
         return cls(max(1, pairs // maps), maps)
 
-    def blocks(self, groups: int, probes: int) -> Iterator[Block]:
+    def blocks(self, groups: int, probes: int) -> Iterator[CorrelationBlock]:
         """Whole groups together, or parts of one group's probes."""
         if self.probes >= probes:
             step = self.probes // max(1, probes)
-            yield from (Block(some, slice(None)) for some in slices(groups, step))
+            yield from (CorrelationBlock(some, slice(None)) for some in slices(groups, step))
             return
         for group in slices(groups, 1):
-            yield from (Block(group, some) for some in slices(probes, self.probes))
+            yield from (CorrelationBlock(group, some) for some in slices(probes, self.probes))
 
 
 def _whole_vectors(maps: int) -> int:
@@ -93,11 +93,14 @@ def correlate(probe: Tensor, gallery: Tensor, places: int) -> Tensor:
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Return half precision is too coarse for sums over places and for the batch normalisation of scores."""
+    """Return `x` in float32 if it is in half precision.
+
+    Half precision is too coarse for sums over places and for the batch normalisation of scores.
+    """
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-class Prior(NamedTuple):
+class PlacePrior(NamedTuple):
     """What is known of places before their vectors are compared; the maxima are those of
 
     exp(log_affinity[s, r]) · c[b, a, s, r, k] − penalty of the place that is chosen
@@ -116,7 +119,7 @@ def correlation_maxima(
     gallery: Tensor,
     candidates: Tensor | None = None,
     product: torch.dtype | None = None,
-    prior: Prior | None = None,
+    prior: PlacePrior | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return both directions' maxima, differentiable; the backward pass uses the places of the maxima and no
     correlation.

@@ -40,7 +40,7 @@ SMALLEST = 1e-12
 """Lengths and visibilities below this are divided by it, so that zeros stay zeros."""
 
 
-class Side(NamedTuple):
+class WeightedSide(NamedTuple):
     """One of the two sets of maps, ready to be correlated."""
 
     rows: Tensor
@@ -62,7 +62,7 @@ def penalties(visibility: Tensor) -> Tensor:
 
 def weighted_side(
     maps: Tensor, visibility: Tensor | None, weighting: Weighting, product: torch.dtype, *, gallery: bool = False
-) -> Side:
+) -> WeightedSide:
     """Return rows whose products are the weighted correlations.
 
     Args:
@@ -74,13 +74,13 @@ def weighted_side(
     """
     if weighting != "evidence":
         rows = _UnitRows.apply(maps, maps.new_empty((len(maps), maps.shape[2], 0)))
-        return Side(rows if visibility is None else rows * visibility[..., None], None)
+        return WeightedSide(rows if visibility is None else rows * visibility[..., None], None)
     # Zeros where all is visible, not rows without the two columns: the same arithmetic gives the same last digit.
     own = maps.new_zeros((len(maps), maps.shape[2])) if visibility is None else penalties(visibility)
     # As the product will round it, so that what is given back is what was taken.
     own = own.to(product).to(maps.dtype)
     columns = [torch.ones_like(own), -own] if gallery else [-own, torch.ones_like(own)]
-    return Side(_UnitRows.apply(maps, torch.stack(columns, -1)), own)
+    return WeightedSide(_UnitRows.apply(maps, torch.stack(columns, -1)), own)
 
 
 class _UnitRows(torch.autograd.Function):

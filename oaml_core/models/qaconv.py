@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from oaml_core.models.correlation import at_least_float32, correlate, correlation_maxima, slices
 from oaml_core.models.correlation_itself import maxima_of_itself
 from oaml_core.models.correlation_weighting import (
-    Side,
+    WeightedSide,
     Weighting,
     inverse_lengths,
     normalisation,
@@ -107,7 +107,7 @@ class QAConv(Matcher):
         )
         return self._scores(maxima, (of_groups(left.penalty), None), of_groups(v), None)[:, 0]
 
-    def _side(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Side:
+    def _side(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> WeightedSide:
         return weighted_side(maps, visibility, self.weighting, self._product_type(maps), gallery=gallery)
 
     def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> _Prepared:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from oaml_core.models.correlation import Prior, at_least_float32, correlate, correlation_maxima
+from oaml_core.models.correlation import PlacePrior, at_least_float32, correlate, correlation_maxima
 from oaml_core.models.correlation_weighting import (
     Weighting,
     inverse_lengths,
@@ -28,7 +28,7 @@ LARGEST_WIDTH = 512
 """d_model of the paper; maps with more channels are projected to it."""
 
 
-class Side(NamedTuple):
+class LayeredSide(NamedTuple):
     """One of the two sets of N maps: what each decoder layer compares, and what is visible."""
 
     layers: tuple[Rows, ...]
@@ -122,7 +122,7 @@ class TransMatcher(Matcher):
         """
         total: list[Tensor] = []
         for layer, (probe, gallery, largest) in zip(self.decoder, layers, strict=True):
-            prior = Prior(layer.log_affinity(), *penalty)
+            prior = PlacePrior(layer.log_affinity(), *penalty)
             maxima = correlation_maxima(probe, gallery, candidates, self._product_type(probe), prior)
             total.append(self._score_layer(layer, maxima, largest, visible))
         return self.decoder.normalised(total)
@@ -145,14 +145,14 @@ class TransMatcher(Matcher):
             stages.append(encode(stages[-1], visibility))
         return stages
 
-    def _encoded(self, maps: Tensor, visibility: Tensor | None) -> Side:
+    def _encoded(self, maps: Tensor, visibility: Tensor | None) -> LayeredSide:
         stages = self._stages(maps, visibility)
         layers = [layer.rows(x, visibility) for layer, x in zip(self.decoder, stages, strict=True)]
         if self.weighting == "multiply":
             if visibility is not None:
                 layers = [Rows(x.unit * visibility[..., None], x.length) for x in layers]
-            return Side(tuple(layers), None, visibility)
-        return Side(tuple(layers), None if visibility is None else penalties(visibility), visibility)
+            return LayeredSide(tuple(layers), None, visibility)
+        return LayeredSide(tuple(layers), None if visibility is None else penalties(visibility), visibility)
 
     def _score_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
         left, right = self._encoded(probe, v), self._encoded(gallery, u)
@@ -168,13 +168,13 @@ class TransMatcher(Matcher):
             scores.append(self._score_layer(layer, maxima, largest, (of_groups(v), of_groups(u))))
         return self.decoder.normalised(scores)[:, 0, 0]
 
-    def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> Side:
+    def _prepared(self, maps: Tensor, visibility: Tensor | None, *, gallery: bool = False) -> LayeredSide:
         side, product = self._encoded(maps, visibility), self._product_type(maps)
         units = (x.unit.transpose(0, 1).flatten(0, 1) if gallery else x.unit for x in side.layers)
         layers = (Rows(unit.to(product), x.length) for unit, x in zip(units, side.layers, strict=True))
         return side._replace(layers=tuple(layers))
 
-    def _score_block(self, probe: Side, rows: slice, gallery: Side) -> Tensor:
+    def _score_block(self, probe: LayeredSide, rows: slice, gallery: LayeredSide) -> Tensor:
         p, g = of_probes(part(probe.penalty, rows)), of_maps(gallery.penalty)
         visible = of_probes(part(probe.visibility, rows)), of_maps(gallery.visibility)
         scores = []

@@ -38,13 +38,13 @@ NO_WEIGHTS = {
 """Remains of downloads in place of weights, by their first bytes in lower case."""
 
 
-class Record:
+class IgnoredObject:
     """Stands for an object beside the weights: takes whatever the pickle gives and does nothing."""
 
     def __init__(self, *content: object) -> None:
         self.content = content
 
-    def __new__(cls, *_: object) -> Record:
+    def __new__(cls, *_: object) -> IgnoredObject:
         return super().__new__(cls)
 
     def __setstate__(self, state: object) -> None:
@@ -97,4 +97,4 @@ def _records_in(path: Path) -> list[str]:
 
 
 def _stand_in(name: str) -> type:
-    return OrderedDict if name.endswith(MAPPINGS) else Record
+    return OrderedDict if name.endswith(MAPPINGS) else IgnoredObject

@@ -33,7 +33,7 @@ class Naming(NamedTuple):
     """First parts of all its names; other modules have others."""
 
 
-class Place(NamedTuple):
+class WeightsPlace(NamedTuple):
     """A set of weights in a file."""
 
     keys: tuple[str, ...]
@@ -83,7 +83,7 @@ def find_weights(content: object, namings: Collection[Naming], path: Path) -> di
     return first.weights
 
 
-def _places(content: object, keys: tuple[str, ...], namings: Collection[Naming]) -> Iterator[Place]:
+def _places(content: object, keys: tuple[str, ...], namings: Collection[Naming]) -> Iterator[WeightsPlace]:
     """Go through the mappings of a file, and through the prefixes behind which all names stand."""
     if not isinstance(content, Mapping) or len(keys) > DEEPEST:
         return
@@ -96,7 +96,7 @@ def _places(content: object, keys: tuple[str, ...], namings: Collection[Naming])
             if not all(prefix + name in content for name in names):
                 continue
             own = {k.removeprefix(prefix): v for k, v in content.items() if isinstance(k, str) and k.startswith(prefix)}
-            yield Place(keys, prefix, {name: v for name, v in own.items() if name.partition(".")[0] in parts})
+            yield WeightsPlace(keys, prefix, {name: v for name, v in own.items() if name.partition(".")[0] in parts})
     for key, value in content.items():
         yield from _places(value, (*keys, str(key)), namings)
 

@@ -29,7 +29,7 @@ from oaml_core.store import Store, open_store
 from oaml_core.store.local_file import sha256_of
 
 if TYPE_CHECKING:
-    from oaml_core.evaluation.verdict.comparison import Comparison
+    from oaml_core.evaluation.verdict.comparison import ModelComparison
 
 log = logging.getLogger(__name__)
 
@@ -177,14 +177,14 @@ def provenance(config: Config) -> dict[str, Any]:
     }
 
 
-def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> Comparison | None:
+def _compared(config: Config, rival: Mapping[str, Any], ours: Path) -> ModelComparison | None:
     """With the model in production; None, and a line in the log, if its scores cannot be had."""
     from oaml_core.evaluation.scoring.stored import read_scores
-    from oaml_core.evaluation.verdict.comparison import Comparison, compare
+    from oaml_core.evaluation.verdict.comparison import ModelComparison, compare
 
     try:
         theirs = fetch_scores(config, rival["metrics_uri"])
     except (EvaluationError, StoreError) as error:
         log.warning("evaluate: no comparison with the model in production, %s: %s", rival["version"], error)
-        return Comparison(rival["version"], [], [])
+        return ModelComparison(rival["version"], [], [])
     return compare(theirs, read_scores(ours), config.evaluate.far, name=rival["version"])

@@ -12,7 +12,7 @@ from oaml_core.stages.addresses import announce, fetch_file
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
-    from oaml_core.data.prepare.finished import Prepared as DataSet
+    from oaml_core.data.prepare.finished import StoredDataset
     from oaml_core.data.prepared.manifest import Manifest
 
 NAMES_FACES = (
@@ -122,7 +122,7 @@ def merge_shards(config: Config, order: str) -> Prepared:
     return _announced(shard_merge.merge_shards(config, open_store(config.store), order.partition("/")[0]))
 
 
-def _announced(made: DataSet) -> Prepared:
+def _announced(made: StoredDataset) -> Prepared:
     summary = counts(made.manifest)
     announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
     return Prepared(made.uri, made.fingerprint, made.reused, summary)

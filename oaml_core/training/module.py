@@ -14,7 +14,7 @@ from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.errors import ModelInputError
 from oaml_core.losses.distillation import distance_to
-from oaml_core.losses.pairwise import PairScores, PairwiseLoss, pair_scores, pairwise_matching_loss
+from oaml_core.losses.pairwise import BatchScores, PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import check_visibility_target, visibility_loss
 from oaml_core.models.build import build_classifier
@@ -41,7 +41,7 @@ class MatchingLosses(NamedTuple):
 
     pairwise: PairwiseLoss
     classes: SoftmaxTripletLoss | None
-    pairs: PairScores
+    pairs: BatchScores
 
 
 class RecognitionModule(nn.Module):

@@ -17,7 +17,7 @@ from oaml_core.data.augment.camera import Camera
 from oaml_core.data.augment.cutouts import open_cutouts, split_of
 from oaml_core.data.augment.occlusion import TEMPLATE, draw_occluder, lay_cutout
 from oaml_core.data.augment.occlusion_transforms import FaceOcclusion
-from oaml_core.data.augment.pair_transform import Face
+from oaml_core.data.augment.pair_transform import FaceTensors
 from oaml_core.data.augment.transforms import TrainTransform
 from oaml_core.errors import ConfigError, DataError
 from oaml_core.evaluation.covered.cover import covers
@@ -147,7 +147,7 @@ def test_two_occluders_take_two_parts_of_the_face(folder: Path) -> None:
     both = FaceOcclusion(kinds, p=1, generator=generator(), cutouts=open_cutouts(folder), combination_share=1)
     both.cutout_share = 0
     for _ in range(20):
-        visible = both.of_face(Face(GREY, torch.ones(1, 112, 112), torch.from_numpy(TEMPLATE))).mask[0]
+        visible = both.of_face(FaceTensors(GREY, torch.ones(1, 112, 112), torch.from_numpy(TEMPLATE))).mask[0]
         eyes, mouth = (visible[int(y) - 6 : int(y) + 7, 36:76].mean() for y in (TEMPLATE[0, 1], TEMPLATE[3, 1]))
         assert eyes < 0.75
         assert mouth < 0.5
@@ -177,7 +177,7 @@ def test_a_camera_changes_pixels_and_not_visibility() -> None:
     image = torch.randint(0, 256, GREY.shape, generator=generator(), dtype=torch.uint8)
     mask = torch.rand(1, 112, 112, generator=generator())
     for seed in range(5):
-        face = Camera(1.0, generator(seed)).of_face(Face(image, mask, None))
+        face = Camera(1.0, generator(seed)).of_face(FaceTensors(image, mask, None))
         assert face.image.shape == image.shape
         assert not torch.equal(face.image, image)
         assert torch.equal(face.mask, mask)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from oaml_core.data.prepare.parts import PartWriter
-from oaml_core.data.prepare.prepare import Prepared, dataset_folder, prepare_dataset
+from oaml_core.data.prepare.prepare import StoredDataset, dataset_folder, prepare_dataset
 from oaml_core.data.prepared.manifest import MANIFEST
 from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared, open_prepared
 from oaml_core.decoding.decode import decode_image, encode_jpeg
@@ -28,11 +28,11 @@ from tests.data_layer.test_check import add_masks
 SYNTHETIC = {"synthetic_identities": 4, "synthetic_images_per_identity": 3, "synthetic_pairs": 20}
 
 
-def prepare(config) -> Prepared:
+def prepare(config) -> StoredDataset:
     return prepare_dataset(config, open_store(config.store))
 
 
-def fetched(prepared: Prepared, tmp_path: Path) -> PreparedDataset:
+def fetched(prepared: StoredDataset, tmp_path: Path) -> PreparedDataset:
     return fetch_prepared(prepared.uri, tmp_path / "elsewhere" / prepared.fingerprint)
 
 

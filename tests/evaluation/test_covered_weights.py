@@ -10,19 +10,19 @@ import torch
 
 from oaml_core.config import EvaluateConfig, ModelConfig
 from oaml_core.evaluation.covered.benchmark import run_covered
-from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.models.recogniser import build_recogniser
 
 
 @pytest.fixture(scope="module")
-def faces() -> Faces:
+def faces() -> KnownFaces:
     """Twelve people, three noisy pictures each."""
     draws = np.random.default_rng(0)
     people = np.repeat(np.arange(12), 3)
     looks = draws.integers(0, 256, (12, 14, 14, 3)).repeat(8, 1).repeat(8, 2)
     noisy = looks[people] + draws.normal(0, 40, (36, 112, 112, 3))
-    return Faces("noise", noisy.clip(0, 255).astype(np.uint8), people, None, np.zeros(36, np.bool_))
+    return KnownFaces("noise", noisy.clip(0, 255).astype(np.uint8), people, None, np.zeros(36, np.bool_))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from oaml_core.config import PromoteConfig
-from oaml_core.evaluation.verdict.comparison import Comparison, Difference, Incomparable, RealFar
+from oaml_core.evaluation.verdict.comparison import Difference, Incomparable, ModelComparison, RealFar
 from oaml_core.evaluation.verdict.gate import decide
 
 
@@ -19,7 +19,7 @@ def difference(
 
 
 def gate(*cells, incomparable=(), **options):
-    return decide(Comparison("champion", list(cells), list(incomparable)), PromoteConfig(**options))
+    return decide(ModelComparison("champion", list(cells), list(incomparable)), PromoteConfig(**options))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from oaml_core.errors import ConfigError
 from oaml_core.evaluation.report.report import write_report
 from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap
 from oaml_core.evaluation.statistics.one_threshold import at_one_threshold, set_thresholds
-from oaml_core.evaluation.verdict.comparison import Comparison, Difference, RealFar
+from oaml_core.evaluation.verdict.comparison import Difference, ModelComparison, RealFar
 from oaml_core.evaluation.verdict.gate import decide
 from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.evaluation.verdict.results import Evaluation
@@ -87,17 +87,17 @@ def cell(low: float, real: float, high: float) -> Difference:
 
 def test_the_gate_refuses_a_threshold_that_leaks_under_cover():
     gated = PromoteConfig(one_threshold_far=1e-3)
-    leaking = Comparison("champion", [cell(1.5e-3, 2.5e-3, 4e-3)], [])
+    leaking = ModelComparison("champion", [cell(1.5e-3, 2.5e-3, 4e-3)], [])
     assert decide(leaking, PromoteConfig()).passes
     refused = decide(leaking, gated)
     assert not refused.passes
     assert "lfw/veil 0.0025 (0.0015 … 0.004)" in refused.reason
     assert decide(leaking, PromoteConfig(one_threshold_far=1e-3, most_real_far=2.0)).passes
-    assert decide(Comparison("champion", [cell(0.8e-3, 1.6e-3, 2.6e-3)], []), gated).passes
+    assert decide(ModelComparison("champion", [cell(0.8e-3, 1.6e-3, 2.6e-3)], []), gated).passes
 
 
 def test_the_gate_says_so_where_the_rate_was_not_measured():
-    refused = decide(Comparison("champion", [cell(0, 0, 0)], []), PromoteConfig(one_threshold_far=1e-5))
+    refused = decide(ModelComparison("champion", [cell(0, 0, 0)], []), PromoteConfig(one_threshold_far=1e-5))
     assert not refused.passes
     assert "evaluate.far" in refused.reason
 

@@ -17,7 +17,7 @@ from simulated import simulated_set
 from oaml_core.config import Config, EvaluateConfig, PromoteConfig
 from oaml_core.evaluation.report.report import write_report
 from oaml_core.evaluation.scoring.stored import read_scores, write_scores
-from oaml_core.evaluation.verdict.comparison import Comparison, compare
+from oaml_core.evaluation.verdict.comparison import ModelComparison, compare
 from oaml_core.evaluation.verdict.evaluate import evaluate_model
 from oaml_core.evaluation.verdict.gate import decide
 from oaml_core.evaluation.verdict.results import Evaluation
@@ -131,7 +131,7 @@ def test_what_covering_costs_stands_first_with_the_figures_in_words(page, evalua
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory) -> tuple[Evaluation, Comparison]:
+def compared(tmp_path_factory) -> tuple[Evaluation, ModelComparison]:
     """Five sets with a whole sweep, and another model's to compare with."""
     folder = tmp_path_factory.mktemp("compared")
     first = simulated_set("lfw", pairs=200)

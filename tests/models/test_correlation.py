@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from oaml_core.models import correlation, correlation_itself
-from oaml_core.models.correlation import BlockSize, Prior, correlate, correlation_maxima
+from oaml_core.models.correlation import BlockSize, PlacePrior, correlate, correlation_maxima
 from oaml_core.models.correlation_itself import maxima_of_itself
 from oaml_core.models.correlation_weighting import Weighting, normalisation, weighted_side
 
@@ -79,7 +79,7 @@ def test_gradients_of_affinities_are_those_of_finite_differences(penalised: bool
     penalties = [x.abs() for x in taken] if penalised else [None, None]
 
     def maxima(probe: Tensor, gallery: Tensor, log_affinity: Tensor) -> tuple[Tensor, Tensor]:
-        return correlation_maxima(probe, gallery, prior=Prior(log_affinity, *penalties))
+        return correlation_maxima(probe, gallery, prior=PlacePrior(log_affinity, *penalties))
 
     inputs = [x.requires_grad_() for x in (probe, gallery, log_affinity)]
     c = torch.einsum("basc,brkc->basrk", probe, gallery) * log_affinity.exp()[:, :, None]

@@ -17,7 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 
-class Face(NamedTuple):
+class FaceTensors(NamedTuple):
     """A sample as plain tensors."""
 
     image: Tensor
@@ -62,12 +62,12 @@ class PairTransform(v2.Transform):
         """Return float32 [5, 2] → the same."""
         return points
 
-    def of_face(self, face: Face) -> Face:
+    def of_face(self, face: FaceTensors) -> FaceTensors:
         """What `forward` does, without its search through nested structures: a fifth of its time."""
         if not self._applies():
             return face
         params = self.parameters_of(face.image, face.landmarks)
-        return Face(
+        return FaceTensors(
             self.on_image(face.image, params),
             self.on_mask(face.mask, params),
             None if face.landmarks is None else self.on_landmarks(face.landmarks, params),

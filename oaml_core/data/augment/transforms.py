@@ -15,7 +15,7 @@ from oaml_core.data.augment.camera import Camera
 from oaml_core.data.augment.cutouts import Cutouts
 from oaml_core.data.augment.geometry import RandomFlip, RandomSizedRectCrop
 from oaml_core.data.augment.occlusion_transforms import FaceOcclusion, RandomErasing, RandomOcclusion
-from oaml_core.data.augment.pair_transform import Face, PairTransform
+from oaml_core.data.augment.pair_transform import FaceTensors, PairTransform
 
 
 class TrainTransform:
@@ -98,7 +98,7 @@ class TrainTransform:
         height, width = image.shape[1:]
         visible = torch.ones(1, height, width) if mask is None else mask
         points = None if landmarks is None else torch.from_numpy(np.array(landmarks, dtype=np.float32))
-        face = Face(image, visible, points)
+        face = FaceTensors(image, visible, points)
         clean = image
         for number, step in enumerate(self.steps, start=1):
             face = step.of_face(face)

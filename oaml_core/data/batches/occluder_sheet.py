@@ -17,7 +17,7 @@ from oaml_core.data.augment.cutouts import Cutouts
 from oaml_core.data.augment.occluder_artwork import Split
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.data.sources.drawn_people import draw_identities
-from oaml_core.data.sources.synthetic_faces import Faces, draw_faces
+from oaml_core.data.sources.synthetic_faces import DrawnFaces, draw_faces
 
 GAP, BESIDE = 2, 150
 """Pixels between pictures, and for the names on the left."""
@@ -64,7 +64,7 @@ def _heading(width: int) -> NDArray[np.uint8]:
     return np.full((20, width, 3), 255, np.uint8)
 
 
-def _row(faces: Faces, name: str, cutouts: Cutouts | None) -> NDArray[np.uint8]:
+def _row(faces: DrawnFaces, name: str, cutouts: Cutouts | None) -> NDArray[np.uint8]:
     side = faces.images.shape[1]
     tiles = [np.full((side + GAP, BESIDE, 3), 255, np.uint8)]
     for split in get_args(Split):
@@ -72,7 +72,7 @@ def _row(faces: Faces, name: str, cutouts: Cutouts | None) -> NDArray[np.uint8]:
     return np.concatenate(tiles, axis=1)
 
 
-def _tile(faces: Faces, number: int, name: str, split: Split, cutouts: Cutouts | None) -> NDArray[np.uint8]:
+def _tile(faces: DrawnFaces, number: int, name: str, split: Split, cutouts: Cutouts | None) -> NDArray[np.uint8]:
     """Return one covered face; white where the folder has no cut-out of that split."""
     side = faces.images.shape[1]
     tile = np.full((side + GAP, side + GAP, 3), 255, np.uint8)

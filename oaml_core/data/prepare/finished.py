@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StoredDataset:
     """A data set in the store."""
 
     uri: str
@@ -38,7 +38,7 @@ def all_settings(config: Config, forgotten: ForgottenImages) -> dict[str, Any]:
     return shaping_settings(config) | ({"forgotten": forgotten.digest} if forgotten else {})
 
 
-def reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
+def reused(config: Config, store: Store, fingerprint: str) -> StoredDataset | None:
     """Return the data set of that fingerprint if the store has all of it, else None.
 
     Raises:
@@ -52,7 +52,7 @@ def reused(config: Config, store: Store, fingerprint: str) -> Prepared | None:
     if gone := lacking(store, manifest.files):
         log.warning("%s lacks %d of %d files; they are made again.", uri, len(gone), len(manifest.files))
         return None
-    return Prepared(uri, fingerprint, manifest, reused=True)
+    return StoredDataset(uri, fingerprint, manifest, reused=True)
 
 
 def committed(store: Store, manifest: Manifest, outbox: Outbox) -> bool:

@@ -18,7 +18,7 @@ from oaml_core.data.check.checks import Checks
 from oaml_core.data.check.report import CheckReport
 from oaml_core.data.prepare.forgotten import ForgottenImages
 from oaml_core.data.prepare.outbox import Outbox
-from oaml_core.data.prepare.parts import PartWriter, Place
+from oaml_core.data.prepare.parts import PartWriter, RecordPlace
 from oaml_core.data.prepared.manifest import Manifest
 from oaml_core.data.prepared.verification import write_verification
 from oaml_core.data.prepared.visibility_set import is_validation
@@ -177,7 +177,7 @@ class Packer:
         if self.inputs.visibility is None:
             return
         folder = self.outbox.folder / "visibility"
-        places: list[Place] = []
+        places: list[RecordPlace] = []
         names: list[str] = []
         with PartWriter(folder, self.outbox.send) as writer:
             for pair, looked in self.checks.visibility():

@@ -24,7 +24,7 @@ MIN_BYTES, TARGET_BYTES, MAX_BYTES = 32 * MIB, 96 * MIB, 256 * MIB
 NO_LABEL = (-1.0,)
 
 
-class Place(NamedTuple):
+class RecordPlace(NamedTuple):
     """The place where a record was written."""
 
     part: int
@@ -71,7 +71,7 @@ class PartWriter:
         self._file: BinaryIO | None = None
         self._size = 0
 
-    def add(self, image: bytes, sha256: bytes) -> Place:
+    def add(self, image: bytes, sha256: bytes) -> RecordPlace:
         """Append an image, `sha256` its digest (32 bytes)."""
         record = frame_record(
             image, NO_LABEL, int.from_bytes(sha256[:8], "little"), int.from_bytes(sha256[8:16], "little")
@@ -81,7 +81,7 @@ class PartWriter:
         if self._file is None:
             self._file = (self.folder / f"part-{self.parts:05d}.rec").open("wb")
             self._digest, self._size = hashlib.sha256(), 0
-        place = Place(self.parts, self._size, len(record))
+        place = RecordPlace(self.parts, self._size, len(record))
         self._file.write(record)
         self._digest.update(record)
         self._size += len(record)

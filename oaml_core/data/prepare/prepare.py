@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
 from oaml_core.data.prepare.fingerprint import fingerprint_of
-from oaml_core.data.prepare.finished import Prepared, all_settings, committed, reused
+from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, reused
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
 from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import Packer
@@ -39,7 +39,7 @@ def dataset_folder(config: Config, fingerprint: str) -> Path:
     return Path(config.work_dir) / DATASETS / fingerprint
 
 
-def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> Prepared:
+def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> StoredDataset:
     """Make the data set that `config.data` describes, unless the store has all of it.
 
     Args:
@@ -89,7 +89,7 @@ def _made(
     fingerprint: str,
     settings: dict[str, Any],
     forgotten: ForgottenImages,
-) -> Prepared:
+) -> StoredDataset:
     uri = store.url(f"{DATASETS}/{fingerprint}")
     final = dataset_folder(config, fingerprint)
     unfinished = final.with_name(f".{fingerprint}.unfinished")
@@ -108,7 +108,7 @@ def _made(
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
-        return Prepared(uri, fingerprint, manifest, reused=False)
+        return StoredDataset(uri, fingerprint, manifest, reused=False)
     raise StoreError(
         f"{uri}: files of it were removed from the store {TRIES} times while it was prepared. Run the same command "
         "again when no `oaml store gc --delete` is at work."

@@ -18,7 +18,7 @@ from oaml_core.data.check.checks import Checks
 from oaml_core.data.check.looked_at import LookedImages
 from oaml_core.data.check.report import SetAside
 from oaml_core.data.prepare.fingerprint import fingerprint_of, keep_checksums
-from oaml_core.data.prepare.finished import Prepared, all_settings, committed, reused
+from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, reused
 from oaml_core.data.prepare.forgotten import forgotten_images
 from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import PackedImages, Packer
@@ -55,7 +55,7 @@ TRIES = 3
 """Times that shards are made again whose parts are removed from the store meanwhile."""
 
 
-def prepare_sharded(config: Config, store: Store, shards: int) -> Prepared:
+def prepare_sharded(config: Config, store: Store, shards: int) -> StoredDataset:
     """Make the data set that `config.data` describes by shards, one after another; those made before are kept.
 
     Args:
@@ -69,7 +69,7 @@ def prepare_sharded(config: Config, store: Store, shards: int) -> Prepared:
     return merge_shards(config, store, plan_shards(config, store, shards).key)
 
 
-def merge_shards(config: Config, store: Store, key: str) -> Prepared:
+def merge_shards(config: Config, store: Store, key: str) -> StoredDataset:
     """Make the data set of the plan `key`; shards that are missing are made here.
 
     Args:
@@ -109,7 +109,7 @@ def merge_shards(config: Config, store: Store, key: str) -> Prepared:
     )
 
 
-def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Prepared | None:
+def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> StoredDataset | None:
     """Return the data set, or None if parts of it are gone."""
     for number in range(plan.shards):
         make_shard(config, store, plan.key, number)
@@ -130,7 +130,7 @@ def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Pre
             return None
     uri = store.url(f"{DATASETS}/{fingerprint}")
     log.info("%s: %.1f MB of %d shards were packed again at their seams", uri, outbox.sent / 1e6, plan.shards)
-    return Prepared(uri, fingerprint, manifest, reused=False)
+    return StoredDataset(uri, fingerprint, manifest, reused=False)
 
 
 def _folders(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Folders | None:

@@ -21,7 +21,7 @@ from oaml_core.data.check.scan import Looked, Scanner, in_order
 from oaml_core.data.prepare.forgotten import forgotten_images
 from oaml_core.data.prepare.outbox import Outbox
 from oaml_core.data.prepare.packer import TRAIN
-from oaml_core.data.prepare.parts import PartWriter, Place
+from oaml_core.data.prepare.parts import PartWriter, RecordPlace
 from oaml_core.data.prepare.shard_files import (
     SHARDS,
     Order,
@@ -87,7 +87,7 @@ class _Columns:
     digests: bytearray = field(default_factory=bytearray)
     perceptual: bytearray = field(default_factory=bytearray)
 
-    def add(self, number: int, looked: Looked, place: Place) -> None:
+    def add(self, number: int, looked: Looked, place: RecordPlace) -> None:
         self.numbers.append(number)
         self.numeric.extend((looked.side, *looked.total.tolist(), looked.low, looked.high, *place))
         self.digests += looked.sha256

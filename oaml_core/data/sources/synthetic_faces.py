@@ -24,7 +24,7 @@ BLOCK = 8
 
 
 @dataclass(frozen=True)
-class Faces:
+class DrawnFaces:
     """Drawn pictures."""
 
     images: NDArray[np.uint8]
@@ -33,7 +33,7 @@ class Faces:
     """[n, 5, 2] in pixels: left eye, right eye, nose, left and right mouth corner."""
 
 
-def draw_faces(identities: Identities, which: NDArray[np.integer], generator: np.random.Generator) -> Faces:
+def draw_faces(identities: Identities, which: NDArray[np.integer], generator: np.random.Generator) -> DrawnFaces:
     """Draw one picture for each entry of `which`.
 
     Args:
@@ -42,7 +42,7 @@ def draw_faces(identities: Identities, which: NDArray[np.integer], generator: np
         generator: of pose, light, expression, background and noise.
     """
     parts = [_draw(identities.of(which[start : start + BLOCK]), generator) for start in range(0, len(which), BLOCK)]
-    return Faces(np.concatenate([p.images for p in parts]), np.concatenate([p.landmarks for p in parts]))
+    return DrawnFaces(np.concatenate([p.images for p in parts]), np.concatenate([p.landmarks for p in parts]))
 
 
 class _Canvas:
@@ -92,7 +92,7 @@ class _Canvas:
         return result
 
 
-def _draw(people: Identities, generator: np.random.Generator) -> Faces:
+def _draw(people: Identities, generator: np.random.Generator) -> DrawnFaces:
     canvas = _Canvas(people, generator)
     _background(canvas, people)
     _head(canvas, people)
@@ -114,7 +114,7 @@ def _draw(people: Identities, generator: np.random.Generator) -> Faces:
         ],
         axis=1,
     )
-    return Faces(_photographed(canvas), landmarks.astype(np.float32))
+    return DrawnFaces(_photographed(canvas), landmarks.astype(np.float32))
 
 
 def _background(canvas: _Canvas, people: Identities) -> None:

@@ -22,7 +22,7 @@ from oaml_core.evaluation.covered.cohort import (
     refuse_known_faces,
 )
 from oaml_core.evaluation.covered.cover import Cover
-from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.covered.judge import Figures, judge
 from oaml_core.evaluation.covered.score import Pairs, Scored, describe, draw_pairs, score
 from oaml_core.evaluation.scoring.combine import CombinedRule, combined_rule
@@ -87,11 +87,11 @@ class Covered:
 
 def run_covered(
     models: Mapping[str, Comparer],
-    faces: Faces,
+    faces: KnownFaces,
     covers: Sequence[Cover],
     config: EvaluateConfig,
     *,
-    real: Faces | None = None,
+    real: KnownFaces | None = None,
     cohort: Images | None = None,
     far: float = 1e-3,
     impostors: int = 20_000,
@@ -147,7 +147,7 @@ def run_covered(
 
 def _drawn(
     model: Comparer,
-    faces: Faces,
+    faces: KnownFaces,
     covers: Sequence[Cover],
     pairs: Pairs,
     config: EvaluateConfig,
@@ -222,7 +222,7 @@ def _headline_values(own: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float
 
 def _real(
     model: Comparer,
-    real: Faces,
+    real: KnownFaces,
     pairs: Mapping[str, Pairs],
     rule: CombinedRule | None,
     fusion: Fusion | None,
@@ -270,7 +270,7 @@ def headline(scores: Mapping[str, Figures]) -> Figures:
     return next(scores[name] for name in HEADLINE if name in scores)
 
 
-def _measurable(faces: Faces, pairs: Pairs, far: float) -> None:
+def _measurable(faces: KnownFaces, pairs: Pairs, far: float) -> None:
     count = int((~pairs.issame).sum())
     if far * count + 1e-6 < 1 or not pairs.issame.any():
         raise EvaluationError(
@@ -279,7 +279,7 @@ def _measurable(faces: Faces, pairs: Pairs, far: float) -> None:
         )
 
 
-def _set(faces: Faces, pairs: Pairs, shares: dict[str, float]) -> dict[str, Any]:
+def _set(faces: KnownFaces, pairs: Pairs, shares: dict[str, float]) -> dict[str, Any]:
     return {
         "faces": len(faces.images),
         "people": _people(faces),
@@ -290,5 +290,5 @@ def _set(faces: Faces, pairs: Pairs, shares: dict[str, float]) -> dict[str, Any]
     }
 
 
-def _people(faces: Faces) -> int:
+def _people(faces: KnownFaces) -> int:
     return int(faces.people.max()) + 1

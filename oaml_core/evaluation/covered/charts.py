@@ -16,7 +16,7 @@ STEP = 14
 """Height in pixels of one score's dot and interval."""
 
 
-class Row(NamedTuple):
+class ChartRow(NamedTuple):
     """One condition: its name, a word below it, and the interval of each score."""
 
     name: str
@@ -54,7 +54,7 @@ def charts(figures: ModelFigures, shares: dict[str, float], far: float) -> Itera
         ("Real FAR at one threshold, set on uncovered pairs", "real_far", Axis(" ‰", 1000, far)),
     ):
         rows = [
-            Row(name, notes[name], [(s, found) for s, one in scores.items() if (found := getattr(one, figure))])
+            ChartRow(name, notes[name], [(s, found) for s, one in scores.items() if (found := getattr(one, figure))])
             for name, scores in drawn.items()
         ]
         if any(row.marks for row in rows):
@@ -68,7 +68,7 @@ def legend(figures: ModelFigures) -> str:
     return f'<p class="legend">{keys}</p>'
 
 
-def _dots(rows: Sequence[Row], axis: Axis) -> str:
+def _dots(rows: Sequence[ChartRow], axis: Axis) -> str:
     """Return one row a condition, one dot with its interval a score.
 
     Positions are percentages of the width, so that text keeps its size on a phone.
@@ -93,7 +93,7 @@ def _dots(rows: Sequence[Row], axis: Axis) -> str:
     return f'<div class="dots">{body}{scale}</div>'
 
 
-def _row(row: Row, grid: str, position: Callable[[float], float], axis: Axis) -> str:
+def _row(row: ChartRow, grid: str, position: Callable[[float], float], axis: Axis) -> str:
     marks, words = [], []
     for number, (score, (value, low, high)) in enumerate(row.marks):
         y, colour = 12 + STEP * number, COLOURS[score]

@@ -22,7 +22,7 @@ from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.inputs import open_training
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.inference.comparer import Comparer
@@ -121,7 +121,7 @@ def open_cohort(path: Path, size: int = 112, count: int = FACES) -> Images:
     return np.stack([_worn(face, points, place) if place % 2 else face for place, face in enumerate(faces)])
 
 
-def refuse_known_faces(cohort: Images, measured: Sequence[Faces]) -> None:
+def refuse_known_faces(cohort: Images, measured: Sequence[KnownFaces]) -> None:
     """Refuse a cohort that shares pictures with the faces that are measured.
 
     Raises:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.covered.cutouts import cutouts_in, wear
-from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.scoring.conditions import draw_test_occluder
 from oaml_core.evaluation.statistics.seed import SEED
 
@@ -27,12 +27,12 @@ class Cover:
     cutouts: tuple[Path, ...] = ()
     """Empty: it is drawn."""
 
-    def apply(self, faces: Faces) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def apply(self, faces: KnownFaces) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Covered images [n, H, W, 3] and their visibility [n, H, W], 1 = visible."""
         done = [self._one(faces, row) for row in range(len(faces.images))]
         return np.stack([image for image, _ in done]), np.stack([visible for _, visible in done])
 
-    def _one(self, faces: Faces, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    def _one(self, faces: KnownFaces, row: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         points = None if faces.landmarks is None else faces.landmarks[row]
         if not self.cutouts:
             known = points is not None and bool(np.isfinite(points).all())

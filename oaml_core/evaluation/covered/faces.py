@@ -28,7 +28,7 @@ COVERED_NAME = re.compile(r"_(masked|covered|sunglasses|occluded)$")
 
 
 @dataclass(frozen=True)
-class Faces:
+class KnownFaces:
     """Different aligned faces of known people."""
 
     name: str
@@ -47,7 +47,7 @@ class Faces:
         return hashlib.blake2b(self.images.tobytes() + self.people.tobytes(), digest_size=16).hexdigest()
 
 
-def open_faces(path: Path, size: int = 112) -> Faces:
+def open_faces(path: Path, size: int = 112) -> KnownFaces:
     """Open a verification set (`.bin` or `…_pairs.csv`, its landmarks beside it) or a folder of people.
 
     Args:
@@ -64,7 +64,7 @@ def open_faces(path: Path, size: int = 112) -> Faces:
     return found
 
 
-def _of_set(path: Path, size: int) -> Faces:
+def _of_set(path: Path, size: int) -> KnownFaces:
     if not path.is_file():
         raise DataError(f"There is no verification set or folder of faces {path}.")
     name = path.name.removesuffix(PAIRS_SUFFIX).removesuffix(".bin")
@@ -75,14 +75,14 @@ def _of_set(path: Path, size: int) -> Faces:
         return faces_of(open_verification(Path(scratch), name))
 
 
-def faces_of(pairs: VerificationSet) -> Faces:
+def faces_of(pairs: VerificationSet) -> KnownFaces:
     """Return the different images of a verification set, and whom they show as far as it is known."""
     known = identities_of(pairs)
     people = np.stack([known.first, known.second], axis=1).ravel()
     keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
     rows = np.unique(keys, return_index=True)[1]
     rows.sort()
-    return Faces(
+    return KnownFaces(
         pairs.name,
         np.array(pairs.images[rows]),
         np.unique(people[rows], return_inverse=True)[1].astype(np.int64),
@@ -91,7 +91,7 @@ def faces_of(pairs: VerificationSet) -> Faces:
     )
 
 
-def _of_folder(path: Path, size: int) -> Faces:
+def _of_folder(path: Path, size: int) -> KnownFaces:
     files = [file for file in regular_files(path, IMAGE_SUFFIXES) if file.parent.parent == path]
     if not files:
         raise DataError(f"{path} holds no faces; they lie as person/file.jpg, aligned to {size} × {size} pixels.")
@@ -103,7 +103,7 @@ def _of_folder(path: Path, size: int) -> Faces:
         found = known.get(file.relative_to(path).as_posix())
         if found is not None:
             landmarks[row] = five_points(found, f"{points}: {file.relative_to(path).as_posix()}")
-    return Faces(
+    return KnownFaces(
         path.name,
         np.stack([load_face(file, size) for file in files]),
         np.unique([file.parent.name for file in files], return_inverse=True)[1].astype(np.int64),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.covered.cover import Cover
-from oaml_core.evaluation.covered.faces import Faces
+from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.scoring.identities import PairIdentities
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.seed import SEED
@@ -36,7 +36,7 @@ class Pairs:
     people: PairIdentities
 
 
-def draw_pairs(faces: Faces, probes: NDArray[np.bool_], gallery: NDArray[np.bool_], impostors: int) -> Pairs:
+def draw_pairs(faces: KnownFaces, probes: NDArray[np.bool_], gallery: NDArray[np.bool_], impostors: int) -> Pairs:
     """Return all genuine ordered pairs of different faces, and impostor pairs drawn without repetition.
 
     Args:

@@ -20,7 +20,7 @@ from oaml_core.data.batches.samplers import PKBatchSampler
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.errors import DataError
 from oaml_core.evaluation.statistics.roc import auc, roc
-from oaml_core.losses.pairwise import PairScores, pair_scores, pairwise_matching_loss
+from oaml_core.losses.pairwise import BatchScores, pair_scores, pairwise_matching_loss
 from oaml_core.models.build import build_matcher
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.recogniser import Recogniser
@@ -134,7 +134,7 @@ def _step(matcher: Matcher, batch: MatchedBatch) -> None:
     pairwise_matching_loss(_pairs(matcher, batch._replace(maps=maps))).loss.mean().backward()
 
 
-def _pairs(matcher: Matcher, batch: MatchedBatch) -> PairScores:
+def _pairs(matcher: Matcher, batch: MatchedBatch) -> BatchScores:
     scores = matcher.match(batch.maps, batch.maps, batch.visibility, batch.visibility)
     return pair_scores(scores, batch.labels, batch.labels, torch.arange(len(scores), device=scores.device))
 

@@ -24,7 +24,7 @@ from oaml_core.evaluation.statistics.all_pairs import (
     upper_blocks,
 )
 from oaml_core.evaluation.statistics.binned import Scores32
-from oaml_core.evaluation.statistics.identification import Identification, enrol_first, identify
+from oaml_core.evaluation.statistics.identification import SearchOutcome, enrol_first, identify
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import thinned
 from oaml_core.evaluation.statistics.seed import SEED
@@ -47,7 +47,7 @@ class FolderResult:
     """[n], who each image shows."""
     rule: CombinedRule
     all_pairs: dict[ScoreName, AllPairsRoc]
-    identification: dict[ScoreName, Identification]
+    identification: dict[ScoreName, SearchOutcome]
     """First image of every identity enrolled, all others searched."""
     matrices: dict[ScoreName, Scores32] | None
     """[n, n] each; None: too many images, see `evaluate.matrix_images`."""
@@ -113,7 +113,7 @@ def evaluate_folder(
     return FolderResult(list(names), identities, rule, found, _identified(faces, identities, rule), matrices)
 
 
-def _identified(faces: FaceStore, identities: NDArray[np.int64], rule: CombinedRule) -> dict[ScoreName, Identification]:
+def _identified(faces: FaceStore, identities: NDArray[np.int64], rule: CombinedRule) -> dict[ScoreName, SearchOutcome]:
     gallery, probes = enrol_first(identities)
 
     def scores_by(name: ScoreName) -> BlockScores:

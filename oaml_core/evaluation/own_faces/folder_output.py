@@ -13,7 +13,7 @@ from PIL import Image
 
 from oaml_core.evaluation.own_faces.folder import FolderResult
 from oaml_core.evaluation.scoring.face_store import ScoreName
-from oaml_core.evaluation.statistics.identification import Identification
+from oaml_core.evaluation.statistics.identification import SearchOutcome
 
 BARS = " ▁▂▃▄▅▆▇█"
 SIDE = 480
@@ -48,7 +48,7 @@ def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = (
     return "\n".join(lines) + "\n"
 
 
-def _searches(identification: Mapping[ScoreName, Identification]) -> list[str]:
+def _searches(identification: Mapping[ScoreName, SearchOutcome]) -> list[str]:
     """Ranks and misses of every score, with their intervals."""
     first = next(iter(identification.values()))
     rates = [f"rank {k}" for k in first.rank] + [f"FNIR at FPIR {point.fpir:g}" for point in first.fnir_at_fpir]

@@ -21,7 +21,7 @@ from oaml_core.evaluation.report.pair_gallery import no_gallery, pair_gallery
 from oaml_core.evaluation.report.tables import OPEN_CONDITIONS, accuracy_table, own_table, tar_table, visibility_table
 from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.statistics.bootstrap import LEVEL
-from oaml_core.evaluation.verdict.comparison import Comparison
+from oaml_core.evaluation.verdict.comparison import ModelComparison
 from oaml_core.evaluation.verdict.gate import GateDecision
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, SetResult
 
@@ -33,7 +33,7 @@ def write_report(
     *,
     title: str = "Evaluation",
     images: bool = True,
-    comparison: Comparison | None = None,
+    comparison: ModelComparison | None = None,
     gate: GateDecision | None = None,
 ) -> None:
     """Write the report, by rename.
@@ -67,7 +67,7 @@ def write_report(
     os.replace(partial, path)
 
 
-def _navigation(evaluation: Evaluation, comparison: Comparison | None, images: bool) -> Iterable[tuple[str, str]]:
+def _navigation(evaluation: Evaluation, comparison: ModelComparison | None, images: bool) -> Iterable[tuple[str, str]]:
     if comparison is not None:
         yield "champion", "In production"
     for name in evaluation.sets:
@@ -169,7 +169,7 @@ def _histograms(result: SetResult) -> str:
     return f"{shown}<details><summary>{len(drawn)} more conditions</summary>{rest}</details>"
 
 
-def _comparison(comparison: Comparison | None, gate: GateDecision | None) -> str:
+def _comparison(comparison: ModelComparison | None, gate: GateDecision | None) -> str:
     if comparison is None:
         return ""
     combined = [d for d in comparison.differences if d.score == "combined"]

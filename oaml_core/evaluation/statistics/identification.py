@@ -44,7 +44,7 @@ class FnirAtFpir:
 
 
 @dataclass(frozen=True)
-class Identification:
+class SearchOutcome:
     """The outcome of searching for all probes."""
 
     probes: int
@@ -83,7 +83,7 @@ def identify(
     gallery: NDArray[np.integer],
     ranks: Sequence[int] = (1, 5),
     fpirs: Sequence[float] = (1e-1, 1e-2),
-) -> Identification:
+) -> SearchOutcome:
     """Search every probe in the gallery.
 
     Args:
@@ -121,7 +121,7 @@ def identify(
         best_other[rows] = people.max(1)
         before[rows] = (people >= own_score[rows, None]).sum(1)
     found = _Searches(probes, is_enrolled, own_score, best_other, before)
-    return Identification(
+    return SearchOutcome(
         probes=int(is_enrolled.sum()),
         strangers=len(probes),
         gallery=len(enrolled),

@@ -94,7 +94,7 @@ class Incomparable:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """Two models on all pairs that both were measured on."""
 
     champion: str
@@ -119,7 +119,7 @@ def compare(
     scores: Sequence[str] = COMPARED,
     *,
     name: str = "champion",
-) -> Comparison:
+) -> ModelComparison:
     """Compare two models on everything that the champion was measured on.
 
     Args:
@@ -144,7 +144,7 @@ def compare(
                 if condition not in ours.values
             ]
             differences += _compare_set(pairs, theirs, ours, rates, scores)
-    return Comparison(name, differences, incomparable)
+    return ModelComparison(name, differences, incomparable)
 
 
 def _compare_set(

@@ -16,7 +16,7 @@ import numpy as np
 
 from oaml_core.config import PromoteConfig
 from oaml_core.evaluation.statistics.bootstrap import in_points
-from oaml_core.evaluation.verdict.comparison import Comparison, Difference
+from oaml_core.evaluation.verdict.comparison import Difference, ModelComparison
 
 State = Literal["not inferior", "inferior", "undecided"]
 
@@ -39,7 +39,7 @@ class GateDecision:
     gated: list[Gated]
 
 
-def decide(comparison: Comparison, config: PromoteConfig) -> GateDecision:
+def decide(comparison: ModelComparison, config: PromoteConfig) -> GateDecision:
     """Judge a challenger by its comparison with the champion.
 
     Args:

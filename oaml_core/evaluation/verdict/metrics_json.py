@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from oaml_core.evaluation.statistics.one_threshold import ShareBin
 from oaml_core.evaluation.statistics.roc import Roc
-from oaml_core.evaluation.verdict.comparison import Comparison
+from oaml_core.evaluation.verdict.comparison import ModelComparison
 from oaml_core.evaluation.verdict.own_metrics import own_metrics
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, ScoreResult, SetResult
 
@@ -52,7 +52,7 @@ def headline(evaluation: Evaluation) -> dict[str, float]:
 
 
 def metrics(
-    evaluation: Evaluation, context: Mapping[str, Any] | None = None, comparison: Comparison | None = None
+    evaluation: Evaluation, context: Mapping[str, Any] | None = None, comparison: ModelComparison | None = None
 ) -> dict[str, Any]:
     """Return the content of `metrics.json`; `docs/metrics.md` is its schema.
 
@@ -74,7 +74,7 @@ def write_metrics(
     evaluation: Evaluation,
     path: Path,
     context: Mapping[str, Any] | None = None,
-    comparison: Comparison | None = None,
+    comparison: ModelComparison | None = None,
 ) -> None:
     """Write `metrics.json`, by rename; see `metrics`."""
     write_json(metrics(evaluation, context, comparison), path)

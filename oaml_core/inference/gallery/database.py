@@ -34,7 +34,7 @@ class EnrolledFace(NamedTuple):
     """Whether the aligned image is kept."""
 
 
-class Person(NamedTuple):
+class EnrolledPerson(NamedTuple):
     """One person of a gallery."""
 
     name: str
@@ -98,10 +98,10 @@ class Gallery(GalleryFile):
         rows = self.query(words, person.strip(), digest)
         return int(rows[0][0]) if rows else None
 
-    def people(self) -> list[Person]:
+    def people(self) -> list[EnrolledPerson]:
         """Return all people with the number of their faces, by name."""
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
-        return [Person(name, count) for name, count in self.query(f"{words} ORDER BY name")]
+        return [EnrolledPerson(name, count) for name, count in self.query(f"{words} ORDER BY name")]
 
     def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, EnrolledFace]:
         """Return faces by key: those of `keys`, those of a person, or all."""
