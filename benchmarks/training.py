@@ -67,7 +67,7 @@ def our_step(config: Config, classes: int, batch: TrainingBatch) -> tuple[Step, 
     if config.train.channels_last:
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if compiles(config.train.compile, fabric.device):
-        module.recogniser.backbone.compile()
+        module.recogniser.compile_parts()
     model, optimiser = fabric.setup(module, build_optimiser(config, module))
     model.mark_forward_method("training_step")
     stepper = Stepper(config, fabric, module, model, optimiser, ALONE, batches_per_epoch=10**9)

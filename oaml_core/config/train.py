@@ -29,7 +29,8 @@ class TrainConfig:
     channels_last: bool = False
     """Memory layout of images and convolutions: N, H, W, C."""
     compile: bool | Literal["auto"] = False
-    """torch.compile the backbone: `on`, `off`, or `auto`: on a GPU, where the C compiler that it needs is there."""
+    """torch.compile backbone and local layers: `on`, `off`, or `auto`: on a GPU, where the C compiler that it needs is
+    there."""
     sync_batchnorm: bool = False
     """Batch normalisation in backbone and visibility head over the global batch; False: over each worker's slice, which
     is faster. For slices of fewer than about 32 images."""
@@ -53,6 +54,9 @@ class TrainConfig:
     validation_occluders: tuple[str, ...] = ()
     """Drawn occluders that the second faces of the verification pairs wear in further validations, in training's
     artwork. `val_acc`, which chooses the best checkpoint, is then the mean over uncovered and covered pairs."""
+    best_tolerance: float = 0.0
+    """How far below the highest `val_acc`, in [0, 1], a later checkpoint may lie and still be kept as the best. Near
+    its limit an accuracy differs by chance; the longer training decides then."""
     stop_after_validations: int = 0
     """Validations in a row without a better `val_acc` after which training ends; 0: it goes on to the last epoch. The
     verification sets of `data.source` decide: give it sets of other origin than the training faces."""
@@ -103,6 +107,8 @@ def check_train(train: TrainConfig) -> None:
     for name in ("average_decay", "average_with_start"):
         if not 0 <= getattr(train, name) < 1:
             raise ConfigError(f"train.{name} is {getattr(train, name)}; it is a share and must lie in [0, 1).")
+    if not 0 <= train.best_tolerance < 1:
+        raise ConfigError(f"train.best_tolerance is {train.best_tolerance}; it is an accuracy's part, in [0, 1).")
     check_occluders(train.validation_occluders, "train.validation_occluders", None)
     if train.stop_after_validations < 0:
         raise ConfigError(f"train.stop_after_validations is {train.stop_after_validations}; it must be 0 or more.")

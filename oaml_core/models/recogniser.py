@@ -70,6 +70,13 @@ class Recogniser(nn.Module):
                 self.local_layers.eval()
         return self
 
+    def compile_parts(self) -> None:
+        """Let torch.compile take the layers that training passes through."""
+        if self.local_layers is not None:
+            self.local_layers.compile()
+        if self.local_layers is None or not self.learns_locally_alone:
+            self.backbone.compile()
+
     @torch.no_grad()
     def describe_globally(self, images: Tensor) -> Tensor:
         """Return the backbone's embeddings [B, E] at unit length, as in evaluation and without gradient.

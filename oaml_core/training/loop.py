@@ -73,7 +73,7 @@ class TrainingLoop:
         if config.train.channels_last:
             self.module.to(memory_format=torch.channels_last)
         if compiles(config.train.compile, self.fabric.device):
-            self.module.recogniser.backbone.compile()
+            self.module.recogniser.compile_parts()
         self.model, optimiser = set_up(
             self.fabric, self.module, build_optimiser(config, self.module), own=sharded_rows(self.module)
         )
@@ -183,13 +183,11 @@ class TrainingLoop:
         self._in_validation = False
         self.model.train()
         accuracy = self.metrics.get("val_acc", 0.0)
-        best = accuracy >= self.position.best
-        self.position.worse = 0 if accuracy > self.position.best else self.position.worse + 1
-        self.position.best = max(accuracy, self.position.best)
+        best = self.position.judge(accuracy, self.config.train.best_tolerance)
         self.position.validated = self.position.step
         if self.tracker is not None:
             self.tracker.log(self.position.step, self.metrics)
-        log.info("epoch %d: val_acc %.4f%s", self.position.epoch + 1, accuracy, " (best so far)" if best else "")
+        log.info("epoch %d: val_acc %.4f%s", self.position.epoch + 1, accuracy, " (kept as the best)" if best else "")
         self._save(best=best)
         self.log.restart()
 

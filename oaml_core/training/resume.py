@@ -45,11 +45,27 @@ class Position:
     step: int = 0
     """Global batches done in all."""
     best: float = 0.0
-    """Best val_acc so far."""
+    """val_acc of the checkpoint that is kept as the best."""
+    highest: float = 0.0
+    """Highest val_acc so far."""
     validated: int = 0
     """`step` at the last validation."""
     worse: int = 0
-    """Validations since the best one."""
+    """Validations since the highest one."""
+
+    def judge(self, accuracy: float, tolerance: float) -> bool:
+        """Take in a validation's `accuracy`; return whether its checkpoint is the best from here on.
+
+        Args:
+            accuracy: val_acc, in [0, 1].
+            tolerance: it may lie so far below the highest, and not below what falls by that much again and again.
+        """
+        is_best = accuracy >= self.highest - tolerance
+        self.worse = 0 if accuracy > self.highest else self.worse + 1
+        self.highest = max(accuracy, self.highest)
+        if is_best:
+            self.best = accuracy
+        return is_best
 
 
 @dataclass
@@ -104,7 +120,8 @@ class RunState:
                 self.average.load_state_dict(state["average"])
             position = Position(**state["position"])
         if best_of(state) is None:
-            position.best = 0.0  # an accuracy whose checkpoint has no name cannot be published
+            position.best = position.highest = 0.0  # an accuracy whose checkpoint has no name cannot be published
+        position.highest = max(position.highest, position.best)  # older checkpoints do not name it
         return position
 
     def start_from(self, path: Path) -> None:

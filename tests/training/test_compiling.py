@@ -11,8 +11,9 @@ from typing import Literal
 import pytest
 import torch
 
-from oaml_core.config import TrainConfig
+from oaml_core.config import ModelConfig, TrainConfig
 from oaml_core.errors import ConfigError
+from oaml_core.models.recogniser import build_recogniser
 from oaml_core.settings import load_config
 from oaml_core.training.compiling import compiles, obstacle_to_compiling
 
@@ -63,6 +64,25 @@ def test_recipes_and_options_spell_it_as_people_do(tmp_path: Path, word: str, va
     assert load_config(recipe).train.compile == value
     assert load_config(None, ["--train.compile", word]).train.compile == value
     assert TrainConfig().compile is False
+
+
+def test_the_layers_that_training_passes_through_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part: compiled.append(part))
+
+    whole = build_recogniser(ModelConfig(arch="ir_mini", width=4))
+    whole.compile_parts()
+    assert compiled == [whole.backbone]
+
+    compiled.clear()
+    adapted = build_recogniser(ModelConfig(arch="ir_mini", width=4, freeze_backbone=True, local_layers=1))
+    adapted.compile_parts()
+    assert compiled == [adapted.local_layers, adapted.backbone]
+
+    compiled.clear()
+    adapted.learns_locally_alone = True
+    adapted.compile_parts()
+    assert compiled == [adapted.local_layers]
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import pytest
 import torch
 from tiny_run import TinyRun
 
-from oaml_core.config import TrainConfig, validation_interval
+from oaml_core.config import Config, TrainConfig, validation_interval
 from oaml_core.data.prepared.prepared import open_prepared
-from oaml_core.errors import CheckpointError
+from oaml_core.errors import CheckpointError, ConfigError
 from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import Interrupted, TrainingLoop, validation_batches
+from oaml_core.training.resume import Position
 from oaml_core.training.world import World
 
 ONE_EPOCH = ("--optim.epochs", "1", "--optim.accumulate_grad_batches", "5", "--train.val_every_epochs", "0.5")
@@ -117,3 +119,38 @@ def test_short_runs_validate_more_often_where_asked():
     assert [validation_interval(auto, epochs) for epochs in (1, 4, 5, 26)] == [0.1, 0.1, 1.0, 1.0]
     assert validation_interval(TrainConfig(val_every_epochs=0.5), 1) == 0.5
     assert len(validation_batches(validation_interval(auto, 1), 0, 100)) == 10
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "kept"),
+    [
+        (0.0, [0.9, 0.95, 0.95, 0.95, 0.96]),
+        (0.01, [0.9, 0.95, 0.945, 0.945, 0.96]),
+    ],
+)
+def test_a_later_checkpoint_within_the_tolerance_of_the_highest_is_the_best(
+    tolerance: float, kept: list[float]
+) -> None:
+    """The tolerance is counted from the highest: a run that falls a little each time is not followed down."""
+    position = Position()
+    published = []
+    for accuracy in (0.9, 0.95, 0.945, 0.9385, 0.96):
+        position.judge(accuracy, tolerance)
+        published.append(position.best)
+    assert published == kept
+    assert (position.highest, position.worse) == (0.96, 0)
+
+
+def test_validations_count_as_worse_until_the_highest_is_passed() -> None:
+    position = Position()
+    counted = []
+    for accuracy in (0.9, 0.9, 0.899, 0.901):
+        position.judge(accuracy, 0.01)
+        counted.append(position.worse)
+    assert counted == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, 1.0])
+def test_a_tolerance_is_part_of_an_accuracy(tolerance: float) -> None:
+    with pytest.raises(ConfigError, match=r"train\.best_tolerance is .*\[0, 1\)"):
+        replace(Config(), train=replace(TrainConfig(), best_tolerance=tolerance))
