@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oaml_core.config import DataConfig
-from oaml_core.data.batches.plan import BatchSampler, SampleKey, mixed_seed
+from oaml_core.data.batches.plan import BatchSampler, SampleKey, mixed_seed, slice_of
 from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
 from oaml_core.errors import ConfigError, DataError
 
@@ -179,3 +179,54 @@ def test_no_worker_takes_more_than_one_identity_more_than_another(world_size: in
 def test_fewer_images_than_a_batch_make_one_batch() -> None:
     assert len(sampler([1] * 20, kind="shuffle")) == 1
     assert len(batches(sampler([1] * 20, kind="shuffle"))[0]) == 32
+
+
+def test_frequent_and_rare_identities_are_spread_over_the_epoch() -> None:
+    """Neither kind fills the beginning or the end: each has about half of its groups in the first half."""
+    frequent = 4
+    plan = sampler([160] * frequent + [1] * 160)
+    identities = np.array([plan.labels[[key.image for key in batch[::4]]] for batch in batches(plan)])
+    half = len(identities) // 2
+    for kind in (identities < frequent, identities >= frequent):
+        assert 0.4 <= kind[:half].sum() / kind.sum() <= 0.6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_of_one_identity_that_meet_are_parted(seed: int) -> None:
+    """As many groups as batches: by chance alone two of them would meet in a batch."""
+    plan = sampler([4] * 48 + [40] * 4, seed=seed)
+    for batch in batches(plan):
+        labels = plan.labels[[key.image for key in batch]]
+        assert np.unique(labels, return_counts=True)[1].tolist() == [4] * 8
+
+
+def test_a_batch_without_a_stated_size_is_sixteen_identities_of_four_images() -> None:
+    labels = np.repeat(np.arange(20), 8)
+    plain = PKBatchSampler(labels)
+    stated = PKBatchSampler(labels, 64, num_instances=4, seed=0, rank=0, world_size=1)
+    assert list(plain) == list(stated)
+    assert len(PKBatchSampler(labels, num_identities=8).global_batch(0)) == 32
+    assert len(PKBatchSampler(labels, 32, num_identities=8).global_batch(0)) == 32
+    with pytest.raises(ConfigError, match="30 is not num_identities 8 × num_instances 4"):
+        PKBatchSampler(labels, 30, num_identities=8)
+    built = build_batch_sampler(DataConfig(batch_size=32, num_instances=4), labels, seed=0)
+    assert list(built) == list(PKBatchSampler(labels, 32))
+
+
+def test_images_that_need_not_stay_together_are_shared_out_one_by_one() -> None:
+    parts = [sampler([8] * 16, rank=rank, world_size=3, kind="shuffle") for rank in range(3)]
+    assert [len(next(iter(part))) for part in parts] == [11, 11, 10]
+    assert slice_of(2, 3, 32) == slice(22, 32)
+
+
+class _Extreme(np.random.Generator):
+    """Draws the largest and the smallest fraction by turns."""
+
+    def random(self, count: int) -> np.ndarray:  # type: ignore[override]
+        return np.where(np.arange(count) % 2 == 0, 1 - 2**-53, 0)
+
+
+def test_no_draw_takes_an_image_to_another_identity() -> None:
+    plan = sampler([3] * 40, kind="random_identity")
+    images = plan._plan(_Extreme(np.random.PCG64(0))).reshape(-1, 4)
+    assert (plan.labels[images] == plan.labels[images[:, :1]]).all()

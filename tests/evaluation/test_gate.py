@@ -135,3 +135,8 @@ def test_an_unknown_real_far_refuses_and_names_three_places():
     cells = [leak(1.0, f"veil-{place}") for place in range(4)]
     reason = gate(leak(1.0, "clean", 1e-3), *cells, one_threshold_far=1e-3).reason
     assert "in lfw/veil-0, lfw/veil-1, lfw/veil-2: name the rate in evaluate.far" in reason
+
+
+def test_one_undecided_condition_among_inferior_ones_says_that_more_pairs_would_tell():
+    reason = gate(difference(-2.0, 0.1), difference(-0.5, 2.0, condition="veil")).reason
+    assert "promote.undecided" in reason

@@ -81,3 +81,32 @@ def test_scores_are_summed_up_by_probe_and_kind_of_pair() -> None:
     torch.testing.assert_close(found["impostor_score"], torch.tensor([1.5, 5.0, 3.0]))
     torch.testing.assert_close(found["genuine_deviation"], torch.zeros(3))
     torch.testing.assert_close(found["impostor_deviation"], torch.tensor([0.5, 2.0, (8 / 3) ** 0.5]))
+
+
+def test_a_probe_is_right_only_where_every_genuine_score_exceeds_every_impostor_score() -> None:
+    scores = torch.tensor([[5.0, 3.0, 2.0], [3.0, 3.0, 2.0], [2.0, 3.0, 1.0]])
+    pairs = pair_scores(scores, torch.zeros(3, dtype=torch.int64), torch.tensor([0, 1, 1]))
+    assert pairwise_matching_loss(pairs).accuracy.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_the_hardest_scores_of_a_probe_that_lacks_a_kind_of_pair_are_0() -> None:
+    scores = torch.tensor([[5.0, 3.0], [4.0, 6.0]])
+    lowest, highest, both = pair_scores(scores, torch.tensor([0, 7]), torch.tensor([0, 1])).hardest()
+    assert both.tolist() == [True, False]
+    assert lowest.tolist() == [5.0, 0.0]
+    assert highest.tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1])
+def test_a_visibility_just_outside_of_its_range_is_refused(value: float) -> None:
+    target = torch.full((1, 1, 4, 4), 0.5)
+    target[..., 0, 0] = value
+    with pytest.raises(ModelInputError, match="a share in"):
+        visibility_loss(torch.ones(1, 1, 2, 2), target)
+
+
+def test_maps_that_are_not_square_are_compared_and_other_counts_refused() -> None:
+    target = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])[None, None]
+    assert visibility_loss(torch.ones(1, 1, 1, 2), target).item() == pytest.approx(0.125)
+    with pytest.raises(ModelInputError, match=r"\[2, 1, 1, 2\]"):
+        visibility_loss(torch.ones(2, 1, 1, 2), target)

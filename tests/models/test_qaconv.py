@@ -94,6 +94,44 @@ def test_gradients_of_a_batch_against_itself_are_the_published_ones() -> None:
         np.testing.assert_allclose(value.numpy(), reference[f"after.{name}"], **exact, err_msg=name)
 
 
+def by_the_formula(matcher: QAConv, a: Tensor, b: Tensor, v: Tensor, u: Tensor) -> Tensor:
+    """Score [] of one pair of maps [C, h, w], as the formulas of `correlation_weighting` are written there."""
+    a, b = (torch.nn.functional.normalize(maps.flatten(1), dim=0) for maps in (a, b))
+    c, v, u = a.T @ b, v.flatten(), u.flatten()
+    counts = torch.ones_like(v)
+    if matcher.weighting == "evidence":
+        q, r = 2 * (1 - v / v.max()), 2 * (1 - u / u.max())
+        c = c - q[:, None] - r
+        over_gallery, over_probe = q + c.amax(1), r + c.amax(0)
+        counts = v * u / ((v * u).mean() + 0.01 * (1 - (v * u).mean()))
+    else:
+        c = c if matcher.weighting == "none" else v[:, None] * u * c
+        over_gallery, over_probe = c.amax(1), c.amax(0)
+    x = matcher.bn(over_gallery[:, None]) + matcher.bn(over_probe[:, None])
+    return matcher.logit_bn(matcher.fc.weight @ (counts[:, None] * x) + 2 * matcher.fc.bias)[0, 0]
+
+
+@pytest.mark.parametrize("weighting", get_args(Weighting))
+@pytest.mark.parametrize("gradient", [True, False])
+def test_scores_are_those_of_the_formula(weighting: Weighting, gradient: bool) -> None:
+    matcher = published(weighting)
+    a, b, v, u = drawn(0, 2), drawn(1, 3), seen(2, 2), seen(3, 3)
+    rows = [torch.stack([by_the_formula(matcher, a[i], b[j], v[i], u[j]) for j in range(3)]) for i in range(2)]
+    expected = torch.stack(rows).detach()
+    torch.testing.assert_close(scores_of(matcher, a, b, v, u, gradient=gradient), expected, **CLOSE)
+    with torch.set_grad_enabled(gradient):
+        pairs = matcher.match_pairs(a, b[:2], v, u[:2]).detach()
+    torch.testing.assert_close(pairs, expected[:, :2].diagonal(), **CLOSE)
+
+
+def test_faint_maps_are_compared_by_direction_and_empty_ones_by_nothing() -> None:
+    maps = drawn(0, 1).flatten(2)
+    for weighting in get_args(Weighting):
+        rows = [weighted_side(x, None, weighting, maps.dtype).rows for x in (maps, 1e-8 * maps, 0 * maps)]
+        torch.testing.assert_close(rows[1], rows[0])
+        assert rows[2][..., :32].abs().max() == 0
+
+
 def test_running_statistics_move_as_those_of_the_batch_normalisation_do() -> None:
     matcher, layer = published().train(), torch.nn.BatchNorm1d(1)
     layer.load_state_dict(matcher.bn.state_dict())

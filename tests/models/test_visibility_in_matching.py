@@ -49,6 +49,18 @@ def test_gradients_reach_the_visibility_map_where_the_configuration_says_so(name
         assert moved == wanted
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_teaching_the_visibility_map_changes_no_score_and_no_statistic(name: str) -> None:
+    probe, gallery, v, u = inputs()
+    scores, states = [], []
+    for taught in (True, False):
+        matcher = built(name, matching_trains_visibility=taught).train()
+        scores.append(matcher.match(probe, gallery, v.clone().requires_grad_(), u).detach())
+        states.append(dict(matcher.state_dict()))
+    torch.testing.assert_close(scores[0], scores[1])
+    torch.testing.assert_close(states[0], states[1])
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("weighting", ["evidence", "multiply"])
 def test_visibility_gradients_of_qaconv_are_those_of_finite_differences(weighting: str, training: bool) -> None:
