@@ -4,7 +4,8 @@ Embeddings are random unit vectors, the hardest case: no two are alike, and no d
 is one of them with noise, at the cosines of `COSINES`; 0.25 is near what decides at all. Printed are, by search, the
 milliseconds of processor time per probe, alone and in a batch of 64, the share of probes whose face is in the shortlist
 of `--top` faces, by cosine, and the seconds of processor time to build. All searches run in one process, one after the
-other. With `--file`: the time to write and to load a gallery, local features of `--channels` × 7 × 7 included.
+other. With `--file`: the time to write and to load a gallery, with local features of `--channels` × 7 × 7, or with one
+local vector of `--local` numbers a face.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.packing import pack_record
 from oaml_core.inference.gallery.vectors import Vectors
-from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.records import UNKNOWN, FaceRecords
 
 PART = 20000
 COSINES = (0.2, 0.25, 0.3, 0.4, 0.6)
@@ -101,15 +102,17 @@ def faiss_hnsw(rows: np.ndarray, threads: int, width: int) -> Search:
     return lambda probes, top: index.search(probes, top)[1]
 
 
-def write_and_load(faces: int, size: int, channels: int, generator: np.random.Generator) -> None:
+def write_and_load(faces: int, size: int, channels: int, local_size: int, generator: np.random.Generator) -> None:
     with tempfile.TemporaryDirectory() as folder, Gallery(Path(folder) / "g", "random") as gallery:
         start = time.perf_counter()
         visible, local = np.ones((1, 1, 7, 7), np.float32), generator.standard_normal((1, channels, 7, 7))
+        vector = unit(generator.standard_normal((1, local_size), dtype=np.float32)) if local_size else UNKNOWN
         for first in range(0, faces, PART):
             rows = unit(generator.standard_normal((min(PART, faces - first), size), dtype=np.float32))
             with gallery.change() as db:
                 for row, embedding in enumerate(rows, start=first + 1):
-                    packed = pack_record(FaceRecords(embedding[None], visible, local.astype(np.float32)))
+                    parts = embedding[None], visible, local.astype(np.float32), np.ones(1, np.float32), vector
+                    packed = pack_record(FaceRecords(*parts))
                     db.execute("INSERT INTO people VALUES (?, ?)", (row, f"person {row}"))
                     db.execute("INSERT INTO faces VALUES (?, ?, '', ?, '', '', NULL)", (row, row, str(row)))
                     db.execute("INSERT INTO records VALUES (?, 'random', ?, ?)", (row, *packed))
@@ -130,6 +133,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=100_000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--channels", type=int, default=128)
+    parser.add_argument("--local", type=int, default=0, help="numbers of a local vector, in place of features")
     parser.add_argument("--top", type=int, default=100)
     parser.add_argument("--probes", type=int, default=400)
     parser.add_argument(
@@ -153,7 +157,7 @@ def main() -> None:
         name = f"faiss HNSW, width {width}"
         measure(name, lambda width=width: faiss_hnsw(rows, threads, width), probes, options.top)  # type: ignore[misc]
     if options.file:
-        write_and_load(options.faces, options.size, options.channels, generator)
+        write_and_load(options.faces, options.size, options.channels, options.local, generator)
     print(f"  largest memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB")
 
 

@@ -22,7 +22,8 @@ from oaml_core.export.variants import write_variant
 from oaml_core.inference import backends
 from oaml_core.inference.backends import TOLERANCES, OnnxRuntime, trial_images
 from oaml_core.inference.model_files import variant_path
-from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx
+from oaml_core.inference.onnx_model import OamlOnnx
+from oaml_core.inference.onnx_outputs import OUTPUTS
 from oaml_core.inference.quickest import quickest_file
 from oaml_core.training.trained import load_trained
 

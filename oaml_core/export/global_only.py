@@ -13,7 +13,8 @@ import numpy as np
 
 from oaml_core import __version__
 from oaml_core.errors import ExportError
-from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx
+from oaml_core.inference.onnx_model import OamlOnnx
+from oaml_core.inference.onnx_outputs import OUTPUTS
 
 Pixels = Literal["signed", "unit", "bytes"]
 SCALES: dict[Pixels, tuple[float, float]] = {"signed": (127.5, 1 / 127.5), "unit": (0.0, 1 / 255), "bytes": (0.0, 1.0)}

@@ -12,6 +12,8 @@ import torch
 
 from oaml_core import __version__
 from oaml_core.config import Config
+from oaml_core.models.matcher import Matcher
+from oaml_core.models.pooled import PooledAlone
 from oaml_core.settings import digest
 
 
@@ -85,6 +87,18 @@ def metadata_of(
         **operating_points(metrics),
         "licence": licence or _licence_of(weights),
     }
+
+
+def local_score_of(matcher: Matcher) -> dict[str, Any]:
+    """Return how a cosine of local embeddings becomes the local score, for a matcher that makes one vector of a face.
+
+    Returns:
+        `local_score` with `scale` and `shift`: scale · cosine + shift. Empty for other matchers.
+    """
+    if not isinstance(matcher, PooledAlone):
+        return {}
+    scale, shift = matcher.line
+    return {"local_score": {"scale": scale, "shift": shift}}
 
 
 def _licence_of(weights: str | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from oaml_core.inference.onnx_outputs import outputs_of
+
 
 def model_card(metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
     """Return the card.
@@ -24,7 +26,7 @@ def model_card(metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None = 
             f"| Matcher | {config['model']['matcher']}, weighting `{config['model']['weighting']}` |",
             f"| Margin head in training | {config['model']['head']} |",
             f"| Input | {_input(metadata)} |",
-            "| Outputs | `embedding`, `norm`, `visibility`, `local_features` |",
+            f"| Outputs | {', '.join(f'`{name}`' for name in outputs_of(metadata))} |",
             f"| ONNX operator set | {metadata['opset']} |",
             f"| Data set fingerprint | `{metadata['fingerprint'] or 'not stated'}` |",
             f"| Configuration digest | `{metadata['config_digest']}` |",
@@ -177,7 +179,8 @@ def _use(metadata: Mapping[str, Any]) -> list[str]:
     """Return an example with a rate that the model has a threshold for."""
     rates = metadata["thresholds"].get("combined") or metadata["thresholds"].get("global") or {"0.001": 0.0}
     return [
-        "With onnxruntime and numpy alone; `model.matcher.onnx` lies beside `model.onnx`.",
+        "With onnxruntime and numpy alone"
+        + ("." if metadata.get("local_score") else "; `model.matcher.onnx` lies beside `model.onnx`."),
         "",
         "```python",
         "from oaml_core.inference.face_files import load_face",

@@ -20,11 +20,11 @@ from oaml_core.export.checks import (
     check_same_scores,
     images_per_second,
 )
-from oaml_core.export.metadata import metadata_of, store_metadata
+from oaml_core.export.metadata import local_score_of, metadata_of, store_metadata
 from oaml_core.export.onnx_graph import OnnxMatcher, OnnxRecogniser, local_features, normalised, on_cpu, write_graph
 from oaml_core.export.variants import write_variant
 from oaml_core.inference.model_files import Variant, matcher_path, variant_path
-from oaml_core.inference.onnx_model import OUTPUTS, OamlOnnx
+from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.models.features import Features
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
@@ -44,8 +44,9 @@ def export_onnx(
     """Write `path`, after torch and onnxruntime agree on real images.
 
     The model has one input, `images` (see `config.export.preprocessing`), a dynamic batch axis, and the outputs
-    `embedding` [B, E], `norm` [B, 1], `visibility` [B, 1, h, w] and `local_features` [B, C, h, w]. The file
-    appears by rename: a model that fails the check is never seen under its name.
+    `embedding` [B, E], `norm` [B, 1], `visibility` [B, 1, h, w] and `local_features` [B, C, h, w]; of a matcher that
+    makes one vector of a face also `local_embedding` [B, E]. The file appears by rename: a model that fails the check
+    is never seen under its name.
 
     Args:
         model: trained recogniser; it is exported from the CPU in evaluation mode and given back as it was.
@@ -67,7 +68,7 @@ def export_onnx(
     """
     images = _check_images(check_images, config)
     partial = path.with_name(path.name + ".partial")
-    metadata = metadata_of(config, images.shape[1], fingerprint, metrics, licence)
+    metadata = metadata_of(config, images.shape[1], fingerprint, metrics, licence) | local_score_of(model.matcher)
     reference = OnnxRecogniser(model, preprocessing=True)
     exported = OnnxRecogniser(model, config.export.preprocessing)
     # Two images even if there is one: an axis of length 1 would be exported as fixed.
@@ -77,7 +78,7 @@ def export_onnx(
             write_graph(
                 exported,
                 {"images": example if config.export.preprocessing else normalised(example)},
-                OUTPUTS,
+                exported.outputs,
                 partial,
                 config,
             )

@@ -13,8 +13,10 @@ from torch.nn.functional import normalize
 
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
+from oaml_core.inference.onnx_outputs import LOCAL_EMBEDDING, OUTPUTS
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
+from oaml_core.models.pooled import PooledAlone
 from oaml_core.models.recogniser import Recogniser
 
 
@@ -26,19 +28,20 @@ class OnnxRecogniser(nn.Module):
         self.model = model
         self.preprocessing = preprocessing
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return uint8 [B, H, W, 3] with preprocessing, else float [B, 3, H, W] in [-1, 1] → the outputs of
-        `OUTPUTS`.
-        """
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what `forward` returns."""
+        return (*OUTPUTS, LOCAL_EMBEDDING) if isinstance(self.model.matcher, PooledAlone) else OUTPUTS
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the `outputs` of uint8 [B, H, W, 3] with preprocessing, else of float [B, 3, H, W] in [-1, 1]."""
         if self.preprocessing:
             images = normalised(images)
         features: Features = self.model(images)
-        return (
-            features.embedding,
-            features.norm,
-            features.visibility,
-            local_features(self.model, features),
-        )
+        known = features.embedding, features.norm, features.visibility, local_features(self.model, features)
+        if not isinstance(self.model.matcher, PooledAlone):
+            return known
+        return *known, self.model.matcher.describe(features.feature_map, features.visibility)
 
 
 class OnnxMatcher(nn.Module):

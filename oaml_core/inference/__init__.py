@@ -14,6 +14,7 @@ __all__ = [
     "match",
     "model_files",
     "onnx_model",
+    "onnx_outputs",
     "photo_records",
     "proof",
     "quickest",

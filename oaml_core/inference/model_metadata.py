@@ -18,12 +18,14 @@ TYPES = {
     "by_visible_share": dict,
     "combined": dict | None,
     "fusion": dict | None,
+    "local_score": dict | None,
     "decision": str | None,
     "config": dict,
     "tar": dict,
     "images_per_second": float | None,
 }
 NORMALISATION = {"global_mean": float, "global_std": float, "local_mean": float, "local_std": float}
+LOCAL_SCORE = {"scale": float, "shift": float}
 COMBINED = {"normalisation": dict, "global_weight": float, "local_weight": float}
 
 
@@ -56,6 +58,8 @@ def read_model_metadata(text: str | bytes, path: object) -> dict[str, Any]:
     if (rule := found.get("combined")) is not None:
         _check_numbers(rule, COMBINED, f"{what}, combined,")
         _check_numbers(rule["normalisation"], NORMALISATION, f"{what}, combined.normalisation,")
+    if (line := found.get("local_score")) is not None:
+        _check_numbers(line, LOCAL_SCORE, f"{what}, local_score,")
     if (fusion := found.get("fusion")) is not None:
         _check_fusion(fusion, f"{what}, fusion,")
     return found

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,37 +22,25 @@ from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.model_files import matcher_path
 from oaml_core.inference.model_metadata import read_model_metadata
+from oaml_core.inference.onnx_outputs import OnnxFeatures, outputs_of
 from oaml_core.inference.records import FaceRecords, Floats, Scores
 
 Images = NDArray[np.uint8]
 
-OUTPUTS = ("embedding", "norm", "visibility", "local_features")
 BATCH = 32
 """Faces in a pass: more are slower on a CPU and take memory."""
-
-
-class OnnxFeatures(NamedTuple):
-    """The model's outputs for n faces."""
-
-    embedding: Floats
-    """[n, E], unit length."""
-    norm: Floats
-    """[n, 1], length before normalisation; low for faces that are hard to recognise."""
-    visibility: Floats
-    """[n, 1, h, w], in [0, 1], 1 = visible."""
-    local_features: Floats
-    """[n, C, h, w], unit length over C unless lengths matter to the matcher."""
 
 
 class OamlOnnx:
     """An exported recogniser.
 
     Args:
-        path: `model.onnx`, written by `oaml export`. If `model.matcher.onnx` lies beside it, local and combined
-            scores are there too.
+        path: `model.onnx`, written by `oaml export`. Local and combined scores are there too if it has a
+            `local_embedding`, or if `model.matcher.onnx` lies beside it.
         providers: onnxruntime's execution providers; None: CPU. Others leave no choice of backend.
         threads: threads inside an operator; 0: the backend's choice.
-        matcher: the matcher's file; None: the one beside the model, if there is one.
+        matcher: the matcher's file; None: the one beside the model, if there is one. A model with a
+            `local_embedding` needs none.
         backend: what runs the model, see `oaml_core.inference.backends`; the matcher is always run in float32.
 
     Raises:
@@ -90,6 +78,10 @@ class OamlOnnx:
         fusion = self.metadata.get("fusion")
         self.fusion = None if fusion is None else Fusion.stored(fusion)
         """How the evidence of a pair is weighed; None: the model was evaluated on too few people, or before."""
+        self.line: dict[str, float] | None = self.metadata.get("local_score")
+        """`scale` and `shift` that make the local score of a cosine of local embeddings; None: the matcher's graph
+        does."""
+        self.outputs = outputs_of(self.metadata)
         beside = matcher_path(path)
         wanted = beside if matcher is None else Path(matcher)
         self._input = reference.inputs[0]
@@ -97,7 +89,7 @@ class OamlOnnx:
         """Tensors of the graph itself, which `infer` takes and gives."""
         self.runtime: Runtime = open_runtime(path, chosen, self._trial, threads=threads, reference=reference)
         self.matcher: Runtime | None = None
-        if matcher is not None or beside.is_file():
+        if self.line is None and (matcher is not None or beside.is_file()):
             self.matcher = open_runtime(
                 wanted,
                 chosen,
@@ -142,7 +134,7 @@ class OamlOnnx:
                 f"The images are {images.dtype} {images.shape}; the model takes aligned faces, uint8 RGB "
                 f"[n, {size}, {size}, 3]."
             )
-        return OnnxFeatures(*self.infer(self._feeds(batch), OUTPUTS))
+        return OnnxFeatures(*self.infer(self._feeds(batch), self.outputs))
 
     def infer(self, feeds: Feeds, outputs: Sequence[str]) -> list[NDArray[Any]]:
         """Run the graph itself on n faces, at most `BATCH` at a time.
@@ -184,7 +176,7 @@ class OamlOnnx:
             gallery: of n faces.
         """
         global_score = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
-        local_score = None if self.matcher is None else self._local_scores(probe, gallery)
+        local_score = self._local_scores(probe, gallery)
         share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
         combined = combine(self.metadata["combined"], global_score, local_score)
         if self.fusion is None or local_score is None:
@@ -252,10 +244,18 @@ class OamlOnnx:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))
         n = len(images)
         norm = np.asarray((found.norm[:n] + found.norm[n:]).reshape(-1) / 2, dtype=np.float32)
-        return FaceRecords(_fused(found), found.visibility[:n], found.local_features[:n], norm)
+        local = found.local_features[:n], norm, found.local_embedding[:n]
+        return FaceRecords(_fused(found), found.visibility[:n], *local)
 
-    def _local_scores(self, probe: FaceRecords, gallery: FaceRecords) -> NDArray[np.float64]:
-        assert self.matcher is not None
+    def _local_scores(self, probe: FaceRecords, gallery: FaceRecords) -> NDArray[np.float64] | None:
+        """Return scores of n pairs: by one vector a face where the model has it, else by the matcher's graph; None
+        without either.
+        """
+        if self.line is not None:
+            cosine = (probe.local_embedding * gallery.local_embedding).sum(1, dtype=np.float64)
+            return np.asarray(self.line["scale"] * cosine + self.line["shift"])
+        if self.matcher is None:
+            return None
         found = np.empty(len(gallery.embedding))
         for start in range(0, len(found), BATCH):
             rows = slice(start, start + BATCH)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 UNKNOWN: Floats = np.empty(0, dtype=np.float32)
-"""Norms of faces that were described without them."""
+"""A part of records that were made without it."""
 
 
 class FaceRecords(NamedTuple):
@@ -32,6 +32,9 @@ class FaceRecords(NamedTuple):
     """[n, C, h, w], of the image itself."""
     norm: Floats = UNKNOWN
     """[n], length of the embedding before normalisation, mean over image and mirrored image; empty: not known."""
+    local_embedding: Floats = UNKNOWN
+    """[n, E], unit length, all local evidence of the image itself, of a model that compares one vector a face; empty:
+    the model compares `local_features`."""
 
 
 class Scores(NamedTuple):
@@ -40,7 +43,7 @@ class Scores(NamedTuple):
     global_score: NDArray[np.float64]
     """Cosine of the fused embeddings, in [-1, 1]."""
     local_score: NDArray[np.float64] | None
-    """Matcher's score; None without `model.matcher.onnx`."""
+    """Matcher's score; None of models that have none."""
     combined_score: NDArray[np.float64] | None
     """By the rule stored in the model; None without the matcher or without metrics."""
     visible_share: NDArray[np.float64]

@@ -182,6 +182,15 @@ class PooledAlone(Pooled):
 
     hidden_counts = 0.5
 
+    def describe(self, maps: Tensor, visibility: Tensor) -> Tensor:
+        """Return the unit vectors [N, E] whose cosines `match` takes.
+
+        Args:
+            maps: [N, C, h, w].
+            visibility: [N, 1, h, w] in [0, 1]; of no account where `weighting` is `none`.
+        """
+        return self.embed(maps, torch.ones_like(visibility) if self.weighting == "none" else visibility)
+
     def embed(self, maps: Tensor, visibility: Tensor) -> Tensor:
         """Return z(f, ½ + ½·v) at unit length, [N, E]; see `Pooled.embed`."""
         return self._compared(self.contributions(maps.flatten(2)), visibility.flatten(1))
@@ -190,6 +199,11 @@ class PooledAlone(Pooled):
         counts = self.hidden_counts + (1 - self.hidden_counts) * visibility
         beyond = ((places - self.mean) * counts[..., None]).sum(1)
         return functional.normalize(self.offset + self.mean.sum(0) + beyond, dim=1)
+
+    @property
+    def line(self) -> tuple[float, float]:
+        """a₀ and b₀."""
+        return self.scale[0].item(), self.shift[0].item()
 
     def _match_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
         left, right = self._prepared(probe, v), self._prepared(gallery, u, gallery=True)

@@ -28,6 +28,24 @@ def test_a_model_without_local_features_keeps_its_embedding() -> None:
     assert len(back.norm) == 0
 
 
+def test_of_a_model_with_one_local_vector_that_alone_is_kept() -> None:
+    drawn = np.random.default_rng(0).standard_normal((2, 128)).astype(np.float32)
+    vectors = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+    known = records_of(1)
+    many = FaceRecords(*(np.repeat(part, 2, axis=0) for part in known[:4]), vectors)
+    packed = [pack_record(many, row) for row in (0, 1)]
+    back = unpack_records(packed)
+
+    assert np.abs(back.local_embedding - vectors).max() <= np.abs(vectors).max() / 254 + 1e-6
+    assert np.allclose(back.visibility, known.visibility, atol=0.003)
+    assert back.local_features.shape == (2, 0, *known.visibility.shape[2:])
+    assert len(packed[0].detail) < 200
+    for place in range(0, len(packed[0].detail), 7):
+        damaged = bytearray(packed[0].detail)
+        damaged[place] ^= 1
+        assert check_record(packed[0]._replace(detail=bytes(damaged)))
+
+
 def test_every_changed_byte_of_a_record_is_noticed() -> None:
     packed = pack_record(records_of(1))
     assert check_record(packed) == ""

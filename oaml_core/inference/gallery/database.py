@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from oaml_core.errors import DataError, GalleryMoved, NotInGallery
 from oaml_core.inference.gallery.file import GalleryFile
-from oaml_core.inference.gallery.packing import Packed, pack_record, unpack_records
+from oaml_core.inference.gallery.packing import ONE_VECTOR, Packed, local_vector, pack_record, unpack_records
 from oaml_core.inference.records import FaceRecords
 
 AT_ONCE = 500
@@ -125,6 +125,12 @@ class Gallery(GalleryFile):
         """Return embeddings by key, float32 little endian; faces that are gone are left out."""
         words = "SELECT face, embedding FROM records WHERE model = ? AND face IN"
         return dict(row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model))
+
+    def local_embeddings(self, keys: Iterable[int]) -> dict[int, bytes]:
+        """Return local vectors by key, as `embeddings` does; none of a model that compares maps of local features."""
+        words = "SELECT face, detail FROM records WHERE model = ? AND substr(detail, 1, 4) = ? AND face IN"
+        rows = (row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model, ONE_VECTOR))
+        return {key: local_vector(detail) for key, detail in rows}
 
     def packed(self, keys: Iterable[int]) -> dict[int, Packed]:
         """Packed records by key; faces that are gone are left out."""

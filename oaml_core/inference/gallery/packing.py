@@ -1,4 +1,7 @@
-"""The record of one face as bytes: float32 embedding, 8-bit visibility, 8-bit local features with a scale per place."""
+"""The record of one face as bytes: float32 embedding, 8-bit visibility, 8-bit local features with a scale per place.
+
+Of a model that compares one local vector a face, that vector is kept in place of the features, as those of one place.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from oaml_core.inference.records import UNKNOWN, FaceRecords, Floats
 
 HEADER = struct.Struct("<4sHHHf")
 """Mark, channels, height, width, and norm (NaN: not known)."""
-MARK = b"OFR1"
+MARK, ONE_VECTOR = b"OFR1", b"OFR2"
+"""Marks of records with local features, and of those with one local vector: a map of visibility and one place."""
 DIGEST = 16
 """Bytes of the BLAKE2b digest at the end of a packed record."""
 
@@ -30,8 +34,8 @@ class Packed(NamedTuple):
 def pack_record(records: FaceRecords, row: int = 0) -> Packed:
     """Pack one face.
 
-    Local features keep 8 bits per value: at each place the largest magnitude becomes 127, and the scale is stored.
-    The largest error of a value is 1/254 of the largest magnitude at its place.
+    Local features, or the local vector, keep 8 bits per value: at each place the largest magnitude becomes 127, and the
+    scale is stored. The largest error of a value is 1/254 of the largest magnitude at its place.
 
     Args:
         records: of at least `row` + 1 faces.
@@ -39,14 +43,16 @@ def pack_record(records: FaceRecords, row: int = 0) -> Packed:
     """
     embedding = np.ascontiguousarray(records.embedding[row], dtype="<f4")
     visibility = np.rint(np.clip(records.visibility[row, 0], 0, 1) * 255).astype(np.uint8)
-    local = records.local_features[row]
+    mark, local = MARK, records.local_features[row]
+    if records.local_embedding.size:
+        mark, local = ONE_VECTOR, records.local_embedding[row][:, None, None]
     # A model without local features has a map of visibility all the same.
     channels = local.shape[0]
     height, width = visibility.shape
-    if channels and local.shape[1:] != visibility.shape:
+    if channels and mark == MARK and local.shape[1:] != visibility.shape:
         raise DataError(f"Local features {local.shape} and visibility {visibility.shape} do not have the same places.")
     norm = float(records.norm[row]) if len(records.norm) else float("nan")
-    parts = [HEADER.pack(MARK, channels, height, width, norm), visibility.tobytes()]
+    parts = [HEADER.pack(mark, channels, height, width, norm), visibility.tobytes()]
     if channels:
         scale = (np.abs(local).max(0) / 127).astype("<f4")
         values = np.rint(local / np.maximum(scale, 1e-30)).astype(np.int8)
@@ -58,12 +64,17 @@ def pack_record(records: FaceRecords, row: int = 0) -> Packed:
 def check_record(packed: Packed) -> str:
     """Return what is wrong with a packed record, or an empty string."""
     body, digest = packed.detail[:-DIGEST], packed.detail[-DIGEST:]
-    if len(packed.detail) < HEADER.size + DIGEST or body[:4] != MARK or not packed.embedding:
+    if len(packed.detail) < HEADER.size + DIGEST or body[:4] not in (MARK, ONE_VECTOR) or not packed.embedding:
         return "is no record of a face"
     if _digest(packed.embedding, body) != digest:
         return "differs from its checksum"
     length = float(np.linalg.norm(np.frombuffer(packed.embedding, "<f4")))
     return "" if abs(length - 1) < 1e-3 else f"has an embedding of length {length:.4f}, not 1"
+
+
+def local_vector(detail: bytes) -> bytes:
+    """Return the local vector of a record that has one, float32 little endian, without looking at its checksum."""
+    return np.ascontiguousarray(_unpack(Packed(b"", detail))[4], dtype="<f4").tobytes()
 
 
 def unpack_records(packed: list[Packed]) -> FaceRecords:
@@ -78,25 +89,28 @@ def unpack_records(packed: list[Packed]) -> FaceRecords:
                 f"Record {position} of the gallery {reason}.", here="`oaml gallery verify` lists the damaged ones."
             )
     rows = [_unpack(one) for one in packed]
-    embedding, visibility, local, norm = (np.stack(part) for part in zip(*rows, strict=True))
-    return FaceRecords(embedding, visibility, local, UNKNOWN if np.isnan(norm).any() else norm)
+    embedding, visibility, local, norm, vector = (np.stack(part) for part in zip(*rows, strict=True))
+    known = UNKNOWN if np.isnan(norm).any() else norm
+    return FaceRecords(embedding, visibility, local, known, vector if vector.size else UNKNOWN)
 
 
-def _unpack(packed: Packed) -> tuple[Floats, Floats, Floats, Floats]:
+def _unpack(packed: Packed) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     detail, at = packed.detail, HEADER.size
-    _, channels, height, width, norm = HEADER.unpack_from(detail)
-    places = height * width
-    visibility = np.frombuffer(detail, np.uint8, places, at).reshape(1, height, width) / np.float32(255)
-    at += places
+    mark, channels, height, width, norm = HEADER.unpack_from(detail)
+    visibility = np.frombuffer(detail, np.uint8, height * width, at).reshape(1, height, width) / np.float32(255)
+    at += height * width
+    rows, columns = (1, 1) if mark == ONE_VECTOR else (height, width)
+    local = np.zeros((0, height, width), dtype=np.float32)
     if channels:
-        scale = np.frombuffer(detail, "<f4", places, at).reshape(1, height, width)
-        values = np.frombuffer(detail, np.int8, channels * places, at + 4 * places)
-        local = np.asarray(values.reshape(channels, height, width) * scale, dtype=np.float32)
-    else:
-        local = np.zeros((0, height, width), dtype=np.float32)
+        scale = np.frombuffer(detail, "<f4", rows * columns, at).reshape(1, rows, columns)
+        values = np.frombuffer(detail, np.int8, channels * rows * columns, at + 4 * rows * columns)
+        local = np.asarray(values.reshape(channels, rows, columns) * scale, dtype=np.float32)
+    vector = np.zeros(0, dtype=np.float32)
+    if mark == ONE_VECTOR:
+        local, vector = np.zeros((0, height, width), dtype=np.float32), local[:, 0, 0]
     known = np.asarray(norm, dtype=np.float32)
     embedding = np.frombuffer(packed.embedding, "<f4").astype(np.float32)
-    return embedding, np.asarray(visibility, dtype=np.float32), local, known
+    return embedding, np.asarray(visibility, dtype=np.float32), local, known, vector
 
 
 def _digest(embedding: bytes, body: bytes) -> bytes:

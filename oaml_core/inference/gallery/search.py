@@ -1,8 +1,13 @@
-"""Who of a gallery a face may be: nearest embeddings first, then local evidence of the places visible in both."""
+"""Who of a gallery a face may be: nearest embeddings first, then local evidence of the places visible in both.
+
+Of a model that compares one local vector a face, the nearest of those are on the shortlist too: who is lost to the
+embedding of a covered face is found by what is seen of it.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,7 +15,7 @@ import numpy as np
 
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
-from oaml_core.inference.gallery.vectors import Vectors
+from oaml_core.inference.gallery.vectors import Keys, Vectors
 from oaml_core.inference.records import FaceRecords
 
 SHORTLIST = 100
@@ -18,7 +23,9 @@ SHORTLIST = 100
 LONGEST = 4
 """Times that of faces for a probe of which nothing is visible: cover hides more of an embedding than of a place."""
 LOADED = 4096
-"""Embeddings read at a time."""
+"""Vectors read at a time."""
+Read = Callable[[Iterable[int]], dict[int, bytes]]
+"""Reads float32 vectors by key; those that are gone are left out."""
 
 
 class Found(NamedTuple):
@@ -60,7 +67,8 @@ class GallerySearch:
 
     def __init__(self, gallery: Gallery, model: Comparer, shortlist: int = SHORTLIST) -> None:
         self.gallery, self.model, self.shortlist = gallery, model, shortlist
-        self._vectors: Vectors | None = None
+        self._vectors: list[Vectors] = []
+        """Of the embeddings, and of the local vectors where there are any; empty for an empty gallery."""
         self._state: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
@@ -79,10 +87,10 @@ class GallerySearch:
         covered = 1.0 - float(np.clip(probe.visibility.mean(), 0, 1))
         count = max(top, round(self.shortlist * (1 + (LONGEST - 1) * covered)))
         with self._lock:
-            vectors = self._refreshed()
-            keys = [] if vectors is None else vectors.nearest(probe.embedding[:1], count)[0][0].tolist()
-            faces = 0 if vectors is None else len(vectors)
-        there, known = self.gallery.records(keys)
+            vectors, probes = self._refreshed(), (probe.embedding, probe.local_embedding)
+            nearest = [held.nearest(one[:1], count)[0][0] for held, one in zip(vectors, probes, strict=False)]
+            faces = len(vectors[0]) if vectors else 0
+        there, known = self.gallery.records(dict.fromkeys(np.concatenate(nearest).tolist() if nearest else []))
         # A rebuild deletes the records of the former model: what was read is whole if the model is still the same.
         self.gallery.require_model()
         if known is None:
@@ -107,33 +115,41 @@ class GallerySearch:
     def prepare(self) -> None:
         """Load the embeddings, and make their codes, so that the next search does not have to."""
         with self._lock:
-            if (vectors := self._refreshed()) is not None:
+            for vectors in self._refreshed():
                 vectors.prepare()
 
     @property
     def memory(self) -> int:
-        """Bytes of the embeddings in memory."""
-        return 0 if self._vectors is None else self._vectors.memory
+        """Bytes of the vectors in memory."""
+        return sum(vectors.memory for vectors in self._vectors)
 
-    def _refreshed(self) -> Vectors | None:
-        """Return the embeddings as the file has them now; None for an empty gallery."""
+    def _refreshed(self) -> list[Vectors]:
+        """Return the vectors as the file has them now."""
         state = self.gallery.state
         if state == self._state:
             return self._vectors
         self.gallery.require_model()
         keys = np.array(self.gallery.face_keys(), dtype=np.int64)
-        held = np.zeros(0, dtype=np.int64) if self._vectors is None else self._vectors.keys
-        new = np.setdiff1d(keys, held, assume_unique=True)
-        if self._vectors is not None:
-            self._vectors.remove(np.setdiff1d(held, keys, assume_unique=True).tolist())
-        for start in range(0, len(new), LOADED):
-            found = self.gallery.embeddings(new[start : start + LOADED].tolist())
-            rows = np.stack([np.frombuffer(one, "<f4") for one in found.values()]) if found else None
-            if rows is None:
-                continue
-            if self._vectors is None:
-                self._vectors = Vectors(rows.shape[1])
-                self._vectors.reserve(len(new))
-            self._vectors.add(np.array(list(found), dtype=np.int64), rows)
+        held = self._vectors[0].keys if self._vectors else keys[:0]
+        gone, new = np.setdiff1d(held, keys, assume_unique=True), np.setdiff1d(keys, held, assume_unique=True)
+        readers = (self.gallery.embeddings, self.gallery.local_embeddings)
+        known = [*self._vectors, *[None] * (len(readers) - len(self._vectors))]
+        followed = [_follow(one, gone, new, read) for one, read in zip(known, readers, strict=True)]
+        self._vectors = [one for one in followed if one is not None]
         self._state = state
         return self._vectors
+
+
+def _follow(vectors: Vectors | None, gone: Keys, new: Keys, read: Read) -> Vectors | None:
+    """Take vectors out, and new ones in from the file; None while there are none."""
+    if vectors is not None:
+        vectors.remove(gone.tolist())
+    for start in range(0, len(new), LOADED):
+        if not (found := read(new[start : start + LOADED].tolist())):
+            continue
+        rows = np.stack([np.frombuffer(one, "<f4") for one in found.values()])
+        if vectors is None:
+            vectors = Vectors(rows.shape[1])
+            vectors.reserve(len(new))
+        vectors.add(np.array(list(found), dtype=np.int64), rows)
+    return vectors
