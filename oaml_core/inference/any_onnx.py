@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +16,25 @@ from oaml_core.inference.records import FaceRecords, Floats
 Channels = Literal["rgb", "bgr"]
 Pixels = Literal["raw", "signed"]
 BATCH = 32
+OPEN_SIDE = 112
+"""Pixels of a face where the model does not say."""
+BYTES = "tensor(uint8)"
+TYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    BYTES: np.uint8,
+}
+"""Inputs that can be given, by the name that the runtime has for them."""
 
 
 class PlainOnnx(GlobalOnly):
     """A recogniser with one image input and one embedding output; it has a global score alone.
 
     Args:
-        path: the model, [N, 3, H, W] or [N, H, W, 3] in, [N, E] out.
+        path: the model, [N, 3, H, H] or [N, H, H, 3] in, [N, E] out; trailing axes of one element are dropped. N may be
+            fixed, and what N is not is filled up. Of several outputs the widest one is taken, as the others are norms or
+            qualities.
         channels: order of the colours that it expects.
         pixels: `raw`, 0 to 255, or `signed`, value / 127.5 − 1.
 
@@ -41,29 +54,30 @@ class PlainOnnx(GlobalOnly):
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-            first, named = inputs[0], [one.name for one in outputs if len(one.shape) == 2]
+            first = inputs[0]
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
             raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
-        self._channels, self._pixels = channels, pixels
-        sides = [side if isinstance(side, int) else None for side in first.shape]
-        if len(sides) != 4 or 3 not in (sides[1], sides[3]):
-            raise ExportError(f"{path} takes {first.name} {first.shape}; [N, 3, H, W] or [N, H, W, 3] can be measured.")
-        self._input, self._planes = first, sides[1] == 3
-        if not named:
-            raise ExportError(f"{path} has no output [N, E] that could be an embedding.")
-        self._output = named[0]
-        self._size = sides[2] if self._planes else sides[1]
+        self._path, self._channels, self._pixels = path, channels, pixels
+        self._input, self._planes, self._size = first, *_layout(first, path)
+        if len(inputs) > 1:
+            more = ", ".join(f"{one.name} {one.shape}" for one in inputs[1:])
+            raise ExportError(f"{path} takes {more} beside the image; models that take an image alone can be measured.")
+        if first.type not in TYPES or (pixels == "signed" and first.type == BYTES):
+            raise ExportError(f"{path} takes {first.type} as {pixels} pixels; floats, or raw bytes, can be measured.")
+        self._type = TYPES[first.type]
+        self._output = _embedding(outputs, path)
 
     @property
     def image_size(self) -> int:
         """Side of the square input in pixels; 112 where the model leaves it open."""
-        return int(self._size or 112)
+        return self._size
 
     def records(self, images: NDArray[np.uint8]) -> FaceRecords:
         """Embeddings, image and mirrored image fused, of faces uint8 [n, H, W, 3] RGB or one of them.
 
         Raises:
-            ModelInputError: the images are not uint8 RGB of the model's size.
+            ModelInputError: the images are not uint8 RGB of the model's size. ExportError: the model fails on them, or
+                its embeddings are not finite.
         """
         batch = images[None] if images.ndim == 3 else images
         size = self.image_size
@@ -73,6 +87,8 @@ class PlainOnnx(GlobalOnly):
             )
         raw = np.concatenate([self._embed(batch[start : start + BATCH]) for start in range(0, len(batch), BATCH)])
         norm = np.linalg.norm(raw, axis=1)
+        if not np.isfinite(norm).all():
+            raise ExportError(f"{self._path} gives embeddings that are NaN or infinite: its weights are damaged.")
         count = len(raw)
         return FaceRecords(
             np.asarray(raw / np.maximum(norm, 1e-12)[:, None], dtype=np.float32),
@@ -90,10 +106,44 @@ class PlainOnnx(GlobalOnly):
             values = values / 127.5 - 1.0
         if self._planes:
             values = values.transpose(0, 3, 1, 2)
-        n = len(images)
-        fixed = self._input.shape[0] == 1
-        parts = np.split(values, len(values)) if fixed else [values]
-        raw = np.concatenate(
-            [self._session.run([self._output], {self._input.name: np.ascontiguousarray(part)})[0] for part in parts]
-        )
+        n, fixed = len(images), self._input.shape[0]
+        at_once = fixed if isinstance(fixed, int) and fixed > 0 else len(values)
+        raw = np.concatenate([self._run(values[start : start + at_once], at_once) for start in range(0, 2 * n, at_once)])
         return np.asarray(raw[:n] + raw[n:], dtype=np.float32)
+
+    def _run(self, values: Floats, count: int) -> Floats:
+        """Embeddings [b, E] of b values, with black images up to `count`, which the model may be made for."""
+        filled = np.zeros((count, *values.shape[1:]), dtype=self._type)
+        filled[: len(values)] = values
+        try:
+            found = self._session.run([self._output], {self._input.name: filled})[0]
+        except Exception as error:  # as above
+            raise ExportError(f"{self._path} fails on faces {list(filled.shape)}: {str(error)[:300]}") from error
+        if found.ndim < 2 or len(found) != count or found.size != count * found.shape[1]:
+            raise ExportError(f"{self._path} gives {list(found.shape)} for {count} faces; one embedding each is needed.")
+        return np.asarray(found.reshape(count, -1)[: len(values)], dtype=np.float32)
+
+
+def _layout(taken: Any, path: str | Path) -> tuple[bool, int]:
+    """Return whether the colours are planes, and the side of the image; refuses what takes no square RGB image."""
+    sides = [side if isinstance(side, int) else None for side in taken.shape]
+    if len(sides) != 4 or 3 not in (sides[1], sides[3]):
+        raise ExportError(f"{path} takes {taken.name} {taken.shape}; [N, 3, H, W] or [N, H, W, 3] can be measured.")
+    planes = sides[1] == 3
+    height, width = sides[2:] if planes else sides[1:3]
+    if height is not None and width is not None and height != width:
+        raise ExportError(f"{path} takes images of {width}×{height} pixels; faces are square, and so must its input be.")
+    return planes, height or width or OPEN_SIDE
+
+
+def _embedding(outputs: Sequence[Any], path: str | Path) -> str:
+    """Return the name of the widest output that has one vector per image."""
+    widths = {}
+    for one in outputs:
+        shape = one.shape
+        if len(shape) >= 2 and all(side == 1 for side in shape[2:]):
+            widths[one.name] = shape[1] if isinstance(shape[1], int) else np.inf
+    if not widths or max(widths.values()) < 2:
+        shapes = ", ".join(f"{one.name} {one.shape}" for one in outputs)
+        raise ExportError(f"{path} has no output [N, E] that could be an embedding, but {shapes}.")
+    return max(widths, key=lambda name: widths[name])
