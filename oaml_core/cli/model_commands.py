@@ -68,7 +68,7 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=("add",), help="add: put a published recogniser into the store")
     parser.add_argument(
         "file",
-        help="ONNX file: one input [N, 3, S, S], first output embeddings [N, E]; or weights of --model.arch "
+        help="ONNX file: one input [N, 3, S, S] or [N, S, S, 3], embeddings [N, E]; or weights of --model.arch "
         f"({', '.join(WEIGHTS)})",
     )
     parser.add_argument("--licence", required=True, help="licence of the weights; kept in the model and its card")

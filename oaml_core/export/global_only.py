@@ -19,6 +19,8 @@ from oaml_core.inference.onnx_outputs import OUTPUTS
 Pixels = Literal["signed", "unit", "bytes"]
 SCALES: dict[Pixels, tuple[float, float]] = {"signed": (127.5, 1 / 127.5), "unit": (0.0, 1 / 255), "bytes": (0.0, 1.0)}
 """(offset, factor): the network is given (pixel − offset) · factor, in [-1, 1], [0, 1] or [0, 255]."""
+OPEN_SIDE = 112
+"""Pixels of a face where the graph does not say."""
 GRID = 7
 """Side of the visibility map that says 1 everywhere."""
 PREFIX = "oaml_"
@@ -43,7 +45,8 @@ def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mappin
     `norm` = |e|, `visibility` = 1 and `local_features` = 0 everywhere.
 
     Args:
-        source: ONNX graph with one input [N, 3, S, S] and, as its first output, embeddings [N, E]. N may be fixed to 1.
+        source: ONNX graph with one input [N, 3, S, S] or [N, S, S, 3] and embeddings [N, E], also with axes of 1 behind
+            them; of several outputs the widest one. N may be fixed to 1.
         path: of the model to write; it appears by rename.
         about: licence, and how the network wants its pixels.
         thresholds: on the cosine, by false accept rate; None: the model gives scores and no decision.
@@ -78,23 +81,15 @@ def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
     from onnx import TensorProto, helper
 
     graph = model.graph
-    inputs = _given(graph)
-    shape = [axis.dim_value for axis in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
-    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3] or not shape[2]:
-        raise ExportError(
-            f"{source} has inputs {[one.name for one in inputs]}, the first {shape}; one [N, 3, S, S] is needed."
-        )
-    size, given, embedding = shape[2], inputs[0].name, graph.output[0]
-    width = [axis.dim_value for axis in embedding.type.tensor_type.shape.dim]
-    if len(width) != 2 or not width[1]:
-        raise ExportError(f"{source} gives {embedding.name} of shape {width}; embeddings [N, E] are needed.")
+    given, size, planes, kind = _input(graph, source)
+    embedding, width = _output(graph, source)
     offset, factor = SCALES[about.pixels]
     order = [0, 1, 2] if about.channel_order == "rgb" else [2, 1, 0]
     values = {
         "offset": np.float32(offset),
         "factor": np.float32(factor),
         "order": np.array(order, np.int64),
-        "ones": np.ones((width[1], 1), np.float32),
+        "ones": np.ones((width, 1), np.float32),
         "shape": np.array([-1, 1, 1, 1], np.int64),
         "zero": np.zeros((1, 1, GRID, GRID), np.float32),
         "one": np.float32(1),
@@ -103,14 +98,17 @@ def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
     p = PREFIX
     before = [
         helper.make_node("Cast", ["images"], [f"{p}float"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", [f"{p}float"], [f"{p}planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("Gather", [f"{p}planes", f"{p}order"], [f"{p}ordered"], axis=1),
+        helper.make_node("Gather", [f"{p}float", f"{p}order"], [f"{p}ordered"], axis=3),
         helper.make_node("Sub", [f"{p}ordered", f"{p}offset"], [f"{p}centred"]),
-        helper.make_node("Mul", [f"{p}centred", f"{p}factor"], [given]),
+        helper.make_node("Mul", [f"{p}centred", f"{p}factor"], [f"{p}scaled"]),
+        helper.make_node("Transpose", [f"{p}scaled"], [f"{p}planes"], perm=[0, 3, 1, 2] if planes else [0, 1, 2, 3]),
+        helper.make_node("Cast", [f"{p}planes"], [given], to=kind),
     ]
     after = [
-        helper.make_node("LpNormalization", [embedding.name], ["embedding"], axis=1, p=2),
-        helper.make_node("Mul", [embedding.name, "embedding"], [f"{p}product"]),
+        helper.make_node("Cast", [embedding], [f"{p}exact"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", [f"{p}exact"], [f"{p}flat"], axis=1),
+        helper.make_node("LpNormalization", [f"{p}flat"], ["embedding"], axis=1, p=2),
+        helper.make_node("Mul", [f"{p}flat", "embedding"], [f"{p}product"]),
         helper.make_node("MatMul", [f"{p}product", f"{p}ones"], ["norm"]),
         helper.make_node("Reshape", ["norm", f"{p}shape"], [f"{p}reshaped"]),
         helper.make_node("Mul", [f"{p}reshaped", f"{p}zero"], ["local_features"]),
@@ -124,10 +122,34 @@ def _add_nodes(model: Any, source: Path, about: Foreign) -> int:
     del graph.node[:], graph.input[:], graph.output[:], graph.value_info[:]  # shapes inside may state a batch of 1
     graph.node.extend(nodes)
     graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", size, size, 3]))
-    shapes = {"embedding": width[1:], "norm": [1], "visibility": [1, GRID, GRID], "local_features": [1, GRID, GRID]}
+    shapes = {"embedding": [width], "norm": [1], "visibility": [1, GRID, GRID], "local_features": [1, GRID, GRID]}
     for name in OUTPUTS:
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shapes[name]]))
-    return int(size)
+    return size
+
+
+def _input(graph: Any, source: Path) -> tuple[str, int, bool, int]:
+    """Return name, side in pixels, whether colours are planes, and element type of the one image that a graph takes."""
+    inputs = _given(graph)
+    taken = inputs[0].type.tensor_type if inputs else None
+    shape = [axis.dim_value for axis in taken.shape.dim] if taken is not None and len(inputs) == 1 else []
+    planes = shape[1:2] == [3]
+    sides = shape[2:] if planes else shape[1:3]
+    if taken is None or len(shape) != 4 or 3 not in (shape[1], shape[3]) or len({*sides} - {0}) > 1:
+        raise ExportError(
+            f"{source} has inputs {[one.name for one in inputs]}, the first {shape}; one [N, 3, S, S] or [N, S, S, 3] "
+            "is needed."
+        )
+    return inputs[0].name, max(sides) or OPEN_SIDE, planes, int(taken.elem_type)
+
+
+def _output(graph: Any, source: Path) -> tuple[str, int]:
+    """Return name and width of the embedding: the widest output of one vector per face."""
+    shapes = {one.name: [axis.dim_value for axis in one.type.tensor_type.shape.dim] for one in graph.output}
+    widths = {name: shape[1] for name, shape in shapes.items() if len(shape) >= 2 and set(shape[2:]) <= {1}}
+    if max(widths.values(), default=0) < 2:
+        raise ExportError(f"{source} gives {shapes}; embeddings [N, E] are needed.")
+    return max(widths.items(), key=lambda item: item[1])
 
 
 def _without_our_names(model: Any) -> Any:
@@ -197,6 +219,8 @@ def _takes_batches(path: Path, size: int, source: Path, *, last: bool) -> bool:
         alone = np.concatenate([model.embed(image).embedding for image in images])
     except Exception as error:  # onnxruntime's own exception types share no base below Exception
         raise ExportError(f"{source} cannot be run: {error}") from error
+    if not np.isfinite(alone).all():
+        raise ExportError(f"{source} gives embeddings that are NaN or infinite: its weights are damaged.")
     try:
         together = model.embed(images).embedding
     except Exception as error:

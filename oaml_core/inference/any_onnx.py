@@ -108,7 +108,9 @@ class PlainOnnx(GlobalOnly):
             values = values.transpose(0, 3, 1, 2)
         n, fixed = len(images), self._input.shape[0]
         at_once = fixed if isinstance(fixed, int) and fixed > 0 else len(values)
-        raw = np.concatenate([self._run(values[start : start + at_once], at_once) for start in range(0, 2 * n, at_once)])
+        raw = np.concatenate(
+            [self._run(values[start : start + at_once], at_once) for start in range(0, 2 * n, at_once)]
+        )
         return np.asarray(raw[:n] + raw[n:], dtype=np.float32)
 
     def _run(self, values: Floats, count: int) -> Floats:
@@ -120,7 +122,9 @@ class PlainOnnx(GlobalOnly):
         except Exception as error:  # as above
             raise ExportError(f"{self._path} fails on faces {list(filled.shape)}: {str(error)[:300]}") from error
         if found.ndim < 2 or len(found) != count or found.size != count * found.shape[1]:
-            raise ExportError(f"{self._path} gives {list(found.shape)} for {count} faces; one embedding each is needed.")
+            raise ExportError(
+                f"{self._path} gives {list(found.shape)} for {count} faces; one embedding each is needed."
+            )
         return np.asarray(found.reshape(count, -1)[: len(values)], dtype=np.float32)
 
 
@@ -132,7 +136,9 @@ def _layout(taken: Any, path: str | Path) -> tuple[bool, int]:
     planes = sides[1] == 3
     height, width = sides[2:] if planes else sides[1:3]
     if height is not None and width is not None and height != width:
-        raise ExportError(f"{path} takes images of {width}×{height} pixels; faces are square, and so must its input be.")
+        raise ExportError(
+            f"{path} takes images of {width}×{height} pixels; faces are square, and so must its input be."
+        )
     return planes, height or width or OPEN_SIDE
 
 
