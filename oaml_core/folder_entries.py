@@ -66,6 +66,17 @@ def forges_lines(name: str) -> bool:
     return not name.isprintable() and any(unicodedata.category(each) in FORGING for each in name)
 
 
+def amount(number: int, one: str, more: str) -> str:
+    """Return a number with its noun, `1 file` or `1,000 files`.
+
+    Args:
+        number: of things.
+        one: noun for one, with a verb or more behind it: `file is`.
+        more: the same for any other number.
+    """
+    return f"{number:,} {one if number == 1 else more}"
+
+
 def shown(name: str | os.PathLike[str]) -> str:
     r"""Return a name fit for logs, reports and terminals: what cannot be printed is escaped.
 
@@ -268,14 +279,15 @@ class Counted:
         """Count an entry."""
         self.names.setdefault(reason, []).append(shown(name))
 
-    def sentences(self, done: str, kind: str = "entries") -> list[str]:
+    def sentences(self, done: str, one: str = "entry", more: str = "entries") -> list[str]:
         """Return a sentence per reason.
 
         Args:
             done: what was done with them, such as `passed over`.
-            kind: what they are.
+            one: noun for one of them.
+            more: noun for several.
         """
         return [
-            f"{len(names):,} {kind} are {done} ({reason}); the first is '{names[0]}'"
+            f"{amount(len(names), f'{one} is', f'{more} are')} {done} ({reason}); the first is '{names[0]}'"
             for reason, names in self.names.items()
         ]

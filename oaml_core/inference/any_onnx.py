@@ -33,8 +33,7 @@ class PlainOnnx(GlobalOnly):
 
     Args:
         path: the model, [N, 3, H, H] or [N, H, H, 3] in, [N, E] out; trailing axes of one element are dropped. N may be
-            fixed, and what N is not is filled up. Of several outputs the widest one is taken, as the others are norms or
-            qualities.
+            fixed: batches are filled up. Of several outputs the widest is taken, as the others are norms or qualities.
         channels: order of the colours that it expects.
         pixels: `raw`, 0 to 255, or `signed`, value / 127.5 − 1.
 

@@ -114,7 +114,7 @@ def test_recompressed_resized_and_brightened_copies_are_found(image_folder: Path
 def test_one_file_under_two_identities_is_found(image_folder: Path, config) -> None:
     (image_folder / "person2" / "again.jpg").write_bytes((image_folder / "person0" / "1.jpg").read_bytes())
     report = check_source(str(image_folder), config())
-    assert finding(report, "training twice").startswith("warning: 1 files occur again, 1 under another identity")
+    assert finding(report, "training twice").startswith("warning: 1 file occurs again, 1 under another identity")
 
 
 def test_swapped_channels_are_hinted_at(image_folder: Path, config) -> None:
@@ -124,7 +124,7 @@ def test_swapped_channels_are_hinted_at(image_folder: Path, config) -> None:
 
 def test_identities_with_few_images_are_counted(image_folder: Path, config) -> None:
     report = check_source(str(image_folder), config(num_instances=4))
-    assert "1 identities have fewer than data.num_instances 4" in finding(report, "images an identity")
+    assert "1 identity has fewer than data.num_instances 4" in finding(report, "images an identity")
 
 
 def test_blank_images_and_other_sizes_are_pointed_out(image_folder: Path, config) -> None:

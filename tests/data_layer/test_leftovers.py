@@ -25,7 +25,7 @@ def test_a_source_counts_what_it_does_not_use_and_names_who_vanishes(tmp_path: P
     warnings, table = "\n".join(report.warnings), " ".join(report.table().split())
     for lost in ("carla", "dora", "lfw", "kept_faces"):
         assert lost in warnings
-    assert "1 files are not used (ending: .txt); the first is 'notes.txt'" in table
+    assert "1 file is not used (ending: .txt); the first is 'notes.txt'" in table
 
 
 def test_a_folder_of_unusable_entries_says_why_it_is_empty(tmp_path: Path) -> None:

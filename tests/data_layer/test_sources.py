@@ -156,3 +156,44 @@ def test_an_empty_prefix_is_refused(tmp_path: Path) -> None:
     (tmp_path / "remote").mkdir()
     with pytest.raises(DataError, match="nothing lies under"):
         open_folder(f"file://{tmp_path}/remote", tmp_path / "scratch")
+
+
+def wrapped(folder: Path, inside: str) -> Path:
+    """Move the identities of a folder below others."""
+    whole = folder.with_name("whole")
+    (whole / inside).parent.mkdir(parents=True, exist_ok=True)
+    folder.rename(whole / inside)
+    return whole
+
+
+@pytest.mark.parametrize("inside", ["faces", "imgs", "a/b", "train/faces"])
+def test_an_unpacked_archive_is_looked_into(image_folder: Path, inside: str) -> None:
+    whole = wrapped(image_folder, inside)
+    (whole / "readme.jpg").write_bytes(b"a picture at the top is nobody's")
+    (whole / "masks").mkdir()
+    (whole / "masks" / "1_mask.png").write_bytes(b"")
+    source = ImageFolderSource(LocalFolder(whole))
+    assert source.labels.tolist() == [0] * 3 + [1] * 4 + [2] * 5
+    assert source.identity_name(2) == "person2"
+    assert any(f"below {inside}/" in note for note in source.notes)
+    assert source.name(0).startswith(f"{inside}/person0")
+
+
+@pytest.mark.parametrize("beside", ["faces/other.jpg", "anna/1.jpg"])
+def test_a_person_with_folders_of_images_stays_one_person(image_folder: Path, beside: str) -> None:
+    whole = wrapped(image_folder, "faces")
+    (whole / beside).parent.mkdir(exist_ok=True)
+    (whole / beside).write_bytes((whole / "faces" / "person0" / "0.jpg").read_bytes())
+    source = ImageFolderSource(LocalFolder(whole))
+    assert set(source.identities) == {name for name in ("anna", "faces") if name in f"faces {beside}"}
+
+
+def test_a_lost_identity_of_an_unpacked_archive_is_named(image_folder: Path, config) -> None:
+    whole = wrapped(image_folder, "faces")
+    (whole / "faces" / "ida").symlink_to(whole / "nowhere")
+    (whole / "faces" / "person1" / "gone.JPG").symlink_to(whole / "nowhere")
+    for image in (whole / "faces" / "person1").glob("*.jpg"):
+        image.rename(image.with_suffix(".JPG"))
+    lost = [warning for warning in inputs(whole, config).leftovers.warnings if "identities lost" in warning]
+    assert len(lost) == 1
+    assert lost[0].endswith("1 (ida)")

@@ -7,6 +7,8 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -17,6 +19,7 @@ from oaml_core.data.sources.text import one_spelling
 from oaml_core.data.sources.verification import open_verification_source
 from oaml_core.decoding.decode import decode_image
 from oaml_core.errors import DataError
+from tests.data_layer.test_shards_and_parquet import jpeg, write_tar
 
 COMPOSED = unicodedata.normalize("NFC", "bj\u00f6rn")
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -114,3 +117,18 @@ def test_files_that_are_no_images_are_refused_by_what_they_are(data: bytes, name
 
 def test_a_plain_tiff_is_no_preview() -> None:
     assert decode_image(preview(254, 0)).tolist() == [[[128, 128, 128]]]
+
+
+def test_labels_beside_and_in_shards_have_one_spelling(tmp_path: Path) -> None:
+    """A column of strings, of bytes, and labels of WebDataset."""
+    labels = [DECOMPOSED, f" {COMPOSED} ", "12.0", "12"]
+    for kind in (pyarrow.string(), pyarrow.binary()):
+        values = [label if kind == pyarrow.string() else label.encode() for label in labels]
+        table = pyarrow.table({"image": [jpeg(n) for n in range(4)], "label": pyarrow.array(values, type=kind)})
+        pyarrow.parquet.write_table(table, tmp_path / "train-0.parquet")
+        assert people(tmp_path) == {COMPOSED: 2, "12": 2}
+    (tmp_path / "train-0.parquet").unlink()
+    endings = [(label.encode(), "cls") for label in labels[:2]] + [(b'{"identity": "12.0"}', "json"), (b"12\n", "txt")]
+    members = [(f"{n}.{ending}", text) for n, (text, ending) in enumerate(endings)]
+    write_tar(tmp_path / "train-0.tar", sorted([*members, *((f"{n}.jpg", jpeg(n)) for n in range(4))]))
+    assert people(tmp_path) == {COMPOSED: 2, "12": 2}

@@ -64,7 +64,7 @@ def test_signed_pixels_are_not_given_as_bytes(tmp_path: Path) -> None:
 
 def test_embeddings_that_are_no_numbers_are_refused(faces: Any, tmp_path: Path) -> None:
     model = PlainOnnx(graph(tmp_path / "damaged.onnx", factor=float("nan")))
-    with pytest.raises(ExportError, match="damaged.onnx gives embeddings that are NaN"):
+    with pytest.raises(ExportError, match=r"damaged\.onnx gives embeddings that are NaN"):
         model.records(faces)
 
 

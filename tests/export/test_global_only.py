@@ -42,7 +42,6 @@ def test_every_shape_gives_the_embeddings_of_the_plain_one(shape: dict[str, Any]
         ({"factor": float("nan")}, "NaN or infinite: its weights are damaged"),
         ({"extra": True}, "has inputs .*points"),
         ({"size": (SIZE, 24)}, r"\[N, 3, S, S\] or \[N, S, S, 3\] is needed"),
-        ({"batch": 4}, "cannot be run"),
     ],
 )
 def test_what_cannot_be_wrapped_is_named_and_not_written(shape: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FO
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
 from oaml_core.errors import ConfigError, DataError
+from oaml_core.folder_entries import amount
 
 BLUER = 2.0
 """Mean blue above mean red by so much, of 255, means swapped channels: skin is redder than blue."""
@@ -95,7 +96,9 @@ def _size(seen: Seen) -> Finding:
 def _values(seen: Seen) -> Finding:
     result = f"{seen.low} to {seen.high}" if seen.images else "none"
     if seen.blank:
-        remedy = f"{len(seen.blank):,} images show nothing, the first is {seen.blank[0]}: remove them"
+        remedy = (
+            f"{amount(len(seen.blank), 'image shows', 'images show')} nothing, the first is {seen.blank[0]}: remove it"
+        )
         return Finding("value range", result, "warning", remedy)
     if seen.images and seen.high < 64:
         return Finding("value range", result, "warning", "All images are dark; were they scaled before encoding?")
@@ -115,9 +118,11 @@ def _channel_order(seen: Seen) -> Finding:
 def _labels(seen: Seen) -> Finding:
     used = int((seen.counts > 0).sum())
     gaps = len(seen.counts) - used
+    people = amount(used, "identity", "identities")
     if not gaps:
-        return Finding("labels", f"{used:,} identities, contiguous from 0")
-    return Finding("labels", f"{used:,} identities; {gaps:,} numbers below the largest are unused; made contiguous")
+        return Finding("labels", f"{people}, contiguous from 0")
+    unused = amount(gaps, "number below the largest is", "numbers below the largest are")
+    return Finding("labels", f"{people}; {unused} unused; made contiguous")
 
 
 def _few_images(seen: Seen) -> Finding:
@@ -130,8 +135,8 @@ def _few_images(seen: Seen) -> Finding:
     if not few:
         return Finding("images an identity", result)
     remedy = (
-        f"{few:,} identities have fewer than data.num_instances {wanted}: a batch repeats their images; "
-        f"data.min_images_per_identity {wanted} leaves them out"
+        f"{amount(few, 'identity has', 'identities have')} fewer than data.num_instances {wanted}: a batch repeats "
+        f"their images; data.min_images_per_identity {wanted} leaves them out"
     )
     return Finding("images an identity", result, "warning", remedy)
 
@@ -152,7 +157,7 @@ def _verification(seen: Seen) -> list[Finding]:
 
 def _verification_set(name: str, pairs: VerificationSource) -> Finding:
     count, genuine = len(pairs), int(pairs.issame.sum())
-    result = f"{name}: {count:,} pairs"
+    result = f"{name}: {amount(count, 'pair', 'pairs')}"
     for kind, number in (("genuine", genuine), ("impostor", count - genuine)):
         if number < FEWEST_OF_A_KIND:
             remedy = (
@@ -183,8 +188,9 @@ def _batches(seen: Seen) -> Finding:
     labels = np.repeat(np.arange(len(counts)), counts)
     people = int((counts > 0).sum())
     refusal: Verdict = "stop" if seen.before_training else "warning"
-    if people < 2:
-        return Finding("batches", f"{people} identities", refusal, "Telling people apart takes two: add another person")
+    if people < 2:  # no batch of any size tells them apart
+        remedy = "Telling people apart takes two: add another person"
+        return Finding("batches", amount(people, "identity", "identities"), "stop", remedy)
     workers = (train.nproc or 1) * train.max_nodes
     try:
         sampler = build_batch_sampler(
@@ -195,7 +201,7 @@ def _batches(seen: Seen) -> Finding:
             nearest=lambda count: np.zeros((people, count), int),
         )
     except (ConfigError, DataError) as error:
-        return Finding("batches", f"{people:,} identities", refusal, str(error))
+        return Finding("batches", amount(people, "identity", "identities"), refusal, str(error))
     if len(labels) < data.batch_size and data.sampler == "shuffle":
         remedy = f"A batch repeats images; data.batch_size {len(labels)} would not"
         return Finding("batches", f"{data.batch_size:,} images of {len(labels):,}", "warning", remedy)
@@ -215,7 +221,8 @@ def _duplicates(seen: Seen) -> Finding:
 def _twins(seen: Seen) -> Finding:
     if not seen.twins:
         return Finding("training twice", "no file occurs twice")
-    result = f"{len(seen.twins):,} files occur again, {seen.twins_of_two_identities:,} under another identity"
+    again = amount(len(seen.twins), "file occurs", "files occur")
+    result = f"{again} again, {seen.twins_of_two_identities:,} under another identity"
     remedy = "An image of two identities teaches that they are one" if seen.twins_of_two_identities else ""
     return Finding("training twice", result, "warning", remedy)
 

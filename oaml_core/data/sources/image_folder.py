@@ -1,5 +1,8 @@
 """Training sets with one folder an identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`.
 
+Where one folder alone holds images, and those in folders of their own, as in unpacked archives (`faces/anna/01.jpg`)
+and in AdaFace's `imgs/`, the identities are the folders in it.
+
 Landmarks are picked up from `<source>/train_meta.json`: `{"landmarks_by_path": {"anna/01.jpg": [[x, y] × 5], …}}`, in
 pixels, in the order left eye, right eye, nose, left and right mouth corner as they appear in the image; paths are
 relative to the source.
@@ -17,8 +20,9 @@ from oaml_core.data.sources.meta import landmarks_of, read_meta
 from oaml_core.data.sources.text import composed
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import HIDDEN, Counted
+from oaml_core.folder_entries import HIDDEN, Counted, amount
 
+TRAIN = "train/"
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
 """Folders beside the identities that are none."""
 
@@ -61,15 +65,15 @@ class ImageFolderSource(ImageFileSource):
     kind = "image_folder"
 
     def __init__(self, folder: SourceFolder) -> None:
-        inside_train = any(name.startswith("train/") for name in folder.files)
+        self.below = identities_below(folder.files)
         names, identities = [], []
         others: dict[str, list[str]] = {}
         beside: set[str] = set()
         for name in folder.files:
             path = PurePosixPath(name)
-            parts = path.parts[1:] if inside_train and path.parts[0] == "train" else path.parts
-            if inside_train and path.parts[0] != "train":
+            if not name.startswith(self.below):
                 continue
+            parts = path.parts[self.below.count("/") :]
             if len(parts) < 2 or parts[0] in RESERVED:
                 continue
             if path.suffix.lower() not in IMAGE_SUFFIXES:
@@ -86,6 +90,8 @@ class ImageFolderSource(ImageFileSource):
         super().__init__(folder, names, identities)
         self.used.update(name for names in others.values() for name in names)
         self.notes = [*_other_files(others), *_vanished(beside - set(identities)), *_links_as_text(folder)]
+        if self.below not in ("", TRAIN):
+            self.notes.append(f"all images lie below {self.below}: each folder in it is taken for one person")
 
     def folder_order(self) -> Ints:
         def key(number: int) -> tuple[str, str, str]:
@@ -93,6 +99,25 @@ class ImageFolderSource(ImageFileSource):
             return self.identity_name(int(self.labels[number])), folder, file
 
         return np.array(sorted(range(len(self)), key=key), dtype=np.int64)
+
+
+def identities_below(files: Iterable[str]) -> str:
+    """Return the folder in which the folders of identities lie, with a slash at its end; empty: the source itself.
+
+    Args:
+        files: names in the source.
+    """
+    images = [name for name in files if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    start = TRAIN if any(name.startswith(TRAIN) for name in files) else ""
+    below = start
+    while True:
+        inside = [rest for name in images if (rest := name.removeprefix(below)) != name or not below]
+        folders = {rest.partition("/")[0] for rest in inside if "/" in rest} - RESERVED
+        if below != start and any("/" not in rest for rest in inside):
+            return start  # images beside folders: a person with folders for some of them
+        if len(folders) != 1:
+            return below if len(folders) > 1 else start
+        below += f"{folders.pop()}/"
 
 
 def _unusable(folder: SourceFolder) -> str:
@@ -121,7 +146,8 @@ def _links_as_text(folder: SourceFolder) -> list[str]:
         return []
     name, target = found[0]
     return [
-        f"{len(found):,} files at the top hold the path of a link in place of an identity; the first is {name!r} "
+        f"{amount(len(found), 'file at the top holds', 'files at the top hold')} the path of a link in place of an "
+        f"identity; the first is {name!r} "
         f"({target!r}). Copy the source again with its links, for example by `cp -a` or `rsync -a`"
     ]
 
@@ -129,7 +155,8 @@ def _links_as_text(folder: SourceFolder) -> list[str]:
 def _other_files(others: Mapping[str, Sequence[str]]) -> list[str]:
     """Say how many files of identities are no image that is read, by their ending."""
     return [
-        f"{len(names):,} files are passed over, as {ending} is no image ending that is read; the first is {names[0]}"
+        f"{amount(len(names), 'file is', 'files are')} passed over, as {ending} is no image ending that is read; the "
+        f"first is {names[0]}"
         for ending, names in sorted(others.items())
     ]
 
@@ -139,4 +166,4 @@ def _vanished(identities: Iterable[str]) -> list[str]:
     if not names:
         return []
     shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return [f"{len(names):,} identities are left out, as none of their files is read: {shown}"]
+    return [f"{amount(len(names), 'identity is', 'identities are')} left out, as none of their files is read: {shown}"]

@@ -6,11 +6,11 @@ Paths are relative to the source folder.
 from __future__ import annotations
 
 import io
-import math
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.image_parquet import reading_parquet
+from oaml_core.data.sources.image_parquet import cell_text, reading_parquet, rounded_column
+from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import Table, is_missing, one_spelling, read_table
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import UNPRINTABLE, forges_lines, shown
@@ -26,7 +26,7 @@ class ImageListSource(ImageFileSource):
 
     def __init__(self, folder: SourceFolder) -> None:
         self.list_name = next(name for name in LISTS if name in folder)
-        paths, identities, set_aside = _read(folder, self.list_name)
+        paths, identities, set_aside, notes = _read(folder, self.list_name)
         if not paths:
             raise DataError(f"{folder.where(self.list_name)} lists no image.")
         outside = next((path for path in paths if path.startswith("/") or ".." in path.split("/")), None)
@@ -37,13 +37,14 @@ class ImageListSource(ImageFileSource):
         super().__init__(folder, paths, identities)
         self.used.add(self.list_name)
         self.damaged = set_aside
+        self.notes += [*notes, *rounded_texts(identities, self.list_name)]
 
 
-def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[tuple[str, str]]]:
-    """Read paths, identities, and the (name, reason) of lines that lack one of them."""
+def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[tuple[str, str]], list[str]]:
+    """Read paths, identities, the (name, reason) of lines that lack one of them, and notes for the report."""
     data = folder.read(name)
     where = folder.where(name)
-    table = read_table(data, where) if name.endswith(".csv") else Table(_parquet(data, where), [])
+    table, notes = (read_table(data, where), []) if name.endswith(".csv") else _parquet(data, where, name)
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
@@ -56,7 +57,7 @@ def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[t
         else:
             paths.append(folder.listed(path))
             identities.append(one_spelling(identity))
-    return paths, identities, set_aside
+    return paths, identities, set_aside, notes
 
 
 def _fault(path: str, identity: str) -> str:
@@ -70,14 +71,11 @@ def _fault(path: str, identity: str) -> str:
     return f"{'a' if forging[0] == 'path' else 'an'} {forging[0]} that is not used ({UNPRINTABLE})" if forging else ""
 
 
-def _parquet(data: bytes, where: str) -> dict[str, list[str]]:
+def _parquet(data: bytes, where: str, name: str) -> tuple[Table, list[str]]:
     import pyarrow.parquet
 
     with reading_parquet(where):
         read = pyarrow.parquet.read_table(io.BytesIO(data))
-        return {name: [_cell(v) for v in read[name].to_pylist()] for name in COLUMNS if name in read.column_names}
-
-
-def _cell(value: object) -> str:
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    return "" if missing else str(value).strip()
+        values = {column: read[column].to_pylist() for column in COLUMNS if column in read.column_names}
+        notes = rounded_column(read.schema, "identity", values.get("identity", ()), name)
+        return Table({column: [cell_text(value) for value in found] for column, found in values.items()}, []), notes

@@ -7,9 +7,10 @@ https://huggingface.co/docs/datasets/image_dataset. Rows are read by the row gro
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
-from oaml_core.data.sources.text import is_missing
+from oaml_core.data.sources.rounded import rounded_floats
+from oaml_core.data.sources.text import is_missing, one_spelling
 from oaml_core.errors import DataError
 from oaml_core.structured_text import json_or_none
 
@@ -86,7 +88,8 @@ class ImageParquetSource(TrainingSource):
         self._names = self._names or _class_names(file.schema_arrow, column)
         for group in range(file.num_row_groups):
             with reading_parquet(self.folder.where(name)):
-                found = file.read_row_group(group, columns=[column])[column].to_pylist()
+                found = [_identity(v) for v in file.read_row_group(group, columns=[column])[column].to_pylist()]
+            self.notes += [note for note in rounded_column(file.schema_arrow, column, found, name) if not self.notes]
             unlabelled = (-1,) if self._names else ()  # how `datasets` labels what has no label
             usable = [row for row, value in enumerate(found) if not is_missing(str(value)) and value not in unlabelled]
             self.damaged += [
@@ -131,6 +134,35 @@ class ImageParquetSource(TrainingSource):
         if unknown is not None:
             raise DataError(f"data.subset names {unknown!r}; rows are named `file.parquet group 0 row 0`.")
         return np.array([numbers[name] for name in wanted], dtype=np.int64)
+
+
+def _identity(value: Any) -> Any:
+    """Return an identity in the spelling that all its spellings share; numbers as they are."""
+    return one_spelling(cell_text(value)) if isinstance(value, str | bytes) else value
+
+
+def cell_text(value: object) -> str:
+    """Return a cell as the text that a list would have; empty where there is no value."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return (value.decode("utf-8", errors="backslashreplace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def rounded_column(schema: Any, column: str, values: Iterable[object], where: str) -> list[str]:
+    """Warn if a column numbers people by floats that are not exact.
+
+    Args:
+        schema: of the file, Arrow's.
+        column: of the identities.
+        values: its cells.
+        where: the file, for the message.
+    """
+    import pyarrow.types
+
+    if column not in schema.names or not pyarrow.types.is_floating(kind := schema.field(column).type):
+        return []
+    numbers = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    return rounded_floats(max(numbers, default=0.0), kind.bit_width, f"{where}, column {column},")
 
 
 def image_bytes(value: object, where: str) -> bytes:

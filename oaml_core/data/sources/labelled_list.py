@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
+from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import decode_text, is_missing, one_spelling
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
@@ -56,6 +57,7 @@ class LabelledListSource(ImageFileSource):
         super().__init__(folder, paths, labels)
         self.used.add(file)
         self.damaged = set_aside
+        self.notes += rounded_texts(labels, file)
 
 
 def _entry(line: str) -> tuple[str, str] | None:

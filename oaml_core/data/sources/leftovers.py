@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder, TrainingSource
-from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource
+from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource, identities_below
 from oaml_core.data.sources.image_list import LISTS
 from oaml_core.data.sources.labelled_list import TRAINING_LISTS
 from oaml_core.data.sources.meta import META
@@ -16,7 +16,7 @@ from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.folder_entries import HIDDEN, Counted, FolderEntry
+from oaml_core.folder_entries import HIDDEN, Counted, FolderEntry, amount
 
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""
@@ -77,15 +77,15 @@ def _unused(names: Iterable[str]) -> list[str]:
     for place, ending in enumerate(most):
         for name in by_ending[ending]:
             counted.add(f"ending: {ending}" if place < ENDINGS_SHOWN else "other endings", name)
-    return counted.sentences("not used", "files")
+    return counted.sentences("not used", "file", "files")
 
 
 def _lost_parts(
     folder: SourceFolder, training: TrainingSource | None, visibility: VisibilitySource | None
 ) -> list[str]:
     """Name the identities, sets and lists that are lost by entries which cannot be used."""
-    inside_train = any(name.startswith("train/") for name in folder.files)
-    people = {_identity(name, inside_train) for name in folder.files if PurePosixPath(name).suffix in IMAGE_SUFFIXES}
+    below = identities_below(folder.files)
+    people = {_identity(name, below) for name in folder.files if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES}
     lost = Counted()
     for entry in folder.passed_over:
         path = PurePosixPath(entry.name)
@@ -102,7 +102,7 @@ def _lost_parts(
             elif top == "verification" and len(path.parts) == 1:
                 lost.add("verification sets", "all in verification/")
         elif isinstance(training, ImageFolderSource):
-            person = _identity(entry.name, inside_train, entry)
+            person = _identity(entry.name, below, entry)
             if person is not None and person not in people:
                 lost.add("identities", person)
     return [_sentence(kind, list(dict.fromkeys(names))) for kind, names in lost.names.items()]
@@ -113,11 +113,9 @@ def _sentence(kind: str, names: list[str]) -> str:
     return f"{kind} lost, as nothing of them can be read: {len(names):,} ({named})"
 
 
-def _identity(name: str, inside_train: bool, entry: FolderEntry | None = None) -> str | None:
+def _identity(name: str, below: str, entry: FolderEntry | None = None) -> str | None:
     """Return whose folder a file lies in, or whose folder an entry may be; None where it is nobody's."""
-    parts = PurePosixPath(name).parts
-    if inside_train:
-        parts = parts[1:] if parts[0] == "train" else ()
+    parts = PurePosixPath(name).parts[below.count("/") :] if name.startswith(below) else ()
     if len(parts) > 1:
         return parts[0]
     alone = entry is not None and (entry.is_folder or PurePosixPath(name).suffix == "")
@@ -137,7 +135,10 @@ def _beside_train(folder: SourceFolder, training: TrainingSource | None) -> list
     if not names:
         return []
     named = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
-    return [f"{len(names):,} folders with images lie beside train/ and are not used: {named}. Move identities into it"]
+    lie = amount(
+        len(names), "folder with images lies beside train/ and is", "folders with images lie beside train/ and are"
+    )
+    return [f"{lie} not used: {named}. Move identities into it"]
 
 
 def relative_to(folder: SourceFolder, path: str | None) -> list[str]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from oaml_core.array_files import map_array
 from oaml_core.data.sources.recordio import FRAME, HEADER, LENGTH_MASK, MAGIC, WHOLE, join_frames, walk_records
+from oaml_core.data.sources.rounded import EXACT_FLOAT32
 from oaml_core.errors import DataError
 from oaml_core.structured_text import json_or_none
 
@@ -35,8 +36,6 @@ HEAD_BYTES = FRAME.size + HEADER.size + 8
 INDEX_VERSION = 2
 CONTRADICTIONS = 0.1
 """Share of labels that differ from their identity record above which the file is taken to number them otherwise."""
-EXACT_FLOAT32 = 1 << 24
-"""Identity records hold their bounds as float32, exact for whole numbers up to this one."""
 ARRAYS = ("keys", "offsets", "sizes", "labels", "spans", "broken")
 
 

@@ -18,6 +18,7 @@ from oaml_core.data.sources.meta import landmarks_of, read_meta
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.data.sources.recordio_index import open_index
 from oaml_core.data.sources.recordio_remote import remote_index
+from oaml_core.data.sources.rounded import EXACT_FLOAT32, rounded_floats
 from oaml_core.errors import DataError
 
 NO_RECORD = "no whole record with a usable label stands here"
@@ -54,7 +55,8 @@ class RecordIOSource(TrainingSource):
         self.damaged = [
             (f"record {key}" if key >= 0 else f"byte {offset}", NO_RECORD) for key, offset in self.index.broken
         ]
-        self.notes = [*self._property_notes(), *self._coverage_notes()]
+        largest = int(self.labels.max(initial=0))
+        self.notes = [*rounded_floats(largest, 32, RECORDS), *self._property_notes(), *self._coverage_notes()]
         meta = read_meta(folder)
         self.identities: list[str] = meta.get("identities", [])
         if len(self) and int(self.labels.max()) >= len(self) + SPARSE:  # later arrays are as long as the largest
@@ -116,7 +118,7 @@ class RecordIOSource(TrainingSource):
         except ValueError:
             return [f"property says {text!r} instead of `classes,height,width`"]
         found = int(self.labels.max()) + 1 if len(self) else 0
-        if classes == found:
+        if classes == found or found > EXACT_FLOAT32:
             return []
         return [f"property announces {classes} identities, the records' labels reach {found}"]
 
@@ -129,6 +131,8 @@ class RecordIOSource(TrainingSource):
         found = len(self) + len(self.index.broken)
         if announced is None:
             notes.append(f"{RECORDS} has no header record 0: it was cut off, or another tool wrote it")
-        elif announced > found:
+        elif announced - float(np.spacing(np.float32(announced))) > found and announced > EXACT_FLOAT32:
+            notes.append(f"the header of {RECORDS} announces about {announced:,} images, {found:,} are there")
+        elif found < announced <= EXACT_FLOAT32:
             notes.append(f"the header of {RECORDS} announces {announced:,} images, {found:,} are there")
         return notes

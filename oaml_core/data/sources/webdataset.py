@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
-from oaml_core.data.sources.text import is_missing
+from oaml_core.data.sources.text import is_missing, one_spelling
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.structured_text import json_or_none
@@ -172,10 +172,10 @@ def label_in(content: bytes, suffix: str, keys: Sequence[str]) -> str | None:
     try:
         text = content.decode("utf-8-sig").strip()
         if suffix != "json":
-            return None if is_missing(text) else text
+            return None if is_missing(text) else one_spelling(text)
     except ValueError:
         return None
     found = json_or_none(text)
     if isinstance(found, dict):
         found = next((found[key] for key in keys if not is_missing(str(found.get(key, "")))), None)
-    return None if isinstance(found, (dict, list)) or is_missing(str(found)) else str(found)
+    return None if isinstance(found, (dict, list)) or is_missing(str(found)) else one_spelling(str(found).strip())
