@@ -26,8 +26,12 @@ AGENT_TOKEN = "AWS_CONTAINER_AUTHORIZATION_TOKEN"
 AGENT_HOST = "http://169.254.170.2"
 AGENT_ADDRESSES = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23")
 """Agents on the node; no other address beyond this machine is asked without TLS."""
-STS_ENDPOINT = "AWS_ENDPOINT_URL_STS"
-"""Environment variable: where tokens are exchanged; without it the STS of AWS_REGION at AWS."""
+STS_ENDPOINTS = ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
+"""Environment variables: where tokens are exchanged. Without them it is the STS of AWS_REGION at AWS if the store is
+there, and the store's own server if it is not, as MinIO and Ceph exchange tokens themselves."""
+AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
+WITHOUT_TOKENS = (400, 403, 404, 405, 501)
+"""Answers of a metadata service that does not know session tokens (IMDSv1)."""
 METADATA, METADATA_OFF = "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_EC2_METADATA_DISABLED"
 METADATA_HOST = "http://169.254.169.254"
 NEAR_SECONDS = 1.0
@@ -139,7 +143,7 @@ def _may_be_asked(url: str) -> bool:
 
 
 def instance_role() -> Any:
-    """Ask the cloud's metadata service (IMDSv2) for the keys of the machine's role.
+    """Ask the cloud's metadata service (IMDSv2, else IMDSv1) for the keys of the machine's role.
 
     Returns:
         A `minio.credentials.Credentials`.
@@ -151,14 +155,14 @@ def instance_role() -> Any:
         raise NoSuchWay(f"{METADATA_OFF} is true")
     host = (os.environ.get(METADATA) or METADATA_HOST).rstrip("/")
     status, token = _ask_near("PUT", f"{host}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
-    if status != 200:
+    if status != 200 and status not in WITHOUT_TOKENS:
         raise NoSuchWay(f"{host} answers {status or 'nothing'}")
-    headers = {"X-aws-ec2-metadata-token": token.decode()}
+    headers = {"X-aws-ec2-metadata-token": token.decode("latin-1").strip()} if status == 200 else {}
     roles = f"{host}/latest/meta-data/iam/security-credentials/"
     status, names = _ask_near("GET", roles, headers)
     if status != 200 or not names.split():
         raise NoSuchWay("the machine has no role")
-    status, body = _ask_near("GET", roles + names.split()[0].decode(), headers)
+    status, body = _ask_near("GET", roles + names.split()[0].decode("latin-1"), headers)
     if status != 200:
         raise StoreError(f"The metadata service gives no credentials: it answers {status or 'nothing'} for its role.")
     return _from_json(body, "the metadata service")
@@ -204,9 +208,7 @@ def _ask_sts(pool: Any, form: dict[str, str], signed_by: Mapping[str, Any], mess
     """Send a form to the STS, signed by `signed_by["source"]` if there is one; `message` frames the reason."""
     import urllib3
 
-    endpoint = os.environ.get(STS_ENDPOINT) or None
-    if endpoint is not None and urlsplit(endpoint).scheme not in ("http", "https"):
-        raise StoreError(f"{STS_ENDPOINT} must read http://host:port or https://host:port.")
+    endpoint = _own_sts()
     url = endpoint or _sts_at_aws()
     body = urlencode({"Version": STS_VERSION, **form})
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -224,6 +226,17 @@ def _ask_sts(pool: Any, form: dict[str, str], signed_by: Mapping[str, Any], mess
         reason = _named(answer.data, "Code") or "no reason given"
         raise StoreError(message.replace("{}", f"{url} answers {answer.status} ({reason[:100]})"))
     return _from_xml(answer.data, message.replace("{}", f"the answer of {url} holds none"))
+
+
+def _own_sts() -> str | None:
+    """Return the address of a server of one's own that exchanges tokens; None: AWS does."""
+    name = next((name for name in STS_ENDPOINTS if os.environ.get(name)), None)
+    if name is None:
+        store = os.environ.get("OAML_S3_ENDPOINT")
+        return store if store and not (urlsplit(store).hostname or "").endswith(AWS_HOSTS) else None
+    if urlsplit(os.environ[name]).scheme not in ("http", "https"):
+        raise StoreError(f"{name} must read http://host:port or https://host:port.")
+    return os.environ[name]
 
 
 def _sts_at_aws() -> str:

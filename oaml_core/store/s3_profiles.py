@@ -26,6 +26,12 @@ from oaml_core.store.s3_identity import (
 from oaml_core.structured_text import parse_json
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+ENVIRONMENT = (
+    (KEYS, "AWS_SESSION_TOKEN"),
+    (("AWS_ACCESS_KEY", "AWS_SECRET_KEY"), "AWS_SESSION_TOKEN"),
+    (("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"), ""),
+)
+"""Variables of a pair of keys and of their token, as MinIO's clients read them in this order."""
 CREDENTIALS_FILE, CONFIG_FILE = "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"
 PROFILE = "AWS_PROFILE"
 MOST_ROLES = 5
@@ -42,7 +48,7 @@ def environment_keys() -> Any:
     """
     from minio.credentials.credentials import Credentials
 
-    for names, token in ((KEYS, "AWS_SESSION_TOKEN"), (("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"), "")):
+    for names, token in ENVIRONMENT:
         given = [name for name in names if os.environ.get(name)]
         if len(given) == 2:
             return Credentials(os.environ[names[0]], os.environ[names[1]], os.environ.get(token) or None)
@@ -83,11 +89,10 @@ def _profile_name() -> str:
 
 def _files() -> tuple[Path, Path]:
     """Paths of the credentials and of the config file."""
-    kept = Path("~/.aws").expanduser()
-    return (
-        Path(os.environ.get(CREDENTIALS_FILE) or kept / "credentials").expanduser(),
-        Path(os.environ.get(CONFIG_FILE) or kept / "config").expanduser(),
-    )
+    names = os.environ.get(CREDENTIALS_FILE) or "~/.aws/credentials", os.environ.get(CONFIG_FILE) or "~/.aws/config"
+    # `Path.expanduser` raises where an account has no home, as accounts without a name in pods have none.
+    credentials, config = (Path(os.path.expanduser(name)) for name in names)
+    return credentials, config
 
 
 def _profiles() -> dict[str, dict[str, str]]:
@@ -197,7 +202,7 @@ def minio_client_keys() -> Any:
     """
     from minio.credentials.credentials import Credentials
 
-    path = Path(os.environ.get("MC_CONFIG_DIR") or Path("~/.mc").expanduser()) / "config.json"
+    path = Path(os.path.expanduser(os.environ.get("MC_CONFIG_DIR") or "~/.mc")) / "config.json"
     wanted = os.environ.get("MINIO_ALIAS")
     if not path.is_file():
         raise NoSuchWay(f"there is no {path}")
@@ -205,7 +210,9 @@ def minio_client_keys() -> Any:
         content = parse_json(path.read_bytes(), str(path), "Write it again by `mc alias set`.", StoreError)
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}.") from None
-    aliases = content.get("aliases") or content.get("hosts") or {}
+    aliases = content.get("aliases") or content.get("hosts") or {} if isinstance(content, dict) else None
+    if not isinstance(aliases, dict) or not all(isinstance(alias, dict) for alias in aliases.values()):
+        raise StoreError(f"{path} is damaged: it holds no aliases by name. Write it again by `mc alias set`.")
     server = urlsplit(os.environ.get("OAML_S3_ENDPOINT", "")).netloc
     for name, alias in aliases.items():
         if name == wanted if wanted else urlsplit(str(alias.get("url"))).netloc == server:

@@ -38,6 +38,8 @@ class Giver:
     """Token that those keys need."""
     agent_token: str = ""
     role: str = "oaml-node"
+    tokens: bool = True
+    """Whether metadata needs a session token (IMDSv2); without, there are none (IMDSv1)."""
     asked: list[str] = field(default_factory=list)
 
     @property
@@ -92,13 +94,15 @@ class Giver:
         return hmac.compare_digest(chain.hex(), signature)
 
     def metadata(self, method: str, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        """IMDSv2, as EC2 with required tokens gives it."""
+        """IMDSv2 as EC2 with required tokens gives it, or IMDSv1."""
         self.asked.append(f"{method} {path}")
+        if path == "/latest/api/token" and not self.tokens:
+            return 405, b""
         if path == "/latest/api/token":
             ttl = headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
             right = method == "PUT" and ttl.isdigit() and 1 <= int(ttl) <= 21600 and "x-forwarded-for" not in headers
             return (200, b"the-token") if right else (400, b"")
-        if headers.get("x-aws-ec2-metadata-token") != "the-token":
+        if headers.get("x-aws-ec2-metadata-token") != ("the-token" if self.tokens else None):
             return 401, b""
         roles = "/latest/meta-data/iam/security-credentials/"
         if path == roles:

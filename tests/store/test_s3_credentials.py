@@ -10,11 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from oaml_core.errors import StoreError
 from oaml_core.store import open_store, s3_credentials
 from oaml_core.store.s3_client import connect
-from oaml_core.store.s3_identity import container_agent
+from oaml_core.store.s3_identity import container_agent, web_identity
 from tests.store.identity_servers import Giver, serving
 
 ARN = "arn:aws:iam::123456789012:role/oaml"
@@ -24,6 +25,8 @@ ARN = "arn:aws:iam::123456789012:role/oaml"
 def home(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty home, a server, and no keys in the environment."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY", "AWS_SECRET_KEY", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -131,6 +134,50 @@ def test_the_role_of_a_machine(giver: Giver, monkeypatch: pytest.MonkeyPatch) ->
     assert giver.asked[0] == "PUT /latest/api/token"
     giver.role = ""
     with pytest.raises(StoreError, match=r"the machine's role \(the machine has no role\)"):
+        works()
+
+
+def test_a_metadata_service_without_tokens(giver: Giver, monkeypatch: pytest.MonkeyPatch) -> None:
+    giver.tokens = False
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", giver.url)
+    works()
+    assert giver.asked[:2] == ["PUT /latest/api/token", "GET /latest/meta-data/iam/security-credentials/"]
+
+
+@pytest.mark.parametrize("names", [("AWS_ACCESS_KEY", "AWS_SECRET_KEY"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")])
+def test_other_names_of_keys_in_the_environment(
+    home: Path, s3_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]
+) -> None:
+    for name, usual in zip(names, ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), strict=True):
+        monkeypatch.setenv(name, s3_variables[usual])
+    works()
+
+
+def test_a_store_of_ones_own_exchanges_tokens_itself(giver: Giver, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MinIO and Ceph do; a token for them is no business of AWS."""
+    (home / "token").write_text("a.web.token")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_STS")
+    monkeypatch.setenv("OAML_S3_ENDPOINT", giver.url)
+    assert web_identity(urllib3.PoolManager(), ARN, str(home / "token")).access_key == giver.key
+    assert giver.asked == ["AssumeRoleWithWebIdentity"]
+    monkeypatch.setenv("OAML_S3_ENDPOINT", "https://s3.eu-central-1.amazonaws.com")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", giver.url)
+    assert web_identity(urllib3.PoolManager(), ARN, str(home / "token")).access_key == giver.key
+
+
+def test_an_account_without_a_home_has_no_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda _: {}["no such account"])
+    with pytest.raises(StoreError, match="AWS's shared files"):
+        works()
+
+
+@pytest.mark.parametrize("content", ['["a"]', '{"aliases": ["a"]}', '{"aliases": {"a": "b"}}', "{"])
+def test_a_damaged_minio_configuration_is_named(home: Path, content: str) -> None:
+    (home / ".mc").mkdir()
+    (home / ".mc" / "config.json").write_text(content)
+    with pytest.raises(StoreError, match=r"config\.json.*mc alias set"):
         works()
 
 
