@@ -188,9 +188,9 @@ def _batches(seen: Seen) -> Finding:
     labels = np.repeat(np.arange(len(counts)), counts)
     people = int((counts > 0).sum())
     refusal: Verdict = "stop" if seen.before_training else "warning"
-    if people < 2:  # no batch of any size tells them apart
+    if people < 2:
         remedy = "Telling people apart takes two: add another person"
-        return Finding("batches", amount(people, "identity", "identities"), "stop", remedy)
+        return Finding("batches", amount(people, "identity", "identities"), refusal, remedy)
     workers = (train.nproc or 1) * train.max_nodes
     try:
         sampler = build_batch_sampler(
