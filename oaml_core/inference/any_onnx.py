@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -143,12 +144,12 @@ def _layout(taken: Any, path: str | Path) -> tuple[bool, int]:
 
 def _embedding(outputs: Sequence[Any], path: str | Path) -> str:
     """Return the name of the widest output that has one vector per image."""
-    widths = {}
+    widths: dict[str, float] = {}
     for one in outputs:
         shape = one.shape
         if len(shape) >= 2 and all(side == 1 for side in shape[2:]):
-            widths[one.name] = shape[1] if isinstance(shape[1], int) else np.inf
+            widths[one.name] = shape[1] if isinstance(shape[1], int) else math.inf
     if not widths or max(widths.values()) < 2:
         shapes = ", ".join(f"{one.name} {one.shape}" for one in outputs)
         raise ExportError(f"{path} has no output [N, E] that could be an embedding, but {shapes}.")
-    return max(widths, key=lambda name: widths[name])
+    return max(widths.items(), key=lambda item: item[1])[0]
