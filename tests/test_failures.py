@@ -31,6 +31,7 @@ def fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: st
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "faces/a.jpg"), "faces/a.jpg"),
         (PermissionError(errno.EACCES, "Permission denied", "out/report.html"), "permissions"),
         (OSError(errno.ENOSPC, "No space left on device"), "disk is full"),
+        (OSError(errno.EFBIG, "File too large"), "ulimit -f"),
         (OSError(errno.EDQUOT, "Disk quota exceeded", "x"), "quota"),
         (IsADirectoryError(errno.EISDIR, "Is a directory", "model"), "a file is wanted"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), "Is the server running"),
@@ -55,6 +56,24 @@ def test_an_error_is_one_line_and_its_traceback_a_file(
     kept = re.search(r"The traceback is in (\S+);", shown)
     assert kept is not None
     assert type(error).__name__ in Path(kept[1]).read_text()
+
+
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC, errno.EIO])
+def test_a_file_that_cannot_be_written_is_named(
+    number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A write that fails does not say of which file."""
+
+    def write(*_: object) -> int:
+        with (tmp_path / "scores.npz").open("wb") as file:
+            file.write(b"")
+            raise OSError(number, "it fails")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(cli.COMMANDS, "doctor", Command("fails", write))
+    with pytest.raises(SystemExit):
+        main(["doctor"])
+    assert "scores.npz: it fails. " in capsys.readouterr().err
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import tempfile
 import traceback
@@ -18,6 +19,10 @@ REMEDIES = {
     errno.EPERM: "Permission is denied. Change its owner or its permissions, or name another place.",
     errno.EROFS: "It lies on a read-only disk. Name another place, such as --work_dir for what is written.",
     errno.ENOSPC: "The disk is full. Free some of it, or name another with --work_dir; the same command goes on.",
+    errno.EFBIG: "A file may not grow further: raise the limit (`ulimit -f`), or name another disk with --work_dir.",
+    errno.EIO: "The disk fails. Look at its health, and name another place.",
+    errno.ESTALE: "The network disk was mounted anew meanwhile. Run the same command again; it goes on.",
+    errno.ETIMEDOUT: "Nothing answered in time. Is the network there, and the server or disk at the other end?",
     errno.EDQUOT: "The quota is used up. Free some of it, or name another place with --work_dir.",
     errno.EISDIR: "It is a folder; a file is wanted.",
     errno.ENOTDIR: "A part of the path is a file; a folder is wanted.",
@@ -41,6 +46,7 @@ def explain(error: BaseException) -> str:
     """
     if isinstance(error, OSError):
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
+        names = names or _written(error)
         reason = error.strerror or str(error) or type(error).__name__
         remedy = REMEDIES.get(error.errno or 0, "")
         return shown(": ".join([*names, reason])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
@@ -67,6 +73,20 @@ def keep_traceback(error: BaseException) -> str:
     except OSError:
         return f"The traceback cannot be kept:\n{text}"
     return f"The traceback is in {file.name}; {DEBUG} shows it here."
+
+
+def _written(error: BaseException) -> list[str]:
+    """Name the file that was being written, as a write that fails does not: an open one of the functions on the way."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    for frame in reversed(frames):
+        for value in frame.f_locals.values():
+            name = getattr(value, "name", None) if isinstance(value, io.IOBase) else None
+            if isinstance(name, str) and not name.startswith("<"):
+                return [name]
+        paths = [value for value in frame.f_locals.values() if isinstance(value, Path)]
+        if paths:
+            return [str(paths[-1])]
+    return []
 
 
 def _place(error: BaseException) -> str:

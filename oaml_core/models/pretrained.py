@@ -99,6 +99,11 @@ def _read(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} holds NaN or infinite weights, or variances below 0: {_listed(unsound)}. Give a sound checkpoint."
         )
+    if whole := [name for name, value in own.items() if not value.is_floating_point() and not name.endswith(COUNTER)]:
+        raise CheckpointError(
+            f"{path} holds whole numbers in place of weights: {_listed(whole)}. Quantised weights lack "
+            "their scales here; give those in half or full precision."
+        )
     return own
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oaml_core.evaluation.report.finding import lead
+from oaml_core.evaluation.report.finding import headline_tiles, lead
 from oaml_core.evaluation.statistics.bootstrap import Interval
 
 
@@ -35,3 +35,7 @@ def evaluation(*gains: Interval | None) -> Any:
 )
 def test_a_gain_has_an_interval_or_is_not_shown(gains: list[Interval | None], told: str) -> None:
     assert told in lead(evaluation(*gains))
+    (tile,) = [one for one in headline_tiles(evaluation(*gains)).split("</div>") if "points against" in one]
+    claims = told.startswith("The difference")
+    assert ("not shown" in tile) is not claims
+    assert ('class="tile good"' in tile or 'class="tile bad"' in tile) is claims

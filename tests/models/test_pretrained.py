@@ -62,6 +62,13 @@ def test_files_that_hold_no_weights_by_name_are_refused(tmp_path: Path, content:
         load_backbone(build_backbone("ir_mini", width=8), tmp_path / "odd.pt")
 
 
+def test_quantised_weights_are_refused(tmp_path: Path) -> None:
+    whole = {name: value.to(torch.int8) for name, value in build_backbone("ir_mini", width=4).state_dict().items()}
+    torch.save(whole, tmp_path / "quantised.pt")
+    with pytest.raises(CheckpointError, match="whole numbers in place of weights"):
+        load_backbone(build_backbone("ir_mini", width=4), tmp_path / "quantised.pt")
+
+
 def test_other_shapes_are_refused_and_change_nothing(tmp_path: Path) -> None:
     torch.save(build_backbone("ir_mini", width=16).state_dict(), tmp_path / "wide.pt")
     model = build_backbone("ir_mini", width=8)

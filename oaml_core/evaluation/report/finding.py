@@ -34,10 +34,24 @@ def _lead_alone(found: Mapping[str, float], absent: str) -> str:
 
 
 def _paired_difference(evaluation: Evaluation, gain: float) -> str:
-    """Say whether the combined score's gain under cover is shown, in points with an interval.
+    """Say whether the combined score's gain under cover is shown, in points with an interval."""
+    bounds = _bounds(evaluation)
+    if bounds is None:
+        return f"The difference is {in_points(gain)[0]} points, without an interval: it is not shown."
+    points = in_points(gain, *bounds)
+    told = f"{points[0]} points (95 % interval over identities at most {points[1]} … {points[2]})"
+    return f"The difference is {told}." if _is_shown(bounds) else f"A difference is not shown: {told}."
 
-    The bounds are means over sets and conditions of the bounds of their paired intervals. A mean varies at most as much
-    as its parts do on average, so that the interval of the mean is no wider.
+
+def _is_shown(bounds: tuple[float, float] | None) -> bool:
+    return bounds is not None and not bounds[0] <= 0 <= bounds[1]
+
+
+def _bounds(evaluation: Evaluation) -> tuple[float, float] | None:
+    """Return the bounds of the combined score's gain under cover; None where a condition has no interval.
+
+    They are means over sets and conditions of the bounds of their paired intervals. A mean varies at most as much as
+    its parts do on average, so that the interval of the mean is no wider.
     """
     found = [
         condition.scores["combined"].against_global
@@ -47,13 +61,9 @@ def _paired_difference(evaluation: Evaluation, gain: float) -> str:
     ]
     intervals = [interval for interval in found if interval is not None]
     if not intervals or len(intervals) < len(found):
-        return f"The difference is {in_points(gain)[0]} points, without an interval: it is not shown."
+        return None
     low, high = (sum(bounds) / len(intervals) for bounds in ([i.low for i in intervals], [i.high for i in intervals]))
-    points = in_points(gain, low, high)
-    told = f"{points[0]} points (95 % interval over identities at most {points[1]} … {points[2]})"
-    if low <= 0 <= high:
-        return f"A difference is not shown: {told}."
-    return f"The difference is {told}."
+    return low, high
 
 
 def headline_tiles(evaluation: Evaluation) -> str:
@@ -67,10 +77,12 @@ def headline_tiles(evaluation: Evaluation) -> str:
     if "val_accuracy_occluded_combined" in found:
         combined, alone = found["val_accuracy_occluded_combined"], found["val_accuracy_occluded_global"]
         gain = 100 * (combined - alone)
-        kind = "good" if gain > 0 else "bad" if gain < 0 else ""
+        meaning, kind = "points against the global score, faces covered", "good" if gain > 0 else "bad"
+        if not _is_shown(_bounds(evaluation)):  # a figure alone, in a colour, would claim it
+            meaning, kind = f"{meaning}: not shown", ""
         tiles += [
             tile(f"{100 * combined:.2f} %", "accuracy, faces covered, combined score"),
-            tile(f"{gain:+.2f}".replace("-", "−"), "points against the global score, faces covered", kind),
+            tile(f"{gain:+.2f}".replace("-", "−"), meaning, kind),
             tile(
                 f"{100 * found['val_visibility_iou']:.0f} %",
                 "overlap (IoU) of covered places, predicted and drawn",
