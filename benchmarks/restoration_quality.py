@@ -1,58 +1,184 @@
-"""Posterior mean and samples beside non-local means, on faces that the prior did not learn from.
+"""OAML's restoration beside deepinv's samplers and classical methods, on images that the prior did not learn from.
 
-    python benchmarks/restoration_quality.py CHECKPOINT [--side 64] [--tiles 4]
+    python -m benchmarks.restoration_quality CHECKPOINT [--images faces] [--side 64] [--tiles 4] [--out FILE.json]
         [oaml arguments, such as --data.source DIR --restoration.steps 6]
 
-The middles of the faces, `side` pixels wide and high, are measured at three exposures and with their
-middle third covered.
+The middles of held-out faces, or tiles of photographs (`--images photographs`), are measured in the light, in the dark
+and with their middle third covered. All methods have the same measurements; all samplers have the same prior and about
+the same number of passes through its network, forward and backward, as OAML takes for one sample. LPIPS is not among
+the figures: no package brings its weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-from oaml_core.restoration.classical import non_local_means
-from oaml_core.restoration.evaluate import RESTORED, evaluate_tiles
-from oaml_core.restoration.measurement import Identity, Noise, measure
-from oaml_core.restoration.metrics import psnr
+from benchmarks.figures import measured as figures_of
+from benchmarks.figures import table, write
+from benchmarks.restoration_classical import METHODS, restored
+from benchmarks.restoration_scenes import photograph_tiles
+from oaml_core.config import RestorationConfig
+from oaml_core.restoration.evaluate import CAMERAS, COVERED, hidden_middle
+from oaml_core.restoration.measurement import Identity, Measurement, measure
+from oaml_core.restoration.metrics import chi_square, coverage, psnr, ssim
 from oaml_core.restoration.prior import load_prior
+from oaml_core.restoration.restore import posterior_mean, restore
 from oaml_core.settings import load_config
 from oaml_core.stages.restore_stage import held_out_tiles, prepare_tiles
 
-LEVELS = (0.04, 0.1, 0.2, 0.4)
-"""Deviations of white noise, in units of tiles (white − black = 2), at which the bare denoiser is looked at."""
+COLUMNS = (
+    "measured",
+    "method",
+    "passes per sample",
+    "s per tile and sample",
+    "PSNR, dB",
+    "SSIM",
+    "PSNR of one sample, dB",
+    "χ² of one sample",
+    "coverage of 90 %",
+)
+"""Of the table. Methods without samples have the χ² of their answer."""
+COMPARED_WITH = ("deepinv", "bm3d")
+"""Packages of the extra `bench`."""
+T = TypeVar("T")
+LIBRARIES = ("torch", "deepinv", "bm3d", "scikit-image", "scipy")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one method made of the measured tiles."""
+
+    answer: Tensor
+    """[B, C, H, W]."""
+    samples: Tensor | None
+    """[n, B, C, H, W]; None: the method draws none."""
+    passes: int | None
+    """Through the network, per sample."""
+    seconds: float
+    """Of processor time, per tile and sample."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--images", choices=("faces", "photographs"), default="faces")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--tiles", type=int, default=4)
+    parser.add_argument("--out", type=Path, help="benchmarks/figures/NAME.json of a table of RESULTS.md")
+    parser.add_argument("--said", help="command that the table names; default: this one")
     options, rest = parser.parse_known_args()
-    trained = load_prior(options.checkpoint)
+    if missing := [name for name in COMPARED_WITH if find_spec(name) is None]:
+        parser.error(
+            f"{' and '.join(missing)} missing. Install the extra bench: pip install -c constraints.txt '.[bench]'"
+        )
+    torch.set_num_threads(1)
     config = load_config("configs/restore_faces.yaml", [*rest, "--restoration.test_tiles", str(options.tiles)])
-    tiles = held_out_tiles(config, prepare_tiles(config))
-    top, left = ((size - options.side) // 2 for size in tiles.shape[2:])
-    tiles = tiles[..., top : top + options.side, left : left + options.side]
-    print("white noise      measured  non-local means  D(y; σ)     PSNR in dB")
-    for level in LEVELS:
-        noise = Noise(0.0, (level / 2) ** 2)
-        observed = measure(tiles, Identity(), noise, torch.Generator().manual_seed(0)).observed
-        with torch.no_grad():
-            estimate = trained.prior(observed, torch.full((len(tiles),), level))
-        found = (observed, non_local_means(observed, noise), estimate)
-        print(f"{level:<14}", *(f"{float(psnr(one, tiles).mean()):10.2f}" for one in found), flush=True)
+    if options.images == "photographs":
+        tiles = photograph_tiles(options.tiles, options.side)
+    else:
+        tiles = held_out_tiles(config, prepare_tiles(config))
+        top, left = ((size - options.side) // 2 for size in tiles.shape[2:])
+        tiles = tiles[..., top : top + options.side, left : left + options.side]
+    prior = load_prior(options.checkpoint).prior
+    rows = []
+    for condition, measurement in conditions(tiles):
+        for method, found in compared(prior, measurement, config.restoration):
+            rows.append(row(condition, method, found, measurement, tiles))
+            print(*(f"{cell:.3g}" if isinstance(cell, float) else cell for cell in rows[-1]), sep=" | ", flush=True)
+    made = figures_of(options.said or command(options, rest), COLUMNS, rows, LIBRARIES)
+    if options.out is None:
+        print(table(made))
+    else:
+        write(made, options.out)
+
+
+def command(options: argparse.Namespace, rest: list[str]) -> str:
+    """Return the command, without the machine's own paths."""
+    given = f"--images {options.images} --side {options.side} --tiles {options.tiles}"
+    return " ".join(["python -m benchmarks.restoration_quality CHECKPOINT", given, *rest])
+
+
+def conditions(tiles: Tensor) -> Iterator[tuple[str, Measurement]]:
+    """Yield measurements of the tiles by name."""
+    for number, (name, camera) in enumerate((("light", "light"), ("dark", "dark"), (COVERED, "light"))):
+        seen = hidden_middle(tiles) if name == COVERED else None
+        generator = torch.Generator().manual_seed(number)
+        yield name, measure(tiles, Identity(), CAMERAS[camera], generator, seen)
+
+
+def compared(
+    prior: torch.nn.Module, measurement: Measurement, config: RestorationConfig
+) -> Iterator[tuple[str, Found]]:
+    """Yield what every method makes of the measurement.
+
+    Args:
+        prior: D(x; σ).
+        measurement: of tiles.
+        config: of OAML's sampling; its passes are the measure of the others.
+    """
+    from benchmarks.restoration_samplers import PLUG_AND_PLAY, SAMPLERS, Counted
+
+    yield "as measured", Found(measurement.observed, None, None, 0.0)
+    for name, denoised in METHODS.items():
+        answer, seconds = timed(lambda chosen=denoised: restored(measurement, chosen))
+        yield name, Found(answer, None, None, seconds / len(answer))
+    counted = Counted(prior)
+    shape, count = tuple(measurement.observed.shape), config.samples
+    (answer, _, samples), seconds = timed(lambda: restore(counted, measurement, shape[1:], config))
+    whole = counted.passes
+    counted.passes = 0
+    mean, of_mean = timed(lambda: posterior_mean(counted, measurement, shape[1:], config))
+    alone = measurement.visibility is None
+    passes = (whole - counted.passes) // count if alone else whole // count
+    yield "OAML", Found(answer, samples, passes, (seconds - of_mean if alone else seconds) / shape[0] / count)
+    if alone:
+        yield "OAML, mean alone", Found(mean, None, counted.passes, of_mean / shape[0])
+    for name, sampler in SAMPLERS.items():
+        counted.passes = 0
+        drawn, seconds = timed(
+            lambda chosen=sampler: torch.stack([chosen(counted, measurement, passes, i) for i in range(count)])
+        )
+        used = counted.passes // count
+        yield f"deepinv: {name}", Found(drawn.mean(0), drawn, used, seconds / shape[0] / count)
+    for name, method in PLUG_AND_PLAY.items():
+        counted.passes = 0
+        answer, seconds = timed(lambda chosen=method: chosen(counted, measurement, passes, 0))
+        yield f"deepinv: {name}", Found(answer, None, counted.passes, seconds / shape[0])
+
+
+def timed(run: Callable[[], T]) -> tuple[T, float]:
+    """Return a function's result and its processor time in seconds."""
     began = time.process_time()
-    evaluated = evaluate_tiles(trained.prior, tiles, config.restoration)
-    print(f"\n{time.process_time() - began:.0f} s of processor time")
-    for row in evaluated.rows:
-        said = (row.chi_square, "χ²"), (row.coverage if row.method == RESTORED else None, "coverage")
-        more = "  ".join(f"{name} {value:.2f}" for value, name in said if value is not None)
-        print(f"{row.condition:8} {row.method:16} {row.psnr:6.2f} dB  SSIM {row.ssim:.3f}  {more}", flush=True)
+    result = run()
+    return result, time.process_time() - began
+
+
+def row(
+    condition: str, method: str, found: Found, measurement: Measurement, truth: Tensor
+) -> list[str | int | float | None]:
+    """Return a row of the table: means over the tiles."""
+    samples = found.samples
+    one = found.answer if samples is None else samples[0]
+    return [
+        condition,
+        method,
+        found.passes,
+        found.seconds,
+        float(psnr(found.answer, truth).mean()),
+        float(ssim(found.answer, truth).mean()),
+        None if samples is None else float(psnr(samples[0], truth).mean()),
+        float(chi_square(measurement, one).mean()),
+        None if samples is None or len(samples) < 2 else float(coverage(samples, truth).mean()),
+    ]
 
 
 if __name__ == "__main__":

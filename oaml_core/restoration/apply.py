@@ -32,7 +32,7 @@ from oaml_core.restoration.measurement import (
 from oaml_core.restoration.metrics import chi_square
 from oaml_core.restoration.noise_estimation import noise_of_image, noise_of_pair
 from oaml_core.restoration.prior import Prior
-from oaml_core.restoration.report import uncertainty_tile
+from oaml_core.restoration.report_pictures import uncertainty_tile
 from oaml_core.restoration.restore import restore
 
 PIECE, OVERLAP = 256, 32

@@ -21,22 +21,22 @@ def non_local_means(observed: Tensor, noise: Noise) -> Tensor:
     signal = ((observed.double() + 1) / 2).cpu().numpy()
     restored = [
         denoise_nl_means(
-            _stabilised(tile, noise), patch_size=5, patch_distance=6, h=0.8, sigma=1.0, fast_mode=True, channel_axis=0
+            stabilised(tile, noise), patch_size=5, patch_distance=6, h=0.8, sigma=1.0, fast_mode=True, channel_axis=0
         )
         for tile in signal
     ]
-    back = _destabilised(np.stack(restored), noise)
+    back = destabilised(np.stack(restored), noise)
     return torch.from_numpy(back * 2 - 1).to(observed.dtype)
 
 
-def _stabilised(signal: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
+def stabilised(signal: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
     if noise.a == 0:
         result: NDArray[np.float64] = signal / noise.b**0.5
         return result
     return 2 / noise.a * np.sqrt(np.maximum(noise.a * signal + 3 / 8 * noise.a**2 + noise.b, 0))
 
 
-def _destabilised(stabilised: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
+def destabilised(stabilised: NDArray[np.float64], noise: Noise) -> NDArray[np.float64]:
     """Return the unbiased inverse, up to O(1 / signal) (equation 10 there)."""
     if noise.a == 0:
         result: NDArray[np.float64] = stabilised * noise.b**0.5

@@ -15,30 +15,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from html import escape
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from oaml_core.evaluation.report.finding import tile
-from oaml_core.evaluation.report.pictures import jpeg_uri
 from oaml_core.evaluation.report.report import provenance
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.restoration.evaluate import (
     CAMERAS,
     CLASSICAL,
     COVERAGE_LEVEL,
-    COVERED,
     MEASURED,
     ONE_SAMPLE,
     RESTORED,
-    Picture,
     RecognitionRow,
     RestorationEvaluation,
     Row,
 )
-from oaml_core.restoration.face_tiles import to_image
+from oaml_core.restoration.report_pictures import compared_pictures
 
 METHOD = """<p>Clean tiles that the prior did not learn from are measured by simulation: photo-electrons at white and
 read noise of {cameras}; condition “covered” hides the middle third of the tile. PSNR and SSIM are against the clean
@@ -67,13 +62,14 @@ def write_restoration_report(
         ),
     )
     assets = resources.files("oaml_core.evaluation.report") / "assets"
-    sections = [("tables", "Figures", _table(found.rows)), ("pictures", "Pictures", _pictures(found.pictures))]
+    own = resources.files("oaml_core.restoration") / "assets"
+    sections = [("tables", "Figures", _table(found.rows)), ("pictures", "Pictures", compared_pictures(found.pictures))]
     if found.recognition:
         sections.insert(1, ("recognition", "What it does to recognition", _recognition(found.recognition)))
     text = string.Template((assets / "template.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
-        css=(assets / "report.css").read_text(encoding="utf-8"),
-        js=(assets / "report.js").read_text(encoding="utf-8"),
+        css=_text(assets / "report.css", own / "compare.css"),
+        js=_text(assets / "report.js", own / "compare.js"),
         lead=escape(lead(found)),
         nav="".join(f'<a href="#{anchor}">{name}</a>' for anchor, name, _ in sections),
         tiles=_tiles(found),
@@ -139,41 +135,12 @@ def _share(found: Interval, sign: str = "") -> str:
     return f"{value} % ({low} … {high})"
 
 
-def _pictures(pictures: Iterable[Picture]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(p.condition)}</td>"
-        + "".join(
-            f'<td><img src="{jpeg_uri(image, 92)}" width="112" height="112" alt="{name}"></td>'
-            for name, image in _named(p)
-        )
-        + "</tr>"
-        for p in pictures
-    )
-    heads = "".join(f"<th>{name}</th>" for name in ("Condition", "Measured", "Restored", "Uncertainty", "Truth"))
-    return (
-        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
-        "<p>Uncertainty: the posterior's deviation, white = 0.3 of the range from black to white. "
-        f"“{COVERED}” hides the middle third.</p>"
-    )
-
-
-def _named(picture: Picture) -> list[tuple[str, np.ndarray]]:
-    return [
-        ("measured", to_image(picture.observed)),
-        ("restored", to_image(picture.restored)),
-        ("uncertainty", to_image(uncertainty_tile(picture.deviation))),
-        ("truth", to_image(picture.truth)),
-    ]
-
-
-def uncertainty_tile(deviation: Tensor) -> Tensor:
-    """Deviation [C, H, W] in units of tiles → a grey tile in [-1, 1]: black 0, white 0.3 of the range or more."""
-    share = (deviation.nan_to_num(0).mean(0, keepdim=True) / 2 / 0.3).clamp(0, 1)
-    return (share * 2 - 1).expand(3, -1, -1)
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+def _text(*files: Traversable) -> str:
+    return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def _write(path: Path, text: str) -> None:
