@@ -29,7 +29,7 @@ CHECKED_SIDES = (16, 32)
 
 
 @dataclass(frozen=True)
-class Step:
+class StepCost:
     """One training step."""
 
     flops: float
@@ -39,7 +39,7 @@ class Step:
     parameters: int
 
 
-def step(config: RestorationConfig, device: str) -> Step:
+def step(config: RestorationConfig, device: str) -> StepCost:
     """Return what a tile costs in a training step: the difference between a step of two tiles and one of a single tile.
 
     Args:
@@ -48,7 +48,7 @@ def step(config: RestorationConfig, device: str) -> Step:
     """
     prior = Prior(config, label_dim=0).to(device)
     (flops, kept), (flops_of_two, kept_of_two) = (_costs(prior, config.tile_size, tiles) for tiles in (1, 2))
-    return Step(flops_of_two - flops, kept_of_two - kept, parameter_count(prior))
+    return StepCost(flops_of_two - flops, kept_of_two - kept, parameter_count(prior))
 
 
 def _costs(prior: Prior, side: int, tiles: int) -> tuple[float, float]:

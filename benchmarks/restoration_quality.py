@@ -54,7 +54,7 @@ LIBRARIES = ("torch", "deepinv", "bm3d", "scikit-image", "scipy")
 
 
 @dataclass(frozen=True)
-class Found:
+class MethodAnswer:
     """What one method made of the measured tiles."""
 
     answer: Tensor
@@ -117,7 +117,7 @@ def conditions(tiles: Tensor) -> Iterator[tuple[str, Measurement]]:
 
 def compared(
     prior: torch.nn.Module, measurement: Measurement, config: RestorationConfig
-) -> Iterator[tuple[str, Found]]:
+) -> Iterator[tuple[str, MethodAnswer]]:
     """Yield what every method makes of the measurement.
 
     Args:
@@ -125,13 +125,13 @@ def compared(
         measurement: of tiles.
         config: of OAML's sampling; its passes are the measure of the others.
     """
-    from benchmarks.restoration_samplers import PLUG_AND_PLAY, SAMPLERS, Counted
+    from benchmarks.restoration_samplers import PLUG_AND_PLAY, SAMPLERS, CountedPrior
 
-    yield "as measured", Found(measurement.observed, None, None, 0.0)
+    yield "as measured", MethodAnswer(measurement.observed, None, None, 0.0)
     for name, denoised in METHODS.items():
         answer, seconds = timed(lambda chosen=denoised: restored(measurement, chosen))
-        yield name, Found(answer, None, None, seconds / len(answer))
-    counted = Counted(prior)
+        yield name, MethodAnswer(answer, None, None, seconds / len(answer))
+    counted = CountedPrior(prior)
     shape, count = tuple(measurement.observed.shape), config.samples
     (answer, _, samples), seconds = timed(lambda: restore(counted, measurement, shape[1:], config))
     whole = counted.passes
@@ -139,20 +139,20 @@ def compared(
     mean, of_mean = timed(lambda: posterior_mean(counted, measurement, shape[1:], config))
     alone = measurement.visibility is None
     passes = (whole - counted.passes) // count if alone else whole // count
-    yield "OAML", Found(answer, samples, passes, (seconds - of_mean if alone else seconds) / shape[0] / count)
+    yield "OAML", MethodAnswer(answer, samples, passes, (seconds - of_mean if alone else seconds) / shape[0] / count)
     if alone:
-        yield "OAML, mean alone", Found(mean, None, counted.passes, of_mean / shape[0])
+        yield "OAML, mean alone", MethodAnswer(mean, None, counted.passes, of_mean / shape[0])
     for name, sampler in SAMPLERS.items():
         counted.passes = 0
         drawn, seconds = timed(
             lambda chosen=sampler: torch.stack([chosen(counted, measurement, passes, i) for i in range(count)])
         )
         used = counted.passes // count
-        yield f"deepinv: {name}", Found(drawn.mean(0), drawn, used, seconds / shape[0] / count)
+        yield f"deepinv: {name}", MethodAnswer(drawn.mean(0), drawn, used, seconds / shape[0] / count)
     for name, method in PLUG_AND_PLAY.items():
         counted.passes = 0
         answer, seconds = timed(lambda chosen=method: chosen(counted, measurement, passes, 0))
-        yield f"deepinv: {name}", Found(answer, None, counted.passes, seconds / shape[0])
+        yield f"deepinv: {name}", MethodAnswer(answer, None, counted.passes, seconds / shape[0])
 
 
 def timed(run: Callable[[], T]) -> tuple[T, float]:
@@ -163,7 +163,7 @@ def timed(run: Callable[[], T]) -> tuple[T, float]:
 
 
 def row(
-    condition: str, method: str, found: Found, measurement: Measurement, truth: Tensor
+    condition: str, method: str, found: MethodAnswer, measurement: Measurement, truth: Tensor
 ) -> list[str | int | float | None]:
     """Return a row of the table: means over the tiles."""
     samples = found.samples

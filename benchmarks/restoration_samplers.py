@@ -23,7 +23,7 @@ SMALLEST = 0.02
 """Deviation where a stochastic or plug-and-play method ends, in units of deepinv's images, black 0 and white 1."""
 
 
-class Counted(nn.Module):
+class CountedPrior(nn.Module):
     """A denoiser that counts passes through its network, forward and backward alike.
 
     Args:
@@ -46,11 +46,11 @@ class _CountedBackward(torch.autograd.Function):
     generate_vmap_rule = False
 
     @staticmethod
-    def forward(x: Tensor, counted: Counted) -> Tensor:
+    def forward(x: Tensor, counted: CountedPrior) -> Tensor:
         return x.view_as(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Counted], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, CountedPrior], output: Tensor) -> None:
         ctx.counted = inputs[1]
 
     @staticmethod
@@ -62,7 +62,7 @@ class _CountedBackward(torch.autograd.Function):
 class _OfUnitRange(deepinv.models.Denoiser):  # type: ignore[misc]
     """D as deepinv calls denoisers: black 0, white 1, σ a number or one per image."""
 
-    def __init__(self, denoiser: Counted) -> None:
+    def __init__(self, denoiser: CountedPrior) -> None:
         super().__init__()
         self.denoiser = denoiser
 
@@ -83,10 +83,10 @@ def _physics(mask: Tensor, deviation: float = 1.0) -> Any:
     return deepinv.physics.Inpainting(img_size=mask.shape[1:], mask=mask, noise_model=noise)
 
 
-def _solved(fidelity: Any, calls: int) -> Callable[[Counted, Measurement, int, int], Tensor]:
+def _solved(fidelity: Any, calls: int) -> Callable[[CountedPrior, Measurement, int, int], Tensor]:
     """Return EDM's sampler (Heun) with a likelihood of deepinv; `calls`: passes of one evaluation."""
 
-    def sample(prior: Counted, measured: Measurement, passes: int, seed: int) -> Tensor:
+    def sample(prior: CountedPrior, measured: Measurement, passes: int, seed: int) -> Tensor:
         y, mask = whitened(measured)
         levels = torch.tensor(noise_levels(max(2, round(passes / calls / 2) + 1), sigma_max=10.0)[:-1])
         sde = deepinv.sampling.EDMDiffusionSDE(
@@ -99,8 +99,8 @@ def _solved(fidelity: Any, calls: int) -> Callable[[Counted, Measurement, int, i
     return sample
 
 
-def _dps(guidance: str) -> Callable[[Counted, Measurement, int, int], Tensor]:
-    def sample(prior: Counted, measured: Measurement, passes: int, seed: int) -> Tensor:
+def _dps(guidance: str) -> Callable[[CountedPrior, Measurement, int, int], Tensor]:
+    def sample(prior: CountedPrior, measured: Measurement, passes: int, seed: int) -> Tensor:
         y, mask = whitened(measured)
         draws = torch.Generator().manual_seed(seed)
         model = deepinv.sampling.DPS(_OfUnitRange(prior), num_steps=passes // 2 + 1, guidance=guidance, rng=draws)
@@ -109,7 +109,7 @@ def _dps(guidance: str) -> Callable[[Counted, Measurement, int, int], Tensor]:
     return sample
 
 
-def _diffpir(prior: Counted, measured: Measurement, passes: int, seed: int) -> Tensor:
+def _diffpir(prior: CountedPrior, measured: Measurement, passes: int, seed: int) -> Tensor:
     y, mask = whitened(measured)
     # It wants noise of a range as images have it: the mask's largest value becomes 1.
     largest = float(mask.max())
@@ -117,7 +117,7 @@ def _diffpir(prior: Counted, measured: Measurement, passes: int, seed: int) -> T
     return _tiles(model(y / largest, _physics(mask / largest, 1 / largest), seed=seed + 1))
 
 
-def _ddrm(prior: Counted, measured: Measurement, passes: int, seed: int) -> Tensor:
+def _ddrm(prior: CountedPrior, measured: Measurement, passes: int, seed: int) -> Tensor:
     """DDRM tile by tile: it takes one mask for all."""
     y, mask = whitened(measured)
     largest = float(mask.max())
@@ -132,7 +132,7 @@ def _ddrm(prior: Counted, measured: Measurement, passes: int, seed: int) -> Tens
     return _tiles(torch.cat(found))
 
 
-def _dpir(prior: Counted, measured: Measurement, passes: int, seed: int) -> Tensor:
+def _dpir(prior: CountedPrior, measured: Measurement, passes: int, seed: int) -> Tensor:
     """Plug and play: half-quadratic splitting with DPIR's own 8 denoising steps, whatever `passes` allows."""
     y, mask = whitened(measured)
     largest = float(mask.max())
@@ -144,7 +144,7 @@ def _tiles(images: Tensor) -> Tensor:
     return images.detach().float() * 2 - 1
 
 
-Sampler = Callable[[Counted, Measurement, int, int], Tensor]
+Sampler = Callable[[CountedPrior, Measurement, int, int], Tensor]
 """(prior, measured, passes allowed, seed) → one sample of each tile."""
 
 SAMPLERS: Mapping[str, Sampler] = {

@@ -43,7 +43,7 @@ def test_covered_pixels_are_filled_from_those_around_them(tiles: Tensor) -> None
 
 def test_samplers_of_deepinv_answer_and_their_passes_are_counted(tiles: Tensor) -> None:
     pytest.importorskip("deepinv", reason="deepinv is not installed; see the extra bench")
-    from benchmarks.restoration_samplers import PLUG_AND_PLAY, SAMPLERS, Counted
+    from benchmarks.restoration_samplers import PLUG_AND_PLAY, SAMPLERS, CountedPrior
 
     def gaussian(x: Tensor, sigma: Tensor) -> Tensor:
         """D of independent pixels of mean 0 and deviation 0.5."""
@@ -51,7 +51,7 @@ def test_samplers_of_deepinv_answer_and_their_passes_are_counted(tiles: Tensor) 
 
     seen, passes = measured(tiles), 24
     for name, sampler in (SAMPLERS | PLUG_AND_PLAY).items():
-        counted = Counted(gaussian)
+        counted = CountedPrior(gaussian)
         answer = sampler(counted, seen, passes, 0)
         assert answer.shape == tiles.shape, name
         assert bool(answer.isfinite().all()), name
