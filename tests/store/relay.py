@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+
+LONGEST_PAUSE = 1.0
+"""Seconds that a slow line holds a piece back at most, so that it is quick again soon after it was made so."""
 
 
 def nothing() -> None:
@@ -19,10 +23,12 @@ class Relay:
         port: where clients connect.
         sent: bytes that clients have sent.
         received: bytes that they have got.
+        pace: bytes a second that each direction of a connection passes at most; None: as many as come.
     """
 
     def __init__(self, target: int) -> None:
         self.sent = self.received = 0
+        self.pace: int | None = None
         self._target = target
         self._limit: tuple[str, int] | None = None
         self._at_cut: Callable[[], object] = nothing
@@ -78,6 +84,8 @@ class Relay:
                     self._drop()
                     return
                 sink.sendall(data)
+                if (pace := self.pace) is not None:
+                    time.sleep(min(len(data) / pace, LONGEST_PAUSE))
         for each in (source, sink):
             _end(each)
             self._open.discard(each)

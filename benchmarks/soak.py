@@ -1,0 +1,309 @@
+"""Tiny trainings that are disturbed at random moments: is anything lost, done twice, changed or left behind?
+
+    python -m benchmarks.soak [--minutes 60 | --runs 9] [--seed 0] [--kinds worker,…] [--out FILE.json]
+
+One training runs undisturbed. Then training after training of the same data is started with `oaml train` and two
+workers, with a folder or an S3 server as the store, and with or without processes that decode. Until it has ended well
+it is disturbed again and again, and started again where the disturbance has ended it:
+
+    worker, loader, agent, launcher   one of these processes is killed with SIGKILL
+    stop                              the launcher gets SIGTERM
+    store                             the S3 server is killed, and is back after some seconds
+    disk                              no process can write beyond some size for some seconds
+    network                           the line to the store is slow for some seconds, or cut
+
+Kinds, moments and lengths are drawn from the seed. At the end of each training every planned batch must have been
+learnt once, checkpoints, plan and losses must equal the undisturbed training's to the bit, and no file, lease or
+process may be left. Prints a line per disturbance and per finding; exits with 1 if there are findings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.soak_checks import Consumed, Result, entries, findings, planned, repeated, result_of
+from benchmarks.soak_place import Launched, Place, place
+from oaml_core.store import open_store
+
+PROCESSES = ("worker", "loader", "agent", "launcher")
+REMOTE = ("store", "network")
+KINDS = (*PROCESSES, "stop", *REMOTE, "disk")
+KILLS = (*PROCESSES, "store")
+"""Kinds that end a process with SIGKILL."""
+PATIENCE = 600.0
+"""Seconds without an end after which a training is taken to hang."""
+GONE_SECONDS = 3.0
+"""Longest time that a killed launcher's processes may live on."""
+UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
+AT_ANY_TIME = 0.3
+"""Share of the disturbances whose moment is drawn in seconds, and may so lie before training begins."""
+
+
+class Soak:
+    """A campaign.
+
+    Args:
+        place: where it happens.
+        kinds: of disturbances.
+        seed: what they are drawn from.
+        most: disturbances of a training.
+    """
+
+    def __init__(self, where: Place, kinds: Sequence[str], seed: int, most: int) -> None:
+        self.place, self.kinds, self.seed, self.most = where, tuple(kinds), seed, most
+        self.done: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self.runs = self.repeated_batches = 0
+        self.slowest_end = 0.0
+        self.plan: Consumed = {}
+        self.reference: Result | None = None
+
+    def begin(self) -> None:
+        """Train undisturbed, and keep what that left."""
+        began = time.monotonic()
+        config = self.place.configured("folder", *UNDISTURBED)
+        self.plan = planned(config, self.place.datasets["folder"])
+        launched = self.place.start("folder", *UNDISTURBED)
+        said = launched.end()
+        if launched.code() != 0:
+            raise SystemExit(f"The undisturbed training failed:\n{said}")
+        prefix = self.place.prefix("folder", *UNDISTURBED)
+        self.reference = result_of(self.place, open_store(self.place.store("folder")), prefix)
+        wrong = findings(self.place, open_store(self.place.store("folder")), prefix, self.plan, self.reference)
+        if wrong:
+            raise SystemExit(f"The undisturbed training is not as planned: {wrong}")
+        print(f"undisturbed: {len(self.plan)} batches, {time.monotonic() - began:.0f} s", flush=True)
+
+    def go_on(self, until: Callable[[], bool]) -> None:
+        """Disturb one training after another until the condition holds after one has ended."""
+        while not until():
+            self.runs += 1
+            DisturbedRun(self, self.runs).to_end()
+
+    @property
+    def kills(self) -> int:
+        """Processes that were killed so far."""
+        return sum(self.done[kind] for kind in KILLS)
+
+    def report(self) -> dict[str, Any]:
+        """Return figures for the table."""
+        return {
+            "seed": self.seed,
+            "runs": self.runs,
+            "kills": self.kills,
+            "disturbances": dict(sorted(self.done.items())),
+            "batches a run": len(self.plan),
+            "batches done again after a loss": self.repeated_batches,
+            "slowest end of a killed launcher's processes, s": round(self.slowest_end, 2),
+            "findings": self.wrong,
+        }
+
+
+class DisturbedRun:
+    """One training with its disturbances, drawn from the seed and its number."""
+
+    def __init__(self, soak: Soak, number: int) -> None:
+        self.soak, self.place, self.number = soak, soak.place, number
+        self.chance = random.Random(f"{soak.seed} {number}")
+        kinds = set(soak.kinds)
+        self.store = self.chance.choice(("folder", "s3")) if kinds - {*REMOTE} else "s3"
+        self.kinds = [kind for kind in soak.kinds if self.store == "s3" or kind not in REMOTE]
+        loaders = 1 if kinds == {"loader"} else self.chance.choice((0, 1))
+        self.options = ("--name", f"run-{number:04d}", "--data.num_workers", str(loaders))
+        self.prefix = self.place.prefix(self.store, *self.options)
+        self.folder = self.place.work / self.prefix
+        self.ended_by_us = False
+
+    def to_end(self) -> None:
+        """Train to the end in spite of all, and compare."""
+        count = self.chance.randint(-(-self.soak.most // 2), self.soak.most)
+        launched = self.place.start(self.store, *self.options)
+        for _ in range(count):
+            launched = self._until_moment(launched)
+            if launched.code() == 0:
+                break
+            launched = self._disturb(self.chance.choice(self.kinds), launched)
+        launched = self._until(lambda: False, launched)
+        self._compare(launched)
+
+    def _until_moment(self, launched: Launched) -> Launched:
+        if self.chance.random() < AT_ANY_TIME:
+            ends = time.monotonic() + self.chance.uniform(0, 15)
+            return self._until(lambda: time.monotonic() > ends, launched)
+        batches = len(self.soak.plan)
+        step = self.chance.randint(min(self._step() + 1, batches), batches)
+        launched = self._until(lambda: self._step() >= step, launched)
+        time.sleep(self.chance.uniform(0, 0.3))
+        return launched
+
+    def _until(self, condition: Callable[[], bool], launched: Launched) -> Launched:
+        """Wait until a condition holds or training has ended well; start it again where a disturbance has ended it."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition() and launched.code() != 0:
+            if time.monotonic() > deadline:
+                self._find(f"hangs: {''.join(launched.said[-5:])}")
+                launched.process.kill()
+                return launched
+            if launched.code() is not None:
+                said = launched.end()
+                if "Traceback" in said.rpartition("Root Cause")[2] or not self.ended_by_us:
+                    self._find(f"ended with {launched.code()}: …{said[-1500:]}")
+                self.ended_by_us = False
+                launched = self.place.start(self.store, *self.options)
+            time.sleep(0.05)
+        return launched
+
+    def _step(self) -> int:
+        """Return how many batches were done so far."""
+        done = {(entry["epoch"], entry["batch"]) for rank, entry in self._entries() if rank == 0}
+        return len(done)
+
+    def _entries(self) -> list[tuple[int, dict[str, Any]]]:
+        with suppress(ValueError):  # a line that is being written
+            return entries(self.folder)
+        return []
+
+    def _disturb(self, kind: str, launched: Launched) -> Launched:
+        """Disturb the training in one way, and start it again where that ends it for certain."""
+        step, began = self._step(), time.monotonic()
+        said = getattr(self, f"_{kind}")(launched)
+        if said is None:
+            return launched
+        self.soak.done[kind] += 1
+        seconds = time.monotonic() - began
+        print(f"run {self.number} ({self.store}), batch {step}: {kind} {said}, {seconds:.1f} s", flush=True)
+        return launched
+
+    def _kill(self, processes: Sequence[psutil.Process]) -> str | None:
+        if not processes:
+            return None
+        chosen = self.chance.choice(processes)
+        with suppress(psutil.Error):
+            chosen.kill()
+            return "killed"
+        return None
+
+    def _worker(self, launched: Launched) -> str | None:
+        return self._kill(launched.workers())
+
+    def _loader(self, launched: Launched) -> str | None:
+        return self._kill(launched.loaders())
+
+    def _agent(self, launched: Launched) -> str | None:
+        agent = launched.agent()
+        said = self._kill([agent] if agent is not None else [])
+        self.ended_by_us |= said is not None
+        return said
+
+    def _launcher(self, launched: Launched) -> str | None:
+        launched.process.kill()
+        launched.process.wait()
+        self.ended_by_us = True
+        began = time.monotonic()
+        while left := self.place.processes():
+            if time.monotonic() - began > GONE_SECONDS:
+                self._find(
+                    f"{GONE_SECONDS:.0f} s after the launcher was killed {[p.cmdline()[:4] for p in left]} lives"
+                )
+                break
+            time.sleep(0.02)
+        self.soak.slowest_end = max(self.soak.slowest_end, time.monotonic() - began)
+        return "killed"
+
+    def _stop(self, launched: Launched) -> str:
+        launched.ask_to_end()
+        self.ended_by_us = True
+        return "asked to end"
+
+    def _store(self, launched: Launched) -> str:
+        self.ended_by_us = True
+        away = self.chance.uniform(0.2, 8)
+        self.place.kill_server(away)
+        return f"server killed, away for {away:.1f} s"
+
+    def _network(self, launched: Launched) -> str:
+        seconds, self.ended_by_us = self.chance.uniform(0.5, 8), True
+        if self.chance.random() < 0.4:
+            self.place.wire.cut_after(self.chance.choice(("sent", "received")), self.chance.randrange(2_000_000))
+            time.sleep(seconds)
+            self.place.wire.restore()
+            return "cut"
+        self.place.wire.pace = rate = int(10 ** self.chance.uniform(4, 6))
+        time.sleep(seconds)
+        self.place.wire.pace = None
+        return f"at {rate:,} bytes a second"
+
+    def _disk(self, launched: Launched) -> str:
+        self.ended_by_us = True
+        most = self.chance.choice((0, 4_096, 500_000))
+        self.place.fill_disk(self.chance.uniform(0.5, 6), most)
+        step, ends = self._step(), time.monotonic() + 60
+        while launched.code() is None and self._step() == step and time.monotonic() < ends:
+            time.sleep(0.05)  # until lines that waited for the disk are written
+        return f"full beyond {most:,} bytes a file"
+
+    def _find(self, text: str) -> None:
+        self.soak.wrong.append(f"run {self.number} ({self.store}): {text}")
+        print(f"FINDING: {self.soak.wrong[-1]}", flush=True)
+
+    def _compare(self, launched: Launched) -> None:
+        assert self.soak.reference is not None
+        launched.end()
+        if launched.code() != 0:
+            return
+        store = open_store(self.place.store(self.store))
+        wrong = findings(self.place, store, self.prefix, self.soak.plan, self.soak.reference)
+        self.soak.repeated_batches += repeated(self.folder)
+        for text in wrong:
+            self._find(text)
+        print(f"run {self.number} ({self.store}): {'as undisturbed' if not wrong else 'DIFFERS'}", flush=True)
+        if not wrong:
+            shutil.rmtree(self.folder)
+            for info in list(store.list(f"{self.prefix}/")):
+                store.delete(info.key)
+
+
+def main() -> None:
+    """Disturb trainings for some minutes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--runs", type=int, help="trainings after which it ends, however long they take")
+    parser.add_argument("--disturbances", type=int, default=6, help="of a training at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(KINDS), help="comma between them")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    kinds = options.kinds.split(",")
+    if unknown := set(kinds) - {*KINDS}:
+        parser.error(f"unknown kinds {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
+    ends = time.monotonic() + 60 * options.minutes
+    root = Path(tempfile.mkdtemp(prefix="oaml-soak-"))
+    with place(root) as where:
+        soak = Soak(where, kinds, options.seed, options.disturbances)
+        soak.begin()
+        soak.go_on(lambda: soak.runs >= options.runs if options.runs else time.monotonic() > ends)
+    report = soak.report()
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps(report, indent=2))
+    if soak.wrong:
+        print(f"kept for a look: {root}", file=sys.stderr)
+        sys.exit(1)
+    shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

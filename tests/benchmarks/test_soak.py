@@ -1,0 +1,64 @@
+"""What a soak calls a finding, and that a disturbed training has none."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.soak_checks import batch_findings, row_findings, same
+
+PLAN = {(0, 0): [1, 2], (0, 1): [3, 4]}
+LOSSES = [(0, 0.5), (1, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("batches", "said"),
+    [
+        ({(0, 0): [1, 2]}, "batch lost: (0, 1)"),
+        (PLAN | {(1, 0): [1, 2]}, "batch not planned: (1, 0)"),
+        (PLAN | {(0, 1): [3, 3]}, "batch (0, 1) holds other samples than planned"),
+    ],
+)
+def test_batches_that_are_not_the_plans_are_found(batches: dict[tuple[int, int], list[int]], said: str) -> None:
+    assert batch_findings(batches, PLAN) == [said]
+    assert batch_findings(PLAN, PLAN) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (LOSSES[:1], "no row of metrics for step 1"),
+        ([*LOSSES, LOSSES[1]], "2 rows of metrics for step 1"),
+        ([LOSSES[0], (1, 0.26)], "step 1: loss 0.26, not 0.25"),
+    ],
+)
+def test_rows_that_are_not_the_undisturbed_runs_are_found(rows: list[tuple[int, float]], said: str) -> None:
+    assert row_findings(rows, LOSSES) == [said]
+    assert row_findings(LOSSES, LOSSES) == []
+
+
+def test_states_are_compared_to_the_bit() -> None:
+    weights = torch.tensor([1.0, 2.0])
+    state = {"a": [weights, 3], "b": None}
+    assert same(state, {"a": [weights.clone(), 3], "b": None})
+    assert not same(state, {"a": [torch.nextafter(weights, weights + 1), 3], "b": None})
+    assert not same(state, {"a": [weights.double(), 3], "b": None})
+    assert not same(state, {"a": [weights, 3]})
+
+
+@pytest.mark.slow
+def test_a_disturbed_training_ends_as_undisturbed(tmp_path: Path) -> None:
+    out = tmp_path / "soak.json"
+    command = [sys.executable, "-m", "benchmarks.soak", "--runs", "1", "--disturbances", "1", "--seed", "41"]
+    command += ["--kinds", "worker,agent,launcher", "--out", str(out)]
+    top = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=top, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(out.read_text())
+    assert (report["runs"], report["findings"]) == (1, [])
+    assert sum(report["disturbances"].values()) == 1
