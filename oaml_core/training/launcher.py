@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from functools import partial
 from importlib import import_module
@@ -17,7 +16,7 @@ from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 from oaml_core.store import open_store
-from oaml_core.training.meeting import loopback_environment, loopback_options
+from oaml_core.training.meeting import loopback_environment, loopback_options, meeting_folder, temporary_environment
 from oaml_core.training.rejoin import ERROR_VARIABLE, run_and_rejoin
 from oaml_core.training.run_lock import SHARED, RunLock, only_launcher, stopped_when_lost
 
@@ -81,11 +80,11 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
     environment = _environment(config) | {ERROR_VARIABLE: str(failure.absolute())}
 
     def run() -> int:
-        with tempfile.TemporaryDirectory(prefix="oaml-meeting-") as meeting:
-            options = _rendezvous(config, run_dir.name, Path(meeting))
+        with meeting_folder() as meeting:
+            options = _rendezvous(config, run_dir.name, meeting)
             command = [sys.executable, "-m", "torch.distributed.run", *options, *work]
-            met = loopback_environment(Path(meeting)) if is_alone() else {}
-            return _run_to_end(command, environment | met, error, lock)
+            met = loopback_environment(meeting) if is_alone() else {}
+            return _run_to_end(command, environment | met | temporary_environment(meeting), error, lock)
 
     code = run_and_rejoin(run, failure)
     if error.exists():

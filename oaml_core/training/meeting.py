@@ -2,15 +2,23 @@
 
 torchrun's own meeting place and PyTorch's default one are servers that listen on all interfaces. Both have a form in
 a file, which needs no port. Workers then talk to one another by Gloo or NCCL, which
-listen on the interface that their variables name.
+listen on the interface that their variables name. Whatever torchrun, PyTorch and Python put into the folder for
+temporary files goes into the meeting's folder, so that nothing is left of processes that were killed.
 """
 
 from __future__ import annotations
 
+import getpass
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from oaml_core.store.lease import holder_name, is_gone
 
 if TYPE_CHECKING:
     from oaml_core.training.world import World
@@ -20,6 +28,46 @@ MEETING_VARIABLE = "OAML_MEETING"
 RESTARTS_VARIABLE = "TORCHELASTIC_RESTART_COUNT"
 """torchrun's count of restarts: those who meet again must not read what is left of an earlier meeting."""
 LOOPBACK = "lo"
+PREFIX = "oaml-meeting-"
+HOLDER = "holder"
+"""In the folder of a meeting: the launcher that made it."""
+LONGEST_PATH = 70
+"""Bytes of a folder in which Python makes sockets; their names take some 35, and the kernel takes 107 in all."""
+
+
+@contextmanager
+def meeting_folder() -> Iterator[Path]:
+    """Make a folder for a meeting that is removed with the block; those that killed launchers left go as well."""
+    _remove_left()
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        (folder / HOLDER).write_text(holder_name())
+        yield folder
+
+
+def _remove_left() -> None:
+    """Remove the folders of meetings whose launcher has ended on this machine."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if is_gone((folder / HOLDER).read_text(errors="replace")):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_environment(folder: Path) -> dict[str, str]:
+    """Return variables that let the agent and its workers put their temporary files into a meeting's folder.
+
+    Compiled kernels stay where they are, for the next run.
+    """
+    place = folder / "tmp"
+    if len(os.fsencode(place)) > LONGEST_PATH:
+        return {}
+    place.mkdir()
+    variables = {"TMPDIR": str(place)}
+    if "TORCHINDUCTOR_CACHE_DIR" not in os.environ:
+        with suppress(KeyError, OSError):  # a user without a name
+            own = Path(tempfile.gettempdir()) / f"torchinductor_{getpass.getuser()}"
+            variables["TORCHINDUCTOR_CACHE_DIR"] = str(own)
+    return variables
 
 
 def loopback_options(folder: Path) -> list[str]:
