@@ -11,7 +11,7 @@ import psutil
 import pytest
 from consumption import Consumed, attempts, consumed
 from gloo_workers import free_port, listens
-from tiny_run import TinyRun, alive, kill, wait_for, worker_pids
+from tiny_run import PATIENCE, TinyRun, alive, kill, wait_for, worker_pids
 
 from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.tracking import read_metrics
@@ -42,7 +42,7 @@ def test_run_with_a_killed_worker_consumes_exactly_the_plan(tiny: TinyRun, label
     wait_for(lambda: any((run_dir / "checkpoints").glob("step-*.ckpt")) or process.poll() is not None)
     first = worker_pids(run_dir)
     kill(first[1])
-    output, _ = process.communicate(timeout=240)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert "resumes from step-" in output
     assert set(worker_pids(run_dir)).isdisjoint(first)
@@ -59,14 +59,14 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tiny: TinyRun,
     wait_for(lambda: (samples.exists() and samples.read_text().count("\n") >= 3) or process.poll() is not None)
     workers = worker_pids(run_dir)
     process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM, output
     assert not any(map(alive, workers))
     (checkpoint,) = (run_dir / "checkpoints").glob("step-*.ckpt")
     done = read_checkpoint(checkpoint)["position"]["step"]
     assert done == samples.read_text().count("\n")
     again = tiny.start(*options, "--launcher", "none")  # with one worker, in the process itself
-    output, _ = again.communicate(timeout=240)
+    output, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, output
     assert f"resumes from {checkpoint.name}" in output
     assert consumed(run_dir) == plan(tiny, labels, 2)
@@ -91,16 +91,16 @@ def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
     first = tiny.start(*shared, *places[0])
     wait_for(lambda: listens(port), 240)  # the workers meet at the first node, as at a cluster's worker-0
     second = tiny.start(*shared, *places[1])
-    wait_for(lambda: sizes()[-1:] == [2] and any(any(one.glob("checkpoints/step-*")) for one in folders), 240)
+    wait_for(lambda: sizes()[-1:] == [2] and any(any(one.glob("checkpoints/step-*")) for one in folders))
     for process in [*psutil.Process(second.pid).children(recursive=True), psutil.Process(second.pid)]:
         with suppress(psutil.NoSuchProcess):  # workers end with their agent
             process.kill()
-    wait_for(lambda: sizes()[-2:] == [2, 1], 240)
+    wait_for(lambda: sizes()[-2:] == [2, 1])
     again = tiny.start(*shared, *places[1])
-    wait_for(lambda: sizes()[-3:] == [2, 1, 2], 240)
+    wait_for(lambda: sizes()[-3:] == [2, 1, 2])
     for node in (first, again):
         node.send_signal(signal.SIGTERM)
-    outputs = [node.communicate(timeout=120)[0] for node in (first, again)]
+    outputs = [node.communicate(timeout=PATIENCE)[0] for node in (first, again)]
     assert [node.returncode for node in (first, again)] == [128 + signal.SIGTERM] * 2, outputs
     checkpoints = [path for folder in folders for path in (folder / "checkpoints").glob("step-*")]
     newest = max(checkpoints, key=lambda path: path.name)

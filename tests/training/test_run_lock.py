@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from tiny_run import TinyRun, wait_for, worker_pids
+from tiny_run import PATIENCE, TinyRun, wait_for, worker_pids
 
 from oaml_core import stages
 from oaml_core.config import Config
@@ -203,18 +203,18 @@ def test_a_run_whose_launcher_is_killed_leaves_nobody_and_goes_on(tiny: TinyRun)
     wait_for(lambda: any((run_dir / "checkpoints").glob("step-*.ckpt")) or first.poll() is not None)
     workers = worker_pids(run_dir)
     second = tiny.start(*options)
-    output, _ = second.communicate(timeout=240)
+    output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 1, output
     assert f"trained already by {os.uname().nodename}, process {first.pid}, since" in output
     assert worker_pids(run_dir) == workers, "the first start goes on undisturbed"
     family = psutil.Process(first.pid).children(recursive=True)
     assert len(family) >= 3, "an agent and two workers"
     first.kill()
-    _, left = psutil.wait_procs(family, timeout=60)
+    _, left = psutil.wait_procs(family, timeout=PATIENCE)
     assert not left
     first.communicate()
     again = tiny.start(*options)
-    output, _ = again.communicate(timeout=240)
+    output, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, output
     assert "resumes from step-" in output
     assert not list(open_store(tiny.config.store).list(f"leases/{run_dir.parent.name}/{run_dir.name}"))

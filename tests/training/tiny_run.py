@@ -13,6 +13,8 @@ from oaml_core import stages
 from oaml_core.config import Config
 from oaml_core.settings import load_config
 
+PATIENCE = 700.0
+"""Longest wait in seconds. With twenty other programs at work on two cores a tiny run took 357 s."""
 TINY = """
 name: tiny
 data:
@@ -64,7 +66,7 @@ class TinyRun:
         )
 
 
-def wait_for(condition: object, seconds: float = 120) -> None:
+def wait_for(condition: object, seconds: float = PATIENCE) -> None:
     """Return when `condition()` is true."""
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
