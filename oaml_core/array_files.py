@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +22,7 @@ MOST_UNPACKED = 64 * 2**20
 """Bytes that any archive may unpack to."""
 MOST_RATIO = 200
 """Times its own size that a larger archive may unpack to; scores take less than a tenth of that."""
+PLAIN_TYPE = re.compile(r"[<>|=]?[biufc][0-9]{1,2}|bool|(u?int|float|complex)[0-9]{1,3}")
 HEADER_READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -75,6 +77,20 @@ def read_arrays(source: Path | bytes, what: str, remedy: str, error: type[OamlEr
                 return found
     except Exception as reason:  # as above, and by the kind of compression
         raise _damaged(what, remedy, error, reason) from None
+
+
+def plain_type(name: object) -> np.dtype[Any]:
+    """Return the type of numbers called `name`, as `float32` or `<f4`.
+
+    Raises:
+        ValueError: it names another type, or several. numpy would take longer texts apart as Python code.
+    """
+    if not isinstance(name, str) or not PLAIN_TYPE.fullmatch(name):
+        raise ValueError(f"{str(name)[:40]!r} is no type of numbers")
+    try:
+        return np.dtype(name)
+    except TypeError:
+        raise ValueError(f"{name!r} is no type of numbers") from None
 
 
 def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -62,7 +62,7 @@ def check_yaml(text: str, what: str) -> None:
     try:
         for event in yaml.parse(text, Loader=loader):
             counted.take(event)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeEncodeError) as error:  # halves of surrogates are no text for the C library
         raise ConfigError(f"{what} is not YAML: {error}") from error
 
 

@@ -130,12 +130,15 @@ def read_metrics(path: Path) -> list[tuple[int, str, float]]:
 
 
 def _whole_rows(lines: Iterable[list[str]]) -> Iterable[tuple[int, str, float]]:
-    for line in lines:
+    rows = iter(lines)
+    while True:
         try:
-            step, name, value = line
+            step, name, value = next(rows)
             yield int(step), name, float(value)
-        except ValueError:
-            continue  # the heading, or a row that a killed process left half-written
+        except StopIteration:
+            return
+        except (ValueError, csv.Error):
+            continue  # the heading, or a row that a killed process or a bad disk left
 
 
 def _start_wandb(config: Config, folder: Path, run_id: str) -> Any:

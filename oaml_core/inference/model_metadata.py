@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oaml_core.errors import ExportError
@@ -29,18 +29,19 @@ LOCAL_SCORE = {"scale": float, "shift": float}
 COMBINED = {"normalisation": dict, "global_weight": float, "local_weight": float}
 
 
-def read_model_metadata(text: str | bytes, path: object) -> dict[str, Any]:
+def read_model_metadata(text: str | bytes, path: object, needs: Iterable[str] = ()) -> dict[str, Any]:
     """Return what `oaml export` stored in a model, with the types that its readers expect.
 
     Args:
         text: JSON of the model's entry `oaml`.
         path: of the model, for messages.
+        needs: keys that the reader cannot do without.
 
     Raises:
-        ExportError: it is damaged, or a value cannot be what it is meant to be; the key is named.
+        ExportError: it is damaged, lacks a key, or a value cannot be what it is meant to be; the key is named.
     """
     what = f"The metadata of {path}"
-    found = parse_json(text, what, REMEDY, ExportError)
+    found = parse_json(text, what, REMEDY, ExportError, needs)
     check_types(found, TYPES, what, REMEDY, ExportError)
     size = found.get("image_size", 1)
     if not isinstance(size, int) or isinstance(size, bool) or not 0 < size <= MOST_PIXELS:

@@ -29,6 +29,8 @@ Images = NDArray[np.uint8]
 
 BATCH = 32
 """Faces in a pass: more are slower on a CPU and take memory."""
+NEEDED = ("image_size", "preprocessing", "thresholds")
+"""Keys of the metadata without which a model cannot be used."""
 
 
 class OamlOnnx:
@@ -73,7 +75,7 @@ class OamlOnnx:
         reference = OnnxRuntime(path, providers, threads)
         if "oaml" not in reference.metadata:
             raise ExportError(f"{path} holds no OAML metadata; export the model with `oaml export`.")
-        self.metadata = read_model_metadata(reference.metadata["oaml"], path)
+        self.metadata = read_model_metadata(reference.metadata["oaml"], path, NEEDED)
         """What `export_onnx` stored: config, fingerprint, metrics, thresholds, licence, preprocessing."""
         fusion = self.metadata.get("fusion")
         self.fusion = None if fusion is None else Fusion.stored(fusion)

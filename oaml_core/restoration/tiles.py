@@ -200,7 +200,7 @@ def read_tile(path: Path) -> Tensor:
     try:
         tile = load_tensors(path)
     except Exception as error:  # torch raises by the kind of damage
-        reason = str(error).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{path} cannot be read: {reason}. Write it with torch.save(tensor).") from None
     if not isinstance(tile, Tensor) or tile.ndim != 3:
         what = f"{list(tile.shape)}" if isinstance(tile, Tensor) else type(tile).__name__
@@ -229,7 +229,7 @@ def _entry(path: Path, number: int, row: Any) -> TileEntry:
     clean, kind = row.get("is_clean"), row.get("data_type")
     if clean is not None and not isinstance(clean, bool):
         raise DataError(f"{path}: tile {row['id']} has is_clean {clean!r}; it is true or false.")
-    if kind is not None and kind not in CLEAN_TYPES:
+    if kind is not None and (not isinstance(kind, str) or kind not in CLEAN_TYPES):
         raise DataError(f"{path}: tile {row['id']} has data_type {kind!r}; types are {', '.join(CLEAN_TYPES)}.")
     return TileEntry(row["id"], row["file"], row["split"], str(row.get("domain") or ""), clean, kind)
 

@@ -59,7 +59,7 @@ def one_parser(name: str, seed: int, seconds: float, folder: str, answers: Conne
         try:
             read_within_bounds(lambda at, target=target: parser.read(at, target), place)
         except BrokenBound:
-            answers.send(("finding", traceback.format_exc()))
+            answers.send(("finding", (traceback.format_exc(), target, content)))
         count += 1
         answers.send(("count", count))
     answers.send(("end", count))
@@ -77,17 +77,18 @@ def watch(name: str, seed: int, seconds: float, out: Path) -> tuple[int, dict[st
         theirs.close()
         while True:
             if not mine.poll(PATIENCE):
-                _note(found, f"no answer within {PATIENCE:.0f} s", name, Path(folder), out)
                 process.kill()
+                process.join()
+                _note(found, f"no answer within {PATIENCE:.0f} s", name, *_last_file(Path(folder)), out)
                 break
             try:
                 kind, said = mine.recv()
             except EOFError:
                 process.join()
-                _note(found, f"the process ended with {process.exitcode}", name, Path(folder), out)
+                _note(found, f"the process ended with {process.exitcode}", name, *_last_file(Path(folder)), out)
                 break
             if kind == "finding":
-                _note(found, said, name, Path(folder), out)
+                _note(found, said[0], name, *said[1:], out)
             else:
                 count = said
             if kind == "end":
@@ -96,20 +97,23 @@ def watch(name: str, seed: int, seconds: float, out: Path) -> tuple[int, dict[st
     return count, found
 
 
-def _note(found: dict[str, str], what: str, name: str, folder: Path, out: Path) -> None:
+def _last_file(folder: Path) -> tuple[str, bytes]:
+    """Return name and content of the file that a process which is gone read last."""
+    target, _, content = (folder / "now").read_bytes().partition(b"\n")
+    return str(json.loads(target)), content
+
+
+def _note(found: dict[str, str], what: str, name: str, target: str, content: bytes, out: Path) -> None:
     lines = [line.strip() for line in what.splitlines() if line.strip()]
     places = [line for line in lines if line.startswith("File") and "/oaml_core/" in line]
     key = f"{lines[-1].partition('error for users')[0]} {places[-1:]}"[:300]
     if key in found:
         return
     found[key] = what
-    now = folder / "now"
     stem = f"{name.replace(' ', '-')}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{stem}.txt").write_text(what)
-    if now.is_file():
-        target, _, content = now.read_bytes().partition(b"\n")
-        (out / f"{stem}{Path(json.loads(target)).suffix}").write_bytes(content)
+    (out / f"{stem}{Path(target).suffix}").write_bytes(content)
     print(f"  {name}: {lines[-1][:200]} → {out / stem}.txt", flush=True)
 
 

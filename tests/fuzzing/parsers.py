@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from fuzzing import samples
+from fuzzing import samples, template_samples
 from plain_model import PlainModel
 
 from oaml_core.data.prepare.fingerprint import unknown_files
@@ -217,8 +217,9 @@ def any_graph(folder: Path, target: str) -> None:
 
 def graph_metadata(folder: Path, target: str) -> None:
     from oaml_core.inference.model_metadata import read_model_metadata
+    from oaml_core.inference.onnx_model import NEEDED
 
-    found = read_model_metadata((folder / target).read_bytes(), target)
+    found = read_model_metadata((folder / target).read_bytes(), target, NEEDED)
     found["image_size"] + 1
     for thresholds in found["thresholds"].values():
         {float(rate): value + 1 for rate, value in thresholds.items()}
@@ -292,6 +293,7 @@ PARSERS: Mapping[str, Parser] = {
     "labelled list": Parser(samples.lists, ("train.txt", "train.lst"), source(LabelledListSource)),
     "lists of pairs": Parser(samples.lists, ("set_pairs.csv", "pairs.txt"), verification),
     "subset": Parser(samples.lists, ("people.txt", "numbers.txt"), subset),
+    "lists of templates": Parser(template_samples.lists, tuple(template_samples.LISTS), template_samples.read),
     "landmarks of faces": Parser(
         lambda: samples.named_images() | {"landmarks.json": samples.lists()["landmarks.json"]},
         ("landmarks.json",),

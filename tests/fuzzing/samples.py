@@ -368,6 +368,7 @@ def metadata() -> Files:
         "oaml.json": to_json(
             {
                 "image_size": SIDE,
+                "preprocessing": True,
                 "thresholds": {"global": {"0.001": 0.3}},
                 "decision": "global",
                 "combined": {"normalisation": scale, "global_weight": 0.5, "local_weight": 0.5},

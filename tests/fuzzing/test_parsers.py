@@ -77,6 +77,7 @@ READERS = {
     "data/prepare/fingerprint.py": "checksums",
     "data/prepare/shard_files.py": "shards of a preparation",
     "decoding/decode.py": "images",
+    "evaluation/templates/lists.py": "lists of templates",
     "inference/any_onnx.py": "ONNX graphs",
     "inference/backends.py": "ONNX graphs, metadata of models",
     "inference/gallery/file.py": "gallery",
@@ -95,8 +96,6 @@ READERS = {
     "photos/yunet.py": "",
     # Networks that users name, whose reading errors are one `except` around all calls:
     "models/onnx_weights.py": "",
-    # Lists of a benchmark, which its reader takes apart by numpy and names by itself:
-    "evaluation/templates/lists.py": "",
     "photos/five_points.py": "",
     # Opens an image once more for its EXIF, after the decoder in the table has taken it:
     "restoration/photographs.py": "",

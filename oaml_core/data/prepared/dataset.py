@@ -38,9 +38,11 @@ class PartFiles:
         Raises:
             DataError: the part is missing, or no whole record stands there.
         """
-        data = os.pread(self._file(part), size, offset)
+        file = self._file(part)
         try:
-            return parse_record(data).image
+            if not 0 <= offset <= offset + size <= os.fstat(file).st_size:
+                raise DataError(f"the part ends before a record of {size} bytes does")
+            return parse_record(os.pread(file, size, offset)).image
         except DataError as error:
             raise DataError(f"{self.path(part)} at byte {offset}: {error}; fetch the data set again.") from None
 

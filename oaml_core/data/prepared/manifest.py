@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from oaml_core.errors import DataError
-from oaml_core.structured_text import parse_json
+from oaml_core.structured_text import check_types, parse_json
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 """Raised when the prepared files change their form; part of every fingerprint."""
+FILE_TYPES = {"path": str, "size": int, "sha256": str, "key": str}
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
         content = parse_json(text, where, remedy, DataError, needs=["format", "files"])
         if content["format"] != FORMAT:
             raise DataError(f"{where} has format {content['format']}, this version reads {FORMAT}; prepare it again.")
+        for file in content["files"]:
+            check_types(file, FILE_TYPES, f"{where}: an entry of its files", remedy, DataError)
         content["files"] = [ManifestFile(**file) for file in content["files"]]
         outside = next((f.path for f in content["files"] if f.path.startswith("/") or ".." in f.path.split("/")), None)
         if outside is not None:

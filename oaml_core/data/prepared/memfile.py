@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.array_files import plain_type
 from oaml_core.errors import DataError
 from oaml_core.structured_text import parse_json
 
@@ -88,7 +89,7 @@ def open_memfile(path: Path) -> np.memmap[Any, Any]:
     """
     try:
         conf = _conf(path)
-        shape, dtype = tuple(map(int, conf["shape"])), np.dtype(str(conf["dtype"]))
+        shape, dtype = tuple(map(int, conf["shape"])), plain_type(conf["dtype"])
         if not shape or min(shape) < 1 or dtype.hasobject:
             raise ValueError(f"{dtype}{list(shape)} is no array of numbers")
         size = path.stat().st_size

@@ -104,7 +104,10 @@ class ImageParquetSource(TrainingSource):
 
     def read(self, index: int) -> bytes:
         images = self._images(int(self.groups[index]))
-        return image_bytes(images[int(self.rows[index])].as_py(), self.name(index))
+        row = int(self.rows[index])
+        if row >= len(images):
+            raise DataError(f"{self.name(index)}: the column {IMAGE} has {len(images)} rows, fewer than the labels.")
+        return image_bytes(images[row].as_py(), self.name(index))
 
     def _images(self, group: int) -> Any:
         with self._lock:

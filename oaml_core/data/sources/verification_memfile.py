@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.array_files import read_array
+from oaml_core.array_files import plain_type, read_array
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.verification_source import Bools, VerificationSource
 from oaml_core.decoding.formats import MAX_PIXELS
@@ -90,7 +90,7 @@ def _layout(folder: SourceFolder, file: str, pairs: int) -> tuple[tuple[int, ...
         raise DataError(f"{folder.where(described)} is missing: it says the shape of the array. Copy it too.")
     conf = parse_json(folder.read(described), folder.where(described), REMEDY, DataError)
     try:
-        shape, dtype = tuple(map(int, conf["shape"])), np.dtype(str(conf["dtype"]))
+        shape, dtype = tuple(map(int, conf["shape"])), plain_type(conf["dtype"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder.where(described)} needs `shape` and `dtype` ({error!r}). {REMEDY}") from None
     planes = len(shape) == 4 and shape[1] == 3 and dtype == np.float32

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,9 @@ GALLERY = re.compile(r"_1n_gallery_\w+\.csv$", re.IGNORECASE)
 PROBES = re.compile(r"_1n_probe_mixed\.csv$", re.IGNORECASE)
 LIST_FOLDERS = (".", "meta")
 IMAGE_FOLDERS = ("loose_crop", "images", ".")
+LARGEST = int(np.iinfo(np.int64).max)
+LONGEST_PAIR = 100
+"""Characters in a line of two templates and a label."""
 LINES_AT_ONCE = 1_000_000
 """Pairs that are read at a time: 24 MB."""
 
@@ -136,7 +139,7 @@ def read_pairs(file: Path, ids: Ints) -> Iterator[tuple[NDArray[np.int32], NDArr
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that nothing is left is how the end is seen
-                    block = np.loadtxt(lines, dtype=np.int64, max_rows=LINES_AT_ONCE, ndmin=2)
+                    block = np.loadtxt(_short(lines), dtype=np.int64, max_rows=LINES_AT_ONCE, ndmin=2)
             except (ValueError, UnicodeDecodeError) as error:
                 raise DataError(f"{file}, after line {read}: {error}; a line has two templates and 1 or 0.") from None
             if not block.size:
@@ -146,6 +149,14 @@ def read_pairs(file: Path, ids: Ints) -> Iterator[tuple[NDArray[np.int32], NDArr
             first, second = (_rows(file, block[:, column], ids).astype(np.int32) for column in (0, 1))
             read += len(block)
             yield first, second, block[:, 2] == 1
+
+
+def _short(lines: Iterable[str]) -> Iterator[str]:
+    """Yield lines; raises ValueError for one that is too long for three numbers, for which numpy would make room."""
+    for line in lines:
+        if len(line) > LONGEST_PAIR:
+            raise ValueError(f"a line has {len(line):,} characters")
+        yield line
 
 
 def _one(folder: Path, lists: list[Path], ending: str) -> Path:
@@ -165,7 +176,7 @@ def _read_faces(file: Path) -> tuple[list[str], Ints, Ints]:
     for where, fields in _lines(file, 3):
         names.append(fields[0])
         try:
-            numbers.append((int(fields[1]), int(fields[2])))
+            numbers.append((_whole(fields[1]), _whole(fields[2])))
         except ValueError:
             raise DataError(f"{where}: template and medium must be whole numbers.") from None
     if not names:
@@ -209,6 +220,18 @@ def _lines(file: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
 
 def _read_roster(file: Path, ids: Ints) -> Roster:
     """Read TEMPLATE_ID and SUBJECT_ID: the columns of these names, else the first two."""
+    try:
+        found = _subjects(file)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is no list that can be read ({error}); copy it again.") from None
+    if not found:
+        raise DataError(f"{file} names no template.")
+    templates = np.array(sorted(found), dtype=np.int64)
+    return Roster(file, _rows(file, templates, ids), np.array([found[int(one)] for one in templates], dtype=np.int64))
+
+
+def _subjects(file: Path) -> dict[int, int]:
+    """Return the subject of each template of a roster."""
     found: dict[int, int] = {}
     with file.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.reader(lines)
@@ -220,15 +243,20 @@ def _read_roster(file: Path, ids: Ints) -> Roster:
             if not row:
                 continue
             try:
-                template, subject = (int(row[place]) for place in places)
+                template, subject = (_whole(row[place]) for place in places)
             except (ValueError, IndexError):
                 raise DataError(f"{file} line {rows.line_num}: TEMPLATE_ID and SUBJECT_ID must be numbers.") from None
             if found.setdefault(template, subject) != subject:
                 raise DataError(f"{file} line {rows.line_num}: template {template} has two subjects.")
-    if not found:
-        raise DataError(f"{file} names no template.")
-    templates = np.array(sorted(found), dtype=np.int64)
-    return Roster(file, _rows(file, templates, ids), np.array([found[int(one)] for one in templates], dtype=np.int64))
+    return found
+
+
+def _whole(text: str) -> int:
+    """Return the number that `text` is; raises ValueError where it is none, or none that 64 bits hold."""
+    number = int(text)
+    if abs(number) > LARGEST:
+        raise ValueError(f"{text[:40]} is too large")
+    return number
 
 
 def _rows(file: Path, numbers: Ints, ids: Ints) -> Ints:

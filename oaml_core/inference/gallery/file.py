@@ -70,7 +70,7 @@ class GalleryFile:
             self._open(model)
             if was_cut:
                 self._db.execute("VACUUM")
-        except (sqlite3.DatabaseError, OSError) as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:  # a damaged file's names are no text
             raise DataError(
                 f"The file cannot be opened as a gallery: {error}.", here=f"It lies at {self.path}."
             ) from error
@@ -201,6 +201,8 @@ class GalleryFile:
             raise self._damaged(error) from None
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self._damaged(error) from None
+        except MemoryError:
+            raise self._damaged(MemoryError("it announces more than the memory holds")) from None
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(f"{self.path} is damaged ({error}). Bring it back from an export, or enrol its faces again.")

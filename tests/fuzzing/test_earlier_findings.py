@@ -1,0 +1,74 @@
+"""Damaged files that once ended in a traceback, or took memory without end; each stands for its kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fuzzing.bounds import read_within_bounds
+from fuzzing.parsers import PARSERS
+from fuzzing.places import write_files
+from fuzzing.samples import npy
+
+from oaml_core.data.prepared.prepared import open_prepared
+from oaml_core.errors import DataError
+from oaml_core.tracking import read_metrics
+
+
+def described(dtype: object) -> bytes:
+    return json.dumps({"shape": [4, 16, 16, 3], "dtype": dtype}).encode()
+
+
+def tile(**values: object) -> bytes:
+    row = {"id": "0", "file": "one.pt", "split": "train", "is_clean": True, "domain": "a"}
+    return json.dumps({"tiles": [row | values]}).encode()
+
+
+CASES = {
+    "a type of thousands of digits": ("prepared memfiles", "own.dat.conf", described("9" * 5000)),
+    "a type that is code": ("prepared memfiles", "own.dat.conf", described("(2,)f4,f4")),
+    "a type that is a number": ("prepared memfiles", "own.dat.conf", described(7)),
+    "a type of no size": ("prepared memfiles", "own.dat.conf", described("f3")),
+    "a type of thousands of digits, of pairs": ("memfiles of pairs", "own.dat.conf", described("9" * 5000)),
+    "places before a part's begin": ("prepared data", "train/offsets.npy", npy(np.array([-5, -1]))),
+    "records larger than the memory": ("prepared data", "train/sizes.npy", npy(np.array([1 << 62, 1 << 40]))),
+    "sizes below zero": ("prepared data", "train/sizes.npy", npy(np.array([-1, -(1 << 60)]))),
+    "an empty tile": ("tiles", "one.pt", b""),
+    "a kind of tile that is a list": ("tiles", "metadata.json", tile(data_type=[1])),
+    "a kind of tile that is an object": ("tiles", "metadata.json", tile(data_type={"a": 1})),
+    "half a surrogate in YAML": ("recipes", "short.yaml", b"name: a\xff\xfe\nseed: 1\n"),
+    "a line that numpy would make room for": (
+        *("lists of templates", "meta/x_template_pair_label.txt"),
+        b"1 " * 200_000 + b"\n",
+    ),
+    "templates that 64 bits do not hold": ("lists of templates", "meta/x_face_tid_mid.txt", b"1.jpg %d 1\n" % 10**30),
+    "a roster that is no text": ("lists of templates", "meta/x_1N_gallery_G1.csv", b"TEMPLATE_ID,SUBJECT_ID\n\xff,1\n"),
+    "a roster with an endless cell": ("lists of templates", "meta/x_1N_gallery_G1.csv", b"1,7\n" + b"2" * 200_000),
+    "a model without a size": ("metadata of models", "oaml.json", b'{"preprocessing": true, "thresholds": {}}'),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_refused_by_name(case: str, tmp_path: Path) -> None:
+    name, target, content = CASES[case]
+    parser = PARSERS[name]
+    write_files(parser.files() | {target: content}, tmp_path)
+    assert read_within_bounds(lambda folder: parser.read(folder, target), tmp_path) != "read"
+
+
+@pytest.mark.parametrize("key", ["path", "size", "sha256", "key"])
+def test_a_file_of_the_manifest_without_a_value_is_named(key: str, tmp_path: Path) -> None:
+    files = PARSERS["prepared data"].files()
+    content = json.loads(files["manifest.json"])
+    content["files"][0][key] = None
+    write_files(files | {"manifest.json": json.dumps(content).encode()}, tmp_path)
+    with pytest.raises(DataError, match=f"manifest.json.*{key} is NoneType"):
+        open_prepared(tmp_path)
+
+
+def test_a_row_of_metrics_that_no_reader_takes_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,name,value\n1,loss,0.5\n1," + "x" * 200_000 + ",1\n2,loss,0.25\n")
+    assert read_metrics(path) == [(1, "loss", 0.5), (2, "loss", 0.25)]
