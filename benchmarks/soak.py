@@ -35,7 +35,7 @@ from typing import Any
 import psutil
 
 from benchmarks.soak_checks import Consumed, Result, entries, findings, planned, repeated, result_of
-from benchmarks.soak_place import Launched, Place, place
+from benchmarks.soak_place import Launched, SoakPlace, place
 from oaml_core.store import open_store
 
 PROCESSES = ("worker", "loader", "agent", "launcher")
@@ -62,7 +62,7 @@ class Soak:
         most: disturbances of a training.
     """
 
-    def __init__(self, where: Place, kinds: Sequence[str], seed: int, most: int) -> None:
+    def __init__(self, where: SoakPlace, kinds: Sequence[str], seed: int, most: int) -> None:
         self.place, self.kinds, self.seed, self.most = where, tuple(kinds), seed, most
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []

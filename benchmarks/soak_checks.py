@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from benchmarks.soak_place import Place
+from benchmarks.soak_place import SoakPlace
 from oaml_core import stages
 from oaml_core.config import Config
 from oaml_core.data.batches.samplers import build_batch_sampler
@@ -57,7 +57,7 @@ def planned(config: Config, dataset_uri: str) -> Consumed:
     return plan
 
 
-def result_of(place: Place, store: Store, prefix: str) -> Result:
+def result_of(place: SoakPlace, store: Store, prefix: str) -> Result:
     """Read what the run at `prefix` has left in its folder and in the store."""
     folder = place.work / prefix
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -77,7 +77,7 @@ def _general(name: str) -> str:
     return re.sub(NAME.pattern, "step-….ckpt", name)
 
 
-def findings(place: Place, store: Store, prefix: str, plan: Consumed, reference: Result) -> list[str]:
+def findings(place: SoakPlace, store: Store, prefix: str, plan: Consumed, reference: Result) -> list[str]:
     """Compare a run that has ended well with the undisturbed one, and say what differs.
 
     Args:

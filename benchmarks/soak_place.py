@@ -43,7 +43,7 @@ MARK = "OAML_SOAK_MARK"
 """Variable in the environment of every process of a soak, by which its processes are told from all others."""
 
 
-class Place:
+class SoakPlace:
     """Folders, stores and processes of a soak.
 
     Args:
@@ -195,7 +195,7 @@ def _trains(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def place(root: Path) -> Iterator[Place]:
+def place(root: Path) -> Iterator[SoakPlace]:
     """Give a place below the empty folder `root`; its processes and its server end with the block."""
     before = dict(os.environ)
     with ExitStack() as server:
@@ -204,7 +204,7 @@ def place(root: Path) -> Iterator[Place]:
         with relay(urlsplit(variables["OAML_S3_ENDPOINT"]).port or 0) as wire:
             made = None
             try:
-                made = Place(root, server, wire, variables)
+                made = SoakPlace(root, server, wire, variables)
                 yield made
             finally:
                 for process in made.processes() if made is not None else []:
