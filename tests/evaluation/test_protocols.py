@@ -151,3 +151,15 @@ def test_the_middle_of_several_cuts_and_a_threshold_between_neighbouring_floats(
     low = 0.5
     high = np.nextafter(low, 1)
     assert best_threshold(np.array([0.1, low, high]), np.array([False, False, True])) == high
+
+
+def test_pairs_at_the_threshold_are_judged_as_the_accuracy_counts_them():
+    generator = np.random.default_rng(0)
+    same = np.arange(200) % 2 == 0
+    distances = PUBLISHED_THRESHOLDS[
+        np.where(same, generator.integers(90, 160, 200), generator.integers(120, 200, 200))
+    ]
+    found = ten_fold(distances, same)
+    by_fold = found.correct.reshape(10, 20).mean(axis=1)
+    assert (distances == np.repeat(found.threshold_by_fold, 20)).any()
+    np.testing.assert_allclose(by_fold, found.accuracy_by_fold)

@@ -14,6 +14,7 @@ from torch.nn import functional
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ModelInputError
 from oaml_core.models.build import build_classifier
+from oaml_core.models.margin import AdaFace
 from oaml_core.models.margin_heads import MarginHead
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "margin_heads.npz")
@@ -103,6 +104,43 @@ def test_deviation_of_norms_that_hardly_differ_is_exact() -> None:
     state = head.state_dict()
     assert state["margin.batch_mean"].item() == pytest.approx(norms.double().mean().item(), rel=1e-6)
     assert state["margin.batch_std"].item() == pytest.approx(norms.double().std().item(), rel=1e-2)
+
+
+def test_the_deviation_of_two_norms_is_the_unbiased_one_and_of_one_norm_0() -> None:
+    margin = AdaFace(m=0.4, s=64.0, h=0.333, t_alpha=1.0)
+    margin.observe(torch.tensor([[30.0], [34.0]]))
+    assert margin.batch_std.item() == pytest.approx(8**0.5)
+    margin.observe(torch.tensor([[30.0]]))
+    assert margin.batch_std.item() == 0
+
+
+@pytest.mark.parametrize("std", [0.01, 10.0, 300.0])
+@pytest.mark.parametrize("norm", [0.0, 19.0, 20.004, 60.0, 1000.0])
+def test_adaface_is_its_formula_also_where_quality_and_norm_are_cut_off(norm: float, std: float) -> None:
+    margin = AdaFace(m=0.4, s=64.0, h=0.333, t_alpha=0.01)
+    margin.batch_std.fill_(std)
+    quality = min(max((min(max(norm, 0.001), 100) - 20) / (std + 1e-3) * 0.333, -1), 1)
+    cosines = torch.tensor([[-0.999], [-0.3], [0.5], [0.999]])
+    angles = [min(max(math.acos(cosine) - 0.4 * quality, 1e-3), math.pi - 1e-3) for cosine in cosines[:, 0].tolist()]
+    expected = torch.tensor([[math.cos(angle) - (0.4 + 0.4 * quality)] for angle in angles])
+    harder = margin.harder(cosines, torch.full((4, 1), norm))
+    torch.testing.assert_close(harder, expected, rtol=0, atol=2e-4)
+
+
+def test_the_loss_says_which_samples_are_nearest_to_their_own_class() -> None:
+    head = head_of(CASES["cosface_m0.4"])
+    embeddings = functional.normalize(head.kernel.detach().T[:4])
+    labels = torch.tensor([0, 1, 5, 3])
+    found = head.loss(embeddings, torch.full((4, 1), 20.0), labels)
+    assert found.correct.tolist() == [1.0, 1.0, 0.0, 1.0]
+    torch.testing.assert_close(head.centres()[:4], embeddings)
+
+
+def test_a_fresh_heads_classes_have_about_unit_length() -> None:
+    head = build_classifier(ModelConfig(head="cosface"), 64, 500, seed=0)
+    assert isinstance(head, MarginHead)
+    assert head.kernel.norm(dim=0).mean().item() == pytest.approx(1, abs=0.02)
+    assert head.kernel.mean().item() == pytest.approx(0, abs=0.01)
 
 
 LABELS = torch.zeros(2, dtype=torch.int64)
