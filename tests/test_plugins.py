@@ -10,12 +10,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
+from oaml_core.config import ModelConfig
 from oaml_core.config.occluders import DRAWN
 from oaml_core.data.batches.occluder_sheet import GAP, TOGETHER
 from oaml_core.errors import ConfigError
-from oaml_core.registry import MATCHERS, Registry
+from oaml_core.models.build import build_backbone, build_matcher
+from oaml_core.registry import MATCHERS, POOLS, Registry
 
 REPO = Path(__file__).parents[1]
 GUIDE = (REPO / "docs" / "extending.md").read_text()
@@ -85,6 +88,27 @@ def test_a_mistyped_foreign_name_is_answered_with_the_nearest(plugin: Path, tmp_
     done = oaml(plugin, tmp_path, "train", "--model.matcher", "mean_cosin")
     assert done.returncode == 2
     assert "Did you mean 'mean_cosine'?" in done.stderr
+
+
+def test_a_matcher_derived_from_pooled_takes_over_the_embedding_and_changes_its_part_alone(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = next(code for code in re.findall(r"```python\n(.*?)```", GUIDE, re.S) if "class PooledUpper" in code)
+    monkeypatch.setattr(MATCHERS, "_found", dict(MATCHERS._found))
+    exec(block, {"__name__": "my_parts"})
+    assert MATCHERS.has("pooled_upper", POOLS)
+    backbone = build_backbone("ir_mini", image_size=112, width=8)
+    upper, plain = (
+        build_matcher(ModelConfig(matcher=name), backbone.channels, backbone.map_size, backbone).eval()
+        for name in ("pooled_upper", "pooled")
+    )
+    shape = (2, backbone.channels, *backbone.map_size)
+    maps, others = (torch.rand(shape, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    half = torch.ones(2, 1, *backbone.map_size)
+    half[:, :, backbone.map_size[0] // 2 :] = 0.5
+    with torch.no_grad():
+        torch.testing.assert_close(upper.match(maps, others), plain.match(maps, others, half, half))
+        assert not torch.allclose(upper.match(maps, others), plain.match(maps, others))
 
 
 def test_a_plugin_that_cannot_be_loaded_is_named(plugin: Path, tmp_path: Path) -> None:

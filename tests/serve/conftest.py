@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from untrained import write_untrained
 
 from oaml_core.config import Config, ModelConfig
 from oaml_core.export.onnx_export import export_onnx
+from oaml_core.inference.gallery.database import Gallery
 from oaml_core.training.trained import load_trained
 
 
@@ -21,3 +23,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     faces = np.random.default_rng(0).integers(0, 256, (2, 112, 112, 3)).astype(np.uint8)
     export_onnx(trained.recogniser, folder / "model.onnx", config, faces)
     return folder / "model.onnx"
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Iterator[Gallery]:
+    """Return an open gallery of the model `first`, without people."""
+    with Gallery(tmp_path / "people.gallery", "first") as opened:
+        yield opened

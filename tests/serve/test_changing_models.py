@@ -3,88 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fastapi.testclient import TestClient
+from changing_models import AT_ONCE, FIRST, HALF, SECOND, Models, asked, generations, identify, started
 from plain_model import PlainModel, face_of
-from test_service import KEYS, compare, enrol, png
+from test_service import compare, enrol, png
 
-from oaml_core.errors import ConfigError, StoreError
+from oaml_core.errors import ConfigError
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.rebuild import rebuild
-from oaml_core.photos.faces import FaceFinder
-from oaml_core.serve.answers import EnrolAnswer
-from oaml_core.serve.app import create_app
-from oaml_core.serve.faces import FaceService
-from oaml_core.serve.generations import Generations
-from oaml_core.serve.keys import Keys, key_digest
-from oaml_core.serve.limits import Limits
 from oaml_core.serve.trial import TrialRules
-
-FIRST = PlainModel("first", thresholds={1e-2: -10.0})
-SECOND = PlainModel("second", turn=3, thresholds={1e-2: -10.0})
-AT_ONCE = TrialRules(share=0)
-HALF = TrialRules(share=0.5, requests=4)
-
-
-class Models:
-    """A source whose newest model is set by the test."""
-
-    def __init__(self, newest: PlainModel) -> None:
-        self.now, self.elsewhere, self.away = newest, {}, False
-
-    def newest(self) -> str:
-        if self.away:
-            raise StoreError("The store cannot be reached.")
-        return f"{self.now.version} {id(self.now)}"
-
-    def load(self, address: str = "") -> PlainModel:
-        return self.elsewhere[address] if address else self.now
-
-    def address(self) -> str:
-        return "here"
-
-
-@pytest.fixture
-def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    with Gallery(tmp_path / "people.gallery", "first") as opened:
-        yield opened
-
-
-def started(
-    gallery: Gallery | None,
-    models: Models | None,
-    rules: TrialRules = AT_ONCE,
-    model: Any = FIRST,
-    *,
-    is_newest: bool = True,
-    **limits: Any,
-) -> TestClient:
-    faces = FaceService(model, FaceFinder(aligned=True), gallery, pixels=10**6, most=3)
-    keys = Keys({key_digest(key): role for key, role in KEYS.items()}, 10**6)
-    return TestClient(
-        create_app(faces, keys, Limits(**limits), models, rules, is_newest=is_newest),
-        headers={"X-API-Key": "a"},
-        raise_server_exceptions=False,
-    )
-
-
-def generations(client: TestClient) -> Generations:
-    found: Generations = client.app.state.models  # type: ignore[attr-defined]
-    return found
-
-
-def identify(client: TestClient, person: int) -> Any:
-    return client.post("/api/v1/identify", files={"photo": png(face_of(person, 5))})
-
-
-def asked(client: TestClient, count: int) -> list[Any]:
-    """Compare `count` pairs, two of the same person and two of different people by turns."""
-    return [compare(client, png(face_of(1)), png(face_of(1 + turn // 2 % 2, 1))) for turn in range(count)]
 
 
 def test_a_rebuilt_gallery_is_followed_to_its_model(gallery: Gallery) -> None:
@@ -121,55 +51,6 @@ def test_without_the_gallery_s_model_searches_say_so_and_comparing_goes_on(galle
             assert answer.status_code == 503
             assert "model second" in answer.json()["error"]["message"]
         assert compare(client, png(face_of(1)), png(face_of(1))).json()["decision"] == "same"
-
-
-def slow_enrolment(client: TestClient) -> Any:
-    return enrol(client, "late", png(face_of(7)))
-
-
-def slow_deletion(client: TestClient) -> Any:
-    return client.delete("/api/v1/gallery/people", params={"person": "p 1"})
-
-
-def slow_merge(client: TestClient) -> Any:
-    return client.post("/api/v1/gallery/merge", params={"person": "p 1", "into": "p 2"})
-
-
-@pytest.mark.parametrize("change", [slow_enrolment, slow_deletion, slow_merge])
-def test_a_change_that_was_answered_by_too_slow_is_never_made(
-    gallery: Gallery, change: Callable[[TestClient], Any]
-) -> None:
-    with started(gallery, None, seconds=0.3, workers=1) as client, Gallery(gallery.path) as other:
-        for person in (1, 2):
-            records = FIRST.records(face_of(person)[None])
-            other.add(f"p {person}", records, source="", digest=str(person))
-        before = other.people()
-        with other.change():  # nobody else can write meanwhile
-            late = change(client)
-        # Leaving the service waits for the thread that would have made the change.
-    assert late.status_code == 504, late.text
-    assert "nothing was changed" in late.json()["error"]["message"]
-    assert gallery.people() == before
-
-
-def test_a_change_whose_commit_has_begun_is_waited_for(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    late, go = threading.Event(), threading.Event()
-
-    def add(person: str, photo: bytes, keep: bool) -> EnrolAnswer:
-        with gallery.change() as db:
-            db.execute("INSERT INTO people (name) VALUES (?)", (person,))
-        late.set()
-        go.wait(60)
-        return EnrolAnswer(key=1, added=True)
-
-    with started(gallery, None, seconds=0.1) as client:
-        monkeypatch.setattr(generations(client).present, "enrol", lambda *words: add(*words))
-        releases = threading.Thread(target=lambda: late.wait(60) and threading.Timer(0.5, go.set).start())
-        releases.start()
-        answer = enrol(client, "made", png(face_of(1)))
-        releases.join()
-    assert answer.status_code == 200
-    assert [one.name for one in gallery.people()] == ["made"]
 
 
 def test_a_new_model_takes_over_after_its_trial() -> None:
