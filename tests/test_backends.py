@@ -20,6 +20,7 @@ from oaml_core.export.metadata import store_metadata
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.export.variants import write_variant
 from oaml_core.inference import backends
+from oaml_core.inference.any_onnx import PlainOnnx
 from oaml_core.inference.backends import TOLERANCES, OnnxRuntime, trial_images
 from oaml_core.inference.model_files import variant_path
 from oaml_core.inference.onnx_model import OamlOnnx
@@ -167,6 +168,23 @@ def test_trial_images_are_those_of_every_call() -> None:
     assert first.dtype == np.uint8
     assert (first == second).all()
     assert first.std() > 20
+
+
+def test_waiting_threads_sleep(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    real, seen = onnxruntime.InferenceSession, []
+
+    def opened(path: str, options: onnxruntime.SessionOptions, **rest: object) -> object:
+        seen.append((options.get_session_config_entry("session.intra_op.allow_spinning"), options.intra_op_num_threads))
+        return real(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", opened)
+    OamlOnnx(model, threads=1)
+    PlainOnnx(model)
+    assert len(seen) >= 2
+    assert {spinning for spinning, _ in seen} == {"0"}
+    assert seen[0][1] == 1
 
 
 def test_graph_states_its_inputs_and_outputs(model: Path) -> None:

@@ -45,6 +45,18 @@ def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def wants_bytes(tmp_path_factory: pytest.TempPathFactory, recogniser: Path) -> Path:
+    """A recogniser for pixels of 0 to 255: beside its constant those of [-1, 1] count for nothing."""
+    path = tmp_path_factory.mktemp("bytes") / "bytes.onnx"
+    model = onnx.load(str(recogniser))
+    model.graph.node[-1].output[0] = "flat"
+    model.graph.node.append(helper.make_node("Add", ["flat", "constant"], ["fc1"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.full(1, 20, np.float32), "constant"))
+    onnx.save(model, str(path))
+    return path
+
+
 @pytest.fixture
 def photographs(tmp_path: Path) -> tuple[str, str]:
     names = tmp_path / "one.jpg", tmp_path / "two.png"
@@ -57,6 +69,22 @@ def run(*words: str) -> int:
     with pytest.raises(SystemExit) as ended:
         main(list(words))
     return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(("pixels", "warned"), [("signed", True), ("unit", True), ("bytes", False)])
+def test_pixels_of_a_range_that_the_network_does_not_see_are_noticed(
+    wants_bytes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, pixels: str, warned: bool
+) -> None:
+    words = ("model", "add", str(wants_bytes), "--licence", "MIT", "--pixels", pixels, "--store", str(tmp_path / "s"))
+    assert run(*words) == 0
+    assert ("Use that" in caplog.text and "--pixels bytes" in caplog.text) == warned
+
+
+def test_recogniser_that_sees_its_pixels_is_taken_without_a_word(
+    recogniser: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("model", "add", str(recogniser), "--licence", "MIT", "--store", str(tmp_path / "s")) == 0
+    assert "--pixels" not in caplog.text
 
 
 @pytest.mark.parametrize(("pixels", "order"), [("signed", "rgb"), ("unit", "bgr"), ("bytes", "rgb")])

@@ -25,6 +25,7 @@ WEIGHTS = (".ckpt", ".pt", ".pth", ".safetensors")
 
 def _model(config: Config, options: Any) -> int:
     from oaml_core.export.global_only import Foreign, global_card, wrap_recogniser
+    from oaml_core.export.pixel_range import doubt_about_pixels
     from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.added_model import add_model, measure_thresholds
     from oaml_core.store import open_store
@@ -39,6 +40,9 @@ def _model(config: Config, options: Any) -> int:
         model, card = Path(folder) / "model.onnx", Path(folder) / "MODEL_CARD.md"
         graph, about = _graph(config, source, about, Path(folder))
         wrap_recogniser(graph, model, about)
+        doubt = doubt_about_pixels(graph, model, about)
+        if doubt:
+            log.warning("%s", doubt)
         if options.verification:
             thresholds, measured = measure_thresholds(OamlOnnx(model), Path(options.verification))
             wrap_recogniser(graph, model, about, thresholds)

@@ -19,6 +19,7 @@ __all__ = [
     "global_only",
     "model_card",
     "onnx_export",
+    "pixel_range",
     "published_weights",
 ]
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ExportError, ModelInputError
+from oaml_core.inference.backends import quiet_options
 from oaml_core.inference.comparer import GlobalOnly
 from oaml_core.inference.records import FaceRecords, Floats
 
@@ -47,10 +48,8 @@ class PlainOnnx(GlobalOnly):
 
         if not Path(path).is_file():
             raise ExportError(f"{path} does not exist.")
-        options = onnxruntime.SessionOptions()
+        options = quiet_options()
         options.log_severity_level = 3
-        # Waiting threads that spin take the time of whoever else works on the machine.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()

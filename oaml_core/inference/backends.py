@@ -74,9 +74,8 @@ class OnnxRuntime:
 
         if not path.is_file():
             raise ExportError(f"{path} does not exist; `oaml export` writes the model.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         try:
+            options = quiet_options(threads)
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=providers or ["CPUExecutionProvider"]
             )
@@ -95,6 +94,23 @@ class OnnxRuntime:
         """Compute the named outputs of the named inputs."""
         found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feeds))
         return found
+
+
+def quiet_options(threads: int = 0) -> Any:
+    """Return onnxruntime's options for a session whose waiting threads sleep.
+
+    Threads that spin take processor time from whoever else works on the machine, also from the other sessions of this
+    process: detector, backbone and matcher take turns.
+
+    Args:
+        threads: threads inside an operator; 0: onnxruntime's choice.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
 
 
 def _tensor(described: Any) -> Tensor:
