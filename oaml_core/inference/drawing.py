@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ GAP = 96
 PHOTO = 300
 """Height of the photographs above the faces, in pixels."""
 CAPTION = 76
+"""Least height of the text below the faces, in pixels; it grows with the lines."""
+LINE = 28
+"""Height of a line of text, in pixels."""
+LONGEST = 92
+"""Characters of the longest line; a longer one goes on below."""
 COVERED = (224, 33, 138)
 BACKGROUND = (24, 25, 27)
 TEXT = (236, 234, 229)
@@ -31,7 +37,10 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
         pair: what `compare_pair` found.
         caption: below the faces; lines are kept.
     """
-    picture = Image.new("RGB", (2 * FACE + GAP, FACE + CAPTION), BACKGROUND)
+    font = ImageFont.load_default(20)  # it has no ≥
+    lines = [part for line in caption.replace("≥", ">=").splitlines() for part in textwrap.wrap(line, LONGEST)]
+    height = max(CAPTION, LINE * len(lines) + LINE // 2)
+    picture = Image.new("RGB", (2 * FACE + GAP, FACE + height), BACKGROUND)
     for image, visibility, left in zip(pair.images, pair.visibility, (0, FACE + GAP), strict=True):
         picture.paste(_covered_face(image, visibility), (left, 0))
     draw = ImageDraw.Draw(picture)
@@ -42,9 +51,8 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
         draw.line([start, end], fill=colour, width=1 + round(3 * strength))
         for x, y in (start, end):
             draw.ellipse([x - 6, y - 6, x + 6, y + 6], fill=colour, outline=BACKGROUND)
-    middle = (picture.width / 2, FACE + CAPTION / 2)
-    font = ImageFont.load_default(20)  # it has no ≥
-    draw.multiline_text(middle, caption.replace("≥", ">="), TEXT, font, anchor="mm", align="center", spacing=8)
+    middle = (picture.width / 2, FACE + height / 2)
+    draw.multiline_text(middle, "\n".join(lines), TEXT, font, anchor="mm", align="center", spacing=8)
     return picture
 
 
