@@ -173,7 +173,8 @@ def test_trial_images_are_those_of_every_call() -> None:
 def test_waiting_threads_sleep(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
-    real, seen = onnxruntime.InferenceSession, []
+    real = onnxruntime.InferenceSession
+    seen: list[tuple[str, int]] = []
 
     def opened(path: str, options: onnxruntime.SessionOptions, **rest: object) -> object:
         seen.append((options.get_session_config_entry("session.intra_op.allow_spinning"), options.intra_op_num_threads))

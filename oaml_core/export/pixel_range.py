@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oaml_core.export.global_only import SCALES, Foreign, wrap_recogniser
+from oaml_core.export.global_only import SCALES, Foreign, Pixels, wrap_recogniser
 from oaml_core.inference.backends import trial_images
 from oaml_core.inference.onnx_model import OamlOnnx
 
@@ -30,7 +30,7 @@ def doubt_about_pixels(source: Path, model: Path, about: Foreign) -> str:
     alike = _least_cosine(model)
     if alike < ALIKE:
         return ""
-    others = {}
+    others: dict[Pixels, float] = {}
     for pixels in SCALES:
         if pixels != about.pixels:
             tried = model.with_name(f"{pixels}.onnx")
