@@ -208,7 +208,7 @@ def test_what_is_no_recogniser_is_named(tmp_path: Path, capsys: pytest.CaptureFi
     )
     other = tmp_path / "other.onnx"
     onnx.save(helper.make_model(graph, ir_version=8), str(other))
-    for path, message in ((text, "not an ONNX model"), (other, "[N, 3, S, S] is needed"), (tmp_path / "no", "no file")):
+    for path, message in ((text, "not an ONNX model"), (other, "[N, S, S, 3] is needed"), (tmp_path / "no", "no file")):
         assert run("model", "add", str(path), "--licence", "MIT", "--store", str(tmp_path / "store")) != 0
         assert message in capsys.readouterr().err
     assert not (tmp_path / "store").exists()
