@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,41 @@ def test_an_error_is_one_line_and_its_traceback_a_file(
     kept = re.search(r"The traceback is in (\S+);", shown)
     assert kept is not None
     assert type(error).__name__ in Path(kept[1]).read_text()
+
+
+def fill(known: Path, limit: str) -> int:
+    """Write more than 100 kB into a database under a limit."""
+    with closing(sqlite3.connect(known)) as database:
+        database.execute(limit)
+        database.execute("CREATE TABLE t (x)")
+        database.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("place", "limit", "remedy"),
+    [
+        ("checksums.sqlite", "PRAGMA max_page_count = 2", "disk is full"),
+        ("checksums.sqlite", "PRAGMA query_only = 1", "read-only disk"),
+        ("none/checksums.sqlite", "", "Permission is denied"),
+    ],
+)
+def test_a_database_that_cannot_be_written_is_named_with_a_remedy(
+    place: str,
+    limit: str,
+    remedy: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setitem(cli.COMMANDS, "doctor", Command("fails", lambda *_: fill(tmp_path / place, limit)))
+    with pytest.raises(SystemExit):
+        main(["doctor"])
+    told = capsys.readouterr().err
+    assert remedy in told
+    assert f"{place}: " in told
+    assert FORESEEN not in told
 
 
 @pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC, errno.EIO])

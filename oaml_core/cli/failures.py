@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sqlite3
 import tempfile
 import traceback
 from pathlib import Path
@@ -33,6 +34,16 @@ REMEDIES = {
     errno.ELOOP: "Links lead round in a circle. Remove one of them.",
 }
 """Remedy by the operating system's error number."""
+DATABASE = {
+    "SQLITE_FULL": REMEDIES[errno.ENOSPC],
+    "SQLITE_IOERR": "The disk is full, fails, or limits how far a file may grow (`ulimit -f`). Name another place.",
+    "SQLITE_READONLY": REMEDIES[errno.EROFS],
+    "SQLITE_CANTOPEN": REMEDIES[errno.EACCES],
+    "SQLITE_PERM": REMEDIES[errno.EACCES],
+    "SQLITE_BUSY": "Another process writes it. Wait until that one has ended, and run the same command again.",
+    "SQLITE_LOCKED": "Another process writes it. Wait until that one has ended, and run the same command again.",
+}
+"""Remedy by the first two words of SQLite's name of the error, for the databases that are kept beside the data."""
 
 
 def explain(error: BaseException) -> str:
@@ -50,6 +61,9 @@ def explain(error: BaseException) -> str:
         reason = error.strerror or str(error) or type(error).__name__
         remedy = REMEDIES.get(error.errno or 0, "")
         return shown(": ".join([*names, reason])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
+    if isinstance(error, sqlite3.Error):
+        remedy = DATABASE.get("_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2]), "")
+        return shown(": ".join([*_written(error), str(error)])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "The memory is used up. Lower data.batch_size, evaluate.batch_size or data.num_workers."
     first = (str(error).strip() or "without a message").splitlines()[0]

@@ -28,10 +28,16 @@ NAME_BYTES = 230
 
 
 class FolderStore(Store):
-    """Objects are files below `folder`. Each appears by rename, after its content is on the disk."""
+    """Objects are files below `folder`. Each appears by rename, after its content is on the disk.
+
+    Raises:
+        StoreError: `folder` is no folder, but a file.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
+        if self.folder.exists() and not self.folder.is_dir():
+            raise StoreError(f"{self.folder} is a file; a store is a folder. Name the folder that the store lies in.")
         self.uri = f"file://{self.folder}"
 
     def is_made(self) -> bool:

@@ -163,3 +163,12 @@ def test_pairs_at_the_threshold_are_judged_as_the_accuracy_counts_them():
     by_fold = found.correct.reshape(10, 20).mean(axis=1)
     assert (distances == np.repeat(found.threshold_by_fold, 20)).any()
     np.testing.assert_allclose(by_fold, found.accuracy_by_fold)
+
+
+def test_a_fold_is_decided_by_the_threshold_of_the_others() -> None:
+    """Each fold alone could be told apart wholly; the others' threshold decides half of it."""
+    scores = np.array([0.9, 0.8, 0.5, 0.4])
+    found = ten_fold_any_range(scores, np.array([True, False, True, False]), folds=2)
+    np.testing.assert_allclose(found.threshold_by_fold, [0.45, 0.85])
+    assert found.correct.tolist() == [True, False, False, True]
+    assert found.accuracy == 0.5

@@ -118,3 +118,13 @@ def test_keys_cannot_forge_lines(oaml, store: Store) -> None:
     listing = oaml("ls")[1]
     assert len(listing.splitlines()) == 2
     assert "a\\n" in listing
+
+
+def test_a_file_is_no_store(oaml, tmp_path: Path) -> None:
+    """Listed as an empty one it would hide a mistyped address."""
+    file = tmp_path / "model.onnx"
+    file.write_bytes(b"x")
+    for words in (("ls",), ("verify",), ("put", str(file), "a")):
+        code, shown = oaml(*words, uri=str(file))
+        assert code != 0
+        assert "model.onnx is a file; a store is a folder" in shown
