@@ -18,6 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oaml_core.folder_entries import read_regular
 from oaml_core.store.lease import holder_name, is_gone
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ LOOPBACK = "lo"
 PREFIX = "oaml-meeting-"
 HOLDER = "holder"
 """In the folder of a meeting: the launcher that made it."""
+HOLDER_BYTES = 4096
 LONGEST_PATH = 70
 """Bytes of a folder in which Python makes sockets; their names take some 35, and the kernel takes 107 in all."""
 
@@ -48,8 +50,8 @@ def meeting_folder() -> Iterator[Path]:
 def _remove_left() -> None:
     """Remove the folders of meetings whose launcher has ended on this machine."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):
-            if is_gone((folder / HOLDER).read_text(errors="replace")):
+        with suppress(OSError):  # another user's, or made this moment
+            if is_gone(read_regular(folder / HOLDER, HOLDER_BYTES).decode(errors="replace")):
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -58,3 +58,21 @@ def test_compiled_kernels_outlive_the_meeting(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", os.devnull)
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         assert "TORCHINDUCTOR_CACHE_DIR" not in temporary_environment(Path(name))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder", "large"])
+def test_what_others_leave_under_such_a_name_stays_and_holds_nobody_up(kind: str, temporary: Path) -> None:
+    """The folder for temporary files is everybody's: a FIFO there would have a reader wait for ever."""
+    holder = temporary / f"{PREFIX}odd" / HOLDER
+    holder.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(holder)
+    elif kind == "link":
+        holder.symlink_to("/dev/zero")
+    elif kind == "folder":
+        holder.mkdir()
+    else:
+        holder.write_bytes(b"x" * 10_000)
+    with meeting_folder() as folder:
+        assert folder.is_dir()
+    assert holder.parent.is_dir()
