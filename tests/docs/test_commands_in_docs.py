@@ -14,6 +14,7 @@ import pytest
 from components.cluster import ClusterConfig
 from oaml_core.cli import COMMANDS
 from oaml_core.cli.store_commands import ACTIONS
+from oaml_core.errors import OamlError
 from oaml_core.settings import config_parser, dataclass_from_yaml, load_config, parse_config
 from pipelines.schedule import six_fields
 from pipelines.submit import options
@@ -70,7 +71,8 @@ def oaml(words: list[str]) -> None:
     parser = config_parser("oaml", command.purpose)
     if command.options is not None:
         command.options(parser)
-    _, values = parse_config(parser, words[1:])
+    typed = words[1:] if command.respelled is None else command.respelled(words[1:])
+    _, values = parse_config(parser, typed)
     if words[0] == "store":
         operands = ACTIONS[values.action].operands.split()
         needed = [operand for operand in operands if not operand.startswith("[")]
@@ -111,6 +113,30 @@ def python(words: list[str]) -> None:
 def export(words: list[str]) -> None:
     (setting,) = words
     assert setting.split("=")[0] in (REPO / "pipelines" / "kubeflow.py").read_text()
+
+
+def oaml_commands() -> Iterator[tuple[str, list[str]]]:
+    """Commands of OAML on all pages, up to a pipe or another command."""
+    pages = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md")), *sorted((REPO / "components").glob("*/*.md"))]
+    for page in pages:
+        for block in re.findall(r"^```(?:sh|bash|)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE):
+            for line in re.findall(r"^(?:\.venv/bin/)?oaml (.*)$", block.replace("\\\n", " "), re.MULTILINE):
+                words = shlex.split(line, comments=True)
+                ends = [number for number, word in enumerate(words) if word in ("|", ">", "&&")]
+                yield f"{page.name}: oaml {line}", words[: min(ends, default=len(words))]
+
+
+def test_every_command_of_ours_on_every_page_has_all_that_it_needs() -> None:
+    found, wrong = list(oaml_commands()), []
+    for where, words in found:
+        if words[0].startswith("-"):
+            continue
+        try:
+            oaml(words)
+        except (OamlError, AssertionError, KeyError) as error:
+            wrong.append(f"{where}\n    {error}")
+    assert len(found) > 40
+    assert not wrong, "\n".join(wrong)
 
 
 PROGRAMS = {"make": make, "oaml": oaml, "kubectl": kubectl, "kfp": kfp, "python": python, "export": export}
