@@ -142,4 +142,5 @@ def _iou(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> float | 
 
 
 def _taken(records: FaceRecords, rows: NDArray[np.int64]) -> FaceRecords:
-    return FaceRecords(*(part[rows] for part in records))
+    # Parts that a model does not give are empty.
+    return FaceRecords(*(part[rows] if len(part) else part for part in records))
