@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.restoration.classical import destabilised, stabilised
+from oaml_core.restoration.classical import destabilised, stabilised, without_white_noise
 from oaml_core.restoration.measurement import Measurement
 
 Denoised = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -35,13 +35,6 @@ def total_variation(tile: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def non_local(tile: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Non-local means with the settings of `oaml_core.restoration.classical`."""
-    from skimage.restoration import denoise_nl_means
-
-    return denoise_nl_means(tile, patch_size=5, patch_distance=6, h=0.8, sigma=1.0, fast_mode=True, channel_axis=0)
-
-
 def block_matching(tile: NDArray[np.float64]) -> NDArray[np.float64]:
     """BM3D for colours (Mäkinen et al. 2020, package bm3d) on a range from 0 to 1, which its settings expect."""
     from bm3d import bm3d_rgb
@@ -54,7 +47,7 @@ def block_matching(tile: NDArray[np.float64]) -> NDArray[np.float64]:
 METHODS: Mapping[str, Denoised] = {
     "Wiener's filter": wiener,
     "total variation": total_variation,
-    "non-local means": non_local,
+    "non-local means": without_white_noise,
     "BM3D": block_matching,
 }
 """Denoisers by name."""

@@ -1,4 +1,4 @@
-"""What a recipe of a prior needs on one GPU: arithmetic and memory counted, time estimated. Needs no GPU.
+"""Estimate the needs of a prior's recipe on one GPU: arithmetic and memory are counted, time is estimated, without one.
 
     python -m benchmarks.restoration_estimate [--recipe configs/restore_photographs.yaml] [--teraflops 100]
 

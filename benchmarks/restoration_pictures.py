@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.restoration_scenes import photograph_tiles
+from benchmarks.restoration_scenes import middle, photograph_tiles
 from oaml_core.config import RestorationConfig
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
@@ -49,9 +49,7 @@ def main() -> None:
     generator = np.random.default_rng(0)
     people = draw_identities(TILES, generator)
     drawn = draw_faces(people, np.arange(TILES), generator).images
-    faces = to_tile(torch.from_numpy(drawn).permute(0, 3, 1, 2))
-    top, left = ((size - options.side) // 2 for size in faces.shape[2:])
-    faces = faces[..., top : top + options.side, left : left + options.side]
+    faces = middle(to_tile(torch.from_numpy(drawn).permute(0, 3, 1, 2)), options.side)
     photographs = photograph_tiles(TILES, options.side)
     options.out.mkdir(parents=True, exist_ok=True)
     kinds = {

@@ -25,7 +25,7 @@ from torch import Tensor
 from benchmarks.figures import measured as figures_of
 from benchmarks.figures import table, write
 from benchmarks.restoration_classical import METHODS, restored
-from benchmarks.restoration_scenes import photograph_tiles
+from benchmarks.restoration_scenes import middle, photograph_tiles
 from oaml_core.config import RestorationConfig
 from oaml_core.restoration.evaluate import CAMERAS, COVERED, hidden_middle
 from oaml_core.restoration.measurement import Identity, Measurement, measure
@@ -46,7 +46,7 @@ COLUMNS = (
     "χ² of one sample",
     "coverage of 90 %",
 )
-"""Of the table. Methods without samples have the χ² of their answer."""
+"""Columns of the table. Methods without samples have the χ² of their answer."""
 COMPARED_WITH = ("deepinv", "bm3d")
 """Packages of the extra `bench`."""
 T = TypeVar("T")
@@ -55,7 +55,7 @@ LIBRARIES = ("torch", "deepinv", "bm3d", "scikit-image", "scipy")
 
 @dataclass(frozen=True)
 class MethodAnswer:
-    """What one method made of the measured tiles."""
+    """The answer of one method to the measured tiles."""
 
     answer: Tensor
     """[B, C, H, W]."""
@@ -64,7 +64,7 @@ class MethodAnswer:
     passes: int | None
     """Through the network, per sample."""
     seconds: float
-    """Of processor time, per tile and sample."""
+    """Processor time per tile and sample."""
 
 
 def main() -> None:
@@ -85,9 +85,7 @@ def main() -> None:
     if options.images == "photographs":
         tiles = photograph_tiles(options.tiles, options.side)
     else:
-        tiles = held_out_tiles(config, prepare_tiles(config))
-        top, left = ((size - options.side) // 2 for size in tiles.shape[2:])
-        tiles = tiles[..., top : top + options.side, left : left + options.side]
+        tiles = middle(held_out_tiles(config, prepare_tiles(config)), options.side)
     prior = load_prior(options.checkpoint).prior
     rows = []
     for condition, measurement in conditions(tiles):

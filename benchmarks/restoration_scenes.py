@@ -20,6 +20,12 @@ REDUCTION = 2
 """Photographs are reduced by this factor first: so their noise is small beside that of the measurements."""
 
 
+def middle(tiles: Tensor, side: int) -> Tensor:
+    """Return the middles [N, C, side, side] of tiles."""
+    top, left = ((size - side) // 2 for size in tiles.shape[2:])
+    return tiles[..., top : top + side, left : left + side]
+
+
 def photograph(name: str, reduction: int = REDUCTION) -> Tensor:
     """Return a photograph as float32 [3, H, W] in [-1, 1], means of `reduction` × `reduction` pixels."""
     from skimage import data

@@ -1,4 +1,4 @@
-"""What a training leaves, compared with what an undisturbed one left: batches, weights, rows, files, processes."""
+"""Compare a training's batches, weights, rows, files and processes with those of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ from consumption import Consumed, consumed, entries
 COMPARED = ("module", "optimiser", "precision", "position", "average", "fingerprint", "num_classes")
 """Parts of a checkpoint that a disturbed run must share to the bit. The others name the run, hold speeds, or, as the
 plan, say where the run was begun or resumed last: the batch that comes next is in the position."""
-
-
 KEPT = "torchinductor_"
 """Beginning of the name of PyTorch's cache of compiled kernels, which is meant to stay."""
 
 
 class Result(NamedTuple):
-    """What a training has left."""
+    """Everything that a training has left."""
 
     batches: Consumed
     losses: list[tuple[int, float]]

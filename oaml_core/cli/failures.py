@@ -34,14 +34,15 @@ REMEDIES = {
     errno.ELOOP: "Links lead round in a circle. Remove one of them.",
 }
 """Remedy by the operating system's error number."""
+ANOTHER_WRITES = "Another process writes it. Wait until that one has ended, and run the same command again."
 DATABASE = {
     "SQLITE_FULL": REMEDIES[errno.ENOSPC],
     "SQLITE_IOERR": "The disk is full, fails, or limits how far a file may grow (`ulimit -f`). Name another place.",
     "SQLITE_READONLY": REMEDIES[errno.EROFS],
     "SQLITE_CANTOPEN": REMEDIES[errno.EACCES],
     "SQLITE_PERM": REMEDIES[errno.EACCES],
-    "SQLITE_BUSY": "Another process writes it. Wait until that one has ended, and run the same command again.",
-    "SQLITE_LOCKED": "Another process writes it. Wait until that one has ended, and run the same command again.",
+    "SQLITE_BUSY": ANOTHER_WRITES,
+    "SQLITE_LOCKED": ANOTHER_WRITES,
 }
 """Remedy by the first two words of SQLite's name of the error, for the databases that are kept beside the data."""
 
@@ -59,16 +60,20 @@ def explain(error: BaseException) -> str:
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         names = names or _written(error)
         reason = error.strerror or str(error) or type(error).__name__
-        remedy = REMEDIES.get(error.errno or 0, "")
-        return shown(": ".join([*names, reason])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
+        return _line(names, reason, REMEDIES.get(error.errno or 0, ""))
     if isinstance(error, sqlite3.Error):
-        remedy = DATABASE.get("_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2]), "")
-        return shown(": ".join([*_written(error), str(error)])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
+        kind = "_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2])
+        return _line(_written(error), str(error), DATABASE.get(kind, ""))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "The memory is used up. Lower data.batch_size, evaluate.batch_size or data.num_workers."
     first = (str(error).strip() or "without a message").splitlines()[0]
     place = _place(error)
     return f"{type(error).__name__}{place}: {shown(first[:300]).rstrip('.')}. OAML did not foresee this."
+
+
+def _line(names: list[str], reason: str, remedy: str) -> str:
+    """Return files, reason and remedy in one line."""
+    return shown(": ".join([*names, reason])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
 
 
 def keep_traceback(error: BaseException) -> str:

@@ -13,14 +13,13 @@ import numpy as np
 
 from oaml_core import __version__
 from oaml_core.errors import ExportError
+from oaml_core.inference.graph_shapes import image_layout, square_side, widest_vector
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.onnx_outputs import OUTPUTS
 
 Pixels = Literal["signed", "unit", "bytes"]
 SCALES: dict[Pixels, tuple[float, float]] = {"signed": (127.5, 1 / 127.5), "unit": (0.0, 1 / 255), "bytes": (0.0, 1.0)}
 """(offset, factor): the network is given (pixel − offset) · factor, in [-1, 1], [0, 1] or [0, 255]."""
-OPEN_SIDE = 112
-"""Pixels of a face where the graph does not say."""
 GRID = 7
 """Side of the visibility map that says 1 everywhere."""
 PREFIX = "oaml_"
@@ -133,23 +132,23 @@ def _input(graph: Any, source: Path) -> tuple[str, int, bool, int]:
     inputs = _given(graph)
     taken = inputs[0].type.tensor_type if inputs else None
     shape = [axis.dim_value for axis in taken.shape.dim] if taken is not None and len(inputs) == 1 else []
-    planes = shape[1:2] == [3]
-    sides = shape[2:] if planes else shape[1:3]
-    if taken is None or len(shape) != 4 or 3 not in (shape[1], shape[3]) or len({*sides} - {0}) > 1:
+    layout = image_layout(shape)
+    side = None if layout is None else square_side(layout[1])
+    if taken is None or layout is None or side is None:
         raise ExportError(
             f"{source} has inputs {[one.name for one in inputs]}, the first {shape}; one [N, 3, S, S] or [N, S, S, 3] "
             "is needed."
         )
-    return inputs[0].name, max(sides) or OPEN_SIDE, planes, int(taken.elem_type)
+    return inputs[0].name, side, layout[0], int(taken.elem_type)
 
 
 def _output(graph: Any, source: Path) -> tuple[str, int]:
     """Return name and width of the embedding: the widest output of one vector per face."""
     shapes = {one.name: [axis.dim_value for axis in one.type.tensor_type.shape.dim] for one in graph.output}
-    widths = {name: shape[1] for name, shape in shapes.items() if len(shape) >= 2 and set(shape[2:]) <= {1}}
-    if max(widths.values(), default=0) < 2:
+    found = widest_vector(shapes)
+    if found is None:
         raise ExportError(f"{source} gives {shapes}; embeddings [N, E] are needed.")
-    return max(widths.items(), key=lambda item: item[1])
+    return found[0], int(found[1])
 
 
 def _without_our_names(model: Any) -> Any:

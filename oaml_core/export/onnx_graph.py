@@ -13,7 +13,8 @@ from torch.nn.functional import normalize
 
 from oaml_core.config import Config
 from oaml_core.errors import ExportError
-from oaml_core.inference.onnx_outputs import LOCAL_EMBEDDING, OUTPUTS
+from oaml_core.export.metadata import local_score_of
+from oaml_core.inference.onnx_outputs import outputs_of
 from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.pooled import PooledAlone
@@ -31,7 +32,7 @@ class OnnxRecogniser(nn.Module):
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of what `forward` returns."""
-        return (*OUTPUTS, LOCAL_EMBEDDING) if isinstance(self.model.matcher, PooledAlone) else OUTPUTS
+        return outputs_of(local_score_of(self.model.matcher))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the `outputs` of uint8 [B, H, W, 3] with preprocessing, else of float [B, 3, H, W] in [-1, 1]."""

@@ -10,6 +10,7 @@ __all__ = [
     "face_files",
     "fusion",
     "gallery",
+    "graph_shapes",
     "identify",
     "match",
     "model_files",

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 from oaml_core.errors import ExportError, ModelInputError
 from oaml_core.inference.backends import quiet_options
 from oaml_core.inference.comparer import GlobalOnly
+from oaml_core.inference.graph_shapes import image_layout, square_side, widest_vector
 from oaml_core.inference.records import FaceRecords, Floats
 
 Channels = Literal["rgb", "bgr"]
 Pixels = Literal["raw", "signed"]
 BATCH = 32
-OPEN_SIDE = 112
-"""Pixels of a face where the model does not say."""
 BYTES = "tensor(uint8)"
 TYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -129,26 +128,24 @@ class PlainOnnx(GlobalOnly):
 
 def _layout(taken: Any, path: str | Path) -> tuple[bool, int]:
     """Return whether the colours are planes, and the side of the image; refuses what takes no square RGB image."""
-    sides = [side if isinstance(side, int) else None for side in taken.shape]
-    if len(sides) != 4 or 3 not in (sides[1], sides[3]):
+    layout = image_layout([side if isinstance(side, int) else 0 for side in taken.shape])
+    if layout is None:
         raise ExportError(f"{path} takes {taken.name} {taken.shape}; [N, 3, H, W] or [N, H, W, 3] can be measured.")
-    planes = sides[1] == 3
-    height, width = sides[2:] if planes else sides[1:3]
-    if height is not None and width is not None and height != width:
+    planes, (height, width) = layout
+    side = square_side((height, width))
+    if side is None:
         raise ExportError(
             f"{path} takes images of {width}×{height} pixels; faces are square, and so must its input be."
         )
-    return planes, height or width or OPEN_SIDE
+    return planes, side
 
 
 def _embedding(outputs: Sequence[Any], path: str | Path) -> str:
     """Return the name of the widest output that has one vector per image."""
-    widths: dict[str, float] = {}
-    for one in outputs:
-        shape = one.shape
-        if len(shape) >= 2 and all(side == 1 for side in shape[2:]):
-            widths[one.name] = shape[1] if isinstance(shape[1], int) else math.inf
-    if not widths or max(widths.values()) < 2:
+    found = widest_vector(
+        {one.name: [side if isinstance(side, int) else math.inf for side in one.shape] for one in outputs}
+    )
+    if found is None:
         shapes = ", ".join(f"{one.name} {one.shape}" for one in outputs)
         raise ExportError(f"{path} has no output [N, E] that could be an embedding, but {shapes}.")
-    return max(widths.items(), key=lambda item: item[1])[0]
+    return found[0]

@@ -161,7 +161,7 @@ def identify(
         name, values = scores.deciding
         for row, (person, path) in enumerate(some):
             if person not in best or values[row] > best[person].score:
-                found = FaceRecords(*(part[row : row + 1] for part in known))
+                found = known.rows(slice(row, row + 1))
                 best[person] = Candidate(person, path, float(values[row]), float(scores.visible_share[row]), found)
     if not best:
         raise DataError(f"No picture in {gallery} can be used. The first: {next(iter(left_out.values()))}")

@@ -13,7 +13,6 @@ from oaml_core.inference.decision import Comparison
 from oaml_core.inference.face_files import load_face
 from oaml_core.inference.photo_records import describe, remark
 from oaml_core.inference.proof import NOTHING_KNOWN, Proof
-from oaml_core.inference.records import FaceRecords
 from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.photo_face import PhotoFace
@@ -83,7 +82,7 @@ def match_files(
         faces = None
         images = load_face(first, model.image_size), load_face(second, model.image_size)
         both = model.records(np.stack(images))
-        one, other = (FaceRecords(*(part[row : row + 1] for part in both)) for row in (0, 1))
+        one, other = (both.rows(slice(row, row + 1)) for row in (0, 1))
     else:
         (face, one), (another, other) = (describe(model, finder, Path(path)) for path in (first, second))
         faces, images = (face, another), (face.image, another.image)

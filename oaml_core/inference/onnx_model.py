@@ -211,7 +211,7 @@ class OamlOnnx:
             ModelInputError: see `embed`.
         """
         both = self.records(np.stack([a, b]))
-        scores = self.scores(*(FaceRecords(*(part[i : i + 1] for part in both)) for i in (0, 1)))
+        scores = self.scores(*(both.rows(slice(row, row + 1)) for row in (0, 1)))
         return Comparison.of(scores, self.threshold(far, scores.deciding[0]))
 
     def threshold(self, far: float, score: str = "global") -> float | None:
@@ -240,7 +240,7 @@ class OamlOnnx:
 
     def _matcher_trial(self) -> dict[str, NDArray[Any]]:
         known = self.records(trial_images(self.image_size))
-        return _pairs(known, FaceRecords(*(part[::-1] for part in known)), slice(None))
+        return _pairs(known, known.rows(slice(None, None, -1)), slice(None))
 
     def _record(self, images: Images) -> FaceRecords:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))

@@ -19,7 +19,7 @@ class FaceRecords(NamedTuple):
     Example:
         >>> import oaml_core as oaml
         >>> records = oaml.load_model("model.onnx").records(oaml.load_face("a.png")[None])
-        >>> first = oaml.FaceRecords(*(part[:1] for part in records))
+        >>> first = records.rows(slice(1))
         >>> first.visibility.shape
         (1, 1, 7, 7)
     """
@@ -35,6 +35,10 @@ class FaceRecords(NamedTuple):
     local_embedding: Floats = UNKNOWN
     """[n, E], unit length, all local evidence of the image itself, of a model that compares one vector a face; empty:
     the model compares `local_features`."""
+
+    def rows(self, which: slice | NDArray[np.int64]) -> FaceRecords:
+        """Return some of the faces; parts that the records were made without stay empty."""
+        return FaceRecords(*(part[which] if len(part) else part for part in self))
 
 
 class Scores(NamedTuple):

@@ -15,7 +15,7 @@ from oaml_core.restoration.face_tiles import to_image
 BRIGHTEST = 0.3
 """Deviation that uncertainty shows white, as a share of the range from black to white."""
 QUALITY = 92
-"""Of the JPEG pictures."""
+"""JPEG quality of the pictures."""
 
 
 def compared_pictures(pictures: Iterable[Picture]) -> str:

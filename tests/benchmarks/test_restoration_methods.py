@@ -1,4 +1,4 @@
-"""What restoration is compared with: classical methods, and samplers of deepinv where it is installed."""
+"""Classical methods and samplers of deepinv, where it is installed, restore what they are given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a soak calls a finding, and that a disturbed training has none."""
+"""A soak finds each kind of loss, and finds none in a disturbed training."""
 
 from __future__ import annotations
 

@@ -18,7 +18,6 @@ from oaml_core.evaluation.scoring.scores import score_pairs
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.inference.model_files import matcher_path
 from oaml_core.inference.onnx_model import OamlOnnx
-from oaml_core.inference.records import FaceRecords
 from oaml_core.models.correlation_weighting import Weighting
 from oaml_core.models.recogniser import Recogniser, build_recogniser
 
@@ -48,7 +47,7 @@ def test_scores_by_one_vector_are_those_of_the_evaluation(
 
     exported = OamlOnnx(path)
     records = exported.records(images)
-    pairs = [FaceRecords(*(part[side::2] for part in records)) for side in (0, 1)]
+    pairs = [records.rows(slice(side, None, 2)) for side in (0, 1)]
     found = exported.scores(*pairs)
 
     np.testing.assert_allclose(np.linalg.norm(records.local_embedding, axis=1), 1, atol=1e-5)
@@ -75,7 +74,7 @@ def test_the_matchers_graph_gives_the_same_scores_and_is_not_opened(tmp_path: Pa
         "probe_visibility": records.visibility[:4],
         "gallery_visibility": records.visibility[4:],
     }
-    pairs = [FaceRecords(*(part[rows] for part in records)) for rows in (slice(4), slice(4, None))]
+    pairs = [records.rows(rows) for rows in (slice(4), slice(4, None))]
     found = beside.scores(*pairs).local_score
     assert found is not None
     np.testing.assert_allclose(session.run(None, feeds)[0], found, atol=1e-4)

@@ -46,7 +46,7 @@ def people() -> FaceRecords:
 def gallery(tmp_path: Path, people: FaceRecords) -> Iterator[Gallery]:
     with Gallery(tmp_path / "people.gallery", TwoVectors.version) as opened:
         for row in range(PEOPLE):
-            one = FaceRecords(*(part[row : row + 1] for part in people))
+            one = people.rows(slice(row, row + 1))
             opened.add(f"person {row}", one, source="", digest=str(row))
         yield opened
 

@@ -39,7 +39,7 @@ class Giver:
     agent_token: str = ""
     role: str = "oaml-node"
     tokens: bool = True
-    """Whether metadata needs a session token (IMDSv2); without, there are none (IMDSv1)."""
+    """True: metadata needs a session token (IMDSv2); False: there are none (IMDSv1)."""
     asked: list[str] = field(default_factory=list)
 
     @property

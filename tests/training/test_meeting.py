@@ -1,4 +1,4 @@
-"""What the folder of a meeting keeps together, and what becomes of it."""
+"""The folder of a meeting holds all temporary files, and goes with them."""
 
 from __future__ import annotations
 

@@ -88,9 +88,7 @@ def compare_with_cohort(model: Comparer, faces: FaceRecords, cohort: FaceRecords
         # What a matcher makes of one face alone is made once, not once per pair.
         every, local = model.all_scores(faces, cohort)
         return CohortScores(every, local, model.combine(every, local))
-    rows = [
-        model.scores(FaceRecords(*(part[k : k + 1] for part in faces)), cohort) for k in range(len(faces.embedding))
-    ]
+    rows = [model.scores(faces.rows(slice(k, k + 1)), cohort) for k in range(len(faces.embedding))]
     return CohortScores(
         np.stack([row.global_score for row in rows]),
         _stacked([row.local_score for row in rows]),

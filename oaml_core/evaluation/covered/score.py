@@ -99,7 +99,7 @@ def score(
     columns: dict[str, list[Floats]] = {}
     for start in range(0, len(pairs.first), PAIRS_AT_ONCE):
         rows = slice(start, start + PAIRS_AT_ONCE)
-        one, other = _taken(probes, pairs.first[rows]), _taken(gallery, pairs.second[rows])
+        one, other = probes.rows(pairs.first[rows]), gallery.rows(pairs.second[rows])
         found = model.scores(one, other)
         parts = {
             "global": found.global_score,
@@ -139,8 +139,3 @@ def _iou(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> float | 
     hidden, said = small < 0.5, predicted < 0.5
     union = int((hidden | said).sum())
     return int((hidden & said).sum()) / union if union else None
-
-
-def _taken(records: FaceRecords, rows: NDArray[np.int64]) -> FaceRecords:
-    # Parts that a model does not give are empty.
-    return FaceRecords(*(part[rows] if len(part) else part for part in records))

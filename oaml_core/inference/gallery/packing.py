@@ -74,7 +74,8 @@ def check_record(packed: Packed) -> str:
 
 def local_vector(detail: bytes) -> bytes:
     """Return the local vector of a record that has one, float32 little endian, without looking at its checksum."""
-    return np.ascontiguousarray(_unpack(Packed(b"", detail))[4], dtype="<f4").tobytes()
+    _, size, height, width, _ = HEADER.unpack_from(detail)
+    return _features(detail, HEADER.size + height * width, size, (1, 1)).astype("<f4").tobytes()
 
 
 def unpack_records(packed: list[Packed]) -> FaceRecords:
@@ -99,18 +100,22 @@ def _unpack(packed: Packed) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     mark, channels, height, width, norm = HEADER.unpack_from(detail)
     visibility = np.frombuffer(detail, np.uint8, height * width, at).reshape(1, height, width) / np.float32(255)
     at += height * width
-    rows, columns = (1, 1) if mark == ONE_VECTOR else (height, width)
-    local = np.zeros((0, height, width), dtype=np.float32)
-    if channels:
-        scale = np.frombuffer(detail, "<f4", rows * columns, at).reshape(1, rows, columns)
-        values = np.frombuffer(detail, np.int8, channels * rows * columns, at + 4 * rows * columns)
-        local = np.asarray(values.reshape(channels, rows, columns) * scale, dtype=np.float32)
-    vector = np.zeros(0, dtype=np.float32)
+    local, vector = np.zeros((0, height, width), dtype=np.float32), np.zeros(0, dtype=np.float32)
     if mark == ONE_VECTOR:
-        local, vector = np.zeros((0, height, width), dtype=np.float32), local[:, 0, 0]
+        vector = _features(detail, at, channels, (1, 1)).ravel()
+    elif channels:
+        local = _features(detail, at, channels, (height, width))
     known = np.asarray(norm, dtype=np.float32)
     embedding = np.frombuffer(packed.embedding, "<f4").astype(np.float32)
     return embedding, np.asarray(visibility, dtype=np.float32), local, known, vector
+
+
+def _features(detail: bytes, at: int, channels: int, places: tuple[int, int]) -> Floats:
+    """Return the numbers [channels, rows, columns] that stand from `at` on, after a scale per place."""
+    count = places[0] * places[1]
+    scale = np.frombuffer(detail, "<f4", count, at).reshape(1, *places)
+    values = np.frombuffer(detail, np.int8, channels * count, at + 4 * count)
+    return np.asarray(values.reshape(channels, *places) * scale, dtype=np.float32)
 
 
 def _digest(embedding: bytes, body: bytes) -> bytes:

@@ -68,7 +68,7 @@ class GallerySearch:
     def __init__(self, gallery: Gallery, model: Comparer, shortlist: int = SHORTLIST) -> None:
         self.gallery, self.model, self.shortlist = gallery, model, shortlist
         self._vectors: list[Vectors] = []
-        """Of the embeddings, and of the local vectors where there are any; empty for an empty gallery."""
+        """Embeddings, and local vectors where there are any; empty for an empty gallery."""
         self._state: tuple[int, int] | None = None
         self._lock = threading.Lock()
 
