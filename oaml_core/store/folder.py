@@ -28,22 +28,22 @@ NAME_BYTES = 230
 
 
 class FolderStore(Store):
-    """Objects are files below `folder`. Each appears by rename, after its content is on the disk.
-
-    Raises:
-        StoreError: `folder` is no folder, but a file.
-    """
+    """Objects are files below `folder`. Each appears by rename, after its content is on the disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise StoreError(f"{self.folder} is a file; a store is a folder. Name the folder that the store lies in.")
         self.uri = f"file://{self.folder}"
 
     def is_made(self) -> bool:
         return self.folder.exists()
 
+    def _refuse_file(self) -> None:
+        """Raise StoreError where a file is in the folder's place: asked when it is used, as it may go meanwhile."""
+        if self.folder.is_file():
+            raise StoreError(f"{self.folder} is a file; a store is a folder. Name the folder that the store lies in.")
+
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
+        self._refuse_file()
         target, digest = self._path(key), _digest_of_source(path)
         if self._digests(key) == {digest} and target.is_file() and sha256_of(target) == digest:
             return ObjectInfo(key, size_of(path), digest)
@@ -135,6 +135,7 @@ class FolderStore(Store):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         begin = checked_prefix(prefix).rpartition("/")[0]
+        self._refuse_file()
         top = self.folder / begin
         if not top.is_dir():
             return
