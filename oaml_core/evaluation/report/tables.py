@@ -98,7 +98,7 @@ def visibility_table(result: SetResult) -> str:
 
 
 def own_table(result: SetResult) -> str:
-    """Return the metrics of packages of one's own, a row per condition and score; nothing where there are none."""
+    """Return a table of the registered metrics, a row per condition and score; an empty text if there are none."""
     rows = []
     names: dict[str, None] = {}
     for condition in result.conditions.values():
@@ -110,7 +110,7 @@ def own_table(result: SetResult) -> str:
     if not names:
         return ""
     head = "<th>condition</th><th>score</th>" + "".join(f"<th>{escape(name)}</th>" for name in names)
-    return f"<h3>Metrics of your own</h3>{table(head, rows)}"
+    return f"<h3>Registered metrics</h3>{table(head, rows)}"
 
 
 def _iou(condition: ConditionResult) -> str:

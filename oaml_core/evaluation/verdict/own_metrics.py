@@ -1,4 +1,7 @@
-"""Figures of packages of one's own, computed from the scores of pairs."""
+"""Metrics that `register_metric` names, computed from the scores of pairs.
+
+Those of OAML's own stand here, with that decorator; other packages bring theirs as plugins.
+"""
 
 from __future__ import annotations
 
