@@ -20,6 +20,7 @@ MANY_NAMES = "links to a folder that many others lead to"
 LEAVING = "links that lead out of the folder"
 UNREADABLE = "folders that may not be read"
 HIDDEN = "names that begin with a dot"
+EMPTY = "folders with nothing in them"
 FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that forge lines of a log or cannot be written: control characters, bytes that are no UTF-8, line
 and paragraph separators."""
@@ -140,7 +141,7 @@ def kind_of(mode: int) -> str:
 
 
 def files_below(
-    folder: Path, *, leave: bool, any_name: bool = False, within: Path | None = None
+    folder: Path, *, leave: bool, any_name: bool = False, within: Path | None = None, empty: bool = False
 ) -> Iterator[FolderEntry]:
     """Yield all entries below a folder but folders, in the order of their names within each folder.
 
@@ -152,6 +153,7 @@ def files_below(
         leave: whether links that lead out of `within` are followed.
         any_name: whether files are used whose names begin with a dot or cannot be printed.
         within: `folder` or one above it; None: `folder`.
+        empty: whether folders are yielded, as entries that are not used, which have no entry.
     """
     top = (within or folder).resolve()
     names: dict[Path, int] = {}
@@ -164,6 +166,8 @@ def files_below(
         except OSError:
             yield FolderEntry(_relative(place.path, folder), place.path, reason=UNREADABLE, is_folder=True)
             continue
+        if empty and not entries and place.path != folder:
+            yield FolderEntry(_relative(place.path, folder), place.path, reason=EMPTY, is_folder=True)
         for entry in entries:
             refused = None if any_name else _refused_by_name(entry, folder)
             judged = refused or _judge(entry, place, top, folder, leave)

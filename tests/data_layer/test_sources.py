@@ -196,4 +196,4 @@ def test_a_lost_identity_of_an_unpacked_archive_is_named(image_folder: Path, con
         image.rename(image.with_suffix(".JPG"))
     lost = [warning for warning in inputs(whole, config).leftovers.warnings if "identities lost" in warning]
     assert len(lost) == 1
-    assert lost[0].endswith("1 (ida)")
+    assert "read: 1 (ida)." in lost[0]

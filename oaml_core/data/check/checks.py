@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from oaml_core.config import Config
 from oaml_core.data.check.alignment import AlignmentSample
 from oaml_core.data.check.duplicates import DuplicateFinder
-from oaml_core.data.check.findings import Seen, findings
+from oaml_core.data.check.findings import findings
 from oaml_core.data.check.looked_at import LookedImages
 from oaml_core.data.check.report import CheckReport, Duplicate, SetAside
 from oaml_core.data.check.scan import Looked, Scanner
+from oaml_core.data.check.seen import Seen
 from oaml_core.data.prepared.visibility_set import fit_mask
 from oaml_core.data.sources.base import Ints
 from oaml_core.data.sources.inputs import Inputs, open_folders, open_inputs
@@ -89,12 +90,17 @@ class Checks:
         for number, looked in progress(looked_at, len(chosen), "check images"):
             label = int(source.labels[number])
             if isinstance(looked, SetAside):
-                self.seen.set_aside.append(looked)
+                self.set_aside(looked, label)
             elif self.left_out(looked.sha256.hex()):
                 continue
             elif limit is None or self.seen.counts[label] < limit:
                 self._count(number, label, looked)
                 yield number, looked
+
+    def set_aside(self, image: SetAside, label: int) -> None:
+        """Note an image that cannot be used, of the identity `label` by the source's numbers."""
+        self.seen.set_aside.append(image)
+        self.seen.broken_labels.add(label)
 
     def held_out(self) -> None:
         """Look at all images of the people who are held out of training, paired or not."""

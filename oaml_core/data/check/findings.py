@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-
 import numpy as np
-from numpy.typing import NDArray
 
-from oaml_core.config import Config
 from oaml_core.data.batches.samplers import build_batch_sampler
-from oaml_core.data.check.report import Duplicate, Finding, SetAside, Verdict
-from oaml_core.data.sources.inputs import Inputs
+from oaml_core.data.check.identities import images_finding, labels_finding
+from oaml_core.data.check.report import Finding, Verdict
+from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
@@ -30,8 +26,8 @@ def findings(seen: Seen) -> list[Finding]:
         _size(seen),
         _values(seen),
         _channel_order(seen),
-        _labels(seen),
-        _few_images(seen),
+        labels_finding(seen),
+        images_finding(seen),
         _batches(seen),
         *_verification(seen),
         _duplicates(seen),
@@ -113,32 +109,6 @@ def _channel_order(seen: Seen) -> Finding:
         remedy = f"Faces are redder than blue: set data.channel_order {other} unless these are not"
         return Finding("channel order", result, "warning", remedy)
     return Finding("channel order", result)
-
-
-def _labels(seen: Seen) -> Finding:
-    used = int((seen.counts > 0).sum())
-    gaps = len(seen.counts) - used
-    people = amount(used, "identity", "identities")
-    if not gaps:
-        return Finding("labels", f"{people}, contiguous from 0")
-    unused = amount(gaps, "number below the largest is", "numbers below the largest are")
-    return Finding("labels", f"{people}; {unused} unused; made contiguous")
-
-
-def _few_images(seen: Seen) -> Finding:
-    counts = seen.counts[seen.counts > 0]
-    if not len(counts):
-        return Finding("images an identity", "none")
-    result = f"{counts.min()} to {counts.max()}, median {np.median(counts):.0f}"
-    wanted = seen.config.data.num_instances
-    few = int((counts < wanted).sum())
-    if not few:
-        return Finding("images an identity", result)
-    remedy = (
-        f"{amount(few, 'identity has', 'identities have')} fewer than data.num_instances {wanted}: a batch repeats "
-        f"their images; data.min_images_per_identity {wanted} leaves them out"
-    )
-    return Finding("images an identity", result, "warning", remedy)
 
 
 def _verification(seen: Seen) -> list[Finding]:
@@ -255,38 +225,3 @@ def _masks(seen: Seen, total: int) -> Finding:
     if seen.grey_masks:
         return Finding("masks", result, "warning", f"{seen.grey_masks:,} masks have many values between 0 and 255")
     return Finding("masks", result)
-
-
-@dataclass
-class Seen:
-    """What the checks have seen so far; `findings` judges it."""
-
-    inputs: Inputs
-    config: Config
-    before_training: bool = False
-    """Whether batches that cannot be planned forbid the next step."""
-    images: int = 0
-    """Usable training images."""
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    """Usable images by the source's identity number."""
-    sides: Counter[int] = field(default_factory=Counter)
-    total: NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
-    """Sums of R, G, B over all pixels of the resized images."""
-    low: int = 255
-    high: int = 0
-    blank: list[str] = field(default_factory=list)
-    set_aside: list[SetAside] = field(default_factory=list)
-    held_out: int = 0
-    """Usable images of people who are held out of training."""
-    held_out_set_aside: list[SetAside] = field(default_factory=list)
-    pairs_set_aside: list[SetAside] = field(default_factory=list)
-    coverage: NDArray[np.int64] = field(default_factory=lambda: np.zeros(10, dtype=np.int64))
-    grey_masks: int = 0
-    visibility_pairs: int = 0
-    bad_sets: list[str] = field(default_factory=list)
-    good_sets: dict[str, VerificationSource] = field(default_factory=dict)
-    duplicates: list[Duplicate] = field(default_factory=list)
-    """Between training and verification images."""
-    twins: list[Duplicate] = field(default_factory=list)
-    """Within the training images."""
-    twins_of_two_identities: int = 0

@@ -192,7 +192,8 @@ def merge_images(checks: Checks, outbox: Outbox, *, store: Store, plan: ShardPla
 
 def _counted(checks: Checks, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], shard: int) -> Lying:
     source = checks.inputs.training
-    checks.seen.set_aside += [SetAside(source.name(number), reason) for number, reason in about["damaged"]]
+    for number, reason in about["damaged"]:
+        checks.set_aside(SetAside(source.name(number), reason), int(source.labels[number]))
     images = LookedImages(**{each.name: arrays[each.name] for each in fields(LookedImages)})
     used = checks.looked_at(images)
     taken = images.rows(used)

@@ -129,7 +129,7 @@ class LocalFolder(SourceFolder):
         self.folder = folder
         used: list[SourceFile] = []
         passed_over: list[FolderEntry] = []
-        for entry in files_below(folder, leave=True) if listing is None else ():
+        for entry in files_below(folder, leave=True, empty=True) if listing is None else ():
             if entry.reason is not None:
                 passed_over.append(entry)
             elif not any(step.endswith(OWN_INDEX) for step in entry.name.split("/")):

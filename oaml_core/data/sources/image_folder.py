@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
-from oaml_core.data.sources.meta import landmarks_of, read_meta
+from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.text import composed
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
@@ -40,7 +40,9 @@ class ImageFileSource(TrainingSource):
         self.identities = unique
         self.labels = numbers.astype(np.int64)
         self.readers = folder.readers
-        self.landmarks = landmarks_of(folder, read_meta(folder).get("landmarks_by_path", {}), names, len(names))
+        known = read_meta(folder).get("landmarks_by_path", {})
+        self.landmarks = landmarks_of(folder, known, names, len(names))
+        self.notes += unknown_images(folder, known, names)
 
     def read(self, index: int) -> bytes:
         return self.folder.read(self.names[index])
@@ -89,7 +91,7 @@ class ImageFolderSource(ImageFileSource):
             )
         super().__init__(folder, names, identities)
         self.used.update(name for names in others.values() for name in names)
-        self.notes = [*_other_files(others), *_vanished(beside - set(identities)), *_links_as_text(folder)]
+        self.notes += [*_other_files(others), *_vanished(beside - set(identities)), *_links_as_text(folder)]
         if self.below not in ("", TRAIN):
             self.notes.append(f"all images lie below {self.below}: each folder in it is taken for one person")
 
@@ -156,7 +158,7 @@ def _other_files(others: Mapping[str, Sequence[str]]) -> list[str]:
     """Say how many files of identities are no image that is read, by their ending."""
     return [
         f"{amount(len(names), 'file is', 'files are')} passed over, as {ending} is no image ending that is read; the "
-        f"first is {names[0]}"
+        f"first is {names[0]}. Convert images among them to JPEG or PNG"
         for ending, names in sorted(others.items())
     ]
 

@@ -16,11 +16,13 @@ from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.folder_entries import HIDDEN, Counted, FolderEntry, amount
+from oaml_core.folder_entries import EMPTY, HIDDEN, Counted, FolderEntry, amount, shown
 
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""
 NAMES_SHOWN = 5
+HARMLESS = frozenset({HIDDEN, EMPTY})
+"""Reasons that are counted and no warning: who is lost by them is."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,52 @@ def find_leftovers(
         used.update([*visibility.faces_alone, *visibility.masks_alone])
     unusable, counted = Counted(), Counted()
     for entry in folder.passed_over:
-        (counted if entry.reason == HIDDEN else unusable).add(entry.reason or "", entry.name)
+        (counted if entry.reason in HARMLESS else unusable).add(entry.reason or "", entry.name)
+    unused = [name for name in folder.files if name not in used]
+    loose = _outside_identities(unused, training)
     vanished = _lost_parts(folder, training, visibility)
     return Leftovers(
-        (*counted.sentences("passed over"), *_unused(name for name in folder.files if name not in used)),
-        (*unusable.sentences("passed over"), *vanished, *_beside_train(folder, training)),
+        (*counted.sentences("passed over"), *_unused(set(unused) - set(loose)), *_deeper(training)),
+        (*unusable.sentences("passed over"), *vanished, *_loose(loose), *_beside_train(folder, training)),
     )
+
+
+def _outside_identities(unused: Sequence[str], training: TrainingSource | None) -> list[str]:
+    """Return images that lie beside the folders of the identities, and so belong to nobody."""
+    if not isinstance(training, ImageFolderSource):
+        return []
+    images = [PurePosixPath(name) for name in unused if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES]
+    return [path.as_posix() for path in images if path.parent in (PurePosixPath("."), PurePosixPath(training.below))]
+
+
+def _loose(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    lie = amount(len(names), "image lies", "images lie")
+    return [
+        f"{lie} in no folder of an identity, so nobody is known to be on it; the first is {shown(names[0])!r}. Move "
+        "each into the folder of its person"
+    ]
+
+
+def _deeper(training: TrainingSource | None) -> list[str]:
+    """Say how many images lie in folders within that of their identity: these may be folders of several people."""
+    if not isinstance(training, ImageFolderSource):
+        return []
+    deep = [name for name in training.names if name.count("/") > training.below.count("/") + 1]
+    if not deep:
+        return []
+    person = training.identity_name(int(training.labels[training.names.index(deep[0])]))
+    lie = amount(len(deep), "image lies in a folder within that of its", "images lie in folders within that of their")
+    return [
+        f"{lie} identity and count for it; the first is {shown(deep[0])!r} ({shown(person)}). Where these folders are "
+        "of different people, move them up"
+    ]
 
 
 def _unused(names: Iterable[str]) -> list[str]:
     by_ending: dict[str, list[str]] = {}
-    for name in names:
+    for name in sorted(names):
         by_ending.setdefault(PurePosixPath(name).suffix.lower() or "no ending", []).append(name)
     most = sorted(by_ending, key=lambda ending: (-len(by_ending[ending]), ending))
     counted = Counted()
@@ -85,32 +122,34 @@ def _lost_parts(
 ) -> list[str]:
     """Name the identities, sets and lists that are lost by entries which cannot be used."""
     below = identities_below(folder.files)
-    people = {_identity(name, below) for name in folder.files if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES}
+    people = {_identity(name, below) for name in folder.files}
     lost = Counted()
     for entry in folder.passed_over:
-        path = PurePosixPath(entry.name)
-        top = path.parts[0] if path.parts else ""
-        if entry.reason == HIDDEN:
-            continue
-        if path.parent.as_posix() in (".", "verification") and (name := set_name(entry.name)) is not None:
-            lost.add("verification sets", name)
-        elif entry.name in (RECORDS, *LISTS, *TRAINING_LISTS):
-            lost.add("lists of the training images", entry.name)
-        elif top in RESERVED:
-            if visibility is None and {FACES, MASKS, "visibility"} & set(path.parts[:2]):
-                lost.add("visibility sets", "/".join(path.parts[:2]))
-            elif top == "verification" and len(path.parts) == 1:
-                lost.add("verification sets", "all in verification/")
+        if entry.reason != HIDDEN and (found := _lost_list(entry, visibility)) is not None:
+            lost.add(*found)
         elif isinstance(training, ImageFolderSource):
             person = _identity(entry.name, below, entry)
-            if person is not None and person not in people:
+            if person is not None and not person.startswith(".") and person not in people | RESERVED:
                 lost.add("identities", person)
-    return [_sentence(kind, list(dict.fromkeys(names))) for kind, names in lost.names.items()]
+    return [_sentence(kind, sorted(set(names))) for kind, names in lost.names.items()]
+
+
+def _lost_list(entry: FolderEntry, visibility: VisibilitySource | None) -> tuple[str, str] | None:
+    """Return kind and name of the set or list that an entry would have been; None where it is none of them."""
+    path = PurePosixPath(entry.name)
+    if path.parent.as_posix() in (".", "verification") and (name := set_name(entry.name)) is not None:
+        return "verification sets", name
+    if entry.name in (RECORDS, *LISTS, *TRAINING_LISTS):
+        return "lists of the training images", entry.name
+    of_faces = path.parts[:1] and path.parts[0] in RESERVED and {FACES, MASKS, "visibility"} & set(path.parts[:2])
+    if visibility is None and of_faces:
+        return "visibility sets", "/".join(path.parts[:2])
+    return ("verification sets", "all in verification/") if entry.name == "verification" else None
 
 
 def _sentence(kind: str, names: list[str]) -> str:
     named = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
-    return f"{kind} lost, as nothing of them can be read: {len(names):,} ({named})"
+    return f"{kind} lost, as nothing of them can be read: {len(names):,} ({named}). Mend or remove them"
 
 
 def _identity(name: str, below: str, entry: FolderEntry | None = None) -> str | None:

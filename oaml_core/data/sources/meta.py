@@ -9,6 +9,7 @@ import numpy as np
 
 from oaml_core.data.sources.base import Landmarks, SourceFolder
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import amount, shown
 from oaml_core.structured_text import check_types, parse_json
 
 META = "train_meta.json"
@@ -39,6 +40,24 @@ def landmarks_of(folder: SourceFolder, known: dict[str, Any], images: Iterable[s
             continue
         points[row] = five_points(entry, f"{folder.where(META)}: {image!r}")
     return points
+
+
+def unknown_images(folder: SourceFolder, known: dict[str, Any], images: Iterable[str]) -> list[str]:
+    """Return a note on entries that are of no training image; empty if there are none.
+
+    Args:
+        folder: of the source.
+        known: landmarks by image.
+        images: names of all training images.
+    """
+    unknown = sorted(known.keys() - set(images)) if known else []
+    if not unknown:
+        return []
+    entries = amount(len(unknown), "entry of its landmarks is", "entries of its landmarks are")
+    return [
+        f"{META}: {entries} of no training image; the first is {shown(unknown[0])!r}. Name images as `oaml check` "
+        "does, relative to the source"
+    ]
 
 
 def five_points(value: object, what: str) -> Landmarks:

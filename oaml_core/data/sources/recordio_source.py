@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
-from oaml_core.data.sources.meta import landmarks_of, read_meta
+from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.data.sources.recordio_index import open_index
 from oaml_core.data.sources.recordio_remote import remote_index
@@ -63,9 +63,9 @@ class RecordIOSource(TrainingSource):
             numbers, self.labels = np.unique(self.labels, return_inverse=True)
             names = self.identities
             self.identities = [names[n] if n < len(names) else str(n) for n in map(int, numbers)]
-        self.landmarks = landmarks_of(
-            folder, meta.get("landmarks_by_record", {}), map(str, self.index.keys), len(self.index)
-        )
+        known = meta.get("landmarks_by_record", {})
+        self.landmarks = landmarks_of(folder, known, map(str, self.index.keys), len(self.index))
+        self.notes += unknown_images(folder, known, map(str, self.index.keys))
 
     def read(self, index: int) -> bytes:
         size, offset = int(self.index.sizes[index]), int(self.index.offsets[index])

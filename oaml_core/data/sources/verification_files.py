@@ -10,6 +10,7 @@ who is in the pairs.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -123,7 +124,7 @@ def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
         truth.append(TRUTH[same.lower()])
         for column in ("first", "second"):
             image = table.columns[column][row]
-            name = folder.listed((parent / image.replace("\\", "/")).as_posix())
+            name = folder.listed(posixpath.normpath(parent / image.replace("\\", "/")))
             if name not in folder:
                 raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.")
             names.append(name)

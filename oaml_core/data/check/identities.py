@@ -1,0 +1,83 @@
+"""Findings on the people of a source: who is trained on, who is left out, how many images each has."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oaml_core.config import Config
+from oaml_core.data.check.report import Finding, Verdict
+from oaml_core.data.check.seen import Seen
+from oaml_core.data.sources.base import Ints
+from oaml_core.folder_entries import amount, shown
+
+NAMES_SHOWN = 5
+
+
+def labels_finding(seen: Seen) -> Finding:
+    """Say how many people are trained on, and name those who are left out."""
+    used = int((seen.counts > 0).sum())
+    people = amount(used, "identity", "identities")
+    lost, unchosen = _lost_identities(seen), _unchosen_identities(seen)
+    gaps = len(seen.counts) - int(_present(seen, seen.inputs.training.labels).sum())
+    unused = amount(gaps, "number below the largest is", "numbers below the largest are")
+    parts = [people, f"{unused} unused; made contiguous"] if gaps else [people]
+    if unchosen:
+        parts.append(f"{_named(seen, unchosen)} left out by {_choice(seen.config)}")
+    if lost:
+        remedy = f"{_named(seen, lost)} left out, as none of their images can be used: mend or remove them"
+        return Finding("labels", "; ".join(parts), "warning", remedy)
+    whole = len(parts) == 1
+    verdict: Verdict = "warning" if unchosen and seen.config.data.align else "ok"
+    return Finding("labels", f"{people}, contiguous from 0" if whole else "; ".join(parts), verdict)
+
+
+def _lost_identities(seen: Seen) -> list[int]:
+    """Return numbers of the identities of which every image was set aside."""
+    return sorted(label for label in seen.broken_labels if not seen.counts[label])
+
+
+def _unchosen_identities(seen: Seen) -> list[int]:
+    """Return numbers of the identities of which no image is looked at, for training or verification."""
+    inputs = seen.inputs
+    chosen = inputs.training.labels[np.concatenate([inputs.selected, inputs.held_out])]
+    return np.flatnonzero(_present(seen, inputs.training.labels) & ~_present(seen, chosen)).tolist()
+
+
+def _present(seen: Seen, labels: Ints) -> NDArray[np.bool_]:
+    """Return bool [identities]: whether each number is among `labels`."""
+    return np.bincount(labels, minlength=len(seen.counts)) > 0
+
+
+def _choice(config: Config) -> str:
+    """Name the settings by which identities are left out."""
+    data = config.data
+    ways = [
+        *(["data.subset"] if data.subset is not None else []),
+        *([f"data.min_images_per_identity {data.min_images_per_identity}"] if data.min_images_per_identity > 1 else []),
+        *(["data.align, as no face was found"] if data.align else []),
+    ]
+    return " or ".join(ways) or "verification"
+
+
+def _named(seen: Seen, labels: list[int]) -> str:
+    names = ", ".join(shown(seen.inputs.training.identity_name(label)) for label in labels[:NAMES_SHOWN])
+    more = ", …" if len(labels) > NAMES_SHOWN else ""
+    return f"{amount(len(labels), 'identity', 'identities')} ({names}{more}) {'is' if len(labels) == 1 else 'are'}"
+
+
+def images_finding(seen: Seen) -> Finding:
+    """Say how many images the people have who are trained on."""
+    counts = seen.counts[seen.counts > 0]
+    if not len(counts):
+        return Finding("images an identity", "none")
+    result = f"{counts.min()} to {counts.max()}, median {np.median(counts):.0f}"
+    wanted = seen.config.data.num_instances
+    few = int((counts < wanted).sum())
+    if not few:
+        return Finding("images an identity", result)
+    remedy = (
+        f"{amount(few, 'identity has', 'identities have')} fewer than data.num_instances {wanted}: a batch repeats "
+        f"their images; data.min_images_per_identity {wanted} leaves them out"
+    )
+    return Finding("images an identity", result, "warning", remedy)
