@@ -180,6 +180,7 @@ async def _soaked(
         **counts,
         "MiB settled": settled,
         "MiB end": end,
+        "MiB every 10 s": [round(value) for value in memory[::10]],
     }
 
 

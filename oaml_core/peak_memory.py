@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from oaml_core.kept_memory import give_back_freed_memory
 
 
 def peak_mib(run: Callable[[], object], device: torch.device | str = "cpu") -> float | None:
@@ -24,7 +25,7 @@ def peak_mib(run: Callable[[], object], device: torch.device | str = "cpu") -> f
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     if sys.platform != "linux":
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # what is free but not given back would hide what the run takes
+    give_back_freed_memory()  # what is free but not given back would hide what the run takes
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _status_kib("VmRSS")
     run()

@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
+
+from oaml_core.kept_memory import give_back_freed_memory
 
 COUNT = """
 import resource, sys
@@ -32,3 +35,14 @@ def test_pages_are_asked_for_once() -> None:
     # Four arrays of 128 MiB: 131,072 pages of 4 KiB, or 256 of 2 MiB where the system has those.
     assert given_back > 200
     assert kept < given_back / 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator of Linux's C library is meant")
+def test_freed_memory_between_blocks_in_use_goes_back() -> None:
+    blocks = [bytearray(100_000) for _ in range(1000)]
+    before = psutil.Process().memory_info().rss
+    del blocks[:-1]
+
+    assert give_back_freed_memory()
+
+    assert before - psutil.Process().memory_info().rss > 50 * 2**20

@@ -68,6 +68,8 @@ def _serve(config: Config, options: Any) -> int:
         print(shown, flush=True)
         keys = Keys(roles, limits.per_minute)
         app = create_app(faces, keys, limits, source, rules, options.look_every, is_newest=is_newest)
+        # Held here, the first model would stay in memory after another one has replaced it.
+        del model, faces
         serve(app, listening)
     return 0
 

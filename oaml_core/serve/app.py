@@ -68,9 +68,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await work.do(faces.self_test)
+        # Not `faces`: this function would keep the first model for ever.
+        await work.do(models.present.self_test)
         # Without the limit of requests: a million faces take longer.
-        await asyncio.to_thread(faces.prepare)
+        await asyncio.to_thread(models.present.prepare)
         with models.watched(look_every):
             app.state.ready = True
             yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class SharedModel:
 
     def __init__(self, model: Comparer, at_once: int) -> None:
         self._model = model
-        self._batches = Batches(self._pass, MOST, at_once)
+        # Not a method of this object: the two would keep each other, and the model, until the garbage collector runs.
+        self._batches = Batches(partial(_run_pass, model), MOST, at_once)
 
     @property
     def image_size(self) -> int:
@@ -57,13 +59,14 @@ class SharedModel:
         """Return all thresholds of a score by false accept rate."""
         return self._model.thresholds(score)
 
-    def _pass(self, kind: Any, arrays: list[Array]) -> Sequence[Array]:
-        if kind == "records":
-            return self._model.records(arrays[0])
-        names, outputs = kind
-        graph: Any = self._model
-        found: list[Array] = graph.infer(dict(zip(names, arrays, strict=True)), list(outputs))
-        return found
+
+def _run_pass(model: Comparer, kind: Any, arrays: list[Array]) -> Sequence[Array]:
+    if kind == "records":
+        return model.records(arrays[0])
+    names, outputs = kind
+    graph: Any = model
+    found: list[Array] = graph.infer(dict(zip(names, arrays, strict=True)), list(outputs))
+    return found
 
 
 class _Call:
