@@ -118,6 +118,10 @@ class AugmentConfig:
     """Other colours, and at times a print, of an occluder: a few pictures stand for many things of their kind."""
     camera_prob: float = 0.0
     """Blur and JPEG compression of the whole picture, covered or not."""
+    misalignment_prob: float = 0.0
+    """A small shift, turn and scaling of face and cover, as landmarks that were found inexactly cause."""
+    edge_prob: float = 0.0
+    """The photograph ends inside of the aligned face: beyond its edge the image is black, or repeats the edge."""
     mask_images: tuple[str, ...] = ()
     """Pictures with transparency (PNG) that are drawn as well, laid on like a medical mask; paths that every training
     worker can read."""

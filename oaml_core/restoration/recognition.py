@@ -15,8 +15,8 @@ from torch import Tensor
 
 from oaml_core.config import RestorationConfig
 from oaml_core.data.prepared.verification import VerificationSet
+from oaml_core.evaluation.scoring.face_features import face_features
 from oaml_core.evaluation.scoring.identities import identities_of
-from oaml_core.evaluation.scoring.scores import face_features
 from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interval
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import auc, roc, tar_at_far

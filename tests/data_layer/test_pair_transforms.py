@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 from oaml_core.data.augment.augmenter import Augmenter
-from oaml_core.data.augment.geometry import RandomFlip, RandomSizedRectCrop, RectScale
+from oaml_core.data.augment.geometry import Misalignment, PhotographEdge, RandomFlip, RandomSizedRectCrop, RectScale
 from oaml_core.data.augment.occlusion import TEMPLATE
 from oaml_core.data.augment.occlusion_transforms import (
     MedicalMaskOcclusion,
@@ -29,6 +29,7 @@ Make = Callable[[torch.Generator], PairTransform]
 MOVING: dict[str, Make] = {
     "flip": lambda g: RandomFlip(1.0, g),
     "crop": lambda g: RandomSizedRectCrop(112, 112, generator=g),
+    "misalignment": lambda g: Misalignment(1.0, g),
 }
 COVERING: dict[str, Make] = {
     "medical mask": lambda g: MedicalMaskOcclusion(p=1.0, generator=g),
@@ -37,7 +38,14 @@ COVERING: dict[str, Make] = {
     "erasing": lambda g: RandomErasing(1.0, g),
     "zero-padded crop": lambda g: Augmenter(1.0, generator=g),
 }
-EVERY = MOVING | COVERING | {"quality": lambda g: Augmenter(1.0, 1.0, 1.0, generator=g)}
+EVERY = (
+    MOVING
+    | COVERING
+    | {
+        "quality": lambda g: Augmenter(1.0, 1.0, 1.0, generator=g),
+        "edge": lambda g: PhotographEdge(1.0, g),
+    }
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -81,6 +89,24 @@ def test_landmarks_stay_on_their_face(name: str) -> None:
         spot = torch.stack([(place.sum(0) * torch.arange(112)).sum(), (place.sum(1) * torch.arange(112)).sum()]) / total
         eyes = moved["landmarks"][:2].as_subclass(Tensor)
         assert (eyes - spot).norm(dim=1).min() < 1.5
+
+
+def test_beyond_the_edge_of_a_photograph_nothing_is_visible() -> None:
+    """The image is black there or repeats the edge, and is as it was everywhere else."""
+    image = torch.arange(1, 113, dtype=torch.uint8).expand(3, 112, 112)
+    fills = set()
+    for seed in range(40):
+        given = {"image": tv_tensors.Image(image), "mask": tv_tensors.Mask(torch.ones(1, 112, 112))}
+        shown = PhotographEdge(1.0, generator(seed))(given)
+        beyond = shown["mask"][0] == 0
+        assert torch.equal(shown["image"][:, ~beyond], given["image"][:, ~beyond])
+        assert beyond.float().mean() < 0.6
+        assert not beyond[45:85, 45:68].any()
+        if beyond.any():
+            black = not shown["image"][:, beyond].any()
+            fills.add(black)
+            assert black or shown["image"].min() > 0
+    assert fills == {True, False}
 
 
 def test_a_mirrored_face_has_its_left_eye_on_the_left_again() -> None:

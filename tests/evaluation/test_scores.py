@@ -9,7 +9,9 @@ from torch.nn.functional import normalize
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
-from oaml_core.evaluation.scoring.scores import fuse_by_norm, score_conditions, score_pairs
+from oaml_core.evaluation.scoring.face_features import DescribedOnce, face_features, fuse_by_norm
+from oaml_core.evaluation.scoring.scores import score_conditions, score_pairs
+from oaml_core.models.modes import evaluating
 
 
 def test_global_score_fuses_image_and_mirror_image_by_their_norms(model, pairs):
@@ -118,3 +120,35 @@ def test_a_gpu_gives_the_scores_of_the_cpu(model, pairs):
     for name, scores in reference.items():
         for field in scores._fields:
             np.testing.assert_allclose(getattr(found[name], field), getattr(scores, field), rtol=1e-4, atol=1e-5)
+
+
+def test_an_uncovered_image_of_many_pairs_passes_through_the_model_once(model, pairs, monkeypatch):
+    rows = np.array([0, 1, 0, 2, 1, 3, 2, 0, 3, 3])
+    seen: list[int] = []
+    monkeypatch.setattr(
+        model, "forward", lambda images, forward=model.forward: seen.append(len(images)) or forward(images)
+    )
+
+    conditions = [CLEAN, Condition("blocks", block_share=0.3)]
+    found = score_conditions(model, pairs.images[rows], conditions, batch_size=4)
+
+    # With its mirror image each; every covered image is a drawing of its own.
+    assert sum(seen) == 2 * (4 + len(rows) // 2)
+    alone = [score_conditions(model, pairs.images[rows], [condition], batch_size=1000) for condition in conditions]
+    for scores in alone:
+        for name, expected in scores.items():
+            np.testing.assert_allclose(found[name].global_score, expected.global_score, atol=1e-6)
+            np.testing.assert_allclose(found[name].local_score, expected.local_score, rtol=1e-5)
+
+
+def test_features_that_do_not_fit_are_described_again(model, pairs):
+    images = torch.from_numpy(pairs.images[:4]).permute(0, 3, 1, 2)
+    with evaluating(model), torch.inference_mode():
+        one = sum(part[:1].nbytes for part in face_features(model, images, "cpu"))
+        kept = DescribedOnce(model, "cpu", limit=2 * one)
+        first = kept.of(images)
+        again = kept.of(images[[3, 0, 3]])
+
+        assert kept.bytes == 2 * one
+        torch.testing.assert_close(again.embedding, first.embedding[[3, 0, 3]])
+        assert DescribedOnce(model, "cpu", limit=one - 1).of(images).norm.shape == (4,)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 from torchvision.transforms.v2 import functional
 
 from oaml_core.data.augment.pair_transform import PairTransform
@@ -29,6 +30,101 @@ class RandomFlip(PairTransform):
         mirrored = points[MIRRORED]
         mirrored[:, 0] = params["size"][1] - 1 - mirrored[:, 0]
         return mirrored
+
+
+class Misalignment(PairTransform):
+    """Shift, turn and scale a face, and what covers it, as landmarks that were found inexactly misplace it.
+
+    The four numbers are normally distributed; what comes in from outside of the image repeats its edge.
+
+    Args:
+        p, generator: see `PairTransform`.
+    """
+
+    shift = 0.022
+    """Deviation of either shift, as a share of the image's side."""
+    angle = math.radians(4)
+    """Deviation of the angle."""
+    scale = 0.05
+    """Deviation of the logarithm of the scale."""
+
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        right, down, turn, grow = torch.randn(4, generator=self.generator, dtype=torch.float64).tolist()
+        factor, angle = math.exp(self.scale * grow), self.angle * turn
+        cosine, sine = factor * math.cos(angle), factor * math.sin(angle)
+        forward = torch.tensor([[cosine, -sine], [sine, cosine]], dtype=torch.float32)
+        half = torch.tensor(image.shape[:0:-1], dtype=torch.float32) / 2
+        moved = 2 * half * self.shift * torch.tensor([right, down], dtype=torch.float32)
+        return super().parameters_of(image, landmarks) | {"forward": forward, "moved": moved, "half": half}
+
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        return self._warped(image.float(), params).add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        return self._warped(mask, params).clamp_(0, 1)
+
+    def on_landmarks(self, points: Tensor, params: dict[str, Any]) -> Tensor:
+        centre = params["half"] - 0.5
+        return (points - centre) @ params["forward"].T + centre + params["moved"]
+
+    def _warped(self, pixels: Tensor, params: dict[str, Any]) -> Tensor:
+        """Pixels [C, H, W] where `on_landmarks` moves them: the grid tells where each of the result comes from."""
+        back, half = torch.linalg.inv(params["forward"]), params["half"]
+        matrix = torch.cat([back, -(back @ params["moved"])[:, None]], dim=1)
+        # `affine_grid` counts from the centre in units of half the width and half the height.
+        matrix *= torch.cat([half, torch.ones(1)]) / half[:, None]
+        grid = affine_grid(matrix[None], [1, *pixels.shape], align_corners=False)
+        return grid_sample(pixels[None], grid, padding_mode="border", align_corners=False)[0]
+
+
+class PhotographEdge(PairTransform):
+    """Let the photograph end inside of the aligned face, as that of a tightly cut or turned one does.
+
+    Beyond the edge the image is black or repeats the edge, as programs that align faces fill it; visibility is 0 there.
+    The photograph is turned by a normally distributed angle, and each of its four sides cuts the image with a
+    probability of a half.
+
+    Args:
+        p, generator: see `PairTransform`.
+    """
+
+    angle = math.radians(12)
+    """Deviation of the photograph's angle."""
+    nearest = (0.32, 0.2, 0.32, 0.36)
+    """Least distance of the left, upper, right and lower side from the image's centre, as a share of the image's side:
+    the brows, the eyes and the mouth of an upright face stay. At most it is 0.5."""
+
+    def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
+        angle = self.angle * float(torch.randn(1, generator=self.generator))
+        black, *drawn = self.draw(9)
+        half = torch.tensor(image.shape[:0:-1], dtype=torch.float32) / 2
+        cuts, places = drawn[:4], drawn[4:]
+        reach = [
+            near + (0.5 - near) * place if cut < 0.5 else 2.0
+            for near, cut, place in zip(self.nearest, cuts, places, strict=True)
+        ]
+        turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        height, width = image.shape[1:]
+        y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+        # In the photograph's own axes, from the centre of the image.
+        places_there = (torch.stack([x, y], dim=-1) - half) @ turn
+        ends = 2 * half * torch.tensor(reach).view(2, 2)
+        kept = places_there.clamp(-ends[0], ends[1])
+        return super().parameters_of(image, landmarks) | {
+            "inside": (kept == places_there).all(-1),
+            "grid": (kept @ turn.T) / half,
+            "black": black < 0.5,
+        }
+
+    def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        inside = params["inside"]
+        if params["black"]:
+            return torch.where(inside, image, torch.zeros_like(image))
+        repeated = grid_sample(image[None].float(), params["grid"][None], padding_mode="border", align_corners=False)[0]
+        return torch.where(inside, image, repeated.add_(0.5).clamp_(0, 255).to(torch.uint8))
+
+    def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
+        return mask * params["inside"]
 
 
 class _Resized(PairTransform):

@@ -13,7 +13,7 @@ from oaml_core.config import AugmentConfig
 from oaml_core.data.augment.augmenter import Augmenter
 from oaml_core.data.augment.camera import Camera
 from oaml_core.data.augment.cutouts import Cutouts
-from oaml_core.data.augment.geometry import RandomFlip, RandomSizedRectCrop
+from oaml_core.data.augment.geometry import Misalignment, PhotographEdge, RandomFlip, RandomSizedRectCrop
 from oaml_core.data.augment.occlusion_transforms import FaceOcclusion, RandomErasing, RandomOcclusion
 from oaml_core.data.augment.pair_transform import FaceTensors, PairTransform
 
@@ -56,7 +56,9 @@ class TrainTransform:
             ),
             RandomOcclusion(config.random_occlusion_prob, generator),
             RandomErasing(config.erasing_prob, generator),
+            PhotographEdge(config.edge_prob, generator),
             Camera(config.camera_prob, generator),
+            Misalignment(config.misalignment_prob, generator),
         ]
         self.steps = [step for step in steps if step.p > 0]
         self._uncovering = sum(step.p > 0 for step in steps[:2])

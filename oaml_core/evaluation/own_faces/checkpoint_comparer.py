@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.scoring.combine import CombinedRule
-from oaml_core.evaluation.scoring.scores import CPU_BATCH, FaceFeatures, face_features
+from oaml_core.evaluation.scoring.face_features import CPU_BATCH, FaceFeatures, face_features
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.models.modes import evaluating

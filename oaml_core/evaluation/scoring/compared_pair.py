@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oaml_core.evaluation.scoring.scores import PairScores, compare_features, face_features
+from oaml_core.evaluation.scoring.face_features import face_features
+from oaml_core.evaluation.scoring.scores import PairScores, compare_features
 from oaml_core.inference.compared_pair import DrawablePair, strongest_correspondences
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser

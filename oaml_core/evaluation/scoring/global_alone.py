@@ -10,9 +10,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
+from oaml_core.evaluation.scoring.face_features import CPU_BATCH
 from oaml_core.evaluation.scoring.scores import (
     BINS,
-    CPU_BATCH,
     Floats,
     PairScores,
     join_scores,

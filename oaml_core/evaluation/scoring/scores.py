@@ -12,21 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 from tqdm import tqdm
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
+from oaml_core.evaluation.scoring.face_features import CPU_BATCH, DescribedOnce, FaceFeatures, face_features
 from oaml_core.inference.fusion import REGIONS, region_weights
-from oaml_core.models.features import Features
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.visibility import resize_visibility
 
 Floats = NDArray[np.float64]
-
-CPU_BATCH = 24
-"""Images in a forward pass on a CPU at most: larger batches fall out of its cache and take twice as long."""
 
 BINS = 10
 """Bins of predicted visibility, equally wide."""
@@ -91,7 +87,8 @@ def score_conditions(
 ) -> dict[str, PairScores]:
     """Return scores of the same pairs under several conditions, by the condition's name.
 
-    First images that no condition covers pass through the model once for all conditions.
+    Images that no condition covers pass through the model once for all conditions and all pairs they stand in, as far
+    as their features can be kept (see `DescribedOnce`).
 
     Args:
         model: recogniser; it is put into evaluation mode for the time of the call.
@@ -113,17 +110,19 @@ def score_conditions(
     step = max(1, images_a_pass // 2)
     starts = range(0, chosen.size, step)
     with evaluating(model), torch.inference_mode():
+        uncovered = DescribedOnce(model, device)
         for start in tqdm(starts, desc=progress, unit="batch", disable=None if progress else True):
             batch = chosen[start : start + step]
             firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
-            clean_first = face_features(model, firsts, device)
             for condition in conditions:
                 drawn, masks = condition.apply(seconds, batch, landmarks)
-                second = face_features(model, drawn, device)
-                first, first_masks = clean_first, None
+                second = face_features(model, drawn, device) if condition.covers(1) else uncovered.of(drawn)
+                first_masks = None
                 if condition.covers(0):
                     drawn, first_masks = condition.apply(firsts, batch, landmarks, side=0)
                     first = face_features(model, drawn, device)
+                else:
+                    first = uncovered.of(firsts)
                 parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
     return {name: join_scores(batches) for name, batches in parts.items()}
 
@@ -157,50 +156,6 @@ def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
     faster.
     """
     return torch.from_numpy(np.ascontiguousarray(images[rows])).permute(0, 3, 1, 2)
-
-
-class FaceFeatures(NamedTuple):
-    """The features of n faces that comparing pairs needs."""
-
-    embedding: Tensor
-    """[n, E], unit length, image and mirrored image fused."""
-    feature_map: Tensor
-    """[n, C, h, w] of the image itself."""
-    visibility: Tensor
-    """[n, 1, h, w], in [0, 1]."""
-    norm: Tensor
-    """[n], length of the embedding before normalisation, mean over image and mirrored image."""
-
-
-def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
-    """Return features of images and their mirror images, in one forward pass of 2n images.
-
-    Args:
-        model: recogniser in evaluation mode.
-        images: uint8 [n, 3, H, W] RGB.
-        device: where the model is.
-    """
-    images = images.to(device, non_blocking=True)
-    both: Features = model(torch.cat([images, images.flip(-1)]))
-    n = len(images)
-    return FaceFeatures(
-        fuse_by_norm(both.embedding[:n], both.norm[:n], both.embedding[n:], both.norm[n:]),
-        both.feature_map[:n],
-        both.visibility[:n],
-        (both.norm[:n] + both.norm[n:]).float().flatten() / 2,
-    )
-
-
-def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_norm: Tensor) -> Tensor:
-    """Return unit embeddings of image and mirrored image, weighted by their norms (AdaFace, `fuse_features_with_norm`).
-
-    Args:
-        embedding: [n, E], unit length.
-        norm: [n, 1], length before normalisation.
-        mirrored: [n, E], unit length, of the mirrored images.
-        mirrored_norm: [n, 1].
-    """
-    return normalize(embedding.float() * norm.float() + mirrored.float() * mirrored_norm.float(), dim=1)
 
 
 def compare_features(

@@ -1,0 +1,103 @@
+"""Features that comparing needs, of images and their mirror images; an image of many pairs is described once."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from oaml_core.models.features import Features
+from oaml_core.models.recogniser import Recogniser
+
+CPU_BATCH = 24
+"""Images in a forward pass on a CPU at most: larger batches fall out of its cache and take twice as long."""
+
+KEPT_BYTES = 2**28
+"""Of features that are kept; the oldest make room for others, which pass again if they return."""
+
+
+class FaceFeatures(NamedTuple):
+    """The features of n faces that comparing pairs needs."""
+
+    embedding: Tensor
+    """[n, E], unit length, image and mirrored image fused."""
+    feature_map: Tensor
+    """[n, C, h, w] of the image itself."""
+    visibility: Tensor
+    """[n, 1, h, w], in [0, 1]."""
+    norm: Tensor
+    """[n], length of the embedding before normalisation, mean over image and mirrored image."""
+
+
+def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
+    """Return features of images and their mirror images, in one forward pass of 2n images.
+
+    Args:
+        model: recogniser in evaluation mode.
+        images: uint8 [n, 3, H, W] RGB.
+        device: where the model is.
+    """
+    images = images.to(device, non_blocking=True)
+    both: Features = model(torch.cat([images, images.flip(-1)]))
+    n = len(images)
+    return FaceFeatures(
+        fuse_by_norm(both.embedding[:n], both.norm[:n], both.embedding[n:], both.norm[n:]),
+        both.feature_map[:n],
+        both.visibility[:n],
+        (both.norm[:n] + both.norm[n:]).float().flatten() / 2,
+    )
+
+
+def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_norm: Tensor) -> Tensor:
+    """Return unit embeddings of image and mirrored image, weighted by their norms (AdaFace, `fuse_features_with_norm`).
+
+    Args:
+        embedding: [n, E], unit length.
+        norm: [n, 1], length before normalisation.
+        mirrored: [n, E], unit length, of the mirrored images.
+        mirrored_norm: [n, 1].
+    """
+    return normalize(embedding.float() * norm.float() + mirrored.float() * mirrored_norm.float(), dim=1)
+
+
+class DescribedOnce:
+    """Features of images, kept as far as they fit into `limit` bytes.
+
+    Args:
+        model: recogniser in evaluation mode; it must not change while this object is used.
+        device: where the model is, and where the features stay.
+        limit: bytes of features that are kept.
+    """
+
+    def __init__(self, model: Recogniser, device: torch.device | str, limit: int = KEPT_BYTES) -> None:
+        self._model, self._device, self._limit = model, device, limit
+        self._kept: dict[bytes, FaceFeatures] = {}
+        self.bytes = 0
+        """Of the features that are kept now."""
+
+    def of(self, images: Tensor) -> FaceFeatures:
+        """Return features of images uint8 [n, 3, H, W] RGB, n > 0."""
+        keys = [hashlib.blake2b(image.contiguous().numpy(), digest_size=16).digest() for image in images]
+        rows = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._kept}
+        found = {key: self._kept[key] for key in keys if key in self._kept}
+        if rows:
+            new = face_features(self._model, images[list(rows.values())], self._device)
+            for number, key in enumerate(rows):
+                found[key] = FaceFeatures(*(part[number : number + 1] for part in new))
+                self._keep(key, FaceFeatures(*(part.clone() for part in found[key])))
+        return FaceFeatures(*(torch.cat(parts) for parts in zip(*(found[key] for key in keys), strict=True)))
+
+    def _keep(self, key: bytes, features: FaceFeatures) -> None:
+        size = _bytes_of(features)
+        while self._kept and self.bytes + size > self._limit:
+            self.bytes -= _bytes_of(self._kept.pop(next(iter(self._kept))))
+        if size <= self._limit:
+            self._kept[key] = features
+            self.bytes += size
+
+
+def _bytes_of(features: FaceFeatures) -> int:
+    return sum(part.nbytes for part in features)
