@@ -246,8 +246,13 @@ class OamlOnnx:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))
         n = len(images)
         norm = np.asarray((found.norm[:n] + found.norm[n:]).reshape(-1) / 2, dtype=np.float32)
-        local = found.local_features[:n], norm, found.local_embedding[:n]
-        return FaceRecords(_fused(found), found.visibility[:n], *local)
+        return FaceRecords(
+            _fused(found.embedding * found.norm),
+            found.visibility[:n],
+            found.local_features[:n],
+            norm,
+            _fused(found.local_embedding) if len(found.local_embedding) else found.local_embedding,
+        )
 
     def _local_scores(self, probe: FaceRecords, gallery: FaceRecords) -> NDArray[np.float64] | None:
         """Return scores of n pairs: by one vector a face where the model has it, else by the matcher's graph; None
@@ -281,9 +286,8 @@ def _rows(array: Floats, rows: slice, count: int) -> Floats:
     return np.repeat(array, count, axis=0) if len(array) == 1 else array[rows]
 
 
-def _fused(found: OnnxFeatures) -> Floats:
-    """Return unit embeddings from the features of n images followed by those of their mirror images."""
-    weighted = found.embedding * found.norm
-    n = len(weighted) // 2
-    fused = weighted[:n] + weighted[n:]
+def _fused(vectors: Floats) -> Floats:
+    """Return unit vectors [n, E] of n images, of theirs and those of their mirror images [2n, E]."""
+    n = len(vectors) // 2
+    fused = vectors[:n] + vectors[n:]
     return np.asarray(fused / np.linalg.norm(fused, axis=1, keepdims=True), dtype=np.float32)

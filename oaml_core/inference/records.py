@@ -33,8 +33,8 @@ class FaceRecords(NamedTuple):
     norm: Floats = UNKNOWN
     """[n], length of the embedding before normalisation, mean over image and mirrored image; empty: not known."""
     local_embedding: Floats = UNKNOWN
-    """[n, E], unit length, all local evidence of the image itself, of a model that compares one vector a face; empty:
-    the model compares `local_features`."""
+    """[n, E], unit length, all local evidence, image and mirrored image fused, of a model that compares one vector a
+    face; empty: the model compares `local_features`."""
 
     def rows(self, which: slice | NDArray[np.int64]) -> FaceRecords:
         """Return some of the faces; parts that the records were made without stay empty."""

@@ -207,14 +207,15 @@ class PooledAlone(Pooled):
 
     def _match_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
         left, right = self._prepared(probe, v), self._prepared(gallery, u, gallery=True)
-        return self._logits((left.places * right.places).sum(1))
+        return self.logits((left.places * right.places).sum(1))
 
     def _match_candidates(self, probe: Tensor, gallery: Tensor, candidates: Tensor, v: Tensor | None) -> Tensor:
         left, right = self._prepared(probe, v), self._prepared(gallery, None, gallery=True)
-        return self._logits(torch.einsum("pe,pke->pk", left.places, right.places[candidates]))
+        return self.logits(torch.einsum("pe,pke->pk", left.places, right.places[candidates]))
 
     def _score_block(self, probe: Contributions, rows: slice, gallery: Contributions) -> Tensor:
-        return self._logits(probe.places[rows] @ gallery.places.T)
+        return self.logits(probe.places[rows] @ gallery.places.T)
 
-    def _logits(self, cosine: Tensor) -> Tensor:
+    def logits(self, cosine: Tensor) -> Tensor:
+        """Return scores of cosines of two faces' vectors, of any shape."""
         return self.scale[0] * cosine + self.shift[0]

@@ -65,7 +65,8 @@ class Misalignment(PairTransform):
 
     def on_landmarks(self, points: Tensor, params: dict[str, Any]) -> Tensor:
         centre = params["half"] - 0.5
-        return (points - centre) @ params["forward"].T + centre + params["moved"]
+        moved: Tensor = (points - centre) @ params["forward"].T + centre + params["moved"]
+        return moved
 
     def _warped(self, pixels: Tensor, params: dict[str, Any]) -> Tensor:
         """Pixels [C, H, W] where `on_landmarks` moves them: the grid tells where each of the result comes from."""
@@ -124,7 +125,8 @@ class PhotographEdge(PairTransform):
         return torch.where(inside, image, repeated.add_(0.5).clamp_(0, 255).to(torch.uint8))
 
     def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
-        return mask * params["inside"]
+        inside: Tensor = params["inside"]
+        return mask * inside
 
 
 class _Resized(PairTransform):

@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.scoring.combine import CombinedRule
-from oaml_core.evaluation.scoring.face_features import CPU_BATCH, FaceFeatures, face_features
+from oaml_core.evaluation.scoring.face_features import (
+    CPU_BATCH,
+    FaceFeatures,
+    face_features,
+    local_pair_scores,
+    local_scores,
+)
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.models.modes import evaluating
@@ -63,9 +69,7 @@ class CheckpointComparer:
         with evaluating(self.model), torch.inference_mode():
             count = len(other.embedding)
             repeated = FaceFeatures(*(part.expand(count, *part.shape[1:]) if part.numel() else part for part in one))
-            local = self.model.matcher.match_pairs(
-                repeated.feature_map, other.feature_map, repeated.visibility, other.visibility
-            )
+            local = local_pair_scores(self.model, repeated, other)
             share = (one.visibility * other.visibility).mean((1, 2, 3))
         global_score = (one.embedding * other.embedding).sum(1).double().numpy()
         local_score = local.double().numpy()
@@ -89,7 +93,7 @@ class CheckpointComparer:
         """Return global and local scores [p, g] of every probe with every face of the gallery."""
         one, other = _features(probe), _features(gallery)
         with evaluating(self.model), torch.inference_mode():
-            local = self.model.matcher.match(one.feature_map, other.feature_map, one.visibility, other.visibility)
+            local = local_scores(self.model, one, other)
         return (one.embedding @ other.embedding.T).double().numpy(), local.double().numpy()
 
     def combine(
@@ -116,11 +120,10 @@ class CheckpointComparer:
         tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
         with evaluating(self.model), torch.inference_mode():
             found = face_features(self.model, tensor, "cpu")
-        return FaceRecords(
-            found.embedding.numpy(), found.visibility.numpy(), found.feature_map.numpy(), found.norm.numpy()
-        )
+        parts = (found.embedding, found.visibility, found.feature_map, found.norm, found.local_embedding)
+        return FaceRecords(*(part.numpy() for part in parts))
 
 
 def _features(records: FaceRecords) -> FaceFeatures:
-    parts = (records.embedding, records.local_features, records.visibility, records.norm)
+    parts = (records.embedding, records.local_features, records.visibility, records.norm, records.local_embedding)
     return FaceFeatures(*map(torch.from_numpy, parts))

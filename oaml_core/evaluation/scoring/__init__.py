@@ -4,6 +4,7 @@ __all__ = [
     "combine",
     "compared_pair",
     "conditions",
+    "face_features",
     "face_store",
     "fuse",
     "global_alone",

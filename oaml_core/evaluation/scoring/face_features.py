@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from oaml_core.models.features import Features
+from oaml_core.models.pooled import PooledAlone
 from oaml_core.models.recogniser import Recogniser
 
 CPU_BATCH = 24
@@ -30,6 +31,8 @@ class FaceFeatures(NamedTuple):
     """[n, 1, h, w], in [0, 1]."""
     norm: Tensor
     """[n], length of the embedding before normalisation, mean over image and mirrored image."""
+    local_embedding: Tensor
+    """[n, E], unit length, image and mirrored image fused, where the matcher compares one vector a face; else [0]."""
 
 
 def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:
@@ -43,12 +46,31 @@ def face_features(model: Recogniser, images: Tensor, device: torch.device | str)
     images = images.to(device, non_blocking=True)
     both: Features = model(torch.cat([images, images.flip(-1)]))
     n = len(images)
+    local = images.new_empty(0, dtype=torch.float32)
+    if isinstance(model.matcher, PooledAlone):
+        described = model.matcher.describe(both.feature_map, both.visibility).float()
+        local = normalize(described[:n] + described[n:], dim=1)
     return FaceFeatures(
         fuse_by_norm(both.embedding[:n], both.norm[:n], both.embedding[n:], both.norm[n:]),
         both.feature_map[:n],
         both.visibility[:n],
         (both.norm[:n] + both.norm[n:]).float().flatten() / 2,
+        local,
     )
+
+
+def local_scores(model: Recogniser, probe: FaceFeatures, gallery: FaceFeatures) -> Tensor:
+    """Return local scores [P, G] of every probe with every face of the gallery."""
+    if isinstance(model.matcher, PooledAlone):
+        return model.matcher.logits(probe.local_embedding @ gallery.local_embedding.T)
+    return model.matcher.match(probe.feature_map, gallery.feature_map, probe.visibility, gallery.visibility)
+
+
+def local_pair_scores(model: Recogniser, first: FaceFeatures, second: FaceFeatures) -> Tensor:
+    """Return local scores [n] of n pairs."""
+    if isinstance(model.matcher, PooledAlone):
+        return model.matcher.logits((first.local_embedding * second.local_embedding).sum(1))
+    return model.matcher.match_pairs(first.feature_map, second.feature_map, first.visibility, second.visibility)
 
 
 def fuse_by_norm(embedding: Tensor, norm: Tensor, mirrored: Tensor, mirrored_norm: Tensor) -> Tensor:

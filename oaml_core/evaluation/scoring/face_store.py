@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.evaluation.scoring.combine import CombinedRule
-from oaml_core.evaluation.scoring.face_features import CPU_BATCH, FaceFeatures, face_features
+from oaml_core.evaluation.scoring.face_features import CPU_BATCH, FaceFeatures, face_features, local_scores
 from oaml_core.evaluation.scoring.scores import PairScores, compare_features, join_scores
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
@@ -43,10 +43,8 @@ class FaceStore:
         self._file = folder / "maps"
         self._faces = faces
         self._filled = 0
-        self._embedding: NDArray[np.float32] | None = None
-        self._visibility: NDArray[np.float32] | None = None
-        self._norm: NDArray[np.float32] | None = None
-        self._maps: np.memmap[tuple[int, ...], np.dtype[np.float32]] | None = None
+        self._parts: list[NDArray[np.float32]] = []
+        """The fields of `FaceFeatures`, in their order; the feature maps lie in the file."""
 
     def __len__(self) -> int:
         return self._faces
@@ -55,29 +53,28 @@ class FaceStore:
         """Describe the next images, uint8 [b, H, W, 3] RGB."""
         with evaluating(self.model), torch.inference_mode():
             tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-            found = FaceFeatures(*(part.float().cpu() for part in face_features(self.model, tensor, self.device)))
-        if self._maps is None:
-            shapes = [(self._faces, *part.shape[1:]) for part in found]
-            self._embedding = np.empty(shapes[0], np.float32)
-            self._maps = np.memmap(self._file, np.float32, "w+", shape=shapes[1])
-            self._visibility = np.empty(shapes[2], np.float32)
-            self._norm = np.empty(shapes[3], np.float32)
+            found = face_features(self.model, tensor, self.device)
+            if len(found.local_embedding):
+                # The vector is all that is compared: a hundredth of the map.
+                found = found._replace(feature_map=found.feature_map.new_empty(0))
+        if not self._parts:
+            self._parts = [self._room(name, part) for name, part in found._asdict().items()]
         rows = slice(self._filled, self._filled + len(images))
-        assert self._embedding is not None
-        assert self._visibility is not None
-        assert self._norm is not None
-        self._embedding[rows], self._maps[rows], self._visibility[rows], self._norm[rows] = (
-            part.numpy() for part in found
-        )
+        for kept, part in zip(self._parts, found, strict=True):
+            if len(kept):
+                kept[rows] = part.float().cpu().numpy()
         self._filled += len(images)
+
+    def _room(self, name: str, part: Tensor) -> NDArray[np.float32]:
+        """Room for a part [b, …] of all faces; for a part that the model does not give, none."""
+        shape = (self._faces, *part.shape[1:]) if len(part) else (0,)
+        if name == "feature_map" and len(part):
+            return np.memmap(self._file, np.float32, "w+", shape=shape)
+        return np.empty(shape, np.float32)
 
     def features(self, rows: Rows) -> FaceFeatures:
         """Return features of some faces, on the model's device."""
-        assert self._embedding is not None
-        assert self._visibility is not None
-        assert self._maps is not None
-        assert self._norm is not None
-        parts = (self._embedding[rows], self._maps[rows], self._visibility[rows], self._norm[rows])
+        parts = (part[rows] if len(part) else part for part in self._parts)
         return FaceFeatures(*(torch.from_numpy(np.array(part)).to(self.device) for part in parts))
 
     def pair_scores(self, first: NDArray[np.integer], second: NDArray[np.integer], batch: int = 256) -> PairScores:
@@ -106,7 +103,7 @@ class FaceStore:
             alone = _numbers(a.embedding @ b.embedding.T)
             if wanted == {"global"}:
                 return {"global": alone}
-            local = _numbers(self.model.matcher.match(a.feature_map, b.feature_map, a.visibility, b.visibility))
+            local = _numbers(local_scores(self.model, a, b))
         found: dict[ScoreName, NDArray[np.float32]] = {"global": alone, "local": local}
         if rule is not None:
             found["combined"] = rule.of(alone.astype(np.float64), local.astype(np.float64)).astype(np.float32)

@@ -16,7 +16,13 @@ from tqdm import tqdm
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
-from oaml_core.evaluation.scoring.face_features import CPU_BATCH, DescribedOnce, FaceFeatures, face_features
+from oaml_core.evaluation.scoring.face_features import (
+    CPU_BATCH,
+    DescribedOnce,
+    FaceFeatures,
+    face_features,
+    local_pair_scores,
+)
 from oaml_core.inference.fusion import REGIONS, region_weights
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
@@ -170,7 +176,6 @@ def compare_features(
         masks: float [n, 1, H, W], true visibility of the second images, 1 = visible.
         first_masks: of the first images; None: nothing was drawn on them, and their maps are not judged.
     """
-    local = model.matcher.match_pairs(first.feature_map, second.feature_map, first.visibility, second.visibility)
     visible = (first.visibility.float() * second.visibility.float()).mean((1, 2, 3))
     predicted, truth = second.visibility, masks
     if first_masks is not None:
@@ -181,7 +186,7 @@ def compare_features(
     weights = torch.from_numpy(region_weights(rows.shape[1])).to(rows.device)
     columns: Mapping[str, Tensor] = {
         "global_score": (first.embedding * second.embedding).sum(1),
-        "local_score": local,
+        "local_score": local_pair_scores(model, first, second),
         "visible_share": visible,
         "covered_share": 1.0 - truth.mean((1, 2, 3)),
         **map_quality(predicted.float(), truth.to(predicted.device)),
