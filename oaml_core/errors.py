@@ -70,6 +70,10 @@ class GalleryMoved(DataError):
     """A gallery is of another model now than the one that reads it."""
 
 
+class GalleryLocked(DataError):
+    """A gallery is encrypted, and its key is missing or another one."""
+
+
 class Withdrawn(OamlError):
     """A change was taken back before it was made: nobody waits for it any more."""
 

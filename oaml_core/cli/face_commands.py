@@ -68,7 +68,7 @@ def _identify_in_gallery(config: Config, options: Any, out: Path, far: float) ->
         print(found)
         for line in found.remarks():
             print(f"{options.probe}: {line}")
-        if draw_gallery_identification(found, answer, gallery, model.image_size, out):
+        if draw_gallery_identification(found, answer, gallery, model, out):
             print(out)
         else:
             print("no picture: the gallery keeps no image of this face (`oaml gallery add --keep_images`)")

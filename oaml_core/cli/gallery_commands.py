@@ -147,6 +147,8 @@ def _rebuild(config: Config, options: Any) -> int:
     with Gallery(options.gallery) as gallery:
         address = _address(config, options.onnx)
         done = rebuild(gallery, model, model.version, finder, forget=options.forget, address=address)
+    if done.encrypted:
+        print(f"{done.encrypted} faces are encrypted now")
     for key, reason in done.left_out.items():
         print(f"left out: face {key} of {reason}")
     if not done.switched:

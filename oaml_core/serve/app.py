@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from oaml_core import __version__
-from oaml_core.errors import DataError, GalleryMoved, ModelInputError, NotInGallery, OamlError
+from oaml_core.errors import DataError, GalleryLocked, GalleryMoved, ModelInputError, NotInGallery, OamlError
 from oaml_core.serve.face_routes import api
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.generations import Generations
@@ -114,7 +114,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _unusable(request: Request, error: Exception) -> Response:
     assert isinstance(error, OamlError)
-    if isinstance(error, GalleryMoved):
+    if isinstance(error, (GalleryMoved, GalleryLocked)):
         return _error(request, 503, error.for_callers, {"retry-after": "30"})
     if isinstance(error, NotInGallery):
         return _error(request, 404, error.for_callers)

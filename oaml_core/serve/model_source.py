@@ -64,11 +64,13 @@ def first_model(source: ModelSource, gallery: Path | None) -> tuple[ServedModel,
 
     Raises:
         GalleryMoved: the gallery is of another model than the newest, and that one is not to be found.
+        GalleryLocked: the gallery is encrypted, and its key is missing or another one.
     """
     newest = source.load()
     if gallery is None or not gallery.exists():
         return newest, True
     with Gallery(gallery) as opened:
+        opened.require_key()
         version, address = opened.model, opened.model_address
     if version == newest.version:
         return newest, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from oaml_core.cli import main
+from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.onnx_model import OamlOnnx
 
 
 def test_it_prints_an_address_with_a_key_that_works_and_ends_when_told(exported: Path, tmp_path: Path) -> None:
@@ -58,3 +61,16 @@ def test_what_cannot_be_served_is_named(
         main(["serve", "--onnx", str(exported), *words])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_gallery_with_another_key_is_refused_at_the_start(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+    monkeypatch.setenv("OAML_GALLERY_KEY", first)
+    Gallery(tmp_path / "people.gallery", OamlOnnx(exported).version).close()
+    monkeypatch.setenv("OAML_GALLERY_KEY", second)
+    words = ["serve", "--onnx", str(exported), "--gallery", str(tmp_path / "people.gallery"), "--port", "0"]
+    with pytest.raises(SystemExit, match="1"):
+        main(words)
+    assert "encrypted with another key" in capsys.readouterr().err

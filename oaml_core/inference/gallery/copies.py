@@ -83,13 +83,6 @@ def verify_gallery(gallery: Gallery) -> list[str]:
 
 def _take(db: sqlite3.Connection, gallery: Gallery, other: Gallery, face: EnrolledFace) -> bool:
     db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (face.person,))
-    made = db.execute(
-        "INSERT INTO faces (person, source, digest, added, remark, image) "
-        "SELECT id, ?, ?, ?, ?, ? FROM people WHERE name = ? ON CONFLICT (person, digest) DO NOTHING RETURNING id",
-        (face.source, face.digest, face.added, face.remark, other.image(face.key), face.person),
-    ).fetchone()
-    if made is None:
-        return False
-    for record in other.packed([face.key]).values():
-        db.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (made[0], gallery.model, *record))
-    return True
+    (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (face.person,)).fetchone()
+    about = (owner, face.source, face.digest, face.added, face.remark)
+    return gallery.insert_face(db, about, other.image(face.key), other.packed([face.key])[face.key]) is not None

@@ -10,10 +10,15 @@ from typing import NamedTuple
 from oaml_core.errors import DataError, GalleryMoved, NotInGallery
 from oaml_core.inference.gallery.file import GalleryFile
 from oaml_core.inference.gallery.packing import ONE_VECTOR, Packed, local_vector, pack_record, unpack_records
+from oaml_core.inference.gallery.sealing import SEALED, is_sealed
 from oaml_core.inference.records import FaceRecords
 
 AT_ONCE = 500
 """Keys per query; SQLite limits the number of values in one."""
+OF_IMAGE = b"I"
+"""Kind of encrypted images."""
+KIND = slice(3, 4)
+"""Byte of a record's mark that says what the record holds; it stays readable when the record is encrypted."""
 
 
 class EnrolledFace(NamedTuple):
@@ -69,6 +74,7 @@ class Gallery(GalleryFile):
 
         Raises:
             DataError: the name is empty. GalleryMoved: the gallery is of another model meanwhile.
+            GalleryLocked: the gallery is encrypted, and its key is missing or another one.
         """
         name = _checked_name(person)
         packed = pack_record(records)
@@ -82,15 +88,42 @@ class Gallery(GalleryFile):
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             added = datetime.now(UTC).isoformat(timespec="seconds")
-            made = db.execute(
-                "INSERT INTO faces (person, source, digest, added, remark, image) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (person, digest) DO NOTHING RETURNING id",
-                (owner, source, digest, added, remark, image),
-            ).fetchone()
-            if made is None:
-                return None
-            db.execute("INSERT INTO records VALUES (?, ?, ?, ?)", (made[0], self.model, *packed))
-            return int(made[0])
+            face = (owner, source, digest, added, remark)
+            return self.insert_face(db, face, image, packed)
+
+    def insert_face(
+        self, db: sqlite3.Connection, face: tuple[int, str, str, str, str], image: bytes | None, packed: Packed
+    ) -> int | None:
+        """Write a face with its record within a change; returns its key, None if the person has this photograph.
+
+        Args:
+            db: of the change.
+            face: number of the person, source, digest, when it was added, and remark.
+            image: aligned face as an image file; None: it is not kept.
+            packed: record by the gallery's model.
+
+        Raises:
+            GalleryLocked: the gallery is encrypted, and its key is missing or another one.
+        """
+        kept = None if image is None else self.sealed(db, OF_IMAGE, image, face[2])
+        made = db.execute(
+            "INSERT INTO faces (person, source, digest, added, remark, image) VALUES (?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (person, digest) DO NOTHING RETURNING id",
+            (*face, kept),
+        ).fetchone()
+        if made is None:
+            return None
+        self.write_record(db, made[0], self.model, packed)
+        return int(made[0])
+
+    def write_record(self, db: sqlite3.Connection, face: int, model: str, packed: Packed) -> None:
+        """Write the record of a face by a model within a change, in place of a former one.
+
+        Raises:
+            GalleryLocked: the gallery is encrypted, and its key is missing or another one.
+        """
+        detail = self.sealed(db, packed.detail[KIND], packed.detail, f"{model} {face}")
+        db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (face, model, packed.embedding, detail))
 
     def find(self, person: str, digest: str) -> int | None:
         """Return the key of the person's face of the photograph with this SHA-256; None if there is none."""
@@ -128,21 +161,27 @@ class Gallery(GalleryFile):
 
     def local_embeddings(self, keys: Iterable[int]) -> dict[int, bytes]:
         """Return local vectors by key, as `embeddings` does; none of a model that compares maps of local features."""
-        words = "SELECT face, detail FROM records WHERE model = ? AND substr(detail, 1, 4) = ? AND face IN"
-        rows = (row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model, ONE_VECTOR))
-        return {key: local_vector(detail) for key, detail in rows}
+        words = "SELECT face, detail FROM records WHERE model = ? AND substr(detail, 1, 4) IN (?, ?) AND face IN"
+        marks = ONE_VECTOR, SEALED + ONE_VECTOR[KIND]
+        rows = (row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model, *marks))
+        details = ((key, self._detail(key, detail)) for key, detail in rows)
+        return {key: local_vector(detail) for key, detail in details if not is_sealed(detail)}
 
     def packed(self, keys: Iterable[int]) -> dict[int, Packed]:
         """Packed records by key; faces that are gone are left out."""
         words = "SELECT face, embedding, detail FROM records WHERE model = ? AND face IN"
         rows = (row for part in _parts(keys) for row in self.query(f"{words} ({part})", self.model))
-        return {key: Packed(embedding, detail) for key, embedding, detail in rows}
+        return {key: Packed(embedding, self._detail(key, detail)) for key, embedding, detail in rows}
+
+    def _detail(self, key: int, detail: bytes) -> bytes:
+        return self._unsealed(detail, f"{self.model} {key}")
 
     def records(self, keys: Iterable[int]) -> tuple[list[int], FaceRecords | None]:
         """Return keys that are there, in the order given, and their records; None without any.
 
         Raises:
             DataError: a record is damaged.
+            GalleryLocked: the gallery is encrypted, and its key is missing or another one.
         """
         wanted = list(keys)
         found = self.packed(wanted)
@@ -150,9 +189,18 @@ class Gallery(GalleryFile):
         return there, unpack_records([found[key] for key in there]) if there else None
 
     def image(self, key: int) -> bytes | None:
-        """Return the aligned face as an image file; None if it is not kept."""
-        rows = self.query("SELECT image FROM faces WHERE id = ?", key)
-        return rows[0][0] if rows else None
+        """Return the aligned face as an image file; None if it is not kept.
+
+        Raises:
+            GalleryLocked: the gallery is encrypted, and its key is missing or another one. DataError: it is damaged.
+        """
+        rows = self.query("SELECT image, digest FROM faces WHERE id = ? AND image IS NOT NULL", key)
+        if not rows:
+            return None
+        image = self._unsealed(*rows[0])
+        if is_sealed(image):
+            raise DataError(f"The image of face {key} cannot be decrypted: it was changed. Enrol the face again.")
+        return image
 
     def remove_person(self, name: str) -> int:
         """Delete a person with all faces; returns how many there were.

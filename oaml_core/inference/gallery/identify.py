@@ -67,19 +67,25 @@ def identify_in_gallery(
     )
 
 
-def draw_gallery_identification(found: Identification, answer: Answer, gallery: Gallery, size: int, out: Path) -> bool:
+def draw_gallery_identification(
+    found: Identification, answer: Answer, gallery: Gallery, model: Comparer, out: Path
+) -> bool:
     """Draw probe and first candidate side by side; False, and nothing drawn, if the candidate's image is not kept.
+
+    The kept image is described once more: of a model with one local vector per face, the gallery holds no local
+    features, and lines between places are drawn from those.
 
     Args:
         found: what `identify_in_gallery` found.
         answer: the other part of that.
         gallery: where.
-        size: side in pixels that the model takes.
+        model: recogniser that the gallery is of.
         out: picture file, see `save_pair`.
     """
     kept = gallery.image(answer.people[0].face.key)
     if kept is None or found.face is None:
         return False
-    images = found.face.image, fit_square(decode_image(kept), size)
-    save_pair(drawable_pair(images, (found.probe, found.candidates[0].records)), out, str(found).partition("\n")[0])
+    image = fit_square(decode_image(kept), model.image_size)
+    pair = drawable_pair((found.face.image, image), (found.probe, model.records(image[None])))
+    save_pair(pair, out, str(found).partition("\n")[0])
     return True

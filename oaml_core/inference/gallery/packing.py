@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from oaml_core.errors import DataError
+from oaml_core.inference.gallery.sealing import is_sealed
 from oaml_core.inference.records import UNKNOWN, FaceRecords, Floats
 
 HEADER = struct.Struct("<4sHHHf")
@@ -63,6 +64,8 @@ def pack_record(records: FaceRecords, row: int = 0) -> Packed:
 
 def check_record(packed: Packed) -> str:
     """Return what is wrong with a packed record, or an empty string."""
+    if is_sealed(packed.detail):
+        return "cannot be decrypted: it was changed"
     body, digest = packed.detail[:-DIGEST], packed.detail[-DIGEST:]
     if len(packed.detail) < HEADER.size + DIGEST or body[:4] not in (MARK, ONE_VECTOR) or not packed.embedding:
         return "is no record of a face"

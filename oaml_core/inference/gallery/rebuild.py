@@ -15,9 +15,9 @@ from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
-from oaml_core.inference.gallery.database import EnrolledFace, Gallery
+from oaml_core.inference.gallery.database import OF_IMAGE, EnrolledFace, Gallery
 from oaml_core.inference.gallery.file import MODEL_AT
-from oaml_core.inference.gallery.packing import pack_record
+from oaml_core.inference.gallery.packing import Packed, pack_record
 from oaml_core.inference.photo_records import describe
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder
@@ -33,6 +33,8 @@ class Rebuilt:
     """Faces that could not be described, by key, and why."""
     switched: bool = False
     """Whether the gallery is of the new model now."""
+    encrypted: int = 0
+    """Faces that were not encrypted before, and are now."""
 
 
 def rebuild(
@@ -48,6 +50,7 @@ def rebuild(
 
     Searches answer by the old records until then. An interrupted rebuild goes on where it stopped. A face is described
     from its kept image, or else from its photograph if that still lies where it came from, unchanged.
+    A gallery that was made without a key is encrypted first, if the environment names one (see `sealing`).
 
     Args:
         gallery: open with its present model.
@@ -56,8 +59,11 @@ def rebuild(
         finder: finds faces in photographs; None: the photographs are aligned faces.
         forget: delete faces that cannot be described; without it they prevent the change.
         address: where the coming model lies, for services that follow the gallery; empty: not known.
+
+    Raises:
+        GalleryLocked: the gallery is encrypted, and its key is missing or another one.
     """
-    done = Rebuilt()
+    done = Rebuilt(encrypted=_encrypt(gallery))
     if version == gallery.model:
         done.switched = True
         return done
@@ -84,6 +90,26 @@ def encode_face(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def _encrypt(gallery: Gallery) -> int:
+    """Encrypt the faces of a gallery that was made without a key, in one transaction; returns how many there are.
+
+    Raises:
+        GalleryLocked: it is encrypted already, and its key is missing or another one.
+    """
+    gallery.require_key()
+    with gallery.change() as db:
+        if not gallery.begin_to_encrypt(db):
+            return 0
+        for face, model in db.execute("SELECT face, model FROM records").fetchall():
+            words = "SELECT embedding, detail FROM records WHERE face = ? AND model = ?"
+            gallery.write_record(db, face, model, Packed(*db.execute(words, (face, model)).fetchone()))
+        for (face,) in db.execute("SELECT id FROM faces WHERE image IS NOT NULL").fetchall():
+            image, digest = db.execute("SELECT image, digest FROM faces WHERE id = ?", (face,)).fetchone()
+            sealed = gallery.sealed(db, OF_IMAGE, image, digest)
+            db.execute("UPDATE faces SET image = ? WHERE id = ?", (sealed, face))
+        return int(db.execute("SELECT count(*) FROM faces").fetchone()[0])
+
+
 def _waiting(gallery: Gallery, version: str) -> Iterator[int]:
     words = "SELECT id FROM faces WHERE id NOT IN (SELECT face FROM records WHERE model = ?) ORDER BY id"
     return (row[0] for row in gallery.query(words, version))
@@ -106,7 +132,7 @@ def _keep(gallery: Gallery, key: int, version: str, records: FaceRecords) -> boo
     with gallery.change() as db:
         if db.execute("SELECT 1 FROM faces WHERE id = ?", (key,)).fetchone() is None:
             return False  # deleted meanwhile
-        db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (key, version, *packed))
+        gallery.write_record(db, key, version, packed)
     return True
 
 
