@@ -20,6 +20,8 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from oaml_core.amounts import amount
+
 SPEC = "1.6"
 """Version of CycloneDX: https://cyclonedx.org/docs/1.6/json/"""
 ROOT = "oaml"
@@ -157,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(f"{text}\n")
     else:
         given.out.write_text(f"{text}\n")
-        print(f"{len(packages)} packages → {given.out}")
+        print(f"{amount(len(packages), 'package')} → {given.out}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import OamlError
 from oaml_core.folder_entries import open_regular
 
@@ -52,7 +53,9 @@ def map_array(path: Path, what: str, remedy: str, error: type[OamlError]) -> NDA
             shape, in_columns, dtype = _header(file)
             offset = file.tell()
             if path.stat().st_size - offset != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"it announces {dtype}{list(shape)}, and has {path.stat().st_size - offset} bytes")
+                raise ValueError(
+                    f"it announces {dtype}{list(shape)}, and has {amount(path.stat().st_size - offset, 'byte')}"
+                )
             if 0 in shape:  # nothing that could be mapped
                 return np.zeros(shape, dtype)
         return np.memmap(path, dtype, "r", offset, shape, order="F" if in_columns else "C")
@@ -69,7 +72,7 @@ def read_arrays(source: Path | bytes, what: str, remedy: str, error: type[OamlEr
                 members = archive.infolist()
                 unpacked = sum(member.file_size for member in members)
                 if unpacked > max(MOST_UNPACKED, MOST_RATIO * size):
-                    raise ValueError(f"{size:,} bytes would unpack to {unpacked:,}")
+                    raise ValueError(f"{amount(size, 'byte')} would unpack to {unpacked:,}")
                 found = {}
                 for member in members:
                     with archive.open(member) as content:
@@ -108,7 +111,7 @@ def _read(file: BinaryIO) -> NDArray[Any]:
     shape, in_columns, dtype = _header(file)
     data = bytearray(file.read())  # of bytes alone an array could not be changed
     if len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"it announces {dtype}{list(shape)}, and has {len(data)} bytes")
+        raise ValueError(f"it announces {dtype}{list(shape)}, and has {amount(len(data), 'byte')}")
     if not len(data):
         return np.zeros(shape, dtype)
     return np.frombuffer(data, dtype).reshape(shape, order="F" if in_columns else "C")

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import StoreError
 from oaml_core.gpu_driver import driver_release, is_too_old, oldest_driver
@@ -72,7 +73,7 @@ def _software() -> Iterator[DoctorFinding]:
 
 def _machine(config: Config) -> Iterator[DoctorFinding]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    yield DoctorFinding("cpu", "ok", f"{os.cpu_count()} cores, {memory / 2**30:.0f} GiB memory")
+    yield DoctorFinding("cpu", "ok", f"{amount(os.cpu_count() or 1, 'core')}, {memory / 2**30:.0f} GiB memory")
     if find_spec("torch") is not None:  # there is none where models are promoted only
         yield from _gpus(config)
         yield _compiler(config)

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from oaml_core.amounts import amount
 from oaml_core.folder_entries import shown
 
 LONGEST_WORD = 2_000
@@ -115,7 +116,7 @@ class ImageError(OamlError):
 
 
 def _cut(word: str) -> str:
-    return word if len(word) <= LONGEST_WORD else f"{word[:100]}… ({len(word):,} characters)"
+    return word if len(word) <= LONGEST_WORD else f"{word[:100]}… ({amount(len(word), 'character')})"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

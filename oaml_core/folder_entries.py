@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from oaml_core.amounts import amount
+
 log = logging.getLogger(__name__)
 
 UNPRINTABLE = "names with line breaks or other control characters, or that are no UTF-8"
@@ -67,17 +69,6 @@ def forges_lines(name: str) -> bool:
     return not name.isprintable() and any(unicodedata.category(each) in FORGING for each in name)
 
 
-def amount(number: int, one: str, more: str) -> str:
-    """Return a number with its noun, `1 file` or `1,000 files`.
-
-    Args:
-        number: of things.
-        one: noun for one, with a verb or more behind it: `file is`.
-        more: the same for any other number.
-    """
-    return f"{number:,} {one if number == 1 else more}"
-
-
 def shown(name: str | os.PathLike[str]) -> str:
     r"""Return a name fit for logs, reports and terminals: what cannot be printed is escaped.
 
@@ -111,7 +102,7 @@ def read_regular(path: Path, most: int | None = None) -> bytes:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if most is not None and size > most:
-            raise OSError(None, f"it has {size:,} bytes, at most {most:,} are read", str(path))
+            raise OSError(None, f"it has {amount(size, 'byte')}, at most {most:,} are read", str(path))
         return file.read()
 
 

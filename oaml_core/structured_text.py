@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import yaml
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ConfigError, OamlError
 
 Needs = Iterable[str] | Mapping[str, type | UnionType]
@@ -56,7 +57,9 @@ def check_yaml(text: str, what: str) -> None:
         ConfigError: it is not YAML, or exceeds a limit.
     """
     if len(text) > MOST_CHARACTERS:
-        raise ConfigError(f"{what} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are read. Shorten it.")
+        raise ConfigError(
+            f"{what} has {amount(len(text), 'character')}; at most {MOST_CHARACTERS:,} are read. Shorten it."
+        )
     counted = _Counted(what)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without its C library
     try:

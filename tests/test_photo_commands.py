@@ -279,5 +279,5 @@ def test_align_command_says_where_the_faces_are(
     folder.mkdir()
     Path(photographs[0]).rename(folder / "one.jpg")
     assert run("align", str(folder), str(tmp_path / "out")) == 0
-    assert capsys.readouterr().out.startswith("1 faces aligned, 0 photographs rejected")
+    assert capsys.readouterr().out.startswith("1 face aligned, 0 photographs rejected")
     assert json.loads((tmp_path / "out" / ".notes" / "one.jpg.json").read_text())["reason"] == ""

@@ -12,6 +12,7 @@ from components.train.client import ClusterClient
 from components.train.job_events import JobEvents
 from components.train.watch import ListCall, ObjectChange, OutOfReach, changes
 from components.train.workers import CannotStart, Failure, GivenUp, Workers
+from oaml_core.amounts import amount
 from oaml_core.errors import ClusterError
 
 log = logging.getLogger(__name__)
@@ -155,8 +156,8 @@ def _failed(client: ClusterClient, name: str, state: JobState, failures: list[Fa
 def _too_often(client: ClusterClient, name: str, workers: Workers, most: int) -> str:
     """Say why the job was ended: how often its workers failed, and the newest reason."""
     said = (
-        f"{client.backend.kind} {name} was ended: its worker pods failed {workers.failed} times, more often than "
-        f"training.backoff_limit {most} allows."
+        f"{client.backend.kind} {name} was ended: its worker pods failed {amount(workers.failed, 'time')}, more often "
+        f"than training.backoff_limit {most} allows."
     )
     return "\n".join([said, *_told(workers.failures[-1:])])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, DataError, StoreError
@@ -54,7 +55,7 @@ def _tell(done: Forgotten) -> None:
         if len(each.found) > SHOWN:
             print(f"  and {len(each.found) - SHOWN:,} more")
     if done.receipt is not None:
-        print(f"{len(done.removed):,} objects and files removed or made again")
+        print(f"{amount(len(done.removed), 'object')} and files removed or made again")
     print("remains:")
     for remainder in done.remains:
         print(f"  {remainder.where}: {remainder.why}")

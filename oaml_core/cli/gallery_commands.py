@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.cli.photo_options import finder_of, finder_options
 from oaml_core.config import Config
@@ -62,7 +63,10 @@ def _add(config: Config, options: Any) -> int:
         done = enrol_folder(gallery, model, finder, folder, person=options.person, keep=options.keep_images)
         people = gallery.people()
     print(done)
-    print(f"{options.gallery}: {len(people)} people, {sum(one.faces for one in people)} faces, model {model.version}")
+    print(
+        f"{options.gallery}: {amount(len(people), 'person', 'people')}, "
+        f"{amount(sum(one.faces for one in people), 'face')}, model {model.version}"
+    )
     return 0
 
 
@@ -77,7 +81,10 @@ def _list(config: Config, options: Any) -> int:
         people = gallery.people()
         for one in people:
             print(f"{one.faces:>6}  {one.name}")
-        print(f"{len(people)} people, {sum(one.faces for one in people)} faces, model {gallery.model}")
+        print(
+            f"{amount(len(people), 'person', 'people')}, {amount(sum(one.faces for one in people), 'face')}, "
+            f"model {gallery.model}"
+        )
     return 0
 
 
@@ -88,7 +95,7 @@ def _remove(config: Config, options: Any) -> int:
         raise ConfigError("oaml gallery rm takes the name of a person, or --key K of one face.")
     with Gallery(options.gallery) as gallery:
         if options.what is not None:
-            print(f"{options.what} is deleted, with {gallery.remove_person(options.what)} faces")
+            print(f"{options.what} is deleted, with {amount(gallery.remove_person(options.what), 'face')}")
         else:
             gallery.remove_face(options.key)
             print(f"face {options.key} is deleted")
@@ -102,7 +109,7 @@ def _merge(config: Config, options: Any) -> int:
     if into is None:
         raise ConfigError("oaml gallery merge takes --person NAME, who gets the faces.")
     with Gallery(options.gallery) as gallery:
-        print(f"{gallery.merge(name, into)} faces of {name} belong to {into} now")
+        print(f"{amount(gallery.merge(name, into), 'face')} of {name} belong to {into} now")
     return 0
 
 
@@ -113,7 +120,7 @@ def _rename(config: Config, options: Any) -> int:
     if new is None:
         raise ConfigError("oaml gallery rename takes --person NAME, the new name.")
     with Gallery(options.gallery) as gallery:
-        print(f"{name} is called {new.strip()} now, with {gallery.rename(name, new)} faces")
+        print(f"{name} is called {new.strip()} now, with {amount(gallery.rename(name, new), 'face')}")
     return 0
 
 
@@ -135,7 +142,7 @@ def _verify(config: Config, options: Any) -> int:
     with Gallery(options.gallery) as gallery:
         found = verify_gallery(gallery)
         faces = len(gallery.face_keys())
-    print("\n".join(found) if found else f"{faces} faces are whole")
+    print("\n".join(found) if found else f"{amount(faces, 'face is', 'faces are')} whole")
     return 1 if found else 0
 
 
@@ -148,16 +155,17 @@ def _rebuild(config: Config, options: Any) -> int:
         address = _address(config, options.onnx)
         done = rebuild(gallery, model, model.version, finder, forget=options.forget, address=address)
     if done.encrypted:
-        print(f"{done.encrypted} faces are encrypted now")
+        print(f"{amount(done.encrypted, 'face is', 'faces are')} encrypted now")
     for key, reason in done.left_out.items():
         print(f"left out: face {key} of {reason}")
     if not done.switched:
         print(
-            f"{done.described} faces were described by model {model.version}, and {len(done.left_out)} could not be; "
-            "the gallery answers by its old model. --forget deletes those faces and changes over."
+            f"{amount(done.described, 'face was', 'faces were')} described by model {model.version}, and "
+            f"{len(done.left_out):,} could not be; the gallery answers by its old model. --forget deletes those "
+            "faces and changes over."
         )
         return 1
-    print(f"{done.described} faces were described; the gallery is of model {model.version}")
+    print(f"{amount(done.described, 'face was', 'faces were')} described; the gallery is of model {model.version}")
     return 0
 
 
@@ -181,7 +189,7 @@ def _import(config: Config, options: Any) -> int:
         model = other.model
     with Gallery(options.gallery, None if Path(options.gallery).exists() else model) as gallery:
         added, there = import_gallery(gallery, source)
-    print(f"{added} faces added, {there} were there")
+    print(f"{amount(added, 'face')} added, {there} were there")
     return 0
 
 

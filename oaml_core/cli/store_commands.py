@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, StoreError
@@ -51,7 +52,7 @@ def _ls(store: Store, operands: list[str], options: Any) -> int:
         for info in store.unfinished():
             if info.key.startswith(prefix):
                 print(f"{_line(info)}  (not ended)")
-    print(f"{total:>14,}  bytes in {count:,} objects of {store.uri}")
+    print(f"{total:>14,}  bytes in {amount(count, 'object')} of {store.uri}")
     return 0
 
 
@@ -137,7 +138,10 @@ def _gc(store: Store, _: list[str], options: Any) -> int:
             print(f"kept     {shown(group)}: {shown(why)}")
     for info in garbage.objects:
         print(f"{'removed' if options.delete else 'garbage':<8} {shown(info.key)}")
-    what = f"{len(garbage.objects):,} objects, {garbage.size:,} bytes, {len(garbage.uploads):,} unfinished uploads"
+    what = (
+        f"{amount(len(garbage.objects), 'object')}, {amount(garbage.size, 'byte')}, "
+        f"{amount(len(garbage.uploads), 'unfinished upload')}"
+    )
     if options.delete:
         remove(store, garbage)
         print(f"removed {what}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from oaml_core.amounts import amount
 from oaml_core.config.checks import check_leaves, check_positive
 from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, check_data
 from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
@@ -161,6 +162,6 @@ def _check_workers(config: Config) -> None:
     for key, size, most in shared:
         if workers > most:
             raise ConfigError(
-                f"train.nproc × train.max_nodes is {workers} workers; {key} {size} can be shared out among 1 to {most} "
-                f"of them, any number. Take fewer workers, or a larger {key}."
+                f"train.nproc × train.max_nodes is {amount(workers, 'worker')}; {key} {size} can be shared out "
+                f"among 1 to {most} of them, any number. Take fewer workers, or a larger {key}."
             )

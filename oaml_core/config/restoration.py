@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ConfigError
 
 
@@ -118,8 +119,8 @@ def check_restoration(config: RestorationConfig) -> None:
     halvings = len(config.channel_mult) - 1
     if halvings < 0 or config.tile_size % 2**halvings:
         raise ConfigError(
-            f"restoration.tile_size {config.tile_size} cannot be halved {halvings} times, as restoration.channel_mult "
-            f"{list(config.channel_mult)} wants; take a multiple of {2 ** max(0, halvings)}."
+            f"restoration.tile_size {config.tile_size} cannot be halved {amount(halvings, 'time')}, as "
+            f"restoration.channel_mult {list(config.channel_mult)} wants; take a multiple of {2 ** max(0, halvings)}."
         )
     if wrong := [level for level in config.attention_levels if not 0 <= level <= halvings]:
         raise ConfigError(f"restoration.attention_levels has {wrong[0]}; there are the levels 0 to {halvings}.")

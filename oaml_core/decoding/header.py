@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from oaml_core.amounts import amount
 from oaml_core.decoding import other_headers
 from oaml_core.decoding.formats import FORMATS, MAX_PIXELS, foreign_format_of, format_of
 from oaml_core.decoding.jpeg_header import JpegHeader, read_jpeg_header, refuse_hollow_jpeg
@@ -57,7 +58,7 @@ def read_header(data: bytes, what: str = "image") -> Header:
     if kind is None:
         raise DataError(f"unreadable {what}: it is damaged, or none of {', '.join(FORMATS)}")
     if len(data) > MOST_BYTES:
-        raise DataError(f"the {what} has {len(data):,} bytes; at most {MOST_BYTES:,} are read")
+        raise DataError(f"the {what} has {amount(len(data), 'byte')}; at most {MOST_BYTES:,} are read")
     if kind == "JPEG":
         return _jpeg(data)
     try:

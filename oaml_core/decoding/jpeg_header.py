@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from oaml_core.amounts import amount
 from oaml_core.decoding.exif import exif_orientation, xmp_orientation
 from oaml_core.errors import DataError
 
@@ -99,7 +100,8 @@ def refuse_hollow_jpeg(header: JpegHeader, size: int) -> None:
         )
     if header.blocks > 8 * size:
         raise DataError(
-            f"damaged JPEG: {size:,} bytes cannot hold the {header.width}×{header.height} pixels that it announces"
+            f"damaged JPEG: {amount(size, 'byte')} cannot hold the {header.width}×{header.height} pixels that it "
+            "announces"
         )
 
 

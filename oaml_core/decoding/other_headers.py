@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Literal
 
+from oaml_core.amounts import amount
 from oaml_core.decoding.formats import MAX_PIXELS
 from oaml_core.decoding.tiff_header import read_tiff_header
 from oaml_core.errors import OamlError
@@ -54,7 +55,7 @@ def _png(data: bytes) -> Size:
         position += 12 + length
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 1)
     if width * height <= MAX_PIXELS and width * height * channels * depth // 8 > DEFLATE * stored:
-        raise HeaderError(f"{stored:,} bytes cannot hold the {width}×{height} pixels that it announces")
+        raise HeaderError(f"{amount(stored, 'byte')} cannot hold the {width}×{height} pixels that it announces")
     return width, height, "wide" if transparent or depth == 16 else "plain"
 
 
@@ -122,7 +123,7 @@ def _jpeg2000(data: bytes) -> Size:
         raise HeaderError("it has no size")
     tiles = -(-(size[0] - size[6]) // size[4]) * -(-(size[1] - size[7]) // size[5])
     if tiles > MOST_JPEG2000_TILES:
-        raise HeaderError(f"{tiles:,} tiles; at most {MOST_JPEG2000_TILES:,} are read")
+        raise HeaderError(f"{amount(tiles, 'tile')}; at most {MOST_JPEG2000_TILES:,} are read")
     return width, height, "wide"
 
 

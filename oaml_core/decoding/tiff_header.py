@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from oaml_core.amounts import amount
+
 MOST_TAGS = 4_096
 """Tags of one table; files have some dozens."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -50,7 +52,7 @@ def read_tiff_header(data: bytes) -> tuple[int, int, Literal["plain", "wide"]]:
         found, size = _read_table(data, tables.pop(), layout)
         pointed += size
         if pointed > len(data):
-            raise ValueError(f"its tags point at {pointed:,} bytes, it has {len(data):,}")
+            raise ValueError(f"its tags point at {amount(pointed, 'byte')}, it has {len(data):,}")
         tables += [found[tag] for tag in _TABLES if tag in found]
         tags = tags or found
         seen += 1
@@ -73,7 +75,7 @@ def _read_table(data: bytes, start: int, layout: _Layout) -> tuple[dict[int, int
     """Return the first value of each tag, or the offset where several are stored, and the bytes of all values."""
     count = int.from_bytes(data[start : start + layout.count], layout.order)
     if count > MOST_TAGS:
-        raise ValueError(f"{count:,} tags; at most {MOST_TAGS:,} are read")
+        raise ValueError(f"{amount(count, 'tag')}; at most {MOST_TAGS:,} are read")
     found: dict[int, int] = {}
     total = 0
     begin = start + layout.count

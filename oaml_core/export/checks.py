@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ExportError
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
@@ -62,7 +63,8 @@ def check_accuracy(exported: OamlOnnx, pairs: CheckPairs, loss: float, what: str
         if trained - found[name] > allowed:
             raise ExportError(
                 f"{what} has an accuracy of {100 * found[name]:.2f} % by its {name} score, the trained model "
-                f"{100 * trained:.2f} % on the same {len(pairs.issame)} pairs: more than {100 * loss:g} points lost. "
+                f"{100 * trained:.2f} % on the same {amount(len(pairs.issame), 'pair')}: more than "
+                f"{100 * loss:g} points lost. "
                 "Nothing was written. Take it out of export.variants, or raise export.accuracy_loss if that is "
                 "good enough for you."
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from oaml_core.amounts import amount
 from oaml_core.inference.onnx_outputs import outputs_of
 
 
@@ -82,7 +83,7 @@ def _results(metrics: Mapping[str, Any] | None) -> list[str]:
         "|---|---|---|---|---|---|",
     ]
     for name, found in metrics["sets"].items():
-        measured = f"{name} ({found['pairs']:,} pairs of {found['identities']['count']:,} people)"
+        measured = f"{name} ({amount(found['pairs'], 'pair')} of {found['identities']['count']:,} people)"
         for condition, result in found["conditions"].items():
             cells = [_accuracy(result["scores"][score]) for score in ("global", "local", "combined")]
             covered = f"{100 * result['covered_share']:.0f} %"
@@ -109,7 +110,8 @@ def _files(metadata: Mapping[str, Any]) -> list[str]:
     return [
         "## The files",
         "",
-        f"10-fold accuracy on {metadata['accuracy']['pairs']} pairs, and faces a second on the CPU that exported them.",
+        f"10-fold accuracy on {amount(metadata['accuracy']['pairs'], 'pair')}, and faces a second on the CPU that "
+        "exported them.",
         "",
         "| file | global | local | faces a second |",
         "|---|---|---|---|",

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
+from oaml_core.amounts import amount
 from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS
 from oaml_core.data.sources.aligned import FOLDER
@@ -120,7 +121,9 @@ class Checksums(Place):
         for tree, key in self._files():
             self.looked_at += 1
             if count := len(self._rows(tree.fetch(key))):
-                items.append(Item(tree.where(key), f"{count:,} paths with checksums", sha256_of(tree.fetch(key))))
+                items.append(
+                    Item(tree.where(key), f"{amount(count, 'path')} with checksums", sha256_of(tree.fetch(key)))
+                )
         return items
 
     def _files(self) -> Iterator[tuple[Tree, str]]:
@@ -152,7 +155,7 @@ class Checksums(Place):
                 database.execute("VACUUM")
             tree.replace(key, copy)
             changes.append(
-                Change(Item(tree.where(key), f"{len(rows):,} paths with checksums", before), sha256_of(copy))
+                Change(Item(tree.where(key), f"{amount(len(rows), 'path')} with checksums", before), sha256_of(copy))
             )
             copy.unlink()
         return changes

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oaml_core import __version__
+from oaml_core.amounts import amount
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import shown
 from oaml_core.forgetting.caches import Checksums, Copies, Samples
@@ -135,7 +136,10 @@ def _applied(case: Case, key: bytes, scan: bool) -> Forgotten:
     uri = _publish(case, subject, receipt)
     if swept is not None and swept[1]:
         places_left = ", ".join(swept[1][:5])
-        raise StoreError(f"{len(swept[1])} files still hold an image or a name: {places_left}. {uri} lists them all.")
+        raise StoreError(
+            f"{amount(len(swept[1]), 'file still holds', 'files still hold')} an image or a name: {places_left}. "
+            f"{uri} lists them all."
+        )
     return Forgotten(searched, removed, remains, receipt, uri)
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.trees import FolderTree, StoreTree
@@ -35,7 +36,7 @@ class Galleries(Place):
                 self.remains.append(Remainder(where, f"it cannot be read as a gallery: {error}"))
                 continue
             if count or self._people(path):
-                items.append(Item(where, f"{count:,} enrolled faces", sha256_of(path)))
+                items.append(Item(where, amount(count, "enrolled face"), sha256_of(path)))
         return items
 
     def erase(self) -> list[Change]:
@@ -55,7 +56,7 @@ class Galleries(Place):
                     gallery.remove_person(name)
             if key is not None:
                 self._store.replace(key, path)
-            changes.append(Change(Item(where, f"{len(faces):,} enrolled faces", before), sha256_of(path)))
+            changes.append(Change(Item(where, amount(len(faces), "enrolled face"), before), sha256_of(path)))
         return changes
 
     def _files(self) -> Iterator[tuple[str, Path, str | None]]:

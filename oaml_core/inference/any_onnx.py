@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ExportError, ModelInputError
 from oaml_core.inference.backends import quiet_options
 from oaml_core.inference.comparer import GlobalOnly
@@ -121,7 +122,7 @@ class PlainOnnx(GlobalOnly):
             raise ExportError(f"{self._path} fails on faces {list(filled.shape)}: {str(error)[:300]}") from error
         if found.ndim < 2 or len(found) != count or found.size != count * found.shape[1]:
             raise ExportError(
-                f"{self._path} gives {list(found.shape)} for {count} faces; one embedding each is needed."
+                f"{self._path} gives {list(found.shape)} for {amount(count, 'face')}; one embedding each is needed."
             )
         return np.asarray(found.reshape(count, -1)[: len(values)], dtype=np.float32)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.inference.comparer import Comparer
 
 LEAST_TAR = 0.5
@@ -38,7 +39,7 @@ class ExpectedTar(NamedTuple):
         low, high = self.interval
         return (
             f"of pairs of one person that show {100 * self.low:.0f} to {100 * self.high:.0f} % of the face "
-            f"{100 * self.tar:.0f} % are accepted ({100 * low:.0f} to {100 * high:.0f} %, {self.pairs} pairs)"
+            f"{100 * self.tar:.0f} % are accepted ({100 * low:.0f} to {100 * high:.0f} %, {amount(self.pairs, 'pair')})"
         )
 
 

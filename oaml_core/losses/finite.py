@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from oaml_core.amounts import amount
 from oaml_core.errors import NonFiniteLossError
 
 CAUSES = {
@@ -120,7 +121,7 @@ class FiniteGuard:
         if self.skipped_in_a_row > self.max_skipped_steps:
             cause = CAUSES.get(name, "the learning rate is too high: lower optim.lr")
             raise NonFiniteLossError(
-                f"The loss term {name!r} was not finite in {self.skipped_in_a_row} steps in a row, the last of them "
-                f"step {pending.step}. Likely cause: {cause}."
+                f"The loss term {name!r} was not finite in {amount(self.skipped_in_a_row, 'step')} in a row, the "
+                f"last of them step {pending.step}. Likely cause: {cause}."
             )
         return Skipped(name, pending.step)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ConfigError, ModelInputError
 from oaml_core.host_range import host_range
 
@@ -124,7 +125,8 @@ class ClassEmbeddings(nn.Module):
         found = host_range(labels)
         if found is not None and not (found[0] >= 0 and found[1] < self.num_classes):
             raise ModelInputError(
-                f"Labels lie in [{found[0]}, {found[1]}]; there are {self.num_classes} classes, numbered from 0."
+                f"Labels lie in [{found[0]}, {found[1]}]; there are "
+                f"{amount(self.num_classes, 'class', 'classes')}, numbered from 0."
             )
 
 

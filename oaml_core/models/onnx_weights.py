@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from oaml_core.amounts import amount
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.modes import evaluating
@@ -80,8 +81,8 @@ def read_onnx(backbone: nn.Module, path: Path) -> dict[str, Tensor]:
     folded = sum(f"{name}.{FOLDED}" in weights for name, _ in layers)
     if len(layers) - folded != len(nodes):
         raise CheckpointError(
-            f"{path} is not of this backbone: it has {len(nodes)} layers with weights, the backbone {len(layers)}"
-            f"{f', {folded} of them folded into others' if folded else ''}. Check model.arch."
+            f"{path} is not of this backbone: it has {amount(len(nodes), 'layer')} with weights, the backbone "
+            f"{len(layers)}{f', {folded} of them folded into others' if folded else ''}. Check model.arch."
         )
     weights = {name: value for name, value in weights.items() if not name.endswith(f".{FOLDED}")}
     first = f"{layers[0][0]}.weight"

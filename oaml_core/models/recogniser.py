@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from oaml_core.amounts import amount
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError, ModelInputError
 from oaml_core.models.backbone import Backbone
@@ -51,8 +52,8 @@ class Recogniser(nn.Module):
         layers = backbone.layers()
         if not 0 <= local_layers < len(layers):
             raise ConfigError(
-                f"model.local_layers is {local_layers}; this backbone has {len(layers)} layers, of which the last "
-                f"0 … {len(layers) - 1} can be there twice."
+                f"model.local_layers is {local_layers}; this backbone has {amount(len(layers), 'layer')}, of "
+                f"which the last 0 … {len(layers) - 1} can be there twice."
             )
         backbone.give_input_of_last = local_layers
         self.local_layers = nn.Sequential(*map(deepcopy, layers[-local_layers:])) if local_layers else None

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from oaml_core.amounts import amount
 from oaml_core.errors import CheckpointError
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.")
@@ -76,7 +77,7 @@ def find_weights(content: object, namings: Collection[Naming], path: Path) -> di
     rivals = [place for place in places[1:] if place.rank == first.rank and not _same(place.weights, first.weights)]
     if rivals:
         raise CheckpointError(
-            f"{path} holds {len(rivals) + 1} sets of weights of this backbone: "
+            f"{path} holds {amount(len(rivals) + 1, 'set')} of weights of this backbone: "
             f"{', '.join(map(str, (first, *rivals)))}. "
             "Save the one that is meant in a file of its own."
         )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError, OamlError
 from oaml_core.folder_entries import regular_files
 from oaml_core.photos.detectors import DEFAULT
@@ -43,8 +44,11 @@ class Aligned:
     out: Path
 
     def __str__(self) -> str:
-        said = f"{self.faces:,} faces aligned, {self.rejects:,} photographs rejected ({self.out / REJECTS})"
-        return f"{said}, {self.doubtful:,} faces doubtful ({self.out / SHEET})" if self.doubtful else said
+        said = (
+            f"{amount(self.faces, 'face')} aligned, {amount(self.rejects, 'photograph')} rejected "
+            f"({self.out / REJECTS})"
+        )
+        return f"{said}, {amount(self.doubtful, 'face')} doubtful ({self.out / SHEET})" if self.doubtful else said
 
 
 def align_folder(

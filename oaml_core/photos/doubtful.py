@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
+from oaml_core.amounts import amount
 from oaml_core.folder_entries import shown
 from oaml_core.photos.photo_face import PhotoFace
 
@@ -62,7 +63,7 @@ def sheet_of(faces: Sequence[DoubtfulFace]) -> str:
         faces: all that are doubtful, in any order.
     """
     drawn = sorted(faces, key=lambda face: (face.score, face.photo, face.face))[:MOST]
-    title = f"{len(faces):,} doubtful faces" + (f", the {MOST:,} least sure" if len(faces) > MOST else "")
+    title = f"{amount(len(faces), 'doubtful face')}" + (f", the {MOST:,} least sure" if len(faces) > MOST else "")
     items = [
         f'<li><img loading="lazy" alt="" src="{escape(quote(face.face))}">{escape(shown(face.photo))}'
         f"<br><span>{escape(face.reasons)}</span></li>"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ModelInputError
 from oaml_core.photos.detection import Detections, Floats, Photo, keep_best, padded_square
 
@@ -139,7 +140,8 @@ class FivePointOnnx:
         count = sum(2 * self._grid(stride) ** 2 for stride in PRIORS)
         if len(boxes) != count or np.any(np.abs(chances.sum(1) - 1) > 1e-2):
             raise ModelInputError(
-                f"{self.path} has the outputs of a RetinaFace, but {len(boxes)} places instead of {count}, or scores "
+                f"{self.path} has the outputs of a RetinaFace, but {amount(len(boxes), 'place')} instead of "
+                f"{count}, or scores "
                 "that do not add up to 1. Export it with its softmax, and with anchors of 16 to 512 pixels."
             )
         middle = np.concatenate([self._middles(s, 2 * self._grid(s) ** 2, 0.5) for s in PRIORS])
@@ -163,7 +165,8 @@ class FivePointOnnx:
         anchors = count // grid**2
         if anchors < 1 or anchors * grid**2 != count:
             raise ModelInputError(
-                f"{self.path} gives {count} places at stride {stride}; a grid of {grid} × {grid} cells was expected."
+                f"{self.path} gives {amount(count, 'place')} at stride {stride}; a grid of {grid} × {grid} cells "
+                "was expected."
             )
         row, column = np.divmod(np.arange(grid**2), grid)
         return np.repeat((np.stack([column, row], axis=1) + shift) * float(stride), anchors, axis=0)

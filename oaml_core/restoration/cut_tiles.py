@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.folder_entries import shown
 from oaml_core.progress import progress
@@ -61,8 +62,8 @@ class CutTiles:
         lines += [f"set aside: {reason}" for reason in self.set_aside]
         if self.undecided:
             lines.append(
-                f"{self.undecided} tiles have no exposure time, so that nothing says whether they are clean. "
-                "Give --clean-from 0 if all photographs are."
+                f"{amount(self.undecided, 'tile has', 'tiles have')} no exposure time, so that nothing says "
+                "whether it is clean. Give --clean-from 0 if all photographs are."
             )
         return "\n".join([*lines, str(self.metadata)])
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 from oaml_core.restoration.tiles import METADATA, SPLITS, TileEntry, read_metadata, read_tile
@@ -94,7 +95,7 @@ def tile_fault(tile: Tensor, shape: tuple[int, ...], tile_size: int) -> str | No
         return f"{list(tile.shape[1:])} pixels are less than restoration.tile_size {tile_size}"
     bad = int((~tile.isfinite()).sum())
     if bad:
-        return f"{bad} values are NaN or infinite"
+        return f"{amount(bad, 'value is', 'values are')} NaN or infinite"
     low, high = float(tile.min()), float(tile.max())
     if low < -1 - SLACK or high > 1 + SLACK:
         return f"its values lie in [{low:.3g}, {high:.3g}], not in [-1, 1]"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ConfigError
 
 
@@ -75,7 +76,7 @@ class UNet(nn.Module):
         side = 2**self.halvings
         if x.shape[2] % side or x.shape[3] % side:
             raise ConfigError(
-                f"Tiles of {list(x.shape[2:])} pixels cannot be halved {self.halvings} times; see tile_size."
+                f"Tiles of {list(x.shape[2:])} pixels cannot be halved {amount(self.halvings, 'time')}; see tile_size."
             )
         embedded = positional_embedding(c_noise, self.frequencies).to(x.dtype)
         if self.label is not None and labels is not None:

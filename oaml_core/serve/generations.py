@@ -17,6 +17,7 @@ from weakref import ref
 
 from starlette.exceptions import HTTPException
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError, GalleryMoved, ModelInputError, Withdrawn
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.kept_memory import give_back_freed_memory
@@ -235,7 +236,7 @@ class Generations:
             if old is not None and self._source is not None:
                 left_out = describe_gallery(old.path, faces, self._source.address())
                 if left_out:
-                    reason = f"it cannot describe {left_out} faces; `oaml gallery rebuild` names them"
+                    reason = f"it cannot describe {amount(left_out, 'face')}; `oaml gallery rebuild` names them"
                     self._note("refused", faces.model.version, reason)
                     return
                 faces = faces.with_model(faces.model, Gallery(old.path, faces.model.version))

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from oaml_core.amounts import amount
+
 log = logging.getLogger("oaml.serve")
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
@@ -83,7 +85,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._limits.body:
-                raise HTTPException(413, f"The request has more than {self._limits.body:,} bytes.")
+                raise HTTPException(413, f"The request has more than {amount(self._limits.body, 'byte')}.")
             return message
 
         async def dressed_send(message: Message) -> None:

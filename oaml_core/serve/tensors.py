@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import ModelInputError
 from oaml_core.inference.backends import Tensor
 from oaml_core.structured_text import parse_json
@@ -81,7 +82,9 @@ def read_request(
     for one in given:
         feeds[one["name"]], rest = _read_tensor(one, known[one["name"]], rest)
     if rest:
-        raise ModelInputError(f"{len(rest)} bytes follow the last input; binary_data_size names too few.")
+        raise ModelInputError(
+            f"{amount(len(rest), 'byte follows', 'bytes follow')} the last input; binary_data_size names too few."
+        )
     if len({len(array) for array in feeds.values()}) > 1:
         raise ModelInputError("The first sizes of the inputs differ: they are faces, and as many in each input.")
     return InferRequest(name, feeds, *_wanted(asked, [tensor.name for tensor in outputs]))
@@ -179,8 +182,8 @@ def _read_tensor(given: Mapping[str, Any], tensor: Tensor, rest: bytes) -> tuple
         return _from_json(given.get("data"), name, dtype, shape), rest
     if "data" in given or type(size) is not int or size != math.prod(shape) * dtype.itemsize or size > len(rest):
         raise ModelInputError(
-            f"The input {name} needs {math.prod(shape) * dtype.itemsize} bytes of binary data, and no `data`; "
-            f"binary_data_size is {str(size)[:20]}, and {len(rest)} bytes are left."
+            f"The input {name} needs {amount(math.prod(shape) * dtype.itemsize, 'byte')} of binary data, and no "
+            f"`data`; binary_data_size is {str(size)[:20]}, and {amount(len(rest), 'byte')} are left."
         )
     return np.frombuffer(rest, dtype, math.prod(shape)).reshape(shape), rest[size:]
 

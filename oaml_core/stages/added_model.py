@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, DataError
 from oaml_core.inference.backends import Backend
@@ -144,7 +145,7 @@ def measure_thresholds(model: OamlOnnx, path: Path) -> tuple[dict[str, float], s
     points = tar_at_far(roc(scores, source.issame), RATES)
     kept = {f"{one.far:g}": float(one.threshold) for one in points if one.measurable and one.threshold is not None}
     rates = ", ".join(f"TAR {100 * one.tar:.2f} % at FAR {one.far:g}" for one in points if one.tar is not None)
-    return kept, f"{rates} on {len(source)} pairs of {name}, none of them held out from the thresholds"
+    return kept, f"{rates} on {amount(len(source), 'pair')} of {name}, none of them held out from the thresholds"
 
 
 def _latest(store: Store) -> dict[str, Any] | None:

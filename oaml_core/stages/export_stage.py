@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import ExportError, StoreError
 from oaml_core.kept_memory import keep_freed_memory
@@ -150,4 +151,4 @@ def _told(metadata: Mapping[str, Any]) -> str:
     files, checked = ", ".join(["model.onnx", *metadata["variants"]]), metadata.get("checked_on")
     if checked is None:
         return f"{files}: checked against torch"
-    return f"{files}: checked against torch on {checked['pairs']} pairs of {faces_checked(checked)}"
+    return f"{files}: checked against torch on {amount(checked['pairs'], 'pair')} of {faces_checked(checked)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import DataError
 from oaml_core.notify import notify
@@ -62,7 +63,7 @@ def judged_night(config: Config, prepared: Prepared) -> Prepared:
         return prepared
     new = prepared.summary["images"] - known.summary["images"]
     if 0 <= new < nightly.least_new_images:
-        reason = f"{new:,} new images; nightly.least_new_images is {nightly.least_new_images:,}"
+        reason = f"{amount(new, 'new image')}; nightly.least_new_images is {nightly.least_new_images:,}"
         log.info("night: skipped: %s", reason)
         notify(f"OAML, {dated_name(config)}: nothing is trained: {reason}")
         return known

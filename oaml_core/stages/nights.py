@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import OamlError, StoreError
 from oaml_core.notify import notify
@@ -80,7 +81,7 @@ def begin_night(config: Config) -> None:
     failed, most = _failed_in_a_row(store, config), config.nightly.stop_after_failures
     if most and len(failed) >= most:
         raise OamlError(
-            f"The last {len(failed)} nights failed, and nightly.stop_after_failures is {most}; the last one: "
+            f"The last {amount(len(failed), 'night')} failed, and nightly.stop_after_failures is {most}; the last one: "
             f"{failed[-1].reason.rstrip('.')}. Mend that, then `oaml nightly resume --name {config.name}`."
         )
     for place, free in _free(config):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 from oaml_core.settings import config_from_yaml
@@ -79,7 +80,7 @@ def plan_shards(config: Config, shards: int) -> list[str]:
     from oaml_core.data.prepare import shard_plan
 
     plan = shard_plan.plan_shards(config, open_store(config.store), shards)
-    said = f"{plan.shards} shards" if plan.made is None else "nothing new"
+    said = amount(plan.shards, "shard") if plan.made is None else "nothing new"
     announce("plan-shards", said, f"{config.store.rstrip('/')}/{plan.prefix}", plan.made is not None)
     return [f"{plan.key}/{number}" for number in range(1 if plan.made else plan.shards)]
 
@@ -124,7 +125,12 @@ def merge_shards(config: Config, order: str) -> Prepared:
 
 def _announced(made: StoredDataset) -> Prepared:
     summary = counts(made.manifest)
-    announce("prepare", f"{summary['images']:,} images of {summary['identities']:,} identities", made.uri, made.reused)
+    announce(
+        "prepare",
+        f"{amount(summary['images'], 'image')} of {summary['identities']:,} identities",
+        made.uri,
+        made.reused,
+    )
     return Prepared(made.uri, made.fingerprint, made.reused, summary)
 
 

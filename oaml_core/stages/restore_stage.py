@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import DataError
 from oaml_core.kept_memory import keep_freed_memory
@@ -134,7 +135,7 @@ def evaluate_prior(
     context = {
         "prior": checkpoint_uri,
         "tiles": dataset_uri,
-        "trained on": f"{trained.images_seen:,} tiles of {trained.fingerprint}",
+        "trained on": f"{amount(trained.images_seen, 'tile')} of {trained.fingerprint}",
         "restoration": asdict(config.restoration),
     }
     write_restoration_report(found, report, measured, context, f"{config.name}: restoration")

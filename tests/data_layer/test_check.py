@@ -161,8 +161,8 @@ def test_masks_are_matched_measured_and_listed_where_alone(image_folder: Path, c
     report = check_source(str(image_folder), config())
     assert report.mask_coverage == [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
     warnings = " ".join(report.warnings)
-    assert "1 faces without a mask: kept_faces/b.jpg" in warnings
-    assert "1 masks without a face: masks/c_mask.png" in warnings
+    assert "1 face without a mask: kept_faces/b.jpg" in warnings
+    assert "1 mask without a face: masks/c_mask.png" in warnings
 
 
 def test_inverted_masks_are_pointed_out(image_folder: Path, config) -> None:

@@ -80,7 +80,9 @@ def held_out_files(folder: Path, settings) -> list[str]:
     return [inputs.training.name(int(number)) for number in inputs.held_out]
 
 
-@pytest.mark.parametrize(("count", "images", "reason"), [(20, 1, "0 of its 20 people have two"), (3, 3, "too few")])
+@pytest.mark.parametrize(
+    ("count", "images", "reason"), [(20, 1, "two images to pair of 0 of its 20"), (3, 3, "too few")]
+)
 def test_training_without_any_proof_is_refused_before_it_starts(
     tmp_path: Path, config, count: int, images: int, reason: str
 ) -> None:

@@ -65,6 +65,21 @@ def test_float_columns(kind: str, numbers: list[float], told: bool, tmp_path: Pa
     assert any("so one person" in note for note in notes(tmp_path)) is told
 
 
+def test_every_file_of_images_says_how_its_numbers_are_rounded(tmp_path: Path) -> None:
+    for number, kind in enumerate(("float32", "string")):
+        values = [float(1 << 30), 3.0] if kind == "float32" else ["1.23457E+12", "anna"]
+        column = pyarrow.array(values, type=getattr(pyarrow, kind)())
+        for place in (2 * number, 2 * number + 1):
+            table = pyarrow.table({"image": [image(1), image(2)], "label": column})
+            pyarrow.parquet.write_table(table, tmp_path / f"train-{place}.parquet", row_group_size=1)
+    told = notes(tmp_path)
+    assert [name for name in ("train-0", "train-1") for note in told if f"{name}.parquet, column label" in note] == [
+        "train-0",
+        "train-1",
+    ]
+    assert sum("shortened" in note for note in told) == 1
+
+
 @pytest.mark.parametrize("name", ["train.csv", "train.txt"])
 def test_numbers_that_a_spreadsheet_shortened(name: str, tmp_path: Path) -> None:
     rows = ["a.jpg;1,23457E+12", "b.jpg;1,23457E+12", "c.jpg;anna"]

@@ -87,7 +87,7 @@ def test_both_forms_of_images_and_of_truth_are_read(tmp_path: Path, protocol: in
     ("content", "message"),
     [
         ([b"x", b"y"], "must be a list of encoded images"),
-        (([b"a", b"b", b"c"], [True]), "3 images for 1 pairs"),
+        (([b"a", b"b", b"c"], [True]), "3 images for 1 pair"),
         (([b"a", b"b"], ["yes"]), "list of booleans"),
         (([b"a", b"b"], [2]), "list of booleans"),
         (([b"a", b"b"], None), "list of booleans"),
@@ -175,5 +175,5 @@ def test_a_damaged_memfile_is_noticed(lfw: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not match its checksum"):
         verify_memfile(path)
     truncate(path, 1000)
-    with pytest.raises(DataError, match="has 1000 bytes"):
+    with pytest.raises(DataError, match="has 1,000 bytes"):
         open_memfile(path)

@@ -242,4 +242,4 @@ def test_validation_splits_are_paired_and_not_trained_on(
     assert pairs.name == "val"
     assert len(pairs) == 30
     assert set(pairs.read_images()) == {jpeg(100 + number) for number in range(15)}
-    assert any("5 people of val have labels that are trained on" in note for note in inputs.notes)
+    assert any("5 people of val with labels that are trained on" in note for note in inputs.notes)

@@ -126,7 +126,7 @@ def test_each_pair_is_told_right_or_wrong_as_its_fold_was_counted(protocol):
 def test_two_folds_are_the_fewest():
     found = ten_fold([0.2, 3.0, 0.2, 3.0], [True, False, True, False], folds=2)
     assert found.accuracy_by_fold.tolist() == [1.0, 1.0]
-    with pytest.raises(EvaluationError, match="cannot be cut into 1 folds"):
+    with pytest.raises(EvaluationError, match="cannot be cut into 1 fold"):
         ten_fold([0.2, 3.0], [True, False], folds=1)
 
 

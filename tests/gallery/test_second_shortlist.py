@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oaml_core.errors import DataError
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.search import GallerySearch
 from oaml_core.inference.records import FaceRecords, Scores
@@ -78,3 +79,24 @@ def test_both_shortlists_follow_the_file(gallery: Gallery, people: FaceRecords) 
     answer = search.search(probe_of(people, 3))
     assert (answer.people[0].face.person, answer.faces) == ("new", PEOPLE)
     assert search.memory == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "detail = substr(detail, 1, 30)",
+        "detail = substr(detail, 1, 4)",
+        "detail = CAST(substr(detail, 1, 4) || x'ffffffffffff' || substr(detail, 11) AS BLOB)",
+        "embedding = substr(embedding, 1, 7)",
+        "embedding = substr(embedding, 1, 8)",
+        "embedding = x''",
+    ],
+)
+def test_a_record_of_another_length_is_named_and_not_searched(
+    gallery: Gallery, people: FaceRecords, damage: str
+) -> None:
+    with gallery.change() as db:
+        db.execute(f"UPDATE records SET {damage} WHERE face = 7")
+    search = GallerySearch(gallery, TwoVectors(), shortlist=5)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"gallery.*\n?.*oaml gallery verify"):
+        search.search(probe_of(people, 3))

@@ -61,7 +61,7 @@ def test_garbage_is_only_listed_until_asked(oaml, store: Store) -> None:
     store.write_bytes("runs/old/best.ckpt", b"123")
     code, shown = oaml("gc", "--young_days", "-1")
     assert (code, "garbage  runs/old/best.ckpt" in shown) == (0, True)
-    assert "1 objects, 3 bytes" in shown
+    assert "1 object, 3 bytes" in shown
     assert store.exists("runs/old/best.ckpt")
     assert oaml("pin", "old")[0] == 0
     assert "kept     runs/old: pinned" in oaml("gc", "--young_days", "-1", "--delete")[1]

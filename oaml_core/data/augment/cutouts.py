@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 from PIL import Image, ImageOps
 
+from oaml_core.amounts import amount
 from oaml_core.data.augment.occluder_artwork import Split
 from oaml_core.data.augment.occluder_artwork_raster import read_picture
 from oaml_core.data.augment.placing import WORN
@@ -63,8 +64,8 @@ class Cutouts:
             )
         use = "training" if split == "train" else "testing"
         raise DataError(
-            f"{WHAT}: none of the {every} files in {self.folder / kind} is for {use}; what they show decides, "
-            f"about {HELD_OUT:.0%} are for testing. Add files."
+            f"{WHAT}: none of the {amount(every, 'file')} in {self.folder / kind} is for {use}; what they show "
+            f"decides, about {HELD_OUT:.0%} are for testing. Add files."
         )
 
 

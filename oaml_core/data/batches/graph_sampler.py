@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from oaml_core.amounts import amount
 from oaml_core.data.batches.plan import IdentityBatchSampler, Ints
 from oaml_core.errors import ConfigError, DataError
 
@@ -86,9 +87,9 @@ class GraphBatchSampler(IdentityBatchSampler):
             return
         if tuple(nearest.shape) != (len(self.identities), self.identities_per_batch - 1):
             raise ConfigError(
-                f"The position holds nearest classes {list(nearest.shape)}; this sampler has {len(self.identities)} "
-                f"classes, {self.identities_per_batch} in a batch. data.batch_size, data.num_instances and the data "
-                "set must be those that it was saved with."
+                f"The position holds nearest classes {list(nearest.shape)}; this sampler has "
+                f"{amount(len(self.identities), 'class', 'classes')}, {self.identities_per_batch} in a batch. "
+                "data.batch_size, data.num_instances and the data set must be those that it was saved with."
             )
         self._planned = None
         self._neighbours = (self.epoch, nearest.numpy().astype(np.int64))

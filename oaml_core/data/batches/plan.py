@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
 from oaml_core.errors import ConfigError
 
@@ -105,7 +106,8 @@ class BatchSampler(PlacedSampler):
         units = self.batch_size // self.unit
         if world_size > units:
             raise ConfigError(
-                f"{world_size} workers cannot share a global batch of {self.batch_size} images in units of {self.unit} "
+                f"{amount(world_size, 'worker')} cannot share a global batch of "
+                f"{amount(self.batch_size, 'image')} in units of {self.unit} "
                 f"(data.num_instances): any number from 1 to {units} works. Take fewer workers or a larger "
                 "data.batch_size."
             )
@@ -230,7 +232,8 @@ class IdentityBatchSampler(BatchSampler):
         if len(self.identities) < self.identities_per_batch:
             raise ConfigError(
                 f"A batch of {batch_size} images, {num_instances} of each identity, wants "
-                f"{self.identities_per_batch} identities; the data set has {len(self.identities)}. Lower "
+                f"{amount(self.identities_per_batch, 'identity', 'identities')}; the data set has "
+                f"{len(self.identities)}. Lower "
                 f"data.batch_size to {max(1, len(self.identities)) * num_instances} or less, or raise "
                 "data.num_instances."
             )

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.batches.plan import Ints, mixed_seed, slice_of
 from oaml_core.errors import ConfigError, DataError
 
@@ -75,7 +76,8 @@ class VisibilityPlan:
         """Be worker `rank` of `world_size` from now on; raises ConfigError if there are more than images in a batch."""
         if world_size > self.batch_size:
             raise ConfigError(
-                f"{world_size} workers cannot share a visibility batch of {self.batch_size} images: any number from 1 "
+                f"{amount(world_size, 'worker')} cannot share a visibility batch of {self.batch_size} images: "
+                "any number from 1 "
                 f"to {self.batch_size} works. Take fewer workers or a larger data.visibility_batch_size."
             )
         self.mine = slice_of(rank, world_size, self.batch_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.check.identities import images_finding, labels_finding
 from oaml_core.data.check.report import Finding, Verdict
@@ -12,7 +13,6 @@ from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FO
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
 from oaml_core.errors import ConfigError, DataError
-from oaml_core.folder_entries import amount
 
 BLUER = 2.0
 """Mean blue above mean red by so much, of 255, means swapped channels: skin is redder than blue."""
@@ -49,8 +49,8 @@ def _readable(seen: Seen) -> Finding:
     oblong = sum(NOT_SQUARE in item.reason for item in seen.set_aside)
     if broken > tolerated * total and 2 * oblong > broken:
         remedy = (
-            f"{oblong:,} are not square, so no aligned faces: data.align true finds and aligns the faces of "
-            "photographs, and so does `oaml align FOLDER OUT`"
+            f"{amount(oblong, 'is', 'are')} not square, so no aligned faces: data.align true finds and aligns "
+            "the faces of photographs, and so does `oaml align FOLDER OUT`"
         )
         return Finding("readable", result, "stop", remedy)
     if not seen.images:
@@ -137,7 +137,7 @@ def _verification_set(name: str, pairs: VerificationSource) -> Finding:
             return Finding("verification", result, "stop", remedy)
     if count >= FOLDS:
         return Finding("verification", result)
-    remedy = f"It is cut into {folds_of(count)} folds, not {FOLDS}, and measures little: add pairs to {name}"
+    remedy = f"It is cut into {amount(folds_of(count), 'fold')}, not {FOLDS}, and measures little: add pairs to {name}"
     return Finding("verification", result, "warning", remedy)
 
 
@@ -174,7 +174,7 @@ def _batches(seen: Seen) -> Finding:
         return Finding("batches", amount(people, "identity", "identities"), refusal, str(error))
     if len(labels) < data.batch_size and data.sampler == "shuffle":
         remedy = f"A batch repeats images; data.batch_size {len(labels)} would not"
-        return Finding("batches", f"{data.batch_size:,} images of {len(labels):,}", "warning", remedy)
+        return Finding("batches", f"{amount(data.batch_size, 'image')} of {len(labels):,}", "warning", remedy)
     return Finding("batches", f"{len(sampler):,} an epoch of data.batch_size {data.batch_size:,}")
 
 
@@ -184,7 +184,8 @@ def _duplicates(seen: Seen) -> Finding:
     same = sum(item.distance is None for item in seen.duplicates)
     if not seen.duplicates:
         return Finding("training = verification", "no image in both")
-    result = f"{same:,} equal files, {len(seen.duplicates) - same:,} images that look the same"
+    alike = amount(len(seen.duplicates) - same, "image that looks", "images that look")
+    result = f"{amount(same, 'equal file')}, {alike} the same"
     return Finding("training = verification", result, "warning", "Leave them out by data.subset, or results flatter")
 
 
@@ -203,13 +204,13 @@ def _visibility(seen: Seen) -> list[Finding]:
         return []
     total = seen.visibility_pairs + len(seen.pairs_set_aside)
     lines = [_masks(seen, total)]
-    for alone, what, missing in (
-        (source.faces_alone, "faces without a mask", "masks/{name}_mask.png"),
-        (source.masks_alone, "masks without a face", "kept_faces/{name}.jpg"),
+    for alone, one, more, missing in (
+        (source.faces_alone, "face without a mask", "faces without a mask", "masks/{name}_mask.png"),
+        (source.masks_alone, "mask without a face", "masks without a face", "kept_faces/{name}.jpg"),
     ):
         if alone:
             named = ", ".join(alone[:5]) + (" …" if len(alone) > 5 else "")
-            lines.append(Finding("masks", f"{len(alone):,} {what}: {named}", "warning", f"Add {missing}"))
+            lines.append(Finding("masks", f"{amount(len(alone), one, more)}: {named}", "warning", f"Add {missing}"))
     if seen.visibility_pairs:
         bins = " ".join(f"{count / seen.visibility_pairs:.0%}" for count in seen.coverage)
         empty = seen.coverage[0] > 0.5 * seen.visibility_pairs
@@ -223,5 +224,6 @@ def _masks(seen: Seen, total: int) -> Finding:
     if len(seen.pairs_set_aside) > seen.config.data.broken_images_tolerated * total:
         return Finding("masks", result, "stop", "Repair or remove the others, or raise data.broken_images_tolerated")
     if seen.grey_masks:
-        return Finding("masks", result, "warning", f"{seen.grey_masks:,} masks have many values between 0 and 255")
+        grey = amount(seen.grey_masks, "mask has", "masks have")
+        return Finding("masks", result, "warning", f"{grey} many values between 0 (covered) and 255 (visible)")
     return Finding("masks", result)

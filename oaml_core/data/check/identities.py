@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.base import Ints
-from oaml_core.folder_entries import amount, shown
+from oaml_core.folder_entries import shown
 
 NAMES_SHOWN = 5
 

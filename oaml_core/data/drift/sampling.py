@@ -40,9 +40,13 @@ class _RemoteArray:
         self._start = head.tell()
 
     def row(self, number: int) -> NDArray[Any]:
-        """Return row `number`."""
+        """Return row `number`; raises DataError if the array is damaged."""
         size = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         data = self._store.read_range(self._key, self._start + number * size, size)
+        if len(data) != size or self.dtype.hasobject:
+            raise DataError(
+                f"{self._store.url(self._key)} is damaged: row {number} is cut off; prepare the data set again."
+            )
         return np.frombuffer(data, self.dtype).reshape(self.shape[1:])
 
 

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from oaml_core.amounts import amount
 from oaml_core.data.prepared.memfile import MemfileWriter, open_memfile
 from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
@@ -120,7 +121,9 @@ class FiveValidationDataset(Dataset[tuple[Tensor, bool, int, int]]):
         for name, (images, issame) in val_data_dict.items():
             truth = np.asarray(issame, dtype=bool)
             if len(images) != 2 * len(truth):
-                raise DataError(f"{name} has {len(images)} images for {len(truth)} pairs; each pair needs two.")
+                raise DataError(
+                    f"{name} has {amount(len(images), 'image')} for {amount(len(truth), 'pair')}; each pair needs two."
+                )
             truths.append(truth.repeat(2))
             numbers.append(np.full(len(images), self.dataname_to_idx[name]))
         self.all_imgs = open_memfile(concatenate(val_data_dict, concat_mem_file_name))

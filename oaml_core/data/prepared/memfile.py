@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.array_files import plain_type
 from oaml_core.errors import DataError
 from oaml_core.structured_text import parse_json
@@ -68,7 +69,7 @@ class MemfileWriter:
         if kind is not None or self.rows != self.shape[0]:
             self._unfinished.unlink()
             if kind is None:
-                raise DataError(f"{self.path.name}: {self.rows} rows written of {self.shape[0]} announced.")
+                raise DataError(f"{self.path.name}: {amount(self.rows, 'row')} written of {self.shape[0]} announced.")
             return
         conf = {
             "shape": list(self.shape),
@@ -98,7 +99,8 @@ def open_memfile(path: Path) -> np.memmap[Any, Any]:
     expected = math.prod(shape) * dtype.itemsize
     if size != expected:
         raise DataError(
-            f"{path} has {size} bytes, {conf_path(path).name} announces {expected}; prepare the data set again."
+            f"{path} has {amount(size, 'byte')}, {conf_path(path).name} announces {expected}; prepare the data "
+            "set again."
         )
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)
 

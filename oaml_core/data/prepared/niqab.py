@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from oaml_core.amounts import amount
 from oaml_core.data.prepared.visibility_set import fit_mask
 from oaml_core.decoding.decode import decode_image, decode_mask
 from oaml_core.decoding.files import read_image_bytes
@@ -67,7 +68,8 @@ class NiqabMaskDataset(Dataset[Item]):
         """Paths of each face and its mask, by name."""
         if not self.pairs:
             raise DataError(
-                f"{root} has no face with a mask: {len(faces)} faces in {image_subdir}, {len(masks)} masks in "
+                f"{root} has no face with a mask: {amount(len(faces), 'face')} in {image_subdir}, "
+                f"{amount(len(masks), 'mask')} in "
                 f"{mask_subdir}; a mask is called as its face, with {mask_suffix!r} before the ending."
             )
         self.image_transform = to_face if image_transform is None else image_transform

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.array_files import read_array
 from oaml_core.data.prepared.memfile import MemfileWriter, conf_path, open_memfile
 from oaml_core.data.sources.verification_source import Bools, Floats, VerificationSource
@@ -112,7 +113,10 @@ def open_verification(folder: Path, name: str) -> VerificationSet:
     if issame.ndim != 1 or issame.dtype != np.bool_:
         raise DataError(f"{truth} holds no true or false per pair; prepare the data set again.")
     if len(images) != 2 * len(issame):
-        raise DataError(f"{name}.dat has {len(images)} images for {len(issame)} pairs; prepare the data set again.")
+        raise DataError(
+            f"{name}.dat has {amount(len(images), 'image')} for {amount(len(issame), 'pair')}; prepare the data "
+            "set again."
+        )
     return VerificationSet(name, images, issame, landmarks, identities)
 
 

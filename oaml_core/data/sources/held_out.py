@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.config import DataConfig
 from oaml_core.data.sources.base import Ints, TrainingSource
 from oaml_core.data.sources.labelled_pairs import IMAGES_OF_EACH, MOST_PEOPLE, is_usable, order_of, pair_people
@@ -62,7 +63,7 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
         by_person.append(usable)
     pairs = pair_people(source, by_person, SET_NAME, f"the pairs held out of {len(by_person)} people")
     if pairs is None:
-        why = f"The images of the {count} people to hold out cannot be read."
+        why = f"The images of the {amount(count, 'person', 'people')} to hold out cannot be read."
         return HeldOut(None, selected, why, selected[:0])
     names = ", ".join(source.identity_name(int(label)) for label in chosen[:5]) + (", …" if count > 5 else "")
     note = (
@@ -98,10 +99,13 @@ def leave_out_verified(
     left = len(np.unique(labels)) - len(shown)
     if left < 2:
         return selected, [
-            f"{len(shown):,} people are trained on and verified: too few are left without those of the pairs. Results "
-            "flatter; add people whom no pair shows"
+            f"{amount(len(shown), 'person is', 'people are')} trained on and verified: too few are left without those "
+            "of the pairs. Results flatter; add people whom no pair shows"
         ]
-    note = f"{len(shown):,} people whom pairs of the same folder show are held out of training; {left:,} are left"
+    note = (
+        f"{amount(len(shown), 'person', 'people')} shown by pairs of the same folder and held out of training; "
+        f"{left:,} are left"
+    )
     return selected[~np.isin(labels, shown)], [note]
 
 
@@ -119,8 +123,8 @@ def known_by_name(source: TrainingSource, selected: Ints, sets: Sequence[Verific
     trained = {source.identity_name(int(label)) for label in np.unique(source.labels[selected])}
     shared = {pairs.name: len(trained & set(pairs.people.values())) for pairs in labelled}
     return [
-        f"{count:,} people of {name} have labels that are trained on: results flatter, unless labels of the two mean "
-        "different people"
+        f"{amount(count, 'person', 'people')} of {name} with labels that are trained on: results flatter, unless "
+        "labels of the two mean different people"
         for name, count in shared.items()
         if count
     ]
@@ -129,10 +133,10 @@ def known_by_name(source: TrainingSource, selected: Ints, sets: Sequence[Verific
 def _too_few(people: int, pairable: int) -> str:
     if pairable < 2:
         return (
-            f"The source brings no verification set, and {pairable} of its {people:,} people have two images to pair. "
-            "Add a .bin set, a pair list, or more images of each person"
+            f"The source brings no verification set, and has two images to pair of {pairable} of its "
+            f"{amount(people, 'person', 'people')}. Add a .bin set, a pair list, or more images of each person"
         )
     return (
-        f"The source brings no verification set, and its {people:,} people are too few to hold some out. Add a set, "
-        "or more people"
+        f"The source brings no verification set, and {amount(people, 'person is', 'people are')} too few to hold some "
+        "out. Add a set, or more people"
     )

@@ -15,12 +15,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.text import composed
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import HIDDEN, Counted, amount
+from oaml_core.folder_entries import HIDDEN, Counted
 
 TRAIN = "train/"
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})

@@ -13,12 +13,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
-from oaml_core.data.sources.rounded import rounded_floats
+from oaml_core.data.sources.rounded import rounded_floats, rounded_texts
 from oaml_core.data.sources.text import is_missing, one_spelling
 from oaml_core.errors import DataError
 from oaml_core.structured_text import json_or_none
@@ -73,6 +74,7 @@ class ImageParquetSource(TrainingSource):
         self.groups = np.concatenate(groups) if groups else np.zeros(0, dtype=np.int32)
         self.labels = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
         self.identities = list(self._numbers)
+        self.notes += rounded_texts((name for name in self.identities if isinstance(name, str)), ", ".join(self.files))
         if not len(self.labels):
             raise DataError(f"{folder.uri}: no row of {', '.join(self.files)} has an image and an identity.")
 
@@ -86,10 +88,11 @@ class ImageParquetSource(TrainingSource):
                 f"{', '.join(LABELS)}."
             )
         self._names = self._names or _class_names(file.schema_arrow, column)
+        largest: list[float] = []
         for group in range(file.num_row_groups):
             with reading_parquet(self.folder.where(name)):
                 found = [_identity(v) for v in file.read_row_group(group, columns=[column])[column].to_pylist()]
-            self.notes += [note for note in rounded_column(file.schema_arrow, column, found, name) if not self.notes]
+            largest.append(max((value for value in found if _is_finite(value)), default=0.0))
             unlabelled = (-1,) if self._names else ()  # how `datasets` labels what has no label
             usable = [row for row, value in enumerate(found) if not is_missing(str(value)) and value not in unlabelled]
             self.damaged += [
@@ -101,12 +104,15 @@ class ImageParquetSource(TrainingSource):
             labels.append(np.array(numbers, dtype=np.int64))
             groups.append(np.full(len(usable), len(self._group_of), dtype=np.int32))
             self._group_of.append((number, group))
+        self.notes += rounded_column(file.schema_arrow, column, largest, name)
 
     def read(self, index: int) -> bytes:
         images = self._images(int(self.groups[index]))
         row = int(self.rows[index])
         if row >= len(images):
-            raise DataError(f"{self.name(index)}: the column {IMAGE} has {len(images)} rows, fewer than the labels.")
+            raise DataError(
+                f"{self.name(index)}: the column {IMAGE} has {amount(len(images), 'row')}, fewer than the labels."
+            )
         return image_bytes(images[row].as_py(), self.name(index))
 
     def _images(self, group: int) -> Any:
@@ -164,8 +170,13 @@ def rounded_column(schema: Any, column: str, values: Iterable[object], where: st
 
     if column not in schema.names or not pyarrow.types.is_floating(kind := schema.field(column).type):
         return []
-    numbers = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    numbers = [value for value in values if _is_finite(value)]
     return rounded_floats(max(numbers, default=0.0), kind.bit_width, f"{where}, column {column},")
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    """Return True for a float that is a number."""
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def image_bytes(value: object, where: str) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.sources.aligned import AlignedSource, Aligner, Rejected, aligned_pairs
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, open_folder
@@ -188,7 +189,7 @@ def _with_unlabelled(inputs: Inputs, unlabelled: TrainingSource, aligner: Aligne
         chosen, without = aligned.look_at(chosen)
         unlabelled, rejected = aligned, (*rejected, *without)
     added = len(inputs.training) + chosen
-    note = f"data.unlabelled_source adds {len(chosen):,} faces, each as a person of its own"
+    note = f"data.unlabelled_source adds {amount(len(chosen), 'face')}, each as a person of its own"
     return replace(
         inputs,
         training=WithUnlabelled(inputs.training, unlabelled),
@@ -271,6 +272,6 @@ def select(source: TrainingSource, data: DataConfig) -> Ints:
     if not len(chosen) and len(source):
         raise DataError(
             f"No image is left of {len(source)}: no identity has data.min_images_per_identity "
-            f"{data.min_images_per_identity} images among those that data.subset names."
+            f"{amount(data.min_images_per_identity, 'image')} among those that data.subset names."
         )
     return chosen

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource, identities_below
 from oaml_core.data.sources.image_list import LISTS
@@ -16,7 +17,7 @@ from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.folder_entries import EMPTY, HIDDEN, Counted, FolderEntry, amount, shown
+from oaml_core.folder_entries import EMPTY, HIDDEN, Counted, FolderEntry, shown
 
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""

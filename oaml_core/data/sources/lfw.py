@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.text import decode_text
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
@@ -49,7 +50,9 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> tuple[list[str], NDArray[
         elif len(fields) == 4:
             pair = (fields[0], fields[1]), (fields[2], fields[3])
         else:
-            raise DataError(f"{where} line {number} has {len(fields)} fields; a pair has 3 or 4, cut by tabs.")
+            raise DataError(
+                f"{where} line {number} has {amount(len(fields), 'field')}; a pair has 3 or 4, cut by tabs."
+            )
         for person, image in pair:
             found = images.get((person, int(image))) if image.isdigit() else None
             if found is None:
@@ -83,7 +86,10 @@ def images_of_people(rows: Sequence[Sequence[str]], names: Sequence[str], where:
     for person, count in rows:
         for number in range(1, int(count) + 1):
             if (person, number) not in images:
-                raise DataError(f"{where} gives {person!r} {count} images; the source has no number {number} of them.")
+                raise DataError(
+                    f"{where} gives {person!r} {amount(int(count), 'image')}; the source has no number {number} "
+                    "of them."
+                )
             found.append(images[person, number])
     return found
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Landmarks, SourceFolder
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import amount, shown
+from oaml_core.folder_entries import shown
 from oaml_core.structured_text import check_types, parse_json
 
 META = "train_meta.json"

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError
 
 MAGIC = 0xCED7230A
@@ -72,7 +73,7 @@ def _frame(data: bytes | memoryview | mmap.mmap, offset: int) -> tuple[memoryvie
         raise DataError(f"no record starts here: magic number {magic:#010x} instead of {MAGIC:#010x}")
     start, length = offset + FRAME.size, packed & LENGTH_MASK
     if len(view) < start + length:
-        raise DataError(f"the record is cut off: {length} bytes announced, {len(view) - start} there")
+        raise DataError(f"the record is cut off: {amount(length, 'byte')} announced, {len(view) - start} there")
     return view[start : start + length], packed >> 29, start + padded(length)
 
 
@@ -83,11 +84,11 @@ def parse_payload(payload: bytes | memoryview) -> Record:
         DataError: the payload is too short for the header or the labels that it announces.
     """
     if len(payload) < HEADER.size:
-        raise DataError(f"the record has {len(payload)} bytes, fewer than its header of {HEADER.size}")
+        raise DataError(f"the record has {amount(len(payload), 'byte')}, fewer than its header of {HEADER.size}")
     flag, label, id_, id2 = HEADER.unpack_from(payload)
     start = HEADER.size + 4 * flag
     if len(payload) < start:
-        raise DataError(f"the record announces {flag} labels but ends before them")
+        raise DataError(f"the record announces {amount(flag, 'label')} but ends before them")
     labels = struct.unpack_from(f"<{flag}f", payload, HEADER.size) if flag else (label,)
     return Record(labels, id_, id2, bytes(payload[start:]))
 

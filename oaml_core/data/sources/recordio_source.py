@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.recordio import parse_record
@@ -99,8 +100,8 @@ class RecordIOSource(TrainingSource):
         """Return the order that the records have once `convert.py` of AdaFace made `<label>/<record>.jpg` of them."""
         if self.damaged:
             raise DataError(
-                f"{self.folder.where(RECORDS)} has {len(self.damaged):,} broken records, so positions cannot be "
-                "counted in it: copy it again, or name records one a line."
+                f"{self.folder.where(RECORDS)} has {amount(len(self.damaged), 'broken record')}, so positions "
+                "cannot be counted in it: copy it again, or name records one a line."
             )
         labels, keys = (np.asarray(values).astype(np.str_) for values in (self.index.labels, self.index.keys))
         return np.lexsort((keys, labels))
@@ -120,19 +121,21 @@ class RecordIOSource(TrainingSource):
         found = int(self.labels.max()) + 1 if len(self) else 0
         if classes == found or found > EXACT_FLOAT32:
             return []
-        return [f"property announces {classes} identities, the records' labels reach {found}"]
+        return [f"property announces {amount(classes, 'identity', 'identities')}, the records' labels reach {found}"]
 
     def _coverage_notes(self) -> list[str]:
         notes = []
         if self.index.bytes_outside and not len(self.index.broken):
-            notes.append(f"{self.index.bytes_outside} bytes of {RECORDS} belong to no record that {INDEX} lists")
+            notes.append(
+                f"{amount(self.index.bytes_outside, 'byte')} of {RECORDS} belong to no record that {INDEX} lists"
+            )
         header = self.index.spans[self.index.spans[:, 0] == 0]
         announced = int(header[0, 1]) - 1 if len(header) else None
         found = len(self) + len(self.index.broken)
         if announced is None:
             notes.append(f"{RECORDS} has no header record 0: it was cut off, or another tool wrote it")
         elif announced - float(np.spacing(np.float32(announced))) > found and announced > EXACT_FLOAT32:
-            notes.append(f"the header of {RECORDS} announces about {announced:,} images, {found:,} are there")
+            notes.append(f"the header of {RECORDS} announces about {amount(announced, 'image')}, {found:,} are there")
         elif found < announced <= EXACT_FLOAT32:
-            notes.append(f"the header of {RECORDS} announces {announced:,} images, {found:,} are there")
+            notes.append(f"the header of {RECORDS} announces {amount(announced, 'image')}, {found:,} are there")
         return notes

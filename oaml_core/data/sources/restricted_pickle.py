@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.pickle_machine import BYTES_OPCODES, PickleMachine
 from oaml_core.data.sources.pickled_values import BytesAt
 from oaml_core.errors import DataError
@@ -46,7 +47,7 @@ def read_plain_pickle(path: Path) -> Any:
         try:
             for count, (name, argument, position) in enumerate(_opcodes(file, size)):
                 if count > most:
-                    raise machine.refused(f"more than {most:,} steps for {size:,} bytes", position)
+                    raise machine.refused(f"more than {amount(most, 'step')} for {amount(size, 'byte')}", position)
                 if name == "STOP":
                     return machine.pop()
                 machine.step(name, argument, position)
@@ -68,7 +69,9 @@ def _opcodes(file: BinaryIO, size: int) -> Iterator[tuple[str, Any, int]]:
             length = int.from_bytes(file.read(BYTES_OPCODES[opcode.name]), "little")
             argument: Any = BytesAt(file.tell(), length)
             if argument.offset + length > size:
-                raise ValueError(f"{length} bytes announced at byte {position}, {size - argument.offset} are there")
+                raise ValueError(
+                    f"{amount(length, 'byte')} announced at byte {position}, {size - argument.offset} are there"
+                )
             file.seek(length, os.SEEK_CUR)
         elif opcode.name == "STRING":  # the library reads ASCII only; Python 2 wrote images so
             argument = codecs.escape_decode(file.readline().strip()[1:-1])[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from oaml_core.amounts import amount
+
 EXACT_FLOAT32 = 1 << 24
 """Whole numbers up to this one are exact as float32, beyond it only some are."""
 EXACT_BITS = {16: 11, 32: 24, 64: 53}
@@ -46,6 +48,7 @@ def rounded_texts(identities: Iterable[str], where: str) -> list[str]:
     if not found:
         return []
     return [
-        f"{len(found):,} identities of {where} are shortened numbers, as spreadsheets write them; the first is "
+        f"{amount(len(found), 'identity', 'identities')} of {where} are shortened numbers, as spreadsheets write "
+        "them; the first is "
         f"{found[0]}. People whose numbers begin alike have become one: write the list again, with the column as text"
     ]

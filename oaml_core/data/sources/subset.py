@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Ints, TrainingSource
 from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.lfw import images_of_people
@@ -51,7 +52,8 @@ def _of_positions(source: TrainingSource, text: str, path: Path) -> Ints:
         raise DataError(f"data.subset: {path} names a position beyond 64 bits. Is it another kind of list?") from None
     if positions[-1] >= len(source):
         raise DataError(
-            f"data.subset: {path} names position {positions[-1]:,}; the source has {len(source):,} images, counted "
+            f"data.subset: {path} names position {positions[-1]:,}; the source has "
+            f"{amount(len(source), 'image')}, counted "
             "from 0. Is it the list of another data set?"
         )
     return np.sort(source.folder_order()[positions])

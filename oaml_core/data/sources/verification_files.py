@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
 from oaml_core.data.sources.pickled_values import BytesAt, PlainArray
@@ -79,7 +80,8 @@ def _read_bin(path: Path) -> tuple[list[BytesAt | PlainArray | bytes], Bools]:
         raise DataError(f"{path} is no verification set: its second part must be a list of booleans.")
     if not flags or len(images) != 2 * len(flags):
         raise DataError(
-            f"{path} holds {len(images)} images for {len(flags)} pairs; each pair needs two: copy the file again."
+            f"{path} holds {amount(len(images), 'image')} for {amount(len(flags), 'pair')}; each pair needs two: "
+            "copy the file again."
         )
     return images, np.array(flags, dtype=bool)
 
@@ -143,7 +145,7 @@ def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | 
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"{where} cannot be used ({error}); it needs `pairs` and `landmarks`.") from None
     if points.shape != (2 * len(issame), 5, 2):
-        raise DataError(f"{where} has landmarks for {len(points)} images, the set has {2 * len(issame)}.")
+        raise DataError(f"{where} has landmarks for {amount(len(points), 'image')}, the set has {2 * len(issame)}.")
     return points
 
 

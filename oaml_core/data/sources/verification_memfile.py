@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.array_files import plain_type, read_array
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.verification_source import Bools, VerificationSource
@@ -101,10 +102,15 @@ def _layout(folder: SourceFolder, file: str, pairs: int) -> tuple[tuple[int, ...
             "are read."
         )
     if shape[0] != 2 * pairs:
-        raise DataError(f"{folder.where(file)} has {shape[0]} images for {pairs} pairs; each needs two. {REMEDY}")
+        raise DataError(
+            f"{folder.where(file)} has {amount(shape[0], 'image')} for {amount(pairs, 'pair')}; each needs two. "
+            f"{REMEDY}"
+        )
     wanted = int(np.prod(shape)) * dtype.itemsize
     if folder.files[file].size != wanted:
-        raise DataError(f"{folder.where(file)} has {folder.files[file].size:,} bytes, {wanted:,} announced. {REMEDY}")
+        raise DataError(
+            f"{folder.where(file)} has {amount(folder.files[file].size, 'byte')}, {wanted:,} announced. {REMEDY}"
+        )
     return shape, dtype
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_parquet import IMAGE, ImageParquetSource, image_bytes, open_parquet, reading_parquet
 from oaml_core.data.sources.labelled_pairs import pair_labelled
@@ -90,7 +91,7 @@ def _open_tars(folder: SourceFolder, name: str, shards: list[str]) -> Verificati
         for key, places, label in _samples(folder, shard):
             if len(places) != 2:
                 if pairs:
-                    raise DataError(f"{folder.where(shard)}: {key} has {len(places)} images; a pair has two.")
+                    raise DataError(f"{folder.where(shard)}: {key} has {amount(len(places), 'image')}; a pair has two.")
                 return pair_labelled(WebDatasetSource(folder, shards), name, where)
             same = TRUTH.get((label or "").lower())
             if same is None:

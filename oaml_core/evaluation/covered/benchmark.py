@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.covered.cohort import (
@@ -274,8 +275,8 @@ def _measurable(faces: KnownFaces, pairs: Pairs, far: float) -> None:
     count = int((~pairs.issame).sum())
     if far * count + 1e-6 < 1 or not pairs.issame.any():
         raise EvaluationError(
-            f"{faces.name} has {int(pairs.issame.sum())} genuine and {count} impostor pairs; FAR {far:g} needs "
-            f"{round(1 / far):,} impostor pairs. Give more faces or people, or a larger --far."
+            f"{faces.name} has {int(pairs.issame.sum())} genuine and {amount(count, 'impostor pair')}; FAR "
+            f"{far:g} needs {amount(round(1 / far), 'impostor pair')}. Give more faces or people, or a larger --far."
         )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.inputs import open_training
@@ -111,7 +112,9 @@ def open_cohort(path: Path, size: int = 112, count: int = FACES) -> Images:
     with tempfile.TemporaryDirectory() as scratch:
         source = open_training(LocalFolder(path), Path(scratch))
         if len(source) < 2:
-            raise EvaluationError(f"{path} holds {len(source)} faces; a cohort takes at least 2, better {count}.")
+            raise EvaluationError(
+                f"{path} holds {amount(len(source), 'face')}; a cohort takes at least 2, better {count}."
+            )
         generator = np.random.default_rng(SEED)
         chosen = np.sort(generator.choice(len(source), min(count, len(source)), replace=False))
         faces = [fit_square(decode_image(source.read(int(row))), size) for row in chosen]
@@ -130,7 +133,7 @@ def refuse_known_faces(cohort: Images, measured: Sequence[KnownFaces]) -> None:
         shared = sum(image.tobytes() in strangers for image in faces.images)
         if shared:
             raise EvaluationError(
-                f"{shared} faces of {faces.name} are in the cohort too. Give a cohort of other people: "
+                f"{amount(shared, 'face')} of {faces.name} are in the cohort too. Give a cohort of other people: "
                 "a face's scores with itself are no stranger's."
             )
 

@@ -8,6 +8,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from oaml_core.amounts import amount
 from oaml_core.evaluation.covered.benchmark import Covered, ModelFigures
 from oaml_core.evaluation.covered.charts import charts, legend
 from oaml_core.evaluation.covered.judge import Figures
@@ -72,8 +73,8 @@ def _tables(found: Covered) -> Iterator[tuple[str, str, Row, list[Row]]]:
         for name, figures in sets.items():
             told = found.sets[name]
             size = (
-                f"{told['genuine']:,} genuine and {told['impostors']:,} impostor pairs of {told['people']:,} people. "
-                f"In brackets 95 % intervals over people, of differences paired."
+                f"{told['genuine']:,} genuine and {amount(told['impostors'], 'impostor pair')} of "
+                f"{told['people']:,} people. In brackets 95 % intervals over people, of differences paired."
             )
             yield (
                 f"{model} on {name}: TAR at FAR {found.far:g} in %",

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oaml_core.amounts import amount
 from oaml_core.evaluation.own_faces.folder import FolderResult
 from oaml_core.evaluation.scoring.face_store import ScoreName
 from oaml_core.evaluation.statistics.identification import SearchOutcome
@@ -25,8 +26,8 @@ def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = (
     first = next(iter(result.all_pairs.values()))
     people = int(np.unique(result.identities).size)
     lines = [
-        f"{len(result.names):,} images of {people:,} identities: {first.genuine:,} genuine and {first.impostors:,} "
-        "impostor pairs; 95 % intervals over people",
+        f"{amount(len(result.names), 'image')} of {people:,} identities: {first.genuine:,} genuine and "
+        f"{amount(first.impostors, 'impostor pair')}; 95 % intervals over people",
         "",
         f"{'':<16}" + "".join(f"{name:>28}" for name in result.all_pairs),
         f"{'AUC':<16}" + "".join(f"{found.auc.value:>28.4f}" for found in result.all_pairs.values()),
@@ -43,7 +44,7 @@ def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = (
         lines += ["", f"{name} scores, {low:.3g} … {high:.3g}"]
         lines += [f"  {kind:<9}{_bars(found.histogram[kind])}" for kind in ("genuine", "impostor")]
     if set_aside:
-        lines += ["", f"set aside: {len(set_aside)} images"]
+        lines += ["", f"set aside: {amount(len(set_aside), 'image')}"]
         lines += [f"  {one['image']}: {one['reason']}" for one in set_aside]
     return "\n".join(lines) + "\n"
 
@@ -54,7 +55,7 @@ def _searches(identification: Mapping[ScoreName, SearchOutcome]) -> list[str]:
     rates = [f"rank {k}" for k in first.rank] + [f"FNIR at FPIR {point.fpir:g}" for point in first.fnir_at_fpir]
     lines = [
         "",
-        f"1:N: {first.probes:,} probes in a gallery of {first.gallery:,} identities, one image each",
+        f"1:N: {amount(first.probes, 'probe')} in a gallery of {first.gallery:,} identities, one image each",
         f"{'score':<10}" + "".join(f"{rate:>28}" for rate in rates),
     ]
     for name, found in identification.items():

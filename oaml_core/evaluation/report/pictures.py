@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from oaml_core.amounts import amount
 from oaml_core.evaluation.scoring.compared_pair import ComparedPair
 from oaml_core.inference.compared_pair import MATCH_COLOURS, centre_of
 
@@ -40,7 +41,7 @@ def pair_svg(pair: ComparedPair, kind: str) -> str:
     share = " and ".join(f"{100 * visibility.mean():.0f} %" for visibility in pair.visibility)
     return (
         f'<svg role="img" viewBox="0 0 {width:.0f} {SIDE:.0f}"><title>{kind} pair; '
-        f"predicted visible share {share}; {len(pair.correspondences)} correspondences</title>"
+        f"predicted visible share {share}; {amount(len(pair.correspondences), 'correspondence')}</title>"
         f'<rect class="ground" width="{width:.0f}" height="{SIDE:.0f}"/>'
         f'{faces}<g class="hidden">{covers}</g><g class="matches">{lines}</g></svg>'
     )

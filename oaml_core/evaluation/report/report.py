@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from oaml_core.amounts import amount
 from oaml_core.evaluation.report import charts, sweep_charts
 from oaml_core.evaluation.report.finding import headline_tiles, lead
 from oaml_core.evaluation.report.one_threshold_table import one_threshold_table
@@ -83,8 +84,8 @@ def _set_section(result: SetResult) -> str:
     names = result.score_names
     told = "named by the set" if result.identities.source == "given" else "inferred from equal images and genuine pairs"
     return f"""<section id="set-{escape(result.name)}"><h2>{escape(result.name)}</h2>
-<p class="note">{result.issame.size:,} pairs, {genuine:,} genuine and {result.issame.size - genuine:,} impostor, of
-{result.people:,} people ({told}). {_rule(result)} Scored in {result.seconds:.1f} s.</p>
+<p class="note">{amount(result.issame.size, "pair")}, {genuine:,} genuine and {result.issame.size - genuine:,}
+impostor, of {amount(result.people, "person", "people")} ({told}). {_rule(result)} Scored in {result.seconds:.1f} s.</p>
 {_sweep(result)}
 <h3>Accuracy in %</h3>{_dots(result)}{accuracy_table(result)}
 <h3>ROC</h3>
@@ -150,7 +151,7 @@ def _figures(result: SetResult, draw: Callable[[ConditionResult], str]) -> str:
     if not rest:
         return shown
     return (
-        f"{shown}<details><summary>{len(rest)} more conditions</summary>"
+        f"{shown}<details><summary>{amount(len(rest), 'more condition')}</summary>"
         f'<div class="grid-of">{"".join(rest)}</div></details>'
     )
 
@@ -166,7 +167,7 @@ def _histograms(result: SetResult) -> str:
     if not drawn:
         return shown
     rest = "".join(f'<h4>{escape(name)}</h4><div class="grid-of">{figures}</div>' for name, figures in drawn.items())
-    return f"{shown}<details><summary>{len(drawn)} more conditions</summary>{rest}</details>"
+    return f"{shown}<details><summary>{amount(len(drawn), 'more condition')}</summary>{rest}</details>"
 
 
 def _comparison(comparison: ModelComparison | None, gate: GateDecision | None) -> str:
@@ -179,7 +180,8 @@ def _comparison(comparison: ModelComparison | None, gate: GateDecision | None) -
     bars = sweep_charts.difference_bars(telling) if telling else "<p>Nothing was measured with both models.</p>"
     if rest:
         folded = sweep_charts.difference_bars(rest)
-        bars += f"<details><summary>{len(rest)} conditions that do not tell them apart</summary>{folded}</details>"
+        bars += f"<details><summary>{amount(len(rest), 'condition')} that do not tell them "
+        f"apart</summary>{folded}</details>"
     lost = "".join(f"<li>{escape(str(one))}</li>" for one in comparison.incomparable)
     return f"""<section id="champion"><h2>Against the model in production</h2>
 <p class="lead">Version {escape(comparison.champion)}: better in {verdicts[0]}, worse in {verdicts[1]}, not

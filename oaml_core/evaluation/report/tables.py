@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from oaml_core.amounts import amount
 from oaml_core.evaluation.report.charts import rate_label
 from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.statistics.bootstrap import Interval, in_points
@@ -54,7 +55,7 @@ def tar_table(result: SetResult) -> str:
     rest = conditions[OPEN_CONDITIONS:]
     if rest:
         more = table(head, (row for condition in rest for row in _tar_rows(condition)))
-        shown += f"<details><summary>{len(rest)} more conditions</summary>{more}</details>"
+        shown += f"<details><summary>{amount(len(rest), 'more condition')}</summary>{more}</details>"
     return shown + lost
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.statistics.binned import (
     Bounded,
@@ -152,7 +153,7 @@ class PairStream:
         if genuine in (0, pairs):
             missing = "no two images show the same person" if genuine == 0 else "all images show one person"
             raise EvaluationError(
-                f"Among {len(identities)} images {missing}; error rates need genuine and impostor pairs. "
+                f"Among {amount(len(identities), 'image')} {missing}; error rates need genuine and impostor pairs. "
                 "Give one folder an identity, at least two identities, and two images of one of them."
             )
         unusable = [rate for rate in rates if not 0 < rate <= LARGEST_FAR]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.statistics.all_pairs import BlockScores
 from oaml_core.evaluation.statistics.bootstrap import CHUNK_BYTES, RESAMPLES, draw_identities, percentiles
@@ -71,8 +72,8 @@ def enrol_first(identities: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDAr
     probes = np.setdiff1d(np.arange(len(identities)), gallery)
     if not probes.size or gallery.size < 2:
         raise EvaluationError(
-            f"{len(identities)} images of {gallery.size} identities allow no search: at least two identities, one of "
-            "them with a second image, are needed."
+            f"{amount(len(identities), 'image')} of {gallery.size} identities allow no search: at least two "
+            "identities, one of them with a second image, are needed."
         )
     return np.sort(gallery), probes
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.verification import folds_of
 from oaml_core.errors import EvaluationError
 
@@ -79,8 +80,8 @@ def checked_pairs(scores: ArrayLike, issame: ArrayLike, what: str = "scores") ->
     if genuine in (0, labels.size):
         missing = "genuine" if genuine == 0 else "impostor"
         raise EvaluationError(
-            f"There is no {missing} pair among the {labels.size} pairs; accuracy and error rates need both kinds. "
-            "Check the labels (issame) of the verification set."
+            f"There is no {missing} pair among the {amount(labels.size, 'pair')}; accuracy and error rates need "
+            "both kinds. Check the labels (issame) of the verification set."
         )
     return values, labels
 
@@ -97,7 +98,10 @@ def fold_numbers(pairs: int, folds: int | None = None) -> NDArray[np.int64]:
     """
     folds = folds_of(pairs) if folds is None else folds
     if not 2 <= folds <= pairs:
-        raise EvaluationError(f"{pairs} pairs cannot be cut into {folds} folds; 2 … {pairs} folds are possible.")
+        raise EvaluationError(
+            f"{amount(pairs, 'pair')} cannot be cut into {amount(folds, 'fold')}; 2 … {amount(pairs, 'fold')} "
+            "are possible."
+        )
     sizes = np.full(folds, pairs // folds)
     sizes[: pairs % folds] += 1
     return np.repeat(np.arange(folds), sizes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.statistics.protocols import checked_pairs
 
@@ -56,7 +57,7 @@ class TarAtFar:
 
     def __str__(self) -> str:
         if self.tar is None:
-            return f"not measurable (needs {round(1 / self.far):,} impostor pairs)"
+            return f"not measurable (needs {amount(round(1 / self.far), 'impostor pair')})"
         return f"{100 * self.tar:.2f} %"
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import files_below, shown
 
@@ -155,7 +156,7 @@ def _short(lines: Iterable[str]) -> Iterator[str]:
     """Yield lines; raises ValueError for one that is too long for three numbers, for which numpy would make room."""
     for line in lines:
         if len(line) > LONGEST_PAIR:
-            raise ValueError(f"a line has {len(line):,} characters")
+            raise ValueError(f"a line has {amount(len(line), 'character')}")
         yield line
 
 
@@ -211,7 +212,7 @@ def _lines(file: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
             for number, line in enumerate(lines, start=1):
                 found = line.split()
                 if found and len(found) != fields:
-                    raise DataError(f"{file} line {number} has {len(found)} fields, {fields} are expected.")
+                    raise DataError(f"{file} line {number} has {amount(len(found), 'field')}, {fields} are expected.")
                 if found:
                     yield f"{file} line {number}", found
     except UnicodeDecodeError as error:

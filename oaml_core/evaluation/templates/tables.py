@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from oaml_core.amounts import amount
 from oaml_core.evaluation.templates.benchmark import TemplateFigures
 from oaml_core.evaluation.templates.protocols import Search
 from oaml_core.evaluation.verdict.metrics_json import write_json
@@ -23,10 +24,15 @@ def markdown(found: Mapping[str, TemplateFigures]) -> str:
     """Return all tables, by model."""
     lines = []
     for model, one in found.items():
-        lines += [f"## {model} on {one.name}", "", f"{one.images:,} images in {one.templates:,} templates.", ""]
+        lines += [
+            f"## {model} on {one.name}",
+            "",
+            f"{amount(one.images, 'image')} in {amount(one.templates, 'template')}.",
+            "",
+        ]
         if one.pairs is not None:
             lines += [
-                f"1:1, {one.pairs.genuine:,} genuine and {one.pairs.impostors:,} impostor pairs, AUC "
+                f"1:1, {one.pairs.genuine:,} genuine and {amount(one.pairs.impostors, 'impostor pair')}, AUC "
                 f"{one.pairs.auc:.4f}; TAR in %. Published: at the nearest FAR. Exact: at a FAR that is not exceeded.",
                 "",
                 "| FAR | published | exact |",

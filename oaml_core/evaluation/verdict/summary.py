@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from oaml_core.amounts import amount
 from oaml_core.data.sources.verification import folds_of
 from oaml_core.evaluation.statistics.bootstrap import in_points
 
@@ -22,7 +23,7 @@ def markdown(metrics: Mapping[str, Any]) -> str:
 
 
 def _set_lines(name: str, found: Mapping[str, Any]) -> Iterable[str]:
-    yield f"## {name}: {found['pairs']:,} pairs"
+    yield f"## {name}: {amount(found['pairs'], 'pair')}"
     yield ""
     shown = _shown(found)
     gains = "; gain of the combined over the global score" if len(shown) > 1 else ""

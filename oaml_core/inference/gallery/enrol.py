@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from oaml_core.amounts import amount
 from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
@@ -29,7 +30,9 @@ class Enrolled:
 
     def __str__(self) -> str:
         rows = [f"left out: {reason}" for reason in self.left_out.values()]
-        return "\n".join([f"{self.added} faces added, {self.there} were there, {len(self.left_out)} left out", *rows])
+        return "\n".join(
+            [f"{amount(self.added, 'face')} added, {self.there} were there, {len(self.left_out)} left out", *rows]
+        )
 
 
 def enrol_folder(

@@ -62,12 +62,15 @@ def pack_record(records: FaceRecords, row: int = 0) -> Packed:
     return Packed(embedding.tobytes(), body + _digest(embedding.tobytes(), body))
 
 
+REMEDY = "`oaml gallery verify` lists the damaged ones."
+
+
 def check_record(packed: Packed) -> str:
     """Return what is wrong with a packed record, or an empty string."""
     if is_sealed(packed.detail):
         return "cannot be decrypted: it was changed"
     body, digest = packed.detail[:-DIGEST], packed.detail[-DIGEST:]
-    if len(packed.detail) < HEADER.size + DIGEST or body[:4] not in (MARK, ONE_VECTOR) or not packed.embedding:
+    if not packed.embedding or len(packed.embedding) % 4 or _size(packed.detail) != len(packed.detail):
         return "is no record of a face"
     if _digest(packed.embedding, body) != digest:
         return "differs from its checksum"
@@ -76,7 +79,13 @@ def check_record(packed: Packed) -> str:
 
 
 def local_vector(detail: bytes) -> bytes:
-    """Return the local vector of a record that has one, float32 little endian, without looking at its checksum."""
+    """Return the local vector of a record that has one, float32 little endian, without looking at its checksum.
+
+    Raises:
+        DataError: the record has another length than its header says.
+    """
+    if _size(detail) != len(detail):
+        raise DataError("A record of the gallery is no record of a face.", here=REMEDY)
     _, size, height, width, _ = HEADER.unpack_from(detail)
     return _features(detail, HEADER.size + height * width, size, (1, 1)).astype("<f4").tobytes()
 
@@ -89,9 +98,7 @@ def unpack_records(packed: list[Packed]) -> FaceRecords:
     """
     for position, one in enumerate(packed):
         if reason := check_record(one):
-            raise DataError(
-                f"Record {position} of the gallery {reason}.", here="`oaml gallery verify` lists the damaged ones."
-            )
+            raise DataError(f"Record {position} of the gallery {reason}.", here=REMEDY)
     rows = [_unpack(one) for one in packed]
     embedding, visibility, local, norm, vector = (np.stack(part) for part in zip(*rows, strict=True))
     known = UNKNOWN if np.isnan(norm).any() else norm
@@ -119,6 +126,15 @@ def _features(detail: bytes, at: int, channels: int, places: tuple[int, int]) ->
     scale = np.frombuffer(detail, "<f4", count, at).reshape(1, *places)
     values = np.frombuffer(detail, np.int8, channels * count, at + 4 * count)
     return np.asarray(values.reshape(channels, *places) * scale, dtype=np.float32)
+
+
+def _size(detail: bytes) -> int | None:
+    """Return the bytes that a detail has by its header; None if it is none."""
+    if len(detail) < HEADER.size or detail[:4] not in (MARK, ONE_VECTOR):
+        return None
+    mark, channels, height, width, _ = HEADER.unpack_from(detail)
+    places = 1 if mark == ONE_VECTOR else height * width
+    return int(HEADER.size + height * width + (places * (4 + channels) if channels else 0) + DIGEST)
 
 
 def _digest(embedding: bytes, body: bytes) -> bytes:

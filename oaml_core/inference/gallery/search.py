@@ -7,16 +7,19 @@ embedding of a covered face is found by what is seen of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from oaml_core.amounts import amount
+from oaml_core.errors import DataError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
+from oaml_core.inference.gallery.packing import REMEDY
 from oaml_core.inference.gallery.vectors import Keys, Vectors
-from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.records import FaceRecords, Floats
 
 SHORTLIST = 100
 """Faces that are compared by local evidence, for a probe that is wholly visible."""
@@ -147,9 +150,29 @@ def _follow(vectors: Vectors | None, gone: Keys, new: Keys, read: Read) -> Vecto
     for start in range(0, len(new), LOADED):
         if not (found := read(new[start : start + LOADED].tolist())):
             continue
-        rows = np.stack([np.frombuffer(one, "<f4") for one in found.values()])
+        rows = _stacked(found, None if vectors is None else vectors.size)
         if vectors is None:
             vectors = Vectors(rows.shape[1])
             vectors.reserve(len(new))
         vectors.add(np.array(list(found), dtype=np.int64), rows)
     return vectors
+
+
+def _stacked(found: Mapping[int, bytes], size: int | None) -> Floats:
+    """Return the vectors [n, size] of faces by key.
+
+    Args:
+        found: float32 little endian.
+        size: numbers of each; None: as many as the first has.
+
+    Raises:
+        DataError: one has another length.
+    """
+    wanted = 4 * size if size is not None else len(next(iter(found.values()))) // 4 * 4
+    for key, vector in found.items():
+        if len(vector) != wanted or not wanted:
+            raise DataError(
+                f"Face {key} of the gallery has a vector of {amount(len(vector), 'byte')}, others have {wanted:,}.",
+                here=REMEDY,
+            )
+    return np.stack([np.frombuffer(vector, "<f4") for vector in found.values()])
