@@ -1,11 +1,15 @@
-"""Search of a gallery beside faiss: `OMP_NUM_THREADS=1 python -m benchmarks.gallery --faces 100000`.
+"""Search of a gallery beside faiss: `OMP_NUM_THREADS=1 python -m benchmarks.gallery --faces 100000 --hnsw 128`.
 
-Embeddings are random unit vectors, the hardest case: no two are alike, and no dimension says more than another. A probe
-is one of them with noise, at the cosines of `COSINES`; 0.25 is near what decides at all. Printed are, by search, the
+Embeddings are random unit vectors (normal numbers of a fixed seed, scaled to length 1), the hardest case: no two are
+alike, and no dimension says more than another. A probe is one of them plus a random unit vector, weighted so that their
+cosine is that of `COSINES`; 0.25 is near what decides at all. faiss' flat index compares all, exactly; its HNSW has
+`LINKS` links per vector, the library's width while it builds, and the widths of `--hnsw` while it searches. faiss
+searches embeddings alone, as all searches do here. Printed are, by search, the
 milliseconds of processor time per probe, alone and in a batch of 64, the share of probes whose face is in the shortlist
 of `--top` faces, by cosine, and the seconds of processor time to build. All searches run in one process, one after the
 other. With `--file`: the time to write and to load a gallery, with local features of `--channels` × 7 × 7, or with one
-local vector of `--local` numbers a face.
+local vector of `--local` numbers a face. `--out benchmarks/figures/gallery-search.json` keeps the table for
+`python -m benchmarks.figures`.
 """
 
 from __future__ import annotations
@@ -16,10 +20,12 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import figures
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.packing import pack_record
 from oaml_core.inference.gallery.vectors import Vectors
@@ -28,6 +34,8 @@ from oaml_core.inference.records import UNKNOWN, FaceRecords
 PART = 20000
 COSINES = (0.2, 0.25, 0.3, 0.4, 0.6)
 ALONE, BATCH, REPEATS = 40, 64, 5
+LINKS = 32
+"""Links per vector of faiss' HNSW."""
 Probes = tuple[np.ndarray, np.ndarray]
 """Faces that are meant, and embeddings."""
 Search = Callable[[np.ndarray, int], np.ndarray]
@@ -54,7 +62,8 @@ def draw_probes(rows: np.ndarray, count: int, generator: np.random.Generator) ->
     return found
 
 
-def measure(name: str, build: Callable[[], Search], probes: dict[float, Probes], top: int) -> None:
+def measure(name: str, build: Callable[[], Search], probes: dict[float, Probes], top: int) -> list[figures.Cell]:
+    """Print the row of one search, and return it."""
     start = time.process_time()
     search = build()
     built = time.process_time() - start
@@ -67,6 +76,8 @@ def measure(name: str, build: Callable[[], Search], probes: dict[float, Probes],
     ]
     found = " ".join(f"{100 * share:6.1f}" for share in shares)
     print(f"  {name:<28} {np.median(alone):8.2f} {np.median(batch):8.2f}  {found}  {built:8.1f}", flush=True)
+    times = [float(np.median(alone)), float(np.median(batch))]
+    return [name, *times, *(100 * share for share in shares), built]
 
 
 def _milliseconds(task: Callable[[], object]) -> float:
@@ -96,7 +107,7 @@ def faiss_hnsw(rows: np.ndarray, threads: int, width: int) -> Search:
     import faiss
 
     faiss.omp_set_num_threads(threads)
-    index = faiss.IndexHNSWFlat(rows.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexHNSWFlat(rows.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efSearch = width
     index.add(rows)
     return lambda probes, top: index.search(probes, top)[1]
@@ -140,6 +151,7 @@ def main() -> None:
         "--hnsw", type=int, nargs="*", default=[], help="search widths of faiss' HNSW; it builds slowly"
     )
     parser.add_argument("--file", action="store_true", help="also write and load a gallery file")
+    parser.add_argument("--out", type=Path, help="JSON file of the table")
     options = parser.parse_args()
     threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
     generator = np.random.default_rng(0)
@@ -150,12 +162,20 @@ def main() -> None:
     )
     cosines = " ".join(f"{cosine:6.2f}" for cosine in COSINES)
     print(f"  {'search':<28} {'alone':>8} {'batch':>8}  {cosines}  {'build s':>8}")
-    measure("all, exact", lambda: ours(rows, exact=True), probes, options.top)
-    measure("chosen by codes", lambda: ours(rows, exact=False), probes, options.top)
-    measure("faiss flat", lambda: faiss_flat(rows, threads), probes, options.top)
+    searches: dict[str, Callable[[], Search]] = {
+        "all, exact": lambda: ours(rows, exact=True),
+        "chosen by codes": lambda: ours(rows, exact=False),
+        "faiss flat": lambda: faiss_flat(rows, threads),
+    }
     for width in options.hnsw:
-        name = f"faiss HNSW, width {width}"
-        measure(name, lambda width=width: faiss_hnsw(rows, threads, width), probes, options.top)  # type: ignore[misc]
+        searches[f"faiss HNSW, width {width}"] = partial(faiss_hnsw, rows, threads, width)
+    table = [measure(name, build, probes, options.top) for name, build in searches.items()]
+    if options.out is not None:
+        words = ["--faces", options.faces, "--size", options.size, "--top", options.top, "--hnsw", *options.hnsw]
+        command = f"OMP_NUM_THREADS={threads} python -m benchmarks.gallery {' '.join(map(str, words))}"
+        shares = [f"in {options.top} at {cosine}, %" for cosine in COSINES]
+        columns = ["search", "ms alone", f"ms in {BATCH}", *shares, "build, s"]
+        figures.write(figures.measured(command, columns, table, ["faiss-cpu", "numpy"]), options.out)
     if options.file:
         write_and_load(options.faces, options.size, options.channels, options.local, generator)
     print(f"  largest memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB")

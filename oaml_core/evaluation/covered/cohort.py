@@ -109,17 +109,33 @@ def open_cohort(path: Path, size: int = 112, count: int = FACES) -> Images:
         DataError: there are no faces.
         EvaluationError: there are fewer than two.
     """
+    faces, points = open_strangers(path, size, count)
+    if len(faces) < 2:
+        raise EvaluationError(f"{path} holds {amount(len(faces), 'face')}; a cohort takes at least 2, better {count}.")
+    return np.stack([_worn(face, points, place) if place % 2 else face for place, face in enumerate(faces)])
+
+
+def open_strangers(path: Path, size: int, count: int) -> tuple[Images, NDArray[np.float32] | None]:
+    """Open faces as they are, whoever they show, drawn by a fixed seed.
+
+    Args:
+        path: aligned faces in any form that training reads: records, a list, or one folder per person.
+        size: side of the faces in pixels.
+        count: most faces.
+
+    Returns:
+        Faces [n, size, size, 3], and their five points [n, 5, 2]; None: there are none.
+
+    Raises:
+        DataError: there are no faces.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         source = open_training(LocalFolder(path), Path(scratch))
-        if len(source) < 2:
-            raise EvaluationError(
-                f"{path} holds {amount(len(source), 'face')}; a cohort takes at least 2, better {count}."
-            )
         generator = np.random.default_rng(SEED)
         chosen = np.sort(generator.choice(len(source), min(count, len(source)), replace=False))
         faces = [fit_square(decode_image(source.read(int(row))), size) for row in chosen]
-        points = None if source.landmarks is None else source.landmarks[chosen]
-    return np.stack([_worn(face, points, place) if place % 2 else face for place, face in enumerate(faces)])
+        points = None if source.landmarks is None else np.array(source.landmarks[chosen])
+    return np.stack(faces), points
 
 
 def refuse_known_faces(cohort: Images, measured: Sequence[KnownFaces]) -> None:

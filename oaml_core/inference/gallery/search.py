@@ -87,13 +87,8 @@ class GallerySearch:
         Raises:
             DataError: a record is damaged. GalleryMoved: the gallery is of another model meanwhile.
         """
-        covered = 1.0 - float(np.clip(probe.visibility.mean(), 0, 1))
-        count = max(top, round(self.shortlist * (1 + (LONGEST - 1) * covered)))
-        with self._lock:
-            vectors, probes = self._refreshed(), (probe.embedding, probe.local_embedding)
-            nearest = [held.nearest(one[:1], count)[0][0] for held, one in zip(vectors, probes, strict=False)]
-            faces = len(vectors[0]) if vectors else 0
-        there, known = self.gallery.records(dict.fromkeys(np.concatenate(nearest).tolist() if nearest else []))
+        listed, faces = self.shortlisted(probe, top)
+        there, known = self.gallery.records(listed)
         # A rebuild deletes the records of the former model: what was read is whole if the model is still the same.
         self.gallery.require_model()
         if known is None:
@@ -114,6 +109,24 @@ class GallerySearch:
                     None if ratio is None else float(ratio[row]),
                 )
         return Answer(name, list(best.values()), len(there), faces)
+
+    def shortlisted(self, probe: FaceRecords, top: int = 5) -> tuple[list[int], int]:
+        """Return the keys of the faces that `search` compares by local evidence, and how many faces there are.
+
+        Args:
+            probe: of one face.
+            top: people that are to be named.
+
+        Raises:
+            GalleryMoved: the gallery is of another model meanwhile.
+        """
+        covered = 1.0 - float(np.clip(probe.visibility.mean(), 0, 1))
+        count = max(top, round(self.shortlist * (1 + (LONGEST - 1) * covered)))
+        with self._lock:
+            vectors, probes = self._refreshed(), (probe.embedding, probe.local_embedding)
+            nearest = [held.nearest(one[:1], count)[0][0] for held, one in zip(vectors, probes, strict=False)]
+            faces = len(vectors[0]) if vectors else 0
+        return list(dict.fromkeys(np.concatenate(nearest).tolist() if nearest else [])), faces
 
     def prepare(self) -> None:
         """Load the embeddings, and make their codes, so that the next search does not have to."""
