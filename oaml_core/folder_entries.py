@@ -271,7 +271,7 @@ class Counted:
         self.names: dict[str, list[str]] = {}
 
     def add(self, reason: str, name: str) -> None:
-        """Count an entry."""
+        """Count the entry `name` among those left out for `reason`."""
         self.names.setdefault(reason, []).append(shown(name))
 
     def sentences(self, done: str, one: str = "entry", more: str = "entries") -> list[str]:

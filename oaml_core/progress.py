@@ -16,7 +16,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """`items`, shown as they pass."""
+    """Yield the items and show how many have passed: a bar on a terminal, a line now and then in a log."""
     if sys.stderr.isatty():
         from tqdm import tqdm
 

@@ -79,7 +79,7 @@ class Tracker:
                 log.warning("Weights & Biases does not show %s (%s).", path, error)
 
     def close(self) -> None:
-        """Finish both records."""
+        """Finish the records of both destinations."""
         self._file.close()
         self._finish_wandb()
 

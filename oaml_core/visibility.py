@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 def resize_visibility(visibility: Tensor, size: tuple[int, int]) -> Tensor:
-    """`visibility` [B, 1, H, W] at another size: area averages when it shrinks, bilinear when it grows."""
+    """Resize `visibility` [B, 1, H, W]: area averages when it shrinks, bilinear interpolation when it grows."""
     if tuple(visibility.shape[-2:]) == tuple(size):
         return visibility
     if visibility.shape[-2] >= size[0] and visibility.shape[-1] >= size[1]:

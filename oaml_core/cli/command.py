@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Command(NamedTuple):
-    """A sub-command."""
+    """One sub-command of `oaml`: its purpose, its options and the function that runs it."""
 
     purpose: str
     run: Callable[[Config, Any], int]

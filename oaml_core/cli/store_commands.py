@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Action(NamedTuple):
-    """An action on a store."""
+    """One action of `oaml store`: its operands and the function that runs it."""
 
     operands: str
     run: Callable[[Store, list[str], Any], int]

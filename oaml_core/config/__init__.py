@@ -51,7 +51,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Config:
-    """One run, whole.
+    """The configuration of one run: all sections, and the values that stand outside of any.
 
     Example:
         >>> import oaml_core as oaml

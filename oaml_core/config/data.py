@@ -13,7 +13,7 @@ from oaml_core.registry import SAMPLERS
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where faces come from and how they are batched."""
+    """Settings of the source of faces and of the batches."""
 
     source: str | None = None
     """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder per identity or `train.csv`, and

@@ -12,7 +12,7 @@ from oaml_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """What is proven, and how the two scores are combined."""
+    """Settings of the evaluation: sets, conditions, statistics, and weights of the combined score."""
 
     adaface_weight: float = 0.5
     """Weight of the global score in the combined one."""

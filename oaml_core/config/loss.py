@@ -49,7 +49,7 @@ class LossConfig:
 
     @property
     def distils(self) -> bool:
-        """True if a term compares covered faces with the same faces without cover."""
+        """Return True if a loss term compares covered faces with the same faces without cover."""
         return self.distillation_loss_weight > 0 or self.common_distillation_loss_weight > 0
 
 

@@ -10,7 +10,7 @@ from oaml_core.errors import ConfigError
 
 @dataclass(frozen=True)
 class PromoteConfig:
-    """When a model may take the place of the one in production."""
+    """Rules by which a model may replace the one in production."""
 
     non_inferior_by: float = 0.2
     """Points of 10-fold accuracy in %, ≥ 0, that the combined score may lose in any gated set and condition."""

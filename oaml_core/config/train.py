@@ -68,7 +68,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where metrics go. The CSV in the run's folder is always written."""
+    """Destinations of the metrics. The CSV in the run's folder is always written."""
 
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Weights & Biases; `auto`: online with WANDB_API_KEY in the environment, else offline."""

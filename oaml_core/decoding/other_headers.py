@@ -34,7 +34,7 @@ SLOW_PIXELS = 4_000_000
 
 
 class HeaderError(OamlError):
-    """What is wrong with a header, for `read_header` to name the image."""
+    """A fault of a header; `read_header` adds the name of the image."""
 
 
 def _png(data: bytes) -> Size:

@@ -37,12 +37,12 @@ class CheckPairs:
 
     @property
     def accuracy(self) -> dict[str, float]:
-        """10-fold accuracy of the trained model's `global` and `local` score."""
+        """Return 10-fold accuracies of the trained model's `global` and `local` score."""
         return _accuracies(self.issame, self.trained.global_score, self.trained.local_score)
 
 
 def check_accuracy(exported: OamlOnnx, pairs: CheckPairs, loss: float, what: str) -> dict[str, float]:
-    """10-fold accuracies of an exported model's `global` and `local` score.
+    """Return 10-fold accuracies of an exported model's `global` and `local` score.
 
     Args:
         exported: with its matcher.

@@ -10,7 +10,7 @@ from oaml_core.inference.onnx_outputs import outputs_of
 
 
 def model_card(metadata: Mapping[str, Any], metrics: Mapping[str, Any] | None = None) -> str:
-    """Return the card.
+    """Return the model card as Markdown.
 
     Args:
         metadata: what `export_onnx` returned.

@@ -63,7 +63,7 @@ def local_features(model: Recogniser, features: Features) -> Tensor:
 
 
 def normalised(images: Tensor) -> Tensor:
-    """float [B, 3, H, W] in [-1, 1] from uint8 [B, H, W, 3]."""
+    """Convert images uint8 [B, H, W, 3] to float [B, 3, H, W] in [-1, 1]."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 

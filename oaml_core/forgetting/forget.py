@@ -68,7 +68,7 @@ class Searched:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """The result of `forget`."""
+    """Result of `forget`: all places that were searched."""
 
     searched: list[Searched]
     removed: list[Change]
@@ -81,7 +81,7 @@ class Forgotten:
 
     @property
     def found(self) -> int:
-        """Things of the person that were found."""
+        """Number of things of the person that were found."""
         return sum(len(each.found) for each in self.searched)
 
 

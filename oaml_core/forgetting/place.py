@@ -14,7 +14,7 @@ from oaml_core.store import Store
 
 @dataclass(frozen=True)
 class Item:
-    """Something of the person, in one object or file."""
+    """One thing of the person, in one object or file."""
 
     where: str
     """Address or path."""
@@ -35,7 +35,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Remainder:
-    """Something that stays, or that nobody could look into."""
+    """A thing of the person that stays, or a place that could not be searched."""
 
     where: str
     why: str
@@ -43,7 +43,7 @@ class Remainder:
 
 @dataclass
 class SetTraces:
-    """What of the person a data set holds or held, by which everything made from it is found."""
+    """Traces of the person in one data set, by which everything made from it is found."""
 
     classes: set[int] = field(default_factory=set)
     """Labels of identities that go as a whole."""
@@ -95,7 +95,7 @@ class Case:
 
 
 class Place(ABC):
-    """Somewhere that something of a person may be."""
+    """A place that may hold something of a person."""
 
     name: str
     """For receipts and messages."""

@@ -17,7 +17,7 @@ WEIGHTS_STAY = (
 
 
 class Production(Place):
-    """Whether the model in production learnt from the person."""
+    """The model in production, which may have learnt from the person."""
 
     name = "production"
 

@@ -32,7 +32,7 @@ class SetFiles(ABC):
 
     @abstractmethod
     def fetch(self, path: str) -> Path:
-        """Return a local copy."""
+        """Return a local copy of the file."""
 
     def drop(self, path: str) -> None:  # noqa: B027
         """Give the room of a local copy back."""
@@ -99,7 +99,7 @@ class LocalFiles(SetFiles):
 
 
 class StoredRecord(NamedTuple):
-    """One record of a part."""
+    """One record of a part of a data set."""
 
     offset: int
     size: int

@@ -14,7 +14,7 @@ from oaml_core.store.local_file import appearing, sha256_of
 
 
 class Tree(ABC):
-    """Files by key."""
+    """Files of a folder or a store, by key."""
 
     @abstractmethod
     def keys(self, endings: tuple[str, ...]) -> Iterator[str]:
@@ -34,7 +34,7 @@ class Tree(ABC):
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Remove a key."""
+        """Remove the file at `key`."""
 
     def has(self, key: str) -> bool:
         """Return True if there is such a key."""

@@ -47,7 +47,7 @@ class Tensor(NamedTuple):
 
 
 class Runtime(Protocol):
-    """A loaded graph."""
+    """A loaded graph, in whichever library runs it."""
 
     @property
     def name(self) -> str:
@@ -58,7 +58,7 @@ class Runtime(Protocol):
 
 
 class OnnxRuntime:
-    """A graph in onnxruntime.
+    """A loaded graph that onnxruntime runs.
 
     Args:
         path: ONNX file.

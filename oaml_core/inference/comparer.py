@@ -35,11 +35,11 @@ class GlobalOnly:
         return Scores(found, None, None, np.ones(len(found)))
 
     def threshold(self, far: float, score: str = "global") -> float | None:
-        """None: nothing was measured."""
+        """Return None: no threshold was measured."""
         return None
 
     def thresholds(self, score: str = "global") -> dict[float, float]:
-        """None are stored."""
+        """Return an empty dictionary: no thresholds were measured."""
         return {}
 
 

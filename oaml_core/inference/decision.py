@@ -9,7 +9,7 @@ from oaml_core.inference.records import Scores
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two faces compared.
+    """The comparison of two faces: scores, threshold and decision.
 
     Example:
         >>> import oaml_core as oaml

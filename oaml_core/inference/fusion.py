@@ -48,7 +48,8 @@ class Evidence(NamedTuple):
 
 
 def region_weights(rows: int) -> NDArray[np.float64]:
-    """[4, rows]: share of each region's area that each row of a map with `rows` rows holds; rows of it sum to 1."""
+    """Return [4, rows]: the share of each region's area in each of the `rows` rows of a map. Each region's shares sum
+    to 1."""
     edges = np.arange(rows + 1) / rows
     overlap = [np.minimum(edges[1:], low_high[1]) - np.maximum(edges[:-1], low_high[0]) for low_high in BANDS.values()]
     weights = np.clip(np.stack(overlap), 0.0, None)
@@ -64,7 +65,8 @@ def region_shares(first: NDArray[np.floating], second: NDArray[np.floating]) -> 
 
 
 def pair_quality(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
-    """[n] quality of the worse image of each pair, from norms [n] or [1]; [1] of NaN where norms are not known."""
+    """Return quality [n] of the worse image of each pair, from norms [n] or [1]; [1] of NaN where norms are not
+    known."""
     if not first.size or not second.size:
         return np.full(1, np.nan)
     result: Floats = np.log(np.maximum(np.minimum(first.astype(np.float64), second), 1e-6))
@@ -105,12 +107,12 @@ class Fusion:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     def log_likelihood_ratio(self, evidence: Evidence) -> Floats:
-        """[n] natural logarithm of the likelihood ratio; above 0 the evidence speaks for the same person."""
+        """Return natural logarithms [n] of the likelihood ratio; above 0 the evidence speaks for the same person."""
         weights = np.concatenate([self.free, self.global_slopes, self.local_slopes])
         return np.asarray(self.regressors(evidence) @ weights)
 
     def score(self, evidence: Evidence) -> Floats:
-        """[n] log-likelihood ratios in deviations of impostors of the same visibility and quality."""
+        """Return log-likelihood ratios [n] in deviations of impostors of the same visibility and quality."""
         context = self.context(evidence)
         location = context @ np.array(self.impostor_location)
         scale = np.exp(context @ np.array(self.impostor_log_scale))

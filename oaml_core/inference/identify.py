@@ -42,7 +42,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Identification:
-    """A probe's candidates."""
+    """The search of one probe in a gallery: its best candidates, and the decision on the first."""
 
     score: str
     """Name of the score that ranks: `combined`, or `global` without a matcher or metrics."""
@@ -71,7 +71,7 @@ class Identification:
 
     @property
     def known(self) -> bool | None:
-        """True if the first candidate is accepted; None without a threshold, or if nothing may be decided."""
+        """Return True if the first candidate is accepted; None without a threshold, or if nothing may be decided."""
         return None if self.threshold is None or self.undecidable else self.candidates[0].score >= self.threshold
 
     def __str__(self) -> str:
@@ -100,7 +100,7 @@ class Identification:
 
 
 def gallery_files(folder: Path) -> list[tuple[str, Path]]:
-    """(person, picture) of a gallery: one folder a person, and pictures at the top, each a person of its own.
+    """List (person, picture) of a gallery: one folder per person; a picture at the top is a person of its own.
 
     Raises:
         DataError: there is no such folder, or no picture in it.

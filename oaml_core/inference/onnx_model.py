@@ -34,7 +34,7 @@ NEEDED = ("image_size", "preprocessing", "thresholds")
 
 
 class OamlOnnx:
-    """An exported recogniser.
+    """An exported recogniser: describes aligned faces as records, and compares records.
 
     Args:
         path: `model.onnx`, written by `oaml export`. Local and combined scores are there too if it has a
@@ -104,7 +104,8 @@ class OamlOnnx:
 
     @cached_property
     def version(self) -> str:
-        """16 hexadecimal digits of the SHA-256 of model and matcher: records of different versions do not compare."""
+        """First 16 hexadecimal digits of the SHA-256 of model and matcher. Records of different versions do not
+        compare."""
         digest = hashlib.sha256()
         for file in self._files:
             digest.update(hashlib.sha256(file.read_bytes()).digest())

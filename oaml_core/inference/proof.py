@@ -32,7 +32,7 @@ class ExpectedTar(NamedTuple):
 
     @property
     def enough(self) -> bool:
-        """True unless it is plain that fewer than `LEAST_TAR` are accepted: the interval's upper end decides."""
+        """Return True unless the interval's upper end shows that fewer than `LEAST_TAR` are accepted."""
         return self.interval[1] >= LEAST_TAR
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class Proof(NamedTuple):
 
     @property
     def too_weak(self) -> bool:
-        """True if the pair is refused, and most pairs of one person may score as low as it does."""
+        """Return True if the pair is refused although most pairs of one person may score as low."""
         return self.above is not None and not self.above.enough
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from oaml_core.photos.photo_face import PhotoFace
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision on a pair."""
+    """The decision on a pair, and what the model's evaluation says of such pairs."""
 
     same: bool | None
     """The decision; None without a threshold, or if nothing may be decided."""

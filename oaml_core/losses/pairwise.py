@@ -49,7 +49,7 @@ class BatchScores(NamedTuple):
 
 
 class PairwiseLoss(NamedTuple):
-    """`loss` [P]: sum of binary cross-entropies of each probe's pairs; `accuracy` [P] in {0, 1}."""
+    """Loss of each probe's pairs: `loss` [P], a sum of binary cross-entropies; `accuracy` [P] in {0, 1}."""
 
     loss: Tensor
     accuracy: Tensor

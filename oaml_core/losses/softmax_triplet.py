@@ -13,7 +13,8 @@ from oaml_core.losses.pairwise import BatchScores
 
 
 class SoftmaxTripletLoss(NamedTuple):
-    """`loss` [P]; `accuracy` [P] in {0, 1}: the own class wins (0 where it is not known yet)."""
+    """Loss of each sample: `loss` [P]; `accuracy` [P] is 1 if its own class wins, and 0 while that class is not
+    known."""
 
     loss: Tensor
     accuracy: Tensor

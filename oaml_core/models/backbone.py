@@ -93,7 +93,8 @@ class Backbone(nn.Module, ABC):
 
 
 def unit_length(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """`raw` [B, E] at unit length, and its norm [B, 1], both float32: half precision overflows when it squares."""
+    """Return `raw` [B, E] at unit length and its norm [B, 1], both float32, since squares in half precision
+    overflow."""
     raw = raw.float()
     norm = torch.linalg.vector_norm(raw, dim=1, keepdim=True)
     return raw / norm.where(norm > SHORTEST, 1.0), norm

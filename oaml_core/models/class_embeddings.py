@@ -73,7 +73,7 @@ class ClassEmbeddings(nn.Module):
         self.register_buffer("nearest", torch.zeros(num_classes, others, dtype=torch.int32))
 
     def candidates(self, labels: Tensor) -> Candidates:
-        """Own class and nearest others of samples with `labels`, int64 [P].
+        """Return the own class and the nearest others of each sample; `labels` is int64 [P].
 
         Raises:
             ModelInputError: a label is no class.

@@ -14,7 +14,7 @@ from oaml_core.models.margin import Margin
 
 
 class HeadLoss(NamedTuple):
-    """`loss` [b]: cross-entropy of each sample; `correct` [b] in {0, 1}: its own class, margin included, wins."""
+    """Loss of each sample: `loss` [b], a cross-entropy; `correct` [b] is 1 if its own class wins, margin included."""
 
     loss: Tensor
     correct: Tensor

@@ -54,7 +54,7 @@ class BlockSize(NamedTuple):
         return cls(max(1, pairs // maps), maps)
 
     def blocks(self, groups: int, probes: int) -> Iterator[CorrelationBlock]:
-        """Whole groups together, or parts of one group's probes."""
+        """Yield blocks: whole groups together, or parts of one group's probes."""
         if self.probes >= probes:
             step = self.probes // max(1, probes)
             yield from (CorrelationBlock(some, slice(None)) for some in slices(groups, step))
@@ -69,7 +69,7 @@ def _whole_vectors(maps: int) -> int:
 
 
 def slices(count: int, step: int) -> list[slice]:
-    """`range(count)` in slices of `step`."""
+    """Divide `range(count)` into slices of `step`; the last may be shorter."""
     return [slice(start, min(start + step, count)) for start in range(0, count, step)]
 
 
@@ -79,7 +79,7 @@ def block_bytes(device: torch.device) -> int:
 
 
 def correlate(probe: Tensor, gallery: Tensor, places: int) -> Tensor:
-    """c [b, a, S, R, k] of one block: one matrix product a group, in the type of the gallery rows.
+    """Return correlations c [b, a, S, R, k] of one block: one matrix product per group, in the gallery rows' type.
 
     Args:
         probe: rows [b, a, S, C].

@@ -50,12 +50,12 @@ class WeightedSide(NamedTuple):
 
 
 def inverse_lengths(maps: Tensor) -> Tensor:
-    """1 / length of each place's vector, [N, 1, hw] of [N, C, hw]."""
+    """Return 1 / length [N, 1, hw] of each place's vector in maps [N, C, hw]."""
     return maps.square().sum(1, keepdim=True).clamp_min(SMALLEST**2).rsqrt()
 
 
 def penalties(visibility: Tensor) -> Tensor:
-    """q above, [N, hw]; exactly 0 where a place is as visible as any."""
+    """Return penalties q [N, hw] as above; exactly 0 where a place is as visible as any."""
     best = visibility.amax(-1, keepdim=True).clamp_min(SMALLEST)
     return RANGE_OF_COSINES * (1 - visibility / best)
 
@@ -109,7 +109,7 @@ class _UnitRows(torch.autograd.Function):
 
 
 def evidence(probe: Tensor, gallery: Tensor) -> Tensor:
-    """ê [..., hw, K] from visibilities that broadcast to this shape; exactly 1 where all is visible."""
+    """Return evidence ê [..., hw, K] from visibilities that broadcast to this shape; exactly 1 where all is visible."""
     both = probe * gallery
     share = both.mean(-2, keepdim=True)
     return both / (share + LEAST_EVIDENCE * (1 - share))
@@ -189,7 +189,8 @@ def _weighted_sum_(x: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def pair_evidence(weighting: Weighting, maxima: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor | None:
-    """ê of the probe's visibility v and the gallery's u, which broadcast to `maxima`; None: all counts alike."""
+    """Return evidence ê from the visibilities v of the probe and u of the gallery, or None if all places count
+    alike."""
     if weighting != "evidence" or (v is None and u is None):
         return None
     one = maxima.new_ones(())
@@ -197,20 +198,20 @@ def pair_evidence(weighting: Weighting, maxima: Tensor, v: Tensor | None, u: Ten
 
 
 def part(x: Tensor | None, rows: slice) -> Tensor | None:
-    """`x[rows]` of what may not be there."""
+    """Return `x[rows]`, or None if x is None."""
     return None if x is None else x[rows]
 
 
 def of_probes(x: Tensor | None) -> Tensor | None:
-    """[1, P, hw, 1] of [P, hw]: the same for all gallery maps."""
+    """Reshape [P, hw] to [1, P, hw, 1], the same for all gallery maps; None stays None."""
     return None if x is None else x[None, :, :, None]
 
 
 def of_maps(x: Tensor | None) -> Tensor | None:
-    """[1, 1, hw, G] of [G, hw]: the same for all probes."""
+    """Reshape [G, hw] to [1, 1, hw, G], the same for all probes; None stays None."""
     return None if x is None else x.T[None, None]
 
 
 def of_groups(x: Tensor | None) -> Tensor | None:
-    """[N, 1, hw, 1] of [N, hw]: one for each group."""
+    """Reshape [N, hw] to [N, 1, hw, 1], one per group; None stays None."""
     return None if x is None else x[:, None, :, None]

@@ -35,7 +35,7 @@ def open_embedder(
     pixels: Pixels = "auto",
     device: str = "cpu",
 ) -> tuple[Embedder, int]:
-    """Open a published file.
+    """Open a published file of a recogniser as an embedder.
 
     Args:
         path: weights of `arch`, or an ONNX graph with one image input and one embedding output.

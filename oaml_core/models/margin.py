@@ -53,7 +53,7 @@ class Margin(nn.Module, ABC):
 
 
 class ArcFace(Margin):
-    """cos(θ + m) (Deng et al. 2019, equation 3).
+    """Additive angular margin: the logit of the own class is cos(θ + m) (Deng et al. 2019, equation 3).
 
     Example:
         >>> import torch
@@ -68,7 +68,7 @@ class ArcFace(Margin):
 
 
 class CosFace(Margin):
-    """cos θ − m (Wang et al. 2018, equation 4).
+    """Additive cosine margin: the logit of the own class is cos θ − m (Wang et al. 2018, equation 4).
 
     Example:
         >>> import torch
@@ -83,7 +83,7 @@ class CosFace(Margin):
 
 
 class AdaFace(Margin):
-    """cos(θ + g_angle) − g_add, margins that follow the image quality (Kim et al. 2022, equations 11 to 13).
+    """Margin that adapts to image quality: cos(θ + g_angle) − g_add (Kim et al. 2022, equations 11 to 13).
 
     With ẑ = clip(h · (norm − μ) / (σ + ε), −1, 1): g_angle = −m·ẑ, g_add = m·ẑ + m. μ and σ are running means of
     the norms' mean and deviation over the global batch, with momentum `t_alpha`.

@@ -11,7 +11,8 @@ from oaml_core.models.margin import Margin
 
 
 class MarginHead(IdentityClassifier):
-    """Every worker holds every class; the kernel [E, classes] is laid out as published.
+    """Classifier of identities in which every worker holds every class; its kernel [E, classes] is laid out as
+    published.
 
     Example:
         >>> import torch

@@ -28,7 +28,8 @@ def convolution(
 
 
 class DepthWise(nn.Sequential):
-    """1×1 to `inner` channels, 3×3 on each channel alone with the stride, 1×1 to `outputs` channels without PReLU."""
+    """Three convolutions: 1×1 to `inner` channels, 3×3 on each channel alone with the stride, 1×1 to `outputs` without
+    PReLU."""
 
     def __init__(self, inputs: int, inner: int, outputs: int, stride: int) -> None:
         super().__init__(
@@ -41,7 +42,7 @@ class DepthWise(nn.Sequential):
 
 
 class Residual(nn.Module):
-    """`DepthWise` at stride 1 beside the identity."""
+    """Sum of the input and a `DepthWise` block at stride 1."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()

@@ -101,7 +101,7 @@ class Pooled(Matcher):
         return functional.normalize(self.offset + self.mean.sum(0) + beyond.sum(1), dim=1)
 
     def contributions(self, maps: Tensor) -> Tensor:
-        """g above, [N, S, E] of maps [N, C, S]."""
+        """Return the contribution g of each place, [N, S, E], as above; maps are [N, C, S]."""
         if self.weight is None:
             return torch.einsum("ncs,sec->nse", maps, self.projection)
         return functional.linear((maps * self.weight).transpose(1, 2), self.projection)
@@ -202,7 +202,7 @@ class PooledAlone(Pooled):
 
     @property
     def line(self) -> tuple[float, float]:
-        """a₀ and b₀."""
+        """Return a₀ and b₀, the scale and the shift of the score."""
         return self.scale[0].item(), self.shift[0].item()
 
     def _match_pairs(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:

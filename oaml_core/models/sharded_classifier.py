@@ -27,7 +27,9 @@ INITIAL, DRAW = 1, 2
 
 
 class ShardedClassifier(IdentityClassifier):
-    """Each worker holds the rows of its classes, and computes the logits of the global batch for a sample of them.
+    """Classifier of identities in which each worker holds the rows of its own classes.
+
+    Each computes logits of the global batch for a sample of its classes.
 
     Memory on one worker, in bytes, for C identities over W workers, embeddings of E numbers, a global batch of B and a
     sample rate ρ:

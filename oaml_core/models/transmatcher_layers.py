@@ -43,7 +43,7 @@ class EncoderLayer(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, visibility: Tensor | None) -> Tensor:
-        """[N, hw, d] of [N, hw, d]; visibility [N, hw] in [0, 1]."""
+        """Encode places [N, hw, d], weighted by visibility [N, hw] in [0, 1]; the result has the same shape."""
         # Zeros where all is visible, not a call without a mask: the same arithmetic gives the same last digit.
         seen = x.new_zeros(x.shape[:2]) if visibility is None else log_visibility(visibility)
         query, key, value = self.attended(x)[:, None].chunk(3, -1)  # [N, one head, hw, d]
@@ -88,7 +88,7 @@ class DecoderLayer(nn.Module):
             nn.init.xavier_uniform_(layer.weight)
 
     def log_affinity(self) -> Tensor:
-        """log sigmoid(E), [hw of the probe, hw of the gallery map]."""
+        """Return log sigmoid(E), [hw of the probe, hw of the gallery map]."""
         embed: Tensor = _SymmetricGradient.apply(self.score_embed[0, 0])
         return functional.logsigmoid(embed)
 

@@ -39,7 +39,7 @@ NO_WEIGHTS = {
 
 
 class IgnoredObject:
-    """Stands for an object beside the weights: takes whatever the pickle gives and does nothing."""
+    """Stand-in for a pickled object beside the weights: it takes whatever the pickle gives and does nothing."""
 
     def __init__(self, *content: object) -> None:
         self.content = content

@@ -60,7 +60,7 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Any face detector with five points: YuNet, or a user's own behind the same two members."""
+    """A face detector with five points: YuNet, or a user's own with the same members."""
 
     @property
     def tile(self) -> int:
@@ -69,7 +69,7 @@ class Detector(Protocol):
 
     @property
     def habit(self) -> Floats:
-        """[5, 2], where the points fall in crops aligned to the 112 × 112 template, less the template, in pixels."""
+        """Mean offset [5, 2] of the points from the template in aligned 112 × 112 crops, in pixels."""
         ...
 
     def detect(self, photo: Photo) -> Detections:

@@ -28,7 +28,7 @@ def check_detector(name: str) -> None:
 
 
 def open_detector(name: str = DEFAULT) -> Detector:
-    """Load a detector.
+    """Load a detector by its name or from a file.
 
     Args:
         name: of a registered detector, or path of an ONNX file: a YuNet, an SCRFD or a RetinaFace.

@@ -30,7 +30,7 @@ span { color: #a09e98; }
 
 @dataclass(frozen=True)
 class DoubtfulFace:
-    """One face of the page."""
+    """A face that the page of doubtful faces shows."""
 
     face: str
     """Path below the page's folder."""

@@ -78,7 +78,7 @@ class FivePointOnnx:
 
     @property
     def habit(self) -> NDArray[np.float64]:
-        """[5, 2] of zeros: both families were trained on points like those of the template."""
+        """Return zeros [5, 2]: both families were trained on points like those of the template."""
         return np.zeros((5, 2))
 
     def detect(self, photo: Photo) -> Detections:

@@ -60,7 +60,7 @@ class Quality:
 
 
 def measure(crop: Photo, points: Floats) -> Quality:
-    """Measure a face.
+    """Measure the quality of one face.
 
     Args:
         crop: uint8 [S, S, 3] RGB, aligned.

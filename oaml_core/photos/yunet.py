@@ -74,7 +74,7 @@ class YuNet:
 
     @property
     def habit(self) -> NDArray[np.float64]:
-        """[5, 2], where the points fall in aligned 112 × 112 crops, less the template, in pixels."""
+        """Mean offset [5, 2] of the points from the template in aligned 112 × 112 crops, in pixels."""
         return HABIT
 
     def detect(self, photo: Photo) -> Detections:

@@ -36,7 +36,7 @@ HELD_OUT = 0.1
 
 @dataclass
 class CutTiles:
-    """What was written."""
+    """Counts of the tiles that were written, and where their metadata lie."""
 
     metadata: Path
     counts: dict[str, int]

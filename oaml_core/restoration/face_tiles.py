@@ -26,7 +26,7 @@ class FaceTiles:
         return to_tile(self.faces.read(index))
 
     def label(self, index: int) -> Tensor:
-        """[0]: faces have no domains."""
+        """Return an empty label [0], because faces have no domains."""
         return torch.zeros(0)
 
 
@@ -36,5 +36,5 @@ def to_tile(image: Tensor) -> Tensor:
 
 
 def to_image(tile: Tensor) -> NDArray[np.uint8]:
-    """[3, H, W] in [-1, 1] → uint8 [H, W, 3], clipped."""
+    """Convert a tile [3, H, W] in [-1, 1] to an image uint8 [H, W, 3], clipped."""
     return ((tile.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -33,7 +33,7 @@ class Operator(ABC):
 
 
 class Identity(Operator):
-    """Every pixel is measured."""
+    """Operator that measures every pixel as it is."""
 
     def __call__(self, tiles: Tensor) -> Tensor:
         return tiles
@@ -159,12 +159,12 @@ class Measurement:
             raise ModelInputError("Visibility is a share in [0, 1].")
 
     def precision(self, tiles: Tensor) -> Tensor:
-        """1 / variance at each measured pixel, if the scene were `tiles` [B, C, H, W]."""
+        """Return 1 / variance at each measured pixel, for the scene `tiles` [B, C, H, W]."""
         precision = 1 / self.noise.variance(self.operator(tiles))
         return precision if self.visibility is None else precision * self.visibility
 
     def residual(self, tiles: Tensor) -> Tensor:
-        """y − A·x."""
+        """Return y − A·x: the measurement less that of the scene."""
         return self.observed - self.operator(tiles)
 
     def completed(self, tiles: Tensor, generator: torch.Generator) -> Measurement:

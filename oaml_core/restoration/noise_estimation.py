@@ -23,7 +23,7 @@ FLAT_SHARE = 0.4
 
 
 def noise_of_pair(first: Tensor, second: Tensor) -> Noise:
-    """From two shots of the same still scene: half the variance of their difference, against their mean.
+    """Estimate noise from two shots of one still scene: half the variance of their difference, against their mean.
 
     Args:
         first, second: [..., C, H, W] in [-1, 1].
@@ -39,7 +39,7 @@ def noise_of_pair(first: Tensor, second: Tensor) -> Noise:
 
 
 def noise_of_image(image: Tensor, visible: Tensor | None = None) -> Noise:
-    """From a single image: second differences at its flattest places.
+    """Estimate noise from a single image: second differences at its flattest places.
 
     Texture that is finer than the places are chosen by counts as noise: an upper estimate on images without any flat
     place.

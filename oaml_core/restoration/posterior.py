@@ -101,7 +101,8 @@ class Posterior:
         return estimate + variance * pulled_back(operator.adjoint(weighted))
 
     def shared_precision(self) -> Tensor:
-        """λ [B, 1, 1, 1]: 1 / mean variance over the pixels; 0 unless every pixel of the clean tile was measured."""
+        """Return λ [B, 1, 1, 1], 1 / mean variance over the pixels; 0 unless every pixel of the clean tile was
+        measured."""
         observed = self.measurement.observed
         if not isinstance(self.measurement.operator, Identity):
             return observed.new_zeros(len(observed), 1, 1, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass
 class PriorPosition:
-    """Where a run stands."""
+    """Position of a run that trains a prior."""
 
     epoch: int = 0
     batch: int = 0

@@ -26,7 +26,7 @@ class Stochasticity:
     """S_noise: standard deviation of the added noise, relative."""
 
     def gamma(self, sigma: float, steps: int) -> float:
-        """γ: relative increase of the noise level at `sigma`."""
+        """Return γ, the relative increase of the noise level at `sigma`."""
         inside = self.sigma_min <= sigma <= self.sigma_max
         return min(self.churn / steps, math.sqrt(2) - 1) if inside else 0.0
 

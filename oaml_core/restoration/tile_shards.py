@@ -33,7 +33,7 @@ SHARD_BYTES = 256 * 2**20
 
 
 def tiles_fingerprint(folder: Path, domain: str | None = None, metadata: Path | None = None) -> str:
-    """16 hexadecimal digits that name the clean tiles of a folder: their entries and the bytes of their files.
+    """Return 16 hexadecimal digits that name the clean tiles of a folder: their entries and the bytes of their files.
 
     Raises:
         DataError: as `read_metadata`.

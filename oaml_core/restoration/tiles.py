@@ -43,7 +43,7 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class TileEntry:
-    """One tile of a folder."""
+    """One tile of a folder, as its metadata describe it."""
 
     id: str
     file: str
@@ -54,7 +54,8 @@ class TileEntry:
 
     @property
     def clean(self) -> bool | None:
-        """By `is_clean`, else by `data_type`, else by the exposure time in the id; None: no rule decides."""
+        """Return True for a clean tile, by `is_clean`, else `data_type`, else the exposure time in the id; None: no
+        rule decides."""
         if self.is_clean is not None:
             return self.is_clean
         if self.data_type in CLEAN_TYPES:
@@ -63,7 +64,7 @@ class TileEntry:
 
     @property
     def contradiction(self) -> str | None:
-        """What else says that a tile is noisy whose `is_clean` is true; None: nothing."""
+        """Return the mark by which a tile with `is_clean` true is noisy all the same; None if there is none."""
         if not self.is_clean:
             return None
         if CLEAN_TYPES.get(self.data_type or "") is False:

@@ -27,7 +27,7 @@ class TileBatch(NamedTuple):
 
     @classmethod
     def collate(cls, items: list[tuple[Tensor, Tensor, int]]) -> TileBatch:
-        """Stack items."""
+        """Stack items into a batch."""
         tiles, labels, seeds = zip(*items, strict=True)
         return cls(torch.stack(tiles), torch.stack(labels), list(seeds))
 
@@ -71,5 +71,6 @@ class TrainingTiles(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 def tile_batches(count: int, batch: int, *, seed: int, rank: int, world_size: int) -> ShuffleBatchSampler:
-    """This worker's slices of global batches of `batch` of `count` tiles, in an order of its own each epoch."""
+    """Return this worker's sampler: slices of global batches of `batch` tiles, all `count` in a new order each
+    epoch."""
     return ShuffleBatchSampler(np.zeros(count, dtype=np.int64), batch, seed=seed, rank=rank, world_size=world_size)

@@ -95,7 +95,7 @@ class UNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions beside a skip, the second one's input scaled and shifted by the embedding."""
+    """Two convolutions beside a skip; the embedding scales and shifts the input of the second."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class ResidualBlock(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every place attends to every place; heads of at most 64 channels."""
+    """Self-attention over all places, with heads of at most 64 channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class Attention(nn.Module):
 
 
 def positional_embedding(values: Tensor, channels: int) -> Tensor:
-    """cos and sin of `values` [B] at channels / 2 frequencies, 1 … 1e-4: [B, channels]."""
+    """Return cosines and sines [B, channels] of `values` [B] at channels / 2 frequencies from 1 to 1e-4."""
     exponents = torch.arange(channels // 2, dtype=torch.float32, device=values.device) / (channels // 2)
     angles = values.float()[:, None] * (1 / 10000) ** exponents
     return torch.cat([angles.cos(), angles.sin()], 1)

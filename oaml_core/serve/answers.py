@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class ProofAnswer(BaseModel):
-    """How many pairs of one person the model's evaluation accepted among those that show as much of the face."""
+    """Share of pairs of one person that the model's evaluation accepted, among those that show as much of the face."""
 
     far: float = Field(description="false accept rate of the threshold")
     tar: float = Field(description="share of them that is accepted, 0 to 1")
@@ -34,7 +34,7 @@ class FaceAnswer(BaseModel):
 
 
 class CompareAnswer(BaseModel):
-    """Two faces compared."""
+    """The comparison of two faces."""
 
     decision: Literal["same", "different", "undecided"]
     reason: str = Field(description="why nothing is decided; empty if something is")
@@ -72,7 +72,7 @@ class CandidateAnswer(BaseModel):
 
 
 class IdentifyAnswer(BaseModel):
-    """Whom a face belongs to."""
+    """The people that a face may belong to."""
 
     decision: Literal["known", "unknown", "undecided"]
     reason: str = Field(description="why nothing is decided; empty if something is")
@@ -103,20 +103,20 @@ class GalleryFace(BaseModel):
 
 
 class EnrolAnswer(BaseModel):
-    """What came of a photograph."""
+    """The result of enrolling a photograph."""
 
     key: int = Field(description="number of the face")
     added: bool = Field(description="false if the person has this photograph already: nothing was changed")
 
 
 class DeleteAnswer(BaseModel):
-    """How many faces were deleted, moved, or belong to a renamed person."""
+    """Number of faces that were deleted, were moved, or belong to a renamed person."""
 
     faces: int
 
 
 class ErrorBody(BaseModel):
-    """What went wrong."""
+    """Code and message of an error."""
 
     code: str
     message: str
@@ -129,6 +129,6 @@ class ProtocolError(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """Every answer that is no success."""
+    """The answer to a request that failed."""
 
     error: ErrorBody

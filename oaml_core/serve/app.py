@@ -52,7 +52,7 @@ def create_app(
     *,
     is_newest: bool = True,
 ) -> FastAPI:
-    """Build the service.
+    """Build the service as an ASGI application.
 
     Args:
         faces: model, detector and gallery.

@@ -48,7 +48,7 @@ class SharedModel:
         return self._batches.call((tuple(feeds), tuple(outputs)), list(feeds.values()))
 
     def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
-        """Compare faces."""
+        """Compare records as the shared model does."""
         return self._model.scores(probe, gallery)
 
     def threshold(self, far: float, score: str = "global") -> float | None:

@@ -78,7 +78,7 @@ class Generations:
 
     @property
     def present(self) -> FaceService:
-        """What answers now."""
+        """Return the service of the model that answers now."""
         return self._present.faces
 
     @property

@@ -33,7 +33,7 @@ class Key:
 
 
 class Keys:
-    """All keys of a service.
+    """All keys by which callers of a service are known.
 
     Args:
         roles: role by SHA-256 of the key, hexadecimal.

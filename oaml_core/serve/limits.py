@@ -26,7 +26,7 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may cost."""
+    """Limits of a single request."""
 
     body: int = 16 * 2**20
     """Bytes of a request."""

@@ -18,7 +18,7 @@ ROUNDS = 3
 
 
 class ModelSource(Protocol):
-    """Where models come from."""
+    """A source of models, which is asked for the newest one."""
 
     def newest(self) -> str:
         """Name what should be served; the name changes whenever that does."""

@@ -39,7 +39,7 @@ async def metrics(request: Request) -> Response:
 
 @open_routes.get("/", include_in_schema=False)
 async def page() -> Response:
-    """Return the page."""
+    """Return the page for people."""
     return FileResponse(PAGE / "index.html", media_type="text/html")
 
 

@@ -38,7 +38,7 @@ OF_ONNX = {
 
 
 class InferRequest(NamedTuple):
-    """A request for tensors."""
+    """A request for inference on tensors."""
 
     id: str | None
     """Is given back."""
@@ -58,7 +58,7 @@ def describe_tensor(tensor: Tensor) -> dict[str, Any]:
 def read_request(
     body: bytes, header_length: str | None, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
 ) -> InferRequest:
-    """Read a request.
+    """Read a request for inference on tensors.
 
     Args:
         body: of the request.

@@ -26,7 +26,7 @@ class Decided(Protocol):
 
 @dataclass(frozen=True)
 class TrialRules:
-    """When a new model takes over, and when it does not."""
+    """Rules by which a new model takes over, or is refused."""
 
     share: float = 0.1
     """Of the requests that compare, answered by the new model; 0: it takes over once its self-test has passed."""
@@ -95,7 +95,8 @@ class Trial:
 
     @property
     def failure(self) -> str:
-        """Why the new model may not take over; empty so far, or for good if the trial `is_over`."""
+        """Return the reason why the new model may not take over; empty if there is none. It is final if the trial
+        `is_over`."""
         with self._lock:
             if self._failure:
                 return self._failure
@@ -109,7 +110,7 @@ class Trial:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is to be learnt."""
+        """Return True if more requests would not change the result of the trial."""
         if self.failure or not self._rules.share:
             return True
         with self._lock:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Turn:
-    """Whether a request's changes may still be made: they are made or withdrawn, never both."""
+    """State of a request's changes: open, made or withdrawn, never both made and withdrawn."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

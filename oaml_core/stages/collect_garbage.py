@@ -37,7 +37,7 @@ class Garbage:
 
     @property
     def size(self) -> int:
-        """Bytes of the objects."""
+        """Size of the objects in bytes."""
         return sum(info.size for info in self.objects)
 
 

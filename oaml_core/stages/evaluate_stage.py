@@ -157,7 +157,7 @@ def _measure(
 
 
 def best_device() -> str:
-    """`cuda` where there is a GPU, else `cpu`."""
+    """Return `cuda` where there is a GPU, else `cpu`."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

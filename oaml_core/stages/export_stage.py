@@ -29,7 +29,7 @@ RECORD = "export.json"
 
 @dataclass(frozen=True)
 class Exported:
-    """The result of `export`."""
+    """Result of `export`."""
 
     model_uri: str
     metadata: dict[str, Any]

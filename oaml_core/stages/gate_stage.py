@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Judged:
-    """The result of `gate`."""
+    """Result of `gate`."""
 
     passes: bool
     reason: str

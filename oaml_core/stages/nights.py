@@ -39,7 +39,7 @@ State = Literal["promoted", "refused", "nothing new", "failed"]
 
 @dataclass(frozen=True)
 class Night:
-    """A run that has ended."""
+    """Record of a run that has ended."""
 
     ended: str
     """When, in UTC, ISO 8601."""

@@ -41,8 +41,9 @@ WITHDRAWN = "withdrawn"
 
 
 def champion(store: Store) -> dict[str, Any] | None:
-    """What is in production: `version`, `model_uri`, `metrics_uri`, `accuracy`, `sets`, `previous`, `promoted_at`
-    (UTC, ISO 8601); None if nothing is.
+    """Return the record of the model in production; None if there is none.
+
+    Its keys: `version`, `model_uri`, `metrics_uri`, `accuracy`, `sets`, `previous`, `promoted_at` (UTC, ISO 8601).
     """
     return _read(store, PRODUCTION) if store.exists(PRODUCTION) else None
 
@@ -60,7 +61,7 @@ def records(store: Store) -> list[dict[str, Any]]:
 
 
 class ProductionMoved(StoreError):
-    """Another version is in production than the one that was judged."""
+    """The model in production is no longer the one that was judged."""
 
 
 def point_at(store: Store, pointer: Mapping[str, Any], judged: Mapping[str, Any] | None = ANYTHING) -> dict[str, Any]:
@@ -118,13 +119,14 @@ def _moving(store: Store, expected: Mapping[str, Any] | None) -> Iterator[tuple[
 
 
 def earlier_decision(store: Store, version: str) -> dict[str, Any] | None:
-    """What was decided of this version (`promoted`, `reason`, `when`), if it was the last one that was looked at."""
+    """Return the decision on this version (`promoted`, `reason`, `when`) if it is the last one that was judged, else
+    None."""
     last = last_decision(store)
     return last if last.get("version") == version else None
 
 
 def last_decision(store: Store) -> dict[str, Any]:
-    """What was decided last: `version`, `promoted`, `reason`, `when`; empty if nothing was yet.
+    """Return the last decision: `version`, `promoted`, `reason`, `when`; empty if there was none.
 
     Raises:
         StoreError: it is damaged.

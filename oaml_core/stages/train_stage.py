@@ -21,7 +21,7 @@ POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of `train`."""
+    """Result of `train`."""
 
     checkpoint_uri: str
     run_uri: str
@@ -32,7 +32,7 @@ class Trained:
 
 
 class Launcher(Protocol):
-    """Something that trains elsewhere."""
+    """A function that trains elsewhere, such as on a cluster."""
 
     def __call__(self, config: Config, dataset_uri: str, run_prefix: str) -> None:
         """Return when the run's result is in the store."""

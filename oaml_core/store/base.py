@@ -33,7 +33,7 @@ Moved = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object."""
+    """Key, size and checksum of one object."""
 
     key: str
     size: int
@@ -60,7 +60,7 @@ class DamagedObject(StoreError):
 
 
 class MissingObject(StoreError, FileNotFoundError):
-    """There is no object of that key, or only half of one."""
+    """A key without an object, or with an object that is not complete."""
 
 
 class Store(ABC):
@@ -167,7 +167,7 @@ class Store(ABC):
         return True
 
     def url(self, key: str = "") -> str:
-        """Full address of `key`."""
+        """Return the full address of `key`."""
         return f"{self.uri}/{checked_key(key)}" if key else self.uri
 
     def read_bytes(self, key: str) -> bytes:
@@ -196,14 +196,15 @@ class Store(ABC):
 
     @abstractmethod
     def read_range(self, key: str, offset: int, size: int) -> bytes:
-        """`size` bytes of an object from `offset` on, fewer at its end; a part's SHA-256 is not known, so not checked.
+        """Return up to `size` bytes of an object from `offset` on, fewer at its end. They are not compared with the
+        SHA-256.
 
         Raises:
             MissingObject: there is none. StoreError: it cannot be read.
         """
 
     def write_bytes(self, key: str, data: bytes) -> ObjectInfo:
-        """Put a small object."""
+        """Put a small object, given as bytes."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "object"
             path.write_bytes(data)
@@ -258,7 +259,7 @@ class Store(ABC):
 
 
 def in_order(transfer: Callable[[str], object], sizes: Mapping[str, int], last: str) -> None:
-    """`transfer` all names, several at a time, and `last`, if it is among them, when all others are through.
+    """Call `transfer` for all names, several at a time, and for `last`, if it is among them, after all others.
 
     The largest go first, so that none of them is left alone at the end.
     """

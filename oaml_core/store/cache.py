@@ -96,7 +96,7 @@ class LocalCache:
 
 
 def cache_bytes(config: Config) -> int | None:
-    """`cache_gb` as `LocalCache` wants it."""
+    """Return the limit of the cache in bytes from `cache_gb`; None: no limit."""
     return None if config.cache_gb is None else round(config.cache_gb * 1e9)
 
 

@@ -13,7 +13,7 @@ DIGESTS = ".sha256"
 
 
 def checked_key(key: str) -> str:
-    """`key`, if it stays below the store's prefix.
+    """Return `key` if it stays below the store's prefix.
 
     Raises:
         StoreError: it is absolute, empty, ends in a slash, or climbs out with `..`.
@@ -24,7 +24,7 @@ def checked_key(key: str) -> str:
 
 
 def checked_prefix(prefix: str) -> str:
-    """`prefix`, empty or below the store's own.
+    """Return `prefix` if it is empty or stays below the store's own.
 
     Raises:
         StoreError: it is absolute, climbs out with `..`, or has `.` or nothing between two slashes: no folder can tell

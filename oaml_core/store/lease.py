@@ -38,7 +38,7 @@ RENEWALS = 4
 
 @dataclass(frozen=True)
 class Lease:
-    """A name that is held."""
+    """A name that this process holds."""
 
     store: Store
     ticket: str
@@ -153,7 +153,7 @@ def _others(store: Store, prefix: str, own: str, expires: timedelta) -> list[Obj
 
 
 def holder_name() -> str:
-    """Who this process is and since when it holds something, for people and for `is_gone`."""
+    """Return host, process and present time of this process, for people and for `is_gone`."""
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return f"{socket.gethostname()}, process {os.getpid()}, since {since}, {process_identity()}"
 

@@ -28,7 +28,7 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Return bytes in a file.
+    """Return the size of a file in bytes.
 
     Raises:
         StoreError: it is not there, is no regular file, or may not be read.

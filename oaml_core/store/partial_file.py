@@ -44,7 +44,7 @@ class PartialFile:
             self.done.add(number)
 
     def forget(self) -> None:
-        """No part is there: what was, is not what it was taken for."""
+        """Drop all parts, because they do not belong to the object that is fetched now."""
         self._journal.unlink(missing_ok=True)
         self.done.clear()
 

@@ -99,7 +99,7 @@ def _region() -> str:
 
 
 def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
-    """`call()`, tried again with growing waits where the fault may pass.
+    """Return `call()`, which is tried again with growing waits where the fault may pass.
 
     Args:
         url: what error messages say could not be reached.

@@ -31,7 +31,7 @@ Moved = Callable[[int], None]
 
 
 class Part(NamedTuple):
-    """A stretch of an object."""
+    """One part of an object: its number, first byte and length."""
 
     number: int
     """From 1."""

@@ -27,7 +27,7 @@ class Streamed(NamedTuple):
 
 
 def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Streamed:
-    """Read an object.
+    """Read an object as a stream and compute its digest.
 
     Args:
         client: `minio.Minio`.

@@ -22,10 +22,10 @@ PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 class ElasticWorkers(TorchElasticEnvironment):
-    """torchrun's environment, with any number of workers on each node: a node that is left may have fewer GPUs."""
+    """torchrun's environment with any number of workers per node, because a node that is left may have fewer GPUs."""
 
     def validate_settings(self, num_devices: int, num_nodes: int) -> None:
-        """Nothing to refuse; Lightning's own wants the same number of workers everywhere."""
+        """Accept any setting; Lightning's own check wants the same number of workers on every node."""
 
 
 def build_fabric(config: TrainConfig, world: World) -> Fabric:

@@ -174,7 +174,7 @@ class RecognitionModule(nn.Module):
         return visibility_loss(predicted, visible) * share_of(batch_sizes(visible), len(visible))
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """Σ weight · term."""
+        """Return the sum of all loss terms, each times its weight."""
         loss = self.config.loss
         weights = {
             "adaface": loss.adaface_loss_weight,
@@ -250,7 +250,7 @@ def share_of(sizes: list[int], own: int) -> float:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """`module` as in evaluation, each part of it as it was afterwards."""
+    """Keep `module` in evaluation mode while the block runs; each part returns to its own mode."""
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:

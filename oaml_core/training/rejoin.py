@@ -25,7 +25,7 @@ WAIT_SECONDS = 5.0
 
 
 def run_and_rejoin(run: Callable[[], int], failure: Path) -> int:
-    """`run()`, which starts torchrun and gives its exit code, again for as long as it ends for lack of a rendezvous.
+    """Call `run`, which starts torchrun, again whenever it ends for lack of a rendezvous; return its last exit code.
 
     Args:
         failure: the file that ERROR_VARIABLE names.

@@ -37,7 +37,7 @@ RECOGNISER = "recogniser."
 
 @dataclass
 class Position:
-    """The position of a run."""
+    """Position of a run: batches done, and the best validation so far."""
 
     epoch: int = 0
     batch: int = 0
@@ -70,7 +70,7 @@ class Position:
 
 @dataclass
 class RunState:
-    """Everything that a run is made of, beside its position.
+    """All changing parts of a run, except its position.
 
     Args:
         config: the whole configuration.

@@ -51,7 +51,7 @@ class SkippingAdamW(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> Any:
-        """Move the weights."""
+        """Update the weights once."""
         with leaving_out(self):
             return super().step(closure)
 

@@ -41,7 +41,7 @@ class RunLock:
 
     @property
     def is_lost(self) -> bool:
-        """True if the lease has expired, so that somebody else may train the run by now."""
+        """Return True if the lease has expired, so that another process may train the run by now."""
         return self.lease is not None and self.lease.lost.is_set()
 
     def require(self) -> None:

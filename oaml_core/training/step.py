@@ -35,7 +35,7 @@ class Taken(NamedTuple):
 
     @property
     def closed(self) -> bool:
-        """True if no gradient waits for further batches."""
+        """Return True if no gradient waits for further batches."""
         return self.norm is not None
 
 

@@ -50,7 +50,7 @@ class StepLog:
         self._began, self._waited, self._batches = time.perf_counter(), 0.0, 0
 
     def timed(self, batches: Iterator[TrainingBatch]) -> Iterator[TrainingBatch]:
-        """`batches`, with the wait for each counted."""
+        """Yield the batches, and measure the wait for each."""
         self.restart()
         while True:
             began = time.perf_counter()

@@ -86,7 +86,7 @@ def _show_samples(config: Config, dataset: PreparedDataset, path: Path) -> None:
 
 
 def begin(config: Config, run_dir: Path, store_prefix: str) -> tuple[World, CheckpointKeeper]:
-    """Who this worker is, and its run's checkpoints; notes its process number in `run_dir/workers`."""
+    """Return this worker's place and its run's checkpoints, and write its process number into `run_dir/workers`."""
     keep_freed_memory()
     world = World.from_environment()
     for noisy in ("lightning.fabric", "lightning.pytorch"):

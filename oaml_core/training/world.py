@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """This worker's place among all workers."""
+    """Place of this worker among all workers: rank, size and local rank."""
 
     rank: int
     """Number of this worker among all, from 0."""
@@ -36,7 +36,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """True on the one worker that writes logs and checkpoints."""
+        """Return True on the one worker that writes logs and checkpoints."""
         return self.rank == 0
 
 

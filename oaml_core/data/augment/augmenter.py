@@ -87,7 +87,7 @@ class Augmenter(PairTransform):
 
 
 class Detour(NamedTuple):
-    """How an image loses detail: to which size it shrinks, and by which interpolations it goes there and back."""
+    """A loss of detail: the size that an image shrinks to, and the interpolations that shrink and enlarge it."""
 
     size: tuple[int, int]
     down: str
@@ -106,7 +106,7 @@ def _between(limits: tuple[float, float], drawn: list[float]) -> list[float]:
 
 
 def kept(pixels: Tensor, box: tuple[int, int, int, int]) -> Tensor:
-    """`pixels` [C, H, W] in a box (top, left, height, width), 0 elsewhere."""
+    """Return a copy of `pixels` [C, H, W] that is 0 outside of `box` (top, left, height, width)."""
     top, left, height, width = box
     result = torch.zeros_like(pixels)
     place = (..., slice(top, top + height), slice(left, left + width))

@@ -202,7 +202,8 @@ def random_rectangle(transform: Any, size: tuple[int, int]) -> tuple[int, int, i
 
 
 def resized_crop(pixels: Tensor, box: tuple[int, int, int, int], size: tuple[int, int]) -> Tensor:
-    """`box` (top, left, height, width) of pixels [C, H, W] at `size` (height, width), by antialiased interpolation."""
+    """Cut `box` (top, left, height, width) out of `pixels` [C, H, W] and resize it to `size` (height, width),
+    antialiased."""
     top, left, height, width = box
     cut = pixels[:, top : top + height, left : left + width]
     return cut.clone() if (height, width) == size else functional.resize(cut, list(size), antialias=True)

@@ -53,7 +53,7 @@ class Draws:
 
 
 class Frame(NamedTuple):
-    """Where a picture is pasted: its middle, and where its half width and half height reach from there, in pixels."""
+    """The place of a pasted picture: its middle, and the vectors of its half width and half height, in pixels."""
 
     x: float
     y: float
@@ -195,7 +195,7 @@ def _held(placing: Placing, share: tuple[float, float], *, aside: float, turn: f
 
 
 def picture_frame(nose: Point, left_mouth: Point, right_mouth: Point, unit: float, draws: Draws) -> Frame:
-    """Where the specification lays a user's own picture of a mask.
+    """Return the frame in which the specification lays a user's own picture of a mask.
 
     Its width is four times the mouth's, its height four times that from nose to right mouth corner; turned, its
     highest point lies 25 px above the nose, and its middle below the nose. Points are moved beforehand.
@@ -209,7 +209,7 @@ def picture_frame(nose: Point, left_mouth: Point, right_mouth: Point, unit: floa
 
 
 def cutout_frame(kind: str, face: FacePoints, ratio: float, size: tuple[int, int], draws: Draws) -> Frame:
-    """Where a cut-out is worn: an affine frame from the line of the eyes and the line from the eyes to the mouth.
+    """Return the affine frame of a cut-out, from the line of the eyes and the line from the eyes to the mouth.
 
     Glasses lie on the line of the eyes, 2.05 to 2.35 times their distance wide. Masks reach from the bridge of the nose
     to below the chin, as wide as the jaw. Scarves hang from between nose and mouth. Hats end above the brows. Objects

@@ -120,7 +120,7 @@ class TrainingFaces(Dataset[Any]):
         return (*item, clean) if self.with_clean else item
 
     def landmarks(self, image: int) -> NDArray[np.float32] | None:
-        """[5, 2] in pixels; None where they are not known."""
+        """Return landmarks [5, 2] of image number `image` in pixels, or None if they are not known."""
         points = None if self.faces.landmarks is None else self.faces.landmarks[image]
         return None if points is None or np.isnan(points).any() else points
 
@@ -151,8 +151,8 @@ def collate(items: list[tuple[Any, ...]]) -> TrainingBatch:
 
 
 class JointBatches(PlacedSampler):
-    """Each recognition batch with the visibility batch that belongs to it, so that one pool of processes decodes both
-    and neither runs ahead of the other."""
+    """Pairs of a recognition batch and its visibility batch, so that one pool of processes decodes both and neither
+    runs ahead."""
 
     def __init__(self, recognition: BatchSampler, visibility: VisibilityPlan) -> None:
         self.recognition = recognition

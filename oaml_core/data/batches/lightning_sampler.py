@@ -37,5 +37,6 @@ class PlacedSampler(Sampler[Any], metaclass=_AnswersWithItself):
     """A batch sampler that knows which of the workers it is."""
 
     def place(self, rank: int, world_size: int) -> None:
-        """Be worker `rank` of `world_size` from now on; raises ConfigError if that does not fit the batch."""
+        """Set which worker this is: `rank` of `world_size`. ConfigError: the batch cannot be shared out among so
+        many."""
         raise NotImplementedError

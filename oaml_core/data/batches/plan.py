@@ -40,7 +40,7 @@ def missing_attributes(sampler: object) -> list[str]:
 
 
 class SampleKey(NamedTuple):
-    """One sample of a batch."""
+    """One sample of a batch: the number of its image and the seed of its augmentation."""
 
     image: int
     """Number of the image in the data set."""
@@ -119,7 +119,7 @@ class BatchSampler(PlacedSampler):
 
     @property
     def sampler(self) -> BatchSampler:
-        """Itself: Lightning announces epochs to `batch_sampler.sampler`."""
+        """Return this sampler; Lightning announces epochs to `batch_sampler.sampler`."""
         return self
 
     def set_epoch(self, epoch: int) -> None:
@@ -240,7 +240,7 @@ class IdentityBatchSampler(BatchSampler):
 
     @property
     def identities_per_batch(self) -> int:
-        """P."""
+        """Identities per batch (P)."""
         return self.batch_size // self.unit
 
     def _shuffled(self, generator: np.random.Generator) -> Ints:

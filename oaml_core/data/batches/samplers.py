@@ -14,7 +14,7 @@ from oaml_core.registry import SAMPLERS, register_sampler
 
 
 class ShuffleBatchSampler(BatchSampler):
-    """Every image once an epoch, in random order; the last, incomplete batch is left for the next epoch's order.
+    """Batches of all images in random order, once per epoch; an incomplete last batch is left out.
 
     Example:
         >>> import numpy as np
@@ -82,7 +82,7 @@ class PKBatchSampler(IdentityBatchSampler):
 
 
 class RandomIdentityBatchSampler(IdentityBatchSampler):
-    """Every identity once an epoch, with K of its images, in random order: rare identities count like frequent ones.
+    """Batches in which each identity occurs once per epoch with K images: rare identities count like frequent ones.
 
     The last batch is filled up with identities of the epoch's beginning, of which it takes other images.
 

@@ -73,7 +73,8 @@ class VisibilityPlan:
         self.place(rank, world_size)
 
     def place(self, rank: int, world_size: int) -> None:
-        """Be worker `rank` of `world_size` from now on; raises ConfigError if there are more than images in a batch."""
+        """Set which worker this is: `rank` of `world_size`. ConfigError: there are more workers than images in a
+        batch."""
         if world_size > self.batch_size:
             raise ConfigError(
                 f"{amount(world_size, 'worker')} cannot share a visibility batch of {self.batch_size} images: "
@@ -100,7 +101,7 @@ class VisibilityPlan:
         ]
 
     def slice(self, number: int) -> list[VisibilityKey]:
-        """This worker's part of batch `number`."""
+        """Return this worker's part of batch `number`."""
         return self.global_batch(number)[self.mine]
 
     def _cycle(self, stream: int, size: int, first: int, count: int) -> NDArray[np.int32]:

@@ -75,7 +75,7 @@ class DuplicateFinder:
         self._shown_digests.append(int.from_bytes(sha256[:8], "little"))
 
     def close_verification(self) -> None:
-        """No verification image follows; training images do."""
+        """End the verification images and fix the thresholds of the hashes; training images follow."""
         if self._steps:
             self._thresholds = np.median(np.stack(self._steps).astype(np.float32), axis=0)
 
@@ -94,7 +94,7 @@ class DuplicateFinder:
 
     @property
     def wants_hashes(self) -> bool:
-        """True if there is a verification image to compare training images with."""
+        """Return True if there is a verification image to compare training images with."""
         return self._thresholds is not None
 
     def add_training(self, sha256: bytes, perceptual: bytes) -> None:
@@ -108,7 +108,10 @@ class DuplicateFinder:
         self._hashes += perceptual.tobytes()
 
     def across(self) -> list[tuple[int, str, int, int | None]]:
-        """(number of the training image, verification set, number in it, distance; None: equal files)."""
+        """Return training images that equal a verification image: (training image, set, image in the set, distance).
+
+        The distance counts the bits in which the perceptual hashes differ; it is None for equal files.
+        """
         if self._thresholds is None or not self._digests:
             return []
         shown = np.stack([np.packbits(row > self._thresholds) for row in self._steps])

@@ -12,7 +12,7 @@ from oaml_core.data.sources.base import Ints
 
 @dataclass(frozen=True)
 class LookedImages:
-    """Usable training images in the order of the source, one row each."""
+    """Usable training images in the order of the source, one row per image."""
 
     numbers: Ints
     """int64 [N]: numbers of the images in the source."""

@@ -18,7 +18,7 @@ LISTED = 10
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table."""
+    """One line of the report's table."""
 
     check: str
     result: str
@@ -37,7 +37,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two images that show the same."""
+    """Two images that show the same picture."""
 
     image: str
     other: str
@@ -48,7 +48,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All that was looked at."""
+    """Results of all checks on a source."""
 
     source: str
     findings: list[Finding]
@@ -60,17 +60,17 @@ class CheckReport:
 
     @property
     def reasons(self) -> list[str]:
-        """Why training must not start; empty if it may."""
+        """Reasons why training must not start; empty if it may."""
         return [_in_one_line(finding) for finding in self.findings if finding.verdict == "stop"]
 
     @property
     def warnings(self) -> list[str]:
-        """What training can live with."""
+        """Faults in spite of which training may start."""
         return [_in_one_line(finding) for finding in self.findings if finding.verdict == "warning"]
 
     @property
     def must_not_train(self) -> bool:
-        """True if a finding forbids training: the command line's exit code is then not 0."""
+        """Return True if a finding forbids training: the command line's exit code is then not 0."""
         return bool(self.reasons)
 
     def to_json(self) -> str:

@@ -27,7 +27,7 @@ AHEAD = 2
 
 
 class Looked(NamedTuple):
-    """A usable image."""
+    """A usable image, decoded and measured."""
 
     data: bytes
     """As it is encoded."""
@@ -83,7 +83,10 @@ class Scanner:
 
 
 def in_order(work: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """`map` on several threads; reading, decoding and hashing release the interpreter's lock."""
+    """Yield `work` of all items in their order, computed on several threads.
+
+    Reading, decoding and hashing release the interpreter's lock.
+    """
     waiting: deque[Future[list[R]]] = deque()
     left = iter(items)
     with ThreadPoolExecutor(threads) as pool:

@@ -15,7 +15,7 @@ Measured = dict[str, Floats]
 
 
 def measure_faces(faces: Iterable[tuple[Image, Points | None]]) -> Measured:
-    """Measure faces.
+    """Measure every face, image by image; a measure of unknown points is NaN.
 
     Args:
         faces: aligned image, uint8 [S, S, 3] RGB, and its points [5, 2] in pixels of it, or None.

@@ -45,7 +45,7 @@ READ_NAMES = {"property"}
 def fingerprint_of(
     settings: dict[str, Any], folders: Mapping[str, SourceFolder], cache: Path, store: Store | None = None
 ) -> str:
-    """16 hexadecimal digits.
+    """Return the fingerprint of a data set, 16 hexadecimal digits.
 
     Args:
         settings: as `shaping_settings` gives them.

@@ -47,7 +47,7 @@ class PartFiles:
             raise DataError(f"{self.path(part)} at byte {offset}: {error}; fetch the data set again.") from None
 
     def path(self, part: int) -> Path:
-        """File of a part."""
+        """Return the path of the file of part number `part`."""
         return self.folder / f"part-{part:05d}.rec"
 
     def _file(self, part: int) -> int:

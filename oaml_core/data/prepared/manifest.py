@@ -61,7 +61,7 @@ class Manifest:
 
     @property
     def num_identities(self) -> int:
-        """Training identities."""
+        """Number of training identities."""
         return len(self.identities)
 
     def to_json(self) -> str:

@@ -24,7 +24,7 @@ from oaml_core.structured_text import parse_json
 
 
 def conf_path(path: Path) -> Path:
-    """`lfw.dat` → `lfw.dat.conf`."""
+    """Return the path of the description of a memfile: `lfw.dat.conf` for `lfw.dat`."""
     return path.with_name(path.name + ".conf")
 
 

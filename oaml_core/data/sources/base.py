@@ -47,7 +47,7 @@ LARGE = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a source."""
+    """Name, size and stamp of one file of a source."""
 
     name: str
     """Relative to the source, with forward slashes."""
@@ -57,7 +57,7 @@ class SourceFile:
 
 
 class SourceFolder(ABC):
-    """A folder of raw data."""
+    """A folder of raw data, on a disk or in a store."""
 
     readers = CORES
     """Files that are worth reading at a time."""
@@ -92,7 +92,7 @@ class SourceFolder(ABC):
 
     @abstractmethod
     def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """`size` bytes of one file from `offset` on, fewer at its end; raises what `read` raises."""
+        """Return up to `size` bytes of one file from `offset` on, fewer at its end; raises as `read` does."""
 
     @abstractmethod
     def local(self, name: str) -> Path:

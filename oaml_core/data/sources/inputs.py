@@ -29,7 +29,7 @@ from oaml_core.errors import DataError
 
 @dataclass(frozen=True)
 class Inputs:
-    """A source, opened."""
+    """An opened source: training images, verification sets and visibility masks."""
 
     where: str
     training: TrainingSource

@@ -20,7 +20,7 @@ WHOLE = -1
 
 @dataclass(frozen=True)
 class Places:
-    """Where the bytes of images lie in a source's folder."""
+    """Places of the bytes of images in a source's folder."""
 
     files: list[str]
     """Names of files."""

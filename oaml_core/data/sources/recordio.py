@@ -133,7 +133,7 @@ def _framed(payload: bytes, flag: int) -> bytes:
 
 
 def walk_records(data: mmap.mmap) -> Iterator[tuple[int, int]]:
-    """(offset, size) of every record in file order, by a pass over the frame headers.
+    """Yield (offset, size) of every record in file order, by a pass over the frame headers.
 
     Where no whole record starts, as in a damaged or truncated file, (offset, 0) is given once and the walk goes on
     at the next magic number that stands at a multiple of 4 bytes.

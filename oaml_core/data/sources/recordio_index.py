@@ -122,7 +122,7 @@ def _listed_or_walked(path: Path, data: mmap.mmap, listed: Ints) -> RecordIndex:
 
 
 def read_idx(path: Path) -> Ints | None:
-    """int64 [R, 2] (key, offset), or None if the file is missing or unusable."""
+    """Read an index as int64 [R, 2] (key, offset); None if the file is missing or unusable."""
     if not path.is_file() or not path.stat().st_size:
         log.warning("%s is missing; the records' places are found by reading the record file through.", path)
         return None
@@ -143,7 +143,7 @@ def _gather(data: mmap.mmap, listed: Ints) -> RecordIndex:
 
 
 class Piece(NamedTuple):
-    """Some records of a file."""
+    """Some records of a file, with the bytes that hold them."""
 
     data: mmap.mmap | bytes
     """The file, or a part of it that holds these records whole."""

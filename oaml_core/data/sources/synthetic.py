@@ -23,7 +23,7 @@ TRAINING, VERIFICATION = 0, 1
 
 
 class SyntheticSource(TrainingSource):
-    """`synthetic_images_per_identity` drawn faces of each of `synthetic_identities`.
+    """Drawn faces: `synthetic_images_per_identity` of each of `synthetic_identities` people.
 
     The encoded images are held in memory: about 7 kB each.
     """
@@ -41,7 +41,7 @@ class SyntheticSource(TrainingSource):
 
     @property
     def landmarks(self) -> NDArray[np.float32]:  # type: ignore[override]
-        """float32 [N, 5, 2] in pixels."""
+        """Landmarks float32 [N, 5, 2] in pixels."""
         return self._faces[1]
 
     def read(self, index: int) -> bytes:

@@ -25,7 +25,7 @@ BLOCK = 8
 
 @dataclass(frozen=True)
 class DrawnFaces:
-    """Drawn pictures."""
+    """Drawn faces with their landmarks."""
 
     images: NDArray[np.uint8]
     """[n, 112, 112, 3] RGB."""

@@ -44,7 +44,7 @@ HEADLINE = ("combined", "global")
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """One model's figures."""
+    """Figures of one model in the covered benchmark."""
 
     figures: dict[str, dict[str, Figures]]
     """By condition and score."""
@@ -54,7 +54,7 @@ class ModelFigures:
     """TAR of the model's `HEADLINE` score less that of the first model's, by condition."""
 
     def as_json(self) -> dict[str, Any]:
-        """For `covered.json`."""
+        """Return the figures as they stand in `covered.json`."""
         return {
             "conditions": {
                 name: {score: found.as_json() for score, found in scores.items()}
@@ -67,7 +67,7 @@ class ModelFigures:
 
 @dataclass(frozen=True)
 class Covered:
-    """The whole benchmark."""
+    """Results of the whole covered benchmark."""
 
     far: float
     sets: dict[str, dict[str, Any]]
@@ -76,7 +76,7 @@ class Covered:
     """By model and set."""
 
     def as_json(self) -> dict[str, Any]:
-        """For `covered.json`."""
+        """Return the content of `covered.json`."""
         return {
             "far": self.far,
             "sets": self.sets,
@@ -97,7 +97,7 @@ def run_covered(
     far: float = 1e-3,
     impostors: int = 20_000,
 ) -> Covered:
-    """Run the benchmark.
+    """Run the covered benchmark on every model.
 
     Args:
         models: by name.

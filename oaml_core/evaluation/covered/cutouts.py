@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def cutouts_in(folder: Path, *, held_out: bool = False) -> dict[str, tuple[Path, ...]]:
-    """Cut-outs by kind.
+    """Return the files of cut-outs by kind.
 
     Args:
         folder: one sub-folder per kind.

@@ -86,7 +86,7 @@ def score(
     truth: NDArray[np.float32] | None,
     pairs: Pairs,
 ) -> Scored:
-    """Return score the pairs.
+    """Score every pair of the protocol.
 
     Args:
         model: that described the faces.

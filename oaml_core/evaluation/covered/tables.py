@@ -34,7 +34,7 @@ def write_covered(found: Covered, folder: Path) -> list[Path]:
 
 
 def markdown(found: Covered) -> str:
-    """Return all tables."""
+    """Return all tables of the benchmark as Markdown."""
     lines = []
     for title, note, head, rows in _tables(found):
         lines += [f"## {title}", "", note, "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]

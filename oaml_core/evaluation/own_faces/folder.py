@@ -53,7 +53,7 @@ class FolderResult:
     """[n, n] each; None: too many images, see `evaluate.matrix_images`."""
 
     def as_json(self) -> dict[str, Any]:
-        """For `metrics.json`: numbers and null."""
+        """Return the content of `folder` in `metrics.json`: numbers and null."""
         return {
             "images": len(self.names),
             "identities": int(np.unique(self.identities).size),
@@ -138,7 +138,7 @@ def _rule(faces: FaceStore, identities: NDArray[np.int64], config: EvaluateConfi
 def balanced_pairs(
     identities: NDArray[np.int64], count: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """As many genuine as impostor pairs of different images, `count` at most, in random order.
+    """Draw equally many genuine and impostor pairs of different images, at most `count` altogether, in random order.
 
     Args:
         identities: [n]; at least one has two images, and there are at least two.

@@ -216,7 +216,7 @@ def points_of(corners: Iterable[tuple[float, float]]) -> str:
 
 
 def rate_label(rate: float) -> str:
-    """0.1, 0.01, 1e-3 …"""
+    """Format a false accept rate: 0.1, 0.01, 1e-3 …"""
     return f"{rate:g}" if rate >= 0.01 else f"1e-{round(-math.log10(rate))}"
 
 

@@ -48,7 +48,7 @@ def pair_svg(pair: ComparedPair, kind: str) -> str:
 
 
 def jpeg_uri(image: NDArray[np.uint8], quality: int = 88) -> str:
-    """`data:` address of an image [H, W, 3] RGB."""
+    """Return an image [H, W, 3] RGB as an address that begins with `data:`."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -171,7 +171,8 @@ def _dots(score: str, points: Sequence[Point], x: Callable[[float], float], y: C
 
 
 def reliability_chart(result: SetResult) -> str:
-    """True against predicted visibility of the places of all drawn images: on the diagonal the map is calibrated."""
+    """Draw true against predicted visibility of the places of all drawn images; a calibrated map lies on the
+    diagonal."""
     covered = [c for name, c in result.conditions.items() if name != CLEAN.name]
     if not covered:
         return ""

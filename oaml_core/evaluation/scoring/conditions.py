@@ -90,7 +90,7 @@ def conditions_of(
     sides: Sequence[Sides] = ("second",),
     folder: Path | None = None,
 ) -> list[Condition]:
-    """`clean`, and one condition per occluder and share of blocks, for each choice of covered images.
+    """Return `clean` and one condition per occluder and share of blocks, for each choice of covered images.
 
     Args:
         occluders: names as in `draw_occluder`.

@@ -86,7 +86,7 @@ def fuse(
 
 
 def fit_fusion(conditions: Sequence[Evidence], issame: Bools, normalisation: Normalisation) -> Fusion:
-    """Fit one fusion.
+    """Fit a fusion of global score, local score, visibility and quality to pairs.
 
     Args:
         conditions: evidence of the same N pairs, one per condition.

@@ -33,7 +33,7 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, found: float, resampled: Floats) -> Interval:
-        """`found` and the percentiles of its resamples [R]."""
+        """Return the interval around `found` from its resamples [R]."""
         return cls(found, *percentiles(resampled))
 
 
@@ -94,7 +94,7 @@ class IdentityBootstrap:
         draw_identities(self.identities, generator, self._drawn[:, :-1])
 
     def shares(self, flags: NDArray[np.bool_], among: Bools | None = None) -> NDArray[np.float64]:
-        """[R, K]: weighted share of pairs for which each of K statements [N, K] holds, in each resample.
+        """Return [R, K]: the weighted share of pairs for which each of K statements [N, K] holds, per resample.
 
         Args:
             flags: [N, K].
@@ -110,7 +110,7 @@ class IdentityBootstrap:
     def tar_at_far(
         self, scores: Floats, rates: Sequence[float], impostors: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
-        """[R, rates]: TAR in each resample, at the loosest threshold whose FAR there does not exceed the rate.
+        """Return TAR [R, rates] per resample, at the loosest threshold whose FAR there does not exceed the rate.
 
         Args:
             scores: [N] similarities.
@@ -140,7 +140,7 @@ class IdentityBootstrap:
 
     @property
     def drawn(self) -> NDArray[np.float32]:
-        """[R, identities]: how often each identity is in each resample."""
+        """Return [R, identities]: how often each identity occurs in each resample."""
         return self._drawn[:, :-1]
 
     def _weights(self, pairs: NDArray[np.intp]) -> Iterator[NDArray[np.float32]]:

@@ -52,7 +52,7 @@ class TarAtFar:
 
     @property
     def measurable(self) -> bool:
-        """True if there are enough impostor pairs for this rate."""
+        """Return True if there are enough impostor pairs for this rate."""
         return self.tar is not None
 
     def __str__(self) -> str:
@@ -153,7 +153,7 @@ def _tar_at(curve: Roc, rate: float) -> TarAtFar:
 
 
 def thinned(curve: Roc, points: int = 200) -> Roc:
-    """At most `points` points of the ROC, both ends among them, spread evenly over log FAR and over TAR.
+    """Return at most `points` points of the ROC with both ends, spread evenly over log FAR and over TAR.
 
     No point is invented. Corners of the staircase are kept first: a point between two others on the same
     horizontal or vertical line says nothing more than they do.

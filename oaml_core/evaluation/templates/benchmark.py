@@ -24,7 +24,7 @@ ROWS_AT_ONCE = 16_384
 
 @dataclass(frozen=True)
 class PairRates:
-    """1:1 verification of templates."""
+    """Rates of 1:1 verification of templates."""
 
     genuine: int
     impostors: int
@@ -52,7 +52,7 @@ class TemplateFigures:
     notes: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """For `templates.json`."""
+        """Return the content of `templates.json`."""
         return asdict(self)
 
 

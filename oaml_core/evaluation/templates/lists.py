@@ -46,7 +46,7 @@ LINES_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class Roster:
-    """Whom each template of a gallery or of a list of probes shows."""
+    """Person of each template in a gallery or in a list of probes."""
 
     file: Path
     templates: Ints

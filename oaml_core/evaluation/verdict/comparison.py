@@ -95,7 +95,7 @@ class Incomparable:
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Two models on all pairs that both were measured on."""
+    """Comparison of two models on all pairs that both were measured on."""
 
     champion: str
     """What the model that the challenger is compared with is called."""
@@ -108,7 +108,7 @@ class ModelComparison:
         return next((d for d in self.differences if (d.set, d.condition, d.score) == key), None)
 
     def as_json(self) -> dict[str, Any]:
-        """For `metrics.json`."""
+        """Return the content of `comparison` in `metrics.json`."""
         return {"level": LEVEL, **asdict(self)}
 
 

@@ -92,7 +92,7 @@ def _timed(spent: dict[str, float], what: str) -> Iterator[None]:
 
 
 def validation_accuracy(scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig) -> dict[str, float]:
-    """10-fold accuracies in [0, 1] of the `global`, `local` and `combined` score: what training watches.
+    """Return 10-fold accuracies in [0, 1] of the `global`, `local` and `combined` score, for validation in training.
 
     Each rank scores a share of the clean pairs with `score_pairs`; the arrays of all ranks, in pair order, come here.
 

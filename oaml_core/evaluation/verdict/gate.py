@@ -32,7 +32,7 @@ class Gated:
 
 @dataclass(frozen=True)
 class GateDecision:
-    """The gate's decision."""
+    """Decision of the gate: True if the model passes, the reason, and the differences that were gated."""
 
     passes: bool
     reason: str

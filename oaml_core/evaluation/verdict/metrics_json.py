@@ -25,7 +25,7 @@ SCHEMA = 2
 
 
 def headline(evaluation: Evaluation) -> dict[str, float]:
-    """At most eight scalars with names that do not depend on sets or occluders, for dashboards.
+    """Return at most eight scalars for dashboards, with names that do not depend on sets or occluders.
 
     Accuracies are means over the sets; `occluded` ones over the drawn conditions too. Without a drawn
     condition the `occluded` names and `val_visibility_iou` are left out, and so are scores that a recogniser has not.
@@ -89,7 +89,7 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
 
 
 def roc_points(curve: Roc) -> dict[str, list[float]]:
-    """`fpr`, `tpr` and `threshold` as lists of finite numbers."""
+    """Return `fpr`, `tpr` and `threshold` as lists of finite numbers."""
     return {"fpr": curve.far.tolist(), "tpr": curve.tar.tolist(), "threshold": curve.threshold.tolist()}
 
 

@@ -83,7 +83,8 @@ class ConditionResult:
 
     @property
     def reliability(self) -> NDArray[np.float64]:
-        """[3, BINS]: places, mean predicted and true visibility by bins of the predicted one; NaN without places."""
+        """Return [3, BINS]: places, mean predicted and mean true visibility per bin of the predicted one; NaN without
+        places."""
         places, predicted, true = self.pair_scores.reliability.sum(0)
         with np.errstate(invalid="ignore"):
             return np.stack([places, predicted / places, true / places])
@@ -141,7 +142,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that `evaluate_model` found."""
+    """Results of `evaluate_model` on all verification sets."""
 
     sets: dict[str, SetResult]
     examples: list[Example] = field(default_factory=list)

@@ -33,7 +33,7 @@ class Packed(NamedTuple):
 
 
 def pack_record(records: FaceRecords, row: int = 0) -> Packed:
-    """Pack one face.
+    """Pack the record of one face into bytes.
 
     Local features, or the local vector, keep 8 bits per value: at each place the largest magnitude becomes 127, and the
     scale is stored. The largest error of a value is 1/254 of the largest magnitude at its place.

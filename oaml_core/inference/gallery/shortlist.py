@@ -54,7 +54,7 @@ class Shortlist:
 
     @property
     def memory(self) -> int:
-        """Bytes of the codes."""
+        """Memory that the codes take, in bytes."""
         return int(self._index.codes.size())
 
     def add(self, rows: Floats) -> None:

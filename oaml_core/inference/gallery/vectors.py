@@ -57,7 +57,7 @@ class Vectors:
 
     @property
     def memory(self) -> int:
-        """Bytes that are held."""
+        """Memory that the vectors take, in bytes."""
         return self._rows.nbytes + self._keys.nbytes + (0 if self._short is None else self._short.memory)
 
     def reserve(self, count: int) -> None:

@@ -35,7 +35,7 @@ def surgical(canvas: Canvas, colour: Colour, shape: float, pattern: Pattern, ran
 
 
 def cloth_mask(canvas: Canvas, colour: Colour, shape: float, pattern: Pattern, random: np.random.Generator) -> None:
-    """Two halves with a seam down the middle, following nose and jaw."""
+    """Draw a cloth mask: two halves with a seam down the middle, following nose and jaw."""
     wide, peak = 0.66 + 0.1 * shape, random.uniform(-0.36, -0.12)
     half = [
         (0, peak),
