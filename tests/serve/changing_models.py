@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 from plain_model import PlainModel, face_of
-from test_service import KEYS, compare, png
+from service_client import KEYS, compare, png
 
 from oaml_core.errors import StoreError
 from oaml_core.inference.gallery.database import Gallery

@@ -1,4 +1,4 @@
-"""An exported model that the tests of the service share."""
+"""An exported model, a gallery and a client that the tests of the service share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
+from service_client import MODEL, started
 from untrained import write_untrained
 
 from oaml_core.config import Config, ModelConfig
@@ -27,6 +29,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Iterator[Gallery]:
-    """Return an open gallery of the model `first`, without people."""
-    with Gallery(tmp_path / "people.gallery", "first") as opened:
+    """Return an open gallery of `MODEL`, without people."""
+    with Gallery(tmp_path / "people.gallery", MODEL.version) as opened:
         yield opened
+
+
+@pytest.fixture
+def client(gallery: Gallery) -> Iterator[TestClient]:
+    """Return a client with the key of an administrator."""
+    with started(gallery) as running:
+        running.headers["X-API-Key"] = "a"
+        yield running

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from changing_models import AT_ONCE, FIRST, HALF, SECOND, Models, asked, generations, identify, started
 from plain_model import PlainModel, face_of
-from test_service import compare, enrol, png
+from service_client import compare, enrol, png
 
 from oaml_core.errors import ConfigError
 from oaml_core.inference.gallery.database import Gallery

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from plain_model import PlainModel
-from test_service import KEYS
+from service_client import KEYS
 
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.photos.faces import FaceFinder

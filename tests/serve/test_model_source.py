@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from plain_model import PlainModel, face_of
+from service_client import png
 from test_changing_models import FIRST, SECOND, Models, generations, identify, started
-from test_service import png
 
 from oaml_core.errors import GalleryMoved, StoreError
 from oaml_core.inference.gallery.database import Gallery

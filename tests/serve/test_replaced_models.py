@@ -11,7 +11,7 @@ import psutil
 import pytest
 from changing_models import FIRST, HALF, Models, asked, generations, started
 from plain_model import PlainModel, face_of
-from test_service import enrol, png
+from service_client import enrol, png
 
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.serve.trial import TrialRules

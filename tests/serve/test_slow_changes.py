@@ -10,7 +10,7 @@ import pytest
 from changing_models import FIRST, generations, started
 from fastapi.testclient import TestClient
 from plain_model import face_of
-from test_service import enrol, png
+from service_client import enrol, png
 
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.serve.answers import EnrolAnswer

@@ -1,0 +1,71 @@
+"""The gallery of the service: people are enrolled, renamed, moved and deleted."""
+
+from __future__ import annotations
+
+import tempfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from plain_model import covered, face_of
+from service_client import compare, enrol, png
+
+from oaml_core.inference.gallery.database import Gallery
+
+
+def test_from_enrolling_to_deleting(client: TestClient, gallery: Gallery) -> None:
+    empty = client.post("/api/v1/identify", files={"photo": png(face_of(1))}).json()
+    assert (empty["decision"], empty["people"]) == ("unknown", [])
+    for person in range(4):
+        assert enrol(client, f"p {person}", png(face_of(person))).json()["key"] > 0
+    (there,) = client.get("/api/v1/gallery/faces", params={"person": "p 0"}).json()
+    assert enrol(client, "p 0", png(face_of(0))).json() == {"key": there["key"], "added": False}
+    found = client.post("/api/v1/identify", params={"top": 2}, files={"photo": png(covered(face_of(2, 5)))}).json()
+    assert found["decision"] == "known"
+    assert found["people"][0]["person"] == "p 2"
+    assert len(found["people"]) == 2
+    assert client.get("/api/v1/gallery/people").json()[1] == {"name": "p 1", "faces": 1}
+    key = client.get("/api/v1/gallery/faces", params={"person": "p 1"}).json()[0]["key"]
+    assert client.delete(f"/api/v1/gallery/faces/{key}").json() == {"faces": 1}
+    assert client.delete("/api/v1/gallery/people", params={"person": "p 2"}).json() == {"faces": 1}
+    assert client.delete("/api/v1/gallery/people", params={"person": "p 2"}).status_code == 404
+    assert client.post("/api/v1/gallery/merge", params={"person": "p 0", "into": "p 3"}).json() == {"faces": 1}
+    left = client.post("/api/v1/identify", files={"photo": png(face_of(2, 5))}).json()["people"]
+    assert [one["person"] for one in left] == ["p 3"]
+    assert b"p 2" not in gallery.path.read_bytes()
+
+
+def test_pictures_are_kept_only_where_asked_and_nothing_touches_the_disk_else(
+    client: TestClient, gallery: Gallery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("an upload went to a file")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3)).astype(np.uint8)
+    assert len(png(noise)) > 100_000
+    assert compare(client, png(noise), png(noise)).status_code == 200
+    assert {path.name for path in tmp_path.iterdir()} == {"people.gallery"}
+    first = enrol(client, "a", png(face_of(1))).json()["key"]
+    second = enrol(client, "a", png(face_of(2)), keep_image=True).json()["key"]
+    assert gallery.image(first) is None
+    assert gallery.image(second) is not None
+
+
+def test_people_are_renamed_and_their_faces_move_and_are_shown(client: TestClient) -> None:
+    for name, person in (("Ann", 1), ("Änne", 2), ("Bob", 3)):
+        enrol(client, name, png(face_of(person)), keep_image=True)
+    api = "/api/v1/gallery"
+    assert client.post(f"{api}/rename", params={"person": "Bob", "to": " Bill "}).json() == {"faces": 1}
+    assert client.post(f"{api}/faces/1/move", params={"person": "Bill"}).json() == {"faces": 1}
+    assert client.get(f"{api}/people").json() == [{"name": "Bill", "faces": 2}, {"name": "Änne", "faces": 1}]
+    assert [one["name"] for one in client.get(f"{api}/people", params={"part": "ÄNN"}).json()] == ["Änne"]
+    assert len(client.get(f"{api}/people", params={"most": 1}).json()) == 1
+    shown = client.get(f"{api}/faces/1/image")
+    assert shown.headers["content-type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(BytesIO(shown.content))), face_of(1))
+    client.headers["X-API-Key"] = "e"
+    assert client.get(f"{api}/faces/1/image").status_code == 403
