@@ -29,7 +29,7 @@ class BackboneOutput(NamedTuple):
 
 
 class Backbone(nn.Module, ABC):
-    """Describes square aligned faces.
+    """A network that describes square aligned faces by an embedding and a feature map.
 
     Attributes:
         channels: C of the feature map.

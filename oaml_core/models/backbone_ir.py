@@ -66,7 +66,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class ImprovedResidual(nn.Module):
-    """BN – Conv – BN – PReLU – Conv – BN beside a shortcut; the stride is in the second convolution.
+    """Block BN – Conv – BN – PReLU – Conv – BN beside a shortcut; the stride is in the second convolution.
 
     `bottleneck` squeezes to a quarter of the channels between two 1×1 convolutions. `projected` puts a convolution into
     the shortcut of every block with a stride.

@@ -15,7 +15,7 @@ from oaml_core.registry import MARGINS, register_margin
 
 
 class Margin(nn.Module, ABC):
-    """Edits the own-class cosine.
+    """A margin that makes the own-class cosine smaller, so that training pulls faces of a person together.
 
     Args:
         m: margin.

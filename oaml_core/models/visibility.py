@@ -8,7 +8,8 @@ from oaml_core.errors import ModelInputError
 
 
 class VisibilityHead(nn.Module):
-    """Conv3×3 (C → 128, no bias) – BN – ReLU – Conv1×1 (128 → 1) – sigmoid; 590,209 parameters at C = 512."""
+    """Head of the visibility map: Conv3×3 (C → 128, no bias) – BN – ReLU – Conv1×1 (128 → 1) – sigmoid; 590,209
+    parameters at C = 512."""
 
     HIDDEN = 128
 

@@ -12,7 +12,8 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
 class Preconditioned(nn.Module):
-    """D(x; σ) = c_skip·x + c_out·F(c_in·x; c_noise) (equation 7), so that F sees and gives unit variance at every σ.
+    """Denoiser D(x; σ) = c_skip·x + c_out·F(c_in·x; c_noise) (equation 7), so that F sees and gives unit variance at
+    every σ.
 
     Args:
         network: F, called with tiles [B, C, H, W], c_noise [B] and, if there are any, labels [B, L].

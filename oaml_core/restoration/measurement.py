@@ -29,7 +29,7 @@ class Operator(ABC):
 
     @abstractmethod
     def adjoint(self, measured: Tensor) -> Tensor:
-        """Aᵀ·y: [B, C, h, w] → [B, C, H, W]."""
+        """Return Aᵀ·y, [B, C, H, W], of a measurement [B, C, h, w]."""
 
 
 class Identity(Operator):

@@ -68,14 +68,15 @@ class Posterior:
             return heun_sample(self.denoise, noise, levels)
 
     def mean(self) -> Tensor | None:
-        """E[clean | y] [B, C, H, W] in one evaluation; None where it takes samples: not every pixel was measured."""
+        """Return E[clean | y] [B, C, H, W] in one evaluation; None where it takes samples: not every pixel was
+        measured."""
         if bool((self.shared_precision() <= 0).any()):
             return None
         observed = self.measurement.observed
         return self.denoise(torch.zeros_like(observed), observed.new_full((len(observed),), math.inf))
 
     def denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """E[clean | x, y], the posterior's denoiser.
+        """Return E[clean | x, y], the estimate of the posterior's denoiser.
 
         Args:
             x: noisy tiles [B, C, H, W].

@@ -18,7 +18,7 @@ from oaml_core.training.checkpoints import read_checkpoint, using_content
 
 
 class Prior(Preconditioned):
-    """D(x; σ), conditioned on labels where the prior has domains."""
+    """Denoiser D(x; σ), conditioned on labels where the prior has domains."""
 
     network: UNet
 

@@ -13,7 +13,7 @@ from oaml_core.errors import ConfigError
 
 
 class UNet(nn.Module):
-    """F of equation 7: tiles [B, C, H, W], c_noise [B] and labels [B, L] → [B, C, H, W].
+    """The network F of equation 7: tiles [B, C, H, W], c_noise [B] and labels [B, L] → [B, C, H, W].
 
     Residual blocks whose second normalisation is scaled and shifted by the noise level and the label, skip
     connections from every block on the way down to its counterpart on the way up, attention where the map is small.

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Interrupted(Exception):
-    """SIGTERM came; the checkpoint is written."""
+    """The training was asked to end by SIGTERM; its checkpoint is written."""
 
 
 class TrainingLoop:

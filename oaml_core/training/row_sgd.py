@@ -120,7 +120,7 @@ class RowSGD(SGD):
 
 @torch.no_grad()
 def clip_gradients(optimiser: Optimizer, limit: float | None) -> Tensor:
-    """L2 norm of the gradient, which is scaled down to `limit` where it is longer; None: not scaled.
+    """Return the L2 norm of the gradient, and scale the gradient down to `limit` where it is longer; None: not scaled.
 
     Dense gradients are the same on every worker; sparse ones are each worker's part of a parameter that is shared out.
     """
