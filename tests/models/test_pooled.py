@@ -8,8 +8,10 @@ from torch.nn.functional import cosine_similarity
 
 from oaml_core.config import ModelConfig
 from oaml_core.errors import ConfigError
+from oaml_core.export.onnx_graph import local_features
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone
+from oaml_core.models.features import Features
 from oaml_core.models.pooled import Pooled, PooledAlone
 from oaml_core.models.pooled_start import start_from
 from oaml_core.models.recogniser import build_recogniser
@@ -59,6 +61,32 @@ def test_scores_are_those_of_the_formula(matcher):
     torch.testing.assert_close(matcher.match_pairs(maps, others[:3], v, u[:3]), scores[:, :3].diagonal())
     with torch.no_grad():
         torch.testing.assert_close(matcher.match(maps, others, v, u), scores, msg="without gradient")
+
+
+def test_a_single_face_is_embedded_by_the_formula(matcher):
+    maps, v = drawn(2, 8, 3, 4), drawn(2, 1, 3, 4, seed=2)
+    v[0, 0, 0, 0] = 0
+    for face, visibility, found in zip(maps, v, matcher.embed(maps, v), strict=True):
+        z = matcher.offset + matcher.mean.sum(0)
+        for s, share in enumerate(visibility.flatten()):
+            z = z + share * (matcher.projection @ (matcher.weight[:, s] * face.flatten(1)[:, s]) - matcher.mean[s])
+        torch.testing.assert_close(found, z / z.norm())
+
+
+@pytest.mark.parametrize(("kind", "lengths_matter"), [("pooled", True), ("pooled_alone", True), ("qaconv", False)])
+def test_exported_maps_keep_lengths_that_matter(kind, lengths_matter):
+    recogniser = build_recogniser(ModelConfig(arch="ir_mini", width=4, matcher=kind)).eval()
+    maps = 3 * drawn(2, recogniser.backbone.channels, *recogniser.backbone.map_size) + 1
+    features = Features(maps, drawn(2, 4), drawn(2, 1), drawn(2, 1, *recogniser.backbone.map_size))
+    found = local_features(recogniser, features)
+    torch.testing.assert_close(found.norm(dim=1), maps.norm(dim=1) if lengths_matter else torch.ones_like(maps[:, 0]))
+
+
+def test_candidates_do_not_move_the_mean_face():
+    matcher = Pooled(8, (3, 4), embedding_size=5).train()
+    maps = drawn(3, 8, 3, 4)
+    matcher.match_candidates(maps, 1e3 * drawn(6, 8, 3, 4, seed=1), torch.tensor([[5, 0], [1, 2], [3, 3]]))
+    torch.testing.assert_close(matcher.mean, matcher.contributions(maps.flatten(2)).mean(0).detach())
 
 
 def test_candidates_are_wholly_visible(matcher):

@@ -124,6 +124,20 @@ def test_scores_are_those_of_the_formula(weighting: Weighting, gradient: bool) -
     torch.testing.assert_close(pairs, expected[:, :2].diagonal(), **CLOSE)
 
 
+@pytest.mark.parametrize("weighting", get_args(Weighting))
+def test_compiled_pairs_and_candidates_are_those_of_the_formula(
+    weighting: Weighting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matcher = published(weighting)
+    a, b, v, u = 3 * drawn(0, 2), 0.5 * drawn(1, 3), seen(2, 2), torch.ones(3, 1, 7, 7)
+    rows = [torch.stack([by_the_formula(matcher, a[i], b[j], v[i], u[j]) for j in range(3)]) for i in range(2)]
+    expected, chosen = torch.stack(rows).detach(), torch.tensor([[2, 0], [1, 1]])
+    torch.testing.assert_close(matcher.match_candidates(a, b, chosen, v).detach(), expected.gather(1, chosen), **CLOSE)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    with torch.no_grad():
+        torch.testing.assert_close(matcher.match_pairs(a, b[:2], v, u[:2]), expected[:, :2].diagonal(), **CLOSE)
+
+
 def test_faint_maps_are_compared_by_direction_and_empty_ones_by_nothing() -> None:
     maps = drawn(0, 1).flatten(2)
     for weighting in get_args(Weighting):
