@@ -178,7 +178,7 @@ def test_the_model_of_the_latest_local_run_answers_without_its_server(
 
 def test_each_recipe_and_each_folder_of_faces_has_a_store_of_its_own(tmp_path: Path) -> None:
     recipes = [
-        load_config(Path(__file__).parents[1] / "configs" / f"{name}.yaml", options)
+        load_config(Path(__file__).parents[2] / "configs" / f"{name}.yaml", options)
         for name in ("demo", "smoke")
         for options in ([], ["--data.source", str(tmp_path)], ["--data.source", "s3://faces/a"])
     ]

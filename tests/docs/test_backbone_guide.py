@@ -9,7 +9,7 @@ import pytest
 
 from oaml_core.settings import load_config
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 COMMANDS = [
     line for line in (REPOSITORY / "docs" / "backbones.md").read_text().splitlines() if line.startswith("oaml train ")
 ]
