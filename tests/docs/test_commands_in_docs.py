@@ -24,13 +24,14 @@ PAGES = (
     "install.md",
     "gpu-nodes.md",
     "nightly.md",
+    "tuning.md",
     "bring-your-own-data.md",
     "comparing-runs.md",
     "updating-a-component.md",
     "disaster-recovery.md",
     "upgrading.md",
 )
-KUBECTL = {"kustomize", "apply", "diff", "port-forward", "create"}
+KUBECTL = {"kustomize", "apply", "get", "diff", "port-forward", "create"}
 
 
 def commands() -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 REPO = HERE.parents[1]
 CLUSTERS = REPO / "configs" / "cluster"
 SERVING = ("serving/deployment", "serving/gallery", "serving/kserve")
-OVERLAYS = ("overlays/cluster", "overlays/local", "trainer", "watch", *SERVING)
+OVERLAYS = ("overlays/cluster", "overlays/local", "trainer", "watch", "katib", *SERVING)
 
 
 def with_profiles() -> ClusterConfig:
