@@ -1,4 +1,4 @@
-"""What `torchrun` starts to train a prior: `python -m oaml_core.restoration.worker`."""
+"""One worker that trains a prior, which `oaml_core.training.worker_entry` runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oaml_core.restoration.prior_training import PriorLoop
 from oaml_core.restoration.tile_shards import TileShards, read_shard_manifest
 from oaml_core.restoration.tiles import Tiles
 from oaml_core.restoration.validation import ValidationTiles, validation_faces, validation_shards
-from oaml_core.training.worker import begin, main, write_result
+from oaml_core.training.worker import begin, write_result
 
 VALIDATION = "validation"
 """Split of tiles that a prior is measured on while it trains."""
@@ -59,7 +59,3 @@ def open_validation_tiles(config: Config, dataset: Path, domains: tuple[str, ...
     if VALIDATION not in read_shard_manifest(dataset)["splits"]:
         return None
     return validation_shards(TileShards(dataset, VALIDATION), domains, size, count)
-
-
-if __name__ == "__main__":
-    main(train_as_worker)

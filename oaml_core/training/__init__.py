@@ -11,5 +11,6 @@ __all__ = [
     "resume",
     "trained",
     "worker",
+    "worker_entry",
     "world",
 ]

@@ -19,13 +19,12 @@ from oaml_core.store import open_store
 from oaml_core.training.meeting import loopback_environment, loopback_options, meeting_folder, temporary_environment
 from oaml_core.training.rejoin import ERROR_VARIABLE, run_and_rejoin
 from oaml_core.training.run_lock import SHARED, RunLock, only_launcher, stopped_when_lost
+from oaml_core.training.worker_entry import LAUNCHER_VARIABLE
 
 RESULT = "result.json"
 """In the run's folder, and at last in the store: written by the main worker when training has come to its end."""
 ERROR = "error.txt"
 """In the run's folder: written by a worker that restarting would not help."""
-LAUNCHER_VARIABLE = "OAML_LAUNCHER_PID"
-"""Tells workers the process number of their launcher, the parent of their agent."""
 POLL_SECONDS = 0.25
 """Between two looks for it; torchrun takes longer to restart workers."""
 
@@ -65,7 +64,7 @@ def launch(
                 _train_here(worker, config, dataset, run_dir, store_prefix)
             return
         work = [
-            *("-m", worker, "--config", str(recipe)),
+            *("-m", "oaml_core.training.worker_entry", worker, "--config", str(recipe)),
             *("--dataset", str(dataset), "--run-dir", str(run_dir), "--store-prefix", store_prefix),
         ]
         _train_in_workers(work, config, lock)

@@ -1,4 +1,4 @@
-"""What `torchrun` starts: one training worker, `python -m oaml_core.training.worker`."""
+"""One training worker, which `worker_entry` runs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ from oaml_core.data.batches.sample_sheet import SAMPLES, write_sample_sheet
 from oaml_core.data.prepared.prepared import PreparedDataset, open_prepared
 from oaml_core.errors import OamlError, StoreError
 from oaml_core.kept_memory import keep_freed_memory
-from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
 from oaml_core.tracking import METRICS
 from oaml_core.training.best import BestCheckpoint, with_best
 from oaml_core.training.keeper import CheckpointKeeper
-from oaml_core.training.launcher import ERROR, LAUNCHER_VARIABLE, RESULT
+from oaml_core.training.launcher import ERROR, RESULT
 from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
@@ -39,10 +38,6 @@ def main(train: Callable[[Config, Path, Path, str], None]) -> None:
     Args:
         train: `train_as_worker` of this module, or one like it.
     """
-    launcher = os.environ.get(LAUNCHER_VARIABLE)
-    die_with_parent(signal.SIGKILL, grandparent=int(launcher) if launcher else None)
-    # The terminal's Ctrl-C reaches the launcher, which asks for an orderly end by SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     arguments = _arguments()
     level = logging.INFO if World.from_environment().is_main else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")
@@ -125,7 +120,3 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run-dir", type=Path, required=True)
     parser.add_argument("--store-prefix", required=True)
     return parser.parse_args()
-
-
-if __name__ == "__main__":
-    main(train_as_worker)

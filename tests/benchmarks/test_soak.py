@@ -53,7 +53,6 @@ def test_states_are_compared_to_the_bit() -> None:
 
 @pytest.mark.slow
 def test_a_disturbed_training_ends_as_undisturbed(tmp_path: Path) -> None:
-    """Workers alone: launchers and agents killed while workers import leave them alive for longer than is allowed."""
     out = tmp_path / "soak.json"
     command = [sys.executable, "-m", "benchmarks.soak", "--runs", "1", "--disturbances", "1", "--seed", "41"]
     command += ["--kinds", "worker", "--out", str(out)]

@@ -11,8 +11,7 @@ import torch.distributed as dist
 
 from oaml_core.config import Config
 from oaml_core.training.devices import build_fabric
-from oaml_core.training.launcher import LAUNCHER_VARIABLE
-from oaml_core.training.worker import main
+from oaml_core.training.worker_entry import LAUNCHER_VARIABLE
 from oaml_core.training.world import World
 
 
@@ -28,7 +27,3 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
         (run_dir / "listening.json").write_text(json.dumps(listening))
     dist.barrier()
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(train_as_worker)
