@@ -158,7 +158,7 @@ class Launched:
         """Return torchrun's process, if it is there."""
         with suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children():
-                if "torch.distributed.run" in child.cmdline():
+                if "oaml_core.training.agent" in child.cmdline():
                     return child
         return None
 

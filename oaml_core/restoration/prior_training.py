@@ -116,7 +116,7 @@ class PriorLoop:
         )
         self.guard = FiniteGuard(config.loss.max_skipped_steps)
         self.position = PriorPosition()
-        self._stop = False
+        self._stop, self._in_validation = False, False
         self._saved_at = time.monotonic()
         self._tick = Tick()
 
@@ -159,20 +159,28 @@ class PriorLoop:
         )
         self.model.train()
         for batch in loader:
-            self._step(batch)
-            self._report()
+            if self._step(batch):
+                self._report()
             self._save_if_due()
             if self._done:
                 return
         self.position.epoch, self.position.batch = self.position.epoch + 1, 0
 
-    def _step(self, batch: TileBatch) -> None:
-        """One global batch: this worker's share in parts of `batch_gpu`, then a step of the optimiser."""
+    def _step(self, batch: TileBatch) -> bool:
+        """One global batch: this worker's share in parts of `batch_gpu`, then a step of the optimiser.
+
+        Returns:
+            False if SIGTERM came between two parts, which may take minutes each: nothing was learnt, and a later run
+            makes the same step. Several workers finish theirs, as each waits for the others.
+        """
         restoration, position = self.config.restoration, self.position
         torch.manual_seed(step_seed(self.config.seed, position.step, self.world.rank))
         parts = batch.parts(restoration.batch_gpu)
         loss = torch.zeros((), device=self.fabric.device)
         for number, part in enumerate(parts):
+            if self._stop and self.world.size == 1:
+                self.optimiser.zero_grad()
+                return False
             shared = self.world.size > 1 and number + 1 < len(parts)
             with self.fabric.no_backward_sync(self.model) if shared else nullcontext():
                 tiles, labels = self.fabric.to_device(part.tiles), self.fabric.to_device(part.labels)
@@ -191,6 +199,7 @@ class PriorLoop:
         position.images += restoration.batch
         self.average.update(self.module.prior, position.images, restoration.batch)
         self._tick.add(loss, restoration.batch)
+        return True
 
     @property
     def _rampup_images(self) -> float:
@@ -211,12 +220,22 @@ class PriorLoop:
         if self.tracker is not None:
             # The others wait for this worker in their next step.
             if self.validation is not None:
-                averaged = self.average.module
-                assert isinstance(averaged, Prior)
-                metrics |= self.validation.metrics(averaged)
+                metrics |= self._validated(self.validation)
             self.tracker.log(self.position.step, metrics)
             log.info("%s", _line(metrics, self.config.restoration.total_kimg))
         self._tick = Tick(self._tick.number + 1, last=metrics)
+
+    def _validated(self, validation: ValidationTiles) -> dict[str, float]:
+        """Return what held-out tiles show; nothing if SIGTERM comes meanwhile, as that may take minutes."""
+        averaged = self.average.module
+        assert isinstance(averaged, Prior)
+        try:
+            self._in_validation = True
+            return {} if self._stop else validation.metrics(averaged)
+        except Interrupted:
+            return {}
+        finally:
+            self._in_validation = False
 
     def _save_if_due(self) -> None:
         restoration = self.config.restoration
@@ -277,6 +296,9 @@ class PriorLoop:
 
     def _on_sigterm(self, *_: object) -> None:
         self._stop = True
+        if self._in_validation:
+            self._in_validation = False
+            raise Interrupted
 
 
 def _line(metrics: dict[str, float], total_kimg: float) -> str:

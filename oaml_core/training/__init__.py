@@ -1,6 +1,7 @@
 """Elastic training: one loop from one CPU process to many GPU nodes, whose workers may come and go."""
 
 __all__ = [
+    "agent",
     "checkpoints",
     "compiling",
     "devices",

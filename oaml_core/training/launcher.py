@@ -81,7 +81,7 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
     def run() -> int:
         with meeting_folder() as meeting:
             options = _rendezvous(config, run_dir.name, meeting)
-            command = [sys.executable, "-m", "torch.distributed.run", *options, *work]
+            command = [sys.executable, "-m", "oaml_core.training.agent", *options, *work]
             met = loopback_environment(meeting) if is_alone() else {}
             return _run_to_end(command, environment | met | temporary_environment(meeting), error, lock)
 

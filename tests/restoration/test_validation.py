@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from test_tiles import write_folder
 
 from oaml_core.config.restoration import RestorationConfig
 from oaml_core.errors import ConfigError
+from oaml_core.restoration import prior_training
 from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.tile_shards import TileShards, write_shards
 from oaml_core.restoration.validation import ValidationTiles, spread, validation_shards
 from oaml_core.restoration.worker import open_validation_tiles, train_as_worker
 from oaml_core.settings import load_config
+from oaml_core.training.loop import Interrupted
 
 WORDS = [
     *("--restoration.tile_size", "16", "--restoration.model_channels", "4", "--restoration.channel_mult", "[1, 2]"),
@@ -124,3 +127,38 @@ def test_the_number_of_validation_tiles_is_not_negative(tmp_path: Path) -> None:
 )
 def test_a_spread_takes_all_where_there_are_few(total: int, count: int, expected: list[int]) -> None:
     assert spread(total, count) == expected
+
+
+@pytest.mark.parametrize(("place", "steps"), [("validation", 2), ("step", 1)])
+def test_sigterm_ends_training_amid_a_validation_and_amid_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, steps: int
+) -> None:
+    """Tiles are held out every two steps; a step has four parts. Both may take minutes on a large network."""
+    seen: list[str] = []
+    denoise, learn = Prior.forward, prior_training.training_step
+
+    def denoised(self: Prior, *given: torch.Tensor) -> torch.Tensor:
+        if not self.training and place == "validation":
+            seen.append("validation")
+            signal.raise_signal(signal.SIGTERM)
+        return denoise(self, *given)
+
+    def learnt(*given: Any) -> torch.Tensor:
+        seen.append("part")
+        if place == "step" and len(seen) == 6:  # the second part of the second step
+            signal.raise_signal(signal.SIGTERM)
+        return learn(*given)
+
+    monkeypatch.setattr(Prior, "forward", denoised)
+    monkeypatch.setattr(prior_training, "training_step", learnt)
+    words = [*WORDS, "--restoration.batch_gpu", "1", "--work_dir", str(tmp_path), "--store", str(tmp_path / "store")]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Interrupted):
+            train_as_worker(load_config(None, words), shards(tmp_path, 3), tmp_path / "run", "priors/a")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    parts = {"validation": [*["part"] * 8, "validation"], "step": ["part"] * 6}
+    assert seen == parts[place]
+    (kept,) = [path.stem for path in (tmp_path / "run").rglob("step-*.ckpt")]
+    assert int(kept.removeprefix("step-")) == steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -288,4 +289,17 @@ def loader_options(config: DataConfig) -> dict[str, Any]:
         "pin_memory": config.pin_memory and torch.cuda.is_available(),
         "persistent_workers": config.persistent_workers,
         "prefetch_factor": config.prefetch_factor,
+        "worker_init_fn": leave_signals_to_trainer,
     }
+
+
+def leave_signals_to_trainer(number: int) -> None:
+    """Let a process that decodes images pass over SIGINT and SIGTERM, which reach all processes of a worker.
+
+    The trainer answers them after its step, and needs the images until then; its end is theirs.
+
+    Args:
+        number: of the process; not used.
+    """
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
