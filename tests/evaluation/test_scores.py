@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
 from oaml_core.evaluation.scoring.face_features import DescribedOnce, face_features, fuse_by_norm
+from oaml_core.evaluation.scoring.global_alone import score_global
 from oaml_core.evaluation.scoring.scores import score_conditions, score_pairs
 from oaml_core.models.modes import evaluating
 
@@ -152,3 +153,13 @@ def test_features_that_do_not_fit_are_described_again(model, pairs):
         assert kept.bytes == 2 * one
         torch.testing.assert_close(again.embedding, first.embedding[[3, 0, 3]])
         assert DescribedOnce(model, "cpu", limit=one - 1).of(images).norm.shape == (4,)
+
+
+def test_progress_is_told_in_a_log_too(model, pairs, monkeypatch, caplog):
+    monkeypatch.setattr("oaml_core.progress.SECONDS_BETWEEN_LINES", -1.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    with caplog.at_level("INFO"):
+        score_conditions(model, pairs.images[:8], [CLEAN], batch_size=4, progress="faces")
+        score_global(lambda images: np.ones((len(images), 2), np.float32), pairs.images[:8], [CLEAN], progress="others")
+    assert "faces, batches of pairs: 1 of 2" in caplog.text
+    assert "others, batches of pairs: 0 of 1" in caplog.text

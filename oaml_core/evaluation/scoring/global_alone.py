@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
 from oaml_core.evaluation.scoring.face_features import CPU_BATCH
@@ -18,6 +17,7 @@ from oaml_core.evaluation.scoring.scores import (
     join_scores,
     pair_numbers,
     read_images,
+    shown,
 )
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -39,7 +39,7 @@ def score_global(
         images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, …
         conditions: what is drawn on the second image of each pair, or on both.
         landmarks: [2N, 5, 2] in pixels; None: the standard template of aligned faces.
-        progress: name of the progress bar on a terminal; None: no bar.
+        progress: name of the work in bar or log, see `oaml_core.progress`; None: nothing is shown.
 
     Raises:
         EvaluationError: the images are not [2N, H, W, 3] uint8.
@@ -47,7 +47,7 @@ def score_global(
     chosen = pair_numbers(images, None)
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions or [CLEAN]}
     starts = range(0, chosen.size, CPU_BATCH)
-    for start in tqdm(starts, desc=progress, unit="batch", disable=None if progress else True):
+    for start in shown(starts, progress):
         batch = chosen[start : start + CPU_BATCH]
         firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
         clean_first = embed(_last_axis(firsts))

@@ -5,14 +5,13 @@ Images come in by the batch and only scores stay. A rank can score a share of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
@@ -26,6 +25,7 @@ from oaml_core.evaluation.scoring.face_features import (
 from oaml_core.inference.fusion import REGIONS, region_weights
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
+from oaml_core.progress import progress as progress_of
 from oaml_core.visibility import resize_visibility
 
 Floats = NDArray[np.float64]
@@ -104,7 +104,7 @@ def score_conditions(
         batch_size: images in a forward pass; on a CPU at most `CPU_BATCH`.
         device: where the model is.
         pairs: the pairs to score, as a slice or array of pair numbers; None: all.
-        progress: name of the progress bar on a terminal; None: no bar.
+        progress: name of the work in bar or log, see `oaml_core.progress`; None: nothing is shown.
 
     Raises:
         EvaluationError: the images are not [2N, H, W, 3] uint8, or a pair number does not exist.
@@ -117,7 +117,7 @@ def score_conditions(
     starts = range(0, chosen.size, step)
     with evaluating(model), torch.inference_mode():
         uncovered = DescribedOnce(model, device)
-        for start in tqdm(starts, desc=progress, unit="batch", disable=None if progress else True):
+        for start in shown(starts, progress):
             batch = chosen[start : start + step]
             firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
             for condition in conditions:
@@ -131,6 +131,11 @@ def score_conditions(
                     first = uncovered.of(firsts)
                 parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
     return {name: join_scores(batches) for name, batches in parts.items()}
+
+
+def shown(starts: range, name: str | None) -> Iterable[int]:
+    """Return where the batches of pairs start, and show how many have passed under that name; None: show nothing."""
+    return starts if name is None else progress_of(starts, len(starts), f"{name}, batches of pairs")
 
 
 def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] | None) -> NDArray[np.int64]:
