@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -253,6 +254,32 @@ def test_aligned_faces_without_points_count_alike(ijb, tmp_path):
     assert "no detector's scores" in found.notes[0]
     assert found.published is None
     assert found.pairs.published[0.1] > 0.3
+
+
+def as_of_nist(ijb, folder):
+    """A folder with NIST's pairs, which have no labels, in place of the labelled ones."""
+    copy = folder / "IJBC"
+    shutil.copytree(ijb.folder, copy)
+    (copy / "meta" / "ijbc_template_pair_label.txt").unlink()
+    matches = copy / "meta" / "ijbc_11_G1_G2_matches.csv"
+    matches.write_text("".join(f"{a},{b}\n" for a, b, _ in ijb.pairs))
+    return copy, matches
+
+
+def test_pairs_of_nist_are_labelled_by_the_subjects(ijb, tmp_path):
+    copy, _ = as_of_nist(ijb, tmp_path)
+    found = run_templates(Describer(), read_lists(copy))
+    assert found.pairs == run_templates(Describer(), read_lists(ijb.folder)).pairs
+
+
+def test_pairs_of_nist_that_nobody_is_named_for_are_refused(ijb, tmp_path):
+    copy, matches = as_of_nist(ijb, tmp_path)
+    (copy / "meta" / "ijbc_1N_probe_mixed.csv").unlink()
+    with pytest.raises(DataError, match=r"names the pair \d+, \d+.*copy the galleries and the probes"):
+        run_templates(Describer(), read_lists(copy))
+    matches.with_name("ijbc_11_covariate_matches.csv").write_text("1,2\n")
+    with pytest.raises(DataError, match="several lists of pairs"):
+        read_lists(copy)
 
 
 def test_the_command_writes_tables_of_every_model(ijb, tmp_path, monkeypatch, capsys):

@@ -24,4 +24,4 @@ def read(folder: Path, target: str) -> None:
     """Read all lists of a folder."""
     found = read_lists(folder)
     if found.pairs is not None:
-        list(read_pairs(found.pairs, found.ids))
+        list(read_pairs(found.pairs, found.ids, found.subjects))

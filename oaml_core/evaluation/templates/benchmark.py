@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.statistics.roc import auc, roc, tar_at_far
-from oaml_core.evaluation.templates.lists import Floats, Roster, TemplateLists, read_pairs
+from oaml_core.evaluation.templates.lists import Floats, TemplateLists, read_pairs
 from oaml_core.evaluation.templates.pooling import pool
 from oaml_core.evaluation.templates.protocols import Search, nearest_tar, search_open, search_published
+from oaml_core.evaluation.templates.rosters import Roster
 from oaml_core.inference.comparer import Comparer
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -91,7 +92,7 @@ def _pair_rates(templates: Floats, lists: TemplateLists) -> PairRates:
     assert lists.pairs is not None
     scores: list[Floats] = []
     truth: list[NDArray[np.bool_]] = []
-    for first, second, same in read_pairs(lists.pairs, lists.ids):
+    for first, second, same in read_pairs(lists.pairs, lists.ids, lists.subjects):
         found = np.empty(len(first), dtype=np.float32)
         for start in range(0, len(first), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)

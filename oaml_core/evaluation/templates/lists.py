@@ -5,15 +5,17 @@
 | `ijbc_face_tid_mid.txt` | image, template, medium |
 | `ijbc_name_5pts_score.txt` | image, five points x y in its pixels, score of the detector |
 | `ijbc_template_pair_label.txt` | template, template, 1 (same person) or 0 |
+| `ijbc_11_G1_G2_matches.csv`, of NIST, where that is not there | template, template, cut by a comma |
 | `ijbc_1N_gallery_G1.csv`, `…_G2.csv` | TEMPLATE_ID, SUBJECT_ID and more, with a header |
 | `ijbc_1N_probe_mixed.csv` | the same |
+
+Whether a pair of NIST's list shows one person follows from SUBJECT_ID in the other lists.
 
 Images lie in `loose_crop/`, or beside the lists. Source: https://github.com/deepinsight/insightface, evaluation/IJB.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -25,34 +27,23 @@ from numpy.typing import NDArray
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError
+from oaml_core.evaluation.templates.rosters import FACES, Roster, read_roster, rows_of, subject_of, whole_number
 from oaml_core.folder_entries import files_below, shown
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
 
-FACES = "_face_tid_mid.txt"
 POINTS = "_name_5pts_score.txt"
 PAIRS = "_template_pair_label.txt"
 GALLERY = re.compile(r"_1n_gallery_\w+\.csv$", re.IGNORECASE)
 PROBES = re.compile(r"_1n_probe_mixed\.csv$", re.IGNORECASE)
+MATCHES = re.compile(r"_matches\.csv$", re.IGNORECASE)
 LIST_FOLDERS = (".", "meta")
 IMAGE_FOLDERS = ("loose_crop", "images", ".")
-LARGEST = int(np.iinfo(np.int64).max)
 LONGEST_PAIR = 100
 """Characters in a line of two templates and a label."""
 LINES_AT_ONCE = 1_000_000
 """Pairs that are read at a time: 24 MB."""
-
-
-@dataclass(frozen=True)
-class Roster:
-    """Person of each template in a gallery or in a list of probes."""
-
-    file: Path
-    templates: Ints
-    """[t], rows of the templates."""
-    subjects: Ints
-    """[t]"""
 
 
 @dataclass(frozen=True)
@@ -77,6 +68,8 @@ class TemplateLists:
     """[T], numbers of the templates, ascending."""
     pairs: Path | None
     """List of template pairs."""
+    subjects: Ints | None
+    """[T], person of each template, -1 where no list names one; None: the list of pairs says who is the same."""
     galleries: tuple[Roster, ...]
     probes: Roster | None
 
@@ -105,10 +98,13 @@ def read_lists(folder: Path) -> TemplateLists:
     points_file = faces.with_name(name + POINTS)
     points, detection = _read_points(points_file, names) if points_file in lists else (None, None)
     pairs = faces.with_name(name + PAIRS)
-    galleries = tuple(_read_roster(file, ids) for file in sorted(lists) if GALLERY.search(file.name))
-    probes = next((_read_roster(file, ids) for file in lists if PROBES.search(file.name)), None)
-    if pairs not in lists and not (galleries and probes):
+    galleries = tuple(read_roster(file, ids) for file in sorted(lists) if GALLERY.search(file.name))
+    probes = next((read_roster(file, ids) for file in lists if PROBES.search(file.name)), None)
+    labelled = pairs if pairs in lists else None
+    matches = None if labelled else _matches(folder, lists)
+    if not (labelled or matches or (galleries and probes)):
         raise DataError(f"{folder} has neither {name}{PAIRS} nor a gallery and probes ({name}_1N_….csv).")
+    rosters = [*galleries, *([probes] if probes else [])]
     return TemplateLists(
         name=name,
         images=_image_folder(folder, names, present),
@@ -118,38 +114,63 @@ def read_lists(folder: Path) -> TemplateLists:
         points=points,
         detection=detection,
         ids=ids,
-        pairs=pairs if pairs in lists else None,
+        pairs=labelled or matches,
+        subjects=None if matches is None else subject_of(matches, rosters, len(ids)),
         galleries=galleries if probes else (),
         probes=probes if galleries else None,
     )
 
 
-def read_pairs(file: Path, ids: Ints) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]]:
+def _matches(folder: Path, lists: list[Path]) -> Path | None:
+    """Return NIST's list of pairs without labels; raises DataError where several lists may be meant."""
+    found = sorted(file for file in lists if MATCHES.search(file.name))
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise DataError(f"{folder} has several lists of pairs ({names}). Leave the one to measure with there.")
+    return found[0] if found else None
+
+
+def read_pairs(
+    file: Path, ids: Ints, subjects: Ints | None = None
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]]:
     """Yield rows of both templates and whether they show one person, a million pairs at a time.
 
     Args:
         file: list of pairs.
         ids: [T], numbers of the templates, ascending.
+        subjects: [T], person of each template, -1 where not known; None: each line says whether they are the same.
 
     Raises:
-        DataError: a line is no pair, or names a template without images.
+        DataError: a line is no pair, or names a template without images or of nobody.
     """
     read = 0
+    wanted = "two templates and 1 or 0" if subjects is None else "two templates, cut by a comma"
+    columns, cut = (3, None) if subjects is None else (2, ",")
     with file.open(encoding="utf-8-sig") as lines:
         while True:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # that nothing is left is how the end is seen
-                    block = np.loadtxt(_short(lines), dtype=np.int64, max_rows=LINES_AT_ONCE, ndmin=2)
+                    block = np.loadtxt(_short(lines), np.int64, delimiter=cut, max_rows=LINES_AT_ONCE, ndmin=2)
             except (ValueError, UnicodeDecodeError) as error:
-                raise DataError(f"{file}, after line {read}: {error}; a line has two templates and 1 or 0.") from None
+                raise DataError(f"{file}, after line {read}: {error}; a line has {wanted}.") from None
             if not block.size:
                 return
-            if block.shape[1] != 3 or not np.isin(block[:, 2], (0, 1)).all():
-                raise DataError(f"{file}, after line {read}: a line has two templates and 1 or 0.")
-            first, second = (_rows(file, block[:, column], ids).astype(np.int32) for column in (0, 1))
+            if block.shape[1] != columns or (subjects is None and not np.isin(block[:, 2], (0, 1)).all()):
+                raise DataError(f"{file}, after line {read}: a line has {wanted}.")
+            first, second = (rows_of(file, block[:, column], ids).astype(np.int32) for column in (0, 1))
             read += len(block)
-            yield first, second, block[:, 2] == 1
+            if subjects is None:
+                yield first, second, block[:, 2] == 1
+                continue
+            whose = subjects[first], subjects[second]
+            unknown = np.flatnonzero((whose[0] == -1) | (whose[1] == -1))
+            if unknown.size:
+                raise DataError(
+                    f"{file} names the pair {', '.join(map(str, block[unknown[0]]))}, and no list (*_1N_….csv) says "
+                    "whom both templates show: copy the galleries and the probes there."
+                )
+            yield first, second, whose[0] == whose[1]
 
 
 def _short(lines: Iterable[str]) -> Iterator[str]:
@@ -177,7 +198,7 @@ def _read_faces(file: Path) -> tuple[list[str], Ints, Ints]:
     for where, fields in _lines(file, 3):
         names.append(fields[0])
         try:
-            numbers.append((_whole(fields[1]), _whole(fields[2])))
+            numbers.append((whole_number(fields[1]), whole_number(fields[2])))
         except ValueError:
             raise DataError(f"{where}: template and medium must be whole numbers.") from None
     if not names:
@@ -217,59 +238,6 @@ def _lines(file: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
                     yield f"{file} line {number}", found
     except UnicodeDecodeError as error:
         raise DataError(f"{file} is not UTF-8 ({error}).") from None
-
-
-def _read_roster(file: Path, ids: Ints) -> Roster:
-    """Read TEMPLATE_ID and SUBJECT_ID: the columns of these names, else the first two."""
-    try:
-        found = _subjects(file)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is no list that can be read ({error}); copy it again.") from None
-    if not found:
-        raise DataError(f"{file} names no template.")
-    templates = np.array(sorted(found), dtype=np.int64)
-    return Roster(file, _rows(file, templates, ids), np.array([found[int(one)] for one in templates], dtype=np.int64))
-
-
-def _subjects(file: Path) -> dict[int, int]:
-    """Return the subject of each template of a roster."""
-    found: dict[int, int] = {}
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
-        head = [cell.strip().upper() for cell in next(rows, [])]
-        places = [
-            head.index(name) if name in head else place for place, name in enumerate(("TEMPLATE_ID", "SUBJECT_ID"))
-        ]
-        for row in rows:
-            if not row:
-                continue
-            try:
-                template, subject = (_whole(row[place]) for place in places)
-            except (ValueError, IndexError):
-                raise DataError(f"{file} line {rows.line_num}: TEMPLATE_ID and SUBJECT_ID must be numbers.") from None
-            if found.setdefault(template, subject) != subject:
-                raise DataError(f"{file} line {rows.line_num}: template {template} has two subjects.")
-    return found
-
-
-def _whole(text: str) -> int:
-    """Return the number that `text` is; raises ValueError where it is none, or none that 64 bits hold."""
-    number = int(text)
-    if abs(number) > LARGEST:
-        raise ValueError(f"{text[:40]} is too large")
-    return number
-
-
-def _rows(file: Path, numbers: Ints, ids: Ints) -> Ints:
-    """Return the row of each template; raises DataError for one that has no image."""
-    rows = np.searchsorted(ids, numbers).clip(max=len(ids) - 1)
-    unknown = np.flatnonzero(ids[rows] != numbers)
-    if unknown.size:
-        raise DataError(
-            f"{file} names template {numbers[unknown[0]]}, which has no image in *{FACES}: the lists are of two "
-            "data sets."
-        )
-    return rows
 
 
 def _image_folder(folder: Path, names: list[str], present: set[str]) -> Path:
