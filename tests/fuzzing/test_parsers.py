@@ -78,6 +78,7 @@ READERS = {
     "data/prepare/shard_files.py": "shards of a preparation",
     "decoding/decode.py": "images",
     "evaluation/templates/lists.py": "lists of templates",
+    "evaluation/templates/rosters.py": "lists of templates",
     "inference/any_onnx.py": "ONNX graphs",
     "inference/backends.py": "ONNX graphs, metadata of models",
     "inference/gallery/file.py": "gallery",
