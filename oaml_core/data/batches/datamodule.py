@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +28,7 @@ from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
+from oaml_core.processes import die_with_parent
 from oaml_core.visibility import resize_visibility
 
 log = logging.getLogger(__name__)
@@ -289,17 +291,18 @@ def loader_options(config: DataConfig) -> dict[str, Any]:
         "pin_memory": config.pin_memory and torch.cuda.is_available(),
         "persistent_workers": config.persistent_workers,
         "prefetch_factor": config.prefetch_factor,
-        "worker_init_fn": leave_signals_to_trainer,
+        "worker_init_fn": stand_apart,
     }
 
 
-def leave_signals_to_trainer(number: int) -> None:
-    """Let a process that decodes images pass over SIGINT and SIGTERM, which reach all processes of a worker.
+def stand_apart(number: int) -> None:
+    """Let a process that decodes images pass over signals to the trainer's process group, and end with the trainer.
 
-    The trainer answers them after its step, and needs the images until then; its end is theirs.
+    torchrun and the terminal signal the group. The trainer answers after its step, and needs the images until then; it
+    can still end this process by a signal of its own, as it does at its exit.
 
     Args:
         number: of the process; not used.
     """
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    die_with_parent(signal.SIGKILL)
+    os.setpgid(0, 0)
