@@ -197,7 +197,7 @@ def test_a_process_whose_parent_ended_before_it_asked_is_killed() -> None:
 
 
 def test_a_run_whose_launcher_is_killed_leaves_nobody_and_goes_on(tiny: TinyRun) -> None:
-    options = ("--name", "locked", "--optim.epochs", "3")
+    options = ("--name", "locked", "--optim.epochs", "8")
     run_dir = tiny.run_dir(*options)
     first = tiny.start(*options)
     wait_for(lambda: any((run_dir / "checkpoints").glob("step-*.ckpt")) or first.poll() is not None)
