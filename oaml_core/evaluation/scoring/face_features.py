@@ -17,7 +17,7 @@ CPU_BATCH = 24
 """Images in a forward pass on a CPU at most: larger batches fall out of its cache and take twice as long."""
 
 KEPT_BYTES = 2**28
-"""Of features that are kept; the oldest make room for others, which pass again if they return."""
+"""Most bytes of features that are kept; the oldest make room for others, and pass again if they return."""
 
 
 class FaceFeatures(NamedTuple):
@@ -98,18 +98,19 @@ class DescribedOnce:
         self._model, self._device, self._limit = model, device, limit
         self._kept: dict[bytes, FaceFeatures] = {}
         self.bytes = 0
-        """Of the features that are kept now."""
+        """Size of the features that are kept now."""
 
     def of(self, images: Tensor) -> FaceFeatures:
         """Return features of images uint8 [n, 3, H, W] RGB, n > 0."""
         keys = [hashlib.blake2b(image.contiguous().numpy(), digest_size=16).digest() for image in images]
-        rows = {key: row for row, key in reversed(list(enumerate(keys))) if key not in self._kept}
         found = {key: self._kept[key] for key in keys if key in self._kept}
+        rows = {key: row for row, key in enumerate(keys) if key not in found}
         if rows:
             new = face_features(self._model, images[list(rows.values())], self._device)
             for number, key in enumerate(rows):
-                found[key] = FaceFeatures(*(part[number : number + 1] for part in new))
-                self._keep(key, FaceFeatures(*(part.clone() for part in found[key])))
+                # A copy: a part would keep the features of all images of the pass.
+                found[key] = FaceFeatures(*(part[number : number + 1].clone() for part in new))
+                self._keep(key, found[key])
         return FaceFeatures(*(torch.cat(parts) for parts in zip(*(found[key] for key in keys), strict=True)))
 
     def _keep(self, key: bytes, features: FaceFeatures) -> None:

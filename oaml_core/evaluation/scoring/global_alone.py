@@ -17,7 +17,7 @@ from oaml_core.evaluation.scoring.scores import (
     join_scores,
     pair_numbers,
     read_images,
-    shown,
+    with_progress,
 )
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -47,7 +47,7 @@ def score_global(
     chosen = pair_numbers(images, None)
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions or [CLEAN]}
     starts = range(0, chosen.size, CPU_BATCH)
-    for start in shown(starts, progress):
+    for start in with_progress(starts, progress):
         batch = chosen[start : start + CPU_BATCH]
         firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
         clean_first = embed(_last_axis(firsts))

@@ -117,23 +117,22 @@ def score_conditions(
     starts = range(0, chosen.size, step)
     with evaluating(model), torch.inference_mode():
         uncovered = DescribedOnce(model, device)
-        for start in shown(starts, progress):
+        for start in with_progress(starts, progress):
             batch = chosen[start : start + step]
             firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
+            clean_first = uncovered.of(firsts)
             for condition in conditions:
                 drawn, masks = condition.apply(seconds, batch, landmarks)
                 second = face_features(model, drawn, device) if condition.covers(1) else uncovered.of(drawn)
-                first_masks = None
+                first, first_masks = clean_first, None
                 if condition.covers(0):
                     drawn, first_masks = condition.apply(firsts, batch, landmarks, side=0)
                     first = face_features(model, drawn, device)
-                else:
-                    first = uncovered.of(firsts)
                 parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
     return {name: join_scores(batches) for name, batches in parts.items()}
 
 
-def shown(starts: range, name: str | None) -> Iterable[int]:
+def with_progress(starts: range, name: str | None) -> Iterable[int]:
     """Return where the batches of pairs start, and show how many have passed under that name; None: show nothing."""
     return starts if name is None else progress_of(starts, len(starts), f"{name}, batches of pairs")
 
