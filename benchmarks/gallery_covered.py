@@ -145,13 +145,7 @@ def measure(options: argparse.Namespace) -> list[list[figures.Cell]]:
     enrolled, others = split(faces, options.probes)
     drawn = [kind for kind in options.drawn.split(",") if kind]
     folder = None if options.occluders is None else Path(options.occluders)
-    probes = KnownFaces(
-        faces.name,
-        faces.images[others],
-        faces.people[others],
-        None if faces.landmarks is None else faces.landmarks[others],
-        faces.covered[others],
-    )
+    probes = faces.rows(others)
     people = [f"person {number}" for number in probes.people]
     rows = []
     with tempfile.TemporaryDirectory() as scratch, Gallery(Path(scratch) / "g", model.version) as gallery:

@@ -52,8 +52,7 @@ def record_faces(pairs: VerificationSet, config: Config) -> RecordFaces:
     order = np.random.default_rng(SEED).permutation(len(sizes))
     enough = int(np.searchsorted(np.cumsum(sizes[order]), config.export.record_images)) + 1
     rows = np.flatnonzero(np.isin(faces.people, order[:enough]))
-    points = None if faces.landmarks is None else faces.landmarks[rows]
-    chosen = KnownFaces(faces.name, faces.images[rows], faces.people[rows], points, faces.covered[rows])
+    chosen = faces.rows(rows)
     return RecordFaces(chosen.name, chosen.images, _covered(chosen), chosen.people)
 
 
@@ -117,7 +116,5 @@ def _covered(faces: KnownFaces) -> NDArray[np.uint8]:
         rows = np.arange(number, len(images), len(COVERS))
         if not rows.size:
             continue
-        points = None if faces.landmarks is None else faces.landmarks[rows]
-        some = KnownFaces(faces.name, faces.images[rows], faces.people[rows], points, faces.covered[rows])
-        images[rows] = Cover(kind, kind).apply(some)[0]
+        images[rows] = Cover(kind, kind).apply(faces.rows(rows))[0]
     return images

@@ -41,6 +41,11 @@ class KnownFaces:
     covered: NDArray[np.bool_]
     """[n], photographed covered."""
 
+    def rows(self, which: NDArray[np.integer]) -> KnownFaces:
+        """Return some of the faces, by their numbers; people keep theirs."""
+        points = None if self.landmarks is None else self.landmarks[which]
+        return KnownFaces(self.name, self.images[which], self.people[which], points, self.covered[which])
+
     @property
     def digest(self) -> str:
         """Fingerprint of images and people: equal digests mean equal benchmarks."""
