@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 
 ROOT = Path(__file__).parents[1]
 NOUNS = """
@@ -71,3 +71,11 @@ def test_every_message_that_counts_says_one_thing_in_the_singular() -> None:
             if by_hand := list(counted_by_hand(path.read_text(encoding="utf-8"))):
                 found[path.relative_to(ROOT).as_posix()] = by_hand
     assert found == {}, "write the number by oaml_core.amounts.amount"
+
+
+def test_the_first_names_stand_for_many_and_no_more_are_made_than_it_takes() -> None:
+    assert first_of(["a", "b"]) == "a, b"
+    assert first_of("abcde") == "a, b, c, d, e"
+    made = iter(map(str, range(1_000_000)))
+    assert first_of(made) == "0, 1, 2, 3, 4, …"
+    assert next(made) == "6"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 from oaml_core.config import Config
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.base import Ints
 from oaml_core.folder_entries import shown
-
-NAMES_SHOWN = 5
 
 
 def labels_finding(seen: Seen) -> Finding:
@@ -62,9 +60,8 @@ def _choice(config: Config) -> str:
 
 
 def _named(seen: Seen, labels: list[int]) -> str:
-    names = ", ".join(shown(seen.inputs.training.identity_name(label)) for label in labels[:NAMES_SHOWN])
-    more = ", …" if len(labels) > NAMES_SHOWN else ""
-    return f"{amount(len(labels), 'identity', 'identities')} ({names}{more}) {'is' if len(labels) == 1 else 'are'}"
+    names = first_of(shown(seen.inputs.training.identity_name(label)) for label in labels)
+    return f"{amount(len(labels), 'identity', 'identities')} ({names}) {'is' if len(labels) == 1 else 'are'}"
 
 
 def images_finding(seen: Seen) -> Finding:

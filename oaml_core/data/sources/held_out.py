@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 from oaml_core.config import DataConfig
 from oaml_core.data.sources.base import Ints, TrainingSource
 from oaml_core.data.sources.labelled_pairs import IMAGES_OF_EACH, MOST_PEOPLE, is_usable, order_of, pair_people
@@ -65,7 +65,7 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
     if pairs is None:
         why = f"The images of the {amount(count, 'person', 'people')} to hold out cannot be read."
         return HeldOut(None, selected, why, selected[:0])
-    names = ", ".join(source.identity_name(int(label)) for label in chosen[:5]) + (", …" if count > 5 else "")
+    names = first_of(source.identity_name(int(label)) for label in chosen)
     note = (
         f"The source brings no verification set: {count:,} of {len(people):,} people ({names}) are held out of "
         f"training and make the set {SET_NAME} of {len(pairs):,} pairs; data.held_out_share says how many"

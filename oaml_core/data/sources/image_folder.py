@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.text import composed
@@ -168,5 +168,5 @@ def _vanished(identities: Iterable[str]) -> list[str]:
     names = sorted(identities)
     if not names:
         return []
-    shown = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-    return [f"{amount(len(names), 'identity is', 'identities are')} left out, as none of their files is read: {shown}"]
+    left = amount(len(names), "identity is", "identities are")
+    return [f"{left} left out, as none of their files is read: {first_of(names)}"]

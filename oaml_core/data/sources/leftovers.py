@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 from oaml_core.data.sources.base import SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource, identities_below
 from oaml_core.data.sources.image_list import LISTS
@@ -21,7 +21,6 @@ from oaml_core.folder_entries import EMPTY, HIDDEN, Counted, FolderEntry, shown
 
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""
-NAMES_SHOWN = 5
 HARMLESS = frozenset({HIDDEN, EMPTY})
 """Reasons that are counted and no warning: who is lost by them is."""
 
@@ -95,13 +94,13 @@ def _deeper(training: TrainingSource | None) -> list[str]:
     """Say how many images lie in folders within that of their identity: these may be folders of several people."""
     if not isinstance(training, ImageFolderSource):
         return []
-    deep = [name for name in training.names if name.count("/") > training.below.count("/") + 1]
+    deep = [row for row, name in enumerate(training.names) if name.count("/") > training.below.count("/") + 1]
     if not deep:
         return []
-    person = training.identity_name(int(training.labels[training.names.index(deep[0])]))
+    first, person = training.names[deep[0]], training.identity_name(int(training.labels[deep[0]]))
     lie = amount(len(deep), "image lies in a folder within that of its", "images lie in folders within that of their")
     return [
-        f"{lie} identity and count for it; the first is {shown(deep[0])!r} ({shown(person)}). Where these folders are "
+        f"{lie} identity and count for it; the first is {shown(first)!r} ({shown(person)}). Where these folders are "
         "of different people, move them up"
     ]
 
@@ -149,8 +148,7 @@ def _lost_list(entry: FolderEntry, visibility: VisibilitySource | None) -> tuple
 
 
 def _sentence(kind: str, names: list[str]) -> str:
-    named = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
-    return f"{kind} lost, as nothing of them can be read: {len(names):,} ({named}). Mend or remove them"
+    return f"{kind} lost, as nothing of them can be read: {len(names):,} ({first_of(names)}). Mend or remove them"
 
 
 def _identity(name: str, below: str, entry: FolderEntry | None = None) -> str | None:
@@ -174,11 +172,10 @@ def _beside_train(folder: SourceFolder, training: TrainingSource | None) -> list
     names = list(dict.fromkeys(beside.names.get("", [])))
     if not names:
         return []
-    named = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
     lie = amount(
         len(names), "folder with images lies beside train/ and is", "folders with images lie beside train/ and are"
     )
-    return [f"{lie} not used: {named}. Move identities into it"]
+    return [f"{lie} not used: {first_of(names)}. Move identities into it"]
 
 
 def relative_to(folder: SourceFolder, path: str | None) -> list[str]:
