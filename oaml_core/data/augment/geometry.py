@@ -58,7 +58,7 @@ class Misalignment(PairTransform):
         return super().parameters_of(image, landmarks) | {"forward": forward, "moved": moved, "half": half}
 
     def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
-        return self._warped(image.float(), params).add_(0.5).clamp_(0, 255).to(torch.uint8)
+        return _as_bytes(self._warped(image.float(), params))
 
     def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
         return self._warped(mask, params).clamp_(0, 1)
@@ -75,7 +75,7 @@ class Misalignment(PairTransform):
         # `affine_grid` counts from the centre in units of half the width and half the height.
         matrix *= torch.cat([half, torch.ones(1)]) / half[:, None]
         grid = affine_grid(matrix[None], [1, *pixels.shape], align_corners=False)
-        return grid_sample(pixels[None], grid, padding_mode="border", align_corners=False)[0]
+        return _sampled(pixels, grid[0])
 
 
 class PhotographEdge(PairTransform):
@@ -121,12 +121,21 @@ class PhotographEdge(PairTransform):
         inside = params["inside"]
         if params["black"]:
             return torch.where(inside, image, torch.zeros_like(image))
-        repeated = grid_sample(image[None].float(), params["grid"][None], padding_mode="border", align_corners=False)[0]
-        return torch.where(inside, image, repeated.add_(0.5).clamp_(0, 255).to(torch.uint8))
+        return torch.where(inside, image, _as_bytes(_sampled(image.float(), params["grid"])))
 
     def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
         inside: Tensor = params["inside"]
         return mask * inside
+
+
+def _sampled(pixels: Tensor, grid: Tensor) -> Tensor:
+    """Return float pixels [C, H, W] from the places of `grid` [H, W, 2], as `grid_sample` has them; edges repeat."""
+    return grid_sample(pixels[None], grid[None], padding_mode="border", align_corners=False)[0]
+
+
+def _as_bytes(pixels: Tensor) -> Tensor:
+    """Return float pixels rounded to uint8; `pixels` is changed."""
+    return pixels.add_(0.5).clamp_(0, 255).to(torch.uint8)
 
 
 class _Resized(PairTransform):
