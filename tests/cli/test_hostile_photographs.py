@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import skimage.data
-from onnx import TensorProto, helper
 from PIL import Image
+from published_graph import write_published
 
 from oaml_core.cli import main
 from oaml_core.export.global_only import Foreign, wrap_recogniser
@@ -82,17 +81,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, (make, _) in UNUSABLE.items():
         (folder / name).write_bytes(make())
     ASTRONAUT.save(folder / "good.png")
-    graph = helper.make_graph(
-        [
-            helper.make_node("AveragePool", ["data"], ["pooled"], kernel_shape=[14, 14], strides=[14, 14]),
-            helper.make_node("Flatten", ["pooled"], ["fc1"], axis=1),
-        ],
-        "published",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])],
-        [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, ["N", 192])],
-    )
-    model = folder.parent / "published.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(model))
+    model = write_published(folder.parent / "published.onnx")
     wrap_recogniser(model, folder.parent / "model.onnx", Foreign("MIT"))
     return folder
 

@@ -14,6 +14,7 @@ import pytest
 import skimage.data
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from published_graph import write_published
 
 from oaml_core.cli import main
 from oaml_core.data.sources.sample_faces import write_sample_faces
@@ -30,19 +31,8 @@ from oaml_core.store import open_store
 @pytest.fixture(scope="module")
 def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A graph as others publish them: float planes in, the means of an 8 × 8 grid out, not normalised."""
-    path = tmp_path_factory.mktemp("model") / "published.onnx"
-    graph = helper.make_graph(
-        [
-            helper.make_node("AveragePool", ["data"], ["pooled"], kernel_shape=[14, 14], strides=[14, 14]),
-            helper.make_node("Flatten", ["pooled"], ["fc1"], axis=1),
-        ],
-        "published",
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, 112, 112])],
-        [helper.make_tensor_value_info("fc1", TensorProto.FLOAT, ["N", 192])],
-        [numpy_helper.from_array(np.zeros(1, np.float32), "unused")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
-    return path
+    unused = numpy_helper.from_array(np.zeros(1, np.float32), "unused")
+    return write_published(tmp_path_factory.mktemp("model") / "published.onnx", [unused])
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Settings that pods have from their namespace, as `components/cluster.py` names them for the steps."""
+"""Demands on pods beside the steps: settings as `components/cluster.py` names them, and a restricted namespace."""
 
 from __future__ import annotations
 
@@ -29,3 +29,13 @@ def store_address(manifests: list[Json]) -> SplitResult:
     """Return the address that the settings give to the store."""
     settings = next(each for each in of_kind(manifests, "ConfigMap") if each["metadata"]["name"] == "oaml")
     return urlsplit(settings["data"]["endpoint"])
+
+
+def fits_restricted_namespace(pod: Mapping[str, Any]) -> None:
+    """Assert that a pod template is one that the `restricted` profile of pod security lets in."""
+    spec = pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in spec["containers"]:
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
