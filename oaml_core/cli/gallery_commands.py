@@ -109,7 +109,9 @@ def _merge(config: Config, options: Any) -> int:
     if into is None:
         raise ConfigError("oaml gallery merge takes --person NAME, who gets the faces.")
     with Gallery(options.gallery) as gallery:
-        print(f"{amount(gallery.merge(name, into), 'face')} of {name} belong to {into} now")
+        print(
+            f"{amount(gallery.merge(name, into), f'face of {name} belongs', f'faces of {name} belong')} to {into} now"
+        )
     return 0
 
 

@@ -183,7 +183,7 @@ def _read_tensor(given: Mapping[str, Any], tensor: Tensor, rest: bytes) -> tuple
     if "data" in given or type(size) is not int or size != math.prod(shape) * dtype.itemsize or size > len(rest):
         raise ModelInputError(
             f"The input {name} needs {amount(math.prod(shape) * dtype.itemsize, 'byte')} of binary data, and no "
-            f"`data`; binary_data_size is {str(size)[:20]}, and {amount(len(rest), 'byte')} are left."
+            f"`data`; binary_data_size is {str(size)[:20]}, and {amount(len(rest), 'byte is', 'bytes are')} left."
         )
     return np.frombuffer(rest, dtype, math.prod(shape)).reshape(shape), rest[size:]
 

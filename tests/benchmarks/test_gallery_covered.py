@@ -1,4 +1,4 @@
-"""What the benchmark of covered faces in a gallery counts, on faces whose answers are known."""
+"""The benchmark of covered faces in a gallery, on faces whose answers are known."""
 
 from __future__ import annotations
 

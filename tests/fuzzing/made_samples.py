@@ -51,7 +51,7 @@ def scores() -> Files:
 
 
 def shard_files() -> Files:
-    """What the shards of a preparation leave in the store."""
+    """Files that the shards of a preparation leave in the store."""
     about = np.frombuffer(to_json({"parts": [], "kind": "image_folder"}), dtype=np.uint8)
     listing = to_json({"passed_over": []}) + b"\nann/1.jpg\t10\t5\nann/2.jpg\t11\t6\n"
     return {
@@ -196,7 +196,7 @@ def graphs() -> Files:
 
 
 def metadata() -> Files:
-    """What an exported model says of itself."""
+    """Metadata of an exported model."""
     scale = {"global_mean": 0.1, "global_std": 0.2, "local_mean": 1.0, "local_std": 2.0}
     bands = [{"from": 0.0, "to": 0.5, "pairs": 10, "tar": 0.5, "far": 0.001}]
     return {

@@ -1,4 +1,4 @@
-"""All that the checks have seen of a source, before it is judged."""
+"""Record of a source as the checks go through it, to be judged at their end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Seen:
     inputs: Inputs
     config: Config
     before_training: bool = False
-    """Whether batches that cannot be planned forbid the next step."""
+    """True if batches that cannot be planned forbid the next step."""
     images: int = 0
     """Usable training images."""
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))

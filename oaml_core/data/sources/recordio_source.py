@@ -127,7 +127,8 @@ class RecordIOSource(TrainingSource):
         notes = []
         if self.index.bytes_outside and not len(self.index.broken):
             notes.append(
-                f"{amount(self.index.bytes_outside, 'byte')} of {RECORDS} belong to no record that {INDEX} lists"
+                f"{amount(self.index.bytes_outside, f'byte of {RECORDS} belongs', f'bytes of {RECORDS} belong')} to no "
+                f"record that {INDEX} lists"
             )
         header = self.index.spans[self.index.spans[:, 0] == 0]
         announced = int(header[0, 1]) - 1 if len(header) else None

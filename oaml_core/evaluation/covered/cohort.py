@@ -148,8 +148,9 @@ def refuse_known_faces(cohort: Images, measured: Sequence[KnownFaces]) -> None:
     for faces in measured:
         shared = sum(image.tobytes() in strangers for image in faces.images)
         if shared:
+            known = amount(shared, f"face of {faces.name} is", f"faces of {faces.name} are")
             raise EvaluationError(
-                f"{amount(shared, 'face')} of {faces.name} are in the cohort too. Give a cohort of other people: "
+                f"{known} in the cohort too. Give a cohort of other people: "
                 "a face's scores with itself are no stranger's."
             )
 

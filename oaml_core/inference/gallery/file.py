@@ -204,7 +204,7 @@ class GalleryFile:
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether local features and kept images are encrypted."""
+        """Return True if local features and kept images are encrypted."""
         return bool(self.meta(KEY_CHECK))
 
     def require_key(self) -> None:
