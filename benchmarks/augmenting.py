@@ -24,9 +24,9 @@ from PIL import Image, ImageDraw, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
 from oaml_core.config import AugmentConfig, Config, DataConfig
-from oaml_core.data.batches.datamodule import TrainingFaces, collate
 from oaml_core.data.batches.graph_sampler import GraphBatchSampler, feature_distances, nearest_classes
 from oaml_core.data.batches.samplers import build_batch_sampler
+from oaml_core.data.batches.training_faces import TrainingFaces, collate
 from oaml_core.data.prepare.prepare import prepare_dataset
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.prepared import fetch_prepared

@@ -29,7 +29,7 @@ from oaml_core.models import correlation_fused
 from oaml_core.models.correlation import correlation_maxima
 from oaml_core.models.qaconv import QAConv
 from oaml_core.restoration.prior import Prior
-from oaml_core.restoration.prior_training import PriorLoss
+from oaml_core.restoration.prior_loss import PriorLoss
 from oaml_core.restoration.sampler import heun_sample, noise_levels
 
 ALONE = LossConfig(adaface_loss_weight=1.0, qaconv_loss_weight=0.0, visibility_loss_weight=0.0)

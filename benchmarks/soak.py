@@ -32,21 +32,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from benchmarks.soak_checks import Consumed, Result, entries, findings, planned, repeated, result_of
+from benchmarks.soak_disturbances import KILLS, KINDS, REMOTE, Disturbances
 from benchmarks.soak_place import Launched, SoakPlace, place
 from oaml_core.store import open_store
 
-PROCESSES = ("worker", "loader", "agent", "launcher")
-REMOTE = ("store", "network")
-KINDS = (*PROCESSES, "stop", *REMOTE, "disk")
-KILLS = (*PROCESSES, "store")
-"""Kinds that end a process with SIGKILL."""
 PATIENCE = 600.0
 """Seconds without an end after which a training is taken to hang."""
-GONE_SECONDS = 3.0
-"""Longest time that a killed launcher's processes may live on."""
 UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
 AT_ANY_TIME = 0.3
 """Share of the disturbances whose moment is drawn in seconds, and may so lie before training begins."""
@@ -56,7 +48,7 @@ class Soak:
     """A campaign.
 
     Args:
-        place: where it happens.
+        where: folders, stores and processes.
         kinds: of disturbances.
         seed: what they are drawn from.
         most: disturbances of a training.
@@ -125,7 +117,7 @@ class DisturbedRun:
         self.options = ("--name", f"run-{number:04d}", "--data.num_workers", str(loaders))
         self.prefix = self.place.prefix(self.store, *self.options)
         self.folder = self.place.work / self.prefix
-        self.ended_by_us = False
+        self.disturbances = Disturbances(soak.place, self.chance, self._step, self._find)
 
     def to_end(self) -> None:
         """Train to the end in spite of all, and compare."""
@@ -159,9 +151,9 @@ class DisturbedRun:
                 return launched
             if launched.code() is not None:
                 said = launched.end()
-                if "Traceback" in said.rpartition("Root Cause")[2] or not self.ended_by_us:
+                if "Traceback" in said.rpartition("Root Cause")[2] or not self.disturbances.ended_by_us:
                     self._find(f"ended with {launched.code()}: …{said[-1500:]}")
-                self.ended_by_us = False
+                self.disturbances.ended_by_us = False
                 launched = self.place.start(self.store, *self.options)
             time.sleep(0.05)
         return launched
@@ -179,81 +171,14 @@ class DisturbedRun:
     def _disturb(self, kind: str, launched: Launched) -> Launched:
         """Disturb the training in one way, and start it again where that ends it for certain."""
         step, began = self._step(), time.monotonic()
-        said = getattr(self, f"_{kind}")(launched)
+        said = self.disturbances.disturb(kind, launched)
         if said is None:
             return launched
         self.soak.done[kind] += 1
+        self.soak.slowest_end = max(self.soak.slowest_end, self.disturbances.slowest_end)
         seconds = time.monotonic() - began
         print(f"run {self.number} ({self.store}), batch {step}: {kind} {said}, {seconds:.1f} s", flush=True)
         return launched
-
-    def _kill(self, processes: Sequence[psutil.Process]) -> str | None:
-        if not processes:
-            return None
-        chosen = self.chance.choice(processes)
-        with suppress(psutil.Error):
-            chosen.kill()
-            return "killed"
-        return None
-
-    def _worker(self, launched: Launched) -> str | None:
-        return self._kill(launched.workers())
-
-    def _loader(self, launched: Launched) -> str | None:
-        return self._kill(launched.loaders())
-
-    def _agent(self, launched: Launched) -> str | None:
-        agent = launched.agent()
-        said = self._kill([agent] if agent is not None else [])
-        self.ended_by_us |= said is not None
-        return said
-
-    def _launcher(self, launched: Launched) -> str | None:
-        launched.process.kill()
-        launched.process.wait()
-        self.ended_by_us = True
-        began = time.monotonic()
-        while left := self.place.processes():
-            if time.monotonic() - began > GONE_SECONDS:
-                self._find(
-                    f"{GONE_SECONDS:.0f} s after the launcher was killed {[p.cmdline()[:4] for p in left]} lives"
-                )
-                break
-            time.sleep(0.02)
-        self.soak.slowest_end = max(self.soak.slowest_end, time.monotonic() - began)
-        return "killed"
-
-    def _stop(self, launched: Launched) -> str:
-        launched.ask_to_end()
-        self.ended_by_us = True
-        return "asked to end"
-
-    def _store(self, launched: Launched) -> str:
-        self.ended_by_us = True
-        away = self.chance.uniform(0.2, 8)
-        self.place.kill_server(away)
-        return f"server killed, away for {away:.1f} s"
-
-    def _network(self, launched: Launched) -> str:
-        seconds, self.ended_by_us = self.chance.uniform(0.5, 8), True
-        if self.chance.random() < 0.4:
-            self.place.wire.cut_after(self.chance.choice(("sent", "received")), self.chance.randrange(2_000_000))
-            time.sleep(seconds)
-            self.place.wire.restore()
-            return "cut"
-        self.place.wire.pace = rate = int(10 ** self.chance.uniform(4, 6))
-        time.sleep(seconds)
-        self.place.wire.pace = None
-        return f"at {rate:,} bytes a second"
-
-    def _disk(self, launched: Launched) -> str:
-        self.ended_by_us = True
-        most = self.chance.choice((0, 4_096, 500_000))
-        self.place.fill_disk(self.chance.uniform(0.5, 6), most)
-        step, ends = self._step(), time.monotonic() + 60
-        while launched.code() is None and self._step() == step and time.monotonic() < ends:
-            time.sleep(0.05)  # until lines that waited for the disk are written
-        return f"full beyond {most:,} bytes a file"
 
     def _find(self, text: str) -> None:
         self.soak.wrong.append(f"run {self.number} ({self.store}): {text}")

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.models.build import build_backbone, build_classifier
 from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric

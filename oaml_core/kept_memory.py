@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable
+from weakref import ref
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4
 """Parameters of mallopt(3), as in glibc's malloc.h."""
@@ -37,6 +38,28 @@ def give_back_freed_memory() -> bool:
     """
     trim = _of_allocator("malloc_trim")
     return trim is not None and bool(trim(0))
+
+
+class LargeObjects:
+    """Large objects of a process that lives for weeks, so that the memory of those that are gone is given back.
+
+    Args:
+        first: the first of them.
+    """
+
+    def __init__(self, first: object) -> None:
+        self._there = [ref(first)]
+
+    def add(self, other: object) -> None:
+        """Watch another large object, without keeping it."""
+        self._there.append(ref(other))
+
+    def give_back_memory(self) -> None:
+        """Give freed memory back to the system if an object is gone since the last call."""
+        there = [one for one in self._there if one() is not None]
+        if len(there) < len(self._there):
+            give_back_freed_memory()
+        self._there = there
 
 
 def _of_allocator(name: str) -> Callable[..., int] | None:

@@ -7,6 +7,7 @@ __all__ = [
     "evaluate",
     "face_tiles",
     "prior",
+    "prior_loss",
     "prior_training",
     "recognition",
     "report",

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 from torch.optim import Adam
 from torch.utils.data import DataLoader
 
@@ -23,9 +22,9 @@ from oaml_core.config import Config
 from oaml_core.data.batches.datamodule import loader_options
 from oaml_core.errors import CheckpointError
 from oaml_core.losses.finite import FiniteGuard
-from oaml_core.restoration.edm import drawn_noise, edm_loss, training_noise_levels
 from oaml_core.restoration.ema import MovingAverage
 from oaml_core.restoration.prior import Prior
+from oaml_core.restoration.prior_loss import PriorLoss
 from oaml_core.restoration.prior_progress import PriorPosition, Tick
 from oaml_core.restoration.tiles import Tiles
 from oaml_core.restoration.training_tiles import TileBatch, TrainingTiles, tile_batches
@@ -47,25 +46,6 @@ TEST_KEYS = ("test_tiles", "test_pairs", "test_covered_pairs")
 PROGRESS_KEYS = ("total_kimg", "kimg_per_tick", "snapshot_ticks", "tiles", "metadata", "validation_tiles")
 MAY_DIFFER = tuple(f"restoration.{name}" for name in SAMPLING_KEYS + TEST_KEYS + PROGRESS_KEYS)
 """Keys of `restoration` that a resumed run may change; the tiles are known by their fingerprint."""
-
-
-class PriorLoss(nn.Module):
-    """The prior with its loss, as one module for data-parallel training."""
-
-    def __init__(self, prior: Prior, config: Config) -> None:
-        super().__init__()
-        self.prior = prior
-        self.config = config.restoration
-
-    def training_step(self, tiles: Tensor, labels: Tensor, seeds: list[int]) -> Tensor:
-        """Sum of the weighted squared errors over tiles [b, C, H, W]; labels [b, L]."""
-        unit_levels, unit_noise = drawn_noise(seeds, tuple(tiles.shape[1:]))
-        sigma = training_noise_levels(unit_levels.to(tiles), self.config.p_mean, self.config.p_std)
-        given = labels if self.prior.label_dim else None
-        loss = edm_loss(
-            lambda x, s: self.prior(x, s, given), tiles, unit_noise.to(tiles), sigma, self.config.sigma_data
-        )
-        return loss.sum()
 
 
 class PriorLoop:

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
-from weakref import ref
 
 from starlette.exceptions import HTTPException
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError, GalleryMoved, ModelInputError, Withdrawn
 from oaml_core.inference.gallery.database import Gallery
-from oaml_core.kept_memory import give_back_freed_memory
+from oaml_core.kept_memory import LargeObjects
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.limits import ServiceFigures
 from oaml_core.serve.model_source import ModelSource, describe_gallery, find_version
@@ -71,8 +70,7 @@ class Generations:
         self._trial: Trial | None = None
         self._former: FaceService | None = None
         self._watched_for = 0
-        self._loaded = [ref(present.model)]
-        """Models that were loaded; those that are gone leave their memory to be given back."""
+        self._loaded = LargeObjects(present.model)
         self._wanted = source.newest() if source is not None and is_newest else ""
         self._figures.show_model(present.model.version)
 
@@ -152,7 +150,7 @@ class Generations:
         except Exception as error:
             # The store may be away for a while: the present model goes on.
             self._note("failed", self._wanted, f"{type(error).__name__}: {error}")
-        self._give_back()
+        self._loaded.give_back_memory()
 
     def follow_gallery(self) -> None:
         """Load the model that the gallery is of now, if that is another one, and let it answer.
@@ -165,7 +163,7 @@ class Generations:
             if old is None or (version := old.meta("model")) == old.model:
                 return
             model = find_version(self._source, version, old)
-            self._loaded.append(ref(model))
+            self._loaded.add(model)
             faces = self.present.with_model(model, Gallery(old.path, version))
             faces.self_test()
             faces.prepare()
@@ -208,7 +206,7 @@ class Generations:
         if wanted == self._wanted:
             return
         model = self._source.load()
-        self._loaded.append(ref(model))
+        self._loaded.add(model)
         if model.version == self.present.model.version:
             self._wanted = wanted
             return
@@ -288,13 +286,6 @@ class Generations:
                 unused = generation.retired and not generation.users
             if unused and generation.faces.gallery is not None:
                 generation.faces.gallery.close()
-
-    def _give_back(self) -> None:
-        """Give memory back to the system if a model is gone since the last time."""
-        kept = [one for one in self._loaded if one() is not None]
-        if len(kept) < len(self._loaded):
-            give_back_freed_memory()
-        self._loaded = kept
 
     def _note(self, event: str, version: str, reason: str = "") -> None:
         self._figures.models.labels(event).inc()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from oaml_core.config import Config, LossConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
 from oaml_core.data.batches.graph_sampler import NearestClasses
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.errors import ModelInputError
 from oaml_core.losses.distillation import distance_to
 from oaml_core.losses.pairwise import BatchScores, PairwiseLoss, pair_scores, pairwise_matching_loss

@@ -10,7 +10,7 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from oaml_core.config import Config
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.losses.finite import FiniteGuard, Skipped
 from oaml_core.training.module import RecognitionModule, StepResult
 from oaml_core.training.optimisation import learning_rate, set_learning_rate

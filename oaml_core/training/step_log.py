@@ -14,7 +14,7 @@ import torch
 from lightning.fabric import Fabric
 
 from oaml_core.config import Config
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.line_file import LineFile
 from oaml_core.tracking import Tracker
 from oaml_core.training.resume import Position

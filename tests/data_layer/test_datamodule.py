@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from oaml_core.config import AugmentConfig, Config
-from oaml_core.data.batches.datamodule import FaceDataModule, TrainingBatch
+from oaml_core.data.batches.datamodule import FaceDataModule
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.data.prepare.prepare import prepare_dataset
 from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
 from oaml_core.decoding.decode import encode_jpeg

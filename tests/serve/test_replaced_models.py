@@ -88,7 +88,7 @@ def test_memory_is_flat_over_many_replacements(gallery: Gallery) -> None:
 
 def test_memory_is_given_back_only_after_a_model_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     given_back: list[bool] = []
-    monkeypatch.setattr("oaml_core.serve.generations.give_back_freed_memory", lambda: given_back.append(True))
+    monkeypatch.setattr("oaml_core.kept_memory.give_back_freed_memory", lambda: given_back.append(True))
     models = Models(Heavy(0))
     with started(None, models, SOON, models.now) as client:
         models.now = Heavy(1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from oaml_core.config import Config, LossConfig, ModelConfig, OptimConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.errors import ConfigError
 from oaml_core.models.build import build_backbone
 from oaml_core.models.matcher import Matcher

@@ -11,7 +11,7 @@ from gloo_workers import run_workers
 from torch import Tensor
 
 from oaml_core.config import Config, LossConfig, ModelConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.errors import ConfigError
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.world import World

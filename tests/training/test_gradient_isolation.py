@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from oaml_core.config import Config, ModelConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.world import World
 

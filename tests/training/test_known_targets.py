@@ -13,8 +13,8 @@ from lightning.fabric import Fabric
 from test_adaptation import ADAPT, adapting, batch, module_of
 
 from oaml_core.config import AugmentConfig, Config
-from oaml_core.data.batches.datamodule import TrainingFaces, collate
 from oaml_core.data.batches.plan import SampleKey
+from oaml_core.data.batches.training_faces import TrainingFaces, collate
 from oaml_core.errors import ConfigError
 from oaml_core.training.known_targets import known_targets
 from oaml_core.training.world import World

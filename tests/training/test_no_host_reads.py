@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, OptimConfig, TrainConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser

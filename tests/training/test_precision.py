@@ -15,7 +15,7 @@ from tiny_run import TinyRun
 from oaml_core.config import Config, RestorationConfig, TrainConfig
 from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.restoration.prior import Prior
-from oaml_core.restoration.prior_training import PriorLoss
+from oaml_core.restoration.prior_loss import PriorLoss
 from oaml_core.settings import config_from_yaml, config_to_yaml
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper

@@ -6,7 +6,7 @@ import torch
 from lightning.fabric import Fabric
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, OptimConfig
-from oaml_core.data.batches.datamodule import TrainingBatch
+from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.losses.finite import Skipped
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser

@@ -7,4 +7,5 @@ __all__ = [
     "plan",
     "sample_sheet",
     "samplers",
+    "training_faces",
 ]

@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from oaml_core.config import Config
-from oaml_core.data.batches.datamodule import TrainingFaces, training_faces, visibility_plan
+from oaml_core.data.batches.datamodule import visibility_plan
 from oaml_core.data.batches.plan import SampleKey, mixed_seed
+from oaml_core.data.batches.training_faces import TrainingFaces, training_faces
 from oaml_core.data.batches.visibility_plan import VisibilityKey
 from oaml_core.data.prepared.prepared import PreparedDataset
 

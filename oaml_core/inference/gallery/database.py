@@ -1,4 +1,4 @@
-"""People, faces and their records in one file: whole after a crash, and empty where something was deleted."""
+"""Faces of people and their records in one file: whole after a crash, and empty where something was deleted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from oaml_core.errors import DataError, GalleryMoved, NotInGallery
-from oaml_core.inference.gallery.file import GalleryFile
+from oaml_core.errors import DataError, GalleryMoved
 from oaml_core.inference.gallery.packing import ONE_VECTOR, Packed, local_vector, pack_record, unpack_records
+from oaml_core.inference.gallery.people import GalleryPeople, checked_name
 from oaml_core.inference.gallery.sealing import SEALED, is_sealed
 from oaml_core.inference.records import FaceRecords
 
@@ -39,14 +39,7 @@ class EnrolledFace(NamedTuple):
     """Whether the aligned image is kept."""
 
 
-class EnrolledPerson(NamedTuple):
-    """One person of a gallery."""
-
-    name: str
-    faces: int
-
-
-class Gallery(GalleryFile):
+class Gallery(GalleryPeople):
     """A gallery in one file; see `GalleryFile` for how it is opened."""
 
     def add(
@@ -76,7 +69,7 @@ class Gallery(GalleryFile):
             DataError: the name is empty. GalleryMoved: the gallery is of another model meanwhile.
             GalleryLocked: the gallery is encrypted, and its key is missing or another one.
         """
-        name = _checked_name(person)
+        name = checked_name(person)
         packed = pack_record(records)
         with self.change() as db:
             model = db.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()[0]
@@ -130,11 +123,6 @@ class Gallery(GalleryFile):
         words = "SELECT faces.id FROM faces JOIN people ON person = people.id WHERE name = ? AND digest = ?"
         rows = self.query(words, person.strip(), digest)
         return int(rows[0][0]) if rows else None
-
-    def people(self) -> list[EnrolledPerson]:
-        """Return all people with the number of their faces, by name."""
-        words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
-        return [EnrolledPerson(name, count) for name, count in self.query(f"{words} ORDER BY name")]
 
     def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, EnrolledFace]:
         """Return faces by key: those of `keys`, those of a person, or all."""
@@ -202,115 +190,9 @@ class Gallery(GalleryFile):
             raise DataError(f"The image of face {key} cannot be decrypted: it was changed. Enrol the face again.")
         return image
 
-    def remove_person(self, name: str) -> int:
-        """Delete a person with all faces; returns how many there were.
-
-        Raises:
-            DataError: there is no such person.
-        """
-        with self.change() as db:
-            faces = db.execute(
-                "SELECT count(faces.id) FROM people LEFT JOIN faces ON person = people.id WHERE name = ? "
-                "GROUP BY people.id",
-                (name,),
-            ).fetchone()
-            if faces is None:
-                raise self._nobody(name)
-            db.execute("DELETE FROM people WHERE name = ?", (name,))
-            return int(faces[0])
-
-    def remove_face(self, key: int) -> None:
-        """Delete one face; its person stays while others are left.
-
-        Raises:
-            DataError: there is no such face.
-        """
-        with self.change() as db:
-            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
-            if row is None:
-                raise self._no_face(key)
-            db.execute("DELETE FROM faces WHERE id = ?", (key,))
-            db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
-
-    def merge(self, name: str, into: str) -> int:
-        """Give all faces of a person to another one, and delete the first name; returns how many faces moved.
-
-        Photographs that both have count once.
-
-        Raises:
-            DataError: one of them is not there, or both are the same.
-        """
-        if name == into:
-            raise DataError(f"{name!r} cannot be merged into the same name.")
-        with self.change() as db:
-            ids = dict(db.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, into)).fetchall())
-            for one in (name, into):
-                if one not in ids:
-                    raise self._nobody(one)
-            moved = db.execute(
-                "UPDATE OR IGNORE faces SET person = ? WHERE person = ?", (ids[into], ids[name])
-            ).rowcount
-            db.execute("DELETE FROM people WHERE id = ?", (ids[name],))
-            return int(moved)
-
-    def rename(self, name: str, new: str) -> int:
-        """Give a person another name; returns how many faces the person has.
-
-        Raises:
-            DataError: there is no such person, the new name is none, or somebody else has it.
-        """
-        wanted = _checked_name(new)
-        with self.change() as db:
-            row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
-            if row is None:
-                raise self._nobody(name)
-            try:
-                db.execute("UPDATE people SET name = ? WHERE id = ?", (wanted, *row))
-            except sqlite3.IntegrityError:
-                raise DataError(f"{wanted!r} is there already. Merge the two, or take another name.") from None
-            return int(db.execute("SELECT count(*) FROM faces WHERE person = ?", row).fetchone()[0])
-
-    def move_face(self, key: int, person: str) -> None:
-        """Give one face to a person, who is made if new; a person without faces is deleted.
-
-        Raises:
-            DataError: there is no such face, the name is empty, or the person has this photograph already.
-        """
-        name = _checked_name(person)
-        with self.change() as db:
-            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
-            if row is None:
-                raise self._no_face(key)
-            db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
-            (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
-            try:
-                db.execute("UPDATE faces SET person = ? WHERE id = ?", (owner, key))
-            except sqlite3.IntegrityError:
-                raise DataError(
-                    f"{name!r} has the photograph of face {key} already; remove the face instead."
-                ) from None
-            db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
-
-    def _nobody(self, name: str) -> NotInGallery:
-        return NotInGallery(
-            f"There is nobody called {name!r} in the gallery.", here=f"`oaml gallery ls {self.path}` lists the people."
-        )
-
-    def _no_face(self, key: int) -> NotInGallery:
-        return NotInGallery(
-            f"There is no face {key} in the gallery.", here=f"`oaml gallery ls {self.path} NAME` lists faces."
-        )
-
 
 def _parts(keys: Iterable[int]) -> Iterator[str]:
     """Yield keys as lists for queries; they are integers, and so nothing to be quoted."""
     wanted = [int(key) for key in keys]
     for start in range(0, len(wanted), AT_ONCE):
         yield ",".join(map(str, wanted[start : start + AT_ONCE]))
-
-
-def _checked_name(person: str) -> str:
-    name = person.strip()
-    if not name or len(name) > 200 or not name.isprintable():
-        raise DataError(f"{person[:50]!r} is no name of a person: it takes 1 to 200 printable characters.")
-    return name

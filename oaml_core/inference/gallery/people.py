@@ -1,0 +1,136 @@
+"""The people of a gallery: listed, renamed, merged and deleted."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from oaml_core.errors import DataError, NotInGallery
+from oaml_core.inference.gallery.file import GalleryFile
+
+
+class EnrolledPerson(NamedTuple):
+    """One person of a gallery."""
+
+    name: str
+    faces: int
+
+
+class GalleryPeople(GalleryFile):
+    """The people of a gallery, and whose each face is; `Gallery` adds the records of the faces."""
+
+    def people(self) -> list[EnrolledPerson]:
+        """Return all people with the number of their faces, by name."""
+        words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
+        return [EnrolledPerson(name, count) for name, count in self.query(f"{words} ORDER BY name")]
+
+    def remove_person(self, name: str) -> int:
+        """Delete a person with all faces; returns how many there were.
+
+        Raises:
+            DataError: there is no such person.
+        """
+        with self.change() as db:
+            faces = db.execute(
+                "SELECT count(faces.id) FROM people LEFT JOIN faces ON person = people.id WHERE name = ? "
+                "GROUP BY people.id",
+                (name,),
+            ).fetchone()
+            if faces is None:
+                raise self._nobody(name)
+            db.execute("DELETE FROM people WHERE name = ?", (name,))
+            return int(faces[0])
+
+    def remove_face(self, key: int) -> None:
+        """Delete one face; its person stays while others are left.
+
+        Raises:
+            DataError: there is no such face.
+        """
+        with self.change() as db:
+            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
+            if row is None:
+                raise self._no_face(key)
+            db.execute("DELETE FROM faces WHERE id = ?", (key,))
+            db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
+
+    def merge(self, name: str, into: str) -> int:
+        """Give all faces of a person to another one, and delete the first name; returns how many faces moved.
+
+        Photographs that both have count once.
+
+        Raises:
+            DataError: one of them is not there, or both are the same.
+        """
+        if name == into:
+            raise DataError(f"{name!r} cannot be merged into the same name.")
+        with self.change() as db:
+            ids = dict(db.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, into)).fetchall())
+            for one in (name, into):
+                if one not in ids:
+                    raise self._nobody(one)
+            moved = db.execute(
+                "UPDATE OR IGNORE faces SET person = ? WHERE person = ?", (ids[into], ids[name])
+            ).rowcount
+            db.execute("DELETE FROM people WHERE id = ?", (ids[name],))
+            return int(moved)
+
+    def rename(self, name: str, new: str) -> int:
+        """Give a person another name; returns how many faces the person has.
+
+        Raises:
+            DataError: there is no such person, the new name is none, or somebody else has it.
+        """
+        wanted = checked_name(new)
+        with self.change() as db:
+            row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                raise self._nobody(name)
+            try:
+                db.execute("UPDATE people SET name = ? WHERE id = ?", (wanted, *row))
+            except sqlite3.IntegrityError:
+                raise DataError(f"{wanted!r} is there already. Merge the two, or take another name.") from None
+            return int(db.execute("SELECT count(*) FROM faces WHERE person = ?", row).fetchone()[0])
+
+    def move_face(self, key: int, person: str) -> None:
+        """Give one face to a person, who is made if new; a person without faces is deleted.
+
+        Raises:
+            DataError: there is no such face, the name is empty, or the person has this photograph already.
+        """
+        name = checked_name(person)
+        with self.change() as db:
+            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
+            if row is None:
+                raise self._no_face(key)
+            db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+            (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            try:
+                db.execute("UPDATE faces SET person = ? WHERE id = ?", (owner, key))
+            except sqlite3.IntegrityError:
+                raise DataError(
+                    f"{name!r} has the photograph of face {key} already; remove the face instead."
+                ) from None
+            db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
+
+    def _nobody(self, name: str) -> NotInGallery:
+        return NotInGallery(
+            f"There is nobody called {name!r} in the gallery.", here=f"`oaml gallery ls {self.path}` lists the people."
+        )
+
+    def _no_face(self, key: int) -> NotInGallery:
+        return NotInGallery(
+            f"There is no face {key} in the gallery.", here=f"`oaml gallery ls {self.path} NAME` lists faces."
+        )
+
+
+def checked_name(person: str) -> str:
+    """Return the name without blanks around it.
+
+    Raises:
+        DataError: it is empty, too long, or holds characters that cannot be printed.
+    """
+    name = person.strip()
+    if not name or len(name) > 200 or not name.isprintable():
+        raise DataError(f"{person[:50]!r} is no name of a person: it takes 1 to 200 printable characters.")
+    return name
