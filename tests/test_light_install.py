@@ -8,16 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from untrained import write_untrained
+from untrained import write_exported_untrained
 
 from oaml_core.config import Config, ModelConfig
-from oaml_core.data.sources.drawn_people import draw_identities
-from oaml_core.data.sources.synthetic_faces import draw_faces
-from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
-from oaml_core.training.trained import load_trained
 
 REPO = Path(__file__).parents[1]
 LARGEST = 350 * 2**20
@@ -58,13 +52,7 @@ def python(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.slow
 def test_inference_installs_small_and_compares_faces_without_torch(python: Path, tmp_path: Path) -> None:
-    generator = np.random.default_rng(0)
-    drawn = draw_faces(draw_identities(1, generator), np.zeros(2, dtype=np.int64), generator).images
-    for name, face in zip("ab", drawn, strict=True):
-        Image.fromarray(face).save(tmp_path / f"{name}.png")
-    trained = load_trained(write_untrained(CONFIG, tmp_path / "best.ckpt"))
-    export_onnx(trained.recogniser, tmp_path / "model.onnx", CONFIG, drawn)
-    export_matcher_onnx(trained.recogniser, tmp_path / "model.matcher.onnx", CONFIG, drawn)
+    write_exported_untrained(CONFIG, tmp_path)
 
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-from untrained import write_untrained
+from untrained import write_exported_untrained
 
 from oaml_core.cli import main
 from oaml_core.config import Config, ModelConfig
-from oaml_core.data.sources.drawn_people import draw_identities
-from oaml_core.data.sources.synthetic_faces import draw_faces
-from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.stages.production import point_at
 from oaml_core.store import open_store
-from oaml_core.training.trained import load_trained
 
 CONFIG = Config(model=ModelConfig(arch="ir_mini", width=4))
 
@@ -25,13 +19,7 @@ CONFIG = Config(model=ModelConfig(arch="ir_mini", width=4))
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two drawn faces, a checkpoint, and a store whose model in production is that one exported."""
     folder = tmp_path_factory.mktemp("faces")
-    generator = np.random.default_rng(0)
-    drawn = draw_faces(draw_identities(1, generator), np.zeros(2, dtype=np.int64), generator).images
-    for name, face in zip("ab", drawn, strict=True):
-        Image.fromarray(face).save(folder / f"{name}.png")
-    trained = load_trained(write_untrained(CONFIG, folder / "best.ckpt"))
-    export_onnx(trained.recogniser, folder / "model.onnx", CONFIG, drawn)
-    export_matcher_onnx(trained.recogniser, folder / "model.matcher.onnx", CONFIG, drawn)
+    write_exported_untrained(CONFIG, folder)
     store = open_store(str(folder / "store"))
     for name in ("model.onnx", "model.matcher.onnx"):
         store.put_file(folder / name, f"runs/one/{name}")

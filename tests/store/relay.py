@@ -23,7 +23,7 @@ class Relay:
         port: where clients connect.
         sent: bytes that clients have sent.
         received: bytes that they have got.
-        pace: bytes a second that each direction of a connection passes at most; None: as many as come.
+        pace: bytes per second that each direction of a connection passes at most; None: as many as come.
     """
 
     def __init__(self, target: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 from xml.sax.saxutils import escape
 
 import pytest
+from answering import AnsweringHandler, answering
 
 from oaml_core.errors import StoreError
 from oaml_core.store import Store, open_store
@@ -22,11 +21,11 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> Iterator[Foreign]:
     """A store on a server that lists and serves any key, also those that no folder could hold."""
     objects: dict[str, bytes] = {}
 
-    class Bucket(BaseHTTPRequestHandler):
+    class Bucket(AnsweringHandler):
         def do_GET(self) -> None:
             key = unquote(urlparse(self.path).path).removeprefix("/faces/")
             if key in objects:
-                self._answer(objects[key], "application/octet-stream")
+                self.answer(objects[key], "application/octet-stream")
                 return
             entries = (
                 f"<Contents><Key>{escape(each)}</Key><Size>{len(objects[each])}</Size><ETag>0</ETag>"
@@ -35,34 +34,18 @@ def foreign(monkeypatch: pytest.MonkeyPatch) -> Iterator[Foreign]:
             )
             name = '<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>faces</Name>'
             listing = f"{name}{''.join(entries)}<IsTruncated>false</IsTruncated></ListBucketResult>"
-            self._answer(listing.encode(), "application/xml")
+            self.answer(listing.encode())
 
         def do_HEAD(self) -> None:
-            self._answer(b"", "application/xml")
+            self.answer(b"")
 
-        def _answer(self, body: bytes, kind: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("OAML_S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-        monkeypatch.delenv("OAML_S3_FORGETS_METADATA", raising=False)
+    with answering(Bucket, monkeypatch):
 
         def holding(contents: dict[str, bytes]) -> Store:
             objects.update(contents)
             return open_store("s3://faces")
 
         yield holding
-        server.shutdown()
 
 
 @pytest.mark.parametrize("key", ["d//etc/x", "d/../../x", "d/./x", "d/a/../../../x"])

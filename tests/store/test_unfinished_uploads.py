@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+from answering import AnsweringHandler, answering
 
 from oaml_core.stages.collect_garbage import find_garbage, remove
 from oaml_core.store import open_store
@@ -25,11 +24,11 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[str, da
     """Upload ids with key and beginning, on a server that lists one a page."""
     held: dict[str, tuple[str, datetime]] = {}
 
-    class Bucket(BaseHTTPRequestHandler):
+    class Bucket(AnsweringHandler):
         def do_GET(self) -> None:
             query = parse_qs(urlparse(self.path).query, keep_blank_values=True)
             if "uploads" not in query:
-                self._answer(200, LISTED.format(NAMESPACE))
+                self.answer(LISTED.format(NAMESPACE).encode())
                 return
             prefix, seen = query["prefix"][0], query.get("upload-id-marker", [""])[0]
             left = sorted(each for each, (key, _) in held.items() if key.startswith(prefix) and each > seen)
@@ -37,33 +36,17 @@ def uploads(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[str, da
                 UPLOAD.format(held[each][0], each, f"{held[each][1]:%Y-%m-%dT%H:%M:%S.000Z}") for each in left[:1]
             )
             more = MORE.format(held[left[0]][0], left[0]) if len(left) > 1 else "<IsTruncated>false</IsTruncated>"
-            self._answer(200, PAGE.format(NAMESPACE, more + entry))
+            self.answer(PAGE.format(NAMESPACE, more + entry).encode())
 
         def do_DELETE(self) -> None:
             del held[parse_qs(urlparse(self.path).query)["uploadId"][0]]
-            self._answer(204, "")
+            self.answer(b"", status=204)
 
         def do_HEAD(self) -> None:
-            self._answer(200 if urlparse(self.path).path.strip("/") == "faces" else 404, "")
+            self.answer(b"", status=200 if urlparse(self.path).path.strip("/") == "faces" else 404)
 
-        def _answer(self, status: int, body: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/xml")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("OAML_S3_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
-        monkeypatch.delenv("OAML_S3_FORGETS_METADATA", raising=False)
+    with answering(Bucket, monkeypatch):
         yield held
-        server.shutdown()
 
 
 def test_old_ones_go_and_young_ones_stay(uploads: dict[str, tuple[str, datetime]]) -> None:
