@@ -29,7 +29,7 @@ STEPS = 3
 
 
 def measure(identities: int, rate: float, batch: int) -> dict[str, float]:
-    """Peak memory in GB and seconds a step, in this process."""
+    """Peak memory in GB and seconds per step, in this process."""
     cuda = torch.cuda.is_available()
     device = torch.device("cuda" if cuda else "cpu")
     generator = torch.Generator().manual_seed(0)
@@ -78,7 +78,7 @@ def main() -> None:
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         print(
             f"{arguments.identities:,} identities, batch {arguments.batch}, sample rate {rate:g}: "
-            f"{found['memory']:.2f} GB, {found['seconds']:.2f} s a step",
+            f"{found['memory']:.2f} GB, {found['seconds']:.2f} s per step",
             flush=True,
         )
 

@@ -1,4 +1,4 @@
-"""Local matching, side by side with the published formula written plainly: pairs a second, extra memory.
+"""Local matching, side by side with the published formula written plainly: pairs per second, extra memory.
 
     python benchmarks/matching.py [match] [pairs] [train] [evaluate] [--channels 512 --side 7 --threads 2]
 

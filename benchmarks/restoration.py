@@ -1,4 +1,4 @@
-"""Speed of the prior: training images a second and sampling steps a second, beside the bare network.
+"""Speed of the prior: training images per second and sampling steps per second, beside the bare network.
 
     python benchmarks/restoration.py [--recipe configs/restore_faces.yaml] [--threads 2]
 

@@ -97,7 +97,7 @@ class Soak:
             "runs": self.runs,
             "kills": self.kills,
             "disturbances": dict(sorted(self.done.items())),
-            "batches a run": len(self.plan),
+            "batches per run": len(self.plan),
             "batches done again after a loss": self.repeated_batches,
             "slowest end of a killed launcher's processes, s": round(self.slowest_end, 2),
             "findings": self.wrong,

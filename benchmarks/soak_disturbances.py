@@ -102,7 +102,7 @@ class Disturbances:
         self.place.wire.pace = rate = int(10 ** self.chance.uniform(4, 6))
         time.sleep(seconds)
         self.place.wire.pace = None
-        return f"at {rate:,} bytes a second"
+        return f"at {rate:,} bytes per second"
 
     def _disk(self, launched: Launched) -> str:
         self.ended_by_us = True
@@ -111,4 +111,4 @@ class Disturbances:
         step, ends = self._step(), time.monotonic() + 60
         while launched.code() is None and self._step() == step and time.monotonic() < ends:
             time.sleep(0.05)  # until lines that waited for the disk are written
-        return f"full beyond {most:,} bytes a file"
+        return f"full beyond {most:,} bytes per file"

@@ -104,7 +104,7 @@ def split(folder: Path, backgrounds: Path, cache: Path) -> dict[str, tuple[list[
 
 
 def small_photo(name: str) -> Photo:
-    """Return a photograph of at most `LONGEST` pixels a side."""
+    """Return a photograph of at most `LONGEST` pixels per side."""
     picture = Image.open(name).convert("RGB")
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     return np.asarray(picture)

@@ -29,7 +29,7 @@ class TrainingRun:
     max_nodes: int
     """Nodes that are asked for."""
     nproc: int
-    """Worker processes a node."""
+    """Worker processes per node."""
     max_restarts: int
     """Restarts of the worker processes, for failures and for changes of the number of nodes together."""
 

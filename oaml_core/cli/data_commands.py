@@ -48,7 +48,7 @@ def _inspect_options(parser: ArgumentParser) -> None:
 
 
 def _check_options(parser: ArgumentParser) -> None:
-    parser.add_argument("folder", help="folder with train.rec or one folder an identity, and .bin sets")
+    parser.add_argument("folder", help="folder with train.rec or one folder per identity, and .bin sets")
 
 
 def _occluders(config: Config, options: Any) -> int:

@@ -55,7 +55,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         "--backbone",
         type=str | None,
         default=None,
-        help="in its place: published weights of --model.arch, or an ONNX file; the global score alone is measured",
+        help="instead of --checkpoint: published weights of --model.arch, or ONNX file; for the global score alone",
     )
     parser.add_argument(
         "--pixels",
@@ -67,7 +67,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         "--faces",
         type=str | None,
         default=None,
-        help="folder of your own, one folder an identity, or pair list (first,second,same), in place of a data set; "
+        help="folder of your own, one folder per identity, or pair list (first,second,same), in place of a data set; "
         "--data FOLDER says the same",
     )
 

@@ -213,7 +213,7 @@ COMMANDS = {
     "identify": Command("rank the people of a gallery for a probe, and decide", _identify, _identify_options),
     "match": Command("compare two faces and draw what decided", _match, _match_options),
     "compare-matchers": Command(
-        "QAConv and TransMatcher on the same batch: scores, loss, time, memory",
+        "run QAConv and TransMatcher on one batch: scores, loss, time, memory",
         _compare_matchers,
         _compare_matchers_options,
     ),

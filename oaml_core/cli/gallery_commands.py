@@ -223,4 +223,6 @@ def _options(parser: ArgumentParser) -> None:
     finder_options(parser)
 
 
-COMMANDS = {"gallery": Command("known people in one file: add, ls, rm, verify, rebuild, export …", _gallery, _options)}
+COMMANDS = {
+    "gallery": Command("keep known people in one file: add, ls, rm, verify, rebuild, export …", _gallery, _options)
+}

@@ -27,6 +27,8 @@ class _Options:
         value = "{" + ",".join(options["choices"]) + "}" if "choices" in options else plain
         takes_value = options.get("action") is None and names[0].startswith("-")
         text = str(options.get("help", ""))
+        if not names[0].startswith("-") and any(word not in text for word in options.get("choices", ())):
+            text = f"{', '.join(options['choices'])}: {text}"
         default = options.get("default")
         if takes_value and default is not None and "default" not in text:
             text += f" (default: {default})"

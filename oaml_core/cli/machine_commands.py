@@ -20,5 +20,5 @@ def _doctor(config: Config, _: Any) -> int:
 
 
 COMMANDS = {
-    "doctor": Command("what is installed, which GPU, whether the store answers", _doctor),
+    "doctor": Command("list what is installed, the GPU, and whether the store answers", _doctor),
 }

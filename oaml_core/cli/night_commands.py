@@ -32,7 +32,9 @@ def _nightly(config: Config, options: Any) -> int:
 def _nightly_options(parser: ArgumentParser) -> None:
     from jsonargparse.typing import PositiveFloat
 
-    parser.add_argument("action", choices=("status", "resume"), help="how nights end, or let them begin again")
+    parser.add_argument(
+        "action", choices=("status", "resume"), help="say how nights have ended, or let them begin again"
+    )
     parser.add_argument("--hours", type=PositiveFloat, default=26.0, help="time within which a run must have ended")
     parser.add_argument("--tell", action="store_true", help="tell the webhook what is wrong")
 

@@ -40,9 +40,9 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "out", help="folder that gets the aligned faces, landmarks.parquet, rejects.csv and doubtful.html"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--workers", type=int, default=1, help="worker processes")
     parser.add_argument("--every", action="store_true", help="all faces of a photograph, not the largest alone")
     detector_option(parser)
 
 
-COMMANDS = {"align": Command("photographs in, aligned faces, landmarks and rejects out", _align, _options)}
+COMMANDS = {"align": Command("align the faces of photographs; landmarks and rejects are listed", _align, _options)}

@@ -94,16 +94,18 @@ def _options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--aligned", action="store_true", help="the images are aligned faces already")
     detector_option(parser)
-    parser.add_argument("--workers", type=int, default=2, help="requests that are worked on at once")
+    parser.add_argument("--workers", type=int, default=2, help="requests answered at the same time")
     parser.add_argument("--threads", type=int, default=0, help="threads of one request in the model; 0: all cores")
-    parser.add_argument("--max_body", type=int, default=16 * 2**20, help="bytes of a request")
-    parser.add_argument("--max_pixels", type=int, default=25_000_000, help="pixels of a photograph")
-    parser.add_argument("--max_seconds", metavar="SECONDS", type=float, default=30.0, help="seconds to an answer")
-    parser.add_argument("--per_minute", type=int, default=600, help="requests per key and minute")
+    parser.add_argument("--max_body", type=int, default=16 * 2**20, help="largest request, in bytes")
+    parser.add_argument("--max_pixels", type=int, default=25_000_000, help="largest photograph, in pixels")
+    parser.add_argument("--max_seconds", metavar="SECONDS", type=float, default=30.0, help="longest time to an answer")
+    parser.add_argument("--per_minute", type=int, default=600, help="most requests per key and minute")
     parser.add_argument("--look_every", type=float, default=30.0, help="seconds between looks for a new model; 0: none")
-    parser.add_argument("--try_share", type=float, default=0.1, help="of comparisons, by a new model at first")
-    parser.add_argument("--try_count", type=int, default=50, help="such comparisons until it takes over")
-    parser.add_argument("--try_differ", type=float, default=0.1, help="share of other decisions that it may make")
+    parser.add_argument("--try_share", type=float, default=0.1, help="share of comparisons that a new model gets first")
+    parser.add_argument(
+        "--try_count", type=int, default=50, help="comparisons that it is tried on before it takes over"
+    )
+    parser.add_argument("--try_differ", type=float, default=0.1, help="share of them that it may decide otherwise")
 
 
 COMMANDS = {"serve": Command("compare, identify and enrol faces over HTTP, with a page", _serve, _options)}

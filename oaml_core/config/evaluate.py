@@ -38,7 +38,7 @@ class EvaluateConfig:
     the square of its images (0.1: about 13 GiB for 100,000); None: exact as far as 2 million accepted impostors, and
     with its error beyond."""
     matrix_images: int = 2000
-    """Images of a folder of one's own up to which the matrices of all scores are written, 4 bytes a pair and score."""
+    """Images of a folder of one's own up to which all scores are written as matrices, 4 bytes per pair and score."""
     pictures: int = 8
     """Pairs of each verification set, about so many, that the report shows; 0 for faces that must not be shared."""
 

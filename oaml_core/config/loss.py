@@ -29,7 +29,7 @@ class LossConfig:
     """The same for the places that another face of the batch shows too: pairs compare no others."""
     targets_known: bool = False
     """Compute what distillation aims at once, before training, instead of in every step: a pass of the backbone over
-    every face and its mirror image, and 8 bytes a face on each device for each number of an embedding."""
+    every face and its mirror image, and 8 bytes per face on each device for each number of an embedding."""
     pairwise_gradient_share: float = 1.0
     """Share, in [0, 1], of the pairwise loss's gradient that reaches the feature maps. The pairwise loss knows the
     training people alone; distillation knows what the backbone learnt of all of its own."""

@@ -110,10 +110,10 @@ def _files(metadata: Mapping[str, Any]) -> list[str]:
     return [
         "## The files",
         "",
-        f"10-fold accuracy on {amount(metadata['accuracy']['pairs'], 'pair')}, and faces a second on the CPU that "
+        f"10-fold accuracy on {amount(metadata['accuracy']['pairs'], 'pair')}, and faces per second on the CPU that "
         "exported them.",
         "",
-        "| file | global | local | faces a second |",
+        "| file | global | local | faces per second |",
         "|---|---|---|---|",
         f"| before export | {100 * trained['global']:.2f} % | {100 * trained['local']:.2f} % | |",
         *cells,

@@ -111,7 +111,7 @@ def gallery_files(folder: Path) -> list[tuple[str, Path]]:
     if not pictures:
         raise DataError(
             f"{folder} holds no picture ({', '.join(sorted(IMAGE_SUFFIXES))}). A gallery is a folder of "
-            "photographs: one folder a person, or one picture a person."
+            "photographs: one folder per person, or one picture per person."
         )
     return [(_person(path.relative_to(folder)), path) for path in pictures]
 

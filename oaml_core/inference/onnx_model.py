@@ -256,7 +256,7 @@ class OamlOnnx:
         )
 
     def _local_scores(self, probe: FaceRecords, gallery: FaceRecords) -> NDArray[np.float64] | None:
-        """Return scores of n pairs: by one vector a face where the model has it, else by the matcher's graph; None
+        """Return scores of n pairs: by one vector per face where the model has it, else by the matcher's graph; None
         without either.
         """
         if self.line is not None:

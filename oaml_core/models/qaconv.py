@@ -52,7 +52,7 @@ class QAConv(Matcher):
     evidence, so that what is occluded does not move them; in evaluation the running ones. The state dict has the
     published names (`bn.*`, `fc.*`, `logit_bn.*`).
 
-    Training keeps 10 bytes a pair and place. The arguments are those of every `Matcher`; fc has a weight for each
+    Training keeps 10 bytes per pair and place. The arguments are those of every `Matcher`; fc has a weight for each
     place of the map.
 
     Example:

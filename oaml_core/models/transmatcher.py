@@ -52,7 +52,7 @@ class TransMatcher(Matcher):
     proportion to its visibility, so that an invisible one changes nothing but itself. `multiply` weights the
     correlations before the maximum.
 
-    Training keeps 10 bytes a pair, place and layer; the feed-forward networks of pairs are recomputed in blocks.
+    Training keeps 10 bytes per pair, place and layer; the feed-forward networks of pairs are recomputed in blocks.
     The arguments are those of every `Matcher`, and the number of decoder layers.
 
     Example:

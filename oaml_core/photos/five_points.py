@@ -82,7 +82,7 @@ class FivePointOnnx:
         return np.zeros((5, 2))
 
     def detect(self, photo: Photo) -> Detections:
-        """Find the faces of a picture of at most `tile` pixels a side; smaller ones are padded with black.
+        """Find the faces of a picture of at most `tile` pixels per side; smaller ones are padded with black.
 
         Args:
             photo: uint8 [H, W, 3] RGB.

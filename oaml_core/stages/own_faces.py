@@ -44,7 +44,7 @@ def evaluate_own_faces(config: Config, source: str, checkpoint_uri: str) -> OwnF
 
     Args:
         config: its `evaluate` section.
-        source: a folder or `s3://` prefix with one folder an identity, or a pair list (`.csv`).
+        source: a folder or `s3://` prefix with one folder per identity, or a pair list (`.csv`).
         checkpoint_uri: the model.
 
     Raises:
@@ -94,7 +94,7 @@ def _identities(folder: SourceFolder, config: Config, *, needed: bool) -> Traini
             log.info("evaluate: pair lists alone: %s", error)
             return None
         raise DataError(
-            f"{folder.uri} holds neither one folder an identity nor a pair list (<name>_pairs.csv with the columns "
+            f"{folder.uri} holds neither one folder per identity nor a pair list (<name>_pairs.csv with the columns "
             f"first, second, same) nor a .bin set: {error}"
         ) from error
 

@@ -111,7 +111,7 @@ class TrainingLoop:
         batches = self.data.batches_per_epoch
         self.log = StepLog(self.config, self.run_dir, self.world, self.fabric, self.tracker, batches)
         log.info(
-            "training: %d images of %d identities, %d batches an epoch, %d epochs, %d workers; at epoch %d batch %d",
+            "training: %d images of %d identities, %d batches per epoch, %d epochs, %d workers; at epoch %d batch %d",
             len(self.dataset.train),
             self.dataset.train.num_identities,
             batches,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -33,6 +34,23 @@ def test_every_option_of_a_command_is_named(capsys: pytest.CaptureFixture[str]) 
     text = shown(capsys, "identify", "--help")
     for option in ("PROBE", "--gallery", "--onnx", "--checkpoint", "--far", "--top", "--out"):
         assert option in text
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("gallery", ("add", "ls", "rm", "merge", "rename", "move", "verify", "rebuild", "export", "import")),
+        ("restore", ("tiles", "train", "apply", "evaluate")),
+        ("nightly", ("status", "resume")),
+        ("store", ("ls", "get", "put", "verify", "link", "pin", "unpin", "gc")),
+    ],
+)
+def test_every_word_that_an_action_may_be_is_listed(
+    command: str, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A description ends where the next option begins, two blanks into its line.
+    described = re.split(r"\n  (?=\S)", shown(capsys, command, "--help").partition("  action ")[2])[0]
+    assert [word for word in words if not re.search(rf"\b{word}\b", described)] == []
 
 
 @pytest.mark.parametrize("section", [None, *SECTIONS])

@@ -124,7 +124,7 @@ def test_swapped_channels_are_hinted_at(image_folder: Path, config) -> None:
 
 def test_identities_with_few_images_are_counted(image_folder: Path, config) -> None:
     report = check_source(str(image_folder), config(num_instances=4))
-    assert "1 identity has fewer than data.num_instances 4" in finding(report, "images an identity")
+    assert "1 identity has fewer than data.num_instances 4" in finding(report, "images per identity")
 
 
 def test_blank_images_and_other_sizes_are_pointed_out(image_folder: Path, config) -> None:

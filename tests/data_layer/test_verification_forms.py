@@ -66,7 +66,7 @@ def pairs_in_tars(folder: Path, name: str) -> None:
 
 
 def pairs_in_columns(folder: Path, name: str) -> None:
-    """Two images a row, as `datasets` writes them: structs of bytes and path, several row groups."""
+    """Two images per row, as `datasets` writes them: structs of bytes and path, several row groups."""
     images = [{"bytes": png(image), "path": None} for image in FACES]
     table = pyarrow.table({"image1": images[0::2], "image2": images[1::2], "same": SAME})
     (folder / "verification").mkdir()
@@ -77,7 +77,7 @@ def pairs_in_columns(folder: Path, name: str) -> None:
 
 
 def pairs_in_rows(folder: Path, name: str) -> None:
-    """One image a row, pairs two by two, as CVLface has them."""
+    """One image per row, pairs two by two, as CVLface has them."""
     flags = [flag for flag in SAME for _ in range(2)]
     table = pyarrow.table({"image": [png(image) for image in FACES], "is_same": flags})
     (folder / "verification").mkdir()

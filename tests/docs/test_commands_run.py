@@ -38,7 +38,7 @@ def commands(page: str, of: str = "oaml ") -> list[str]:
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn faces, one folder an identity, in `faces` and `photographs`, and a mask, where the commands are typed."""
+    """Drawn faces, one folder per identity, in `faces` and `photographs`, and a mask, where the commands are typed."""
     folder = tmp_path_factory.mktemp("typed")
     generator = np.random.default_rng(0)
     which = np.repeat(np.arange(80), 3)

@@ -20,7 +20,7 @@ PEOPLE, EACH = 6, 3
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn faces, one folder an identity, a pair list beside them, and a model."""
+    """Drawn faces, one folder per identity, a pair list beside them, and a model."""
     folder = tmp_path_factory.mktemp("own")
     generator = np.random.default_rng(0)
     which = np.repeat(np.arange(PEOPLE), EACH)
@@ -76,7 +76,7 @@ def test_a_pair_list_alone(own: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_a_folder_without_faces_is_named(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert run(own, tmp_path, "--data", str(tmp_path / "empty")) == 1
-    assert "holds neither one folder an identity nor a pair list" in capsys.readouterr().err
+    assert "holds neither one folder per identity nor a pair list" in capsys.readouterr().err
 
 
 def test_data_still_takes_a_file_of_configuration_keys(own: Path, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_pairs_can_be_chosen_by_number(model, pairs):
 @pytest.mark.parametrize(
     ("images", "chosen", "message"),
     [
-        (np.zeros((3, 112, 112, 3), np.uint8), None, "two rows a pair"),
+        (np.zeros((3, 112, 112, 3), np.uint8), None, "two rows per pair"),
         (np.zeros((4, 3, 112, 112), np.uint8), None, "height, width, 3"),
         (np.zeros((4, 112, 112, 3), np.float32), None, "float32"),
         (np.zeros((4, 112, 112, 3), np.uint8), np.array([0, 2]), "Pair 2 was asked for"),

@@ -29,7 +29,7 @@ class ShuffleBatchSampler(BatchSampler):
 
 
 class PKBatchSampler(IdentityBatchSampler):
-    """P identities × K images a batch (Hermans et al. 2017), each identity as often as it has images.
+    """P identities × K images per batch (Hermans et al. 2017), each identity as often as it has images.
 
     An epoch deals each identity's shuffled images in groups of K and spreads the groups over the batches so that no
     identity is in a batch twice where that can be helped. Every identity is in every epoch; only those with fewer

@@ -7,7 +7,7 @@ alike, so that a fixed threshold of 0 would give most bits the same value everyw
 halve the set.
 
 Two hashes that differ in at most 7 of 128 bits agree in one of 8 bands of 16 bits at least. Training hashes are
-therefore only compared with the verification hashes that share a band with them. Memory: 24 bytes a training image
+therefore only compared with the verification hashes that share a band with them. Memory: 24 bytes per training image
 and 8 lists of verification images; the time for 5.8 million × 14,000 images is in benchmarks/RESULTS.md.
 """
 

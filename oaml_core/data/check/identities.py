@@ -68,14 +68,14 @@ def images_finding(seen: Seen) -> Finding:
     """Say how many images the people have who are trained on."""
     counts = seen.counts[seen.counts > 0]
     if not len(counts):
-        return Finding("images an identity", "none")
+        return Finding("images per identity", "none")
     result = f"{counts.min()} to {counts.max()}, median {np.median(counts):.0f}"
     wanted = seen.config.data.num_instances
     few = int((counts < wanted).sum())
     if not few:
-        return Finding("images an identity", result)
+        return Finding("images per identity", result)
     remedy = (
         f"{amount(few, 'identity has', 'identities have')} fewer than data.num_instances {wanted}: a batch repeats "
         f"their images; data.min_images_per_identity {wanted} leaves them out"
     )
-    return Finding("images an identity", result, "warning", remedy)
+    return Finding("images per identity", result, "warning", remedy)

@@ -1,8 +1,8 @@
 """Where raw data lies, a local folder or an `s3://` prefix, and what a training source must answer.
 
 What a folder holds decides how it is read: `train.rec` (RecordIO), `train.csv` or `train.parquet` (a list of path
-and identity), `train*.parquet` with images inside, `*.tar` (WebDataset), else one folder an identity, in `train/` or at
-the top.
+and identity), `train*.parquet` with images inside, `*.tar` (WebDataset), else one folder per identity, in `train/` or
+at the top.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class LocalFolder(SourceFolder):
         if not folder.is_dir():
             raise DataError(
                 f"data.source: {folder} is no folder. Give the folder that holds train.rec, train.csv or one "
-                "folder an identity."
+                "folder per identity."
             )
         self.folder = folder
         used: list[SourceFile] = []

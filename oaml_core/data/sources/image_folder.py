@@ -1,4 +1,4 @@
-"""Training sets with one folder an identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`.
+"""Training sets with one folder per identity: `<source>/anna/01.jpg`, or `<source>/train/anna/01.jpg`.
 
 Where one folder alone holds images, and those in folders of their own, as in unpacked archives (`faces/anna/01.jpg`)
 and in AdaFace's `imgs/`, the identities are the folders in it.
@@ -63,7 +63,7 @@ class ImageFileSource(TrainingSource):
 
 
 class ImageFolderSource(ImageFileSource):
-    """One folder an identity; files in its sub-folders belong to it, other files than images are passed over."""
+    """One folder per identity; files in its sub-folders belong to it, other files than images are passed over."""
 
     kind = "image_folder"
 

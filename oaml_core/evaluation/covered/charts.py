@@ -69,7 +69,7 @@ def legend(figures: ModelFigures) -> str:
 
 
 def _dots(rows: Sequence[ChartRow], axis: Axis) -> str:
-    """Return one row a condition, one dot with its interval a score.
+    """Return one row per condition, one dot with its interval per score.
 
     Positions are percentages of the width, so that text keeps its size on a phone.
     """

@@ -24,7 +24,7 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 34
 
 
 def accuracy_dots(conditions: Mapping[str, ConditionResult], scores: Sequence[str]) -> str:
-    """Return one row a condition, one dot a score: accuracy in %, with its interval over identities.
+    """Return one row per condition, one dot per score: accuracy in %, with its interval over identities.
 
     Positions are percentages of the width, so that text keeps its size on a phone.
     """

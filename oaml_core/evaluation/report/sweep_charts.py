@@ -205,7 +205,7 @@ def reliability_chart(result: SetResult) -> str:
 
 
 def difference_bars(differences: Sequence[Difference]) -> str:
-    """Return one row a set and condition: challenger less champion in points, with its interval and the verdict."""
+    """Return one row per set and condition: challenger less champion in points, with its interval and the verdict."""
     ends = np.array([[100 * d.low, 100 * d.high] for d in differences])
     reach = max(0.5, float(np.abs(ends).max()) * 1.05)
     rows = "".join(_difference_row(d, reach) for d in differences)

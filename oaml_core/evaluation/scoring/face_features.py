@@ -32,7 +32,7 @@ class FaceFeatures(NamedTuple):
     norm: Tensor
     """[n], length of the embedding before normalisation, mean over image and mirrored image."""
     local_embedding: Tensor
-    """[n, E], unit length, image and mirrored image fused, where the matcher compares one vector a face; else [0]."""
+    """[n, E], unit length, image and mirrored image fused, where the matcher compares one vector per face; else [0]."""
 
 
 def face_features(model: Recogniser, images: Tensor, device: torch.device | str) -> FaceFeatures:

@@ -146,7 +146,7 @@ def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] |
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8 or len(images) % 2:
         raise EvaluationError(
             f"The images are {images.dtype} {images.shape}; pairs are uint8 [2N, height, width, 3], RGB, "
-            "two rows a pair. Run `oaml prepare` again."
+            "two rows per pair. Run `oaml prepare` again."
         )
     count = len(images) // 2
     everything = np.arange(count)

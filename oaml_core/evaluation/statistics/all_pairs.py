@@ -154,7 +154,7 @@ class PairStream:
             missing = "no two images show the same person" if genuine == 0 else "all images show one person"
             raise EvaluationError(
                 f"Among {amount(len(identities), 'image')} {missing}; error rates need genuine and impostor pairs. "
-                "Give one folder an identity, at least two identities, and two images of one of them."
+                "Give one folder per identity, at least two identities, and two images of one of them."
             )
         unusable = [rate for rate in rates if not 0 < rate <= LARGEST_FAR]
         if unusable or not rates:

@@ -1,6 +1,6 @@
 """The record of one face as bytes: float32 embedding, 8-bit visibility, 8-bit local features with a scale per place.
 
-Of a model that compares one local vector a face, that vector is kept in place of the features, as those of one place.
+Of a model that compares one local vector per face, that vector is kept in place of the features, as those of one place.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who of a gallery a face may be: nearest embeddings first, then local evidence of the places visible in both.
 
-Of a model that compares one local vector a face, the nearest of those are on the shortlist too: who is lost to the
+Of a model that compares one local vector per face, the nearest of those are on the shortlist too: who is lost to the
 embedding of a covered face is found by what is seen of it.
 """
 
