@@ -8,10 +8,12 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from oaml_core.config import Config
 from oaml_core.line_file import LineFile
@@ -68,15 +70,45 @@ class Tracker:
                 log.warning("Weights & Biases lacks the steps from %d on (%s). %s has them.", step, error, self.path)
                 self._finish_wandb()
 
+    @property
+    def has_copy(self) -> bool:
+        """Return True if Weights & Biases takes charts and pictures; the CSV holds numbers alone."""
+        return self._wandb is not None
+
     def picture(self, step: int, name: str, path: Path) -> None:
         """Show a picture in Weights & Biases beside the metrics of `step`; without a copy there, do nothing."""
+        self._show(step, name, lambda wandb: wandb.Image(str(path)))
+
+    def histogram(self, step: int, name: str, counts: Sequence[int], edges: Sequence[float]) -> None:
+        """Show `counts` [N] of values between `edges` [N + 1] in Weights & Biases; without a copy there, do nothing."""
+        bins = np.array(counts), np.array(edges)
+        self._show(step, name, lambda wandb: wandb.Histogram(np_histogram=bins))
+
+    def curves(
+        self, step: int, name: str, points: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str
+    ) -> None:
+        """Show curves in one chart of Weights & Biases; without a copy there, do nothing.
+
+        Args:
+            step: of the metrics that they stand beside.
+            name: of the chart.
+            points: curves by name, each the positions across and up of its points.
+            across: name of the horizontal axis.
+        """
+        xs, ys = [list(across) for across, _ in points.values()], [list(up) for _, up in points.values()]
+        self._show(
+            step, name, lambda wandb: wandb.plot.line_series(xs=xs, ys=ys, keys=[*points], title=name, xname=across)
+        )
+
+    def _show(self, step: int, name: str, build: Callable[[Any], Any]) -> None:
+        """Log what `build` makes with the module of Weights & Biases."""
         if self._wandb is not None:
             try:
                 import wandb
 
-                self._wandb.log({name: wandb.Image(str(path))}, step=step)
+                self._wandb.log({name: build(wandb)}, step=step)
             except Exception as error:  # whatever it fails with must not stop training
-                log.warning("Weights & Biases does not show %s (%s).", path, error)
+                log.warning("Weights & Biases does not show %s at step %d (%s).", name, step, error)
 
     def close(self) -> None:
         """Finish the records of both destinations."""
@@ -100,8 +132,7 @@ def _csv_line(step: int, name: str, value: float) -> str:
 
 def _kept_run_id(folder: Path) -> str:
     """Return the id that an earlier try of the run took before it had a checkpoint; else a new one, kept for later
-    tries: the
-    date (UTC), and a token."""
+    tries: the date (UTC), and a token."""
     path = folder / RUN_ID
     made = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}"
     try:

@@ -99,12 +99,19 @@ class AugmentConfig:
     """Least and largest share of the area that such a crop keeps."""
     low_res_side: tuple[float, float] = (0.2, 1.0)
     """Least and largest share of the side that down-sampling goes to."""
+    low_res_before_colour: bool = False
+    """Lower the resolution before the colour jitter, as AdaFace's code does, instead of after it."""
     mask_prob: float = 0.5
     """An occluder drawn on the face, its visibility map with it."""
     random_occlusion_prob: float = 0.0
-    """A square of one colour, 20 to 80 % of the side, anywhere."""
+    """A square of one colour anywhere."""
+    random_occlusion_side: tuple[float, float] = (0.2, 0.8)
+    """Least and largest side of that square, as shares of the image's shorter side. 1.0, as in QAConv's code, leaves
+    nothing of the face to learn from."""
     erasing_prob: float = 0.0
-    """A rectangle of noise, 2 to 40 % of the area, anywhere (random erasing)."""
+    """A rectangle of 2 to 40 % of the area anywhere (random erasing)."""
+    erasing_mean: tuple[float, float, float] | None = None
+    """Colour of that rectangle: red, green and blue in [0, 1], such as the mean of the training images. None: noise."""
     occluders: tuple[str, ...] = DRAWN
     """Occluders to draw, each with the same probability; `mask` is any mask, `cutout:scarf` a cut-out of that kind, and
     `mask+sunglasses` both together."""
@@ -174,8 +181,12 @@ def check_augment(augment: AugmentConfig, cutouts: str | None = None) -> None:
     """
     shares = [name for name in vars(augment) if name.endswith(("_prob", "_share"))]
     check_shares({f"augment.{name}": getattr(augment, name) for name in shares})
-    for name in ("crop_area", "low_res_side"):
+    for name in ("crop_area", "low_res_side", "random_occlusion_side"):
         least, most = getattr(augment, name)
         if not 0 < least <= most <= 1:
             raise ConfigError(f"augment.{name} is [{least}, {most}]; give two shares in (0, 1], the smaller first.")
+    if augment.erasing_mean is not None and not all(0 <= channel <= 1 for channel in augment.erasing_mean):
+        raise ConfigError(
+            f"augment.erasing_mean is {list(augment.erasing_mean)}; give red, green and blue as numbers in [0, 1]."
+        )
     check_occluders(augment.occluders, "augment.occluders", cutouts)

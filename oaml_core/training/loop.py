@@ -38,7 +38,7 @@ from oaml_core.training.shards import sharded_rows
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
 from oaml_core.training.sync_batch_norm import synchronise_batch_norm
-from oaml_core.training.validation import validate, validate_visibility
+from oaml_core.training.validation import show_scores, validate, validate_visibility
 from oaml_core.training.world import World, any_worker, broadcast_object
 
 log = logging.getLogger(__name__)
@@ -176,8 +176,8 @@ class TrainingLoop:
         average_statistics(model)
         where = (self.config, self.world, self.fabric.device)
         own = self.average.swap_in() if self.average is not None else None
-        self.metrics = validate(model, self.dataset.verification, *where)
-        self.metrics |= validate_visibility(model, self.dataset.visibility, *where)
+        found = validate(model, self.dataset.verification, *where)
+        self.metrics = found.accuracies | validate_visibility(model, self.dataset.visibility, *where)
         if self.average is not None and own is not None:
             self.average.swap_out(own)
         self._in_validation = False
@@ -187,6 +187,7 @@ class TrainingLoop:
         self.position.validated = self.position.step
         if self.tracker is not None:
             self.tracker.log(self.position.step, self.metrics)
+            show_scores(self.tracker, self.position.step, found.scores)
         log.info("epoch %d: val_acc %.4f%s", self.position.epoch + 1, accuracy, " (kept as the best)" if best else "")
         self._save(best=best)
         self.log.restart()

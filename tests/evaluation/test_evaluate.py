@@ -11,7 +11,7 @@ import pytest
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.scores import BINS, PairScores, score_pairs
-from oaml_core.evaluation.verdict.evaluate import evaluate_model, validation_accuracy
+from oaml_core.evaluation.verdict.evaluate import evaluate_model, validation_accuracy, validation_scores
 from oaml_core.evaluation.verdict.judge import judge_set
 from oaml_core.evaluation.verdict.metrics_json import headline, metrics, roc_points, write_metrics
 from oaml_core.evaluation.verdict.results import SCORES
@@ -101,7 +101,8 @@ def test_without_occluders_the_headline_says_nothing_about_them(model, pairs):
 
 
 def test_validation_accuracy_is_the_clean_accuracy_of_the_evaluation(model, pairs, evaluation):
-    found = validation_accuracy(score_pairs(model, pairs.images), pairs.issame, CONFIG.evaluate)
+    scores = validation_scores(score_pairs(model, pairs.images), pairs.issame, CONFIG.evaluate)
+    found = validation_accuracy(scores, pairs.issame)
     clean = evaluation.sets["patterns"].conditions["clean"].scores
     assert found == {name: pytest.approx(clean[name].accuracy) for name in ("global", "local", "combined")}
 
@@ -143,4 +144,4 @@ def test_no_set_and_broken_scores_are_named(model, pairs):
     with pytest.raises(EvaluationError, match=r"Verification set lfw: 1 of 80 local scores \(clean\)"):
         judge_set("lfw", {"clean": scores}, pairs.issame, CONFIG.evaluate)
     with pytest.raises(EvaluationError, match="1 of 80 local scores"):
-        validation_accuracy(scores, pairs.issame, CONFIG.evaluate)
+        validation_scores(scores, pairs.issame, CONFIG.evaluate)

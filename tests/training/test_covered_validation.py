@@ -28,7 +28,7 @@ def measured(pairs: VerificationSet, *occluders: str) -> dict[str, float]:
     config = replace(config, train=replace(config.train, validation_occluders=occluders))
     torch.manual_seed(0)
     model = build_recogniser(ModelConfig(arch="ir_mini", width=4))
-    return validate(model, {"drawn": pairs}, config, World(0, 1, 0, 1), torch.device("cpu"))
+    return validate(model, {"drawn": pairs}, config, World(0, 1, 0, 1), torch.device("cpu")).accuracies
 
 
 def test_covered_pairs_count_beside_the_uncovered_ones(pairs: VerificationSet) -> None:

@@ -45,7 +45,7 @@ def score(rank: int, size: int, recipe: str, dataset: str, checkpoint: str) -> d
     model = load_trained(Path(checkpoint)).recogniser
     sets = open_prepared(Path(dataset)).verification
     world = World(rank, size, rank, size)
-    return validate(model, sets, config_from_yaml(recipe), world, torch.device("cpu"))
+    return validate(model, sets, config_from_yaml(recipe), world, torch.device("cpu")).accuracies
 
 
 def losses(run_dir: Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ INTERPOLATIONS = ("nearest", "bilinear", "area", "bicubic", "lanczos")
 
 
 class Augmenter(PairTransform):
-    """Crop, colour and resolution, each with its own probability, in this order.
+    """Crop, colour and resolution, each with its own probability, in this order or with the last two exchanged.
 
     A crop keeps a random rectangle where it is and blackens the rest, which shows no face any more: its visibility
     becomes 0, as under a black block. Colour and resolution leave visibility as it is.
@@ -34,6 +35,7 @@ class Augmenter(PairTransform):
             interpolation.
         crop_area: least and largest share of the area that a crop keeps.
         low_res_side: least and largest share of the side that low resolution shrinks to.
+        low_res_before_colour: the order of AdaFace's code; else colour comes first.
         generator: of everything random.
 
     Example:
@@ -57,10 +59,12 @@ class Augmenter(PairTransform):
         *,
         crop_area: tuple[float, float] = (0.2, 1.0),
         low_res_side: tuple[float, float] = (0.2, 1.0),
+        low_res_before_colour: bool = False,
         generator: torch.Generator,
     ) -> None:
         super().__init__(1.0, generator)
         self.area, self.low_res_side = crop_area, low_res_side
+        self.low_res_before_colour = low_res_before_colour
         self.probabilities = crop_augmentation_prob, photometric_augmentation_prob, low_res_augmentation_prob
 
     def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
@@ -78,9 +82,14 @@ class Augmenter(PairTransform):
     def on_image(self, image: Tensor, params: dict[str, Any]) -> Tensor:
         if params["box"] is not None:
             image = kept(image, params["box"])
-        if params["factors"] is not None:
-            image = photometric(image, *params["factors"])
-        return image if params["detour"] is None else low_resolution(image, params["detour"])
+        steps: list[tuple[Callable[[Tensor, Any], Tensor], Any]] = [
+            (photometric, params["factors"]),
+            (low_resolution, params["detour"]),
+        ]
+        for step, how in reversed(steps) if self.low_res_before_colour else steps:
+            if how is not None:
+                image = step(image, how)
+        return image
 
     def on_mask(self, mask: Tensor, params: dict[str, Any]) -> Tensor:
         return mask if params["box"] is None else kept(mask, params["box"])
@@ -114,8 +123,9 @@ def kept(pixels: Tensor, box: tuple[int, int, int, int]) -> Tensor:
     return result
 
 
-def photometric(image: Tensor, brightness: float, contrast: float, saturation: float) -> Tensor:
-    """Brightness, then contrast about the mean luma, then saturation of a uint8 image [3, H, W], by factors."""
+def photometric(image: Tensor, factors: Sequence[float]) -> Tensor:
+    """Change brightness, then contrast about the mean luma, then saturation of a uint8 image [3, H, W] by factors."""
+    brightness, contrast, saturation = factors
     pixels = image.float().view(3, -1).mul_(brightness).clamp_(max=255)
     luma = pixels.new_tensor(LUMA)
     middle = float(luma @ pixels.mean(1))

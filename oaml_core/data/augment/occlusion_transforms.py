@@ -245,13 +245,19 @@ class _Covering(PairTransform):
 
 
 class RandomOcclusion(_Covering):
-    """One square of a random colour anywhere in the image, its side 20 to 80 % of the image's shorter one.
+    """One square of a random colour anywhere in the image.
 
-    As the training of QAConv does (Liao & Shao 2020), which goes up to the whole image; a face of which nothing is seen
-    teaches nothing.
+    The training of QAConv (Liao & Shao 2020) goes up to the whole image; a face of which nothing is seen teaches
+    nothing.
+
+    Args:
+        p, generator: see `PairTransform`.
+        sides: least and largest side, as shares of the image's shorter one.
     """
 
-    sides = (0.2, 0.8)
+    def __init__(self, p: float, generator: torch.Generator, sides: tuple[float, float] = (0.2, 0.8)) -> None:
+        super().__init__(p, generator)
+        self.sides = sides
 
     def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
         height, width = image.shape[1:]
@@ -263,16 +269,29 @@ class RandomOcclusion(_Covering):
 
 
 class RandomErasing(_Covering):
-    """Replace a random rectangle by noise (Zhong et al., "Random Erasing Data Augmentation", 2020): 2 to 40 % of the
-    image, width by height 0.3 to 3.3."""
+    """Replace a random rectangle, 2 to 40 % of the image, width by height 0.3 to 3.3.
+
+    As in Zhong et al., "Random Erasing Data Augmentation", 2020.
+
+    Args:
+        p, generator: see `PairTransform`.
+        mean: colour that is put there, red, green and blue in [0, 1]; None: noise.
+    """
 
     area = (0.02, 0.4)
     aspect = (0.3, 1 / 0.3)
 
+    def __init__(self, p: float, generator: torch.Generator, mean: Sequence[float] | None = None) -> None:
+        super().__init__(p, generator)
+        self.mean = mean
+
     def parameters_of(self, image: Tensor, landmarks: Tensor | None) -> dict[str, Any]:
         box = random_rectangle(self, (image.shape[1], image.shape[2])) or (0, 0, 0, 0)
-        noise = torch.randint(0, 256, (3, *box[2:]), dtype=torch.uint8, generator=self.generator)
-        return super().parameters_of(image, landmarks) | {"box": box, "colour": noise}
+        if self.mean is None:
+            colour = torch.randint(0, 256, (3, *box[2:]), dtype=torch.uint8, generator=self.generator)
+        else:
+            colour = torch.tensor(self.mean).mul(255).round().to(torch.uint8)[:, None, None]
+        return super().parameters_of(image, landmarks) | {"box": box, "colour": colour}
 
 
 def covered(pixels: Tensor, box: tuple[int, int, int, int], colour: Tensor | int) -> Tensor:

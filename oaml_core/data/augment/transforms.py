@@ -54,8 +54,8 @@ class TrainTransform:
                 shadow_prob=config.shadow_prob,
                 dye_prob=config.dye_prob,
             ),
-            RandomOcclusion(config.random_occlusion_prob, generator),
-            RandomErasing(config.erasing_prob, generator),
+            RandomOcclusion(config.random_occlusion_prob, generator, config.random_occlusion_side),
+            RandomErasing(config.erasing_prob, generator, config.erasing_mean),
             PhotographEdge(config.edge_prob, generator),
             Camera(config.camera_prob, generator),
             Misalignment(config.misalignment_prob, generator),
@@ -65,7 +65,13 @@ class TrainTransform:
         """Steps at the start that move the face and cover nothing."""
         if any(quality):
             self.steps.append(
-                Augmenter(*quality, crop_area=config.crop_area, low_res_side=config.low_res_side, generator=generator)
+                Augmenter(
+                    *quality,
+                    crop_area=config.crop_area,
+                    low_res_side=config.low_res_side,
+                    low_res_before_colour=config.low_res_before_colour,
+                    generator=generator,
+                )
             )
 
     def __call__(

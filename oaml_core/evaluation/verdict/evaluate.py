@@ -91,8 +91,10 @@ def _timed(spent: dict[str, float], what: str) -> Iterator[None]:
     spent[what] += time.perf_counter() - began
 
 
-def validation_accuracy(scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig) -> dict[str, float]:
-    """Return 10-fold accuracies in [0, 1] of the `global`, `local` and `combined` score, for validation in training.
+def validation_scores(
+    scores: PairScores, issame: NDArray[np.bool_], config: EvaluateConfig
+) -> dict[str, NDArray[np.float64]]:
+    """Return the `global`, `local` and `combined` scores [N] of pairs, for validation in training.
 
     Each rank scores a share of the clean pairs with `score_pairs`; the arrays of all ranks, in pair order, come here.
 
@@ -101,10 +103,10 @@ def validation_accuracy(scores: PairScores, issame: NDArray[np.bool_], config: E
     """
     checked_pairs(scores.global_score, issame, "global scores")
     checked_pairs(scores.local_score, issame, "local scores")
-    local = ten_fold_any_range(scores.local_score, issame).accuracy
-    rule = combined_rule(scores, local, config)
-    return {
-        "global": ten_fold_any_range(scores.global_score, issame).accuracy,
-        "local": local,
-        "combined": ten_fold_any_range(rule(scores), issame).accuracy,
-    }
+    rule = combined_rule(scores, ten_fold_any_range(scores.local_score, issame).accuracy, config)
+    return {"global": scores.global_score, "local": scores.local_score, "combined": rule(scores)}
+
+
+def validation_accuracy(scores: Mapping[str, NDArray[np.float64]], issame: NDArray[np.bool_]) -> dict[str, float]:
+    """Return 10-fold accuracies in [0, 1] of scores [N] by their names, as `validation_scores` gives them."""
+    return {name: ten_fold_any_range(values, issame).accuracy for name, values in scores.items()}
