@@ -22,12 +22,30 @@ MANY_NAMES = "links to a folder that many others lead to"
 LEAVING = "links that lead out of the folder"
 UNREADABLE = "folders that may not be read"
 HIDDEN = "names that begin with a dot"
+OF_SYSTEMS = "what operating systems and their disks leave behind"
+OF_NOBODY = frozenset({HIDDEN, OF_SYSTEMS})
+"""Reasons for which nothing of a person or a data set is lost."""
 EMPTY = "folders with nothing in them"
 FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that forge lines of a log or cannot be written: control characters, bytes that are no UTF-8, line
 and paragraph separators."""
 TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction in which their neighbours are shown."""
+LEFT_BY_SYSTEMS = frozenset(
+    {
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+    }
+)
+"""Names, in lower case, that macOS, Windows, Linux and network disks use. Some hold thumbnails or deleted images."""
 MOST_NAMES = 16
 """Names under which one folder is read. Links that branch would multiply its files without end."""
 _KINDS = {
@@ -142,7 +160,7 @@ def files_below(
     Args:
         folder: where to begin; a link to a folder is followed.
         leave: whether links that lead out of `within` are followed.
-        any_name: whether files are used whose names begin with a dot or cannot be printed.
+        any_name: whether files are used whose names begin with a dot, cannot be printed, or are `LEFT_BY_SYSTEMS`.
         within: `folder` or one above it; None: `folder`.
         empty: whether folders are yielded, as entries that are not used, which have no entry.
     """
@@ -188,8 +206,15 @@ def _first_place(folder: Path) -> _Place:
     return _Place(folder, real, frozenset({real, *real.parents}), False)
 
 
+def is_of_systems(name: str) -> bool:
+    """Return True if an operating system or its disk left a file or folder of this path, with forward slashes."""
+    return any(part in LEFT_BY_SYSTEMS for part in name.lower().split("/"))
+
+
 def _refused_by_name(entry: os.DirEntry[str], folder: Path) -> FolderEntry | None:
     path = Path(entry.path)
+    if is_of_systems(entry.name):
+        return FolderEntry(_relative(path, folder), path, reason=OF_SYSTEMS)
     if forges_lines(entry.name):
         return FolderEntry(_relative(path, folder), path, reason=UNPRINTABLE, is_folder=os.path.isdir(path))
     if entry.name.startswith("."):
@@ -236,7 +261,7 @@ def regular_files(folder: Path, suffixes: Iterable[str]) -> list[Path]:
         if entry.reason is None:
             if entry.path.suffix.lower() in wanted:
                 found.append(entry.path)
-        elif entry.reason != HIDDEN:
+        elif entry.reason not in OF_NOBODY:
             passed_over.add(entry.reason, entry.name)
     for sentence in passed_over.sentences("passed over"):
         log.warning("%s: %s", shown(folder), sentence)
@@ -257,7 +282,7 @@ def folders_in(folder: Path, *, any_name: bool = False) -> list[Path]:
             judged = refused or _judge(entry, top, top.real, folder, True)
             if isinstance(judged, _Place):
                 found.append(judged.path)
-            elif judged.reason not in (None, HIDDEN):
+            elif judged.reason is not None and judged.reason not in OF_NOBODY:
                 passed_over.add(judged.reason or "", judged.name)
     for sentence in passed_over.sentences("passed over"):
         log.warning("%s: %s", shown(folder), sentence)

@@ -79,7 +79,7 @@ class Tracker:
         """Show a picture in Weights & Biases beside the metrics of `step`; without a copy there, do nothing."""
         self._show(step, name, lambda wandb: wandb.Image(str(path)))
 
-    def histogram(self, step: int, name: str, counts: Sequence[int], edges: Sequence[float]) -> None:
+    def histogram(self, step: int, name: str, counts: Sequence[float], edges: Sequence[float]) -> None:
         """Show `counts` [N] of values between `edges` [N + 1] in Weights & Biases; without a copy there, do nothing."""
         bins = np.array(counts), np.array(edges)
         self._show(step, name, lambda wandb: wandb.Histogram(np_histogram=bins))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.errors import StoreError
-from oaml_core.folder_entries import HIDDEN, Counted, files_below, shown
+from oaml_core.folder_entries import OF_NOBODY, Counted, files_below, shown
 from oaml_core.progress import bytes_progress
 from oaml_core.store.keys import checked_key
 from oaml_core.store.local_file import sha256_of, size_of
@@ -226,7 +226,7 @@ class Store(ABC):
         for entry in files_below(folder, leave=leave):
             if entry.reason is None:
                 sizes[entry.name] = entry.size
-            elif entry.reason != HIDDEN:
+            elif entry.reason not in OF_NOBODY:
                 left_out.add(entry.reason, entry.name)
         for sentence in left_out.sentences("not put"):
             log.warning("%s: %s", shown(folder), sentence)

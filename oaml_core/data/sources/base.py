@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import (
+    OF_SYSTEMS,
     UNPRINTABLE,
     FolderEntry,
     files_below,
     forges_lines,
+    is_of_systems,
     open_regular,
     read_regular,
     shown,
@@ -170,7 +172,9 @@ class StoreFolder(SourceFolder):
         objects: list[SourceFile] = []
         passed_over: list[FolderEntry] = []
         for info in store.list() if listing is None else ():
-            if forges_lines(info.key):
+            if is_of_systems(info.key):
+                passed_over.append(FolderEntry(info.key, Path(info.key), reason=OF_SYSTEMS))
+            elif forges_lines(info.key):
                 passed_over.append(FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE))
             else:
                 objects.append(SourceFile(info.key, info.size, info.tag))

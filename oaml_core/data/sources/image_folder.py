@@ -10,6 +10,7 @@ relative to the source.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -21,7 +22,7 @@ from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.text import composed
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import HIDDEN, Counted
+from oaml_core.folder_entries import OF_NOBODY, Counted
 
 TRAIN = "train/"
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
@@ -124,14 +125,22 @@ def identities_below(files: Iterable[str]) -> str:
 
 
 def _unusable(folder: SourceFolder) -> str:
-    """Say what lies there and cannot be used, as the end of an error message."""
+    """Say what lies there and is not used, as the end of an error message."""
+    endings = Counter(PurePosixPath(name).suffix.lower() or "without ending" for name in folder.files)
+    most = [f"{number:,} {ending}" for ending, number in endings.most_common(MOST_ENDINGS)]
+    files = [f" Files that lie there: {', '.join(most)}{', …' if len(endings) > len(most) else ''}."] if most else []
+    archives = [name for name in folder.files if PurePosixPath(name).suffix.lower() in ARCHIVES]
+    files += [f" Unpack {first_of(sorted(archives))}." for _ in archives[:1]]
     counted = Counted()
     for entry in folder.passed_over:
-        if entry.reason is not None and entry.reason != HIDDEN:
+        if entry.reason is not None and entry.reason not in OF_NOBODY:
             counted.add(entry.reason, entry.name)
-    return "".join(f" {sentence}." for sentence in counted.sentences("passed over"))
+    return "".join([*files, *(f" {sentence}." for sentence in counted.sentences("passed over"))])
 
 
+ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+"""Endings of files that are unpacked before they are read."""
+MOST_ENDINGS = 4
 LONGEST_LINK = 1024
 """Bytes of a file at the top of the source that may be the target of a link."""
 

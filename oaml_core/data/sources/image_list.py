@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 
+from oaml_core.amounts import first_of
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.image_parquet import cell_text, reading_parquet, rounded_column
+from oaml_core.data.sources.listed_once import ListedFile, listed_once
 from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import Table, is_missing, one_spelling, read_table
 from oaml_core.errors import DataError
@@ -26,9 +28,13 @@ class ImageListSource(ImageFileSource):
 
     def __init__(self, folder: SourceFolder) -> None:
         self.list_name = next(name for name in LISTS if name in folder)
-        paths, identities, set_aside, notes = _read(folder, self.list_name)
-        if not paths:
-            raise DataError(f"{folder.where(self.list_name)} lists no image.")
+        read, set_aside, notes = _read(folder, self.list_name)
+        listed = listed_once(read, self.list_name)
+        set_aside += listed.set_aside
+        if not listed.files:
+            reason = f": {set_aside[0][0]}: {set_aside[0][1]}" if set_aside else ""
+            raise DataError(f"{folder.where(self.list_name)} lists no image{reason}.")
+        paths, identities = [file.path for file in listed.files], [file.identity for file in listed.files]
         outside = next((path for path in paths if path.startswith("/") or ".." in path.split("/")), None)
         if outside is not None:
             raise DataError(
@@ -37,27 +43,28 @@ class ImageListSource(ImageFileSource):
         super().__init__(folder, paths, identities)
         self.used.add(self.list_name)
         self.damaged = set_aside
-        self.notes += [*notes, *rounded_texts(identities, self.list_name)]
+        self.notes += [*notes, *listed.notes, *rounded_texts(identities, self.list_name)]
 
 
-def _read(folder: SourceFolder, name: str) -> tuple[list[str], list[str], list[tuple[str, str]], list[str]]:
-    """Read paths, identities, the (name, reason) of lines that lack one of them, and notes for the report."""
+def _read(folder: SourceFolder, name: str) -> tuple[list[ListedFile], list[tuple[str, str]], list[str]]:
+    """Read the lines, the (name, reason) of those that lack path or identity, and notes for the report."""
     data = folder.read(name)
     where = folder.where(name)
     table, notes = (read_table(data, where), []) if name.endswith(".csv") else _parquet(data, where, name)
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
-        raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; it needs {', '.join(COLUMNS)}.")
-    paths, identities, set_aside = [], [], []
+        there = f"; its columns are {first_of(map(shown, table.columns))}" if table.columns else ""
+        needs = f"it needs {', '.join(COLUMNS)}{there}"
+        raise DataError(f"{folder.where(name)} lacks the column {missing[0]!r}; {needs}.")
+    listed, set_aside = [], []
     for number, (path, identity) in enumerate(zip(table.columns["path"], table.columns["identity"], strict=True)):
         reason = _fault(path, identity)
+        line = f"line {table.lines[number]}" if name.endswith(".csv") else f"row {number}"
         if reason:
-            line = f"line {table.lines[number]}" if name.endswith(".csv") else f"row {number}"
             set_aside.append((f"{shown(path) or name} ({line})", f"{name} gives it {reason}"))
         else:
-            paths.append(folder.listed(path))
-            identities.append(one_spelling(identity))
-    return paths, identities, set_aside, notes
+            listed.append(ListedFile(folder.listed(path), one_spelling(identity), line))
+    return listed, set_aside, notes
 
 
 def _fault(path: str, identity: str) -> str:

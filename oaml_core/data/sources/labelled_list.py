@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
+from oaml_core.data.sources.listed_once import ListedFile, listed_once
 from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import decode_text, is_missing, one_spelling
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
@@ -41,7 +42,7 @@ class LabelledListSource(ImageFileSource):
 
     def __init__(self, folder: SourceFolder, file: str) -> None:
         where = folder.where(file)
-        paths, labels = [], []
+        read: list[ListedFile] = []
         set_aside: list[tuple[str, str]] = []
         for number, line in enumerate(decode_text(folder.read(file), where).splitlines(), start=1):
             if not line.strip():
@@ -50,14 +51,15 @@ class LabelledListSource(ImageFileSource):
             if entry is None or is_missing(entry[1]) or any(map(forges_lines, entry)):
                 set_aside.append((f"{file} line {number}", f"{shown(line.strip())} is not an image and its label"))
                 continue
-            paths.append(_place(folder, file, entry[0]))
-            labels.append(entry[1])
-        if not paths:
+            read.append(ListedFile(_place(folder, file, entry[0]), entry[1], f"line {number}"))
+        listed = listed_once(read, file)
+        if not listed.files:
             raise DataError(f"{where} lists no image with a label.")
-        super().__init__(folder, paths, labels)
+        labels = [each.identity for each in listed.files]
+        super().__init__(folder, [each.path for each in listed.files], labels)
         self.used.add(file)
-        self.damaged = set_aside
-        self.notes += rounded_texts(labels, file)
+        self.damaged = [*set_aside, *listed.set_aside]
+        self.notes += [*listed.notes, *rounded_texts(labels, file)]
 
 
 def _entry(line: str) -> tuple[str, str] | None:

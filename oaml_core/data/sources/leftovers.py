@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from oaml_core.amounts import amount, first_of
 from oaml_core.data.sources.base import SourceFolder, TrainingSource
-from oaml_core.data.sources.image_folder import RESERVED, ImageFolderSource, identities_below
+from oaml_core.data.sources.image_folder import ARCHIVES, RESERVED, ImageFolderSource, identities_below
 from oaml_core.data.sources.image_list import LISTS
 from oaml_core.data.sources.labelled_list import TRAINING_LISTS
 from oaml_core.data.sources.meta import META
@@ -17,11 +17,13 @@ from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.folder_entries import EMPTY, HIDDEN, Counted, FolderEntry, shown
+from oaml_core.folder_entries import EMPTY, OF_NOBODY, Counted, FolderEntry, is_of_systems, shown
 
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods", ".jsonl"})
+"""Endings of files that may list images or pairs."""
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""
-HARMLESS = frozenset({HIDDEN, EMPTY})
+HARMLESS = OF_NOBODY | {EMPTY}
 """Reasons that are counted and no warning: who is lost by them is."""
 
 
@@ -65,10 +67,17 @@ def find_leftovers(
         (counted if entry.reason in HARMLESS else unusable).add(entry.reason or "", entry.name)
     unused = [name for name in folder.files if name not in used]
     loose = _outside_identities(unused, training)
+    unread = [name for name in unused if _may_hold_people(PurePosixPath(name))]
     vanished = _lost_parts(folder, training, visibility)
     return Leftovers(
-        (*counted.sentences("passed over"), *_unused(set(unused) - set(loose)), *_deeper(training)),
-        (*unusable.sentences("passed over"), *vanished, *_loose(loose), *_beside_train(folder, training)),
+        (*counted.sentences("passed over"), *_unused(set(unused) - {*loose, *unread}), *_deeper(training)),
+        (
+            *unusable.sentences("passed over"),
+            *vanished,
+            *_loose(loose),
+            *_beside_train(folder, training),
+            *_not_read(unread),
+        ),
     )
 
 
@@ -87,6 +96,23 @@ def _loose(names: Sequence[str]) -> list[str]:
     return [
         f"{lie} in no folder of an identity, so nobody is known to be on it; the first is {shown(names[0])!r}. Move "
         "each into the folder of its person"
+    ]
+
+
+def _may_hold_people(path: PurePosixPath) -> bool:
+    """Return True if a file is an archive, or a table where lists of images and of pairs lie."""
+    beside = path.parent.as_posix() in (".", "verification")
+    return path.suffix.lower() in ARCHIVES or (beside and path.suffix.lower() in TABLES)
+
+
+def _not_read(names: Sequence[str]) -> list[str]:
+    archives = [name for name in names if PurePosixPath(name).suffix.lower() in ARCHIVES]
+    tables = [name for name in names if name not in archives]
+    read = f"Lists that are read are called {', '.join((*LISTS, *TRAINING_LISTS))} or <name>_pairs.csv"
+    return [
+        f"{amount(len(found), f'{kind} is', f'{kind}s are')} not read: {first_of(map(shown, found))}. {remedy}"
+        for kind, found, remedy in (("archive", archives, "Unpack them"), ("table", tables, read))
+        if found
     ]
 
 
@@ -125,11 +151,12 @@ def _lost_parts(
     people = {_identity(name, below) for name in folder.files}
     lost = Counted()
     for entry in folder.passed_over:
-        if entry.reason != HIDDEN and (found := _lost_list(entry, visibility)) is not None:
+        if entry.reason not in OF_NOBODY and (found := _lost_list(entry, visibility)) is not None:
             lost.add(*found)
         elif isinstance(training, ImageFolderSource):
             person = _identity(entry.name, below, entry)
-            if person is not None and not person.startswith(".") and person not in people | RESERVED:
+            of_nobody = person is None or person.startswith(".") or is_of_systems(person)
+            if person is not None and not of_nobody and person not in people | RESERVED:
                 lost.add("identities", person)
     return [_sentence(kind, sorted(set(names))) for kind, names in lost.names.items()]
 

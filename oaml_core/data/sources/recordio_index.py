@@ -34,6 +34,9 @@ Ints = NDArray[np.int64]
 CHUNK = 1 << 16
 HEAD_BYTES = FRAME.size + HEADER.size + 8
 INDEX_VERSION = 2
+NO_RECORD = (
+    "holds no RecordIO record whose label is a whole number, 0 or more; is it a training set of this format, and whole?"
+)
 CONTRADICTIONS = 0.1
 """Share of labels that differ from their identity record above which the file is taken to number them otherwise."""
 ARRAYS = ("keys", "offsets", "sizes", "labels", "spans", "broken")
@@ -94,7 +97,7 @@ def build_index(path: Path) -> RecordIndex:
         listed = read_idx(path.with_suffix(".idx"))
         index = _gather(data, _walk(data)) if listed is None else _listed_or_walked(path, data, listed)
     if not len(index) and not len(index.spans):
-        raise DataError(f"{path} holds no RecordIO record; is it a training set of this format, and whole?")
+        raise DataError(f"{path} {NO_RECORD}")
     return index
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from oaml_core.data.sources.base import SourceFolder
-from oaml_core.data.sources.recordio_index import Ints, Piece, RecordIndex, gather, read_idx
+from oaml_core.data.sources.recordio_index import NO_RECORD, Ints, Piece, RecordIndex, gather, read_idx
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 
@@ -38,7 +38,7 @@ def remote_index(folder: SourceFolder, records: str, idx: str) -> RecordIndex:
     order = np.argsort(listed[:, 1], kind="stable")
     index = gather(_pieces(folder, records, listed[order], size), listed[order], size)
     if not len(index) and not len(index.spans):
-        raise DataError(f"{folder.where(records)} holds no RecordIO record; is it a training set, and whole?")
+        raise DataError(f"{folder.where(records)} {NO_RECORD}")
     # Images stand in the order of the list, as in the index of a local file.
     place = order[np.searchsorted(listed[order, 1], index.offsets)]
     by_line = np.argsort(place, kind="stable")
