@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from oaml_core.config import Config, check_leaves, is_flat, modern_words
+from oaml_core.config import Config, check_leaves, is_flat, modern_words, refuse_values_of_sections
 from oaml_core.errors import ConfigError, nearest, nearest_key
 from oaml_core.structured_text import check_yaml, parse_yaml
 
@@ -62,8 +62,9 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> tuple[Conf
     Raises:
         ConfigError: a key or value does not exist; the message names the nearest that does.
     """
-    known = re.findall(r"--[A-Za-z][\w.-]*", parser.format_help()) if any(map(is_flat, arguments)) else []
+    known = _options_of(parser) if any(map(is_flat, arguments)) else []
     words = _with_recipes([_spelled(word) for word in modern_words(arguments, known)])
+    refuse_values_of_sections(words, _first_keys(), lambda: _options_of(parser))
     values = _instantiated(parser, lambda: parser.parse_args(words))
     check_leaves({f"--{name}": value for name, value in vars(values).items() if name not in _field_names(Config)})
     return Config(**{name: values[name] for name in _field_names(Config)}), values
@@ -275,6 +276,16 @@ def _instantiated(parser: ArgumentParser, parse: Callable[[], Any], cls: type = 
 _PLAIN_VALUE = "A plain value stands where a group of keys belongs ({}): put its keys below it, indented."
 
 
+def _options_of(parser: ArgumentParser) -> list[str]:
+    return re.findall(r"--[A-Za-z][\w.-]*", parser.format_help())
+
+
+def _first_keys() -> dict[str, str]:
+    """Return the first key of each section of the configuration, by the section's name."""
+    keys = [key for key, _ in _leaves(Config())]
+    return {name: next(key for key in keys if key.startswith(f"{name}.")) for name in _groups(Config)}
+
+
 def _groups(cls: type) -> list[str]:
     return [f.name for f in dataclasses.fields(cls) if dataclasses.is_dataclass(f.default_factory)]
 
@@ -291,8 +302,7 @@ def _refuse_plain_values(cls: type, tree: dict[str, Any]) -> None:
 def _hint(parser: ArgumentParser, message: str, cls: type) -> str:
     keys = [key for key, _ in _leaves(cls())]
     if found := re.search(r"unrecognized arguments: ([^\s=]+)", message):
-        options = re.findall(r"--[A-Za-z][\w.-]*", parser.format_help())
-        return nearest_key(found[1], options)
+        return nearest_key(found[1], _options_of(parser))
     if found := re.search(r"Literal\[(.*)\]\. Got value: (\S+)", message):
         return nearest(found[2], re.findall(r"'([^']+)'", found[1]))
     if "accept" not in message:

@@ -10,7 +10,16 @@ import yaml
 from oaml_core.cli import main
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
-from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys, digest, learnt_settings, load_config
+from oaml_core.settings import (
+    config_from_yaml,
+    config_parser,
+    config_to_yaml,
+    differing_keys,
+    digest,
+    learnt_settings,
+    load_config,
+    parse_config,
+)
 
 RECIPES = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
@@ -256,3 +265,25 @@ def test_what_resembles_no_key_suggests_none() -> None:
     with pytest.raises(ConfigError) as refused:
         load_config(None, ["--zzz_qqq", "1"])
     assert "Did you mean" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["--model", "model.onnx"], " Did you mean --onnx"),
+        (["--model=best.ckpt"], "such as --model.arch"),
+        (["--data", "faces"], " Did you mean --data.source"),
+        (["--train"], "such as --train.nproc"),
+    ],
+)
+def test_a_file_in_place_of_a_section_is_refused_unread(words: list[str], meant: str) -> None:
+    """The parser of options would read any file there as YAML, and fail at its first byte."""
+    parser = config_parser("oaml", "OAML")
+    parser.add_argument("--onnx")
+    with pytest.raises(ConfigError, match=r"is a section of the configuration") as refusal:
+        parse_config(parser, words)
+    assert meant in str(refusal.value)
+
+
+def test_a_section_may_be_given_as_a_mapping() -> None:
+    assert parse_config(config_parser("oaml", "OAML"), ["--model", "{arch: ir_18}"])[0].model.arch == "ir_18"

@@ -14,7 +14,7 @@ from oaml_core.config.checks import check_leaves, check_positive
 from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, check_data
 from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
 from oaml_core.config.export import ExportConfig, check_export
-from oaml_core.config.flat_names import is_flat, modern_words
+from oaml_core.config.flat_names import is_flat, modern_words, refuse_values_of_sections
 from oaml_core.config.loss import LossConfig, check_loss
 from oaml_core.config.model import ModelConfig, check_model
 from oaml_core.config.nightly import NightlyConfig, check_nightly
@@ -45,6 +45,7 @@ __all__ = [
     "is_flat",
     "modern_words",
     "occluders",
+    "refuse_values_of_sections",
     "validation_interval",
 ]
 

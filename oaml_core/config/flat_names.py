@@ -7,7 +7,7 @@ below; those that need nothing or something else are refused with what to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from oaml_core.errors import ConfigError
 
@@ -101,6 +101,37 @@ def modern_words(words: Sequence[str], known: Collection[str]) -> list[str]:
             if equals or waiting:
                 found.append(_as_list(name, value if equals else waiting.pop(0)))
     return found
+
+
+_MEANT = {"model": ("--onnx", "--checkpoint", "--backbone"), "data": ("--data.source",)}
+"""Options that a value after the name of a section may have been meant for."""
+
+
+def refuse_values_of_sections(
+    words: Sequence[str], first_keys: Mapping[str, str], known: Callable[[], Collection[str]]
+) -> None:
+    """Refuse `--model FILE`, which a parser would read as YAML of the section, whatever the file is.
+
+    Args:
+        words: the command line.
+        first_keys: a key of each section, by the section's name.
+        known: gives the options of the command, with dashes.
+
+    Raises:
+        ConfigError: a section has a value that is no mapping of its keys.
+    """
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--")
+        if name == option or name not in first_keys:
+            continue
+        value = value if equals else next(iter(words[place + 1 :]), "")
+        if value.startswith("{") or value.endswith((".yaml", ".yml", ".json")):
+            continue
+        meant = [other for other in _MEANT.get(name, ()) if other in known()]
+        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+        key = first_keys[name]
+        raise ConfigError(f"{option} is a section of the configuration; give one of its keys, such as --{key}.{hint}")
 
 
 def _as_list(name: str, value: str) -> str:
