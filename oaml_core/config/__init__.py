@@ -115,8 +115,8 @@ def _check_adaptation(config: Config) -> None:
     if config.loss.distils and not MATCHERS.has(config.model.matcher, POOLS):
         able = " or ".join(name for name in MATCHERS.names() if MATCHERS.has(name, POOLS))
         raise ConfigError(
-            f"loss.distillation_loss_weight and loss.common_distillation_loss_weight need model.matcher {able}, not "
-            f"{config.model.matcher}: the other matchers make no embedding of the visible places."
+            f"The distillation terms of loss need model.matcher {able}, not {config.model.matcher}: the other matchers "
+            "make no embedding of the visible places."
         )
     if config.loss.targets_known:
         _check_known_targets(config)

@@ -23,6 +23,8 @@ class DrawablePair:
     """[h, w] each, in [0, 1]."""
     correspondences: list[tuple[int, int, float]]
     """(place in the first map, place in the second map, strength in [0, 1]), strongest first."""
+    grid: tuple[int, ...] = (1, 1)
+    """(h, w) of the maps whose places correspond; that of visibility may be finer."""
 
 
 def drawable_pair(
@@ -35,6 +37,7 @@ def drawable_pair(
         images=images,
         visibility=(records[0].visibility[0, 0], records[1].visibility[0, 0]),
         correspondences=strongest_correspondences(maps[0], maps[1], visible[0], visible[1]),
+        grid=maps[0].shape[1:],
     )
 
 
@@ -46,8 +49,8 @@ def strongest_correspondences(
     Args:
         first: float32 [C, h, w] feature map, raw or normalised over channels.
         second: float32 [C, h, w].
-        first_visibility: float32 [1, h, w], in [0, 1].
-        second_visibility: float32 [1, h, w].
+        first_visibility: float32 [1, h, w], in [0, 1], or a whole number of times finer.
+        second_visibility: the same.
         count: largest number of pairs.
 
     Returns:
@@ -55,7 +58,9 @@ def strongest_correspondences(
         column, the strength max(cosine, 0) · visibility · visibility, in [0, 1]. Pairs without strength are
         left out.
     """
-    visible = first_visibility.reshape(-1, 1) * second_visibility.reshape(1, -1)
+    visible = _at(first_visibility, first.shape[1:]).reshape(-1, 1) * _at(second_visibility, second.shape[1:]).reshape(
+        1, -1
+    )
     strength = np.clip(_unit_columns(first).T @ _unit_columns(second), 0.0, 1.0) * visible
     best_of_first = strength.argmax(1)
     places = np.arange(len(best_of_first))
@@ -63,6 +68,13 @@ def strongest_correspondences(
     values = strength[mutual, best_of_first[mutual]]
     order = np.argsort(-values, kind="stable")[:count]
     return [(int(mutual[i]), int(best_of_first[mutual[i]]), float(values[i])) for i in order if values[i] > 0]
+
+
+def _at(visibility: Floats, grid: tuple[int, ...]) -> Floats:
+    """Return a map of visibility [1, H, W] by the mean over the places of a grid [h, w] that divides it."""
+    height, width = grid
+    finer = visibility.reshape(height, visibility.shape[1] // height, width, visibility.shape[2] // width)
+    return np.asarray(finer.mean((1, 3)), dtype=np.float32)
 
 
 def _unit_columns(features: Floats) -> Floats:

@@ -46,7 +46,7 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
     draw = ImageDraw.Draw(picture)
     # The strongest are drawn last, over the others.
     for (first, second, strength), colour in reversed(list(zip(pair.correspondences, MATCH_COLOURS, strict=False))):
-        (x1, y1), (x2, y2) = centre_of(first, pair.visibility[0].shape), centre_of(second, pair.visibility[1].shape)
+        (x1, y1), (x2, y2) = centre_of(first, pair.grid), centre_of(second, pair.grid)
         start, end = (x1 * FACE, y1 * FACE), (FACE + GAP + x2 * FACE, y2 * FACE)
         draw.line([start, end], fill=colour, width=1 + round(3 * strength))
         for x, y in (start, end):

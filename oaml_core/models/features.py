@@ -17,4 +17,5 @@ class Features(NamedTuple):
     norm: Tensor
     """[B, 1], length of the embedding before normalisation: a measure of image quality (AdaFace, section 3.2)."""
     visibility: Tensor
-    """[B, 1, h, w] in [0, 1]: 1 = the place shows a face, 0 = it is occluded."""
+    """[B, 1, h, w] in [0, 1]: 1 = the place shows a face, 0 = it is occluded. A fine map has more places than the
+    feature map."""

@@ -13,6 +13,7 @@ from oaml_core.errors import ModelInputError
 from oaml_core.host_range import host_range
 from oaml_core.models.correlation import BlockSize, at_least_float32, block_bytes, slices
 from oaml_core.models.correlation_weighting import Weighting, part
+from oaml_core.visibility import resize_visibility
 
 Product = Literal["auto", "fp32", "bf16"]
 """Type of the factors in a matcher's large matrix products; they are summed in float32 in any case."""
@@ -226,6 +227,9 @@ class Matcher(nn.Module, ABC):
         if visibility is None:
             return None
         height, width = self.map_size
+        is_finer = visibility.shape[-2] > height and visibility.shape[-1] > width
+        if visibility.ndim == 4 and is_finer:
+            visibility = resize_visibility(visibility, self.map_size)
         if tuple(visibility.shape[1:]) != (1, height, width) or len(visibility) != len(maps):
             raise ModelInputError(
                 f"The {what}'s visibility maps are [{len(maps)}, 1, {height}, {width}], not {list(visibility.shape)}."

@@ -11,6 +11,7 @@ from torch.nn import functional
 from oaml_core.models.correlation_weighting import Weighting
 from oaml_core.models.matcher import Matcher, Product
 from oaml_core.registry import register_matcher
+from oaml_core.visibility import resize_visibility
 
 SMALLEST_SHARE = 1e-6
 """Visible share below which a batch says nothing about a place's mean."""
@@ -187,13 +188,14 @@ class PooledAlone(Pooled):
 
         Args:
             maps: [N, C, h, w].
-            visibility: [N, 1, h, w] in [0, 1]; of no account where `weighting` is `none`.
+            visibility: [N, 1, h, w] in [0, 1], or of more places; of no account where `weighting` is `none`.
         """
         return self.embed(maps, torch.ones_like(visibility) if self.weighting == "none" else visibility)
 
     def embed(self, maps: Tensor, visibility: Tensor) -> Tensor:
         """Return z(f, ½ + ½·v) at unit length, [N, E]; see `Pooled.embed`."""
-        return self._compared(self.contributions(maps.flatten(2)), visibility.flatten(1))
+        coarse = resize_visibility(visibility, self.map_size)
+        return self._compared(self.contributions(maps.flatten(2)), coarse.flatten(1))
 
     def _compared(self, places: Tensor, visibility: Tensor) -> Tensor:
         counts = self.hidden_counts + (1 - self.hidden_counts) * visibility

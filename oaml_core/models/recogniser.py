@@ -18,7 +18,7 @@ from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.modes import evaluating
 from oaml_core.models.pretrained import load_backbone
-from oaml_core.models.visibility import VisibilityHead
+from oaml_core.models.visibility import FineVisibilityHead, VisibilityHead
 
 
 class Recogniser(nn.Module):
@@ -37,7 +37,7 @@ class Recogniser(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        visibility_head: VisibilityHead,
+        visibility_head: VisibilityHead | FineVisibilityHead,
         matcher: Matcher,
         *,
         visibility_trains_backbone: bool = False,
@@ -108,6 +108,8 @@ class Recogniser(nn.Module):
         if self.local_layers is not None:
             feature_map = self.local_layers(earlier)
         seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
+        if isinstance(self.visibility_head, FineVisibilityHead):
+            return Features(feature_map, embedding, norm, self.visibility_head(seen, earlier.detach()))
         return Features(feature_map, embedding, norm, self.visibility_head(seen))
 
 
@@ -141,11 +143,21 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
     if config.weights is not None:
         load_backbone(backbone, Path(config.weights), channel_order=config.weights_channel_order)
     matcher = build_matcher(config, backbone.channels, backbone.map_size, backbone)
+    fine = config.visibility_map == "fine"
     return Recogniser(
         backbone,
-        VisibilityHead(backbone.channels),
+        _fine_head(backbone, config.local_layers) if fine else VisibilityHead(backbone.channels),
         matcher,
         visibility_trains_backbone=config.visibility_trains_backbone,
         local_layers=config.local_layers,
         freeze_backbone=config.freeze_backbone,
     )
+
+
+@torch.no_grad()
+def _fine_head(backbone: Backbone, local_layers: int) -> FineVisibilityHead:
+    """Return a head for the map that the last `local_layers` layers of `backbone` take."""
+    backbone.give_input_of_last = local_layers
+    with evaluating(backbone):
+        earlier = backbone.input_of_last(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
+    return FineVisibilityHead(backbone.channels, earlier.shape[1])

@@ -19,6 +19,8 @@ REGIONS = {
 """Left, top, right, bottom of each region, as shares of the aligned crop."""
 COVERED = 0.5
 """Mean visibility of a region below which it is called covered."""
+SURROUNDINGS = 1 / 14 + 1e-9
+"""Half the side of the square around a point whose visibility is the point's, as a share of the crop's side."""
 SMALL_EYES = 12.0
 """Distance between the eyes in the photograph's pixels below which nothing is decided."""
 BLURRED = 3.0
@@ -98,13 +100,18 @@ def covered_regions(visibility: NDArray[np.float32]) -> list[str]:
 
 
 def visible_points(visibility: NDArray[np.float32], points: Floats, size: int) -> Floats:
-    """Return visibility [5] at points of the aligned crop.
+    """Return visibility [5] around points of the aligned crop: the mean of the places whose middles are nearer than
+    half a place of a 7×7 map, along both axes.
 
     Args:
         visibility: [h, w], in [0, 1].
         points: [5, 2] in pixels of the crop.
         size: side of the crop in pixels.
     """
-    cells = np.clip((points / size * visibility.shape[::-1]).astype(int), 0, np.array(visibility.shape[::-1]) - 1)
-    result: Floats = visibility[cells[:, 1], cells[:, 0]].astype(np.float64)
-    return result
+    near = []
+    for places, at in zip(visibility.shape, np.clip(points[:, ::-1] / size, 0, 1).T, strict=True):
+        far = np.abs((np.arange(places) + 0.5) / places - at[:, None])
+        near.append((far <= max(SURROUNDINGS, 0.5 / places + 1e-9)).astype(np.float64))
+    down, across = near
+    found: Floats = ((down @ visibility) * across).sum(1) / (down.sum(1) * across.sum(1))
+    return found

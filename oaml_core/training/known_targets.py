@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from oaml_core.progress import progress
 from oaml_core.training.world import World
@@ -24,17 +26,27 @@ BLOCK = 64
 workers has the same targets to the last bit."""
 
 
-@torch.no_grad()
-def known_targets(faces: FaceDataset, recogniser: Recogniser, fabric: Fabric, world: World) -> Tensor:
-    """Return embeddings [2, N, E] at unit length, on the device: of the N faces, and of their mirror images.
+class KnownTargets(NamedTuple):
+    """What distillation aims at, for every training face."""
 
-    The workers share the blocks and then exchange them.
+    embeddings: Tensor
+    """[2, N, E] at unit length, on the device: of the N faces, and of their mirror images."""
+    labels: Tensor
+    """int64 [N], on the device: their identities."""
+
+
+@torch.no_grad()
+def known_targets(
+    faces: FaceDataset, recogniser: Recogniser, fabric: Fabric, world: World, *, fused: bool = False
+) -> KnownTargets:
+    """Describe all faces and their mirror images. The workers share the blocks and then exchange them.
 
     Args:
         faces: training images.
         recogniser: its backbone is frozen.
         fabric: device, arithmetic and exchange.
         world: this worker among all of them.
+        fused: a face and its mirror image have one target, the sum of their embeddings at unit length.
     """
     found = torch.zeros(2, len(faces), recogniser.backbone.embedding_size, device=fabric.device)
     starts = range(BLOCK * world.rank, len(faces), BLOCK * world.size)
@@ -50,4 +62,6 @@ def known_targets(faces: FaceDataset, recogniser: Recogniser, fabric: Fabric, wo
         assert isinstance(summed, Tensor)
         found = summed
     log.info("distillation: %d targets are known, %.1f MB", 2 * len(faces), found.nbytes / 1e6)
-    return found
+    if fused:
+        found = normalize(found.sum(0), dim=1).expand(2, -1, -1)
+    return KnownTargets(found, torch.from_numpy(np.array(faces.labels)).to(fabric.device))

@@ -104,7 +104,13 @@ class TrainingLoop:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         run_id = self._resume()
         if self.config.loss.distils and self.config.loss.targets_known:
-            self.module.targets = known_targets(self.dataset.train, self.module.recogniser, self.fabric, self.world)
+            self.module.targets = known_targets(
+                self.dataset.train,
+                self.module.recogniser,
+                self.fabric,
+                self.world,
+                fused=self.config.loss.targets_fused,
+            )
         self.tracker = self._tracker(run_id) if self.world.is_main else None
         if self.tracker is not None and self.config.tracking.sample_images and self.position.step == 0:
             self.tracker.picture(0, "samples", self.run_dir / SAMPLES)

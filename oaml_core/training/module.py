@@ -13,7 +13,7 @@ from oaml_core.config import Config, LossConfig
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.errors import ModelInputError
-from oaml_core.losses.distillation import distance_to
+from oaml_core.losses.distillation import contrast, distance_to
 from oaml_core.losses.pairwise import BatchScores, PairwiseLoss, pair_scores, pairwise_matching_loss
 from oaml_core.losses.softmax_triplet import SoftmaxTripletLoss, softmax_triplet_loss
 from oaml_core.losses.visibility import check_visibility_target, visibility_loss
@@ -23,8 +23,10 @@ from oaml_core.models.features import Features
 from oaml_core.models.global_batch import batch_sizes, gather_batch, own_rows
 from oaml_core.models.pooled import Pooled
 from oaml_core.models.recogniser import build_recogniser
+from oaml_core.training.known_targets import KnownTargets
 from oaml_core.training.shards import sharded_rows
 from oaml_core.training.world import World
+from oaml_core.visibility import resize_visibility
 
 
 class StepResult(NamedTuple):
@@ -59,8 +61,8 @@ class RecognitionModule(nn.Module):
         self.world = world
         self.is_logged = True
         """Whether the next step's metrics are for somebody's eyes, and worth their computation."""
-        self.targets: Tensor | None = None
-        """[2, N, E], what distillation aims at where it is known: see `known_targets`. Not saved."""
+        self.targets: KnownTargets | None = None
+        """What distillation aims at, where it is known. Not saved."""
         self.recogniser = build_recogniser(config.model, config.data.image_size)
         self.head = build_classifier(
             config.model, self.recogniser.backbone.embedding_size, num_classes, seed=config.seed
@@ -142,8 +144,15 @@ class RecognitionModule(nn.Module):
         visible = batch.visibility.to(features.feature_map.dtype)
         target = self._target(batch)
         terms = {}
+        embedded = matcher.embed(features.feature_map, visible)
         if weights.distillation_loss_weight:
-            terms["distillation"] = distance_to(matcher.embed(features.feature_map, visible), target)
+            terms["distillation"] = distance_to(embedded, target)
+        if weights.contrastive_distillation_loss_weight:
+            assert self.targets is not None  # the configuration saw to it
+            known, scale = self.targets, weights.contrastive_scale
+            terms["contrastive_distillation"] = contrast(
+                embedded, target, batch.labels, known.embeddings[0], known.labels, scale=scale
+            )
         if weights.common_distillation_loss_weight:
             # The neighbour in the global batch, so that the number of workers changes nothing.
             everybody = gather_batch(visible, sizes) if self.world.size > 1 else visible
@@ -154,7 +163,7 @@ class RecognitionModule(nn.Module):
     def _target(self, batch: TrainingBatch) -> Tensor:
         """Return the backbone's embeddings [b, E] of the batch's faces without cover."""
         if self.targets is not None and batch.mirrored is not None:
-            return self.targets[batch.mirrored, batch.samples]
+            return self.targets.embeddings[batch.mirrored, batch.samples]
         if batch.clean is None:
             raise ModelInputError("The batch has no uncovered faces to learn from: set loss.distillation_loss_weight.")
         return self.recogniser.describe_globally(batch.clean)
@@ -183,6 +192,7 @@ class RecognitionModule(nn.Module):
             "softmax_triplet": loss.softmax_triplet_loss_weight,
             "distillation": loss.distillation_loss_weight,
             "common_distillation": loss.common_distillation_loss_weight,
+            "contrastive_distillation": loss.contrastive_distillation_loss_weight,
         }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
@@ -193,7 +203,8 @@ class RecognitionModule(nn.Module):
 
     def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> MatchingLosses:
         """Return the losses [b] of this slice's probes against the global batch and the class embeddings."""
-        maps, visibility, start = features.feature_map, features.visibility, 0
+        maps, start = features.feature_map, 0
+        visibility = resize_visibility(features.visibility, self.recogniser.matcher.map_size)
         if not self.recogniser.matcher.trains_visibility:
             visibility = visibility.detach()
         batch = maps, visibility, labels

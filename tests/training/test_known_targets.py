@@ -56,8 +56,11 @@ def config(tmp_path: Path) -> Config:
 
 def test_workers_that_share_the_work_have_the_targets_of_one_to_the_last_bit(config: Config) -> None:
     recogniser, faces, exchange = module_of(config).recogniser, Drawn(), Exchange()
-    alone = known_targets(faces, recogniser, exchange, World(0, 1, 0, 1))  # type: ignore[arg-type]
-    parts = [known_targets(faces, recogniser, exchange, World(rank, 2, rank, 2)) for rank in (0, 1)]  # type: ignore[arg-type]
+    alone = known_targets(faces, recogniser, exchange, World(0, 1, 0, 1)).embeddings  # type: ignore[arg-type]
+    parts = [
+        known_targets(faces, recogniser, exchange, World(rank, 2, rank, 2)).embeddings  # type: ignore[arg-type]
+        for rank in (0, 1)
+    ]
 
     assert alone.shape == (2, FACES, recogniser.backbone.embedding_size)
     assert torch.equal(parts[0] + parts[1], alone)
@@ -78,9 +81,37 @@ def test_a_step_with_known_targets_learns_what_a_step_without_learns(config: Con
     torch.testing.assert_close(known, plain)
 
 
+def test_a_face_and_its_mirror_image_can_have_one_target(config: Config) -> None:
+    recogniser, one = module_of(config).recogniser, World(0, 1, 0, 1)
+    apart = known_targets(Drawn(), recogniser, Exchange(), one).embeddings  # type: ignore[arg-type]
+    fused = known_targets(Drawn(), recogniser, Exchange(), one, fused=True).embeddings  # type: ignore[arg-type]
+    assert not torch.allclose(apart[0], apart[1])
+    for side in (0, 1):
+        torch.testing.assert_close(fused[side], torch.nn.functional.normalize(apart[0] + apart[1], dim=1))
+
+
+def test_contrastive_distillation_is_a_term_of_the_loss_and_teaches_the_local_layers(config: Config) -> None:
+    given = batch()
+    assert given.clean is not None
+    loss = replace(ADAPT, targets_known=True, contrastive_distillation_loss_weight=3.0)
+    module = module_of(replace(config, loss=loss))
+    targets = known_targets(_Few(given.clean, given.labels), module.recogniser, Exchange(), World(0, 1, 0, 1))  # type: ignore[arg-type]
+    module.targets = targets
+    terms = module.training_step(given._replace(clean=None, mirrored=torch.zeros(4, dtype=torch.int64))).terms
+
+    without = {name: term for name, term in terms.items() if name != "contrastive_distillation"}
+    expected = module.total(without) + 3 * terms["contrastive_distillation"]
+    torch.testing.assert_close(module.total(terms), expected)
+    assert terms["contrastive_distillation"] > 0
+    terms["contrastive_distillation"].backward()
+    assert module.recogniser.local_layers is not None
+    assert any(float(p.grad.abs().sum()) > 0 for p in module.recogniser.local_layers.parameters() if p.grad is not None)
+
+
 class _Few:
-    def __init__(self, images: torch.Tensor) -> None:
+    def __init__(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> None:
         self.read = images.__getitem__
+        self.labels = np.zeros(len(images), np.int64) if labels is None else labels.numpy()
         self._count = len(images)
 
     def __len__(self) -> int:
@@ -102,6 +133,16 @@ def test_a_batch_says_which_faces_are_mirrored_in_place_of_bringing_them() -> No
     for key, mirrored, clean in zip(keys, known.mirrored, plain.clean, strict=True):
         as_it_is = Drawn().read(key.image)
         assert torch.equal(clean, as_it_is.flip(2) if mirrored else as_it_is)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"targets_fused": True}, {"contrastive_distillation_loss_weight": 1.0}],
+    ids=lambda asked: next(iter(asked)),
+)
+def test_what_needs_the_targets_of_all_faces_says_so(config: Config, asked: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(asked))}.*targets_known"):
+        replace(config, loss=replace(ADAPT, **asked))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -18,7 +19,7 @@ from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
 from oaml_core.data.batches.plan import BatchSampler, IdentityBatchSampler, SampleKey
 from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
-from oaml_core.data.batches.training_faces import collate, training_faces
+from oaml_core.data.batches.training_faces import FINE_STRIDE, MAP_STRIDE, collate, training_faces
 from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.processes import die_with_parent
@@ -90,11 +91,12 @@ class FaceDataModule(L.LightningDataModule):
         stay.
         """
         if self._loader is None:
+            fine = self.config.model.visibility_map == "fine"
             joint = JointBatches(self.batch_sampler, self.visibility) if self.visibility else self.batch_sampler
             self._loader = DataLoader(
                 training_faces(self.config, self.dataset),
                 batch_sampler=joint,
-                collate_fn=collate,
+                collate_fn=partial(collate, stride=FINE_STRIDE if fine else MAP_STRIDE),
                 **loader_options(self.config.data),
             )
         return self._loader

@@ -24,6 +24,8 @@ from oaml_core.visibility import resize_visibility
 
 MAP_STRIDE = 16
 """Pixels of the image that one place of every backbone's feature map spans, along each axis."""
+FINE_STRIDE = 4
+"""The same of the masks that a fine visibility map learns from; it shrinks them to its own places."""
 
 
 class VisibilityBatch(NamedTuple):
@@ -32,7 +34,7 @@ class VisibilityBatch(NamedTuple):
     images: Tensor
     """uint8 [v, 3, H, W], RGB."""
     visibility: Tensor
-    """float32 [v, 1, H/16, W/16] in [0, 1]: masks at the size of the feature map."""
+    """float32 [v, 1, h, w] in [0, 1]: masks with the places of the feature map, or finer ones."""
 
 
 class TrainingBatch(NamedTuple):
@@ -41,7 +43,7 @@ class TrainingBatch(NamedTuple):
     images: Tensor
     """uint8 [b, 3, H, W], RGB."""
     visibility: Tensor
-    """float32 [b, 1, H/16, W/16] in [0, 1]: the drawn occluders at the size of the feature map."""
+    """float32 [b, 1, h, w] in [0, 1]: the drawn occluders with the places of the feature map, or finer ones."""
     labels: Tensor
     """int64 [b]."""
     samples: Tensor
@@ -134,14 +136,14 @@ def training_faces(config: Config, dataset: PreparedDataset) -> TrainingFaces:
     )
 
 
-def collate(items: list[tuple[Any, ...]]) -> TrainingBatch:
+def collate(items: list[tuple[Any, ...]], stride: int = MAP_STRIDE) -> TrainingBatch:
     """Stack items, those with the label -1 apart, which come last.
 
-    Masks shrink to the feature map here, so that they travel between processes small.
+    Masks shrink here to a place for each `stride` pixels, so that they travel between processes small.
     """
     images, masks, labels, samples, *clean = zip(*items, strict=True)
     stacked = torch.stack(images)
-    grid = (stacked.shape[2] // MAP_STRIDE, stacked.shape[3] // MAP_STRIDE)
+    grid = (stacked.shape[2] // stride, stacked.shape[3] // stride)
     visibility = resize_visibility(torch.stack(masks), grid)
     count = sum(label >= 0 for label in labels)
     known = bool(clean) and isinstance(clean[0][0], bool)

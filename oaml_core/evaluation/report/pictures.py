@@ -18,6 +18,8 @@ GAP = 0.25
 """Space between the two faces, in face widths."""
 SIDE = 200.0
 """Face width in view-box units."""
+OPACITIES = 20
+"""Steps from visible to hidden that pictures tell apart."""
 
 
 def pair_svg(pair: ComparedPair, kind: str) -> str:
@@ -59,23 +61,26 @@ def _offsets() -> tuple[float, float]:
 
 
 def _tiles(visibility: NDArray[np.float32], offset: float) -> Iterator[str]:
-    """Yield one square a place of the map, the more opaque the less is visible there."""
+    """Yield a rectangle for each run of equally visible places in a row of the map, the more opaque the less shows."""
     rows, columns = visibility.shape
     height, width = SIDE / rows, SIDE / columns
-    for row, column in np.ndindex(rows, columns):
-        opacity = 1.0 - float(visibility[row, column])
-        if opacity >= 0.05:
-            yield (
-                f'<rect x="{offset + column * width:.1f}" y="{row * height:.1f}" width="{width:.1f}" '
-                f'height="{height:.1f}" opacity="{0.6 * opacity:.2f}"/>'
-            )
+    steps = np.rint((1.0 - visibility) * OPACITIES).astype(int)
+    for row in range(rows):
+        starts = np.flatnonzero(np.diff(steps[row], prepend=-1))
+        for column, end in zip(starts, [*starts[1:], columns], strict=True):
+            if step := steps[row, column]:
+                left, long = offset + column * width, (end - column) * width
+                yield (
+                    f'<rect x="{left:.1f}" y="{row * height:.1f}" width="{long:.1f}" '
+                    f'height="{height:.1f}" opacity="{0.6 * step / OPACITIES:.2f}"/>'
+                )
 
 
 def _lines(pair: ComparedPair) -> Iterator[str]:
-    (first_x, second_x), (first_map, second_map) = _offsets(), pair.visibility
+    first_x, second_x = _offsets()
     for (first, second, strength), colour in zip(pair.correspondences, MATCH_COLOURS, strict=False):
-        x1, y1 = centre_of(first, first_map.shape)
-        x2, y2 = centre_of(second, second_map.shape)
+        x1, y1 = centre_of(first, pair.grid)
+        x2, y2 = centre_of(second, pair.grid)
         yield (
             f'<g class="match" style="--strength:{strength:.2f};--match:{colour}">'
             f"<title>strength {strength:.2f}</title>"

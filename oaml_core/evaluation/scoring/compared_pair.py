@@ -14,7 +14,7 @@ from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedPair(DrawablePair):
     """The same with the pair's scores."""
 
@@ -40,5 +40,6 @@ def compare_pair(model: Recogniser, first: Tensor, second: Tensor, device: torch
         images=(first.permute(1, 2, 0).numpy(), second.permute(1, 2, 0).numpy()),
         visibility=(visible[0][0], visible[1][0]),
         correspondences=strongest_correspondences(maps[0], maps[1], visible[0], visible[1]),
+        grid=maps[0].shape[1:],
         scores=scores,
     )
