@@ -230,13 +230,13 @@ class TrainingLoop:
 
         return Tracker(self.config, self.run_dir, position.step, run_id, repeats)
 
-    def _nearest_classes(self, count: int) -> NDArray[np.int64]:
-        """Return the `count` nearest classes of each, by the weights of the classifier as they are now; the main
+    def _nearest_classes(self, classes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """Return the `count` nearest classes of some, by the weights of the classifier as they are now; the main
         worker's.
         """
         centres = self.module.head.centres()
         if self.world.is_main:
-            found = nearest_classes(feature_distances(centres), count, self.module.head.num_classes)
+            found = nearest_classes(feature_distances(centres), classes, count, self.module.head.num_classes)
         return broadcast_object(found if self.world.is_main else np.zeros(0, dtype=np.int64))
 
     def _save(self, *, best: bool = False) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -199,7 +200,8 @@ class RecognitionModule(nn.Module):
     def begin_epoch(self, nearest: NearestClasses) -> None:
         """Look up the nearest classes anew; `nearest` gives all workers the same."""
         if self.classes is not None and self.classes.nearest.shape[1]:
-            self.classes.nearest.copy_(torch.from_numpy(nearest(self.classes.nearest.shape[1])))
+            every, count = np.arange(len(self.classes.nearest)), self.classes.nearest.shape[1]
+            self.classes.nearest.copy_(torch.from_numpy(nearest(every, count)))
 
     def _matching(self, features: Features, labels: Tensor, sizes: list[int]) -> MatchingLosses:
         """Return the losses [b] of this slice's probes against the global batch and the class embeddings."""

@@ -13,7 +13,8 @@ from oaml_core.data.batches.graph_sampler import GraphBatchSampler, feature_dist
 from oaml_core.errors import ConfigError, DataError
 
 CLASSES, IMAGES = 12, 6
-LABELS = np.repeat(np.arange(CLASSES), IMAGES)
+ALL = np.arange(CLASSES)
+LABELS = np.repeat(ALL, IMAGES)
 ON_A_LINE = torch.arange(CLASSES).float()[:, None] ** 1.1
 """Features: each class's neighbours are those with the nearest numbers."""
 
@@ -21,8 +22,8 @@ ON_A_LINE = torch.arange(CLASSES).float()[:, None] ** 1.1
 def sampler(distances: object = None, labels: np.ndarray = LABELS, **place: int) -> GraphBatchSampler:
     given = feature_distances(ON_A_LINE) if distances is None else distances
 
-    def nearest(count: int) -> np.ndarray:
-        return nearest_classes(given, count, CLASSES)  # type: ignore[arg-type]
+    def nearest(classes: np.ndarray, count: int) -> np.ndarray:
+        return nearest_classes(given, classes, count, CLASSES)  # type: ignore[arg-type]
 
     return GraphBatchSampler(labels, 8, num_instances=2, nearest=nearest, seed=0, **place)  # type: ignore[arg-type]
 
@@ -33,7 +34,7 @@ def identities(batch: list) -> list[int]:
 
 def test_a_batch_is_an_anchor_and_its_nearest_classes() -> None:
     plan = sampler()
-    expected = nearest_classes(feature_distances(ON_A_LINE), 3, CLASSES)
+    expected = nearest_classes(feature_distances(ON_A_LINE), ALL, 3, CLASSES)
     for number in range(len(plan)):
         shown = identities(plan.global_batch(number))
         assert shown[::2] == shown[1::2], "two images of each"
@@ -70,16 +71,17 @@ def test_the_workers_slices_are_the_plan(workers: int) -> None:
 def test_distances_are_asked_anew_every_epoch() -> None:
     asked = []
 
-    def distances(rows: slice) -> Tensor:
-        asked.append(rows)
-        return feature_distances(ON_A_LINE)(rows)
+    def distances(classes: np.ndarray) -> Tensor:
+        asked.append(classes.tolist())
+        return feature_distances(ON_A_LINE)(classes)
 
     plan = sampler(distances)
     assert asked == [], "building looks up nothing"
-    list(plan)
-    assert len(asked) == 1
-    plan.set_epoch(1)
-    list(plan)
+    for epoch in range(2):
+        plan.set_epoch(epoch)
+        list(plan)
+        anchors = [identities(plan.global_batch(number))[0] for number in range(len(plan))]
+        assert asked[epoch] == anchors, "the distances of the epoch's anchors, and no others"
     assert len(asked) == 2
 
 
@@ -100,16 +102,18 @@ def test_a_resumed_epoch_keeps_its_plan_although_the_model_has_moved() -> None:
 
 def test_blocks_of_rows_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     features = torch.randn(CLASSES, 5, generator=torch.Generator().manual_seed(1))
-    whole = nearest_classes(torch.cdist(features, features).numpy(), 4, CLASSES)
+    whole = nearest_classes(torch.cdist(features, features).numpy(), ALL, 4, CLASSES)
     monkeypatch.setattr("oaml_core.data.batches.graph_sampler.BLOCK_ELEMENTS", 5 * CLASSES)
-    np.testing.assert_array_equal(nearest_classes(feature_distances(features), 4, CLASSES), whole)
+    np.testing.assert_array_equal(nearest_classes(feature_distances(features), ALL, 4, CLASSES), whole)
+    some = np.array([7, 2, 11, 2])
+    np.testing.assert_array_equal(nearest_classes(feature_distances(features), some, 4, CLASSES), whole[some])
 
 
 def test_what_does_not_fit_is_named() -> None:
     with pytest.raises(DataError, match="no image of label 3"):
         sampler(labels=np.where(LABELS == 3, 4, LABELS))
-    with pytest.raises(DataError, match=r"shape \[5, 5\]; \[12, 12\] is wanted"):
-        list(sampler(np.zeros((5, 5), np.float32)))
+    with pytest.raises(DataError, match=r"shape \[9, 5\]; \[9, 12\] is wanted"):
+        list(sampler(np.zeros((CLASSES, 5), np.float32)))
     with pytest.raises(DataError, match="not finite"):
         list(sampler(np.full((CLASSES, CLASSES), np.nan, np.float32)))
     with pytest.raises(ConfigError, match="saved with"):

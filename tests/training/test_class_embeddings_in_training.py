@@ -26,7 +26,7 @@ NEAREST = np.array([[1], [2], [3], [0]])
 def fresh(world: World = ALONE, config: Config = CONFIG) -> RecognitionModule:
     torch.manual_seed(0)
     module = RecognitionModule(config, 4, world)
-    module.begin_epoch(lambda count: NEAREST[:, :count])
+    module.begin_epoch(lambda classes, count: NEAREST[classes, :count])
     return module
 
 

@@ -18,11 +18,12 @@ from oaml_core.amounts import amount
 from oaml_core.data.batches.plan import IdentityBatchSampler, Ints
 from oaml_core.errors import ConfigError, DataError
 
-ClassDistances = Callable[[slice], Tensor] | Tensor | NDArray[np.floating]
-"""Distances from classes to all classes: [C, C], or what gives rows of it, `distances(slice) -> [rows, C]`."""
-NearestClasses = Callable[[int], Ints]
-BLOCK_ELEMENTS = 1 << 24
-"""Distances that are held at a time: 64 MiB of float32."""
+ClassDistances = Callable[[Ints], Tensor] | Tensor | NDArray[np.floating]
+"""Distances from classes to all classes: [C, C], or what gives rows of it, `distances(int64 [rows]) -> [rows, C]`."""
+NearestClasses = Callable[[Ints, int], Ints]
+"""`(classes int64 [A], count) -> int64 [A, count]`: the so many nearest other classes of each, nearest first."""
+BLOCK_ELEMENTS = 1 << 26
+"""Distances that are held at a time: 256 MiB of float32, 33 rows of two million classes."""
 ANCHORS = 1
 """Stream of random numbers below the run's seed that orders the anchors."""
 
@@ -33,14 +34,14 @@ class GraphBatchSampler(IdentityBatchSampler):
     Anchors come in random order, each once before any comes again, on from one epoch to the next; an epoch has as many
     batches as other samplers give it. An identity that is shown again within an epoch shows other images.
 
-    The nearest classes are asked for when an epoch is first asked for a batch, and belong to the position:
-    `state_dict` holds them, so that a run resumed in mid-epoch goes on with the same plan although its model has moved
-    on. Workers must hold the same: where their models could differ in the last digit, give one worker's answer to all.
+    The nearest classes are asked for when an epoch is first asked for a batch, for its anchors alone: one in 24 classes
+    of WebFace42M in batches of 512. They belong to the position: `state_dict` holds them, so that a run resumed in
+    mid-epoch goes on with the same plan although its model has moved on. Workers must hold the same: where their
+    models could differ in the last digit, give one worker's answer to all.
 
     Args:
         labels: int64 [N], contiguous from 0.
-        nearest: the so many nearest other classes of each of the C classes, int64 [C, count], nearest first, as
-            `nearest_classes` gives them; asked anew every epoch.
+        nearest: what `nearest_classes` gives of a model; asked anew every epoch.
         batch_size, num_instances, seed, rank, world_size: see `IdentityBatchSampler`.
 
     Raises:
@@ -67,8 +68,8 @@ class GraphBatchSampler(IdentityBatchSampler):
         self._neighbours: tuple[int, Ints] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, and `neighbours`: int32 [C, P − 1] nearest classes of its epoch, None before the
-        first.
+        """Return the position, and `neighbours`: int32 [batches, P − 1] nearest classes of its epoch's anchors, None
+        before the first.
         """
         nearest = None
         if self._neighbours is not None and self._neighbours[0] == self.epoch:
@@ -85,20 +86,20 @@ class GraphBatchSampler(IdentityBatchSampler):
         nearest = state.get("neighbours")
         if nearest is None:
             return
-        if tuple(nearest.shape) != (len(self.identities), self.identities_per_batch - 1):
+        if tuple(nearest.shape) != (len(self), self.identities_per_batch - 1):
             raise ConfigError(
                 f"The position holds nearest classes {list(nearest.shape)}; this sampler has "
-                f"{amount(len(self.identities), 'class', 'classes')}, {self.identities_per_batch} in a batch. "
+                f"{amount(len(self), 'batch', 'batches')} of {amount(self.identities_per_batch, 'class', 'classes')}. "
                 "data.batch_size, data.num_instances and the data set must be those that it was saved with."
             )
         self._planned = None
         self._neighbours = (self.epoch, nearest.numpy().astype(np.int64))
 
     def _plan(self, generator: np.random.Generator) -> Ints:
-        if self._neighbours is None or self._neighbours[0] != self.epoch:
-            self._neighbours = (self.epoch, self.nearest(self.identities_per_batch - 1))
         anchors = self._anchors()
-        identity = np.concatenate([anchors[:, None], self._neighbours[1][anchors]], axis=1).ravel()
+        if self._neighbours is None or self._neighbours[0] != self.epoch:
+            self._neighbours = (self.epoch, self.nearest(anchors, self.identities_per_batch - 1))
+        identity = np.concatenate([anchors[:, None], self._neighbours[1]], axis=1).ravel()
         return self._groups(self._shuffled(generator), identity, _occurrence(identity))
 
     def _anchors(self) -> Ints:
@@ -109,39 +110,52 @@ class GraphBatchSampler(IdentityBatchSampler):
         return np.concatenate(orders)[first % classes :][: len(self)]
 
 
-def nearest_classes(distances: ClassDistances, count: int, classes: int) -> Ints:
-    """Return the `count` nearest other classes of each class, [classes, count], nearest first; computed in blocks of
-    rows.
+def nearest_classes(distances: ClassDistances, classes: Ints, count: int, total: int) -> Ints:
+    """Return the nearest other classes of some classes, int64 [A, count], nearest first; computed in blocks of rows.
+
+    Args:
+        distances: from a class to all.
+        classes: int64 [A], whose neighbours are wanted.
+        count: how many of each.
+        total: C, number of all classes.
 
     Raises:
-        DataError: a block of distances is not [rows, classes], or not finite.
+        DataError: a block of distances is not [rows, total], or not finite.
     """
-    rows = max(1, BLOCK_ELEMENTS // classes)
-    found = np.empty((classes, count), dtype=np.int64)
-    for start in range(0, classes, rows):
-        block = slice(start, min(start + rows, classes))
-        given = distances(block) if callable(distances) else distances[block]
+    rows = max(1, BLOCK_ELEMENTS // total)
+    found = np.empty((len(classes), count), dtype=np.int64)
+    for start in range(0, len(classes), rows):
+        some = classes[start : start + rows]
+        given = distances(some) if callable(distances) else distances[some]
         part = torch.as_tensor(given).detach().clone()
-        if tuple(part.shape) != (block.stop - start, classes):
+        if tuple(part.shape) != (len(some), total):
             raise DataError(
-                f"Distances of classes {start} to {block.stop} have the shape {list(part.shape)}; "
-                f"[{block.stop - start}, {classes}] is wanted."
+                f"Distances of {amount(len(some), 'class', 'classes')} have the shape {list(part.shape)}; "
+                f"[{len(some)}, {total}] is wanted."
             )
         if not torch.isfinite(part).all():
-            raise DataError(f"Distances of classes {start} to {block.stop} are not finite: has the model diverged?")
-        part[torch.arange(len(part)), torch.arange(start, block.stop)] = torch.inf  # nobody is its own neighbour
-        found[block] = part.topk(count, dim=1, largest=False).indices.cpu().numpy()
+            raise DataError(
+                f"Distances of classes {some.min()} to {some.max()} are not finite: has the model diverged?"
+            )
+        part[torch.arange(len(some)), torch.from_numpy(some)] = torch.inf  # nobody is its own neighbour
+        found[start : start + rows] = part.topk(count, dim=1, largest=False).indices.cpu().numpy()
     return found
 
 
-def feature_distances(features: Tensor) -> Callable[[slice], Tensor]:
-    """Return squared Euclidean distances between class features [C, E], a block of rows at a time, on the features'
-    device.
+def feature_distances(features: Tensor) -> Callable[[Ints], Tensor]:
+    """Return squared Euclidean distances [rows, C] between class features [C, E], of the classes that are asked for, on
+    the features' device.
 
     Features may be a margin head's class weights, or the embedding of one image of each class.
     """
     squared = features.square().sum(1)
-    return lambda rows: squared[rows, None] + squared - 2 * features[rows] @ features.T
+
+    def of(classes: Ints) -> Tensor:
+        rows = torch.from_numpy(classes).to(features.device)
+        # In place: at two million classes every copy of a block is large.
+        return (features[rows] @ features.T).mul_(-2).add_(squared).add_(squared[rows, None])
+
+    return of
 
 
 def _occurrence(values: Ints) -> Ints:

@@ -168,7 +168,7 @@ def _batches(seen: Seen) -> Finding:
             labels,
             seed=seen.config.seed,
             world_size=workers,
-            nearest=lambda count: np.zeros((people, count), int),
+            nearest=lambda classes, count: np.zeros((len(classes), count), np.int64),
         )
     except (ConfigError, DataError) as error:
         return Finding("batches", amount(people, "identity", "identities"), refusal, str(error))
