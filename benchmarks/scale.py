@@ -25,6 +25,7 @@ import numpy as np
 
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.batches.samplers import PKBatchSampler
+from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.prepare.fingerprint import fingerprint_of
 from oaml_core.data.prepare.forgotten import ForgottenImages
 from oaml_core.data.prepare.outbox import Outbox
@@ -138,6 +139,19 @@ def plan(count: int, _: Path) -> Callable[[], object]:
     return lambda: PKBatchSampler(labels, 512, num_instances=4, seed=0).global_batch(0)
 
 
+def shared_plan(count: int, folder: Path) -> Callable[[], object]:
+    """Take the plan of an epoch that another worker of the node has made."""
+    labels, arrays = np.arange(count) // PER_IDENTITY, SharedArrays(folder / f"plans-{count}")
+
+    def take() -> object:
+        sampler = PKBatchSampler(labels, 512, num_instances=4, seed=0)
+        sampler.share(arrays)
+        return sampler.global_batch(0)
+
+    take()
+    return take
+
+
 class ListedStore:
     """A store that holds a data set with so many parts, of which only the listing is there."""
 
@@ -173,6 +187,7 @@ PARTS: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "prepare": prepare,
     "manifest": manifest,
     "plan": plan,
+    "shared plan": shared_plan,
     "garbage": garbage,
 }
 GOALS = {"garbage": GOAL // PER_PART}

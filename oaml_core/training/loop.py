@@ -7,7 +7,9 @@ resuming are here, because that no batch is skipped or seen twice is a promise o
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -79,7 +81,9 @@ class TrainingLoop:
         )
         self.model.mark_forward_method("training_step")
         log_product_type(self.module.recogniser, self.fabric.device)
-        self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes)
+        # The workers of a node have one parent, their agent, and its folder for temporary files.
+        plans = Path(tempfile.gettempdir()) / f"oaml-plans-{os.getppid()}" if world.local_size > 1 else None
+        self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes, plans)
         self.stepper = Stepper(
             config, self.fabric, self.module, self.model, optimiser, world, self.data.batches_per_epoch
         )

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -19,6 +20,7 @@ from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
 from oaml_core.data.batches.plan import BatchSampler, IdentityBatchSampler, SampleKey
 from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
+from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.batches.training_faces import FINE_STRIDE, MAP_STRIDE, collate, training_faces
 from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.prepared import PreparedDataset
@@ -57,6 +59,7 @@ class FaceDataModule(L.LightningDataModule):
         dataset: what `prepare` made.
         rank, world_size: this worker among all of them.
         nearest: the nearest classes of each class, for `data.sampler graph`; see `GraphBatchSampler`.
+        plans: folder of this node's workers, where they hold each plan once; None: each makes its own.
 
     Raises:
         ConfigError, DataError: batch sizes, identities and workers do not fit one another.
@@ -69,6 +72,7 @@ class FaceDataModule(L.LightningDataModule):
         rank: int = 0,
         world_size: int = 1,
         nearest: NearestClasses | None = None,
+        plans: Path | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -76,6 +80,8 @@ class FaceDataModule(L.LightningDataModule):
         self.batch_sampler: BatchSampler = build_batch_sampler(
             config.data, dataset.train.labels, seed=config.seed, rank=rank, world_size=world_size, nearest=nearest
         )
+        if plans is not None:
+            self.batch_sampler.share(SharedArrays(plans))
         if rank == 0:
             _announce_batches(self.batch_sampler)
         self.visibility = visibility_plan(config, dataset, rank, world_size)

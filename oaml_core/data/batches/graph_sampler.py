@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.amounts import amount
-from oaml_core.data.batches.plan import IdentityBatchSampler, Ints
+from oaml_core.data.batches.plan import IdentityBatchSampler, Ints, digest
 from oaml_core.errors import ConfigError, DataError
 
 ClassDistances = Callable[[Ints], Tensor] | Tensor | NDArray[np.floating]
@@ -95,11 +95,17 @@ class GraphBatchSampler(IdentityBatchSampler):
         self._planned = None
         self._neighbours = (self.epoch, nearest.numpy().astype(np.int64))
 
-    def _plan(self, generator: np.random.Generator) -> Ints:
-        anchors = self._anchors()
+    def _ask(self) -> None:
         if self._neighbours is None or self._neighbours[0] != self.epoch:
-            self._neighbours = (self.epoch, self.nearest(anchors, self.identities_per_batch - 1))
-        identity = np.concatenate([anchors[:, None], self._neighbours[1]], axis=1).ravel()
+            self._neighbours = (self.epoch, self.nearest(self._anchors(), self.identities_per_batch - 1))
+
+    def _premises(self) -> str:
+        assert self._neighbours is not None  # asked for before
+        return super()._premises() + digest(self._neighbours[1])
+
+    def _plan(self, generator: np.random.Generator) -> Ints:
+        assert self._neighbours is not None  # asked for before
+        identity = np.concatenate([self._anchors()[:, None], self._neighbours[1]], axis=1).ravel()
         return self._groups(self._shuffled(generator), identity, _occurrence(identity))
 
     def _anchors(self) -> Ints:
