@@ -31,7 +31,7 @@ GPU_SIZES = {
         RestorationConfig(), tile_size=256, channel_mult=(1, 1, 2, 2, 2, 2), num_blocks=2, attention_levels=(4,)
     ),
 }
-"""By side: the prior of tiles of 64 pixels is the default one."""
+"""Configurations by side in pixels: the prior of tiles of 64 pixels is the default one."""
 
 
 def seconds(run: Callable[[], object], device: str) -> float:

@@ -20,7 +20,7 @@ class Told:
     """Answers and delays as a client saw them."""
 
     seconds: list[float] = field(default_factory=list)
-    """From the planned moment of a request to its answer."""
+    """Times from the planned moment of a request to its answer."""
     failed: list[str] = field(default_factory=list)
 
     def row(self) -> dict[str, Any]:

@@ -39,9 +39,9 @@ TEST = ("clean", "surgical", "sunglasses", "scarf", "blocks-30", "surgical-both"
 TRAINING: tuple[Occluder, ...] = ("cloth", "ffp2", "veil", "hand")
 """Kinds that the test does not show."""
 IMAGES = 4
-"""Of each training identity; those with fewer are left out."""
+"""Images of each training identity; those with fewer are left out."""
 EVERY = 2
-"""So manieth pair of the verification set is taken."""
+"""Step through the pairs of the verification set."""
 
 
 class FaceOutputs(NamedTuple):

@@ -49,7 +49,7 @@ class CacheConfig:
     size_limit: str = "100Gi"
     """Most that it may hold (`empty_dir`)."""
     path: str = "/oaml/.oaml"
-    """Where it is mounted; the images' working directory and the default of `work_dir` lead there."""
+    """Path at which it is mounted; the images' working directory and the default of `work_dir` lead there."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class RetryConfig:
     backoff_seconds: int = 60
     """Seconds before the second try."""
     backoff_factor: float = 2.0
-    """By which each further wait is longer."""
+    """Factor by which each further wait is longer."""
     backoff_max_seconds: int = 600
     """Longest wait in seconds."""
 
@@ -73,9 +73,9 @@ class ClusterConfig:
     namespace: str = "oaml"
     """Namespace of the pods, the training job and the Secrets."""
     registry: str = "oaml"
-    """Where the images are: `registry.example.com/team`."""
+    """Registry of the images: `registry.example.com/team`."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When nodes pull an image that they have."""
+    """Rule for pulling an image that a node has."""
     image_pull_secrets: list[str] = field(default_factory=list)
     """Secrets with the registry's credentials."""
     run_as_user: int = 1000

@@ -25,8 +25,8 @@ ABANDONED = ".rclone_temp_*"
 """What the server leaves of an upload when it is killed."""
 ABANDONED_SECONDS = 3600.0
 CHEAP = ("--no-checksum", "--etag-hash", "xxh3", "--buffer-size", "0")
-"""Without these the server computes the MD5 of every object that is listed and of every one that is read, to no use:
-its clients verify a SHA-256, and need of an ETag only that it changes with the content."""
+"""Options of the server. Without them it computes the MD5 of every object that is listed or read, to no use: clients
+verify a SHA-256, and need of an ETag only that it changes with the content."""
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
-"""From linux/prctl.h."""
+"""Number of the option in linux/prctl.h."""
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 

@@ -33,7 +33,7 @@ class Kubeflow:
     client: Any
     """A `kfp.Client`."""
     namespace: str | None
-    """Where runs go, on a server with profiles of several users; else None."""
+    """Namespace of runs, on a server with profiles of several users; else None."""
 
     def experiment(self, name: str) -> str:
         """Id of the experiment `name`, which is made if there is none."""

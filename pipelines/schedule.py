@@ -26,7 +26,7 @@ FIELDS = (
     ("month", 1, 12),
     ("day of the week", 0, 6),
 )
-"""Of the expressions that Kubeflow reads, with their ranges: https://pkg.go.dev/github.com/robfig/cron."""
+"""Fields of the expressions that Kubeflow reads, with their ranges: https://pkg.go.dev/github.com/robfig/cron."""
 NAMES = {
     "month": ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
     "day of the week": ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],

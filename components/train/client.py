@@ -15,7 +15,7 @@ from oaml_core.structured_text import json_or_none
 
 CONNECT_SECONDS, READ_SECONDS = 5, 30
 TRIES = 6
-"""Of one call, about half a minute in all: an API server that is restarted or busy is waited for."""
+"""Tries of one call, about half a minute in all: an API server that is restarted or busy is waited for."""
 MOST_EVENTS = 500
 BUSY = (429, 500, 502, 503, 504)
 

@@ -21,7 +21,7 @@ class TrainingRun:
     name: str
     """DNS-1035 label: name of the job and id of its rendezvous; the same for all tries of the same training."""
     uri: str
-    """Where checkpoints and results go."""
+    """Address for checkpoints and results."""
     arguments: tuple[str, ...]
     """Command line of each node's container."""
     min_nodes: int

@@ -1,4 +1,4 @@
-"""Creates the training job, or takes up the one that is there: of a name there is one job, whoever repeats the step."""
+"""Create the training job, or take up the one that is there. There is one job per name, whoever repeats the step."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from oaml_core.errors import ClusterError
 log = logging.getLogger(__name__)
 
 SPEC_DIGEST = "oaml/spec-sha256"
-"""Annotation: what the job was made from. The server's defaults make its spec differ from what was sent."""
+"""Annotation with the digest of the spec that a job was made from. The server's defaults make the spec
+differ from the one that was sent."""
 REMOVAL_SECONDS = 300.0
 """Longest wait for a job that ended to be removed; its pods may take their grace period."""
 POLL_SECONDS = 0.5
 
 
 def sealed(manifest: Json) -> Json:
-    """`manifest` with the digest of its spec as an annotation."""
+    """Return `manifest` with the digest of its spec as an annotation."""
     text = json.dumps(manifest["spec"], sort_keys=True)
     annotations = manifest["metadata"].get("annotations", {}) | {SPEC_DIGEST: hashlib.sha256(text.encode()).hexdigest()}
     return manifest | {"metadata": manifest["metadata"] | {"annotations": annotations}}

@@ -21,10 +21,10 @@ ListCall = Callable[..., Any]
 """A method of the Kubernetes client that lists objects, with its own arguments bound."""
 
 WATCH_SECONDS = 60
-"""After which the server ends a watch, and the next one begins; so soon a dead connection is noticed."""
+"""Time after which the server ends a watch, and the next one begins; so soon a dead connection is noticed."""
 CONNECT_SECONDS, READ_SECONDS = 5, WATCH_SECONDS + 15
 OUTAGE_SECONDS = 900
-"""Without an answer, after which following gives up."""
+"""Time without an answer after which following gives up."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 15.0
 GONE = 410
 
@@ -44,7 +44,7 @@ class OutOfReach(Exception):
 def changes(list_call: ListCall, stop: Event, there: Iterable[Json] = ()) -> Iterator[ObjectChange]:
     """Yield each object that `list_call` lists, and every later change of one, until `stop` is set.
 
-    Connections that break, servers that are busy (429, 5xx) and versions that are no longer kept (410) are got over;
+    Connections that break, servers that are busy (429, 5xx) and versions that are no longer kept (410) are tolerated;
     what was deleted meanwhile is found by comparing lists. An object may come twice with the same content.
 
     Args:

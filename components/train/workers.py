@@ -18,7 +18,7 @@ from oaml_core.errors import ClusterError
 log = logging.getLogger(__name__)
 
 LAST_LINES = 30
-"""Of a failed worker's log that are shown."""
+"""Lines of a failed worker's log that are shown."""
 LOG_END_SECONDS = 10.0
 """Longest wait for the last lines of a log, once the job has ended."""
 
@@ -60,7 +60,7 @@ class Workers:
         self._running = 0
         self._failed: set[tuple[str, int]] = set()
         self.failures: list[Failure] = []
-        """Those that failed so far, in order."""
+        """Workers that failed so far, in order."""
 
     def take(self, change: ObjectChange) -> None:
         """Note what has become of a pod."""

@@ -27,7 +27,7 @@ class OptimConfig:
     lr_milestones: tuple[int, ...] = (8, 12, 14)
     """Epochs at whose start lr is multiplied by lr_gamma (`multistep`)."""
     lr_gamma: float = 0.1
-    """That factor."""
+    """Factor of the learning rate at each milestone."""
     warmup_epochs: float = 0.0
     """Linear warm-up from 0."""
     momentum: float = 0.9

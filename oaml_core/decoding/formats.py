@@ -7,7 +7,7 @@ import re
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", "JPEG2000")
 """Formats that are decoded. Pillow knows more, and runs other programs for some of them."""
 MAX_PIXELS = 100_000_000
-"""Above it an image is refused unread: a few kilobytes can announce gigabytes of pixels."""
+"""Most pixels of an image; a larger one is refused unread: a few kilobytes can announce gigabytes of pixels."""
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"}
     | {".pgm", ".ppm", ".pbm", ".pnm", ".jp2", ".j2k"}

@@ -31,7 +31,7 @@ class RecordFaces:
     """The faces and pairs that every file is measured on."""
 
     name: str
-    """Of the verification set."""
+    """Name of the verification set."""
     clean: NDArray[np.uint8]
     """[n, H, W, 3] RGB, different images."""
     covered: NDArray[np.uint8]

@@ -82,7 +82,7 @@ class Case:
     folders: list[Path] = field(default_factory=list)
     """Further local folders with checkpoints and reports."""
     traces: dict[str, SetTraces] = field(default_factory=lambda: defaultdict(SetTraces))
-    """By fingerprint of the data set."""
+    """Traces by fingerprint of the data set."""
     successors: dict[str, str] = field(default_factory=dict)
     """Fingerprint of the data set without the person, by that of the one before."""
     known_sets: set[str] = field(default_factory=set)
@@ -98,7 +98,7 @@ class Place(ABC):
     """A place that may hold something of a person."""
 
     name: str
-    """For receipts and messages."""
+    """Name in receipts and messages."""
 
     def __init__(self, case: Case) -> None:
         self.case = case

@@ -41,7 +41,7 @@ class Tensor(NamedTuple):
 
     name: str
     type: str
-    """As onnxruntime names it, such as `tensor(uint8)`."""
+    """Type as onnxruntime names it, such as `tensor(uint8)`."""
     shape: tuple[int, ...]
     """-1: any length."""
 

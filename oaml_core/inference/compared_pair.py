@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from oaml_core.inference.records import FaceRecords, Floats
 
 MATCH_COLOURS = ("#ffd43b", "#63e6be", "#74c0fc", "#ffa94d", "#e599f7", "#a9e34b", "#ff8787", "#f8f9fa")
-"""Of correspondences in pictures, strongest first: lines that overlap are told apart by their ends."""
+"""Colours of correspondences in pictures, strongest first: lines that overlap are told apart by their ends."""
 
 
 @dataclass(frozen=True)

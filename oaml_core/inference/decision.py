@@ -25,7 +25,7 @@ class Comparison:
     local_score: float | None
     """Matcher's score; None without `model.matcher.onnx`."""
     combined_score: float | None
-    """By the rule stored in the model; None without the matcher or without metrics."""
+    """Score by the rule stored in the model; None without the matcher or without metrics."""
     visible_share: float
     """Mean product of both visibilities, in [0, 1]; the lower, the less the score rests on."""
     threshold: float | None
@@ -35,7 +35,7 @@ class Comparison:
     decided_by: str = "global"
     """`calibrated`, `combined` or `global`."""
     calibrated_score: float | None = None
-    """By the fusion stored in the model; None without it."""
+    """Score by the fusion stored in the model; None without it."""
     log_likelihood_ratio: float | None = None
     """Natural logarithm, same person against different people; None without a fusion."""
 

@@ -37,7 +37,7 @@ class Candidate(NamedTuple):
     visible_share: float
     """Mean product of both visibilities, in [0, 1]."""
     records: FaceRecords
-    """Of that picture."""
+    """Records of the picture."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Identification:
     """Gallery files that could not be used, and why."""
     probe: FaceRecords
     face: PhotoFace | None = None
-    """Where the probe's face was found; None for an image that was taken for an aligned face."""
+    """Place of the probe's face; None for an image that was taken for an aligned face."""
     undecidable: str = ""
     """Why the first candidate is neither accepted nor refused, in spite of a threshold."""
     proof: Proof = NOTHING_KNOWN

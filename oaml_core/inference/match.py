@@ -26,10 +26,10 @@ class MatchResult:
     far: float
     """False accept rate that was asked for."""
     rates: list[float]
-    """Those that the model has thresholds for."""
+    """False accept rates that the model has thresholds for."""
     pair: DrawablePair
     faces: tuple[PhotoFace, PhotoFace] | None = None
-    """Where they were found; None for images that were taken for aligned faces."""
+    """Places of both faces; None for images that were taken for aligned faces."""
     undecidable: str = ""
     """Why there is no decision in spite of a threshold; empty if nothing stands against one."""
     proof: Proof = NOTHING_KNOWN

@@ -47,9 +47,9 @@ class Proof(NamedTuple):
     """A model's evaluation on pairs that show as much of the face as one pair does."""
 
     expected: ExpectedTar | None = None
-    """At the rate that is decided at; None: not known."""
+    """TAR at the rate that is decided at; None: not known."""
     above: ExpectedTar | None = None
-    """Of a refused pair, at the highest rate at which it is refused too: so many pairs of one person score higher."""
+    """TAR of a refused pair at the highest rate that refuses it too: so many pairs of one person score higher."""
     unknown: str = ""
     """What is not known for want of pairs, in words; empty if it is known, or if nothing was evaluated."""
 

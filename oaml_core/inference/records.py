@@ -49,11 +49,11 @@ class Scores(NamedTuple):
     local_score: NDArray[np.float64] | None
     """Matcher's score; None of models that have none."""
     combined_score: NDArray[np.float64] | None
-    """By the rule stored in the model; None without the matcher or without metrics."""
+    """Scores by the rule stored in the model; None without the matcher or without metrics."""
     visible_share: NDArray[np.float64]
     """Mean product of both visibilities, in [0, 1]."""
     calibrated_score: NDArray[np.float64] | None = None
-    """By the fusion stored in the model, see `oaml_core.inference.fusion.Fusion.score`; None without it."""
+    """Scores by the fusion stored in the model, see `oaml_core.inference.fusion.Fusion.score`; None without it."""
     log_likelihood_ratio: NDArray[np.float64] | None = None
     """Natural logarithm, same person against different people; None without a fusion."""
     calibrated_decides: bool = False

@@ -14,9 +14,9 @@ from torch.nn import functional
 log = logging.getLogger(__name__)
 
 MOST_PROGRAMS = 65_535
-"""Of a GPU's grid along its last axis, where groups and their maps are counted."""
+"""Most programs of a GPU's grid along its last axis, where groups and their maps are counted."""
 MOST_PLACES = 256
-"""Of a map: a tile holds a whole one."""
+"""Most places of a map: a tile holds a whole one."""
 ALIGNED = 16
 """Rows are read in pieces of so many channels; zeros fill up the last piece."""
 PRODUCTS = (torch.float32, torch.bfloat16, torch.float16)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 LEAST = tl.constexpr(-3.0e38)
-"""Below every correlation."""
+"""Number below every correlation."""
 TILES = ((128, 128, 64, 4, 3), (128, 256, 64, 8, 3), (256, 128, 64, 8, 3), (64, 256, 64, 4, 3), (256, 256, 32, 16, 2))
 """Probe places, gallery places, channels per step, warps and stages that are tried."""
 PASSES = ((64, 64, 128, 4, 2), (64, 64, 64, 4, 3), (64, 64, 256, 8, 2), (128, 64, 64, 4, 2))

@@ -11,7 +11,7 @@ from oaml_core.models.backbone import Backbone, initialise
 from oaml_core.registry import register_backbone
 
 EPSILON = 1e-3
-"""Of batch normalisation, as published; the last one's is `LAST_EPSILON`."""
+"""ε of batch normalisation, as published; the last one's is `LAST_EPSILON`."""
 LAST_EPSILON = 2e-5
 CHANNELS = 512
 EMBEDDING_SIZE = 128

@@ -17,7 +17,7 @@ from oaml_core.models.weights_file import read_weights_file
 from oaml_core.models.weights_place import Naming, find_weights
 
 COUNTER = ".num_batches_tracked"
-"""Of batch normalisation: no weight, and not in every file."""
+"""Name of batch normalisation's counter, which is no weight, and not in every file."""
 NAMED = 5
 """Keys that an error lists."""
 

@@ -34,7 +34,7 @@ class PhotoFace:
     faces: int
     """Faces that were seen in the photograph."""
     habit: Floats | None = None
-    """Where the detector puts the points of aligned faces, less the template; None: where the template has them."""
+    """Points of aligned faces as the detector puts them, less the template; None: they are the same."""
     eyes_only: bool = False
     """True if the detector saw no face, and eyes were found; the other points are where the template has them."""
 

@@ -48,7 +48,7 @@ class Restored:
     uncertainty: Path
     noise: Noise
     chi_square: float
-    """Of the posterior mean; far above 1: the measurement is not what was assumed."""
+    """χ² of the posterior mean; far above 1: the measurement is not what was assumed."""
 
     def __str__(self) -> str:
         return (

@@ -26,7 +26,7 @@ CAMERAS: Mapping[str, Noise] = {
 COVERED = "covered"
 """Condition: light noise, and the middle third of the tile covered."""
 COVERAGE_LEVEL = 0.9
-"""Of the posterior intervals whose coverage is reported."""
+"""Level of the posterior intervals whose coverage is reported."""
 MEASURED, CLASSICAL, ONE_SAMPLE, RESTORED = "measured", "non-local means", "one sample", "posterior mean"
 """Methods."""
 PICTURES = 3
@@ -43,7 +43,7 @@ class Row:
     """dB; data range 2."""
     ssim: float
     chi_square: float | None = None
-    """Of one posterior sample; 1: explains the measurement to within its noise."""
+    """χ² of one posterior sample; 1: it explains the measurement to within its noise."""
     coverage: float | None = None
     """Share of pixels whose truth lies in the 90 % interval."""
 
@@ -68,7 +68,7 @@ class RestorationEvaluation:
     recognition: list[RecognitionRow] = field(default_factory=list)
     """Verification of degraded faces."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of each condition's sampling."""
+    """Time that each condition's sampling took."""
 
     def of(self, condition: str, method: str) -> Row:
         """Return the row of a method under a condition."""
@@ -147,7 +147,7 @@ class RecognitionRow:
     condition: str
     """`clean`, `dark` or `covered`."""
     faces: str
-    """As measured, restored, …"""
+    """Kind of the faces: measured, restored, …"""
     pairs: int
     accuracy: Interval
     """Ten-fold, of the global score."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from oaml_core.restoration.measurement import Measurement
 
 DATA_RANGE = 2.0
-"""Of tiles: white − black."""
+"""Range of the values of tiles: white − black."""
 
 
 def psnr(restored: Tensor, truth: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from oaml_core.restoration.measurement import Identity, Measurement
 from oaml_core.restoration.sampler import heun_sample
 
 TINY = 1e-30
-"""Instead of a zero that something is divided by."""
+"""Smallest divisor, so that zeros divided by zero stay 0."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class TrainedPrior:
     prior: Prior
     config: Config
     fingerprint: str
-    """Of the tiles that it learnt from."""
+    """Fingerprint of the tiles that it learnt from."""
     domains: tuple[str, ...]
     images_seen: int
 

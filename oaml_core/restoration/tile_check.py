@@ -17,7 +17,7 @@ from oaml_core.restoration.tiles import METADATA, SPLITS, TileEntry, read_metada
 SLACK = 1e-3
 """Values may leave [-1, 1] by this much: rounding of whoever wrote them."""
 LEAST_DEVIATION = 1e-4
-"""Below this standard deviation a tile shows nothing."""
+"""Standard deviation below which a tile shows nothing."""
 MOST_NAMED = 20
 """Faults that the error lists; it says how many more there are."""
 
@@ -29,10 +29,10 @@ class TileFindings:
     counts: dict[str, int] = field(default_factory=dict)
     """Clean tiles of each split."""
     shape: tuple[int, ...] = ()
-    """Of every clean tile."""
+    """Shape of every clean tile."""
     mean: float = 0.0
     deviation: float = 0.0
-    """Of all values of the clean tiles: restoration.sigma_data should be near it."""
+    """Standard deviation of all values of the clean tiles: restoration.sigma_data should be near it."""
     faults: list[str] = field(default_factory=list)
 
 

@@ -29,7 +29,7 @@ from oaml_core.structured_text import parse_json
 
 MANIFEST = "tiles.json"
 SHARD_BYTES = 256 * 2**20
-"""Of one shard at most; a store moves several at a time."""
+"""Most bytes of one shard; a store moves several at a time."""
 
 
 def tiles_fingerprint(folder: Path, domain: str | None = None, metadata: Path | None = None) -> str:

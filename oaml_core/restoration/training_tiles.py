@@ -23,7 +23,7 @@ class TileBatch(NamedTuple):
     labels: Tensor
     """float32 [b, L]."""
     seeds: list[int]
-    """Of each tile's noise."""
+    """Seed of each tile's noise."""
 
     @classmethod
     def collate(cls, items: list[tuple[Tensor, Tensor, int]]) -> TileBatch:

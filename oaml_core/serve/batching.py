@@ -18,7 +18,7 @@ Array = NDArray[Any]
 MOST = 16
 """Faces in a shared pass: more gain nothing on a CPU, and the last one waits for all."""
 Pass = Callable[[Any, list[Array]], Sequence[Array]]
-"""From a kind of request and its arrays [n, …] to arrays [n, …]; empty arrays for what is not known."""
+"""Function from a kind of request and its arrays [n, …] to arrays [n, …]; empty arrays for what is not known."""
 
 
 class SharedModel:

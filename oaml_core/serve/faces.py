@@ -41,7 +41,7 @@ from oaml_core.serve.answers import (
 from oaml_core.serve.batching import SharedModel
 
 ENROL_TRIES = 3
-"""Of one photograph that others add and delete meanwhile."""
+"""Tries to enrol one photograph that others add and delete meanwhile."""
 
 
 class ServedModel(Comparer, Protocol):

@@ -31,7 +31,7 @@ D = TypeVar("D", bound=Decided)
 ANSWERS = (ModelInputError, DataError, Withdrawn, HTTPException)
 """Errors that say something of the request, not of the model."""
 TRIES = 5
-"""Of one request, while models and galleries change."""
+"""Tries to answer one request while models and galleries change."""
 
 
 @dataclass

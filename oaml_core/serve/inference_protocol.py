@@ -17,7 +17,7 @@ from oaml_core.serve.faces import FaceService
 from oaml_core.serve.tensors import Array, describe_tensor, read_request, write_answer
 
 NAME = "oaml"
-"""Of the model, whichever version answers."""
+"""Name of the model, whichever version answers."""
 HEADER = "inference-header-content-length"
 BINARY = "application/octet-stream"
 ERRORS: dict[int | str, dict[str, Any]] = {

@@ -25,7 +25,7 @@ class Key:
     allowance: float
     """Requests that may be made at once now."""
     counted: float
-    """When that was so, in seconds of the clock."""
+    """Time of that count, in seconds of the clock."""
 
     def may(self, role: str) -> bool:
         """Return True if the key's role includes `role`."""

@@ -35,7 +35,7 @@ class Limits:
     faces: int = 20
     """Faces that are described in one photograph."""
     seconds: float = 30.0
-    """From the start of the work to an answer."""
+    """Longest time from the start of the work to an answer."""
     workers: int = 2
     """Requests that are worked on at once."""
     waiting: int = 32

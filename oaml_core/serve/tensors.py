@@ -45,7 +45,7 @@ class InferRequest(NamedTuple):
     feeds: dict[str, Array]
     """Arrays by input."""
     outputs: list[str]
-    """That are wanted, in this order."""
+    """Names of the outputs that are wanted, in this order."""
     binary: frozenset[str]
     """Outputs that are wanted in binary form."""
 

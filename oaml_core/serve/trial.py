@@ -29,11 +29,11 @@ class TrialRules:
     """Rules by which a new model takes over, or is refused."""
 
     share: float = 0.1
-    """Of the requests that compare, answered by the new model; 0: it takes over once its self-test has passed."""
+    """Share of the requests that compare, answered by the new model; 0: it takes over once its self-test has passed."""
     requests: int = 50
-    """Such requests after which the trial ends."""
+    """Requests answered by the new model after which the trial ends."""
     seconds: float = 600.0
-    """After which the trial ends with however few requests."""
+    """Time after which the trial ends with however few requests."""
     differing: float = 0.1
     """Share of them that may be decided otherwise than by the present model."""
 

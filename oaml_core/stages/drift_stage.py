@@ -33,7 +33,7 @@ class Drifted:
     """The difference between two data sets."""
 
     differences: list[Drift]
-    """By measure, the largest difference first."""
+    """Differences by measure, the largest difference first."""
     shifted: list[str]
     """Measures whose difference is larger than allowed, beyond chance."""
     summary: str

@@ -43,7 +43,7 @@ class Evaluated:
     metrics_uri: str
     report_uri: str
     metrics: dict[str, float]
-    """At most eight, with names that do not change."""
+    """Figures of the run: at most eight, with names that do not change."""
     roc: dict[str, list[float]]
     """`fpr`, `tpr`, `threshold` of the combined score on clean pairs; finite, at most 200 points."""
     report: Path

@@ -33,7 +33,7 @@ class Exported:
 
     model_uri: str
     metadata: dict[str, Any]
-    """Of `model.onnx`; `variants` holds that of each variant, by its name."""
+    """Metadata of `model.onnx`; `variants` holds that of each variant, by its name."""
     model_card: str
     """Markdown."""
     reused: bool = False

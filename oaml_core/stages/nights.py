@@ -42,7 +42,7 @@ class Night:
     """Record of a run that has ended."""
 
     ended: str
-    """When, in UTC, ISO 8601."""
+    """Time of the end in UTC, ISO 8601."""
     state: State
     reason: str
     decision: str = ""

@@ -33,7 +33,7 @@ class OwnFaces:
     """The result of `evaluate_own_faces`."""
 
     folder: Path
-    """Where the files are."""
+    """Folder of the files."""
     summary: str
     """The figures as text."""
     written: list[Path]

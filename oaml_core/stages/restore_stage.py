@@ -29,7 +29,7 @@ class PriorTrained:
     checkpoint_uri: str
     run_uri: str
     metrics: dict[str, float]
-    """Of the last tick."""
+    """Figures of the last tick."""
 
 
 def prepare_tiles(config: Config) -> str:

@@ -28,7 +28,7 @@ class Trained:
     val_acc: float
     """Best accuracy of the combined score in validation, in [0, 1]."""
     metrics: dict[str, float]
-    """Of the last validation."""
+    """Figures of the last validation."""
 
 
 class Launcher(Protocol):

@@ -39,9 +39,9 @@ class ObjectInfo:
     size: int
     """Bytes."""
     sha256: str
-    """Of the content, hexadecimal; empty where it is not known without reading."""
+    """Digest of the content, hexadecimal; empty where it is not known without reading."""
     modified: datetime | None = field(default=None, compare=False)
-    """When it was put, in UTC; listings tell it."""
+    """Time at which it was put, in UTC; listings tell it."""
     tag: str = field(default="", compare=False)
     """Another one whenever the content is another one; empty where the listing tells none that can be relied on."""
 

@@ -24,7 +24,7 @@ CHUNK_BYTES = 2**20
 LOCK = ".lock"
 """In the folder of digests."""
 NAME_BYTES = 230
-"""Of a part of a key: temporary names are longer, and file systems take 255."""
+"""Most bytes of a part of a key: temporary names are longer, and file systems take 255."""
 
 
 class FolderStore(Store):

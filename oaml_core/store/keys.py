@@ -9,7 +9,7 @@ from oaml_core.errors import StoreError
 KEY_BYTES = 1024
 """Longest key, as S3 has it."""
 DIGESTS = ".sha256"
-"""Where a store that has no metadata of its own keeps them: one file an object, in this folder beside it."""
+"""Folder in which a store without metadata of its own keeps digests: one file per object, in this folder beside it."""
 
 
 def checked_key(key: str) -> str:

@@ -15,7 +15,7 @@ from oaml_core.errors import StoreError
 from oaml_core.store.local_file import appearing, unusable_file
 
 MOST_DIGITS = 12
-"""Of the number of a part."""
+"""Most digits of the number of a part."""
 
 
 class PartialFile:

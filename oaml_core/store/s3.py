@@ -26,7 +26,7 @@ from oaml_core.store.s3_streams import METADATA, Streamed, stream_object, tag_of
 
 T = TypeVar("T")
 WHOLE_BYTES = PART_BYTES
-"""Up to this size an object moves in one request."""
+"""Largest object that moves in one request."""
 BEGINNINGS = 5
 """Uploads in parts that are begun before a server that keeps forgetting them is given up."""
 LONGEST_LINK = timedelta(days=7)

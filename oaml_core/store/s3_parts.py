@@ -34,7 +34,7 @@ class Part(NamedTuple):
     """One part of an object: its number, first byte and length."""
 
     number: int
-    """From 1."""
+    """Number of the part, from 1."""
     start: int
     """Bytes."""
     length: int

@@ -27,7 +27,7 @@ class BestCheckpoint:
 
     step: int
     sha256: str
-    """Of the file, hexadecimal; empty inside that very checkpoint, which cannot hold its own digest."""
+    """Digest of the file, hexadecimal; empty inside that very checkpoint, which cannot hold its own digest."""
 
     @property
     def name(self) -> str:

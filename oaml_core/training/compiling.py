@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LANGUAGES = {"C": ("CC", ("gcc", "clang", "cc"), "c"), "C++": ("CXX", ("g++", "clang++", "c++"), "c++")}
-"""By language: environment variable that names a compiler, usual names, and the compiler's own word for it."""
+"""Ways to find a compiler, by language: environment variable that names one, usual names, and its
+own word for the language."""
 PROGRAM = "#include <Python.h>\nint answer(void) { return PY_MAJOR_VERSION; }\n"
 """Triton's launchers are modules of Python, and need its headers."""
 SECONDS = 60.0

@@ -27,7 +27,7 @@ from oaml_core.training.stored_checkpoints import NAME, StoredCheckpoints
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5.0
-"""Until a failed write is tried again; doubled with every failure up to `RETRY_SECONDS_MOST`."""
+"""Wait before a failed write is tried again; doubled with every failure up to `RETRY_SECONDS_MOST`."""
 RETRY_SECONDS_MOST = 60.0
 PATIENCE_SECONDS = 60.0
 """How long the end of a run waits for a disk or store that fails."""

@@ -20,7 +20,7 @@ ERROR_VARIABLE = "TORCHELASTIC_ERROR_FILE"
 LOST = ("Rendezvous", "DistNetworkError", "DistStoreError")
 """Beginnings of the failures after which the others can be met again."""
 PATIENCE_SECONDS = 1800.0
-"""In which nobody could be met, after which it is given up; a new node may have to be started for the lost one."""
+"""Time without meeting anybody after which it is given up; a new node may have to be started for the lost one."""
 WAIT_SECONDS = 5.0
 
 

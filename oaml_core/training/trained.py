@@ -20,9 +20,9 @@ class TrainedModel:
     recogniser: Recogniser
     """In evaluation mode, on the CPU."""
     config: Config
-    """That it was trained with."""
+    """Configuration that it was trained with."""
     fingerprint: str
-    """Of the data set that it was trained on."""
+    """Fingerprint of the data set that it was trained on."""
     step: int
 
 

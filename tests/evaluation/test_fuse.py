@@ -214,20 +214,37 @@ def test_unknown_norms_count_as_ordinary_ones():
     np.testing.assert_allclose(fusion.score(unknown), fusion.score(ordinary))
 
 
-def test_bounded_weights_are_those_of_a_general_solver():
+def apart(generator):
+    """Return regressors that vary independently."""
+    return np.column_stack([np.ones(500), generator.normal(size=(500, 4))]), [0.2, 1.0, -0.8, 0.5, -0.1]
+
+
+def alike(generator):
+    """Return regressors so alike that the first step raises weights which later ones must lower again."""
+    one = generator.normal(size=500)
+    other = one + 0.3 * generator.normal(size=500)
+    rest = one - other + 0.5 * generator.normal(size=500)
+    return np.column_stack([np.ones(500), one, other, rest]), [0.1, 0.8, -0.3, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("regressors", "free", "seed"),
+    [(apart, (True, False, False, True, False), 6), (alike, (True, False, False, False), 1)],
+)
+def test_bounded_weights_are_those_of_a_general_solver(regressors, free, seed):
     from scipy.optimize import minimize
 
-    generator = np.random.default_rng(6)
-    x = np.column_stack([np.ones(500), generator.normal(size=(500, 4))])
-    y = generator.random(500) < 1 / (1 + np.exp(-x @ np.array([0.2, 1.0, -0.8, 0.5, -0.1])))
+    generator = np.random.default_rng(seed)
+    x, slopes = regressors(generator)
+    y = generator.random(500) < 1 / (1 + np.exp(-x @ np.array(slopes)))
     weight = generator.random(500) + 0.5
-    free = np.array([True, False, False, True, False])
 
     def loss(w):
         return weight @ np.logaddexp(0, -(x @ w) * np.where(y, 1, -1)) + 0.5 * w @ w
 
-    expected = minimize(loss, np.zeros(5), bounds=[(None, None) if f else (0, None) for f in free], tol=1e-12).x
-    np.testing.assert_allclose(fit_monotone(x, y, weight, free), expected, atol=1e-4)
+    bounds = [(None, None) if each else (0, None) for each in free]
+    expected = minimize(loss, np.zeros(len(free)), bounds=bounds, tol=1e-12).x
+    np.testing.assert_allclose(fit_monotone(x, y, weight, np.array(free)), expected, atol=1e-4)
 
 
 def test_scores_without_regions_take_the_visible_share():

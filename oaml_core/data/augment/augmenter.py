@@ -15,7 +15,7 @@ from oaml_core.data.augment.geometry import random_rectangle
 from oaml_core.data.augment.pair_transform import PairTransform
 
 FACTORS = (0.5, 1.5)
-"""Of brightness, contrast and saturation."""
+"""Range of the factors of brightness, contrast and saturation."""
 LANCZOS = Image.Resampling.LANCZOS
 LUMA = (0.299, 0.587, 0.114)
 INTERPOLATIONS = ("nearest", "bilinear", "area", "bicubic", "lanczos")

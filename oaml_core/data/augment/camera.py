@@ -16,7 +16,7 @@ from oaml_core.data.augment.pair_transform import PairTransform
 WIDTHS = (0.5, 1.6)
 """Deviation of the blur in pixels of an image of 112 × 112."""
 QUALITIES = (25, 90)
-"""Of JPEG, as Pillow counts."""
+"""Range of JPEG qualities, as Pillow counts them."""
 
 
 class Camera(PairTransform):

@@ -33,7 +33,7 @@ Split = Literal["train", "test"]
 Draw = Callable[[Canvas, Colour, float, Pattern, np.random.Generator], None]
 
 STYLES = 16
-"""Of each kind and split."""
+"""Drawings of each kind and split."""
 
 
 class Style(NamedTuple):
@@ -45,7 +45,7 @@ class Style(NamedTuple):
     """In [0, 1]: what it changes is the drawing's affair."""
     pattern: Pattern
     seed: tuple[int, int, int]
-    """Of the outline's splines and of everything else that is random in it: kind, split, number."""
+    """Seed of the outline's splines and of everything else that is random: kind, split, number."""
 
 
 class Artwork(NamedTuple):

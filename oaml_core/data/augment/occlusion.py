@@ -177,7 +177,7 @@ class _Cover:
         self._unit = height / REFERENCE_HEIGHT
         self._draws, self._split, self._cutouts = draws, split, cutouts
         self._shadow_prob = shadow_prob
-        """Of a shadow; None: what is laid on takes nothing from the face but its brightness."""
+        """Chance of a shadow; None: the occluder takes nothing from the face but its brightness."""
         self._dye_prob = dye_prob
 
     def lay(self, name: str) -> None:

@@ -23,7 +23,7 @@ SHADED = 4
 KNOTS = 4
 """Places down and across at which cloth is pulled out of shape."""
 SHADOW_PROB = 0.7
-"""Of a shadow under what looks natural."""
+"""Chance of a shadow under an occluder that looks natural."""
 
 
 class Look(NamedTuple):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 JITTER, SHIFT, TURN = 3.0, 5.0, 7.0
-"""Of the specification's medical mask: pixels per point, pixels of the whole, degrees; each ±."""
+"""Random changes of the specification's medical mask: pixels per point, pixels of the whole, degrees; each ±."""
 SCALE = (0.95, 1.10)
 RAISED = 25.0
 """Pixels that a drawn mask's box stands above the mouth, and a user's own picture above the nose."""
@@ -25,7 +25,7 @@ WORN: dict[str, Worn] = {
     **dict.fromkeys(("scarf", "scarves", "veil"), "scarf"),
     **dict.fromkeys(("hat", "hats"), "hat"),
 }
-"""Where cut-outs are worn, by the name of their folder; others lie anywhere."""
+"""Places that cut-outs are worn at, by the name of their folder; others lie anywhere."""
 
 
 class Draws:

@@ -19,7 +19,7 @@ from oaml_core.errors import ConfigError, DataError
 OCCLUDED, CLEAN = 2, 3
 """Streams of random numbers below the run's seed, for the orders of images."""
 SAMPLES = -1
-"""That of the samples' seeds; those of recognition samples are epochs."""
+"""Number in place of the epoch in the samples' seeds; seeds of recognition samples have an epoch."""
 
 
 Kind = Literal["paired", "drawn", "clean"]

@@ -30,9 +30,9 @@ class Looked(NamedTuple):
     """A usable image, decoded and measured."""
 
     data: bytes
-    """As it is encoded."""
+    """Encoded image."""
     sha256: bytes
-    """Of `data`, 32 bytes."""
+    """Digest of `data`, 32 bytes."""
     side: int
     """Pixels of each side, before it is resized."""
     total: NDArray[np.int64]

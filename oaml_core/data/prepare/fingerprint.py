@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INVENTORIES = "inventories"
-"""Where a store keeps the checksums of sources that lie in stores."""
+"""Folder in which a store keeps the checksums of sources that lie in stores."""
 LOOKED_UP = 1_000
 """Files whose checksums are looked up before those that are not known are read."""
 DIGITS = 16

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from oaml_core.store import Store
 
 LISTS = "forgotten/lists"
-"""Where a store keeps one list of digests per request."""
+"""Folder in which a store keeps one list of digests per request."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from oaml_core.store import Store
 
 CONTENT = f"{DATASETS}/files"
-"""Where the contents of all data sets lie in a store."""
+"""Folder of a store with the contents of all data sets."""
 COMMITTING = "datasets"
 """Lease under which a manifest is written, and under which content that no manifest names is removed."""
 

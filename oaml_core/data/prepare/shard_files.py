@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from oaml_core.store import Store
 
 SHARDS = "shards"
-"""Where a store keeps work that is shared out."""
+"""Folder in which a store keeps work that is shared out."""
 REMEDY = "Delete everything below it, and run the same command again."
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -48,7 +48,7 @@ class ShardPlan:
     forgotten: str
     """Digest of the list of images that must stay out."""
     thresholds: list[float] | None
-    """By which perceptual hashes are made; None where there is nothing to compare with."""
+    """Thresholds that perceptual hashes are made by; None if there is nothing to compare with."""
     made: str | None = None
     """Fingerprint of the data set once it is complete; nothing is left to do then."""
 
@@ -71,7 +71,7 @@ class Order:
     labels: Ints
     """int64 [N]: their identities."""
     places: Places | None
-    """Where they lie; None: the source must be opened to read them."""
+    """Places of the images; None: the source must be opened to read them."""
     unknown: list[tuple[str, str, int]]
     """Further files whose checksums nobody knows: use of the folder, name, size."""
     owes_checksums: bool

@@ -25,7 +25,7 @@ class ManifestFile:
     size: int
     sha256: str
     key: str
-    """Where the content lies in the store: named by checksum, so that data sets share what they have in common."""
+    """Key of the content in the store: named by checksum, so that data sets share what they have in common."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Manifest:
     """A prepared data set. Nothing in it depends on when or where it was prepared."""
 
     fingerprint: str
-    """Of the source's content and of the configuration keys that shape the result."""
+    """Digest of the source's content and of the configuration keys that shape the result."""
     source_kind: str
     """`recordio`, `image_folder`, `image_list` or `synthetic`."""
     image_size: int

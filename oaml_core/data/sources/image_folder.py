@@ -89,7 +89,7 @@ class ImageFolderSource(ImageFileSource):
         if not names:
             raise DataError(
                 f"{folder.uri} holds neither train.rec nor train.csv nor train.parquet nor .tar shards nor one folder "
-                f"an identity with images in it. Name the folder that does as data.source.{_unusable(folder)}"
+                f"per identity with images in it. Name the folder that does as data.source.{_unusable(folder)}"
             )
         super().__init__(folder, names, identities)
         self.used.update(name for names in others.values() for name in names)

@@ -12,7 +12,7 @@ from oaml_core.data.sources.synthetic_faces import draw_faces
 
 PEOPLE, PICTURES = 4, 3
 SEED = 20_011
-"""Of people whom no training draws: its seed is not that of a data set."""
+"""Seed of people whom no training draws: no data set has it."""
 
 
 def write_sample_faces(folder: Path, size: int = 112) -> Path:

@@ -47,9 +47,9 @@ class ModelFigures:
     """Figures of one model in the covered benchmark."""
 
     figures: dict[str, dict[str, Figures]]
-    """By condition and score."""
+    """Figures by condition and score."""
     iou: dict[str, float]
-    """Of the visibility map, by condition; without models that have none."""
+    """IoU of the visibility map by condition; empty for models without maps."""
     against_first: dict[str, Interval] = field(default_factory=dict)
     """TAR of the model's `HEADLINE` score less that of the first model's, by condition."""
 
@@ -71,9 +71,9 @@ class Covered:
 
     far: float
     sets: dict[str, dict[str, Any]]
-    """By set: `faces`, `people`, `genuine`, `impostors`, `digest`, and `covered_share` by condition."""
+    """Contents by set: `faces`, `people`, `genuine`, `impostors`, `digest`, and `covered_share` by condition."""
     models: dict[str, dict[str, ModelFigures]]
-    """By model and set."""
+    """Figures by model and set."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of `covered.json`."""

@@ -30,7 +30,7 @@ class Axis(NamedTuple):
     unit: str
     """Behind the numbers of ticks and titles."""
     factor: float
-    """From a share to that unit."""
+    """Factor from a share to the unit."""
     base: float | None
     """Share at which a line is drawn: no difference, or the rate asked for; None: there is none."""
 

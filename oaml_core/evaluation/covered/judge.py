@@ -22,15 +22,15 @@ class Figures:
     """One score of one model under one condition."""
 
     tar: Interval
-    """At the threshold of the condition's own impostors."""
+    """TAR at the threshold of the condition's own impostors."""
     against_global: Interval | None
     """TAR less that of the model's own global score; None for the global score."""
     won_back: Interval | None
     """Share of what the cover costs the global score that this score wins back; None where it costs nothing."""
     one_threshold_tar: Interval
-    """At the threshold set on the uncovered pairs."""
+    """TAR at the threshold set on the uncovered pairs."""
     real_far: Interval
-    """At that threshold."""
+    """FAR at the threshold set on the uncovered pairs."""
     resampled: Floats
     """[R] of the TAR; differences between models are taken of them. Not written."""
 

@@ -28,9 +28,9 @@ from oaml_core.peak_memory import peak_mib
 from oaml_core.registry import MATCHERS
 
 LEARNING_RATE = 1e-3
-"""Of Adam."""
+"""Learning rate of Adam for freshly built matchers."""
 ROUNDS = 3
-"""Of which the fastest counts."""
+"""Measurements, of which the fastest counts."""
 
 
 class MatchedBatch(NamedTuple):
@@ -62,7 +62,7 @@ class MatcherFigures:
     match_ms: float
     """All scores of the batch with itself, in evaluation."""
     pairs_ms: float
-    """As many pairs as the batch has images, in evaluation."""
+    """Time to score as many pairs as the batch has images, in evaluation."""
     step_ms: float
     """Forward and backward of the batch with itself."""
     step_mib: float | None

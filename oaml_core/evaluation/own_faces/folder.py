@@ -42,7 +42,7 @@ class FolderResult:
     """The figures of all pairs of a folder."""
 
     names: list[str]
-    """Of the images."""
+    """Names of the images."""
     identities: NDArray[np.int64]
     """[n], who each image shows."""
     rule: CombinedRule

@@ -18,7 +18,7 @@ from oaml_core.evaluation.statistics.identification import SearchOutcome
 
 BARS = " ▁▂▃▄▅▆▇█"
 SIDE = 480
-"""Of a matrix in the picture, in pixels, at least."""
+"""Least side of a matrix in the picture, in pixels."""
 
 
 def folder_text(result: FolderResult, set_aside: Sequence[Mapping[str, str]] = ()) -> str:

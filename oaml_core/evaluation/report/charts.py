@@ -18,7 +18,7 @@ from oaml_core.evaluation.verdict.results import ConditionResult, ScoreResult
 
 WIDTH, HEIGHT = 360, 250
 DRAWN_POINTS = 80
-"""Of a curve at most; more cannot be told apart at this size."""
+"""Most points of a curve; more cannot be told apart at this size."""
 LEFT, RIGHT, TOP, BOTTOM = 40, 10, 10, 34
 """Margins of the plotting area within the view box."""
 

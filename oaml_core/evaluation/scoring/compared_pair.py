@@ -19,7 +19,7 @@ class ComparedPair(DrawablePair):
     """The same with the pair's scores."""
 
     scores: PairScores
-    """Of this one pair."""
+    """Scores of this one pair."""
 
 
 def compare_pair(model: Recogniser, first: Tensor, second: Tensor, device: torch.device | str) -> ComparedPair:

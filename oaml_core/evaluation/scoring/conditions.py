@@ -44,7 +44,7 @@ class Condition:
     both: bool = False
     """Cover the first image too, by another drawing of the same kind."""
     folder: Path | None = None
-    """Of cut-outs, where the occluder has any."""
+    """Folder of cut-outs, if the occluder has any."""
     split: Literal["train", "test"] = "test"
     """Whose artwork is drawn: `train` where a choice is made by it, so that what is reported stays unseen."""
 

@@ -24,7 +24,7 @@ class PairIdentities(NamedTuple):
     source: Source
     """`given` by the set, or `inferred`."""
     digest: str
-    """Of the images and the truth: two sets with the same digest hold the same pairs in the same order."""
+    """Digest of the images and the truth: two sets with the same digest hold the same pairs in the same order."""
 
 
 def identities_of(pairs: VerificationSet) -> PairIdentities:

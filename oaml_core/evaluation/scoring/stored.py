@@ -29,7 +29,7 @@ class StoredSet:
     identities: NDArray[np.int32]
     """[2, N] of the first and second images."""
     digest: str
-    """Of images and truth; see `PairIdentities`."""
+    """Digest of images and truth; see `PairIdentities`."""
     values: dict[str, dict[str, NDArray[np.float32]]]
     """[N] by condition and score."""
 

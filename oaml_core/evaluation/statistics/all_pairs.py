@@ -47,7 +47,7 @@ EXACT = 2_000_000
 NAMED = 1_000_000
 """Impostors that are kept with their identities."""
 CURVE_BYTES = 64
-"""Of each kept score while curves are made of them."""
+"""Memory per kept score while curves are made of them."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from oaml_core.data.sources.verification import folds_of
 from oaml_core.errors import EvaluationError
 
 PUBLISHED_THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.01)
-"""On the squared L2 distance of unit embeddings."""
+"""Thresholds on the squared L2 distance of unit embeddings."""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -16,7 +16,7 @@ from oaml_core.data.sources.verification import folds_of
 from oaml_core.evaluation.statistics.protocols import checked_pairs, fold_numbers
 
 VALIDATION_THRESHOLDS: NDArray[np.float64] = np.arange(0, 4, 0.001)
-"""On the squared L2 distance of unit embeddings."""
+"""Thresholds on the squared L2 distance of unit embeddings."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
 """The seed of everything that evaluation draws; on its own, so that comparing stored scores needs no torch."""
 
 SEED = 20_260_101
-"""Of all drawn test conditions. Changing it makes results incomparable with earlier ones."""
+"""Seed of all drawn test conditions. Changing it makes results incomparable with earlier ones."""

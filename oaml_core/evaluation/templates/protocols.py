@@ -31,7 +31,7 @@ class Search:
     rank: dict[int, float]
     """Share of the enrolled probes whose subject is among the first k; of equal scores others come first."""
     tpir: dict[float, float | None]
-    """By FPIR; None: too few searches measure it."""
+    """Rates by FPIR; None: too few searches measure it."""
     probes: int
     """Probes whose subject is enrolled."""
     strangers: int

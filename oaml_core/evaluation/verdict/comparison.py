@@ -73,11 +73,11 @@ class Difference:
     p_value: float
     """McNemar's exact test, two-sided."""
     verdict: Verdict
-    """On the challenger."""
+    """Verdict on the challenger."""
     tar_at_far: list[TarDifference]
-    """At the measurable rates."""
+    """Differences of TAR at the measurable rates."""
     real_far: list[RealFar] = field(default_factory=list)
-    """Of the challenger at the one threshold set on its clean pairs; empty where clean pairs were not scored."""
+    """FAR of the challenger at the one threshold set on its clean pairs; empty where clean pairs were not scored."""
 
 
 @dataclass(frozen=True)

@@ -37,21 +37,21 @@ class ScoreResult:
     eer: float
     tar_at_far: list[TarAtFar]
     roc: Roc
-    """At most 200 points."""
+    """Curve of at most 200 points."""
     correct: NDArray[np.bool_]
     """[N], whether each pair was decided rightly; not written."""
     values: NDArray[np.float64]
     """[N], the scores themselves, exact in single precision; kept for comparisons."""
     accuracy_interval: Interval | None = None
-    """Of the accuracy."""
+    """Interval of the accuracy."""
     tar_intervals: list[Interval] = field(default_factory=list)
-    """Of the measurable ones of `tar_at_far`."""
+    """Intervals of the measurable rates of `tar_at_far`."""
     against_global: Interval | None = None
     """Accuracy less that of the global score; None for the global score itself."""
     tar_against_global: list[Interval] = field(default_factory=list)
     """The same for the measurable ones of `tar_at_far`; empty for the global score itself."""
     at_one_threshold: list[OneThreshold] = field(default_factory=list)
-    """At thresholds set on the clean pairs, and on those of all conditions."""
+    """Rates at thresholds set on the clean pairs, and on those of all conditions."""
     vr_published: list[PublishedRate] = field(default_factory=list)
     """VR@FAR as published, interpolated per fold, at the rates of `tar_at_far`; of the global score alone."""
 
@@ -113,7 +113,7 @@ class SetResult:
     decision: str = "combined"
     """Name of the score that the exported model decides by."""
     by_visible_share: dict[str, list[ShareBin]] = field(default_factory=dict)
-    """By score, at the one threshold of the clean pairs for the lowest measurable rate."""
+    """Bins by score, at the one threshold of the clean pairs for the lowest measurable rate."""
 
     @property
     def score_names(self) -> tuple[str, ...]:

@@ -28,11 +28,11 @@ class EnrolledFace(NamedTuple):
     """Number of the face; never given a second time."""
     person: str
     source: str
-    """Where the photograph came from."""
+    """Place that the photograph came from."""
     digest: str
     """SHA-256 of the photograph."""
     added: str
-    """When, in UTC (ISO 8601)."""
+    """Time of enrolment in UTC (ISO 8601)."""
     remark: str
     """How the face was found, and what is covered."""
     kept: bool

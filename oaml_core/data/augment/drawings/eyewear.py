@@ -8,7 +8,7 @@ from oaml_core.data.augment.drawings.canvas import Canvas, Floats, curve, wobble
 from oaml_core.data.augment.drawings.materials import Colour, Pattern, glare
 
 EYE = 0.435
-"""Where the eyes are: the box is 1.15 times their distance wide to each side."""
+"""Height of the eyes: the box is 1.15 times their distance wide to each side."""
 HINGE = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], np.float32)
 """Corners of the piece that holds a temple."""
 
