@@ -78,14 +78,14 @@ CASES: list[tuple[GaussianPrior, Operator, float]] = [
 """The last: least visibility of a pixel; 0: the variance of one is infinite."""
 
 
-def measured_by(operator: Operator, prior: GaussianPrior, least: float) -> Measurement:
-    """One tile of the prior, its pixels' variances 0.04 / visibility."""
+def measured_by(operator: Operator, prior: GaussianPrior, least: float, noise: float = 0.01) -> Measurement:
+    """One tile of the prior, its pixels' variances 4 · noise / visibility."""
     generator = torch.Generator().manual_seed(1)
     scene = prior.draw(generator)
     shape = operator(scene).shape
     seen = least + (1 - least) * torch.rand((1, 1, *shape[2:]), generator=generator, dtype=torch.float64)
     seen[..., :1, :1] = least
-    return measure(scene, operator, Noise(a=0.0, b=0.01), generator, seen)
+    return measure(scene, operator, Noise(a=0.0, b=noise), generator, seen)
 
 
 @pytest.mark.parametrize(("prior", "operator", "least"), CASES)
@@ -97,9 +97,10 @@ def test_mean_and_variance_are_those_of_the_closed_form(prior: GaussianPrior, op
     assert (covariance - expected_covariance).norm() / expected_covariance.norm() < 0.05
 
 
-def test_the_mean_of_fully_measured_tiles_takes_no_samples() -> None:
+@pytest.mark.parametrize("noise", [0.01, 1.0], ids=["clear", "noisier than any tile"])
+def test_the_mean_of_fully_measured_tiles_takes_no_samples(noise: float) -> None:
     prior = smooth()
-    measured = measured_by(Identity(), prior, least=0.3)
+    measured = measured_by(Identity(), prior, 0.3, noise)
     mean = Posterior(prior.denoise, measured, iterations=30).mean()
     assert mean is not None
     torch.testing.assert_close(mean.flatten(), prior.posterior(measured)[0], rtol=0, atol=1e-4)
