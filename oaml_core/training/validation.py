@@ -29,7 +29,7 @@ class Validation(NamedTuple):
     """`val/<set>/<score>` for each set, `val/<set>/<occluder>/<score>` where its second faces wear one of
     `train.validation_occluders`, and `val_acc`: the mean of all accuracies of the combined score."""
     scores: dict[str, ScoredPairs]
-    """Results by `val/<set>` and `val/<set>/<occluder>`."""
+    """Scored pairs by `val/<set>` and `val/<set>/<occluder>`."""
 
 
 class ScoredPairs(NamedTuple):
