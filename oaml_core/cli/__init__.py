@@ -74,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = DEBUG in words
     words = [word for word in words if word != DEBUG]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("torch").setLevel(logging.WARNING)  # interrupted in its import, it tells statistics at the end
     try:
         sys.exit(_run(words))
     except BrokenPipeError:  # the reader of the output, such as `head`, has seen enough

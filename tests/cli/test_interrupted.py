@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from oaml_core import cli
 from oaml_core.store.local_file import is_temporary
 
 FEW = ("--data.synthetic_identities", "40", "--data.num_workers", "1", "--tracking.wandb", "off")
@@ -21,6 +23,31 @@ COMMANDS = {
     "train": (("train", *TINY), "loss"),
 }
 """Command line, and words of its log after which it is interrupted."""
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_every_command_ends_alike(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, command, cli.COMMANDS[command]._replace(options=None, run=interrupted))
+    with pytest.raises(SystemExit) as end:
+        cli.main([command])
+    assert end.value.code == 130
+    assert capsys.readouterr() == ("", "oaml: interrupted; nothing is half-written, the same command goes on.\n")
+
+
+def test_torch_says_nothing_after_the_last_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Interrupted while it is imported, torch would tell statistics of its caches when the process ends."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logging.getLogger("torch"), "level", logging.NOTSET)
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert not logging.getLogger("torch").isEnabledFor(logging.INFO)
 
 
 KEPT = (".ses", "torchinductor_")
