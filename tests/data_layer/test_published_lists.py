@@ -59,6 +59,19 @@ def test_a_pair_that_is_none_is_named_by_its_line(lfw: Path, line: str) -> None:
         open_verification_source(LocalFolder(lfw), "pairs", "pairs.txt")
 
 
+@pytest.mark.parametrize(
+    ("file", "lines"),
+    [
+        ("pairs.txt", "2\t1\nAnn_Bee\t1\t2\nCid_Dee\t3\t3\n"),
+        ("own_pairs.csv", "first,second,same\nAnn_Bee/Ann_Bee_0001.jpg,Ann_Bee/Ann_Bee_0002.jpg,1\n{0},./{0},1\n"),
+    ],
+)
+def test_a_file_is_not_paired_with_itself(lfw: Path, file: str, lines: str) -> None:
+    (lfw / file).write_text(lines.format("Cid_Dee/Cid_Dee_0003.jpg"))
+    with pytest.raises(DataError, match=r"pair 2 compares Cid_Dee/Cid_Dee_0003\.jpg with itself"):
+        open_verification_source(LocalFolder(lfw), Path(file).stem.removesuffix("_pairs"), file)
+
+
 def test_lfws_people_choose_the_training_images(lfw: Path, tmp_path: Path, config) -> None:
     (tmp_path / "peopleDevTrain.txt").write_text("2\nAnn_Bee\t2\nEva_Fox\t2\n")
     settings = config(lfw, subset=str(tmp_path / "peopleDevTrain.txt"))
