@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision import tv_tensors
 
 from oaml_core.config import AugmentConfig
 from oaml_core.config.data import check_augment
+from oaml_core.data.augment.occlusion_transforms import MedicalMaskOcclusion
 from oaml_core.data.augment.transforms import TrainTransform
 from oaml_core.errors import ConfigError
 
@@ -67,3 +73,16 @@ def test_the_resolution_can_be_lowered_before_the_colours_change() -> None:
 def test_values_that_cannot_be_are_named(key: str, value: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=f"augment.{key}"):
         check_augment(AugmentConfig(**{key: value}))
+
+
+@pytest.mark.parametrize(("points", "nose"), [(None, 71.7), ([(56, 90), (40, 100), (70, 100)], 90.0)])
+def test_a_mask_picture_begins_25_pixels_above_the_nose(
+    tmp_path: Path, points: Sequence[tuple[float, float]] | None, nose: float
+) -> None:
+    """A JPEG has no alpha: all of it covers. Points are moved a little at random, so the mean is measured."""
+    Image.new("RGB", (200, 150), (0, 0, 255)).save(tmp_path / "mask.jpg")
+    generator = torch.Generator().manual_seed(0)
+    mask = MedicalMaskOcclusion([tmp_path / "mask.jpg"], p=1.0, generator=generator, ref_points=points)
+    face, whole = tv_tensors.Image(GREY), tv_tensors.Mask(torch.ones(1, 112, 112))
+    tops = [float((mask(face, whole)[1][0] == 0).any(1).nonzero()[0]) for _ in range(60)]
+    assert sum(tops) / len(tops) == pytest.approx(nose - 25, abs=2)
