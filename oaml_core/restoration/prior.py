@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from oaml_core.config import Config, RestorationConfig
 from oaml_core.errors import CheckpointError
@@ -33,20 +32,6 @@ class Prior(Preconditioned):
         )
         super().__init__(network, config.sigma_data)
         self.label_dim = label_dim
-
-    def of_domain(self, label: Tensor) -> Prior | _OfDomain:
-        """Return the prior of one domain, label [L]; itself if it has none."""
-        return _OfDomain(self, label) if self.label_dim else self
-
-
-@dataclass
-class _OfDomain:
-    prior: Prior
-    label: Tensor
-
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        result: Tensor = self.prior(x, sigma, self.label.to(x).expand(len(x), -1))
-        return result
 
 
 @dataclass(frozen=True)

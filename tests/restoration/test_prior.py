@@ -133,8 +133,6 @@ def test_a_fresh_network_predicts_nothing_so_that_the_denoiser_only_shrinks() ->
     out = prior(x, torch.tensor([0.5, 5.0]), torch.eye(2))
     torch.testing.assert_close(out[0], x[0] * 0.5)
     torch.testing.assert_close(out[1], x[1] * 0.25 / 25.25)
-    domain = prior.of_domain(torch.tensor([1.0, 0.0]))
-    torch.testing.assert_close(domain(x, torch.tensor([0.5, 0.5]))[0], out[0])
 
 
 def test_the_average_forgets_half_in_a_half_life() -> None:
