@@ -17,8 +17,10 @@ def train(
         cluster: the cluster file; empty: the workers run in this container.
         dataset: what preprocess made.
         model: named with the date; metadata `checkpoint_uri`, `run_uri`, `val_acc`, `fingerprint` of the data set,
-            `config` and `config_digest`; the checkpoint stays in the store.
+            `config`, `config_digest` and `cost_…` of the run so far; the checkpoint stays in the store.
     """
+    from dataclasses import asdict
+
     from components.train.launchers import launcher
     from oaml_core import stages
     from oaml_core.settings import config_from_yaml, digest
@@ -34,4 +36,5 @@ def train(
         fingerprint=fingerprint,
         config=config,
         config_digest=digest(settings),
+        **{f"cost_{name}": value for name, value in asdict(trained.cost).items()},
     )

@@ -6,7 +6,7 @@ import logging
 import platform
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from oaml_core.stages.addresses import (
     prefix_of,
     read_metrics_json,
 )
+from oaml_core.stages.costs import Attempt, cost_of_run, costing
 from oaml_core.stages.production import champion
 from oaml_core.store import Store, open_store
 from oaml_core.store.local_file import sha256_of
@@ -85,9 +86,11 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
     if reused:
         store.get_file(f"{prefix}/{REPORT}", folder / REPORT)
     else:
-        _measure(config, dataset_uri, checkpoint_uri, checkpoint, folder, rival)
-        # What the others are found by comes last.
-        store.put_tree(folder, prefix, last=METRICS)
+        run = prefix_of(config, checkpoint_uri)
+        with costing(config, "evaluate", run, gpus=int(best_device() == "cuda")) as attempt:
+            _measure(config, dataset_uri, checkpoint_uri, checkpoint, folder, rival, attempt)
+            # What the others are found by comes last.
+            store.put_tree(folder, prefix, last=METRICS)
     announce("evaluate", "report.html and metrics.json", store.url(prefix), reused)
     return _given_back(store, prefix, folder / REPORT, reused)
 
@@ -124,6 +127,7 @@ def _measure(
     checkpoint: Path,
     folder: Path,
     rival: Mapping[str, Any] | None,
+    attempt: Attempt,
 ) -> None:
     """Evaluate, and write report, scores and metrics into `folder`."""
     from oaml_core.evaluation.report.report import write_report
@@ -142,6 +146,8 @@ def _measure(
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation, folder / SCORES_FILE)
     comparison = None if rival is None else _compared(config, rival, folder / SCORES_FILE)
+    attempt.write()
+    cost = cost_of_run(config, attempt.run)
     context = {
         "dataset_fingerprint": dataset.manifest.fingerprint,
         "checkpoint": checkpoint_uri,
@@ -152,8 +158,16 @@ def _measure(
     gate = None if comparison is None else decide(comparison, config.promote)
     pictures = config.evaluate.pictures > 0
     title = dated_name(config)
-    write_report(evaluation, folder / REPORT, context, title=title, images=pictures, comparison=comparison, gate=gate)
-    write_metrics(evaluation, folder / METRICS, context, comparison)
+    write_report(
+        evaluation,
+        folder / REPORT,
+        context | {"cost of the run": cost.told},
+        title=title,
+        images=pictures,
+        comparison=comparison,
+        gate=gate,
+    )
+    write_metrics(evaluation, folder / METRICS, context | {"cost": asdict(cost)}, comparison)
 
 
 def best_device() -> str:

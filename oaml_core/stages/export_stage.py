@@ -16,6 +16,7 @@ from oaml_core.errors import ExportError, StoreError
 from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import SUMMARY, announce, fetch_dataset, fetch_file, prefix_of, read_metrics_json
+from oaml_core.stages.costs import costing
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
@@ -56,10 +57,11 @@ def export(config: Config, dataset_uri: str, checkpoint_uri: str, metrics_uri: s
     record = _record(store, f"{prefix}/{RECORD}")
     reused = record is not None and record["made_from"] == made_from
     if not reused:
-        dataset = fetch_dataset(config, dataset_uri)
-        metadata, files = _write_models(config, dataset, checkpoint, measured)
-        for made in files:
-            store.put_file(made, f"{prefix}/{made.name}")
+        with costing(config, "export", prefix_of(config, checkpoint_uri)):
+            dataset = fetch_dataset(config, dataset_uri)
+            metadata, files = _write_models(config, dataset, checkpoint, measured)
+            for made in files:
+                store.put_file(made, f"{prefix}/{made.name}")
         card = files[0].read_text(encoding="utf-8")
         record = {"made_from": made_from, "metadata": metadata, "card": card}
         store.write_bytes(f"{prefix}/{RECORD}", json.dumps(record, indent=1).encode())

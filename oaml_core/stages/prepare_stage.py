@@ -9,7 +9,8 @@ from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 from oaml_core.settings import config_from_yaml
-from oaml_core.stages.addresses import announce, fetch_file
+from oaml_core.stages.addresses import announce, fetch_file, run_prefix
+from oaml_core.stages.costs import costing
 from oaml_core.store import open_store
 
 if TYPE_CHECKING:
@@ -55,13 +56,17 @@ def prepare(config: Config, *, repair: bool = False, shards: int | None = None) 
     """
     from oaml_core.data.prepare.prepare import prepare_dataset
 
-    if shards is not None:
-        if repair:
-            raise ConfigError("--repair looks at a data set as a whole: leave --shards out.")
-        from oaml_core.data.prepare.shard_merge import prepare_sharded
+    if shards is not None and repair:
+        raise ConfigError("--repair looks at a data set as a whole: leave --shards out.")
+    with costing(config, "preprocess") as attempt:
+        if shards is not None:
+            from oaml_core.data.prepare.shard_merge import prepare_sharded
 
-        return _announced(prepare_sharded(config, open_store(config.store), shards))
-    return _announced(prepare_dataset(config, open_store(config.store), repair=repair))
+            made = prepare_sharded(config, open_store(config.store), shards)
+        else:
+            made = prepare_dataset(config, open_store(config.store), repair=repair)
+        attempt.run = run_prefix(config, made.uri)
+    return _announced(made)
 
 
 def plan_shards(config: Config, shards: int) -> list[str]:
@@ -79,7 +84,9 @@ def plan_shards(config: Config, shards: int) -> list[str]:
     """
     from oaml_core.data.prepare import shard_plan
 
-    plan = shard_plan.plan_shards(config, open_store(config.store), shards)
+    with costing(config, "plan-shards") as attempt:
+        plan = shard_plan.plan_shards(config, open_store(config.store), shards)
+        attempt.run = f"shards/-{plan.key}"
     said = amount(plan.shards, "shard") if plan.made is None else "nothing new"
     announce("plan-shards", said, f"{config.store.rstrip('/')}/{plan.prefix}", plan.made is not None)
     return [f"{plan.key}/{number}" for number in range(1 if plan.made else plan.shards)]
@@ -103,7 +110,8 @@ def prepare_shard(config: Config, order: str) -> bool:
     plan, _, number = order.partition("/")
     if not number.isdecimal():
         raise ConfigError(f"{order!r} is no order of a shard, such as 0123456789abcdef/0.")
-    made = make_shard(config, open_store(config.store), plan, int(number))
+    with costing(config, "prepare-shard", f"shards/-{plan}"):
+        made = make_shard(config, open_store(config.store), plan, int(number))
     announce("prepare-shard", f"shard {number}", f"{config.store.rstrip('/')}/shards/{plan}/", not made)
     return made
 
@@ -120,7 +128,11 @@ def merge_shards(config: Config, order: str) -> Prepared:
     """
     from oaml_core.data.prepare import shard_merge
 
-    return _announced(shard_merge.merge_shards(config, open_store(config.store), order.partition("/")[0]))
+    plan = order.partition("/")[0]
+    with costing(config, "preprocess") as attempt:
+        made = shard_merge.merge_shards(config, open_store(config.store), plan)
+        attempt.run, attempt.plan = run_prefix(config, made.uri), plan
+    return _announced(made)
 
 
 def _announced(made: StoredDataset) -> Prepared:

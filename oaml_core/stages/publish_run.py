@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from oaml_core.errors import CheckpointError, StoreError
+from oaml_core.stages.costs import Cost
 from oaml_core.store import Store
 from oaml_core.store.local_file import sha256_of
 from oaml_core.structured_text import parse_json
@@ -21,7 +24,7 @@ PUBLISHED = "best.ckpt"
 PUBLISH_AGAIN = "Delete it, and run `oaml train` again: it publishes the run."
 
 
-def publish_run(store: Store, prefix: str, run_dir: Path) -> None:
+def publish_run(store: Store, prefix: str, run_dir: Path, cost: Cost | None = None) -> None:
     """Put the best checkpoint, the metrics and, last, the result of the run in `run_dir` into the store.
 
     A result that the store has already stays, with its checkpoint.
@@ -29,6 +32,7 @@ def publish_run(store: Store, prefix: str, run_dir: Path) -> None:
     Args:
         store, prefix: where the run is published.
         run_dir: folder of the run; its `result.json` names the best checkpoint by step and digest.
+        cost: of the run so far, for its result; None: it is not known.
 
     Raises:
         CheckpointError: the best checkpoint in `run_dir` is not the one that the result names.
@@ -54,11 +58,12 @@ def publish_run(store: Store, prefix: str, run_dir: Path) -> None:
     if put.sha256 != best["sha256"]:
         raise CheckpointError(f"{path} changed while it was published. Run the same command again.")
     store.put_file(run_dir / METRICS, f"{prefix}/{METRICS}")
-    store.put_file(run_dir / RESULT, f"{prefix}/{RESULT}")
+    told = {} if cost is None else {"cost": asdict(cost)}
+    store.write_bytes(f"{prefix}/{RESULT}", json.dumps(result | told).encode())
 
 
 def checked_result(store: Store, prefix: str) -> dict[str, Any]:
-    """Return the metrics of the published run at `prefix`, whose checkpoint is the one that its result names.
+    """Return metrics and `cost` of the published run at `prefix`, whose checkpoint is the one that its result names.
 
     Raises:
         MissingObject: the run is not published. StoreError: its checkpoint is another one.

@@ -12,6 +12,7 @@ from oaml_core.errors import DataError
 from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, fetch_dataset, fetch_file
+from oaml_core.stages.costs import cost_of_run, costing
 from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import open_store, split_uri
 
@@ -67,22 +68,25 @@ def train_prior(config: Config, dataset_uri: str, *, launcher: str = "local") ->
     Raises:
         OamlError: the workers failed for good; the message names the log and the checkpoints.
     """
-    from oaml_core.training.launcher import RESULT, launch
+    from oaml_core.training.launcher import RESULT, gpus_used, launch
 
     store, prefix = open_store(config.store), prior_prefix(config, dataset_uri)
     reused = store.exists(f"{prefix}/{RESULT}")
     if not reused:
         run_dir = Path(config.work_dir) / prefix
-        launch(
-            config,
-            fetch_tiles(config, dataset_uri),
-            run_dir,
-            prefix,
-            in_process=launcher == "none",
-            worker="oaml_core.restoration.worker",
-        )
-        publish_run(store, prefix, run_dir)
+        with costing(config, "train-prior", prefix, gpus=gpus_used(config)) as attempt:
+            launch(
+                config,
+                fetch_tiles(config, dataset_uri),
+                run_dir,
+                prefix,
+                in_process=launcher == "none",
+                worker="oaml_core.restoration.worker",
+            )
+            attempt.write()
+            publish_run(store, prefix, run_dir, cost_of_run(config, prefix))
     result = checked_result(store, prefix)
+    result.pop("cost", None)
     checkpoint = store.url(f"{prefix}/best.ckpt")
     announce("restore train", f"{result.get('kimg', 0):.1f} thousand tiles seen", checkpoint, reused)
     return PriorTrained(checkpoint, store.url(prefix), result)

@@ -10,6 +10,7 @@ from typing import Protocol
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
 from oaml_core.stages.addresses import announce, fetch_dataset, run_prefix
+from oaml_core.stages.costs import Cost, cost_of, cost_of_run, costing
 from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import Store, open_store
 from oaml_core.training.launcher import RESULT
@@ -29,6 +30,8 @@ class Trained:
     """Best accuracy of the combined score in validation, in [0, 1]."""
     metrics: dict[str, float]
     """Figures of the last validation."""
+    cost: Cost
+    """Cost of the run when training ended: all attempts at preparing and training, on all nodes."""
 
 
 class Launcher(Protocol):
@@ -65,9 +68,9 @@ def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local
         else:
             launcher(config, dataset_uri, prefix)
     result = checked_result(store, prefix)
-    best = result.pop("best_val_acc")
+    best, cost = result.pop("best_val_acc"), cost_of(result.pop("cost", {}))
     announce("train", f"val_acc {best:.4f}", store.url(f"{prefix}/best.ckpt"), reused)
-    return Trained(store.url(f"{prefix}/best.ckpt"), store.url(prefix), best, result)
+    return Trained(store.url(f"{prefix}/best.ckpt"), store.url(prefix), best, result, cost)
 
 
 def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: bool) -> None:
@@ -75,16 +78,18 @@ def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: b
 
     The other nodes wait for it: where workers run as one job, the first that ends may end the job.
     """
-    from oaml_core.training.launcher import launch
+    from oaml_core.training.launcher import gpus_used, launch
 
-    dataset = fetch_dataset(config, dataset_uri)
     prefix = run_prefix(config, dataset_uri)
     run_dir = Path(config.work_dir) / prefix
-    launch(config, dataset.directory, run_dir, prefix, in_process=in_process)
-    if not (run_dir / RESULT).exists():
-        _wait_for_main_node(store, f"{prefix}/{RESULT}")
-        return
-    publish_run(store, prefix, run_dir)
+    with costing(config, "train", prefix, gpus=gpus_used(config)) as attempt:
+        dataset = fetch_dataset(config, dataset_uri)
+        launch(config, dataset.directory, run_dir, prefix, in_process=in_process)
+        if not (run_dir / RESULT).exists():
+            _wait_for_main_node(store, f"{prefix}/{RESULT}")
+            return
+        attempt.write()
+        publish_run(store, prefix, run_dir, cost_of_run(config, prefix))
 
 
 def _wait_for_main_node(store: Store, key: str) -> None:

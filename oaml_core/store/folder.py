@@ -19,6 +19,7 @@ from oaml_core.registry import register_store
 from oaml_core.store.base import LINK_VALID, REMAKE, DamagedObject, MissingObject, Moved, ObjectInfo, Store, damaged
 from oaml_core.store.keys import DIGESTS, checked_key, checked_prefix, digest_key, is_listed
 from oaml_core.store.local_file import appearing, is_temporary, only_one, sha256_of, size_of, unusable_file
+from oaml_core.store.traffic import count_traffic
 
 CHUNK_BYTES = 2**20
 LOCK = ".lock"
@@ -44,12 +45,14 @@ class FolderStore(Store):
 
     def _put(self, path: Path, key: str, moved: Moved, is_new: bool) -> ObjectInfo:
         self._refuse_file()
+        count_traffic(requests=1)
         target, digest = self._path(key), _digest_of_source(path)
         if self._digests(key) == {digest} and target.is_file() and sha256_of(target) == digest:
             return ObjectInfo(key, size_of(path), digest)
         copied = _Copied()
         with appearing(target, lambda new, _: self._show(new, key, copied.sha256)) as temporary:
             copied.take(path, temporary, moved)
+        count_traffic(written=copied.size)
         return ObjectInfo(key, copied.size, copied.sha256)
 
     def _show(self, new: Path, key: str, digest: str) -> None:
@@ -75,6 +78,7 @@ class FolderStore(Store):
             def copy(source: Path) -> str:
                 moved(-copied.size)  # of a first try that ended between two writers
                 copied.take(source, temporary, moved)
+                count_traffic(requests=1, read=copied.size)
                 return copied.sha256
 
             found, known = self._read(key, copy)
@@ -111,18 +115,22 @@ class FolderStore(Store):
         try:
             with open_regular(path) as file:
                 file.seek(offset)
-                return file.read(size)
+                content = file.read(size)
         except OSError as error:
             raise unusable_file(path, error) from None
+        count_traffic(requests=1, read=len(content))
+        return content
 
     def is_intact(self, key: str) -> bool | None:
         found, known = self._read(key, sha256_of)
+        count_traffic(requests=1, read=size_of(self._existing(key)))
         return found in known if known else None
 
     def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
         return self._existing(key).as_uri()
 
     def stat(self, key: str) -> ObjectInfo:
+        count_traffic(requests=1)
         known = self._digests(key)
         try:
             path = self._existing(key)
@@ -131,11 +139,13 @@ class FolderStore(Store):
             raise self._missing(key) from error
 
     def exists(self, key: str) -> bool:
+        count_traffic(requests=1)
         return self._path(key).is_file()
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         begin = checked_prefix(prefix).rpartition("/")[0]
         self._refuse_file()
+        count_traffic(requests=1)
         top = self.folder / begin
         if not top.is_dir():
             return
@@ -176,6 +186,7 @@ class FolderStore(Store):
                 folder.rmdir()
 
     def delete(self, key: str) -> None:
+        count_traffic(requests=1)
         if not self._path(key).is_file() and not self._digests(key):
             return
         try:

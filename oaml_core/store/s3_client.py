@@ -16,6 +16,7 @@ from oaml_core.store.base import MissingObject
 from oaml_core.store.s3_credentials import ANONYMOUS, credentials_provider, is_anonymous, ways_to_keys
 from oaml_core.store.s3_identity import NoSuchWay
 from oaml_core.store.s3_profiles import environment_keys, profile_region
+from oaml_core.store.traffic import count_traffic
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def connect() -> Any:
         credentials=_credentials(),
         secure=address.scheme == "https",
         region=_region(),
-        http_client=_pool(),
+        http_client=_pool(counted=True),
     )
 
 
@@ -193,13 +194,21 @@ def _client_class() -> Any:
     return Client
 
 
-def _pool() -> Any:
-    """Connections that call XML errors by the type that the client expects; some servers say text/xml."""
+def _pool(*, counted: bool = False) -> Any:
+    """Connections that call XML errors by the type that the client expects; some servers say text/xml.
+
+    Args:
+        counted: add requests and bytes to the traffic of the store.
+    """
     import urllib3
 
     class Pool(urllib3.PoolManager):
         def urlopen(self, *arguments: Any, **options: Any) -> Any:
+            if counted:
+                count_traffic(requests=1, written=len(options.get("body") or b""))
             response = super().urlopen(*arguments, **options)
+            if counted and arguments[0] != "HEAD":
+                count_traffic(read=int(response.headers.get("Content-Length") or 0))
             if response.headers.get("Content-Type", "").startswith("text/xml"):
                 response.headers["Content-Type"] = "application/xml"
             return response

@@ -127,6 +127,11 @@ def _rendezvous(config: Config, run_id: str, meeting: Path) -> list[str]:
     return [*always, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={os.environ['OAML_RDZV_ENDPOINT']}"]
 
 
+def gpus_used(config: Config) -> int:
+    """Return the GPUs of this machine that the workers train on; 0: its processor."""
+    return min(_gpus(), config.train.nproc or _gpus())
+
+
 def _gpus() -> int:
     import torch
 

@@ -11,6 +11,7 @@ from strict_server import ACCESS, SECRET, StrictServer, strict_server
 
 from oaml_core.errors import StoreError
 from oaml_core.store import Store, open_store, s3_client
+from oaml_core.store.traffic import metered
 
 
 @pytest.fixture
@@ -118,3 +119,12 @@ def test_wrong_keys_are_refused_by_the_server(server: StrictServer, monkeypatch:
     with pytest.raises(StoreError):
         open_store("s3://strict").write_bytes("a", b"x")
     assert set(server.refused) == {"the signature is wrong"}
+
+
+def test_requests_and_bytes_are_those_that_the_server_sees(store: Store) -> None:
+    store.write_bytes("a", b"x" * 1000)
+    with metered() as traffic:
+        store.read_bytes("a")
+        assert (traffic().requests, traffic().bytes_read, traffic().bytes_written) == (1, 1000, 0)
+        store.write_bytes("b", b"y" * 500)
+        assert traffic().bytes_written == 500

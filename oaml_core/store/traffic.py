@@ -1,0 +1,104 @@
+"""Requests and bytes of stores, counted over all processes of a piece of work.
+
+Each process counts in a small file of its own, mapped into its memory. A count therefore outlives a process that is
+killed, and no two processes share one. Outside of `metered` nothing is counted.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from oaml_core.folder_entries import files_below
+
+FOLDER = "OAML_TRAFFIC_FOLDER"
+"""Environment variable with the folder of the counts: processes inherit it from the one that meters."""
+FIELD_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Amount of traffic between this work and its stores."""
+
+    requests: int = 0
+    """HTTP requests to S3, tries included; operations of a store in a folder."""
+    bytes_read: int = 0
+    """Bytes of content and listings that came."""
+    bytes_written: int = 0
+    """Bytes that were sent."""
+
+
+class _Counts:
+    """Counts of this process, in a new file of `folder`."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        path = Path(folder) / f"{os.getpid()}-{secrets.token_hex(4)}"
+        with path.open("w+b") as file:
+            file.truncate(3 * FIELD_BYTES)
+            self._fields = memoryview(mmap.mmap(file.fileno(), 3 * FIELD_BYTES)).cast("q")
+
+    def add(self, *amounts: int) -> None:
+        for field, each in enumerate(amounts):
+            self._fields[field] += each
+
+
+class _Own:
+    """Counts and lock of this process; a forked child begins with new ones."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.counts: _Counts | None = None
+
+
+_own = _Own()
+os.register_at_fork(after_in_child=lambda: _own.__init__())  # type: ignore[misc]
+
+
+def count_traffic(requests: int = 0, read: int = 0, written: int = 0) -> None:
+    """Add to the counts of this process.
+
+    Args:
+        requests: number of requests, or of operations of a folder.
+        read, written: bytes.
+    """
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return
+    with _own.lock:
+        if _own.counts is None or _own.counts.folder != folder:
+            try:
+                _own.counts = _Counts(folder)
+            except OSError:  # the work has ended, and its folder with it
+                return
+        _own.counts.add(requests, read, written)
+
+
+@contextmanager
+def metered() -> Iterator[Callable[[], Traffic]]:
+    """Count the traffic of the block, and of all processes that it starts; the function given says how much so far.
+
+    Work that is metered within the block is counted there alone.
+    """
+    outer = os.environ.get(FOLDER)
+    with tempfile.TemporaryDirectory(prefix="oaml-traffic-") as folder:
+        os.environ[FOLDER] = folder
+        try:
+            yield lambda: _total(Path(folder))
+        finally:
+            if outer is None:
+                del os.environ[FOLDER]
+            else:
+                os.environ[FOLDER] = outer
+
+
+def _total(folder: Path) -> Traffic:
+    counts = [memoryview(each.path.read_bytes()).cast("q") for each in files_below(folder, leave=False)]
+    return Traffic(*(sum(fields) for fields in zip(*counts, strict=True)))
