@@ -114,7 +114,7 @@ def with_rclone(source: Path, prefix: str, back: Path) -> tuple[Callable[[], obj
 MOVERS = {"store": with_store, "MinIO client": with_client, "rclone copy": with_rclone}
 
 
-class Cost(NamedTuple):
+class ServerTimes(NamedTuple):
     """Seconds that some work took: on the clock, of this process and those it ran, and of the server."""
 
     wall: float
@@ -122,15 +122,15 @@ class Cost(NamedTuple):
     served: float
 
 
-def cost(work: Callable[[], object], server: psutil.Process) -> Cost:
+def cost(work: Callable[[], object], server: psutil.Process) -> ServerTimes:
     started = time.perf_counter(), sum(os.times()[:4]), sum(server.cpu_times()[:2])
     work()
     ended = time.perf_counter(), sum(os.times()[:4]), sum(server.cpu_times()[:2])
-    return Cost(*(end - start for start, end in zip(started, ended, strict=True)))
+    return ServerTimes(*(end - start for start, end in zip(started, ended, strict=True)))
 
 
-def least(costs: Iterable[Cost]) -> Cost:
-    return Cost(*map(min, zip(*costs, strict=True)))
+def least(costs: Iterable[ServerTimes]) -> ServerTimes:
+    return ServerTimes(*map(min, zip(*costs, strict=True)))
 
 
 def server_process() -> psutil.Process:
@@ -142,7 +142,7 @@ def server_process() -> psutil.Process:
 def throughput(folder: Path, mib: int) -> None:
     total = make_objects(folder / "source", mib)
     expected = digests(folder / "source")
-    costs: dict[tuple[str, str], list[Cost]] = defaultdict(list)
+    costs: dict[tuple[str, str], list[ServerTimes]] = defaultdict(list)
     with embedded_s3(folder / "s3") as variables:
         os.environ.update(variables)
         os.environ.pop(FORGETFUL)  # as on servers that keep metadata, which all others do
@@ -189,7 +189,7 @@ def breakdown(folder: Path, mib: int) -> None:
             response.release_conn()
 
         steps = {"receive": (False, False), "receive, write": (True, False), "receive, write, hash": (True, True)}
-        costs: dict[str, list[Cost]] = defaultdict(list)
+        costs: dict[str, list[ServerTimes]] = defaultdict(list)
         for _ in range(2 * REPEATS):
             for name, step in steps.items():
                 costs[name].append(cost(lambda step=step: receive(*step), server))  # type: ignore[misc]

@@ -37,6 +37,7 @@ OWN_FILES = {
     "stages/local_runs.py": "stores of the demo that OAML made below work_dir",
     "store/cache.py": "local copies of data sets that OAML wrote",
     "store/partial_file.py": "parts of a download that OAML wrote",
+    "store/traffic.py": "counts of the processes that it metered",
     "training/meeting.py": "meetings of launchers that have ended",
 }
 """Modules that list folders themselves, and whose files those are."""

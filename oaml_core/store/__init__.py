@@ -14,4 +14,5 @@ __all__ = [
     "open_store",
     "s3",
     "split_uri",
+    "traffic",
 ]

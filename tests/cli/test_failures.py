@@ -131,7 +131,7 @@ def test_a_full_temporary_disk_hides_nothing(
     [
         ("check nowhere", "nowhere"),
         ("evaluate --checkpoint nowhere.ckpt --data nowhere", "nowhere"),
-        ("match nowhere.jpg other.jpg --model nowhere.onnx", "nowhere"),
+        ("match nowhere.jpg other.jpg --onnx nowhere.onnx", "nowhere"),
         ("compare nowhere.json other.json", "scores.npz"),
     ],
 )

@@ -22,6 +22,7 @@ from oaml_core import stages
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 from oaml_core.settings import config_to_yaml, digest
+from oaml_core.stages.costs import Cost
 
 CONFIG = Config(name="night")
 TEXT = config_to_yaml(CONFIG)
@@ -84,7 +85,7 @@ def test_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_train(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset) -> None:
-    trained = stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {})
+    trained = stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {}, Cost())
     calls = stand_in(monkeypatch, "train", trained)
     model = dsl.Model()
     train.python_func(config=TEXT, fingerprint="f1", cluster="", dataset=dataset, model=model)
@@ -101,7 +102,7 @@ def test_train_on_a_cluster(
     monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, backend: Literal["pytorchjob", "local"], kind: type
 ) -> None:
     cluster = ClusterConfig(namespace="faces", training_backend=backend)
-    calls = stand_in(monkeypatch, "train", stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {}))
+    calls = stand_in(monkeypatch, "train", stages.Trained("s3://b/runs/1/best.ckpt", "s3://b/runs/1", 0.91, {}, Cost()))
     train.python_func(
         config=TEXT, fingerprint="f1", cluster=config_to_yaml(cluster), dataset=dataset, model=dsl.Model()
     )
