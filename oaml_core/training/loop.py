@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -82,8 +83,8 @@ class TrainingLoop:
         self.model.mark_forward_method("training_step")
         log_product_type(self.module.recogniser, self.fabric.device)
         # The workers of a node have one parent, their agent, and its folder for temporary files.
-        plans = Path(tempfile.gettempdir()) / f"oaml-plans-{os.getppid()}" if world.local_size > 1 else None
-        self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes, plans)
+        self.plans = Path(tempfile.gettempdir()) / f"oaml-plans-{os.getppid()}" if world.local_size > 1 else None
+        self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes, self.plans)
         self.stepper = Stepper(
             config, self.fabric, self.module, self.model, optimiser, world, self.data.batches_per_epoch
         )
@@ -134,6 +135,8 @@ class TrainingLoop:
             while self.position.epoch < self.config.optim.epochs and not self._hopeless():
                 self._epoch()
             self.keeper.wait()
+            if self.plans is not None and self.world.local_rank == 0:
+                shutil.rmtree(self.plans, ignore_errors=True)  # mapped files stay with those who still read them
         finally:
             with suppress(CheckpointError):  # what ended the run is the news
                 self.keeper.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ def train(rank: int, size: int, recipe: str, dataset: str, run_dir: str, dropout
     torch.set_num_threads(1)
     folder = Path(run_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    tempfile.tempdir = run_dir
     keeper = CheckpointKeeper(folder / "checkpoints", None, "", 2)
     world = World(rank, size, rank, size)
     loop = TrainingLoop(config_from_yaml(recipe), open_prepared(Path(dataset)), folder, keeper, world)
@@ -67,6 +69,7 @@ def test_with_batch_norm_over_the_global_batch_the_curves_are_the_same(tiny: Tin
     assert len(alone["loss"]) == 6
     for run in runs[1:]:
         assert consumed(run) == consumed(runs[0])
+        assert not list(run.glob("oaml-plans-*")), "shared plans are removed at the end"
         curves = losses(run)
         for name in ("loss/adaface", "loss/visibility"):
             assert curves[name][0] == pytest.approx(alone[name][0], rel=1e-4)
