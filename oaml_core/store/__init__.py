@@ -9,6 +9,7 @@ __all__ = [
     "Store",
     "base",
     "cache",
+    "held_folder",
     "lease",
     "local_file",
     "open_store",

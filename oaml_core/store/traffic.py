@@ -9,12 +9,13 @@ from __future__ import annotations
 import mmap
 import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from oaml_core.store.held_folder import held_folder
 
 FOLDER = "OAML_TRAFFIC_FOLDER"
 """Environment variable with the folder of the counts: processes inherit it from the one that meters."""
@@ -86,10 +87,12 @@ def metered() -> Iterator[Callable[[], Traffic]]:
     Work that is metered within the block is counted there alone.
     """
     outer = os.environ.get(FOLDER)
-    with tempfile.TemporaryDirectory(prefix="oaml-traffic-") as folder:
-        os.environ[FOLDER] = folder
+    with held_folder("oaml-traffic-") as held:
+        counts = held / "counts"
+        counts.mkdir()
+        os.environ[FOLDER] = str(counts)
         try:
-            yield lambda: _total(Path(folder))
+            yield lambda: _total(counts)
         finally:
             if outer is None:
                 del os.environ[FOLDER]

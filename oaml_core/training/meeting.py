@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import getpass
 import os
-import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oaml_core.folder_entries import read_regular
-from oaml_core.store.lease import holder_name, is_gone
+from oaml_core.store.held_folder import held_folder
 
 if TYPE_CHECKING:
     from oaml_core.training.world import World
@@ -30,29 +27,13 @@ RESTARTS_VARIABLE = "TORCHELASTIC_RESTART_COUNT"
 """torchrun's count of restarts: those who meet again must not read what is left of an earlier meeting."""
 LOOPBACK = "lo"
 PREFIX = "oaml-meeting-"
-HOLDER = "holder"
-"""In the folder of a meeting: the launcher that made it."""
-HOLDER_BYTES = 4096
 LONGEST_PATH = 70
 """Bytes of a folder in which Python makes sockets; their names take some 35, and the kernel takes 107 in all."""
 
 
-@contextmanager
-def meeting_folder() -> Iterator[Path]:
+def meeting_folder() -> AbstractContextManager[Path]:
     """Make a folder for a meeting that is removed with the block; those that killed launchers left go as well."""
-    _remove_left()
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / HOLDER).write_text(holder_name())
-        yield folder
-
-
-def _remove_left() -> None:
-    """Remove the folders of meetings whose launcher has ended on this machine."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with suppress(OSError):  # another user's, or made this moment
-            if is_gone(read_regular(folder / HOLDER, HOLDER_BYTES).decode(errors="replace")):
-                shutil.rmtree(folder, ignore_errors=True)
+    return held_folder(PREFIX)
 
 
 def temporary_environment(folder: Path) -> dict[str, str]:

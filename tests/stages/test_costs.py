@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,3 +170,21 @@ def test_the_result_of_training_tells_what_all_attempts_cost(config: Config, mon
     assert trained.metrics == {}
     assert trained.cost.core_hours > 0
     assert trained.cost.bytes_written == len(CONTENT), "the first attempt put it"
+
+
+KILLED = """
+import os, signal
+from oaml_core.store.traffic import metered
+with metered():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_counts_of_a_killed_process_are_removed_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=os.environ | {"TMPDIR": str(tmp_path)}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with metered():
+        assert len(list(tmp_path.iterdir())) == 1, "its own alone"
+    assert not list(tmp_path.iterdir())
