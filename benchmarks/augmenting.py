@@ -90,7 +90,7 @@ def pipeline(source: str, images: int, rounds: int) -> None:
 
 
 def _as_files(faces: FaceDataset, images: int, folder: Path) -> Path:
-    """The same JPEG files, one folder per identity."""
+    """Write JPEG files, one folder per identity."""
     for index in range(images):
         path = folder / f"{int(faces.labels[index]):05d}" / f"{index:06d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ class DrawablePair:
     """[h, w] each, in [0, 1]."""
     correspondences: list[tuple[int, int, float]]
     """(place in the first map, place in the second map, strength in [0, 1]), strongest first."""
-    grid: tuple[int, ...] = (1, 1)
+    grid: tuple[int, ...]
     """(h, w) of the maps whose places correspond; that of visibility may be finer."""
 
 

@@ -32,7 +32,8 @@ def is_fast_in_bfloat16(device_type: str) -> bool:
 class Matcher(nn.Module, ABC):
     """Compares feature maps place by place, raw ones: what has to be normalised over channels is normalised here.
 
-    Visibility maps are [B, 1, h, w] in [0, 1], 1 = visible; a side without one is all visible. They weight the
+    Visibility maps are [B, 1, h, w] in [0, 1], 1 = visible, or finer: then the mean over each place counts. A side
+    without one is all visible. They weight the
     comparison, unless `weighting` is `none`. They get no gradient from it, unless `trains_visibility` is set.
     `correlation_weighting` has the formulas.
 
@@ -227,8 +228,8 @@ class Matcher(nn.Module, ABC):
         if visibility is None:
             return None
         height, width = self.map_size
-        is_finer = visibility.shape[-2] > height and visibility.shape[-1] > width
-        if visibility.ndim == 4 and is_finer:
+        is_map = visibility.ndim == 4 and visibility.shape[1] == 1
+        if is_map and visibility.shape[2] > height and visibility.shape[3] > width:
             visibility = resize_visibility(visibility, self.map_size)
         if tuple(visibility.shape[1:]) != (1, height, width) or len(visibility) != len(maps):
             raise ModelInputError(

@@ -27,7 +27,7 @@ workers has the same targets to the last bit."""
 
 
 class KnownTargets(NamedTuple):
-    """What distillation aims at, for every training face."""
+    """Embeddings that distillation aims at, for every training face."""
 
     embeddings: Tensor
     """[2, N, E] at unit length, on the device: of the N faces, and of their mirror images."""

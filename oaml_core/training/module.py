@@ -63,7 +63,7 @@ class RecognitionModule(nn.Module):
         self.is_logged = True
         """Whether the next step's metrics are for somebody's eyes, and worth their computation."""
         self.targets: KnownTargets | None = None
-        """What distillation aims at, where it is known. Not saved."""
+        """Embeddings that distillation aims at, where they are known before training. Not saved."""
         self.recogniser = build_recogniser(config.model, config.data.image_size)
         self.head = build_classifier(
             config.model, self.recogniser.backbone.embedding_size, num_classes, seed=config.seed

@@ -15,7 +15,7 @@ from oaml_core.inference.drawing import BACKGROUND, FACE, draw_pair
 )
 def test_every_line_of_the_caption_is_whole(caption: str, lines: int) -> None:
     face, seen = np.zeros((112, 112, 3), np.uint8), np.ones((7, 7), np.float32)
-    picture = np.asarray(draw_pair(DrawablePair((face, face), (seen, seen), []), caption))[FACE:]
+    picture = np.asarray(draw_pair(DrawablePair((face, face), (seen, seen), [], (7, 7)), caption))[FACE:]
     drawn = np.any(picture != BACKGROUND, axis=2)
     rows, columns = drawn.any(1), drawn.any(0)
     assert not rows[:3].any()

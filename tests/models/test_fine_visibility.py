@@ -57,6 +57,14 @@ def test_matching_takes_its_mean_over_each_place_of_the_feature_map() -> None:
     assert not torch.allclose(matcher.describe(maps, fine), matcher.describe(maps, torch.ones(3, 1, 7, 7)))
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 28, 28), (3, 2, 28, 28), (3, 1, 28, 7), (2, 1, 28, 28)])
+def test_what_is_no_finer_map_of_as_many_faces_is_refused_by_its_shape(shape: tuple[int, ...]) -> None:
+    matcher = PooledAlone(channels=8, map_size=(7, 7), embedding_size=16).eval()
+    maps = torch.randn(3, 8, 7, 7)
+    with pytest.raises(ModelInputError, match="visibility maps are"):
+        matcher.match(maps, maps, torch.ones(shape), None)
+
+
 def test_a_bar_thinner_than_a_place_of_the_feature_map_is_learnt() -> None:
     """Bars of four pixels on maps where only the earlier one shows them."""
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ from oaml_core.visibility import resize_visibility
 MAP_STRIDE = 16
 """Pixels of the image that one place of every backbone's feature map spans, along each axis."""
 FINE_STRIDE = 4
-"""The same of the masks that a fine visibility map learns from; it shrinks them to its own places."""
+"""Pixels that one place of the masks for a fine visibility map spans, which shrinks them to its own places."""
 
 
 class VisibilityBatch(NamedTuple):
@@ -49,7 +49,7 @@ class TrainingBatch(NamedTuple):
     samples: Tensor
     """int64 [b]: numbers of the images in the data set."""
     occluded: VisibilityBatch | None = None
-    """What the visibility map is learnt from; None: from this batch's own drawn occluders."""
+    """Faces and masks that the visibility map is learnt from; None: from this batch's own drawn occluders."""
     clean: Tensor | None = None
     """uint8 [b, 3, H, W]: the same faces without drawn occluders, where a loss term compares with them."""
     mirrored: Tensor | None = None

@@ -14,7 +14,7 @@ from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ComparedPair(DrawablePair):
     """The same with the pair's scores."""
 
