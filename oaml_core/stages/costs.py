@@ -104,6 +104,15 @@ class Attempt:
             store.delete(self._written)
         self._written = key
 
+    def cost_of_run(self) -> Cost:
+        """Return the cost of the whole run so far, this attempt with it, whose record is written for that.
+
+        Raises:
+            StoreError: the record cannot be written, or another one not be read.
+        """
+        self.write()
+        return cost_of_run(self.config, self.run)
+
 
 @contextmanager
 def costing(config: Config, step: str, run: str = "", *, gpus: int = 0) -> Iterator[Attempt]:

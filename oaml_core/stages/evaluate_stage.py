@@ -24,7 +24,7 @@ from oaml_core.stages.addresses import (
     prefix_of,
     read_metrics_json,
 )
-from oaml_core.stages.costs import Attempt, cost_of_run, costing
+from oaml_core.stages.costs import Attempt, costing
 from oaml_core.stages.production import champion
 from oaml_core.store import Store, open_store
 from oaml_core.store.local_file import sha256_of
@@ -146,8 +146,7 @@ def _measure(
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation, folder / SCORES_FILE)
     comparison = None if rival is None else _compared(config, rival, folder / SCORES_FILE)
-    attempt.write()
-    cost = cost_of_run(config, attempt.run)
+    cost = attempt.cost_of_run()
     context = {
         "dataset_fingerprint": dataset.manifest.fingerprint,
         "checkpoint": checkpoint_uri,

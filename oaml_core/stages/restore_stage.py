@@ -12,7 +12,7 @@ from oaml_core.errors import DataError
 from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, fetch_dataset, fetch_file
-from oaml_core.stages.costs import cost_of_run, costing
+from oaml_core.stages.costs import costing
 from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import open_store, split_uri
 
@@ -83,8 +83,7 @@ def train_prior(config: Config, dataset_uri: str, *, launcher: str = "local") ->
                 in_process=launcher == "none",
                 worker="oaml_core.restoration.worker",
             )
-            attempt.write()
-            publish_run(store, prefix, run_dir, cost_of_run(config, prefix))
+            publish_run(store, prefix, run_dir, attempt.cost_of_run())
     result = checked_result(store, prefix)
     result.pop("cost", None)
     checkpoint = store.url(f"{prefix}/best.ckpt")

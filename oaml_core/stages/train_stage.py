@@ -10,7 +10,7 @@ from typing import Protocol
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
 from oaml_core.stages.addresses import announce, fetch_dataset, run_prefix
-from oaml_core.stages.costs import Cost, cost_of, cost_of_run, costing
+from oaml_core.stages.costs import Cost, cost_of, costing
 from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import Store, open_store
 from oaml_core.training.launcher import RESULT
@@ -88,8 +88,7 @@ def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: b
         if not (run_dir / RESULT).exists():
             _wait_for_main_node(store, f"{prefix}/{RESULT}")
             return
-        attempt.write()
-        publish_run(store, prefix, run_dir, cost_of_run(config, prefix))
+        publish_run(store, prefix, run_dir, attempt.cost_of_run())
 
 
 def _wait_for_main_node(store: Store, key: str) -> None:
