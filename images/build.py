@@ -17,6 +17,7 @@ from typing import NamedTuple
 from components.images import LOCK, REGISTRY, read_lock
 from components.steps import IMAGES
 from oaml_core.errors import ImageError, nearest
+from oaml_core.orderly_end import end_in_order
 
 REPO = Path(__file__).parents[1]
 BASE = "docker.io/library/python:3.11-slim-bookworm"
@@ -187,4 +188,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_in_order(main)

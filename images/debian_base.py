@@ -13,6 +13,7 @@ from pathlib import Path
 
 from images.build import builder
 from oaml_core.errors import ImageError
+from oaml_core.orderly_end import end_in_order
 
 NAME = "localhost/oaml/base:bookworm"
 SUITE = "bookworm"
@@ -67,4 +68,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_in_order(main)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.amounts import amount
+from oaml_core.orderly_end import end_in_order
 
 SPEC = "1.6"
 """Version of CycloneDX: https://cyclonedx.org/docs/1.6/json/"""
@@ -163,4 +164,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_in_order(main)

@@ -12,7 +12,10 @@ module each name comes from.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+
+TYPE_CHECKING = False  # as in `typing`, whose import takes longer than this module's
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 

@@ -12,6 +12,7 @@ from kfp import compiler
 from components.cluster import load_cluster
 from components.images import built_images
 from oaml_core.errors import OamlError
+from oaml_core.orderly_end import end_in_order
 from pipelines.oaml_pipeline import oaml_pipeline
 from pipelines.restoration_pipeline import restoration_pipeline
 
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_in_order(main)

@@ -1,4 +1,7 @@
-"""Runs the pipeline's graph on this machine: each task a subprocess of this one. Started by `pipelines.run_local`."""
+"""Run of the pipeline's graph on this machine: each task a subprocess of this one.
+
+`pipelines.local_pipeline` starts it.
+"""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.errors import ConfigError, OamlError
+from oaml_core.orderly_end import end_in_order
 from pipelines.kubeflow import Kubeflow, ask, tell
 from pipelines.submit import RunArguments, options, prepared
 
@@ -147,4 +148,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_in_order(main)

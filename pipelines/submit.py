@@ -13,6 +13,7 @@ from pathlib import Path
 from components.cluster import load_cluster
 from components.images import LOCK
 from oaml_core.errors import OamlError
+from oaml_core.orderly_end import end_in_order
 from oaml_core.settings import config_to_yaml, load_config
 from pipelines.compile import CLUSTER, compile_pipeline
 from pipelines.kubeflow import ENDPOINT, PIPELINE, TOKEN, Kubeflow, connect, dated, tell
@@ -106,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    end_in_order(main)

@@ -9,7 +9,6 @@ from oaml_core.cli.command import Command, dataset_option
 from oaml_core.cli.photo_options import finder_of, finder_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
-from oaml_core.inference.backends import BACKENDS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -141,6 +140,8 @@ def _match_options(parser: ArgumentParser) -> None:
 
 
 def _comparer_options(parser: ArgumentParser) -> None:
+    from oaml_core.inference.backends import BACKENDS
+
     finder_options(parser)
     parser.add_argument(
         "--onnx",

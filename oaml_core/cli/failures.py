@@ -25,6 +25,7 @@ REMEDIES = {
     errno.ESTALE: "The network disk was mounted anew meanwhile. Run the same command again; it goes on.",
     errno.ETIMEDOUT: "Nothing answered in time. Is the network there, and the server or disk at the other end?",
     errno.EDQUOT: "The quota is used up. Free some of it, or name another place with --work_dir.",
+    errno.EPIPE: "The process or server at the other end has gone. The same command goes on where it stopped.",
     errno.EISDIR: "It is a folder; a file is wanted.",
     errno.ENOTDIR: "A part of the path is a file; a folder is wanted.",
     errno.EMFILE: "Too many files are open. Raise the limit (`ulimit -n`), or lower data.num_workers.",

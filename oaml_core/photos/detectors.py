@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oaml_core.errors import ModelInputError
-from oaml_core.photos.detection import Detector
 from oaml_core.registry import DETECTORS
+
+if TYPE_CHECKING:
+    from oaml_core.photos.detection import Detector
 
 DEFAULT = "yunet"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from oaml_core.cli import COMMANDS, main
+from oaml_core.cli import main
+from oaml_core.cli.program import COMMANDS
 
 
 def run(*words: str) -> int:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from oaml_core import cli
 from oaml_core.cli import main
 from oaml_core.cli.command import Command
+from oaml_core.cli.program import COMMANDS
 
 FORESEEN = "OAML did not foresee this"
 
@@ -21,7 +21,7 @@ def fails_with(error: BaseException, monkeypatch: pytest.MonkeyPatch, *words: st
     def run(*_: object) -> int:
         raise error
 
-    monkeypatch.setitem(cli.COMMANDS, "doctor", Command("fails", run))
+    monkeypatch.setitem(COMMANDS, "doctor", Command("fails", run))
     with pytest.raises(SystemExit) as ended:
         main(["doctor", *words])
     return int(ended.value.code or 0)
@@ -86,7 +86,7 @@ def test_a_database_that_cannot_be_written_is_named_with_a_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(cli.COMMANDS, "doctor", Command("fails", lambda *_: fill(tmp_path / place, limit)))
+    monkeypatch.setitem(COMMANDS, "doctor", Command("fails", lambda *_: fill(tmp_path / place, limit)))
     with pytest.raises(SystemExit):
         main(["doctor"])
     told = capsys.readouterr().err
@@ -107,7 +107,7 @@ def test_a_file_that_cannot_be_written_is_named(
             raise OSError(number, "it fails")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setitem(cli.COMMANDS, "doctor", Command("fails", write))
+    monkeypatch.setitem(COMMANDS, "doctor", Command("fails", write))
     with pytest.raises(SystemExit):
         main(["doctor"])
     assert "scores.npz: it fails. " in capsys.readouterr().err

@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from oaml_core.cli import COMMANDS, main
+from oaml_core.cli import main
 from oaml_core.cli.help import config_help
+from oaml_core.cli.program import COMMANDS
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 

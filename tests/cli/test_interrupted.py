@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from oaml_core import cli
+from oaml_core.cli import main
+from oaml_core.cli.program import COMMANDS
 from oaml_core.store.local_file import is_temporary
 
 FEW = ("--data.synthetic_identities", "40", "--data.num_workers", "1", "--tracking.wandb", "off")
 TINY = ("--model.arch", "ir_18", "--data.batch_size", "8", "--train.nproc", "1")
-COMMANDS = {
+INTERRUPTED_AT = {
     "prepare": (("prepare",), "check"),
     "train": (("train", *TINY), "loss"),
 }
 """Command line, and words of its log after which it is interrupted."""
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_ends_alike(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, command, cli.COMMANDS[command]._replace(options=None, run=interrupted))
+    monkeypatch.setitem(COMMANDS, command, COMMANDS[command]._replace(options=None, run=interrupted))
     with pytest.raises(SystemExit) as end:
-        cli.main([command])
+        main([command])
     assert end.value.code == 130
     assert capsys.readouterr() == ("", "oaml: interrupted; nothing is half-written, the same command goes on.\n")
 
@@ -46,8 +49,123 @@ def test_torch_says_nothing_after_the_last_line(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(logging.getLogger("torch"), "level", logging.NOTSET)
     with pytest.raises(SystemExit):
-        cli.main(["--version"])
+        main(["--version"])
     assert not logging.getLogger("torch").isEnabledFor(logging.INFO)
+
+
+LINE = "oaml: interrupted; nothing is half-written, the same command goes on.\n"
+UP = "import os, sys\nos.write(1, b'.')\nfrom oaml_core.cli import main\nmain(sys.argv[1:])"
+"""What the console script does, after it has said that the interpreter is up."""
+AT_IMPORT = """
+import importlib, os, signal, sys
+
+class Interrupter:
+    def find_spec(name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupter)
+importlib.import_module(sys.argv[2]).main(sys.argv[3:])
+"""
+IN_CALLBACK = """
+import os, signal, time
+from oaml_core.orderly_end import end_in_order
+
+class Interrupter:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def program():
+    Interrupter()
+    time.sleep(60)
+
+end_in_order(program)
+"""
+
+
+def started(program: str, *words: str, **streams: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,  # type: ignore[call-overload]
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [
+        ("oaml_core.cli", "oaml_core.cli.program"),
+        ("oaml_core.cli", "logging"),
+        ("oaml_core.cli", "oaml_core.config.data"),
+        ("oaml_core.cli", "oaml_core.cli.machine_commands"),
+        ("oaml_core.cli", "jsonargparse"),
+        ("pipelines.run_local", "oaml_core.config"),
+        ("pipelines.run_local", "yaml"),
+    ],
+)
+def test_an_interrupted_import_says_one_line(program: str, module: str) -> None:
+    process = started(AT_IMPORT, module, program, "prepare", "--no_such_option", "1")
+    assert process.communicate() == ("", LINE)
+    assert process.returncode == 130
+
+
+def test_an_interrupt_in_a_callback_is_not_lost() -> None:
+    """Python tells of an exception in a callback, and goes on. Imports run callbacks all the time."""
+    process = started(IN_CALLBACK)
+    assert process.communicate() == ("", LINE)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.5, 1.0])
+def test_an_interrupt_in_the_first_second_says_one_line(seconds: float, tmp_path: Path) -> None:
+    places = ("--work_dir", str(tmp_path / "work"), "--store", str(tmp_path / "store"))
+    process = started(UP, "train", *TINY, *FEW, *places)
+    assert process.stdout is not None
+    assert process.stdout.read(1) == "."
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()
+    assert "Traceback" not in "".join(said)
+    assert said[1].endswith(LINE)
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_is_no_error(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = started(UP.replace("1", "2"), "--help", stdout=writer)
+    os.close(writer)
+    assert process.communicate()[1] == "."
+    assert process.returncode == 141
+
+
+def test_another_broken_pipe_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A server that has gone breaks its connection; the output is read on."""
+
+    def cut_off(*_: object) -> int:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    monkeypatch.setitem(COMMANDS, "doctor", COMMANDS["doctor"]._replace(options=None, run=cut_off))
+    with pytest.raises(SystemExit) as end:
+        main(["doctor"])
+    assert end.value.code == 1
+    assert "at the other end" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_finds_no_room_is_told(unbuffered: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    with open("/dev/full", "w") as full:
+        process = started(UP.replace("1", "2"), "--help", stdout=full.fileno())
+    said = process.communicate()[1]
+    assert "disk is full" in said
+    assert "Exception ignored" not in said
+    assert process.returncode == 1
 
 
 KEPT = (".ses", "torchinductor_")
@@ -62,9 +180,9 @@ def temporary() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", INTERRUPTED_AT)
 def test_an_interrupted_command_says_one_line_and_leaves_nothing(command: str, tmp_path: Path, temporary: Path) -> None:
-    words, moment = COMMANDS[command]
+    words, moment = INTERRUPTED_AT[command]
     places = ("--work_dir", str(tmp_path / "work"), "--store", str(tmp_path / "store"))
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oaml_core.cli import COMMANDS
+from oaml_core.cli.program import COMMANDS
 from oaml_core.cli.quick_parse import quick_config
 from oaml_core.settings import config_parser, parse_config
 

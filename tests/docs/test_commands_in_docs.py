@@ -12,7 +12,7 @@ import click
 import pytest
 
 from components.cluster import ClusterConfig
-from oaml_core.cli import COMMANDS
+from oaml_core.cli.program import COMMANDS
 from oaml_core.cli.store_commands import ACTIONS
 from oaml_core.errors import OamlError
 from oaml_core.settings import config_parser, dataclass_from_yaml, load_config, parse_config

@@ -12,7 +12,7 @@ from step_settings import fits_restricted_namespace, has_settings_of_steps
 from test_kustomize import VERSION, of_kind, rendered
 
 from components.images import image
-from oaml_core.cli import COMMANDS
+from oaml_core.cli.program import COMMANDS
 from oaml_core.settings import config_parser, parse_config
 from oaml_core.training import loop
 

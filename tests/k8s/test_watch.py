@@ -9,7 +9,7 @@ from step_settings import fits_restricted_namespace, has_settings_of_steps
 from test_kustomize import VERSION, of_kind, rendered, secret_templates
 
 from components.images import image
-from oaml_core.cli import COMMANDS
+from oaml_core.cli.program import COMMANDS
 from oaml_core.settings import config_parser, load_config, parse_config
 
 

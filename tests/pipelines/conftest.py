@@ -47,7 +47,7 @@ from pipelines.execute import main
 main()
 """
 """Runs the graph, and leaves what its tasks hand to one another, which else goes when it ends."""
-WITH_KEPT = "from pipelines import run_local\nrun_local.GRAPH = 'kept'\nrun_local.main()"
+WITH_KEPT = "from pipelines import local_pipeline, run_local\nlocal_pipeline.GRAPH = 'kept'\nrun_local.main()"
 
 
 class TinyRun(NamedTuple):

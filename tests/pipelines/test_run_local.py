@@ -25,7 +25,9 @@ else:
     subprocess.run([sys.executable, "-m", "stubborn", "child"])
 """
 WITH_STUB = (
-    "from pipelines import run_local\nrun_local.GRAPH, run_local.GRACE_SECONDS = 'stubborn', 1\nrun_local.main()"
+    "from pipelines import local_pipeline, run_local\n"
+    "local_pipeline.GRAPH, local_pipeline.GRACE_SECONDS = 'stubborn', 1\n"
+    "run_local.main()"
 )
 
 
