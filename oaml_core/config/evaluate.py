@@ -22,6 +22,10 @@ class EvaluateConfig:
     """What decides in the exported model: the combined score of the `fixed` weights above, or the calibrated
     score, a log-likelihood ratio of all evidence (`llr`) measured against impostors of the same visibility. Both are
     reported."""
+    strangers: int = 0
+    """People of the training set, 2,048 say, by whose faces the combined score is measured, so that one threshold asks
+    for one false accept rate whatever covers a face; for models that compare one vector a face, from 512 people on.
+    0: the score is the weighted mean."""
     occluders: tuple[str, ...] = ("surgical", "veil", "sunglasses")
     """Occluders on the pairs, one condition each, beside `clean`: drawn ones (`mask` is any mask), held-out cut-outs of
     `data.occluders` (`cutout:mask`), or several together (`mask+sunglasses`)."""
@@ -65,5 +69,7 @@ def check_evaluate(evaluate: EvaluateConfig, cutouts: str | None = None) -> None
         raise ConfigError(f"evaluate.exact_far is {evaluate.exact_far}; false accept rates lie in (0, 1].")
     if not evaluate.far:
         raise ConfigError("evaluate.far is empty; name at least one false accept rate, such as 1e-3.")
+    if evaluate.strangers < 0:
+        raise ConfigError(f"evaluate.strangers is {evaluate.strangers}; it is a number of people, 0 or more.")
     if evaluate.pictures < 0:
         raise ConfigError(f"evaluate.pictures is {evaluate.pictures}; it is a number of pairs, 0 or more.")

@@ -22,12 +22,13 @@ def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
 
     Returns:
         `thresholds` (of the global, the combined and the calibrated score, for each measurable FAR), `combined` (the
-        rule), `fusion` (the weights), `decision` (name of the score that decides) and `by_visible_share` (TAR by what a
-        pair shows). Empty without metrics.
+        rule), `strangers` (by whom it measures), `fusion` (the weights), `decision` (name of the score that decides)
+        and `by_visible_share` (TAR by what a pair shows). Empty without metrics.
     """
     found = next(iter((metrics or {}).get("sets", {}).values()), None)
-    if found is None:
-        return {"thresholds": {}, "combined": None, "fusion": None, "decision": None, "by_visible_share": {}}
+    if metrics is None or found is None:
+        nothing = dict.fromkeys(("combined", "strangers", "fusion", "decision"))
+        return {"thresholds": {}, **nothing, "by_visible_share": {}}
     scores = found["conditions"]["clean"]["scores"]
     return {
         "thresholds": {
@@ -36,6 +37,7 @@ def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
             if name in scores
         },
         "combined": found["combined"],
+        "strangers": metrics.get("strangers"),
         "fusion": found.get("fusion"),
         "decision": found.get("decision", "combined"),
         "by_visible_share": found.get("by_visible_share", {}),

@@ -3,6 +3,7 @@
 __all__ = [
     "any_onnx",
     "backends",
+    "combining",
     "compared_pair",
     "comparer",
     "decision",
@@ -20,5 +21,6 @@ __all__ = [
     "proof",
     "quickest",
     "records",
+    "strangers",
     "verdict",
 ]

@@ -17,6 +17,9 @@ class Comparer(Protocol):
     @property
     def image_size(self) -> int: ...
 
+    @property
+    def local_line(self) -> tuple[float, float]: ...
+
     def records(self, images: NDArray[np.uint8]) -> FaceRecords: ...
 
     def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores: ...
@@ -28,6 +31,9 @@ class Comparer(Protocol):
 
 class GlobalOnly:
     """The comparing half of a `Comparer` that has embeddings alone, and no measured threshold."""
+
+    local_line = (1.0, 0.0)
+    """There is no local score to make of a cosine."""
 
     def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
         """Return global scores of n pairs; a single probe is compared with every face of the gallery."""

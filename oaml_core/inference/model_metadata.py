@@ -8,6 +8,7 @@ from typing import Any
 
 from oaml_core.errors import ExportError
 from oaml_core.inference.fusion import Fusion
+from oaml_core.inference.strangers import Strangers
 from oaml_core.structured_text import check_types, parse_json
 
 REMEDY = "Export the model again."
@@ -17,6 +18,7 @@ TYPES = {
     "thresholds": dict,
     "by_visible_share": dict,
     "combined": dict | None,
+    "strangers": dict | None,
     "fusion": dict | None,
     "local_score": dict | None,
     "decision": str | None,
@@ -61,6 +63,8 @@ def read_model_metadata(text: str | bytes, path: object, needs: Iterable[str] = 
         _check_numbers(rule["normalisation"], NORMALISATION, f"{what}, combined.normalisation,")
     if (line := found.get("local_score")) is not None:
         _check_numbers(line, LOCAL_SCORE, f"{what}, local_score,")
+    if (strangers := found.get("strangers")) is not None:
+        _check_strangers(strangers, f"{what}, strangers,")
     if (fusion := found.get("fusion")) is not None:
         _check_fusion(fusion, f"{what}, fusion,")
     return found
@@ -74,6 +78,13 @@ def _check_numbers(found: dict[str, Any], types: Mapping[str, type], what: str) 
     strange = [key for key, kind in types.items() if kind is float and not math.isfinite(found[key])]
     if strange:
         raise ExportError(f"{what} is damaged: {strange[0]} is not finite. {REMEDY}")
+
+
+def _check_strangers(content: dict[str, Any], what: str) -> None:
+    try:
+        Strangers.stored(content)
+    except ValueError as error:
+        raise ExportError(f"{what} is damaged: {error}. {REMEDY}") from None
 
 
 def _check_fusion(content: dict[str, Any], what: str) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import ConfigError, ExportError, ModelInputError
 from oaml_core.inference.backends import Backend, Feeds, OnnxRuntime, Runtime, check_backend, open_runtime, trial_images
-from oaml_core.inference.combining import combine
+from oaml_core.inference.combining import CombinedRule, combined_scores_of, line_of
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.model_files import matcher_path
@@ -83,6 +83,8 @@ class OamlOnnx:
         self.line: dict[str, float] | None = self.metadata.get("local_score")
         """`scale` and `shift` that make the local score of a cosine of local embeddings; None: the matcher's graph
         does."""
+        self.rule = CombinedRule.in_model(self.metadata)
+        """How global and local score are combined; None: the model came without metrics."""
         self.outputs = outputs_of(self.metadata)
         beside = matcher_path(path)
         wanted = beside if matcher is None else Path(matcher)
@@ -115,6 +117,11 @@ class OamlOnnx:
     def image_size(self) -> int:
         """Side of the square input in pixels."""
         return int(self.metadata["image_size"])
+
+    @property
+    def local_line(self) -> tuple[float, float]:
+        """Scale and shift that make the local score of a local cosine; 1 and 0 where the matcher's graph makes it."""
+        return line_of(self.metadata)
 
     @property
     def faces_at_once(self) -> int:
@@ -181,7 +188,7 @@ class OamlOnnx:
         global_score = (probe.embedding * gallery.embedding).sum(1, dtype=np.float64)
         local_score = self._local_scores(probe, gallery)
         share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
-        combined = combine(self.metadata["combined"], global_score, local_score)
+        combined = combined_scores_of(self.rule, probe, gallery, global_score, local_score)
         if self.fusion is None or local_score is None:
             return Scores(global_score, local_score, combined, share)
         evidence = Evidence(

@@ -39,6 +39,11 @@ class SharedModel:
         """Side of an aligned face in pixels."""
         return self._model.image_size
 
+    @property
+    def local_line(self) -> tuple[float, float]:
+        """Scale and shift of the shared model's local score."""
+        return self._model.local_line
+
     def records(self, images: NDArray[np.uint8]) -> FaceRecords:
         """Describe aligned faces [n, S, S, 3]."""
         return FaceRecords(*self._batches.call("records", [images if images.ndim == 4 else images[None]]))

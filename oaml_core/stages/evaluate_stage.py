@@ -132,6 +132,7 @@ def _measure(
     """Evaluate, and write report, scores and metrics into `folder`."""
     from oaml_core.evaluation.report.report import write_report
     from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
+    from oaml_core.evaluation.scoring.stranger_faces import strangers_among
     from oaml_core.evaluation.verdict.evaluate import evaluate_model
     from oaml_core.evaluation.verdict.gate import decide
     from oaml_core.evaluation.verdict.metrics_json import write_metrics
@@ -142,7 +143,10 @@ def _measure(
     trained = load_trained(checkpoint)
     config = replace(config, model=trained.config.model, data=trained.config.data)
     loaded = time.perf_counter()
-    evaluation = evaluate_model(trained.recogniser.to(best_device()), dataset.verification, config, best_device())
+    model, device = trained.recogniser.to(best_device()), best_device()
+    chosen = config.evaluate
+    strangers = strangers_among(model, dataset.train, chosen.strangers, device, chosen.batch_size)
+    evaluation = evaluate_model(model, dataset.verification, config, device, strangers=strangers)
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation, folder / SCORES_FILE)
     comparison = None if rival is None else _compared(config, rival, folder / SCORES_FILE)

@@ -7,7 +7,13 @@ import pytest
 
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.scoring.combine import Normalisation, calibrated_scores, combined_rule, fit_logistic
+from oaml_core.evaluation.scoring.combine import (
+    calibrated_scores,
+    combined_rule,
+    combined_scores,
+    fit_logistic,
+    normalisation_of,
+)
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 
@@ -34,7 +40,7 @@ def drawn_scores(separation_global: float, separation_local: float, seed: int = 
 def test_two_equally_good_scores_are_better_together():
     scores, issame = drawn_scores(2.0, 2.0)
     rule = combined_rule(scores, 0.84, EvaluateConfig())
-    combined = ten_fold_any_range(rule(scores), issame).accuracy
+    combined = ten_fold_any_range(combined_scores(rule, scores), issame).accuracy
 
     assert not rule.fallback
     assert combined > ten_fold_any_range(scores.global_score, issame).accuracy + 0.03
@@ -44,7 +50,7 @@ def test_two_equally_good_scores_are_better_together():
 def test_weights_come_from_the_configuration():
     scores, _ = drawn_scores(2.0, 2.0)
     rule = combined_rule(scores, 0.84, EvaluateConfig(adaface_weight=1.0, qaconv_weight=0.0))
-    assert np.corrcoef(rule(scores), scores.global_score)[0, 1] == pytest.approx(1.0)
+    assert np.corrcoef(combined_scores(rule, scores), scores.global_score)[0, 1] == pytest.approx(1.0)
 
 
 def test_a_local_score_worse_than_a_coin_counts_one_fifth():
@@ -58,15 +64,15 @@ def test_a_local_score_worse_than_a_coin_counts_one_fifth():
 def test_normalisation_knows_no_labels_and_ignores_the_unit():
     scores, _ = drawn_scores(2.0, 2.0)
     rescaled = scores._replace(local_score=1000 * scores.local_score - 5)
-    first = combined_rule(scores, 0.9, EvaluateConfig())(scores)
-    second = combined_rule(rescaled, 0.9, EvaluateConfig())(rescaled)
+    first = combined_scores(combined_rule(scores, 0.9, EvaluateConfig()), scores)
+    second = combined_scores(combined_rule(rescaled, 0.9, EvaluateConfig()), rescaled)
     np.testing.assert_allclose(first, second, atol=1e-9)
 
 
 def test_a_constant_score_adds_nothing_and_breaks_nothing():
     scores, _ = drawn_scores(2.0, 2.0)
     constant = scores._replace(local_score=np.full(PAIRS, 3.0))
-    combined = combined_rule(constant, 0.5, EvaluateConfig())(constant)
+    combined = combined_scores(combined_rule(constant, 0.5, EvaluateConfig()), constant)
     assert np.corrcoef(combined, scores.global_score)[0, 1] == pytest.approx(1.0)
 
 
@@ -74,12 +80,12 @@ def test_a_diverged_model_is_named():
     scores, _ = drawn_scores(2.0, 2.0)
     broken = scores._replace(local_score=np.where(np.arange(PAIRS) == 3, np.nan, scores.local_score))
     with pytest.raises(EvaluationError, match="1 of 1000 local scores"):
-        Normalisation.of(broken)
+        normalisation_of(broken)
 
 
 def test_calibration_gives_a_useless_score_no_say():
     scores, issame = drawn_scores(3.0, 0.0)
-    normalisation = Normalisation.of(scores)
+    normalisation = normalisation_of(scores)
     calibrated = calibrated_scores({"clean": scores}, issame, normalisation)["clean"]
 
     alone = ten_fold_any_range(scores.global_score, issame).accuracy
@@ -88,7 +94,7 @@ def test_calibration_gives_a_useless_score_no_say():
 
 def test_calibration_of_a_fold_never_sees_its_labels():
     scores, issame = drawn_scores(1.0, 1.0)
-    normalisation = Normalisation.of(scores)
+    normalisation = normalisation_of(scores)
     flipped = issame.copy()
     flipped[:100] = ~flipped[:100]  # the first of ten folds
 

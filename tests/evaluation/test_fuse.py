@@ -10,7 +10,7 @@ import pytest
 from simulated import simulated_set
 
 from oaml_core.config import EvaluateConfig
-from oaml_core.evaluation.scoring.combine import Normalisation
+from oaml_core.evaluation.scoring.combine import normalisation_of
 from oaml_core.evaluation.scoring.fuse import FEWEST, evidence_of, fit_fusion, fit_monotone, fuse
 from oaml_core.evaluation.scoring.identities import PairIdentities, everybody_once
 from oaml_core.evaluation.scoring.scores import PairScores
@@ -62,24 +62,24 @@ def covered() -> tuple[dict[str, PairScores], np.ndarray]:
 
 
 def whole(conditions: dict[str, PairScores], issame: np.ndarray) -> Fusion:
-    normalisation = Normalisation.of(conditions["clean"])
+    normalisation = normalisation_of(conditions["clean"])
     return fit_fusion([evidence_of(scores) for scores in conditions.values()], issame, normalisation)
 
 
 def test_it_trusts_the_score_that_what_is_visible_speaks_through(covered):
     conditions, issame = covered
-    found = fuse(conditions, issame, everybody_once(issame), Normalisation.of(conditions["clean"]))
+    found = fuse(conditions, issame, everybody_once(issame), normalisation_of(conditions["clean"]))
     assert found is not None
     for name, best in (("mask", "local_score"), ("glasses", "global_score")):
         fused = ten_fold_any_range(found.scores[name], issame).accuracy
-        equal = Normalisation.of(conditions["clean"]).apply(conditions[name].global_score, conditions[name].local_score)
+        equal = normalisation_of(conditions["clean"]).apply(conditions[name].global_score, conditions[name].local_score)
         assert fused > ten_fold_any_range(equal[0] + equal[1], issame).accuracy + 0.01
         assert fused >= ten_fold_any_range(getattr(conditions[name], best), issame).accuracy - 0.005
 
 
 def test_one_threshold_holds_where_fixed_weights_leak(covered):
     conditions, issame = covered
-    normalisation = Normalisation.of(conditions["clean"])
+    normalisation = normalisation_of(conditions["clean"])
     found = fuse(conditions, issame, everybody_once(issame), normalisation)
     assert found is not None
     fixed = {name: sum(normalisation.apply(s.global_score, s.local_score)) for name, s in conditions.items()}
@@ -96,7 +96,7 @@ def far_at_clean(values: dict[str, np.ndarray], issame: np.ndarray) -> dict[str,
 
 def test_log_likelihood_ratios_mean_what_they_say(covered):
     conditions, issame = covered
-    found = fuse(conditions, issame, everybody_once(issame), Normalisation.of(conditions["clean"]))
+    found = fuse(conditions, issame, everybody_once(issame), normalisation_of(conditions["clean"]))
     assert found is not None
     ratios = np.concatenate(list(found.ratios.values()))
     labels = np.tile(issame, len(conditions))
@@ -132,7 +132,7 @@ def test_nobody_is_scored_by_a_fusion_that_saw_them(grouped):
     other = first // 10 * 10 + (first + shift) % 10 if grouped else (first + 10 * shift + 1) % people
     second = np.where(issame, first, other)
     identities = PairIdentities(first, second, "given", "")
-    normalisation = Normalisation.of(scores)
+    normalisation = normalisation_of(scores)
     theirs = (first == 7) | (second == 7)
     before = fuse({"clean": scores}, issame, identities, normalisation)
     after = fuse({"clean": scores}, np.where(theirs, ~issame, issame), identities, normalisation)
@@ -145,7 +145,7 @@ def test_nobody_is_scored_by_a_fusion_that_saw_them(grouped):
 
 def test_a_condition_can_be_scored_by_fusions_that_never_saw_it(covered):
     conditions, issame = covered
-    people, normalisation = everybody_once(issame), Normalisation.of(conditions["clean"])
+    people, normalisation = everybody_once(issame), normalisation_of(conditions["clean"])
     out = {"glasses": ["glasses", "mask"]}
     ruined = {**conditions, "mask": conditions["mask"]._replace(local_score=-conditions["mask"].local_score)}
     found, again, seen = (
@@ -161,7 +161,7 @@ def test_a_condition_can_be_scored_by_fusions_that_never_saw_it(covered):
 
 def test_too_few_people_fit_nothing_and_the_calibrated_score_is_the_combined_one():
     scores, issame = drawn(None, 0)
-    few = PairScores(*(column[: 2 * FEWEST] for column in scores))
+    few = PairScores(*(None if column is None else column[: 2 * FEWEST] for column in scores))
     config = EvaluateConfig(far=(0.1,), fusion="llr")
     result = judge_set("small", {"clean": few}, issame[: 2 * FEWEST], config)
     assert result.fusion is None

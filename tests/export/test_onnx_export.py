@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from oaml_core.config import Config, EvaluateConfig, ExportConfig, ModelConfig
 from oaml_core.errors import ExportError, ModelInputError
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
-from oaml_core.evaluation.scoring.combine import CombinedRule, Normalisation
+from oaml_core.evaluation.scoring.combine import combined_scores
 from oaml_core.evaluation.scoring.fuse import evidence_of
 from oaml_core.evaluation.scoring.scores import score_pairs
 from oaml_core.evaluation.verdict.judge import judge_set
@@ -24,6 +24,7 @@ from oaml_core.evaluation.verdict.metrics_json import metrics
 from oaml_core.evaluation.verdict.results import Evaluation
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
+from oaml_core.inference.combining import CombinedRule
 from oaml_core.inference.model_files import matcher_path
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.settings import digest
@@ -179,10 +180,9 @@ def test_with_the_matcher_beside_it_the_combined_score_decides(tmp_path, images)
     found = [OamlOnnx(path).compare(images[2 * i], images[2 * i + 1]) for i in range(6)]
 
     scores = score_pairs(model, images)
-    stored = dict(METRICS["sets"]["lfw"]["combined"])
-    rule = CombinedRule(Normalisation(**stored.pop("normalisation")), **stored)
+    rule = CombinedRule.stored(METRICS["sets"]["lfw"]["combined"])
     np.testing.assert_allclose([one.local_score for one in found], scores.local_score, atol=1e-4)
-    np.testing.assert_allclose([one.combined_score for one in found], rule(scores), atol=1e-4)
+    np.testing.assert_allclose([one.combined_score for one in found], combined_scores(rule, scores), atol=1e-4)
     for one in found:
         assert one.same == (one.combined_score >= 0.4)
 

@@ -14,25 +14,20 @@ from numpy.typing import NDArray
 from oaml_core.amounts import amount
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.covered.cohort import (
-    CohortScores,
-    Images,
-    Spread,
-    compare_with_cohort,
-    normalise,
-    refuse_known_faces,
-)
+from oaml_core.evaluation.covered.cohort import Images, refuse_known_faces
 from oaml_core.evaluation.covered.cover import Cover
 from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.covered.judge import Figures, judge
 from oaml_core.evaluation.covered.score import Pairs, Scored, describe, draw_pairs, score
-from oaml_core.evaluation.scoring.combine import CombinedRule, combined_rule
+from oaml_core.evaluation.scoring.combine import combined_rule, combined_scores
 from oaml_core.evaluation.scoring.fuse import evidence_of, fuse
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
+from oaml_core.inference.combining import CombinedRule
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.fusion import Fusion
 from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.strangers import Strangers, deviation
 from oaml_core.progress import progress
 
 log = logging.getLogger(__name__)
@@ -106,7 +101,7 @@ def run_covered(
         config: weights of the combined score for models that store none; weights that differ from the defaults are
             taken for all models that bring no finished rule.
         real: faces of which some were photographed covered; uncovered ones are the probes.
-        cohort: faces of strangers, [n, H, W, 3]; None: no score is normalised by a cohort.
+        cohort: faces of strangers, [n, H, W, 3]; None: no score is measured by a cohort.
         far: false accept rate.
         impostors: most impostor pairs per set.
 
@@ -132,7 +127,7 @@ def run_covered(
     models_figures: dict[str, dict[str, ModelFigures]] = {}
     for name, model in models.items():
         began = time.perf_counter()
-        strangers = None if cohort is None else describe(model, cohort)
+        strangers = None if cohort is None else _strangers(name, describe(model, cohort))
         scored, rule, fusion = _drawn(model, faces, covers, pairs, config, strangers)
         shares |= {condition: one.covered_share for condition, one in scored.items()}
         conditions = {condition: (pairs, one.own) for condition, one in scored.items()}
@@ -146,42 +141,50 @@ def run_covered(
     return Covered(far, sets, _compared(models_figures))
 
 
+def _strangers(name: str, cohort: FaceRecords) -> Strangers | None:
+    """Return the cohort of a model that makes vectors of a face; None, and a line in the log, of other models."""
+    if not cohort.local_embedding.size and cohort.local_features.shape[1]:
+        log.info(
+            "%s compares places of two faces, not one vector of each: no score of it is measured by a cohort.", name
+        )
+        return None
+    return Strangers.of(cohort.embedding, cohort.local_embedding)
+
+
 def _drawn(
     model: Comparer,
     faces: KnownFaces,
     covers: Sequence[Cover],
     pairs: Pairs,
     config: EvaluateConfig,
-    cohort: FaceRecords | None,
+    strangers: Strangers | None,
 ) -> tuple[dict[str, Scored], CombinedRule | None, Fusion | None]:
     """Return scores under every condition, and what was made of them for a model that stores no rule of its own."""
     probes = describe(model, faces.images)
-    scored = {CLEAN: score(model, probes, probes, None, None, pairs)}
-    met = {} if cohort is None else {CLEAN: compare_with_cohort(model, probes, cohort)}
+    scored = {CLEAN: score(model, probes, probes, None, None, pairs, strangers)}
     for cover in progress(covers, len(covers), "kinds of cover"):
         # Drawn again for each model, the same to the last pixel: all kinds at once would not fit into memory.
         images, truth = cover.apply(faces)
         gallery = describe(model, images)
-        scored[cover.name] = score(model, probes, gallery, cover, truth, pairs)
-        if cohort is not None:
-            met[cover.name] = compare_with_cohort(model, gallery, cohort)
+        scored[cover.name] = score(model, probes, gallery, cover, truth, pairs, strangers)
     if "local" not in scored[CLEAN].own:
-        return _normalised(scored, met, None, pairs), None, None
+        return {name: replace(one, own=_with_cohort(one, None)) for name, one in scored.items()}, None, None
     clean = scored[CLEAN].pairs
     accuracy = ten_fold_any_range(clean.local_score, pairs.issame).accuracy
-    rule = combined_rule(clean, accuracy, _weighted(config, model))
+    rule = combined_rule(clean, accuracy, _weighted(config, model), strangers, model.local_line)
+    plain = replace(rule, strangers=None)
     held_out = {cover.name: [cover.name] for cover in covers}
     fused = fuse(
         {name: one.pairs for name, one in scored.items()}, pairs.issame, pairs.people, rule.normalisation, held_out
     )
     complete = {}
     for name, one in scored.items():
-        own = dict(one.own)
-        own.setdefault("combined", rule(one.pairs))
+        own = _with_cohort(one, rule)
+        own.setdefault("combined", combined_scores(plain, one.pairs))
         if fused is not None:
             own["refitted"] = fused.scores[name]
         complete[name] = replace(one, own=own)
-    return _normalised(complete, met, rule, pairs), rule, None if fused is None else fused.fusion
+    return complete, rule, None if fused is None else fused.fusion
 
 
 def _weighted(config: EvaluateConfig, model: Comparer) -> EvaluateConfig:
@@ -194,31 +197,15 @@ def _weighted(config: EvaluateConfig, model: Comparer) -> EvaluateConfig:
     return replace(config, adaface_weight=own[0], qaconv_weight=own[1])
 
 
-def _normalised(
-    scored: Mapping[str, Scored], met: Mapping[str, CohortScores], rule: CombinedRule | None, pairs: Pairs
-) -> dict[str, Scored]:
-    """Return the same with the headline score normalised by the cohort as `cohort`, where there is one."""
-    if not met:
-        return dict(scored)
-    probe = _spread(met[CLEAN], rule)
-    found = {}
-    for name, one in scored.items():
-        values = normalise(_headline_values(one.own), probe, _spread(met[name], rule), pairs.first, pairs.second)
-        found[name] = replace(one, own={**one.own, "cohort": values})
-    return found
-
-
-def _spread(met: CohortScores, rule: CombinedRule | None) -> Spread:
-    """Spread of the score that `_headline_values` takes."""
-    if met.combined_score is not None:
-        return Spread.of(met.combined_score)
-    if rule is not None and met.local_score is not None:
-        return Spread.of(rule.of(met.global_score, met.local_score))
-    return Spread.of(met.global_score)
-
-
-def _headline_values(own: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
-    return next(own[name] for name in HEADLINE if name in own)
+def _with_cohort(one: Scored, rule: CombinedRule | None) -> dict[str, NDArray[np.float64]]:
+    """Return a condition's scores, and where a cohort is known the headline score measured by it as `cohort`."""
+    own, spreads = dict(one.own), one.pairs.spreads
+    if spreads is None:
+        return own
+    if rule is not None:
+        return own | {"cohort": combined_scores(rule, one.pairs)}
+    spread = deviation(spreads, 1.0, 0.0).prod(axis=1)
+    return own | {"cohort": one.pairs.global_score / spread}
 
 
 def _real(
@@ -227,21 +214,18 @@ def _real(
     pairs: Mapping[str, Pairs],
     rule: CombinedRule | None,
     fusion: Fusion | None,
-    cohort: FaceRecords | None,
+    strangers: Strangers | None,
 ) -> dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]]:
     """Return scores of faces as photographed; rule and fusion are those of the other set's people."""
     records = describe(model, real.images)
-    spread = None if cohort is None else _spread(compare_with_cohort(model, records, cohort), rule)
     found: dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]] = {}
     for name, chosen in pairs.items():
-        one = score(model, records, records, None, None, chosen)
-        own = dict(one.own)
+        one = score(model, records, records, None, None, chosen, strangers)
+        own = _with_cohort(one, rule)
         if rule is not None:
-            own.setdefault("combined", rule(one.pairs))
+            own.setdefault("combined", combined_scores(replace(rule, strangers=None), one.pairs))
         if fusion is not None:
             own["refitted"] = fusion.score(evidence_of(one.pairs))
-        if spread is not None:
-            own["cohort"] = normalise(_headline_values(own), spread, spread, chosen.first, chosen.second)
         found[name] = (chosen, own)
     return found
 

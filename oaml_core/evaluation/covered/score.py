@@ -17,6 +17,7 @@ from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.fusion import pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords
+from oaml_core.inference.strangers import Strangers
 from oaml_core.visibility import resize_visibility
 
 Floats = NDArray[np.float64]
@@ -85,6 +86,7 @@ def score(
     cover: Cover | None,
     truth: NDArray[np.float32] | None,
     pairs: Pairs,
+    strangers: Strangers | None = None,
 ) -> Scored:
     """Score every pair of the protocol.
 
@@ -95,6 +97,7 @@ def score(
         cover: what was laid on the gallery's faces; None: nothing.
         truth: [n, H, W] true visibility of the gallery's faces; None: not known.
         pairs: rows of both.
+        strangers: by whom the spreads of the faces' scores are told; None: they are not.
     """
     columns: dict[str, list[Floats]] = {}
     for start in range(0, len(pairs.first), PAIRS_AT_ONCE):
@@ -123,6 +126,7 @@ def score(
         np.zeros((len(nothing), 3, 1)),
         whole["regions"],
         whole["quality"],
+        None if strangers is None else _spreads(strangers, probes, gallery, pairs),
     )
     own: dict[str, Floats] = {
         str(name): whole[name] for name in ("global", "local", "combined", "calibrated") if name in whole
@@ -130,6 +134,11 @@ def score(
     known = cover is not None and truth is not None and "local" in own
     iou = _iou(gallery.visibility, truth) if known and truth is not None else None
     return Scored(scores, own, iou, 0.0 if truth is None else float(1 - truth.mean()))
+
+
+def _spreads(strangers: Strangers, probes: FaceRecords, gallery: FaceRecords, pairs: Pairs) -> Floats:
+    one, other = (strangers.spread(side.embedding, side.local_embedding) for side in (probes, gallery))
+    return np.stack([one[pairs.first], other[pairs.second]], axis=1)
 
 
 def _iou(predicted: NDArray[np.float32], truth: NDArray[np.float32]) -> float | None:

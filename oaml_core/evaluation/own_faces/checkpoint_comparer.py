@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from oaml_core.evaluation.scoring.combine import CombinedRule
 from oaml_core.evaluation.scoring.face_features import (
     CPU_BATCH,
     FaceFeatures,
     face_features,
     local_pair_scores,
-    local_scores,
 )
+from oaml_core.evaluation.scoring.stranger_faces import local_line
+from oaml_core.inference.combining import CombinedRule, combined_scores_of
 from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
 from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.models.modes import evaluating
@@ -48,7 +48,11 @@ class CheckpointComparer:
         self.saw_cutouts, self.weights = saw_cutouts, weights
         self._image_size = image_size
         self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
-        self._rule = None if self._set is None else CombinedRule.stored(self._set["combined"])
+        strangers = (metrics or {}).get("strangers")
+        self.rule = (
+            None if self._set is None else CombinedRule.stored(self._set["combined"], strangers, local_line(model))
+        )
+        """How global and local score are combined; None: the model was not evaluated."""
         fusion = None if self._set is None else self._set.get("fusion")
         self._fusion = None if fusion is None else Fusion.stored(fusion)
 
@@ -56,6 +60,11 @@ class CheckpointComparer:
     def image_size(self) -> int:
         """Side of the square input in pixels."""
         return self._image_size
+
+    @property
+    def local_line(self) -> tuple[float, float]:
+        """Scale and shift that make the local score of a local cosine; see `local_line`."""
+        return local_line(self.model)
 
     def records(self, images: NDArray[np.uint8]) -> FaceRecords:
         """Describe faces, uint8 [n, H, W, 3] RGB, or a single one [H, W, 3], by what they are compared with."""
@@ -73,7 +82,7 @@ class CheckpointComparer:
             share = (one.visibility * other.visibility).mean((1, 2, 3))
         global_score = (one.embedding * other.embedding).sum(1).double().numpy()
         local_score = local.double().numpy()
-        combined = self.combine(global_score, local_score)
+        combined = combined_scores_of(self.rule, probe, gallery, global_score, local_score)
         plain = Scores(global_score, local_score, combined, share.double().numpy())
         if self._fusion is None or self._set is None:
             return plain
@@ -88,19 +97,6 @@ class CheckpointComparer:
             log_likelihood_ratio=self._fusion.log_likelihood_ratio(evidence),
             calibrated_decides=self._set.get("decision") == "calibrated",
         )
-
-    def all_scores(self, probe: FaceRecords, gallery: FaceRecords) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return global and local scores [p, g] of every probe with every face of the gallery."""
-        one, other = _features(probe), _features(gallery)
-        with evaluating(self.model), torch.inference_mode():
-            local = local_scores(self.model, one, other)
-        return (one.embedding @ other.embedding.T).double().numpy(), local.double().numpy()
-
-    def combine(
-        self, global_score: NDArray[np.float64], local_score: NDArray[np.float64]
-    ) -> NDArray[np.float64] | None:
-        """Combined scores of any common shape; None without a stored rule."""
-        return None if self._rule is None else self._rule.of(global_score, local_score)
 
     def by_visible_share(self, score: str) -> list[dict[str, Any]]:
         """Return TAR and FAR of the evaluation by what a pair shows; empty if it was not measured."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.config import EvaluateConfig
-from oaml_core.evaluation.scoring.combine import CombinedRule, combined_rule
+from oaml_core.evaluation.scoring.combine import combined_rule
 from oaml_core.evaluation.scoring.face_store import SCORE_NAMES, FaceStore, ScoreName
 from oaml_core.evaluation.statistics.all_pairs import (
     LARGEST_FAR,
@@ -29,6 +29,7 @@ from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import thinned
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.evaluation.verdict.metrics_json import roc_points
+from oaml_core.inference.combining import CombinedRule
 from oaml_core.progress import progress
 
 BLOCK = 256
@@ -57,7 +58,7 @@ class FolderResult:
         return {
             "images": len(self.names),
             "identities": int(np.unique(self.identities).size),
-            "combined": asdict(self.rule),
+            "combined": self.rule.as_json(),
             "scores": {name: self._score(name) for name in self.all_pairs},
         }
 

@@ -11,4 +11,5 @@ __all__ = [
     "identities",
     "scores",
     "stored",
+    "stranger_faces",
 ]

@@ -1,4 +1,4 @@
-"""Global and local score as one: the specification's weighted mean, and a calibrated rule beside it.
+"""Rules that make one score of the global and the local one, by a set's pairs: a weighted mean, and a calibrated one.
 
 Both rules see normalised scores: (score − mean) / deviation, with mean and deviation of all the set's *clean*
 pairs. No label takes part, and the same four numbers serve every condition of the set and, stored in
@@ -8,8 +8,6 @@ pairs. No label takes part, and the same four numbers serve every condition of t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,8 @@ from oaml_core.data.sources.verification import folds_of
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.protocols import Bools, Floats, fold_numbers
+from oaml_core.inference.combining import CombinedRule, Normalisation
+from oaml_core.inference.strangers import Strangers
 
 FALLBACK_WEIGHTS = (0.8, 0.2)
 """Global and local weight where the local score alone decides worse than a coin (the specification's rule)."""
@@ -26,79 +26,51 @@ FALLBACK_BELOW = 0.5
 """Local 10-fold accuracy below which they are used."""
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Label-free statistics that bring both scores to zero mean and unit deviation."""
+def normalisation_of(clean: PairScores) -> Normalisation:
+    """Return statistics of clean pairs, genuine and impostor together.
 
-    global_mean: float
-    global_std: float
-    local_mean: float
-    local_std: float
-
-    @classmethod
-    def of(cls, clean: PairScores) -> Normalisation:
-        """Statistics of clean pairs, genuine and impostor together.
-
-        Raises:
-            EvaluationError: a score is not finite.
-        """
-        for name, score in (("global", clean.global_score), ("local", clean.local_score)):
-            if not np.isfinite(score).all():
-                raise EvaluationError(
-                    f"{int((~np.isfinite(score)).sum())} of {score.size} {name} scores are NaN or infinite. "
-                    "The model has diverged: evaluate an earlier checkpoint."
-                )
-        return cls(
-            float(clean.global_score.mean()),
-            _deviation(clean.global_score),
-            float(clean.local_score.mean()),
-            _deviation(clean.local_score),
-        )
-
-    def apply(self, global_score: Floats, local_score: Floats) -> tuple[Floats, Floats]:
-        """Normalised global and local scores, of the shape that they have."""
-        return (
-            (global_score - self.global_mean) / self.global_std,
-            (local_score - self.local_mean) / self.local_std,
-        )
+    Raises:
+        EvaluationError: a score is not finite.
+    """
+    for name, score in (("global", clean.global_score), ("local", clean.local_score)):
+        if not np.isfinite(score).all():
+            raise EvaluationError(
+                f"{int((~np.isfinite(score)).sum())} of {score.size} {name} scores are NaN or infinite. "
+                "The model has diverged: evaluate an earlier checkpoint."
+            )
+    return Normalisation(
+        float(clean.global_score.mean()),
+        _deviation(clean.global_score),
+        float(clean.local_score.mean()),
+        _deviation(clean.local_score),
+    )
 
 
-@dataclass(frozen=True)
-class CombinedRule:
-    """The specification's rule: a weighted mean of the normalised scores."""
-
-    normalisation: Normalisation
-    global_weight: float
-    local_weight: float
-    fallback: bool
-    """Whether the local accuracy was below `FALLBACK_BELOW` and the weights are `FALLBACK_WEIGHTS`."""
-
-    @classmethod
-    def stored(cls, rule: Mapping[str, Any]) -> CombinedRule:
-        """Return the rule that `metrics.json` holds as `combined`."""
-        return cls(**{**rule, "normalisation": Normalisation(**rule["normalisation"])})
-
-    def __call__(self, scores: PairScores) -> Floats:
-        """Return [N] combined scores."""
-        return self.of(scores.global_score, scores.local_score)
-
-    def of(self, global_score: Floats, local_score: Floats) -> Floats:
-        """Combined scores of global and local ones of any common shape."""
-        one, other = self.normalisation.apply(global_score, local_score)
-        return (self.global_weight * one + self.local_weight * other) / (self.global_weight + self.local_weight)
-
-
-def combined_rule(clean: PairScores, local_accuracy: float, config: EvaluateConfig) -> CombinedRule:
+def combined_rule(
+    clean: PairScores,
+    local_accuracy: float,
+    config: EvaluateConfig,
+    strangers: Strangers | None = None,
+    line: tuple[float, float] = (1.0, 0.0),
+) -> CombinedRule:
     """Return the rule for one set.
 
     Args:
         clean: scores of the set's clean pairs, for the normalisation.
         local_accuracy: 10-fold accuracy of the local score on them, in [0, 1]; it only decides on the fallback.
         config: holds the weights.
+        strangers: by which scores are measured; None: scores stay the weighted mean.
+        line: see `CombinedRule.line`.
     """
     fallback = local_accuracy < FALLBACK_BELOW
     weights = FALLBACK_WEIGHTS if fallback else (config.adaface_weight, config.qaconv_weight)
-    return CombinedRule(Normalisation.of(clean), *weights, fallback=fallback)
+    return CombinedRule(normalisation_of(clean), *weights, fallback=fallback, strangers=strangers, line=line)
+
+
+def combined_scores(rule: CombinedRule, scores: PairScores) -> Floats:
+    """Return [N] combined scores of pairs."""
+    spreads = None if scores.spreads is None else (scores.spreads[:, 0], scores.spreads[:, 1])
+    return rule.of(scores.global_score, scores.local_score, spreads)
 
 
 def calibrated_scores(

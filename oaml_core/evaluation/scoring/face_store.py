@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.evaluation.scoring.combine import CombinedRule
 from oaml_core.evaluation.scoring.face_features import CPU_BATCH, FaceFeatures, face_features, local_scores
 from oaml_core.evaluation.scoring.scores import PairScores, compare_features, join_scores
+from oaml_core.inference.combining import CombinedRule
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 

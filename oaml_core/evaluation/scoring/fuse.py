@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.evaluation.scoring.combine import Normalisation
 from oaml_core.evaluation.scoring.identities import PairIdentities, linked
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.protocols import Bools, Floats
 from oaml_core.evaluation.statistics.seed import SEED
+from oaml_core.inference.combining import Normalisation
 from oaml_core.inference.fusion import FREE, REGIONS, SLOPES, Evidence, Fusion
 
 FOLDS = 5

@@ -23,6 +23,7 @@ from oaml_core.evaluation.scoring.face_features import (
     local_pair_scores,
 )
 from oaml_core.inference.fusion import REGIONS, region_weights
+from oaml_core.inference.strangers import Strangers
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
 from oaml_core.progress import progress as progress_of
@@ -58,6 +59,8 @@ class PairScores(NamedTuple):
     """[N, 4]: the visible share by `oaml_core.inference.fusion.REGIONS`; None: not kept."""
     quality: Floats | None = None
     """Logarithm of the smaller of the pair's embedding norms; None: not kept."""
+    spreads: Floats | None = None
+    """[N, 2, 3], of the first and of the second face, see `Strangers.spread`; None: no strangers are known."""
 
 
 def score_pairs(
@@ -89,6 +92,7 @@ def score_conditions(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
     pairs: slice | NDArray[np.integer] | None = None,
+    strangers: Strangers | None = None,
     progress: str | None = None,
 ) -> dict[str, PairScores]:
     """Return scores of the same pairs under several conditions, by the condition's name.
@@ -104,6 +108,7 @@ def score_conditions(
         batch_size: images in a forward pass; on a CPU at most `CPU_BATCH`.
         device: where the model is.
         pairs: the pairs to score, as a slice or array of pair numbers; None: all.
+        strangers: by whom the spreads of the faces' scores are told; None: they are not.
         progress: name of the work in bar or log, see `oaml_core.progress`; None: nothing is shown.
 
     Raises:
@@ -128,7 +133,7 @@ def score_conditions(
                 if condition.covers(0):
                     drawn, first_masks = condition.apply(firsts, batch, landmarks, side=0)
                     first = face_features(model, drawn, device)
-                parts[condition.name].append(compare_features(model, first, second, masks, first_masks))
+                parts[condition.name].append(compare_features(model, first, second, masks, first_masks, strangers))
     return {name: join_scores(batches) for name, batches in parts.items()}
 
 
@@ -169,7 +174,12 @@ def read_images(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
 
 
 def compare_features(
-    model: Recogniser, first: FaceFeatures, second: FaceFeatures, masks: Tensor, first_masks: Tensor | None = None
+    model: Recogniser,
+    first: FaceFeatures,
+    second: FaceFeatures,
+    masks: Tensor,
+    first_masks: Tensor | None = None,
+    strangers: Strangers | None = None,
 ) -> PairScores:
     """Return scores of n pairs of faces.
 
@@ -179,6 +189,7 @@ def compare_features(
         second: of n faces.
         masks: float [n, 1, H, W], true visibility of the second images, 1 = visible.
         first_masks: of the first images; None: nothing was drawn on them, and their maps are not judged.
+        strangers: by whom the spreads of the faces' scores are told; None: they are not.
     """
     visible = (first.visibility.float() * second.visibility.float()).mean((1, 2, 3))
     predicted, truth = second.visibility, masks
@@ -197,7 +208,15 @@ def compare_features(
         "regions": rows @ weights.T,
         "quality": torch.minimum(first.norm.double(), second.norm.double()).clamp_min(1e-6).log(),
     }
-    return PairScores(**{name: column.cpu().double().numpy() for name, column in columns.items()})
+    found = {name: column.cpu().double().numpy() for name, column in columns.items()}
+    if strangers is not None:
+        found["spreads"] = np.stack([spread_of(strangers, face) for face in (first, second)], axis=1)
+    return PairScores(**found)
+
+
+def spread_of(strangers: Strangers, faces: FaceFeatures) -> Floats:
+    """Return how the scores of n faces with strangers spread, [n, 3]; see `Strangers.spread`."""
+    return strangers.spread(*(part.float().cpu().numpy() for part in (faces.embedding, faces.local_embedding)))
 
 
 def map_quality(predicted: Tensor, masks: Tensor) -> dict[str, Tensor]:

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from oaml_core.config import Config, EvaluateConfig
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.scoring.combine import combined_rule
+from oaml_core.evaluation.scoring.combine import combined_rule, combined_scores
 from oaml_core.evaluation.scoring.conditions import conditions_of
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.scoring.scores import PairScores, score_conditions
+from oaml_core.evaluation.scoring.stranger_faces import local_line
 from oaml_core.evaluation.statistics.protocols import checked_pairs, ten_fold_any_range
 from oaml_core.evaluation.verdict.examples import pick_examples
 from oaml_core.evaluation.verdict.judge import judge_set
 from oaml_core.evaluation.verdict.results import Evaluation, Example, SetResult
+from oaml_core.inference.strangers import Strangers
 from oaml_core.models.recogniser import Recogniser
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ def evaluate_model(
     device: torch.device | str = "cpu",
     *,
     examples: int | None = None,
+    strangers: Strangers | None = None,
 ) -> Evaluation:
     """Scores, protocols and examples of every set, clean and under every condition that `config.evaluate` names.
 
@@ -45,6 +48,8 @@ def evaluate_model(
         device: where the model is.
         examples: pairs with images, visibility maps and correspondences to keep for the report, for each set;
             None: `config.evaluate.pictures`.
+        strangers: by which combined scores are measured, of a model that makes one vector of a face; None: they are
+            weighted means.
 
     Raises:
         EvaluationError: there is no set, or a set whose scores or labels no protocol can be computed from.
@@ -70,17 +75,32 @@ def evaluate_model(
                 landmarks=pairs.landmarks,
                 batch_size=chosen.batch_size,
                 device=device,
+                strangers=strangers,
                 progress=name,
             )
         seconds = spent["scoring"] - sum(result.seconds for result in results.values())
         with _timed(spent, "judging"):
             people = identities_of(pairs)
-            results[name] = judge_set(name, scored, pairs.issame, chosen, seconds, identities=people)
+            results[name] = judge_set(
+                name,
+                scored,
+                pairs.issame,
+                chosen,
+                seconds,
+                identities=people,
+                strangers=strangers,
+                line=local_line(model),
+            )
         logger.info("%s: %d pairs under %d conditions in %.1f s", name, len(pairs.issame), len(scored), seconds)
         if examples:
             with _timed(spent, "pictures"):
                 pictures += pick_examples(model, pairs, results[name], device, examples, folder)
-    return Evaluation(results, pictures, seconds={what: round(seconds, 3) for what, seconds in spent.items()})
+    return Evaluation(
+        results,
+        pictures,
+        seconds={what: round(seconds, 3) for what, seconds in spent.items()},
+        strangers=strangers,
+    )
 
 
 @contextmanager
@@ -104,7 +124,7 @@ def validation_scores(
     checked_pairs(scores.global_score, issame, "global scores")
     checked_pairs(scores.local_score, issame, "local scores")
     rule = combined_rule(scores, ten_fold_any_range(scores.local_score, issame).accuracy, config)
-    return {"global": scores.global_score, "local": scores.local_score, "combined": rule(scores)}
+    return {"global": scores.global_score, "local": scores.local_score, "combined": combined_scores(rule, scores)}
 
 
 def validation_accuracy(scores: Mapping[str, NDArray[np.float64]], issame: NDArray[np.bool_]) -> dict[str, float]:

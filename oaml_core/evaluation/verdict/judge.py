@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.scoring.combine import calibrated_scores, combined_rule
+from oaml_core.evaluation.scoring.combine import calibrated_scores, combined_rule, combined_scores
 from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.scoring.fuse import fuse
 from oaml_core.evaluation.scoring.identities import PairIdentities, everybody_once
@@ -22,6 +22,7 @@ from oaml_core.evaluation.statistics.published_rates import published_vr_at_far
 from oaml_core.evaluation.statistics.roc import auc, eer, roc, tar_at_far, thinned
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.evaluation.verdict.results import SCORES, ConditionResult, ScoreResult, SetResult
+from oaml_core.inference.strangers import Strangers
 
 
 def judge_set(
@@ -33,6 +34,8 @@ def judge_set(
     *,
     identities: PairIdentities | None = None,
     is_global_alone: bool = False,
+    strangers: Strangers | None = None,
+    line: tuple[float, float] = (1.0, 0.0),
 ) -> SetResult:
     """Return all protocols on one set's scores.
 
@@ -44,6 +47,9 @@ def judge_set(
         seconds: how long scoring took.
         identities: of the pairs, for the intervals; None: every image but those of a genuine pair shows somebody else.
         is_global_alone: the recogniser gives embeddings alone, and there is nothing to combine.
+        strangers: by which the combined score is measured, where `scored` holds the faces' spreads; None: it is the
+            weighted mean.
+        line: see `CombinedRule.line`.
 
     Raises:
         EvaluationError: scores or labels that no protocol can be computed from, with the set's name.
@@ -57,7 +63,8 @@ def judge_set(
         if is_global_alone:
             return _judged_alone(name, scored, labels, config, seconds, identities)
         clean = scored[CLEAN.name]
-        rule = combined_rule(clean, ten_fold_any_range(clean.local_score, labels).accuracy, config)
+        accuracy = ten_fold_any_range(clean.local_score, labels).accuracy
+        rule = combined_rule(clean, accuracy, config, strangers, line)
         people = everybody_once(labels) if identities is None else identities
         fused = fuse(scored, labels, people, rule.normalisation)
         calibrated = calibrated_scores(scored, labels, rule.normalisation) if fused is None else fused.scores
@@ -65,7 +72,7 @@ def judge_set(
             condition: {
                 "global": scores.global_score,
                 "local": scores.local_score,
-                "combined": rule(scores),
+                "combined": combined_scores(rule, scores),
                 "calibrated": calibrated[condition],
             }
             for condition, scores in scored.items()

@@ -65,6 +65,7 @@ def metrics(
         "schema": SCHEMA,
         "headline": headline(evaluation),
         "sets": {name: _set_metrics(result) for name, result in evaluation.sets.items()},
+        "strangers": evaluation.strangers and evaluation.strangers.as_json(),
         "comparison": comparison and comparison.as_json(),
         "context": dict(context or {}),
     }
@@ -109,7 +110,7 @@ def _set_metrics(result: SetResult) -> dict[str, Any]:
         "pairs": int(result.issame.size),
         "genuine": genuine,
         "impostors": int(result.issame.size) - genuine,
-        "combined": result.rule and asdict(result.rule),
+        "combined": result.rule and result.rule.as_json(),
         "fusion": result.fusion and result.fusion.as_json(),
         "decision": result.decision,
         "by_visible_share": {

@@ -13,12 +13,13 @@ from oaml_core.evaluation.statistics.one_threshold import OneThreshold, ShareBin
 from oaml_core.evaluation.statistics.published_rates import PublishedRate
 from oaml_core.evaluation.statistics.roc import Roc, TarAtFar
 from oaml_core.inference.fusion import Fusion
+from oaml_core.inference.strangers import Strangers
 
 if TYPE_CHECKING:  # these import torch, which whoever only reads results need not have
-    from oaml_core.evaluation.scoring.combine import CombinedRule
     from oaml_core.evaluation.scoring.compared_pair import ComparedPair
     from oaml_core.evaluation.scoring.identities import PairIdentities
     from oaml_core.evaluation.scoring.scores import PairScores
+    from oaml_core.inference.combining import CombinedRule
 
 SCORES = ("global", "local", "combined", "calibrated")
 """Names of the scores, in the order of every table."""
@@ -148,5 +149,7 @@ class Evaluation:
     examples: list[Example] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock time of scoring, judging and pictures, over all sets."""
+    strangers: Strangers | None = None
+    """Strangers that measure the combined scores; None: combined scores are weighted means."""
     absent: str = ""
     """Which scores there are not, and why; empty: there are all."""
