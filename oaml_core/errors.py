@@ -79,6 +79,10 @@ class Withdrawn(OamlError):
     """A change was taken back before it was made: nobody waits for it any more."""
 
 
+class OverBudget(OamlError):
+    """A night that may not begin, or go on, because its budget or the month's is spent."""
+
+
 class StoreError(OamlError):
     """An artifact store that cannot be reached, or an object in it that is missing or damaged."""
 

@@ -18,7 +18,7 @@ warnings.filterwarnings("ignore")  # before the SDK is imported, which warns abo
 
 from kfp import local  # noqa: E402
 
-from oaml_core.stages.nights import IN_PIPELINE  # noqa: E402
+from oaml_core.stages.present_night import IN_PIPELINE  # noqa: E402
 from pipelines.oaml_pipeline import oaml_pipeline  # noqa: E402
 
 INSIDE = " inside 'exit-handler"

@@ -8,7 +8,7 @@ from components.cluster import ClusterConfig, step_shared_memory
 from components.images import image_of_step
 from components.pods import PodConfig, own_labels, sidecar_metadata
 from components.steps import STEPS
-from oaml_core.stages.nights import IN_PIPELINE
+from oaml_core.stages.present_night import IN_PIPELINE
 
 
 def place(cluster: ClusterConfig | None, *tasks: dsl.PipelineTask) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from components.cluster import ClusterConfig
 from components.pods import QUEUE_LABEL, PodConfig, own_labels, sidecar_metadata
 from components.train.run import TrainingRun
+from oaml_core.stages.present_night import IN_PIPELINE
 
 Json = dict[str, Any]
 
@@ -74,6 +75,7 @@ def environment(run: TrainingRun, cluster: ClusterConfig) -> list[Json]:
         "HOME": "/tmp",
         "OMP_NUM_THREADS": str(max(1, int(_cores(cluster.training.cpu)) // run.nproc)),
         "PYTHONUNBUFFERED": "1",
+        IN_PIPELINE: "1",
         **cluster.training.env,
     }
     referred = {

@@ -78,6 +78,7 @@ __all__ = [
     "prepare_night",
     "prepare_shard",
     "prepare_stage",
+    "present_night",
     "production",
     "promote",
     "read_metrics_json",

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from oaml_core.amounts import amount
 from oaml_core.config import Config
-from oaml_core.errors import OamlError, StoreError
+from oaml_core.errors import OamlError, OverBudget, StoreError
 from oaml_core.notify import notify
 from oaml_core.stages.addresses import dated_name
+from oaml_core.stages.budget import Budget, limits, refuse_night, told_budget
+from oaml_core.stages.cost_records import FIGURES, Cost, cost_of
+from oaml_core.stages.present_night import (
+    BEGUN,
+    has_ended,
+    is_in_pipeline,
+    night_began,
+    night_key,
+    note_beginning,
+    record_name,
+)
 from oaml_core.stages.production import last_decision
 from oaml_core.stages.retraining import retraining_due
 from oaml_core.store import Store, open_store
+from oaml_core.structured_text import check_types
 
 log = logging.getLogger(__name__)
 
-NIGHTS = "nights"
 TROUBLE = "trouble.json"
 """What a step of the night that is under way failed with."""
 RESUMED = "resumed.json"
-IN_PIPELINE = "OAML_IN_PIPELINE"
-"""Environment variable that the pipeline gives to its steps: their errors are kept for the night's record."""
 NIGHT = {"ended": str, "state": str, "reason": str}
 """Keys that every night's record has."""
 KEPT = 400
 """Records of nights that are kept."""
-State = Literal["promoted", "refused", "nothing new", "failed"]
+State = Literal["promoted", "refused", "nothing new", "failed", "over budget"]
+JUDGED = ("promoted", "refused")
+"""States of nights that brought a model to the gate."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ class Night:
     reason: str
     decision: str = ""
     """Version and time of the last decision of the promotion gate that was known then."""
+    cost: Cost = field(default_factory=Cost)
+    """Cost of the night."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +77,17 @@ def keeping_trouble(config: Config, step: str) -> Iterator[None]:
         yield
     except Exception as error:
         trouble = _trouble(step, error)
-        if os.environ.get(IN_PIPELINE):
+        if is_in_pipeline():
             _without_harm(lambda: _write(open_store(config.store), config, TROUBLE, trouble))
         raise
 
 
 def begin_night(config: Config) -> None:
-    """Refuse to begin where too many nights have failed or too little space is left; forget the last night's trouble.
+    """Write down that a night begins, and forget the last night's trouble; refuse where too many nights have failed,
+    or too little space or too little of the month's budget is left.
 
     Raises:
-        OamlError: says which, and what to do.
+        OverBudget: too little of the budget is left. OamlError: says what else is against it, and what to do.
     """
     store = open_store(config.store)
     _forget_trouble(store, config)
@@ -90,6 +103,9 @@ def begin_night(config: Config) -> None:
                 f"{place} has {free / 1e9:.1f} GB free, and nightly.least_free_gb is {config.nightly.least_free_gb:g}: "
                 "free some, or `oaml store gc --delete`."
             )
+    nights = past_nights(store, config) if any(limits(config)) else []
+    refuse_night(config, [night.cost for night in nights if night.state in JUDGED])
+    note_beginning(config, _records(store, config))
 
 
 def end_night(config: Config, failed: bool, error: str = "") -> Night:
@@ -100,13 +116,14 @@ def end_night(config: Config, failed: bool, error: str = "") -> Night:
         error: what the pipeline says of that; a step's own message, where one was kept, is preferred.
     """
     store = open_store(config.store)
-    night = _failure(store, config, error) if failed else _outcome(store, config)
-    _write(store, config, f"{night.ended.replace(':', '')}.json", asdict(night))
+    night = replace(_failure(store, config, error) if failed else _outcome(store, config), cost=_cost(store, config))
+    _write(store, config, record_name(night.ended), asdict(night))
     _forget_trouble(store, config)
     for old in _records(store, config)[:-KEPT]:
         store.delete(old)
     if failed:
-        notify(f"OAML, {dated_name(config)}: the night failed: {night.reason}")
+        how = "failed" if night.state == "failed" else "was ended by its budget"
+        notify(f"OAML, {dated_name(config)}: the night {how}: {night.reason}")
     return night
 
 
@@ -116,8 +133,12 @@ def past_nights(store: Store, config: Config) -> list[Night]:
 
 
 def _night(store: Store, key: str) -> Night:
-    found = store.read_json(key, NIGHT, "Delete it: no other night needs it.")
-    return Night(found["ended"], found["state"], found["reason"], found.get("decision", ""))
+    remedy = "Delete it: no other night needs it."
+    found = store.read_json(key, NIGHT, remedy)
+    check_types(found, {"cost": dict}, store.url(key), remedy, StoreError)
+    cost = found.get("cost", {})
+    check_types(cost, FIGURES, store.url(key), remedy, StoreError)
+    return Night(found["ended"], found["state"], found["reason"], found.get("decision", ""), cost_of(cost))
 
 
 def resume_nights(config: Config) -> None:
@@ -135,14 +156,18 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
     now = now or datetime.now(UTC)
     store = open_store(config.store)
     nights = past_nights(store, config) if store.is_made() else []
+    spent = told_budget(config, [night.cost for night in nights if night.state in JUDGED], now)
     if not nights:
-        return NightStatus(False, [f"No run of {config.name} has ended yet in {store.uri}. Is it scheduled?"])
+        none = f"No run of {config.name} has ended yet in {store.uri}. Is it scheduled?"
+        return NightStatus(False, [none, *spent.wrong, *spent.lines])
     last, wrong = nights[-1], []
     age = now - datetime.fromisoformat(last.ended)
     if age > timedelta(hours=hours):
         wrong.append(f"No run has ended for {age.total_seconds() / 3600:.0f} hours; {hours:g} are allowed.")
     if last.state == "failed":
         wrong.append(f"The last run failed: {last.reason}")
+    if last.state == "over budget":
+        wrong.append(f"The last run was ended by its budget: {last.reason}")
     most = config.nightly.stop_after_failures
     if most and len(_failed_in_a_row(store, config)) >= most:
         wrong.append(f"Nights begin no more: {most} failed in a row. `oaml nightly resume` lets them.")
@@ -156,20 +181,33 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
             f"Version {due['version']} in production must be trained anew since {due['since']}: {due['reason']}."
         )
     said = [f"{each.ended[:16].replace('T', ' ')}  {each.state:<11}  {each.reason}" for each in nights[-7:]]
-    return NightStatus(not wrong, [*wrong, *said])
+    return NightStatus(not wrong and not spent.wrong, [*wrong, *spent.wrong, *said, *spent.lines])
 
 
 def _failure(store: Store, config: Config, error: str) -> Night:
-    key = _key(config, TROUBLE)
+    key = night_key(config, TROUBLE)
     if store.exists(key):
         kept = store.read_json(key, {"step": str, "why": str}, "Delete it.")
-        return Night(_now(), "failed", f"{kept['step']}: {kept['why']}")
+        state: State = "over budget" if kept.get("over_budget") is True else "failed"
+        return Night(_now(), state, f"{kept['step']}: {kept['why']}")
     return Night(_now(), "failed", error or "a step ended without a word: look at the run's pods")
 
 
+def _cost(store: Store, config: Config) -> Cost:
+    """Return what the night that ends has cost; nothing where it did not begin, or the records cannot be read."""
+    try:
+        began = night_began(config)
+        if began is None or has_ended(began, _records(store, config)):
+            return Cost()
+        return Budget(config).spent("night")
+    except StoreError as error:
+        log.warning("What the night has cost is not known: %s", error)
+        return Cost()
+
+
 def _forget_trouble(store: Store, config: Config) -> None:
-    if store.exists(_key(config, TROUBLE)):
-        store.delete(_key(config, TROUBLE))
+    if store.exists(night_key(config, TROUBLE)):
+        store.delete(night_key(config, TROUBLE))
 
 
 def _outcome(store: Store, config: Config) -> Night:
@@ -185,11 +223,12 @@ def _failed_in_a_row(store: Store, config: Config) -> list[Night]:
     """Return the nights since the last one that did not fail, and since nights were resumed."""
     if not store.is_made():
         return []
-    key = _key(config, RESUMED)
+    key = night_key(config, RESUMED)
     since = store.read_json(key, {"when": str}, "Run `oaml nightly resume` again.")["when"] if store.exists(key) else ""
     found: list[Night] = []
     for night in past_nights(store, config):
-        found = [*found, night] if night.state == "failed" and night.ended > since else []
+        if night.state != "over budget":  # neither a failure nor a success
+            found = [*found, night] if night.state == "failed" and night.ended > since else []
     return found
 
 
@@ -203,21 +242,17 @@ def _free(config: Config) -> Iterator[tuple[str, int]]:
 
 
 def _records(store: Store, config: Config) -> list[str]:
-    own = (TROUBLE, RESUMED)
-    return [info.key for info in store.list(_key(config, "")) if info.key.rpartition("/")[2] not in own]
-
-
-def _key(config: Config, name: str) -> str:
-    return f"{NIGHTS}/{config.name}/{name}"
+    own = (TROUBLE, RESUMED, BEGUN)
+    return [info.key for info in store.list(night_key(config, "")) if info.key.rpartition("/")[2] not in own]
 
 
 def _write(store: Store, config: Config, name: str, content: dict[str, Any]) -> None:
-    store.write_bytes(_key(config, name), json.dumps(content, indent=1).encode())
+    store.write_bytes(night_key(config, name), json.dumps(content, indent=1).encode())
 
 
 def _trouble(step: str, error: Exception) -> dict[str, Any]:
     kind = "" if isinstance(error, OamlError) else f"{type(error).__name__}: "
-    return {"step": step, "why": f"{kind}{error}"}
+    return {"step": step, "why": f"{kind}{error}", "over_budget": isinstance(error, OverBudget)}
 
 
 def _without_harm(call: Callable[[], None]) -> None:

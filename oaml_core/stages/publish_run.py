@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.errors import CheckpointError, StoreError
-from oaml_core.stages.costs import Cost
+from oaml_core.stages.cost_records import Cost
 from oaml_core.store import Store
 from oaml_core.store.local_file import sha256_of
 from oaml_core.structured_text import parse_json

@@ -10,7 +10,9 @@ from typing import Protocol
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
 from oaml_core.stages.addresses import announce, fetch_dataset, run_prefix
-from oaml_core.stages.costs import Cost, cost_of, costing
+from oaml_core.stages.budget import Budget
+from oaml_core.stages.cost_records import Cost, cost_of
+from oaml_core.stages.costs import costing
 from oaml_core.stages.publish_run import checked_result, publish_run
 from oaml_core.store import Store, open_store
 from oaml_core.training.launcher import RESULT
@@ -49,7 +51,8 @@ def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local
             and neither data nor checkpoints come here then.
 
     Raises:
-        OamlError: the workers failed for good; the message names the log and the checkpoints.
+        OverBudget: the night's budget is spent. OamlError: the workers failed for good; the message names the log and
+            the checkpoints.
 
     Example:
         >>> import oaml_core as oaml
@@ -66,7 +69,7 @@ def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local
         if isinstance(launcher, str):
             _train_here(config, dataset_uri, store, in_process=launcher == "none")
         else:
-            launcher(config, dataset_uri, prefix)
+            _train_elsewhere(config, dataset_uri, launcher)
     result = checked_result(store, prefix)
     best, cost = result.pop("best_val_acc"), cost_of(result.pop("cost", {}))
     announce("train", f"val_acc {best:.4f}", store.url(f"{prefix}/best.ckpt"), reused)
@@ -89,6 +92,17 @@ def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: b
             _wait_for_main_node(store, f"{prefix}/{RESULT}")
             return
         publish_run(store, prefix, run_dir, attempt.cost_of_run())
+
+
+def _train_elsewhere(config: Config, dataset_uri: str, launcher: Launcher) -> None:
+    """Train by a launcher whose nodes keep their costs on record, and watch the budget, themselves."""
+    budget = Budget(config)
+    budget.require()
+    try:
+        launcher(config, dataset_uri, run_prefix(config, dataset_uri))
+    except (SystemExit, OamlError) as ended:
+        budget.explain(ended)
+        raise
 
 
 def _wait_for_main_node(store: Store, key: str) -> None:

@@ -22,7 +22,7 @@ from oaml_core import stages
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 from oaml_core.settings import config_to_yaml, digest
-from oaml_core.stages.costs import Cost
+from oaml_core.stages.cost_records import Cost
 
 CONFIG = Config(name="night")
 TEXT = config_to_yaml(CONFIG)

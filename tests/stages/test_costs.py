@@ -19,7 +19,8 @@ from oaml_core import stages
 from oaml_core.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from oaml_core.errors import StoreError
 from oaml_core.stages import costs, train_stage
-from oaml_core.stages.costs import COSTS, Cost, cost_of_run, costing
+from oaml_core.stages.cost_records import COSTS, Cost
+from oaml_core.stages.costs import cost_of_run, costing
 from oaml_core.store import open_store
 from oaml_core.store.local_file import sha256_of
 from oaml_core.store.traffic import Traffic, metered

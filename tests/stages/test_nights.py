@@ -14,7 +14,8 @@ from oaml_core import stages
 from oaml_core.cli import main
 from oaml_core.config import Config, NightlyConfig
 from oaml_core.errors import ConfigError, DataError, OamlError
-from oaml_core.stages.nights import IN_PIPELINE, KEPT, past_nights, resume_nights
+from oaml_core.stages.nights import KEPT, past_nights, resume_nights
+from oaml_core.stages.present_night import IN_PIPELINE
 from oaml_core.store import open_store
 
 
