@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from oaml_core.data.check.checks import check_source
+from oaml_core.data.check.report import CheckReport
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.inputs import open_folders, open_inputs
 from oaml_core.data.sources.subset import find_subset
@@ -68,8 +70,71 @@ def test_a_pair_that_is_none_is_named_by_its_line(lfw: Path, line: str) -> None:
 )
 def test_a_file_is_not_paired_with_itself(lfw: Path, file: str, lines: str) -> None:
     (lfw / file).write_text(lines.format("Cid_Dee/Cid_Dee_0003.jpg"))
-    with pytest.raises(DataError, match=r"pair 2 compares Cid_Dee/Cid_Dee_0003\.jpg with itself"):
+    with pytest.raises(DataError, match=r"line 3 compares Cid_Dee/Cid_Dee_0003\.jpg with itself"):
         open_verification_source(LocalFolder(lfw), Path(file).stem.removesuffix("_pairs"), file)
+
+
+AGAIN = {
+    "pairs.txt": (
+        "2\t2\nAnn_Bee\t1\t2\nAnn_Bee\t1\tCid_Dee\t2\nAnn_Bee\t2\t1\nCid_Dee\t2\tAnn_Bee\t1\nCid_Dee\t1\t3\n"
+    ),
+    "own_pairs.csv": (
+        "first,second,same\n{a}1.jpg,{a}2.jpg,1\n{a}1.jpg,{c}2.jpg,0\n"
+        "{a}2.jpg,./{a}1.jpg,1\n{c}2.jpg,{a}1.jpg,0\n{c}1.jpg,{c}3.jpg,1\n"
+    ),
+}
+SHORT = {"a": "Ann_Bee/Ann_Bee_000", "c": "Cid_Dee/Cid_Dee_000"}
+
+
+def told(report: CheckReport) -> str:
+    """The report's table without the breaks of its lines."""
+    return " ".join(report.table().split())
+
+
+@pytest.mark.parametrize("file", AGAIN)
+def test_a_pair_that_is_listed_again_counts_once(lfw: Path, config, file: str) -> None:
+    (lfw / file).write_text(AGAIN[file].format(**SHORT))
+    name = Path(file).stem.removesuffix("_pairs")
+    pairs = open_verification_source(LocalFolder(lfw), name, file)
+    assert pairs.issame.tolist() == [True, False, True]
+    assert [Path(image).stem[-1] for image in pairs.files] == ["1", "2", "1", "2", "1", "3"]
+    assert len(list(pairs.read_images())) == 6
+    report = check_source(str(lfw), config(lfw))
+    assert "lists 2 pairs again, the first on line 4 (as on line 2)" in told(report)
+
+
+def test_landmarks_stay_with_their_images_where_a_pair_counts_once(lfw: Path) -> None:
+    (lfw / "own_pairs.csv").write_text(AGAIN["own_pairs.csv"].format(**SHORT))
+    listed = [["a1", "a2"], ["a1", "c2"], ["a2", "a1"], ["c2", "a1"], ["c1", "c3"]]
+    points = {name: [[number, 0]] * 5 for number, name in enumerate(("a1", "a2", "c1", "c2", "c3"))}
+    (lfw / "own_meta.json").write_text(json.dumps({"pairs": listed, "landmarks": points}))
+    landmarks = open_verification_source(LocalFolder(lfw), "own", "own_pairs.csv").landmarks()
+    assert landmarks is not None
+    assert landmarks[:, 0, 0].tolist() == [0, 1, 0, 3, 2, 4]
+
+
+def test_a_pair_is_not_genuine_and_impostor(lfw: Path) -> None:
+    a, c = SHORT["a"], SHORT["c"]
+    (lfw / "own_pairs.csv").write_text(f"first,second,same\n{a}1.jpg,{c}2.jpg,0\n\n{c}2.jpg,{a}1.jpg,1\n")
+    with pytest.raises(DataError, match=r"lines 2 and 4 compare .* once as one person and once as two"):
+        open_verification_source(LocalFolder(lfw), "own", "own_pairs.csv")
+
+
+def test_equal_files_under_several_names_are_told(lfw: Path, config) -> None:
+    """They count as the set has them: so do those of a published `.bin`, which has no names."""
+    a, c = SHORT["a"], SHORT["c"]
+    for number, copied in ((8, 1), (9, 2)):
+        (lfw / f"{a}{number}.jpg").write_bytes((lfw / f"{a}{copied}.jpg").read_bytes())
+    pairs = [(f"{a}1", f"{a}2", 1), (f"{a}1", f"{c}1", 0), (f"{a}9", f"{a}8", 0), (f"{a}1", f"{a}8", 1)]
+    (lfw / "own_pairs.csv").write_text("first,second,same\n" + "".join(f"{x}.jpg,{y}.jpg,{s}\n" for x, y, s in pairs))
+    report = check_source(str(lfw), config(lfw))
+    for sentence in (
+        "own: 1 pair of two equal files, the first is pair 4",
+        "own: 1 pair of the same files as another, the first is pair 3 (as pair 1)",
+        "own: pairs 1 and 3 are of the same files, once as one person and once as two",
+    ):
+        assert sentence in told(report)
+    assert "own: 4 pairs" in told(report)
 
 
 def test_lfws_people_choose_the_training_images(lfw: Path, tmp_path: Path, config) -> None:

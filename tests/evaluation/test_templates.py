@@ -295,3 +295,24 @@ def test_the_command_writes_tables_of_every_model(ijb, tmp_path, monkeypatch, ca
     assert len(written) == 2
     assert set(next(iter(written.values()))["open_set"]) == {"G1", "G2", "mean"}
     assert "| mean |" in (tmp_path / "templates/templates.md").read_text()
+
+
+def with_pairs(ijb, tmp_path, lines):
+    folder = tmp_path / "IJBC"
+    shutil.copytree(ijb.folder, folder)
+    listed = folder / "meta" / "ijbc_template_pair_label.txt"
+    listed.write_text(listed.read_text() + "".join(f"{a} {b} {same}\n" for a, b, same in lines))
+    return run_templates(Describer(), read_lists(folder))
+
+
+def test_pairs_that_are_listed_again_count_as_listed_and_are_told(ijb, tmp_path):
+    first, second, same = ijb.pairs[4]
+    figures = with_pairs(ijb, tmp_path, [(second, first, same), ijb.pairs[0]])
+    assert figures.pairs.genuine + figures.pairs.impostors == len(ijb.pairs) + 2
+    assert f"2 pairs listed again, the first is {second} {first}: each counts as listed" in figures.notes
+
+
+def test_a_pair_of_templates_is_not_genuine_and_impostor(ijb, tmp_path):
+    first, second, same = ijb.pairs[4]
+    with pytest.raises(DataError, match=f"the pair {first} {second} once as one person and once as two"):
+        with_pairs(ijb, tmp_path, [(second, first, 1 - same)])

@@ -66,7 +66,9 @@ class Checks:
 
     def verification_image(self, name: str, number: int, data: bytes, image: NDArray[np.uint8]) -> None:
         """A decoded verification image [H, W, 3]."""
-        self.finder.add_verification(name, number, hashlib.sha256(data).digest(), self.scanner.steps(image))
+        digest = hashlib.sha256(data).digest()
+        self.finder.add_verification(name, number, digest, self.scanner.steps(image))
+        self.seen.shown.setdefault(name, {})[number] = int.from_bytes(digest[:8], "little")
 
     def verification(self) -> None:
         """Look at all verification sets."""

@@ -9,6 +9,7 @@ from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.check.identities import images_finding, labels_finding
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
+from oaml_core.data.sources.repeated_pairs import same_contents
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
@@ -114,6 +115,8 @@ def _channel_order(seen: Seen) -> Finding:
 def _verification(seen: Seen) -> list[Finding]:
     lines = [_verification_set(name, pairs) for name, pairs in seen.good_sets.items()]
     lines += [Finding("verification", note) for pairs in seen.good_sets.values() for note in pairs.notes]
+    lines += [Finding("verification", note, "warning") for pairs in seen.good_sets.values() for note in pairs.warnings]
+    lines += [line for name, pairs in seen.good_sets.items() for line in _same_contents(seen, name, pairs)]
     lines += [Finding("verification", problem, "stop") for problem in seen.bad_sets]
     lines += [Finding("verification", note, "warning") for note in seen.inputs.notes]
     if seen.inputs.unproven is not None:
@@ -139,6 +142,13 @@ def _verification_set(name: str, pairs: VerificationSource) -> Finding:
         return Finding("verification", result)
     remedy = f"It is cut into {amount(folds_of(count), 'fold')}, not {FOLDS}, and measures little: add pairs to {name}"
     return Finding("verification", result, "warning", remedy)
+
+
+def _same_contents(seen: Seen, name: str, pairs: VerificationSource) -> list[Finding]:
+    digests = seen.shown.get(name, {})
+    told = same_contents(name, [digests.get(number) for number in range(2 * len(pairs))], pairs.issame)
+    remedy = "They count as the set has them: leave them out, unless it is a published set"
+    return [Finding("verification", result, "warning", remedy) for result in told]
 
 
 def _missing_benchmarks(seen: Seen) -> list[Finding]:

@@ -44,6 +44,8 @@ class Seen:
     visibility_pairs: int = 0
     bad_sets: list[str] = field(default_factory=list)
     good_sets: dict[str, VerificationSource] = field(default_factory=dict)
+    shown: dict[str, dict[int, int]] = field(default_factory=dict)
+    """Beginning of the SHA-256 of each verification image, by set and number."""
     duplicates: list[Duplicate] = field(default_factory=list)
     """Between training and verification images."""
     twins: list[Duplicate] = field(default_factory=list)

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oaml_core.amounts import amount
 from oaml_core.data.sources.base import SourceFolder
+from oaml_core.data.sources.repeated_pairs import ListedPairs
 from oaml_core.data.sources.text import decode_text
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
@@ -25,7 +25,7 @@ LFW_LISTS = ("pairs.txt", "pairsDevTest.txt", "pairsDevTrain.txt")
 _NUMBERED = re.compile(r"(.+)_(\d+)")
 
 
-def read_lfw_pairs(folder: SourceFolder, file: str) -> tuple[list[str], NDArray[np.bool_]]:
+def read_lfw_pairs(folder: SourceFolder, file: str) -> ListedPairs:
     """Read a pair list of LFW.
 
     Args:
@@ -33,7 +33,7 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> tuple[list[str], NDArray[
         file: name of the list in it.
 
     Returns:
-        Names of the 2N images, pair after pair in the list's order, which keeps its folds; and the truth, bool [N].
+        The pairs in the list's order, which keeps its folds.
 
     Raises:
         DataError: a line is no pair, or an image is missing.
@@ -42,6 +42,7 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> tuple[list[str], NDArray[
     images = _numbered_images(folder.files)
     names: list[str] = []
     truth: list[bool] = []
+    lines: list[int] = []
     for number, fields in _lines(folder, file):
         if number == 1 and len(fields) <= 2 and all(field.isdigit() for field in fields):
             continue
@@ -62,9 +63,10 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> tuple[list[str], NDArray[
                 )
             names.append(found)
         truth.append(len(fields) == 3)
+        lines.append(number)
     if not truth:
         raise DataError(f"{where} lists no pair.")
-    return names, np.array(truth)
+    return ListedPairs(names, np.array(truth), lines)
 
 
 def images_of_people(rows: Sequence[Sequence[str]], names: Sequence[str], where: str) -> list[str]:

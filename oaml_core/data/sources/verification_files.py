@@ -22,11 +22,11 @@ from oaml_core.amounts import amount
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
 from oaml_core.data.sources.pickled_values import BytesAt, PlainArray
+from oaml_core.data.sources.repeated_pairs import ListedPairs, once
 from oaml_core.data.sources.restricted_pickle import read_plain_pickle
 from oaml_core.data.sources.text import read_table
 from oaml_core.data.sources.verification_source import TRUTH, Bools, Floats, VerificationSource
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import shown
 from oaml_core.structured_text import check_types, parse_json
 
 PAIRS_SUFFIX = "_pairs.csv"
@@ -54,9 +54,12 @@ def open_file_set(folder: SourceFolder, name: str, file: str) -> VerificationSou
             used=(file, meta),
         )
     lfw = PurePosixPath(file).name in LFW_LISTS
-    names, issame = read_lfw_pairs(folder, file) if lfw else _read_pairs(folder, file)
-    _refuse_one_file_twice(names, folder.where(file))
-    landmarks = _landmarks(folder, meta, issame)
+    listed = read_lfw_pairs(folder, file) if lfw else _read_pairs(folder, file)
+    kept, warnings = once(listed, folder.where(file))
+    images_kept = np.stack([2 * kept, 2 * kept + 1], axis=1).ravel()
+    names, issame = [listed.names[image] for image in images_kept], listed.issame[kept]
+    points = _landmarks(folder, meta, listed.issame)
+    landmarks = None if points is None else points[images_kept]
     return VerificationSource(
         name,
         folder.where(file),
@@ -67,14 +70,8 @@ def open_file_set(folder: SourceFolder, name: str, file: str) -> VerificationSou
         names,
         _names_of_people(names, people),
         used=(file, meta, *names),
+        warnings=warnings,
     )
-
-
-def _refuse_one_file_twice(names: Sequence[str], where: str) -> None:
-    """Refuse a pair of one file with itself: every model decides it rightly, and accuracy rises by it."""
-    for number, (first, second) in enumerate(zip(names[::2], names[1::2], strict=True), start=1):
-        if first == second:
-            raise DataError(f"{where}: pair {number} compares {shown(first)} with itself. Remove its line.")
 
 
 def _read_bin(path: Path) -> tuple[list[BytesAt | PlainArray | bytes], Bools]:
@@ -121,7 +118,7 @@ def _image_bytes(file: BinaryIO, image: BytesAt | PlainArray | bytes) -> bytes:
     return data if isinstance(data, bytes) else data.tobytes()
 
 
-def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
+def _read_pairs(folder: SourceFolder, file: str) -> ListedPairs:
     where = folder.where(file)
     table = read_table(folder.read(file), where)
     if not table.lines or not {"first", "second", "same"} <= set(table.columns):
@@ -139,7 +136,7 @@ def _read_pairs(folder: SourceFolder, file: str) -> tuple[list[str], Bools]:
             if name not in folder:
                 raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.")
             names.append(name)
-    return names, np.array(truth)
+    return ListedPairs(names, np.array(truth), list(table.lines))
 
 
 def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | None:

@@ -40,6 +40,8 @@ class VerificationSource:
     """Files of the source that it is read from."""
     notes: tuple[str, ...] = ()
     """How the pairs came about, where the source does not list them itself."""
+    warnings: tuple[str, ...] = ()
+    """Pairs of the list that do not count, and why."""
 
     def __len__(self) -> int:
         return len(self.issame)

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.errors import EvaluationError
+from oaml_core.amounts import amount
+from oaml_core.data.sources.repeated_pairs import find_repeats
+from oaml_core.errors import DataError, EvaluationError
 from oaml_core.evaluation.statistics.roc import auc, roc, tar_at_far
 from oaml_core.evaluation.templates.lists import Floats, TemplateLists, read_pairs
 from oaml_core.evaluation.templates.pooling import pool
@@ -68,7 +70,7 @@ def run_templates(model: Comparer, lists: TemplateLists) -> TemplateFigures:
         DataError: a list is damaged. ModelInputError: an image is. EvaluationError: the lists have one kind of pairs.
     """
     templates = pool(model, lists)
-    notes = [] if lists.detection is not None else ["no detector's scores: images of one medium count alike"]
+    notes: list[str] = [] if lists.detection is not None else ["no detector's scores: images of one medium count alike"]
     published, open_set = None, {}
     if lists.probes is not None:
         try:
@@ -81,16 +83,17 @@ def run_templates(model: Comparer, lists: TemplateLists) -> TemplateFigures:
         len(lists.names),
         len(lists.ids),
         lists.points is not None,
-        None if lists.pairs is None else _pair_rates(templates, lists),
+        None if lists.pairs is None else _pair_rates(templates, lists, notes),
         published,
         open_set,
         tuple(notes),
     )
 
 
-def _pair_rates(templates: Floats, lists: TemplateLists) -> PairRates:
+def _pair_rates(templates: Floats, lists: TemplateLists, notes: list[str]) -> PairRates:
     assert lists.pairs is not None
     scores: list[Floats] = []
+    compared: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
     truth: list[NDArray[np.bool_]] = []
     for first, second, same in read_pairs(lists.pairs, lists.ids, lists.subjects):
         found = np.empty(len(first), dtype=np.float32)
@@ -99,9 +102,12 @@ def _pair_rates(templates: Floats, lists: TemplateLists) -> PairRates:
             found[rows] = np.einsum("ij,ij->i", templates[first[rows]], templates[second[rows]])
         scores.append(found)
         truth.append(same)
+        compared.append((first, second))
     if not scores:
         raise EvaluationError(f"{lists.pairs} names no pair.")
-    curve = roc(np.concatenate(scores), np.concatenate(truth))
+    issame = np.concatenate(truth)
+    notes += _repeated(lists, compared, issame)
+    curve = roc(np.concatenate(scores), issame)
     return PairRates(
         curve.genuine,
         curve.impostors,
@@ -109,6 +115,27 @@ def _pair_rates(templates: Floats, lists: TemplateLists) -> PairRates:
         {point.far: point.tar for point in tar_at_far(curve, FARS)},
         auc(curve),
     )
+
+
+def _repeated(
+    lists: TemplateLists, compared: list[tuple[NDArray[np.int32], NDArray[np.int32]]], issame: NDArray[np.bool_]
+) -> list[str]:
+    """Say which pairs are listed again; they count as listed, as in published figures.
+
+    Raises:
+        DataError: a pair is genuine and impostor.
+    """
+    left, right = (np.concatenate(side).astype(np.int64) for side in zip(*compared, strict=True))
+    repeats = find_repeats(left, right)
+    if not repeats.again.size:
+        return []
+    if (other := repeats.contradicting(issame)) is not None:
+        one, two = (int(lists.ids[side[other[0]]]) for side in (left, right))
+        raise DataError(
+            f"{lists.pairs} lists the pair {one} {two} once as one person and once as two. Remove the wrong line."
+        )
+    one, two = (int(lists.ids[side[repeats.again[0]]]) for side in (left, right))
+    return [f"{amount(len(repeats.again), 'pair')} listed again, the first is {one} {two}: each counts as listed"]
 
 
 def _search_together(templates: Floats, probes: Roster, galleries: Sequence[Roster]) -> Search:
