@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import skimage.data
 from PIL import Image
@@ -48,6 +50,38 @@ def test_a_truncated_image_is_listed_and_stops_training(image_folder: Path, conf
     table = report.table()
     assert "person1/2.jpg" in table
     assert table.splitlines()[-1].startswith("training must not start: mend what stops it (readable")
+
+
+def stop(source: Path, config) -> str:
+    report = check_source(str(source), config())
+    return next(line.remedy for line in report.findings if line.check == "readable" and line.verdict == "stop")
+
+
+def as_csv(folder: Path, more: list[str]) -> None:
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.jpg"))
+    lines = ["path,identity", *(f"{path},{path.parts[0]}" for path in paths), *more]
+    (folder / "train.csv").write_text("\n".join(lines))
+
+
+def test_the_remedy_is_that_of_what_is_at_fault(image_folder: Path, config) -> None:
+    as_csv(image_folder, ["person0/1.jpg,", "person9/1.jpg,"])
+    lines = "mend or remove the lines of train.csv that are set aside"
+    assert f": {lines}, or raise data" in stop(image_folder, config)
+    as_csv(image_folder, ["person0/17.jpg,person0"])
+    absent = "copy what is missing (1 image is listed and not there), or remove the lines"
+    assert f": {absent}, or raise data" in stop(image_folder, config)
+    truncate(image_folder / "person1" / "2.jpg", 700)
+    as_csv(image_folder, ["person0/17.jpg,person0", "person0/1.jpg,"])
+    assert f": {lines}, {absent}, copy the source again, or raise data" in stop(image_folder, config)
+
+
+def test_rows_of_parquet_without_identity_ask_for_one(tmp_path: Path, config) -> None:
+    images = [{"bytes": encode_jpeg(face(number)), "path": None} for number in range(12)]
+    labels = [number // 3 for number in range(9)] + [-1, None, None]
+    table = pyarrow.table({"image": images, "label": pyarrow.array(labels)})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    assert "give the rows that are set aside an identity" in stop(tmp_path, config)
+    assert "copy the source again" not in stop(tmp_path, config)
 
 
 def test_a_tolerated_share_of_broken_images_does_not_stop(image_folder: Path, config) -> None:

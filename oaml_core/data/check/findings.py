@@ -9,6 +9,7 @@ from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.check.identities import images_finding, labels_finding
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
+from oaml_core.data.sources.base import COPY_AGAIN, NOT_THERE
 from oaml_core.data.sources.repeated_pairs import same_contents
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
@@ -55,10 +56,11 @@ def _readable(seen: Seen) -> Finding:
         )
         return Finding("readable", result, "stop", remedy)
     if not seen.images:
-        return Finding("readable", result, "stop", "There is nothing to train on.")
+        remedy = ", ".join(_mending(seen))
+        return Finding("readable", result, "stop", "There is nothing to train on" + (f": {remedy}" if remedy else ""))
     if broken > tolerated * total:
         remedy = (
-            f"{broken / total:.3%} are broken, {tolerated:.3%} are tolerated: copy the source again, or raise "
+            f"{broken / total:.3%} cannot be used, {tolerated:.3%} may be: {', '.join(_mending(seen))}, or raise "
             "data.broken_images_tolerated"
         )
         return Finding("readable", result, "stop", remedy)
@@ -66,6 +68,21 @@ def _readable(seen: Seen) -> Finding:
     return Finding(
         "readable", result, "warning" if set_aside else "ok", "The others are set aside" if set_aside else ""
     )
+
+
+def _mending(seen: Seen) -> list[str]:
+    """Say what to do about the images that are set aside: entries of lists, images that are not there, broken ones."""
+    source = seen.inputs.training
+    entries = set(source.damaged)
+    others = [item.reason for item in seen.set_aside if (item.name, item.reason) not in entries]
+    absent = sum(NOT_THERE in reason for reason in others)
+    remedies = [source.mend] if len(others) < len(seen.set_aside) else []
+    if absent:
+        is_listed = amount(absent, "image is", "images are")
+        remedies.append(f"copy what is missing ({is_listed} listed and not there), or remove the lines")
+    if absent < len(others):
+        remedies.append(COPY_AGAIN)
+    return list(dict.fromkeys(remedies))
 
 
 def _faces(seen: Seen) -> list[Finding]:

@@ -9,6 +9,7 @@ __all__ = [
     "meta",
     "picked",
     "recordio",
+    "repeated_pairs",
     "sample_faces",
     "synthetic",
     "synthetic_faces",

@@ -161,7 +161,7 @@ class AlignedSource(TrainingSource):
         self.readers = photographs.readers
         self.labels = photographs.labels
         self.notes = photographs.notes
-        self.damaged = photographs.damaged
+        self.damaged, self.mend = photographs.damaged, photographs.mend
         points: Landmarks = np.full((len(photographs), 5, 2), np.nan, dtype=np.float32)
         self._points = points
         self.landmarks = points

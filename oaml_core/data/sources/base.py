@@ -253,6 +253,11 @@ def open_folder(source: str, scratch: Path, listing: Iterable[SourceFile] | None
     return folder
 
 
+COPY_AGAIN = "copy the source again"
+NOT_THERE = "is listed, and is not there"
+"""What is said of an image that a list names and the source does not have."""
+
+
 class TrainingSource(ABC):
     """The training images of a source, numbered from 0, none of them read yet."""
 
@@ -269,6 +274,8 @@ class TrainingSource(ABC):
     """What is odd about the source and does not stop its use."""
     damaged: Sequence[tuple[str, str]] = ()
     """(name, reason) of images that are known to be unreadable before any is read; they have no number."""
+    mend: str = COPY_AGAIN
+    """What to do about the entries in `damaged`."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -17,12 +17,13 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from oaml_core.amounts import amount, first_of
-from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.base import NOT_THERE, Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.text import composed
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import OF_NOBODY, Counted
+from oaml_core.folder_entries import OF_NOBODY, Counted, shown
+from oaml_core.store import MissingObject
 
 TRAIN = "train/"
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
@@ -47,7 +48,13 @@ class ImageFileSource(TrainingSource):
         self.notes += unknown_images(folder, known, names)
 
     def read(self, index: int) -> bytes:
-        return self.folder.read(self.names[index])
+        name = self.names[index]
+        try:
+            return self.folder.read(name)
+        except (DataError, MissingObject):
+            if name in self.folder:
+                raise
+            raise DataError(f"{shown(name)} {NOT_THERE}") from None
 
     def name(self, index: int) -> str:
         return self.names[index]

@@ -11,7 +11,7 @@ from oaml_core.amounts import first_of
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.image_parquet import cell_text, reading_parquet, rounded_column
-from oaml_core.data.sources.listed_once import ListedFile, listed_once
+from oaml_core.data.sources.listed_once import ListedFile, listed_once, mend_lines
 from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import Table, is_missing, one_spelling, read_table
 from oaml_core.errors import DataError
@@ -43,6 +43,7 @@ class ImageListSource(ImageFileSource):
         super().__init__(folder, paths, identities)
         self.used.add(self.list_name)
         self.damaged = set_aside
+        self.mend = mend_lines(self.list_name)
         self.notes += [*notes, *listed.notes, *rounded_texts(identities, self.list_name)]
 
 

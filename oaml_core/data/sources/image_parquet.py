@@ -55,6 +55,8 @@ class ImageParquetSource(TrainingSource):
 
     kind = "image_parquet"
 
+    mend = "give the rows that are set aside an identity, or remove them"
+
     def __init__(self, folder: SourceFolder, files: Sequence[str] | None = None) -> None:
         self.folder = folder
         self.files = self.used = find_image_parquet(folder) if files is None else list(files)

@@ -25,6 +25,7 @@ class WithUnlabelled(TrainingSource):
         self.labels = np.concatenate([known.labels, self.people + np.arange(len(unlabelled), dtype=np.int64)])
         self.notes = (*known.notes, *unlabelled.notes)
         self.damaged = (*known.damaged, *((_apart(name), why) for name, why in unlabelled.damaged))
+        self.mend = "; ".join(dict.fromkeys(one.mend for one in (known, unlabelled) if one.damaged))
         parts = [
             np.full((len(one), 5, 2), np.nan, dtype=np.float32) if one.landmarks is None else one.landmarks
             for one in (known, unlabelled)

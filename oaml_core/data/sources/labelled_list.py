@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.listed_once import ListedFile, listed_once
+from oaml_core.data.sources.listed_once import ListedFile, listed_once, mend_lines
 from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import decode_text, is_missing, one_spelling
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
@@ -59,6 +59,7 @@ class LabelledListSource(ImageFileSource):
         super().__init__(folder, [each.path for each in listed.files], labels)
         self.used.add(file)
         self.damaged = [*set_aside, *listed.set_aside]
+        self.mend = mend_lines(file)
         self.notes += [*listed.notes, *rounded_texts(labels, file)]
 
 

@@ -29,6 +29,11 @@ class ListedOnce(NamedTuple):
     """Sentence on files that stand there several times with the same identity; nothing where there are none."""
 
 
+def mend_lines(name: str) -> str:
+    """Say how to mend the lines of the list `name` that are set aside."""
+    return f"mend or remove the lines of {name} that are set aside"
+
+
 def listed_once(files: Sequence[ListedFile], name: str) -> ListedOnce:
     """Leave out repeated lines of the list `name`, and set aside files that are given to several identities."""
     first: dict[str, ListedFile] = {}

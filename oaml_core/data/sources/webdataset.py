@@ -69,6 +69,7 @@ class WebDatasetSource(TrainingSource):
     """
 
     kind = "webdataset"
+    mend = "give the samples that are set aside a .cls, .txt or .json, and copy shards again that are cut off"
 
     def __init__(self, folder: SourceFolder, shards: Sequence[str] | None = None) -> None:
         self.folder = folder
