@@ -1,7 +1,8 @@
 """What in a store nobody needs any more: found first, removed only when asked.
 
 Kept are the runs that production refers to, those of the models that were in production during the last nights, pinned
-runs, and whatever is young; of data sets, those that kept runs were trained on. Objects of other names are left alone.
+runs, and whatever is young; of data sets, those that kept runs were trained on; of cost records, those of the last two
+months and of kept runs. Objects of other names are left alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 
 from oaml_core.data.prepare.outbox import COMMITTING
 from oaml_core.errors import StoreError
+from oaml_core.stages.cost_records import COSTS
+from oaml_core.stages.old_costs import old_costs
 from oaml_core.stages.production import champion, records
 from oaml_core.store import ObjectInfo, Store
 from oaml_core.store.lease import lease
@@ -75,15 +78,22 @@ def find_garbage(store: Store, nights: int, youngest: timedelta, now: datetime |
     """
     now = now or datetime.now(UTC)
     groups: dict[str, list[ObjectInfo]] = defaultdict(list)
+    costs: list[ObjectInfo] = []
+    priors: set[str] = set()
     for info in store.list():
         if info.key.startswith(GROUPED):
             groups[_group(info.key)].append(info)
+        elif info.key.startswith(f"{COSTS}/"):
+            costs.append(info)
+        elif info.key.startswith("priors/"):
+            priors.add(_group(info.key))
     kept = dict(_referred(store, now - timedelta(days=nights)))
     for group, members in groups.items():
         if any(member.modified is None or member.modified > now - youngest for member in members):
             kept.setdefault(group, "young")
     kept |= _data_sets(store, groups, kept)
     gone = [info for group, members in groups.items() if group not in kept for info in members]
+    gone += old_costs(store, costs, {run.rpartition("/")[2].rpartition("-")[2] for run in {*kept, *priors}}, now)
     uploads = [upload for upload in store.unfinished() if upload.modified and upload.modified < now - youngest]
     return Garbage(sorted(gone, key=_removal_order), uploads, {group: kept[group] for group in kept if group in groups})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import threading
 import time
@@ -23,6 +22,7 @@ from oaml_core.stages.budget import Budget
 from oaml_core.stages.cost_records import Cost, CostRecords, record_key
 from oaml_core.store import open_store
 from oaml_core.store.traffic import Traffic, metered
+from oaml_core.usable_cores import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Attempt:
     def cost(self) -> Cost:
         """Return the cost so far."""
         hours = (time.monotonic() - self._clock) / 3600
-        cores = 0 if self.gpus else len(os.sched_getaffinity(0))
+        cores = 0.0 if self.gpus else usable_cores()
         moved = self.traffic()
         return Cost(hours * self.gpus, hours * cores, moved.requests, moved.bytes_read, moved.bytes_written)
 

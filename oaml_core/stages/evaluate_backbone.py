@@ -11,6 +11,7 @@ from oaml_core.errors import CheckpointError
 from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_dataset
+from oaml_core.stages.costs import costing
 from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
 from oaml_core.store.local_file import sha256_of
 
@@ -47,6 +48,17 @@ def evaluate_backbone(
         CheckpointError: the file is missing, or is not of `model.arch`. ExportError: it is no ONNX recogniser.
         EvaluationError: there is nothing to measure on.
     """
+    keep_freed_memory()
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"--backbone: there is no file {path}.")
+    key = digest(config.evaluate, config.model, dataset_uri, sha256_of(path), pixels)
+    place = f"backbones/{path.stem}-{key}"
+    with costing(config, "evaluate-backbone", place, gpus=int(best_device() == "cuda")):
+        return _measured(config, dataset_uri, path, pixels, Path(config.work_dir) / place)
+
+
+def _measured(config: Config, dataset_uri: str, path: Path, pixels: Pixels, folder: Path) -> EvaluatedBackbone:
     from oaml_core.evaluation.report.report import write_report
     from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
     from oaml_core.evaluation.verdict.evaluate_global import evaluate_embeddings
@@ -54,10 +66,6 @@ def evaluate_backbone(
     from oaml_core.evaluation.verdict.summary import markdown
     from oaml_core.models.embedder import open_embedder
 
-    keep_freed_memory()
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"--backbone: there is no file {path}.")
     embed, image_size = open_embedder(
         path,
         config.model.arch,
@@ -69,8 +77,6 @@ def evaluate_backbone(
     )
     dataset = fetch_dataset(config, dataset_uri)
     evaluation = evaluate_embeddings(embed, image_size, dataset.verification, config, path.name)
-    key = digest(config.evaluate, config.model, dataset_uri, sha256_of(path), pixels)
-    folder = Path(config.work_dir) / "backbones" / f"{path.stem}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     context: dict[str, Any] = {
         "backbone": path.name,

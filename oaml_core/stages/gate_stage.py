@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
 from oaml_core.errors import EvaluationError, StoreError
-from oaml_core.stages.addresses import fetch_scores
+from oaml_core.stages.addresses import fetch_scores, prefix_of
+from oaml_core.stages.costs import costing
 from oaml_core.stages.production import PRODUCTION, champion
 from oaml_core.store import open_store
 
@@ -34,13 +35,14 @@ def gate(config: Config, metrics_uri: str) -> Judged:
 
     `promote` decides anew, by the model that is in production then.
     """
-    present = champion(open_store(config.store))
-    if present is None:
-        return _said(True, "there is no model in production yet", [])
-    if present["metrics_uri"] == metrics_uri:
-        return _said(True, "nothing new: it is the one that is in production", [])
-    decision = challenge(config, present, metrics_uri)
-    return _said(decision.passes, decision.reason, _table(decision))
+    with costing(config, "gate", prefix_of(config, metrics_uri)):
+        present = champion(open_store(config.store))
+        if present is None:
+            return _said(True, "there is no model in production yet", [])
+        if present["metrics_uri"] == metrics_uri:
+            return _said(True, "nothing new: it is the one that is in production", [])
+        decision = challenge(config, present, metrics_uri)
+        return _said(decision.passes, decision.reason, _table(decision))
 
 
 def challenge(config: Config, present: Mapping[str, Any], metrics_uri: str) -> GateDecision:

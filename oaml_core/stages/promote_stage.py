@@ -10,7 +10,8 @@ from typing import Any
 from oaml_core.config import Config
 from oaml_core.notify import notify
 from oaml_core.settings import digest
-from oaml_core.stages.addresses import announce, dated_name, read_metrics_json
+from oaml_core.stages.addresses import announce, dated_name, prefix_of, read_metrics_json
+from oaml_core.stages.costs import costing
 from oaml_core.stages.gate_stage import challenge
 from oaml_core.stages.model_registry import enter_version
 from oaml_core.stages.production import (
@@ -55,12 +56,13 @@ def promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
     Raises:
         StoreError: the store cannot be written, or production moves on and on.
     """
-    for _ in range(TRIES - 1):
-        try:
-            return _promote(config, model_uri, metrics_uri)
-        except ProductionMoved as moved:
-            log.info("promote: %s The model is judged again.", moved)
-    return _promote(config, model_uri, metrics_uri)
+    with costing(config, "promote", prefix_of(config, model_uri)):
+        for _ in range(TRIES - 1):
+            try:
+                return _promote(config, model_uri, metrics_uri)
+            except ProductionMoved as moved:
+                log.info("promote: %s The model is judged again.", moved)
+        return _promote(config, model_uri, metrics_uri)
 
 
 def _promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:

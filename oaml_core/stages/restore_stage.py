@@ -114,14 +114,21 @@ def evaluate_prior(
     """
     import torch
 
+    keep_freed_memory()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with costing(config, "evaluate-prior", prior_prefix(config, dataset_uri), gpus=int(device == "cuda")):
+        return _evaluate_prior(config, dataset_uri, checkpoint_uri, recogniser_uri, device)
+
+
+def _evaluate_prior(
+    config: Config, dataset_uri: str, checkpoint_uri: str, recogniser_uri: str | None, device: str
+) -> RestorationEvaluated:
     from oaml_core.restoration.evaluate import evaluate_tiles
     from oaml_core.restoration.prior import load_prior
     from oaml_core.restoration.recognition import recognition_effect
     from oaml_core.restoration.report import write_restoration_report
     from oaml_core.training.trained import load_trained
 
-    keep_freed_memory()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_prior(checkpoint, device)
     tiles = held_out_tiles(config, dataset_uri)

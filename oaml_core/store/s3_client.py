@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -207,8 +207,8 @@ def _pool(*, counted: bool = False) -> Any:
             if counted:
                 count_traffic(requests=1, written=len(options.get("body") or b""))
             response = super().urlopen(*arguments, **options)
-            if counted and arguments[0] != "HEAD":
-                count_traffic(read=int(response.headers.get("Content-Length") or 0))
+            if counted:
+                _count_reading(response, options.get("preload_content", True))
             if response.headers.get("Content-Type", "").startswith("text/xml"):
                 response.headers["Content-Type"] = "application/xml"
             return response
@@ -220,3 +220,28 @@ def _pool(*, counted: bool = False) -> Any:
         ca_certs=os.environ.get("OAML_S3_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE"),
         retries=urllib3.Retry(total=0),
     )
+
+
+def _count_reading(response: Any, is_read: bool) -> None:
+    """Add to the traffic what is read of an answer: all of it, or each piece when it comes, chunked or not.
+
+    Args:
+        response: of urllib3.
+        is_read: its content has come already.
+    """
+    if is_read:
+        count_traffic(read=len(response.data))
+        return
+    read, read_chunked = response.read, response.read_chunked
+
+    def counted_read(*arguments: Any, **options: Any) -> bytes:
+        content: bytes = read(*arguments, **options)
+        count_traffic(read=len(content))
+        return content
+
+    def counted_chunks(*arguments: Any, **options: Any) -> Iterator[bytes]:
+        for chunk in read_chunked(*arguments, **options):
+            count_traffic(read=len(chunk))
+            yield chunk
+
+    response.read, response.read_chunked = counted_read, counted_chunks

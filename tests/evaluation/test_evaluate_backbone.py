@@ -98,6 +98,8 @@ def test_checkpoint_and_graph_of_the_same_weights_score_alike(
             np.testing.assert_allclose(values["global"], other[name].values[condition]["global"], atol=1e-3)
     differences = compare(one, other, [0.1]).differences
     assert {difference.score for difference in differences} == {"global"}
+    costs = {path.name for path in (folder / "store" / "costs").rglob("*.evaluate-backbone.*")}
+    assert len(costs) == 2
 
 
 @pytest.mark.parametrize(

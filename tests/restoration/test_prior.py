@@ -95,6 +95,7 @@ def test_evaluation_reports_every_exposure(alone: Path, tiles: Path, capsys: pyt
     rows = json.loads(report.with_name("restoration.json").read_text())["rows"]
     assert {row["condition"] for row in rows} == {"light", "medium", "dark", "covered"}
     assert all(np.isfinite(row["psnr"]) for row in rows)
+    assert any(".evaluate-prior." in path.name for path in (alone / "store" / "costs").rglob("*.json"))
     page = report.read_text()
     assert page.count("<img ") == 4 * 2 * 4
     assert 'src="http' not in page

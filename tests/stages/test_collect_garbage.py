@@ -14,6 +14,7 @@ import pytest
 from oaml_core.cli import main
 from oaml_core.errors import StoreError
 from oaml_core.stages.collect_garbage import Garbage, find_garbage, pin, remove, unpin
+from oaml_core.stages.cost_records import record_key
 from oaml_core.stages.production import point_at
 from oaml_core.store import Store, open_store
 from oaml_core.store.local_file import only_one
@@ -178,3 +179,38 @@ def test_a_lock_that_is_removed_while_it_is_waited_for_lets_one_in_at_a_time(tmp
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(enter, range(400)))
     assert most == [1]
+
+
+def test_costs_stay_for_two_months_and_as_long_as_their_run(store: Store, night: Night) -> None:
+    night("oaml-aa", "monday")
+    night("oaml-bb", "tuesday", promoted=False)
+    store.write_bytes("priors/tiles-dd/result.json", b"{}")
+    now = datetime.now(UTC)
+
+    def cost(name: str, run: str, step: str, token: str, plan: str = "") -> str:
+        key = record_key(name, now, run, step, token)
+        store.write_bytes(key, json.dumps({"step": step, "plan": plan}).encode())
+        return key
+
+    stay = {
+        cost("oaml", "aa", "train", "1"),
+        cost("oaml", "aa", "preprocess", "2", plan="0123"),
+        cost("oaml", "0123", "prepare-shard", "3"),
+        cost("tiles", "dd", "train-prior", "4"),
+    }
+    go = {
+        cost("oaml", "bb", "train", "5"),
+        cost("oaml", "unfinished", "preprocess", "6"),
+        cost("oaml", "4567", "prepare-shard", "7"),
+        cost("other", "0123", "prepare-shard", "8"),
+    }
+    store.write_bytes("costs/oaml/bill.xlsx", b"mine")
+
+    def removed(days: int) -> set[str]:
+        return {info.key for info in found(store, later=timedelta(days=days)).objects if info.key.startswith("costs/")}
+
+    assert removed(61) == set()
+    garbage = found(store, later=timedelta(days=63))
+    assert removed(63) == go
+    remove(store, garbage)
+    assert {info.key for info in store.list("costs/")} == {*stay, "costs/oaml/bill.xlsx"}

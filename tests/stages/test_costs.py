@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from stored_scores import write_evaluation
 from untrained import write_untrained
 
 from oaml_core import stages
@@ -26,6 +27,7 @@ from oaml_core.store.local_file import sha256_of
 from oaml_core.store.traffic import Traffic, metered
 from oaml_core.tracking import METRICS
 from oaml_core.training import launcher
+from oaml_core.usable_cores import usable_cores
 
 RUN = "runs/oaml-0123456789abcdef"
 CONTENT = b"x" * 1000
@@ -74,7 +76,7 @@ def test_two_attempts_at_a_step_and_other_steps_count_and_other_runs_do_not(conf
             open_store(config.store).write_bytes(f"{run}/{step}/{os.urandom(4).hex()}", CONTENT)
     found = cost_of_run(config, RUN)
     assert found.gpu_hours == pytest.approx(4, abs=0.05)
-    assert found.core_hours == pytest.approx(len(os.sched_getaffinity(0)), abs=0.05)
+    assert found.core_hours == pytest.approx(usable_cores(), abs=0.05)
     assert found.bytes_written == 3 * len(CONTENT)
     assert found.requests == 3
 
@@ -171,6 +173,20 @@ def test_the_result_of_training_tells_what_all_attempts_cost(config: Config, mon
     assert trained.metrics == {}
     assert trained.cost.core_hours > 0
     assert trained.cost.bytes_written == len(CONTENT), "the first attempt put it"
+
+
+def test_the_gate_and_promotion_are_on_record(config: Config, tmp_path: Path) -> None:
+    measured = write_evaluation(tmp_path / "a", {"lfw": {"clean": 0.95}})
+    stages.gate(config, measured)
+    stages.promote(config, "a", measured)
+    assert {info.key.split(".")[2] for info in open_store(config.store).list(f"{COSTS}/")} == {"gate", "promote"}
+
+
+def test_a_containers_limit_bounds_its_core_hours(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "usable_cores", lambda: 0.5)
+    with costing(config, "preprocess", RUN) as attempt:
+        attempt._clock -= 3600
+    assert cost_of_run(config, RUN).core_hours == pytest.approx(0.5, abs=0.01)
 
 
 KILLED = """
