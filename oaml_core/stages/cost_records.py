@@ -155,8 +155,9 @@ class CostRecords:
         found: dict[str, CostRecord] = {}
         if not self._store.is_made():
             return []
-        for info in self._store.list(f"{COSTS}/{self._name}/"):
-            name = _NAME.fullmatch(info.key.rpartition("/")[2])
+        top = f"{COSTS}/{self._name}/"
+        for info in self._store.list(top):
+            name = _NAME.fullmatch(info.key.removeprefix(top))  # below it may be runs of names with a slash
             began = began_of(info.key)
             if name is None or began is None or (runs is not None and name[2] not in runs):
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from oaml_core.config import Config
 from oaml_core.errors import StoreError
 from oaml_core.store import open_store
+
+log = logging.getLogger(__name__)
 
 NIGHTS = "nights"
 """Prefix of all records of nights in a store; below it, one folder per name of runs."""
@@ -71,7 +74,12 @@ def note_beginning(config: Config, records: Sequence[str], now: datetime | None 
         records: as `has_ended` takes them.
         now: the present; None: the clock's.
     """
-    now, began = now or datetime.now(UTC), night_began(config)
+    now = now or datetime.now(UTC)
+    try:
+        began = night_began(config)
+    except StoreError as error:
+        log.warning("%s It is written anew.", error)
+        began = None
     if began is not None and not has_ended(began, records) and timedelta() <= now - began < LONGEST_NIGHT:
         return
     content = {"began": now.isoformat(timespec="microseconds")}

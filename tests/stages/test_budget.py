@@ -274,6 +274,20 @@ def test_a_night_that_was_killed_does_not_lend_its_beginning_to_the_next(config:
     assert night_began(config) == NOVEMBER, "a clock that went wrong"
 
 
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"began": 3}', b'{"began": "yesterday"}'])
+def test_a_damaged_beginning_is_named_and_the_next_night_writes_it_anew(config: Config, content: bytes) -> None:
+    path = Path(config.store) / "nights/night/begun.json"
+    open_store(config.store).write_bytes("nights/night/begun.json", b"{}")
+    path.write_bytes(content)
+    with (
+        pytest.raises(StoreError, match=r"begun.json is damaged.*Delete it"),
+        costing(limited(config, gpu_hours_per_night=1), "train"),
+    ):
+        pytest.fail("it is not begun")
+    stages.begin_night(config)
+    assert night_began(config)
+
+
 def test_an_attempt_that_was_killed_between_its_two_keys_counts_once(config: Config) -> None:
     for run in ("unfinished", "0123"):
         put(config, 2, NOVEMBER, hours=1, token="ab", run=run)
@@ -305,6 +319,7 @@ def test_a_damaged_record_is_named_and_counts_as_the_costliest_of_its_step(
 
 def test_other_objects_beside_the_records_are_no_records(config: Config) -> None:
     put(config, 2)
+    put(replace(config, name="night/other"), 3)
     for name in ("notes.txt", "20269999T000000000000Z.a.b.c.json", "x.json", "deeper/notes"):
         open_store(config.store).write_bytes(f"costs/night/{name}", b"hello")
     assert Budget(config).spent("month").gpu_hours == 2
