@@ -14,7 +14,9 @@ it is disturbed again and again, and started again where the disturbance has end
 
 Kinds, moments and lengths are drawn from the seed. At the end of each training every planned batch must have been
 learnt once, checkpoints, plan and losses must equal the undisturbed training's to the bit, and no file, lease or
-process may be left. Prints a line per disturbance and per finding; exits with 1 if there are findings.
+process may be left. Prints a line per disturbance and per finding; exits with 1 if there are findings. After the
+minutes no training is disturbed or begun any more; the last one is let come to its end. Ctrl-C ends the soak at once,
+with the figures so far.
 """
 
 from __future__ import annotations
@@ -52,10 +54,12 @@ class Soak:
         kinds: of disturbances.
         seed: what they are drawn from.
         most: disturbances of a training.
+        ends: time of the monotonic clock after which nothing is disturbed; None: any time.
     """
 
-    def __init__(self, where: SoakPlace, kinds: Sequence[str], seed: int, most: int) -> None:
+    def __init__(self, where: SoakPlace, kinds: Sequence[str], seed: int, most: int, ends: float | None = None) -> None:
         self.place, self.kinds, self.seed, self.most = where, tuple(kinds), seed, most
+        self._began, self._ends = time.monotonic(), ends
         self.done: Counter[str] = Counter()
         self.wrong: list[str] = []
         self.runs = self.repeated_batches = 0
@@ -86,16 +90,24 @@ class Soak:
             DisturbedRun(self, self.runs).to_end()
 
     @property
+    def is_over(self) -> bool:
+        """True if its time has passed."""
+        return self._ends is not None and time.monotonic() > self._ends
+
+    @property
     def kills(self) -> int:
         """Processes that were killed so far."""
         return sum(self.done[kind] for kind in KILLS)
 
     def report(self) -> dict[str, Any]:
         """Return figures for the table."""
+        minutes = (time.monotonic() - self._began) / 60
         return {
             "seed": self.seed,
+            "minutes": round(minutes, 1),
             "runs": self.runs,
             "kills": self.kills,
+            "kills per hour": round(60 * self.kills / minutes, 1) if minutes else 0.0,
             "disturbances": dict(sorted(self.done.items())),
             "batches per run": len(self.plan),
             "batches done again after a loss": self.repeated_batches,
@@ -125,7 +137,7 @@ class DisturbedRun:
         launched = self.place.start(self.store, *self.options)
         for _ in range(count):
             launched = self._until_moment(launched)
-            if launched.code() == 0:
+            if launched.code() == 0 or self.soak.is_over:
                 break
             launched = self._disturb(self.chance.choice(self.kinds), launched)
         launched = self._until(lambda: False, launched)
@@ -134,10 +146,10 @@ class DisturbedRun:
     def _until_moment(self, launched: Launched) -> Launched:
         if self.chance.random() < AT_ANY_TIME:
             ends = time.monotonic() + self.chance.uniform(0, 15)
-            return self._until(lambda: time.monotonic() > ends, launched)
+            return self._until(lambda: self.soak.is_over or time.monotonic() > ends, launched)
         batches = len(self.soak.plan)
         step = self.chance.randint(min(self._step() + 1, batches), batches)
-        launched = self._until(lambda: self._step() >= step, launched)
+        launched = self._until(lambda: self.soak.is_over or self._step() >= step, launched)
         time.sleep(self.chance.uniform(0, 0.3))
         return launched
 
@@ -214,12 +226,15 @@ def main() -> None:
     kinds = options.kinds.split(",")
     if unknown := set(kinds) - {*KINDS}:
         parser.error(f"unknown kinds {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
-    ends = time.monotonic() + 60 * options.minutes
+    ends = None if options.runs else time.monotonic() + 60 * options.minutes
     root = Path(tempfile.mkdtemp(prefix="oaml-soak-"))
     with place(root) as where:
-        soak = Soak(where, kinds, options.seed, options.disturbances)
-        soak.begin()
-        soak.go_on(lambda: soak.runs >= options.runs if options.runs else time.monotonic() > ends)
+        soak = Soak(where, kinds, options.seed, options.disturbances, ends)
+        try:
+            soak.begin()
+            soak.go_on(lambda: soak.runs >= options.runs if options.runs else soak.is_over)
+        except KeyboardInterrupt:
+            print("interrupted: the figures are those so far", file=sys.stderr)
     report = soak.report()
     if options.out:
         options.out.write_text(json.dumps(report, indent=2) + "\n")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+import benchmarks.soak
+from benchmarks.soak import Soak
 from benchmarks.soak_checks import batch_findings, row_findings, same
 
 PLAN = {(0, 0): [1, 2], (0, 1): [3, 4]}
@@ -49,6 +54,30 @@ def test_states_are_compared_to_the_bit() -> None:
     assert not same(state, {"a": [torch.nextafter(weights, weights + 1), 3], "b": None})
     assert not same(state, {"a": [weights.double(), 3], "b": None})
     assert not same(state, {"a": [weights, 3]})
+
+
+def test_a_soak_that_is_interrupted_tells_its_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(soak: Soak, _: object) -> None:
+        soak.runs, soak.done["worker"] = 1, 3
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(benchmarks.soak, "place", nullcontext)
+    monkeypatch.setattr(Soak, "begin", lambda _: None)
+    monkeypatch.setattr(Soak, "go_on", interrupted)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["soak", "--minutes", "1"])
+    benchmarks.soak.main()
+    report = json.loads(capsys.readouterr().out)
+    assert (report["runs"], report["kills"], report["findings"]) == (1, 3, [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_soak_is_over_after_its_time() -> None:
+    where: Any = None
+    assert Soak(where, ["worker"], 0, 1, ends=0.0).is_over
+    assert not Soak(where, ["worker"], 0, 1).is_over
 
 
 @pytest.mark.slow
