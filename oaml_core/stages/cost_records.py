@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Container
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from oaml_core.amounts import amount
@@ -22,6 +21,8 @@ _STAMP = "%Y%m%dT%H%M%S%fZ"
 _NAME = re.compile(r"(\d{8}T\d{12}Z)\.([^./]+)\.([^./]+)\.([^./]+)\.json")
 ALWAYS = datetime.max.replace(tzinfo=UTC)
 """Later than any attempt."""
+_LARGEST = 1e18
+"""More than any step can cost, in any unit."""
 _LISTINGS = 5
 """Times that records are listed where some go between listing and reading: attempts move theirs once."""
 
@@ -86,10 +87,10 @@ class CostRecord:
 
     def between(self, since: datetime, until: datetime) -> Cost:
         """Return the cost that falls between two times; an attempt costs as much in each second."""
-        ended = self.began + timedelta(seconds=self.seconds)
-        if ended <= self.began:
+        if self.seconds == 0:
             return self.cost if since <= self.began < until else Cost()
-        inside = (min(ended, until) - max(self.began, since)).total_seconds()
+        began = self.began.timestamp()
+        inside = min(began + self.seconds, until.timestamp()) - max(began, since.timestamp())
         return self.cost.part(min(1.0, max(0.0, inside / self.seconds)))
 
 
@@ -192,7 +193,7 @@ class CostRecords:
             raise DamagedRecord(f"{error.what} {DELETE}") from None
         check_types(content, {**FIGURES, "seconds": float, "plan": str}, place, DELETE, DamagedRecord)
         for name in ("seconds", *FIGURES):
-            if not 0 <= content.get(name, 0) < math.inf:
+            if not 0 <= content.get(name, 0) < _LARGEST:
                 raise DamagedRecord(f"{place} is damaged: {name} is {content[name]}. {DELETE}")
         return content
 

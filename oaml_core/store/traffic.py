@@ -95,7 +95,7 @@ def metered() -> Iterator[Callable[[], Traffic]]:
             yield lambda: _total(counts)
         finally:
             if outer is None:
-                del os.environ[FOLDER]
+                os.environ.pop(FOLDER, None)  # another thread may have ended its own
             else:
                 os.environ[FOLDER] = outer
 

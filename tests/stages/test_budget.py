@@ -67,7 +67,7 @@ def put(
     content = {"step": step, "run": run, "seconds": 3600 * hours, **asdict(Cost(gpu_hours=gpu_hours))}
     open_store(config.store).write_bytes(key, json.dumps(content).encode())
     path = Path(config.store) / key
-    if began is not None:  # the last write of the attempt
+    if began is not None and hours < 1000:  # the last write of the attempt
         os.utime(path, ns=(0, int((began + timedelta(hours=hours)).timestamp() * 1e9)))
     return path
 
@@ -297,24 +297,42 @@ def test_an_attempt_that_was_killed_between_its_two_keys_counts_once(config: Con
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"step": "train", "gpu_hours": "5"}', b'{"step": "train", "gpu_hours": -5}', b"\xff" * 9],
+    [
+        *(b"", b"{", b"[]", b"\xff" * 9, b'{"step":' + b"[" * 9000, b'{"step": "train", "plan": []}'),
+        *(
+            b'{"step": "train", "gpu_hours": %s}' % value
+            for value in (b'"5"', b"-5", b"NaN", b"1e999", b"1e308", b"true")
+        ),
+        b'{"step": "train", "seconds": 1e20}',
+        None,
+    ],
+    ids=lambda content: str(content)[:40],
 )
 def test_a_damaged_record_is_named_and_counts_as_the_costliest_of_its_step(
-    config: Config, content: bytes, caplog: pytest.LogCaptureFixture
+    config: Config, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = limited(config, gpu_hours_per_month=100)
     put(config, 2), put(config, 5, step="export"), put(config, 3, run="aa")
     damaged = put(config, 7, run="aa")
-    damaged.write_bytes(content)
+    if content is None:
+        damaged.write_bytes(b"not what was put")
+    else:
+        open_store(config.store).write_bytes(damaged.relative_to(config.store).as_posix(), content)
     assert Budget(config).spent("month").gpu_hours == 13
     status = stages.night_status(config, 26)
     assert not status.is_well
     said = next(line for line in status.lines if str(damaged) in line)
-    assert "is damaged" in said
+    assert "is damaged" in said or "is not JSON" in said
     assert "Delete it" in said
     assert "counts as the costliest attempt at train" in said
     assert cost_of_run(config, "runs/night-aa").gpu_hours == 6
     assert str(damaged) in caplog.text
+
+
+def test_an_attempt_that_claims_to_last_for_ages_harms_no_sum(config: Config) -> None:
+    put(config, 8, NOVEMBER - timedelta(hours=1), hours=1e9)
+    assert Budget(config).spent("month", NOVEMBER).gpu_hours == pytest.approx(0, abs=1e-3)
+    assert Budget(config).spent("night").gpu_hours == 0
 
 
 def test_other_objects_beside_the_records_are_no_records(config: Config) -> None:
