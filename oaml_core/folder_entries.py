@@ -1,4 +1,4 @@
-"""Entries of folders that others filled: regular files alone are read, links are judged, names are fit to print."""
+"""Entries of folders that others filled: regular files alone are read, links and names are judged."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import io
 import logging
 import os
 import stat
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from oaml_core.amounts import amount
+from oaml_core.printable_names import forges_lines as forges_lines
+from oaml_core.printable_names import shown as shown
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +27,6 @@ OF_SYSTEMS = "what operating systems and their disks leave behind"
 OF_NOBODY = frozenset({HIDDEN, OF_SYSTEMS})
 """Reasons for which nothing of a person or a data set is lost."""
 EMPTY = "folders with nothing in them"
-FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode categories that forge lines of a log or cannot be written: control characters, bytes that are no UTF-8, line
-and paragraph separators."""
-TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that change the direction in which their neighbours are shown."""
 LEFT_BY_SYSTEMS = frozenset(
     {
         "__macosx",
@@ -77,34 +73,6 @@ class FolderEntry:
     """Whether a link that leaves the folder is on the way to it."""
     is_folder: bool = False
     """Whether it is known to be a folder, which is then not read."""
-
-
-def forges_lines(name: str) -> bool:
-    """Return True if a name has line breaks or other control characters, or bytes that are no UTF-8.
-
-    Blanks of any width and the joiners of Persian or Indian names are no such characters.
-    """
-    return not name.isprintable() and any(unicodedata.category(each) in FORGING for each in name)
-
-
-def shown(name: str | os.PathLike[str]) -> str:
-    r"""Return a name fit for logs, reports and terminals: what cannot be printed is escaped.
-
-    Example:
-        >>> print(shown("a\nb"))
-        a\nb
-    """
-    text = os.fspath(name)
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in FORGING and character not in TURNING:
-        return character
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte of a name that is not UTF-8
-        return f"\\x{number - 0xDC00:02x}"
-    return character.encode("unicode_escape", "surrogatepass").decode()
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:

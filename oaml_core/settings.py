@@ -9,7 +9,6 @@ import hashlib
 import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ import yaml
 
 from oaml_core.config import Config, check_leaves, is_flat, modern_words, refuse_values_of_sections
 from oaml_core.errors import ConfigError, nearest, nearest_key
+from oaml_core.recipe_files import find_recipe
 from oaml_core.structured_text import check_yaml, parse_yaml
 
 if typing.TYPE_CHECKING:
@@ -156,29 +156,6 @@ def differing_keys(one: Config, other: Config) -> list[str]:
     """Dotted names of the leaves in which two configurations differ."""
     ours, theirs = dict(_leaves(one)), dict(_leaves(other))
     return [key for key, value in ours.items() if theirs[key] != value]
-
-
-RECIPES = Path(__file__).with_name("recipes")
-"""Folder of the recipes that come with OAML."""
-
-
-def find_recipe(name: str) -> Path:
-    """Return the file of a recipe.
-
-    Args:
-        name: path of a YAML file, or name of a recipe that comes with OAML, such as `ir50_ms1mv2`.
-
-    Raises:
-        ConfigError: there is no such file and no such recipe; the nearest is suggested.
-    """
-    with suppress(OSError, ValueError):  # too long for a name, or with a NUL
-        if Path(name).is_file():
-            return Path(name)
-    recipes = {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
-    if name in recipes:
-        return recipes[name]
-    hint = nearest(Path(name).stem, recipes)
-    raise ConfigError(f"There is no recipe {name}.{hint} OAML comes with: {', '.join(recipes)}.")
 
 
 def _with_recipes(words: Sequence[str]) -> list[str]:

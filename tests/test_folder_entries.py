@@ -31,7 +31,7 @@ OWN_FILES = {
     "folder_entries.py": "the reader itself",
     "training/keeper.py": "checkpoints of the run that keeps them",
     "embedded_s3.py": "what the embedded server left behind",
-    "settings.py": "the recipes of the package",
+    "recipe_files.py": "the recipes of the package",
     "data/prepare/outbox.py": "parts that this run writes",
     "store/folder.py": "the store's own folders, to remove those without objects",
     "stages/local_runs.py": "stores of the demo that OAML made below work_dir",

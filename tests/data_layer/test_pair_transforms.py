@@ -16,13 +16,9 @@ from torchvision.transforms import v2
 from oaml_core.data.augment.augmenter import Augmenter
 from oaml_core.data.augment.geometry import Misalignment, PhotographEdge, RandomFlip, RandomSizedRectCrop, RectScale
 from oaml_core.data.augment.occlusion import TEMPLATE
-from oaml_core.data.augment.occlusion_transforms import (
-    MedicalMaskOcclusion,
-    RandomErasing,
-    RandomOcclusion,
-    SyntheticOcclusion,
-)
+from oaml_core.data.augment.occlusion_transforms import MedicalMaskOcclusion, SyntheticOcclusion
 from oaml_core.data.augment.pair_transform import PairTransform
+from oaml_core.data.augment.rectangles import RandomErasing, RandomOcclusion
 from oaml_core.visibility import resize_visibility
 
 Make = Callable[[torch.Generator], PairTransform]

@@ -14,8 +14,9 @@ from oaml_core.data.augment.augmenter import Augmenter
 from oaml_core.data.augment.camera import Camera
 from oaml_core.data.augment.cutouts import Cutouts
 from oaml_core.data.augment.geometry import Misalignment, PhotographEdge, RandomFlip, RandomSizedRectCrop
-from oaml_core.data.augment.occlusion_transforms import FaceOcclusion, RandomErasing, RandomOcclusion
+from oaml_core.data.augment.occlusion_transforms import FaceOcclusion
 from oaml_core.data.augment.pair_transform import FaceTensors, PairTransform
+from oaml_core.data.augment.rectangles import RandomErasing, RandomOcclusion
 
 
 class TrainTransform:

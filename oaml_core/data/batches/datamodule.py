@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.batches.graph_sampler import NearestClasses
+from oaml_core.data.batches.identity_batches import IdentityBatchSampler
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
-from oaml_core.data.batches.plan import BatchSampler, IdentityBatchSampler, SampleKey
+from oaml_core.data.batches.plan import BatchSampler, SampleKey
 from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
 from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.batches.training_faces import FINE_STRIDE, MAP_STRIDE, collate, training_faces

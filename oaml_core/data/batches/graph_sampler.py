@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from oaml_core.amounts import amount
-from oaml_core.data.batches.plan import IdentityBatchSampler, Ints, digest
+from oaml_core.data.batches.identity_batches import IdentityBatchSampler
+from oaml_core.data.batches.plan import Ints, digest
 from oaml_core.errors import ConfigError, DataError
 
 ClassDistances = Callable[[Ints], Tensor] | Tensor | NDArray[np.floating]

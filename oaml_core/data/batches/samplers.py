@@ -8,7 +8,8 @@ import numpy as np
 
 from oaml_core.config import DataConfig
 from oaml_core.data.batches.graph_sampler import GraphBatchSampler, NearestClasses
-from oaml_core.data.batches.plan import BatchSampler, IdentityBatchSampler, Ints
+from oaml_core.data.batches.identity_batches import IdentityBatchSampler
+from oaml_core.data.batches.plan import BatchSampler, Ints
 from oaml_core.errors import ConfigError, DataError
 from oaml_core.registry import SAMPLERS, register_sampler
 

@@ -9,8 +9,8 @@ from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.data.check.identities import images_finding, labels_finding
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
-from oaml_core.data.sources.base import COPY_AGAIN, NOT_THERE
 from oaml_core.data.sources.repeated_pairs import same_contents
+from oaml_core.data.sources.training_source import COPY_AGAIN, NOT_THERE
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE

@@ -13,6 +13,7 @@ __all__ = [
     "sample_faces",
     "synthetic",
     "synthetic_faces",
+    "training_source",
     "verification",
     "verification_files",
     "verification_source",

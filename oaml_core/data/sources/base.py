@@ -1,4 +1,4 @@
-"""Where raw data lies, a local folder or an `s3://` prefix, and what a training source must answer.
+"""Where raw data lies: a local folder or an `s3://` prefix.
 
 What a folder holds decides how it is read: `train.rec` (RecordIO), `train.csv` or `train.parquet` (a list of path
 and identity), `train*.parquet` with images inside, `*.tar` (WebDataset), else one folder per identity, in `train/` or
@@ -12,14 +12,15 @@ import os
 import shutil
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from oaml_core.data.sources.training_source import CORES as CORES
+from oaml_core.data.sources.training_source import Ints as Ints
+from oaml_core.data.sources.training_source import Landmarks as Landmarks
+from oaml_core.data.sources.training_source import TrainingSource as TrainingSource
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import (
     OF_SYSTEMS,
@@ -36,9 +37,6 @@ from oaml_core.folder_entries import (
 if TYPE_CHECKING:
     from oaml_core.store import Store
 
-Ints = NDArray[np.int64]
-Landmarks = NDArray[np.float32]
-CORES = os.cpu_count() or 1
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
 OWN_INDEX = ".rec.index"
@@ -251,59 +249,3 @@ def open_folder(source: str, scratch: Path, listing: Iterable[SourceFile] | None
     if not folder.files:
         raise DataError(f"data.source: nothing lies under {source}. Check the bucket and the prefix.")
     return folder
-
-
-COPY_AGAIN = "copy the source again"
-NOT_THERE = "is listed, and is not there"
-"""What is said of an image that a list names and the source does not have."""
-
-
-class TrainingSource(ABC):
-    """The training images of a source, numbered from 0, none of them read yet."""
-
-    kind: str
-    readers: int = CORES
-    """Images that are worth reading at a time."""
-    labels: Ints
-    """int64 [N]: identity number of each image, as the source numbers them."""
-    landmarks: Landmarks | None = None
-    """float32 [N, 5, 2] in pixels of the encoded image, NaN where not known; None: no image has any."""
-    used: Collection[str] = ()
-    """Files of the source that it reads, or names in its notes."""
-    notes: Sequence[str] = ()
-    """What is odd about the source and does not stop its use."""
-    damaged: Sequence[tuple[str, str]] = ()
-    """(name, reason) of images that are known to be unreadable before any is read; they have no number."""
-    mend: str = COPY_AGAIN
-    """What to do about the entries in `damaged`."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @abstractmethod
-    def read(self, index: int) -> bytes:
-        """Return the encoded image; raises DataError if it cannot be read. Fastest in rising order."""
-
-    @abstractmethod
-    def name(self, index: int) -> str:
-        """Return the image's name for messages and lists."""
-
-    @abstractmethod
-    def identity_name(self, label: int) -> str:
-        """Return an identity's name."""
-
-    @abstractmethod
-    def find(self, wanted: Sequence[str]) -> Ints:
-        """Return numbers of the images that the lines of a subset file name; raises DataError for one that is
-        unknown.
-        """
-
-    def folder_order(self) -> Ints:
-        """Return numbers of the images in the order of torchvision's `ImageFolder` over the same images.
-
-        Published lists of positions count in it: identities by their names as text, then images by theirs.
-
-        Raises:
-            DataError: images that cannot be read take part in the order, and nothing says where they stand.
-        """
-        return np.arange(len(self))

@@ -17,9 +17,10 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from oaml_core.amounts import amount, first_of
-from oaml_core.data.sources.base import NOT_THERE, Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.data.sources.text import composed
+from oaml_core.data.sources.training_source import NOT_THERE
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import OF_NOBODY, Counted, shown
