@@ -52,6 +52,16 @@ def test_people_are_held_out_by_name_and_never_trained_on(tmp_path: Path, config
     assert len(held & still) >= 3, "who is held out hangs on the names"
 
 
+@pytest.mark.parametrize("count", [10, 20, 25, 30])
+def test_no_pair_of_held_out_people_is_drawn_twice(count: int, tmp_path: Path, config) -> None:
+    """Among an even number of people, those who stand opposite in the list meet from both sides."""
+    settings = config(people(tmp_path / "faces", count, images=5), held_out_share=0.2)
+    pairs = open_inputs(settings, open_folders(settings.data, tmp_path / "scratch")).verification[0]
+    drawn = {frozenset(pair) for pair in zip(pairs.files[0::2], pairs.files[1::2], strict=True)}
+    assert len(drawn) == len(pairs)
+    assert pairs.issame.mean() == 0.5
+
+
 def test_unreadable_images_of_held_out_people_are_told_not_paired(tmp_path: Path, config) -> None:
     folder = people(tmp_path / "faces", 20)
     for path in folder.glob("*/0.jpg"):

@@ -114,7 +114,9 @@ def _impostors(source: TrainingSource, by_person: Sequence[Sequence[int]], count
                 others = people[(place + step) % len(people)]
                 if others is images or one >= len(images) or other >= len(others):
                     continue
-                found.setdefault((images[one], others[other]))
+                pair = images[one], others[other]
+                if pair[::-1] not in found:  # half-way round the list people meet a second time
+                    found[pair] = None
                 if len(found) >= count:
                     return sorted(found, key=lambda pair: _pair_order(source, pair))
     return sorted(found, key=lambda pair: _pair_order(source, pair))
