@@ -84,6 +84,16 @@ def test_rows_of_parquet_without_identity_ask_for_one(tmp_path: Path, config) ->
     assert "copy the source again" not in stop(tmp_path, config)
 
 
+def test_tables_that_name_images_in_place_of_holding_them_ask_for_the_images(tmp_path: Path, config) -> None:
+    rows = [{"bytes": None, "path": f"/data/{number}.jpg"} for number in range(12)]
+    table = pyarrow.table({"image": rows, "label": [number // 3 for number in range(12)]})
+    pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
+    assert "write the tables again with the images in them" in stop(tmp_path, config)
+    assert "copy the source again" not in stop(tmp_path, config)
+    reasons = {item.reason for item in check_source(str(tmp_path), config()).set_aside}
+    assert "the row holds no image bytes, only the path /data/0.jpg" in reasons
+
+
 def test_a_tolerated_share_of_broken_images_does_not_stop(image_folder: Path, config) -> None:
     truncate(image_folder / "person1" / "2.jpg", 700)
     report = check_source(str(image_folder), config(broken_images_tolerated=0.1))

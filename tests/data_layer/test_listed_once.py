@@ -107,6 +107,7 @@ def test_archives_and_tables_are_named_as_not_read(tmp_path: Path) -> None:
     [
         (["0.jpg", "1.jpg"], "Files that lie there: 2 .jpg."),
         (["faces.zip", "a.txt"], "Unpack faces.zip."),
+        (["data.parquet"], "Call a table train.parquet"),
         (["data.mdb"], "Files that lie there: 1 .mdb."),
     ],
 )

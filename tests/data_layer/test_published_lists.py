@@ -120,6 +120,12 @@ def test_a_pair_is_not_genuine_and_impostor(lfw: Path) -> None:
         open_verification_source(LocalFolder(lfw), "own", "own_pairs.csv")
 
 
+def test_names_without_their_ending_are_refused_with_the_file_that_is_there(lfw: Path) -> None:
+    (lfw / "own_pairs.csv").write_text("first,second,same\nAnn_Bee/Ann_Bee_0001,Ann_Bee/Ann_Bee_0002,1\n")
+    with pytest.raises(DataError, match=r"Ann_Bee/Ann_Bee_0001\.jpg is there: write names with their endings"):
+        open_verification_source(LocalFolder(lfw), "own", "own_pairs.csv")
+
+
 def test_equal_files_under_several_names_are_told(lfw: Path, config) -> None:
     """They count as the set has them: so do those of a published `.bin`, which has no names."""
     a, c = SHORT["a"], SHORT["c"]

@@ -10,7 +10,7 @@ from oaml_core.data.check.identities import images_finding, labels_finding
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.repeated_pairs import same_contents
-from oaml_core.data.sources.training_source import COPY_AGAIN, NOT_THERE
+from oaml_core.data.sources.training_source import COPY_AGAIN, NO_BYTES, NOT_THERE
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
@@ -80,7 +80,10 @@ def _mending(seen: Seen) -> list[str]:
     if absent:
         is_listed = amount(absent, "image is", "images are")
         remedies.append(f"copy what is missing ({is_listed} listed and not there), or remove the lines")
-    if absent < len(others):
+    without = sum(reason.startswith(NO_BYTES) for reason in others)
+    if without:
+        remedies.append("write the tables again with the images in them (`datasets` has `embed_external_files`)")
+    if absent + without < len(others):
         remedies.append(COPY_AGAIN)
     return list(dict.fromkeys(remedies))
 
@@ -164,7 +167,7 @@ def _verification_set(name: str, pairs: VerificationSource) -> Finding:
 def _same_contents(seen: Seen, name: str, pairs: VerificationSource) -> list[Finding]:
     digests = seen.shown.get(name, {})
     told = same_contents(name, [digests.get(number) for number in range(2 * len(pairs))], pairs.issame)
-    remedy = "They count as the set has them: leave them out, unless it is a published set"
+    remedy = "They count as the set has them: remove the copies, unless the set is a published one"
     return [Finding("verification", result, "warning", remedy) for result in told]
 
 

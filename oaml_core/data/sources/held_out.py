@@ -63,7 +63,7 @@ def hold_people_out(source: TrainingSource, selected: Ints, data: DataConfig) ->
         by_person.append(usable)
     pairs = pair_people(source, by_person, SET_NAME, f"the pairs held out of {len(by_person)} people")
     if pairs is None:
-        why = f"The images of the {amount(count, 'person', 'people')} to hold out cannot be read."
+        why = f"The images of the {amount(count, 'person', 'people')} to hold out cannot be read"
         return HeldOut(None, selected, why, selected[:0])
     names = first_of(source.identity_name(int(label)) for label in chosen)
     note = (

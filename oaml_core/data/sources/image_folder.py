@@ -139,6 +139,8 @@ def _unusable(folder: SourceFolder) -> str:
     files = [f" Files that lie there: {', '.join(most)}{', …' if len(endings) > len(most) else ''}."] if most else []
     archives = [name for name in folder.files if PurePosixPath(name).suffix.lower() in ARCHIVES]
     files += [f" Unpack {first_of(sorted(archives))}." for _ in archives[:1]]
+    if TABLES & endings.keys():
+        files.append(" Call a table train.parquet or train.csv: it has the columns identity and image or path.")
     counted = Counted()
     for entry in folder.passed_over:
         if entry.reason is not None and entry.reason not in OF_NOBODY:
@@ -146,6 +148,8 @@ def _unusable(folder: SourceFolder) -> str:
     return "".join([*files, *(f" {sentence}." for sentence in counted.sentences("passed over"))])
 
 
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods", ".jsonl"})
+"""Endings of tables that may list or hold images."""
 ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 """Endings of files that are unpacked before they are read."""
 MOST_ENDINGS = 4

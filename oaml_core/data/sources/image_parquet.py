@@ -21,7 +21,9 @@ from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.rounded import rounded_floats, rounded_texts
 from oaml_core.data.sources.text import is_missing, one_spelling
+from oaml_core.data.sources.training_source import NO_BYTES
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import shown
 from oaml_core.structured_text import json_or_none
 
 IMAGE = "image"
@@ -115,7 +117,7 @@ class ImageParquetSource(TrainingSource):
             raise DataError(
                 f"{self.name(index)}: the column {IMAGE} has {amount(len(images), 'row')}, fewer than the labels."
             )
-        return image_bytes(images[row].as_py(), self.name(index))
+        return image_bytes(images[row].as_py(), "")
 
     def _images(self, group: int) -> Any:
         with self._lock:
@@ -185,7 +187,8 @@ def image_bytes(value: object, where: str) -> bytes:
     """Return the encoded image in a cell: bytes, or a struct that holds them; raises DataError where there is none."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(data, bytes) or not data:
-        raise DataError(f"{where}: the row holds no image bytes.")
+        named = value.get("path") if isinstance(value, dict) else None
+        raise DataError(f"{where}{': ' * bool(where)}{NO_BYTES}" + (f", only the path {shown(named)}" if named else ""))
     return data
 
 

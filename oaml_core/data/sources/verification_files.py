@@ -26,7 +26,9 @@ from oaml_core.data.sources.repeated_pairs import ListedPairs, once
 from oaml_core.data.sources.restricted_pickle import read_plain_pickle
 from oaml_core.data.sources.text import read_table
 from oaml_core.data.sources.verification_source import TRUTH, Bools, Floats, VerificationSource
+from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import shown
 from oaml_core.structured_text import check_types, parse_json
 
 PAIRS_SUFFIX = "_pairs.csv"
@@ -134,9 +136,16 @@ def _read_pairs(folder: SourceFolder, file: str) -> ListedPairs:
             image = table.columns[column][row]
             name = folder.listed(posixpath.normpath(parent / image.replace("\\", "/")))
             if name not in folder:
-                raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.")
+                hint = _same_stem(folder, name)
+                raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.{hint}")
             names.append(name)
     return ListedPairs(names, np.array(truth), list(table.lines))
+
+
+def _same_stem(folder: SourceFolder, name: str) -> str:
+    """Return a hint at the file that a name without its ending means."""
+    found = next((file for suffix in sorted(IMAGE_SUFFIXES) if (file := f"{name}{suffix}") in folder), None)
+    return f" {shown(found)} is there: write names with their endings." if found else ""
 
 
 def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | None:

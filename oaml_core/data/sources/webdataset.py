@@ -84,7 +84,8 @@ class WebDatasetSource(TrainingSource):
         if not labels:
             why = f"; {self.damaged[0][0]}: {self.damaged[0][1]}" if self.damaged else ""
             raise DataError(
-                f"{folder.uri}: no shard holds an image with a label of the same key (.cls, .txt or .json){why}."
+                f"{folder.uri}: no shard holds an image with a label of the same key (.cls, .txt or .json){why}. "
+                "Unpack an archive of folders that are called after people."
             )
         self.places = np.frombuffer(self._places, dtype=np.int64).reshape(-1, 3)
         self.identities = list(self._numbers)
