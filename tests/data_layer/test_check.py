@@ -94,6 +94,20 @@ def test_tables_that_name_images_in_place_of_holding_them_ask_for_the_images(tmp
     assert "the row holds no image bytes, only the path /data/0.jpg" in reasons
 
 
+def test_nobody_is_advised_to_leave_everybody_out(image_folder: Path, config) -> None:
+    report = check_source(str(image_folder), config(num_instances=8, batch_size=16))
+    said = finding(report, "images per identity")
+    assert "3 identities have fewer than data.num_instances 8: a batch repeats" in said
+    assert "leaves them out" not in said
+
+
+def test_a_link_to_a_folder_above_loses_nobody(image_folder: Path, config) -> None:
+    (image_folder / "all").symlink_to(image_folder)
+    warnings = " ".join(check_source(str(image_folder), config()).warnings)
+    assert "links to a folder above them" in warnings
+    assert "identities lost" not in warnings
+
+
 def test_a_tolerated_share_of_broken_images_does_not_stop(image_folder: Path, config) -> None:
     truncate(image_folder / "person1" / "2.jpg", 700)
     report = check_source(str(image_folder), config(broken_images_tolerated=0.1))

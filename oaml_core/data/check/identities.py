@@ -76,6 +76,8 @@ def images_finding(seen: Seen) -> Finding:
         return Finding("images per identity", result)
     remedy = (
         f"{amount(few, 'identity has', 'identities have')} fewer than data.num_instances {wanted}: a batch repeats "
-        f"their images; data.min_images_per_identity {wanted} leaves them out"
+        "their images"
     )
+    if few < len(counts):
+        remedy += f"; data.min_images_per_identity {wanted} leaves them out"
     return Finding("images per identity", result, "warning", remedy)

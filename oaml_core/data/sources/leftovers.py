@@ -17,7 +17,7 @@ from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.folder_entries import EMPTY, OF_NOBODY, Counted, FolderEntry, is_of_systems, shown
+from oaml_core.folder_entries import EMPTY, LOOP, OF_NOBODY, Counted, FolderEntry, is_of_systems, shown
 
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""
@@ -153,7 +153,7 @@ def _lost_parts(
             lost.add(*found)
         elif isinstance(training, ImageFolderSource):
             person = _identity(entry.name, below, entry)
-            of_nobody = person is None or person.startswith(".") or is_of_systems(person)
+            of_nobody = person is None or entry.reason == LOOP or person.startswith(".") or is_of_systems(person)
             if person is not None and not of_nobody and person not in people | RESERVED:
                 lost.add("identities", person)
     return [_sentence(kind, sorted(set(names))) for kind, names in lost.names.items()]
