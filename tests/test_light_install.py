@@ -64,8 +64,7 @@ def test_inference_installs_small_and_compares_faces_without_torch(python: Path,
     assert matched.returncode == 0, matched.stderr
     assert (tmp_path / "match.png").is_file()
     unaligned = run("match", "a.png", "b.png", "--onnx", "model.onnx")
-    assert "pip install 'oaml[photos]'" in unaligned.stderr
-    assert "Traceback" not in unaligned.stderr
+    assert unaligned.returncode == 0, unaligned.stderr
     absent = subprocess.run([python, "-c", "import torch"], env=environment, capture_output=True, check=False)
     assert absent.returncode != 0
     refused = run("train", "--config", "smoke")

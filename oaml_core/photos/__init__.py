@@ -16,6 +16,5 @@ __all__ = [
     "quality",
     "recipe",
     "search",
-    "upper_face",
     "yunet",
 ]

@@ -13,7 +13,7 @@ from oaml_core.photos.photo_face import PhotoFace
 
 SHEET = "doubtful.html"
 """A page, no picture: whoever reads the folder of faces shall not take it for one."""
-UNSURE = 0.85
+UNSURE = 0.75
 """Score below which a found face is doubtful."""
 BADLY = 8.0
 """Least distance of the moved points from the template, in pixels of a 112 × 112 crop, that is doubtful."""
@@ -47,9 +47,7 @@ def doubts_about(face: PhotoFace) -> list[str]:
     """
     if face.alignment is None:
         return []
-    found = ["by its eyes alone"] if face.eyes_only else []
-    if face.score < UNSURE and not face.eyes_only:
-        found.append(f"score {face.score:.2f}")
+    found = [f"score {face.score:.2f}"] if face.score < UNSURE else []
     error = face.alignment.error * 112 / face.image.shape[0]
     if error > BADLY:
         found.append(f"points {error:.0f} pixels off")

@@ -14,15 +14,16 @@ from oaml_core.photos.detection import Detections, Detector, Photo, keep_best
 from oaml_core.photos.detectors import DEFAULT, open_detector
 from oaml_core.photos.files import load_photo
 from oaml_core.photos.photo_face import PhotoFace, as_it_is
-from oaml_core.photos.search import find_faces, search
+from oaml_core.photos.search import find_faces
 from oaml_core.photos.second_look import second_look
-from oaml_core.photos.upper_face import UpperFaces
-from oaml_core.photos.yunet import YuNet
 
 SURE = 0.8
-"""Score from which on a detection is taken for a face, at the first look or at the second."""
-DOUBTFUL = 6
-"""Most places of a photograph below that score that are looked at again, the surest first."""
+"""Score of the search from which on a place is taken for a face."""
+SURE_AGAIN = 0.45
+"""Score of the second look from which on a doubtful place is taken for a face, by a detector that knows covered faces;
+of others as much is asked as of the search."""
+DOUBTFUL = 60
+"""Most places of a photograph below `SURE` that are looked at again, the surest first."""
 ON_TEMPLATE = 10.0
 """Largest root mean square distance of five points from the template, in pixels of a 112 × 112 crop, of a face that is
 taken for aligned already: the largest among 300 aligned photographs and 60 drawn faces was 9.4."""
@@ -45,8 +46,7 @@ class FaceFinder:
         detector: any detector with five points, or the name or file of one, which is loaded when it is needed.
         aligned: take every square image for an aligned face, unseen.
         choice: which of several faces is the main one.
-        sure: lowest score of a face.
-        covered: look for faces of which no more than the eyes is seen, where the detector finds none.
+        sure: score of the search from which on a place is taken for a face; below it a second look decides.
     """
 
     def __init__(
@@ -56,11 +56,8 @@ class FaceFinder:
         aligned: bool = False,
         choice: Choice = "largest",
         sure: float = SURE,
-        covered: bool = True,
     ) -> None:
         self._detector = detector
-        self._upper_faces: UpperFaces | None = None
-        self._covered = covered
         self.aligned, self.choice, self.sure = aligned, choice, sure
 
     @property
@@ -96,7 +93,7 @@ class FaceFinder:
         """
         if self.aligned:
             return as_it_is(photo, name, size)
-        found, eyes = self._search(photo, enough=ENOUGH)
+        found = find_faces(photo, self.detector, enough=ENOUGH, sure=self.sure)
         if self._on_template(found, photo):
             face = as_it_is(photo, name, size)
             known = {"box": found.boxes[0], "points": found.points[0], "habit": self.detector.habit}
@@ -106,7 +103,6 @@ class FaceFinder:
             seen = self._second_look(photo, sure, self._main(sure, photo))
         else:
             sure = self._looked_at_again(photo, found)
-            sure = sure if len(sure) else self._covered_faces(photo, eyes, Detections.none())
             seen = sure.rows(np.array([self._main(sure, photo)] if len(sure) else [], dtype=np.intp))
         if not len(seen):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
@@ -132,12 +128,11 @@ class FaceFinder:
 
     def all_faces_in(self, photo: Photo, size: int = 112) -> list[PhotoFace]:
         """Return all faces of a photograph in memory, uint8 [H, W, 3] RGB, as `all_faces` does."""
-        found, eyes = self._search(photo)
+        found = find_faces(photo, self.detector)
         sure = found.rows(found.scores >= self.sure)
         seen = [self._second_look(photo, sure, row) for row in range(len(sure))]
         seen.append(self._looked_at_again(photo, found.rows(found.scores < self.sure)))
         faces = keep_best(Detections.joined(seen))
-        faces = Detections.joined([faces, self._covered_faces(photo, eyes, faces)])
         return [self._aligned_face(photo, faces, row, size, len(faces)) for row in range(len(faces))]
 
     def _second_look(self, photo: Photo, sure: Detections, row: int) -> Detections:
@@ -149,56 +144,8 @@ class FaceFinder:
         """Return the doubtful places that a second look is sure of, as it sees them."""
         looks = [second_look(photo, doubtful, row, self.detector) for row in range(min(DOUBTFUL, len(doubtful)))]
         seen = Detections.joined(looks)
-        return keep_best(seen.rows(seen.scores >= self.sure))
-
-    def _search(self, photo: Photo, enough: float | None = None) -> tuple[Detections, Detections | None]:
-        """Find whole faces, and eyes in the same pass where one network serves both.
-
-        Args:
-            photo: uint8 [H, W, 3] RGB.
-            enough: height of a face that ends the search; eyes are then looked for until a sure face is seen.
-
-        Returns:
-            Faces, and places of eyes; None: nobody looked for them.
-        """
-        detector = self.detector
-        if not (isinstance(detector, YuNet) and detector.installed and self._covered):
-            return find_faces(photo, detector, enough=enough, sure=self.sure), None
-        sure_face = False
-
-        def look(tile: Photo) -> tuple[Detections, Detections]:
-            nonlocal sure_face
-            faces, maps = detector.detect_with_maps(tile)
-            sure_face = sure_face or bool(np.any(faces.scores >= self.sure))
-            needless = sure_face and enough is not None
-            return faces, Detections.none() if needless else self._eyes(detector).detect_in(maps)
-
-        faces, eyes = search(photo, look, detector.tile, enough=enough, sure=self.sure)
-        return faces, eyes
-
-    def _covered_faces(self, photo: Photo, eyes: Detections | None, known: Detections) -> Detections:
-        """Return the faces of which no more than the eyes is seen, but for those that are known.
-
-        Args:
-            photo: uint8 [H, W, 3] RGB.
-            eyes: places of eyes, if the search looked for them.
-            known: faces.
-        """
-        if not self._covered:
-            return Detections.none()
-        if eyes is None:
-            try:
-                eyes = find_faces(photo, self._eyes())
-            except ModelInputError:  # with a detector of one's own YuNet need not be installed
-                self._covered = False
-                return Detections.none()
-        return self._eyes().faces(photo, eyes, known, DOUBTFUL)
-
-    def _eyes(self, network: YuNet | None = None) -> UpperFaces:
-        """Return what finds eyes, loaded when it is first needed."""
-        if self._upper_faces is None:
-            self._upper_faces = UpperFaces(network)
-        return self._upper_faces
+        sure = SURE_AGAIN if getattr(self.detector, "knows_cover", False) else self.sure
+        return keep_best(seen.rows(seen.scores >= sure))
 
     def _aligned_face(self, photo: Photo, seen: Detections, row: int, size: int, faces: int) -> PhotoFace:
         """Cut out a face by its points.
@@ -214,8 +161,7 @@ class FaceFinder:
         points = seen.points[row]
         alignment = align_points(points, seen.point_confidence[row], size, habit)
         image = cut_out(photo, alignment.matrix, size)
-        score, eyes_only = float(seen.scores[row]), not seen.point_confidence[row, 2:].any()
-        return PhotoFace(image, photo, seen.boxes[row], points, score, alignment, faces, habit, eyes_only)
+        return PhotoFace(image, photo, seen.boxes[row], points, float(seen.scores[row]), alignment, faces, habit)
 
     def _on_template(self, found: Detections, photo: Photo) -> bool:
         """Return True if a square image holds one face, its points where the template has them."""

@@ -35,8 +35,6 @@ class PhotoFace:
     """Faces that were seen in the photograph."""
     habit: Floats | None = None
     """Points of aligned faces as the detector puts them, less the template; None: they are the same."""
-    eyes_only: bool = False
-    """True if the detector saw no face, and eyes were found; the other points are where the template has them."""
 
     @property
     def quality(self) -> Quality | None:
@@ -85,8 +83,7 @@ class PhotoFace:
         else:
             counted = self.alignment.counted
             by = "all five points" if len(counted) == len(POINT_NAMES) else ", ".join(counted)
-            how = f"by its eyes alone (score {self.score:.2f})" if self.eyes_only else f"(score {self.score:.2f})"
-            said = f"found {how}, aligned by {by}"
+            said = f"found (score {self.score:.2f}), aligned by {by}"
         others = f", one of {self.faces} faces" if self.faces > 1 else ""
         remarks = [] if self.quality is None else self.quality.remarks
         return "; ".join([said + others, *remarks])

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from oaml_core.photos import faces, second_look, upper_face
+from oaml_core.photos import faces, second_look
 from oaml_core.photos.alignment import TEMPLATE
 from oaml_core.photos.detectors import DEFAULT, check_detector
-from oaml_core.photos.yunet import installed_network
+from oaml_core.photos.yunet import NETWORK
 
-RULES = 2
+RULES = 3
 """Raised when the same photograph would give another face although nothing below has changed."""
 
 
@@ -25,18 +25,17 @@ def alignment_recipe(detector: str, size: int) -> dict[str, Any]:
 
     Raises:
         ConfigError: there is no detector of that name.
-        ModelInputError: there is no such file, or the detector is not installed.
+        ModelInputError: there is no such file.
     """
     check_detector(detector)
-    network = installed_network() if detector == DEFAULT else Path(detector)
+    network = NETWORK if detector == DEFAULT else Path(detector)
     return {
         "rules": RULES,
         "size": size,
         "detector": _digest(network) if network.is_file() else detector,
-        "eyes": _digest(upper_face.HEAD),
         "template": TEMPLATE.tolist(),
-        "bounds": [faces.SURE, faces.DOUBTFUL, faces.ON_TEMPLATE, faces.ENOUGH, upper_face.SURE_OF_EYES],
-        "second_look": [second_look.FACE, second_look.ROUNDS, second_look.NEAR],
+        "bounds": [faces.SURE, faces.SURE_AGAIN, faces.DOUBTFUL, faces.ON_TEMPLATE, faces.ENOUGH],
+        "second_look": [*second_look.SIZES, second_look.WIDTH, second_look.ROUNDS, second_look.NEAR],
     }
 
 

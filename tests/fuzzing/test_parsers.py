@@ -93,7 +93,6 @@ READERS = {
     "export/metadata.py": "",
     "export/variants.py": "",
     "forgetting/caches.py": "",
-    "photos/upper_face.py": "",
     "photos/yunet.py": "",
     # Networks that users name, whose reading errors are one `except` around all calls:
     "models/onnx_weights.py": "",

@@ -94,7 +94,7 @@ def test_doubtful_faces_stand_on_a_page_with_their_reasons(tmp_path: Path) -> No
     astronaut.save(folder / "plain.png")
     assert align_folder(folder, out).doubtful == 0
     assert not (out / "doubtful.html").exists(), "nothing to look at"
-    astronaut.resize((60, 60)).resize((512, 512)).save(folder / "<b>blurred & small #1.png")
+    astronaut.resize((50, 50)).resize((512, 512)).save(folder / "<b>blurred & small #1.png")
     astronaut.point(lambda value: value // 6).save(folder / "night.png")
     made = align_folder(folder, out)
     assert made.doubtful == 2

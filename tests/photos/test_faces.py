@@ -7,19 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import skimage.data
 from PIL import Image
 
 from oaml_core.errors import ModelInputError
 from oaml_core.photos.alignment import TEMPLATE
-from oaml_core.photos.detection import Detections
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.files import load_photo
-from oaml_core.photos.search import find_faces, search
-from oaml_core.photos.upper_face import UpperFaces
-from oaml_core.photos.yunet import YuNet
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +87,7 @@ def test_rotated_by_exif_the_face_stands_upright(finder: FaceFinder, portrait: P
     path = tmp_path / "turned.jpg"
     image.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
     upright, turned = finder.main_face(portrait).image, finder.main_face(path).image
-    assert np.abs(upright.astype(float) - turned).mean() < 6
+    assert np.abs(upright.astype(float) - turned).mean() < 8
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGBA", "P", "I;16"])
@@ -143,36 +138,3 @@ def test_a_photograph_is_read_by_the_decoder_that_training_uses(tmp_path: Path) 
     for path, message in ((postscript, "none of JPEG"), (beyond, r"\[0, 1\]")):
         with pytest.raises(ModelInputError, match=message):
             load_photo(path)
-
-
-def test_one_network_run_per_tile_gives_faces_and_eyes(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: dict[str, int] = {}
-
-    class Counted(onnxruntime.InferenceSession):
-        def run(self, names: list[str], feed: dict[str, np.ndarray], *others: object) -> list[np.ndarray]:
-            kind = "network" if len(feed) == 1 else "head"
-            runs[kind] = runs.get(kind, 0) + 1
-            return super().run(names, feed, *others)
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", Counted)
-    empty = np.full((500, 700, 3), 120, np.uint8)  # nothing in it is looked at again
-    assert FaceFinder(covered=False).all_faces_in(empty) == []
-    alone = runs.pop("network")
-    assert runs == {}
-    assert FaceFinder().all_faces_in(empty) == []
-    assert runs == {"network": alone, "head": alone}
-
-
-def test_eyes_are_found_where_their_own_search_finds_them() -> None:
-    photo, finder = skimage.data.chelsea(), UpperFaces(score=0.001)
-    apart = find_faces(photo, finder)
-    network = YuNet()
-
-    def look(tile: np.ndarray) -> tuple[Detections, Detections]:
-        faces, maps = network.detect_with_maps(tile)
-        return faces, finder.detect_in(maps)
-
-    faces, eyes = search(photo, look, network.tile)
-    assert len(eyes) > 0
-    assert np.array_equal(eyes.points, apart.points)
-    assert np.array_equal(faces.points, find_faces(photo, network).points)

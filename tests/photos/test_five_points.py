@@ -16,7 +16,7 @@ from oaml_core.photos.alignment import TEMPLATE
 from oaml_core.photos.detectors import check_detector, open_detector
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.five_points import FivePointOnnx
-from oaml_core.photos.yunet import YuNet, installed_network
+from oaml_core.photos.yunet import NETWORK, YuNet
 from oaml_core.registry import DETECTORS
 
 SIDE = 128
@@ -80,7 +80,7 @@ def test_boxes_and_points_are_decoded_by_shape(outputs: dict[str, NDArray[np.flo
 
 
 def test_own_detector_aligns_faces(tmp_path: Path) -> None:
-    finder = FaceFinder(str(network(tmp_path / "own.onnx", scrfd())), covered=False)
+    finder = FaceFinder(str(network(tmp_path / "own.onnx", scrfd())))
     photo = np.random.default_rng(0).integers(150, 255, (96, SIDE, 3), dtype=np.uint8)
     face = finder.main_face_in(photo, "noise")
     assert face.score == pytest.approx(0.9)
@@ -117,6 +117,6 @@ def test_names_and_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
 
 def test_name_file_and_plugin_give_a_detector(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(open_detector("yunet"), YuNet)
-    assert isinstance(open_detector(str(installed_network())), YuNet)
+    assert isinstance(open_detector(str(NETWORK)), YuNet)
     monkeypatch.setitem(DETECTORS._found, "mine", lambda: "a detector")
     assert open_detector("mine") == "a detector"

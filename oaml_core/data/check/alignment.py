@@ -8,7 +8,6 @@ import numpy as np
 
 from oaml_core.data.check.report import Finding
 from oaml_core.decoding.decode import decode_image
-from oaml_core.errors import ModelInputError
 from oaml_core.photos.alignment import template_distance
 from oaml_core.photos.detection import Detector
 from oaml_core.photos.faces import ENOUGH, ON_TEMPLATE
@@ -29,14 +28,13 @@ class AlignmentSample:
     Args:
         total: images that will pass.
         channel_order: how they decode.
-        detector: any; None: YuNet, if the extra `photos` is installed.
+        detector: any; None: YuNet.
     """
 
     def __init__(self, total: int, channel_order: Literal["rgb", "bgr"], detector: Detector | None = None) -> None:
         self._step = max(1, -(-total // LOOKED_AT))
         self._channel_order, self._detector = channel_order, detector
         self._passed, self._looked_at = 0, 0
-        self._missing = False
         self.distances: list[float] = []
         """Root mean square distance per image with a face, in pixels of a 112 × 112 crop."""
 
@@ -57,29 +55,18 @@ class AlignmentSample:
 
     def look(self, data: bytes) -> None:
         """Look at one image, as it is encoded."""
-        if not self._ready():
-            return
-        assert self._detector is not None
+        if self._detector is None:
+            from oaml_core.photos.yunet import YuNet
+
+            self._detector = YuNet()
         self._looked_at += 1
         image = decode_image(data, self._channel_order)
         found = find_faces(image, self._detector, enough=ENOUGH)
         if len(found) and found.scores[0] >= SEEN:
             self.distances.append(template_distance(found.points[0], image.shape[0], self._detector.habit))
 
-    def _ready(self) -> bool:
-        if self._detector is None and not self._missing:
-            from oaml_core.photos.yunet import YuNet
-
-            try:
-                self._detector = YuNet()
-            except ModelInputError:
-                self._missing = True
-        return self._detector is not None
-
     def finding(self) -> Finding:
         """Return the line of the report."""
-        if self._missing:
-            return Finding("alignment", "not looked at: `pip install 'oaml[photos]'` brings the face detector")
         seen = f"faces seen in {len(self.distances)} of {self._looked_at} images looked at"
         if len(self.distances) <= FEWEST * self._looked_at:
             return Finding("alignment", f"{seen}: not judged")
