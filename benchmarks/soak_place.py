@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ import psutil
 from oaml_core import stages
 from oaml_core.config import Config
 from oaml_core.embedded_s3 import embedded_s3
+from oaml_core.processes import die_with_parent
 from oaml_core.settings import load_config
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "store"))
@@ -141,7 +143,13 @@ class Launched:
         self.began = time.monotonic()
         self.said: list[str] = []
         self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=partial(die_with_parent, signal.SIGKILL),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
