@@ -189,21 +189,18 @@ class OamlOnnx:
         local_score = self._local_scores(probe, gallery)
         share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
         combined = combined_scores_of(self.rule, probe, gallery, global_score, local_score)
+        plain = Scores(global_score, local_score, combined, share)
         if self.fusion is None or local_score is None:
-            return Scores(global_score, local_score, combined, share)
+            return plain
         evidence = Evidence(
             global_score,
             local_score,
             region_shares(probe.visibility, gallery.visibility),
             pair_quality(probe.norm, gallery.norm),
         )
-        return Scores(
-            global_score,
-            local_score,
-            combined,
-            share,
-            self.fusion.score(evidence),
-            self.fusion.log_likelihood_ratio(evidence),
+        return plain._replace(
+            calibrated_score=self.fusion.score(evidence),
+            log_likelihood_ratio=self.fusion.log_likelihood_ratio(evidence),
             calibrated_decides=self.metadata.get("decision") == "calibrated",
         )
 
