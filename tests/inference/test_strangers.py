@@ -74,6 +74,28 @@ def test_one_threshold_keeps_its_rate_among_covered_faces():
     assert abs(np.log(measured / 0.02)) < abs(np.log(plain / 0.02)) / 2
 
 
+def test_the_score_is_the_weighted_cosines_in_deviations_of_both_faces():
+    strangers, one, other = faces(900, 0), faces(4, 1), faces(4, 2)
+    rule = replace(RULE, global_weight=1.0, local_weight=3.0, strangers=Strangers.of(*strangers))
+    weights = np.sqrt([0.25 / 0.3, 0.75 * 15.0 / 4.0])
+
+    def weighted(side: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        return np.concatenate([weight * part for weight, part in zip(weights, side, strict=True)], axis=1)
+
+    known = weighted(strangers)
+    deviations = [(weighted(side) @ known.T).std(axis=1, ddof=1) for side in (one, other)]
+    expected = (weighted(one) * weighted(other)).sum(1) / (deviations[0] * deviations[1])
+    cosines = [(a * b).sum(1) for a, b in zip(one, other, strict=True)]
+    spreads = tuple(rule.strangers.spread(*side) for side in (one, other))
+    np.testing.assert_allclose(rule.of(cosines[0], 15.0 * cosines[1] - 3.0, spreads), expected, rtol=1e-3)
+
+
+def test_without_strangers_the_score_is_the_weighted_mean_of_the_normalised_scores():
+    rule = replace(RULE, global_weight=1.0, local_weight=3.0)
+    expected = 0.25 * (0.7 - 0.1) / 0.3 + 0.75 * (5.0 + 2.0) / 4.0
+    np.testing.assert_allclose(rule.of(np.array([0.7]), np.array([5.0])), [expected], rtol=1e-12)
+
+
 def test_the_score_of_a_pair_does_not_depend_on_which_face_comes_first():
     known = replace(RULE, strangers=Strangers.of(*faces(900, 0)))
     one, other = records(*faces(4, 1)), records(*faces(4, 2))
