@@ -36,13 +36,21 @@ def drawable_pair(
     return DrawablePair(
         images=images,
         visibility=(records[0].visibility[0, 0], records[1].visibility[0, 0]),
-        correspondences=strongest_correspondences(maps[0], maps[1], visible[0], visible[1]),
+        correspondences=strongest_correspondences(
+            maps[0], maps[1], visible[0], visible[1], same_place=bool(records[0].local_embedding.size)
+        ),
         grid=maps[0].shape[1:],
     )
 
 
 def strongest_correspondences(
-    first: Floats, second: Floats, first_visibility: Floats, second_visibility: Floats, count: int = len(MATCH_COLOURS)
+    first: Floats,
+    second: Floats,
+    first_visibility: Floats,
+    second_visibility: Floats,
+    count: int = len(MATCH_COLOURS),
+    *,
+    same_place: bool = False,
 ) -> list[tuple[int, int, float]]:
     """Find pairs of places that are each other's best match, weighted by how visible both are.
 
@@ -52,6 +60,8 @@ def strongest_correspondences(
         first_visibility: float32 [1, h, w], in [0, 1], or a whole number of times finer.
         second_visibility: the same.
         count: largest number of pairs.
+        same_place: compare every place with the same place of the other face alone, as models do that make one vector
+            of a face.
 
     Returns:
         (place in the first map, place in the second map, strength), strongest first; a place is row · w +
@@ -62,6 +72,8 @@ def strongest_correspondences(
         1, -1
     )
     strength = np.clip(_unit_columns(first).T @ _unit_columns(second), 0.0, 1.0) * visible
+    if same_place:
+        strength = np.diag(np.diag(strength))
     best_of_first = strength.argmax(1)
     places = np.arange(len(best_of_first))
     mutual = places[strength.argmax(0)[best_of_first] == places]

@@ -106,3 +106,19 @@ def test_correspondences_join_the_places_that_moved():
     found = strongest_correspondences(first, second, visible, visible, count=9)
     assert {(a, b) for a, b, _ in found} == {(r * 3 + c, r * 3 + (c + 1) % 3) for r in range(3) for c in range(3)}
     assert all(a >= 3 for a, _, _ in strongest_correspondences(first, second, hidden, visible, count=9))
+
+
+def test_models_of_one_vector_compare_each_place_with_the_same_place():
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=(16, 3, 3)).astype(np.float32)
+    noise = np.linspace(0.1, 4, 9, dtype=np.float32).reshape(3, 3)  # the later a place, the less alike
+    second = first + noise * generator.normal(size=first.shape).astype(np.float32)
+    visible = np.ones((1, 3, 3), np.float32)
+    hidden = visible.copy()
+    hidden[0, 0] = 0
+
+    found = strongest_correspondences(first, second, visible, hidden, count=4, same_place=True)
+    assert found
+    assert all(a == b >= 3 for a, b, _ in found)
+    strengths = [strength for _, _, strength in found]
+    assert strengths == sorted(strengths, reverse=True)

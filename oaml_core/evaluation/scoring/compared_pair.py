@@ -39,7 +39,9 @@ def compare_pair(model: Recogniser, first: Tensor, second: Tensor, device: torch
     return ComparedPair(
         images=(first.permute(1, 2, 0).numpy(), second.permute(1, 2, 0).numpy()),
         visibility=(visible[0][0], visible[1][0]),
-        correspondences=strongest_correspondences(maps[0], maps[1], visible[0], visible[1]),
+        correspondences=strongest_correspondences(
+            maps[0], maps[1], visible[0], visible[1], same_place=bool(a.local_embedding.numel())
+        ),
         grid=maps[0].shape[1:],
         scores=scores,
     )
