@@ -31,10 +31,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_bytes(encode_jpeg(image))
     (folder / "faces" / "person-0" / "broken.jpg").write_bytes(b"\xff\xd8\xff cut off")
     rows = ["first,second,same"]
-    for k in range(20):
-        a = k % PEOPLE
-        b = (a + 1) % PEOPLE if k % 2 else a
-        rows.append(f"person-{a}/{EACH * a}.jpg,person-{b}/{EACH * b + 1 + k % 2}.jpg,{int(a == b)}")
+    for k in range(10):
+        a, b, other = k % PEOPLE, (k + 1) % PEOPLE, 1 + k // PEOPLE
+        rows.append(f"person-{a}/{EACH * a}.jpg,person-{a}/{EACH * a + other}.jpg,1")
+        rows.append(f"person-{a}/{EACH * a}.jpg,person-{b}/{EACH * b + other}.jpg,0")
     (folder / "faces" / "mine_pairs.csv").write_text("\n".join(rows) + "\n")
     write_untrained(Config(model=ModelConfig(arch="ir_mini", width=4)), folder / "best.ckpt")
     return folder
@@ -63,6 +63,16 @@ def test_a_folder_of_identities(own: Path, tmp_path: Path, option: str, capsys: 
     assert pairs["identities"] == {"count": PEOPLE, "source": "given"}
     for name in ("report.html", "scores.npz", "summary.txt"):
         assert str(folder / "pairs" / name) in said
+
+
+def test_a_pair_list_too_short_for_any_rate_is_judged_all_the_same(own: Path, tmp_path: Path) -> None:
+    lines = (own / "faces" / "mine_pairs.csv").read_text().splitlines()
+    (own / "faces" / "few_pairs.csv").write_text("\n".join(lines[:7]) + "\n")
+    assert run(own, tmp_path, "--faces", str(own / "faces" / "few_pairs.csv")) == 0
+    (found,) = (tmp_path / "own").glob("few_pairs-*/metrics.json")
+    clean = json.loads(found.read_text())["sets"]["few"]["conditions"]["clean"]["scores"]["global"]
+    assert [point["measurable"] for point in clean["tar_at_far"]] == [False]
+    assert 0 <= clean["accuracy"] <= 1
 
 
 def test_a_pair_list_alone(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

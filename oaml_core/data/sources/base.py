@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from oaml_core.data.sources.training_source import CORES as CORES
+from oaml_core.data.sources.training_source import NOT_THERE
 from oaml_core.data.sources.training_source import Ints as Ints
 from oaml_core.data.sources.training_source import Landmarks as Landmarks
 from oaml_core.data.sources.training_source import TrainingSource as TrainingSource
@@ -151,6 +152,8 @@ class LocalFolder(SourceFolder):
             raise self._unreadable(name, error) from None
 
     def _unreadable(self, name: str, error: OSError) -> DataError:
+        if isinstance(error, FileNotFoundError):
+            return DataError(f"{shown(name)} {NOT_THERE}")
         return DataError(f"{shown(self.folder / name)} cannot be read: {error.strerror}.")
 
     def local(self, name: str) -> Path:

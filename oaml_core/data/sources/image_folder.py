@@ -52,9 +52,7 @@ class ImageFileSource(TrainingSource):
         name = self.names[index]
         try:
             return self.folder.read(name)
-        except (DataError, MissingObject):
-            if name in self.folder:
-                raise
+        except MissingObject:
             raise DataError(f"{shown(name)} {NOT_THERE}") from None
 
     def name(self, index: int) -> str:

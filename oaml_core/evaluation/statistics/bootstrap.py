@@ -132,7 +132,9 @@ class IdentityBootstrap:
             accepted = np.zeros((len(of_genuine), genuine.size + 1), dtype=np.float32)
             np.cumsum(of_genuine, axis=1, out=accepted[:, 1:])
             # Sums of whole numbers are exact in single precision up to 2^24.
-            refused_from = np.stack([(let_in <= rate * everything + 1e-3).sum(1) for rate in rates], axis=1)
+            refused_from = np.empty((len(let_in), len(rates)), dtype=np.intp)
+            for column, rate in enumerate(rates):
+                refused_from[:, column] = (let_in <= rate * everything + 1e-3).sum(1)
             tar = np.take_along_axis(accepted, above[refused_from], axis=1) / np.maximum(accepted[:, -1:], 1)
             beyond = (refused_from == impostor.size) & (everything > let_in[:, -1:])
             found.append(np.where(beyond, np.nan, tar))
