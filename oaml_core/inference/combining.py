@@ -45,7 +45,7 @@ class CombinedRule:
     global_weight: float
     local_weight: float
     fallback: bool = False
-    """Whether the local accuracy was below one half and the weights are the specification's for that case."""
+    """True if the local accuracy was below one half, and the weights are the specification's for that case."""
     strangers: Strangers | None = None
     line: tuple[float, float] = (1.0, 0.0)
     """Scale and shift that make the local score of a local cosine; used with `strangers` alone."""

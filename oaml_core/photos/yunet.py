@@ -56,7 +56,7 @@ class YuNet:
         if missing:
             raise ModelInputError(f"{path} is not a YuNet: it has no output {min(missing)}.")
         self.knows_cover = Path(path) == NETWORK
-        """Whether the network was trained on covered faces."""
+        """True if the network was trained on covered faces."""
         self._input = self._session.get_inputs()[0].name
         self.score = score
 

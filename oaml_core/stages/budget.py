@@ -65,7 +65,7 @@ def month_begins(now: datetime, months_later: int = 0) -> datetime:
 
 
 class Budget:
-    """What nights of a name have spent, and may.
+    """Sums that the nights of a name have spent, and their limits.
 
     Args:
         config: `name`, `store` and `nightly`.

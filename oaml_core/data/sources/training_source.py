@@ -14,9 +14,9 @@ Landmarks = NDArray[np.float32]
 CORES = os.cpu_count() or 1
 COPY_AGAIN = "copy the source again"
 NO_BYTES = "the row holds no image bytes"
-"""What is said of a row of a table of images that has none."""
+"""Reason why a row of a table of images is set aside that has none."""
 NOT_THERE = "is listed, and is not there"
-"""What is said of an image that a list names and the source does not have."""
+"""Reason why an image is set aside that a list names and the source does not have."""
 
 
 class TrainingSource(ABC):

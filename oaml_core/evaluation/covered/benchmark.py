@@ -168,19 +168,17 @@ def _drawn(
         gallery = describe(model, images)
         scored[cover.name] = score(model, probes, gallery, cover, truth, pairs, strangers)
     if "local" not in scored[CLEAN].own:
-        return {name: replace(one, own=_with_cohort(one, None)) for name, one in scored.items()}, None, None
+        return {name: replace(one, own=_own_scores(one, None)) for name, one in scored.items()}, None, None
     clean = scored[CLEAN].pairs
     accuracy = ten_fold_any_range(clean.local_score, pairs.issame).accuracy
     rule = combined_rule(clean, accuracy, _weighted(config, model), strangers, model.local_line)
-    plain = replace(rule, strangers=None)
     held_out = {cover.name: [cover.name] for cover in covers}
     fused = fuse(
         {name: one.pairs for name, one in scored.items()}, pairs.issame, pairs.people, rule.normalisation, held_out
     )
     complete = {}
     for name, one in scored.items():
-        own = _with_cohort(one, rule)
-        own.setdefault("combined", combined_scores(plain, one.pairs))
+        own = _own_scores(one, rule)
         if fused is not None:
             own["refitted"] = fused.scores[name]
         complete[name] = replace(one, own=own)
@@ -197,15 +195,18 @@ def _weighted(config: EvaluateConfig, model: Comparer) -> EvaluateConfig:
     return replace(config, adaface_weight=own[0], qaconv_weight=own[1])
 
 
-def _with_cohort(one: Scored, rule: CombinedRule | None) -> dict[str, NDArray[np.float64]]:
-    """Return a condition's scores, and where a cohort is known the headline score measured by it as `cohort`."""
+def _own_scores(one: Scored, rule: CombinedRule | None) -> dict[str, NDArray[np.float64]]:
+    """Return a condition's scores: with a cohort the headline score measured by it as `cohort`, and `combined` by the
+    rule without the cohort where the model stores none of its own."""
     own, spreads = dict(one.own), one.pairs.spreads
-    if spreads is None:
-        return own
+    if spreads is not None:
+        if rule is None:
+            own["cohort"] = one.pairs.global_score / deviation(spreads, 1.0, 0.0).prod(axis=1)
+        else:
+            own["cohort"] = combined_scores(rule, one.pairs)
     if rule is not None:
-        return own | {"cohort": combined_scores(rule, one.pairs)}
-    spread = deviation(spreads, 1.0, 0.0).prod(axis=1)
-    return own | {"cohort": one.pairs.global_score / spread}
+        own.setdefault("combined", combined_scores(replace(rule, strangers=None), one.pairs))
+    return own
 
 
 def _real(
@@ -221,9 +222,7 @@ def _real(
     found: dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]] = {}
     for name, chosen in pairs.items():
         one = score(model, records, records, None, None, chosen, strangers)
-        own = _with_cohort(one, rule)
-        if rule is not None:
-            own.setdefault("combined", combined_scores(replace(rule, strangers=None), one.pairs))
+        own = _own_scores(one, rule)
         if fusion is not None:
             own["refitted"] = fusion.score(evidence_of(one.pairs))
         found[name] = (chosen, own)

@@ -39,7 +39,7 @@ def open_cohort(path: Path, size: int = 112, count: int = FACES) -> Images:
         DataError: there are no faces.
         EvaluationError: there are fewer than `FEWEST`.
     """
-    faces, _ = open_strangers(path, size, count)
+    faces = open_strangers(path, size, count)
     if len(faces) < FEWEST:
         raise EvaluationError(
             f"{path} holds {amount(len(faces), 'face')}; a cohort takes at least {FEWEST}, better {count}. "
@@ -48,7 +48,7 @@ def open_cohort(path: Path, size: int = 112, count: int = FACES) -> Images:
     return faces
 
 
-def open_strangers(path: Path, size: int, count: int) -> tuple[Images, NDArray[np.float32] | None]:
+def open_strangers(path: Path, size: int, count: int) -> Images:
     """Open faces as they are, whoever they show, drawn by a fixed seed.
 
     Args:
@@ -57,7 +57,7 @@ def open_strangers(path: Path, size: int, count: int) -> tuple[Images, NDArray[n
         count: most faces.
 
     Returns:
-        Faces [n, size, size, 3], and their five points [n, 5, 2]; None: there are none.
+        Faces [n, size, size, 3].
 
     Raises:
         DataError: there are no faces.
@@ -67,8 +67,7 @@ def open_strangers(path: Path, size: int, count: int) -> tuple[Images, NDArray[n
         generator = np.random.default_rng(SEED)
         chosen = np.sort(generator.choice(len(source), min(count, len(source)), replace=False))
         faces = [fit_square(decode_image(source.read(int(row))), size) for row in chosen]
-        points = None if source.landmarks is None else np.array(source.landmarks[chosen])
-    return np.stack(faces), points
+    return np.stack(faces)
 
 
 def refuse_known_faces(cohort: Images, measured: Sequence[KnownFaces]) -> None:

@@ -20,6 +20,17 @@ KEPT_BYTES = 2**28
 """Most bytes of features that are kept; the oldest make room for others, and pass again if they return."""
 
 
+def faces_a_pass(batch_size: int, device: torch.device | str) -> int:
+    """Return how many faces pass at once, each with its mirror image.
+
+    Args:
+        batch_size: images in a forward pass; on a CPU at most `CPU_BATCH`.
+        device: where the model is.
+    """
+    images = min(batch_size, CPU_BATCH) if torch.device(device).type == "cpu" else batch_size
+    return max(1, images // 2)
+
+
 class FaceFeatures(NamedTuple):
     """The features of n faces that comparing pairs needs."""
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from oaml_core.evaluation.scoring.face_features import CPU_BATCH, FaceFeatures, face_features, local_scores
+from oaml_core.evaluation.scoring.face_features import FaceFeatures, face_features, faces_a_pass, local_scores
 from oaml_core.evaluation.scoring.scores import PairScores, compare_features, join_scores
 from oaml_core.inference.combining import CombinedRule
 from oaml_core.models.modes import evaluating
@@ -129,13 +129,13 @@ def described(
         folder: where the temporary file lies; 4 bytes a number of the feature maps must fit.
         batch_size: images in a forward pass, each with its mirror image; on a CPU at most `CPU_BATCH`.
     """
-    limit = min(batch_size, CPU_BATCH) if torch.device(device).type == "cpu" else batch_size
+    at_once = faces_a_pass(batch_size, device)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".faces-") as scratch:
         store = FaceStore(model, device, Path(scratch), count)
         batch: list[NDArray[np.uint8]] = []
         for image in images:
             batch.append(image)
-            if len(batch) == max(1, limit // 2):
+            if len(batch) == at_once:
                 store.add(np.stack(batch))
                 batch.clear()
         if batch:

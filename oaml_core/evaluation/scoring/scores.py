@@ -16,10 +16,10 @@ from torch import Tensor
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import CLEAN, Condition
 from oaml_core.evaluation.scoring.face_features import (
-    CPU_BATCH,
     DescribedOnce,
     FaceFeatures,
     face_features,
+    faces_a_pass,
     local_pair_scores,
 )
 from oaml_core.inference.fusion import REGIONS, region_weights
@@ -116,9 +116,7 @@ def score_conditions(
     """
     chosen = pair_numbers(images, pairs)
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions}
-    images_a_pass = min(batch_size, CPU_BATCH) if torch.device(device).type == "cpu" else batch_size
-    # Each image passes with its mirror image.
-    step = max(1, images_a_pass // 2)
+    step = faces_a_pass(batch_size, device)
     starts = range(0, chosen.size, step)
     with evaluating(model), torch.inference_mode():
         uncovered = DescribedOnce(model, device)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from oaml_core.data.prepared.dataset import FaceDataset
-from oaml_core.evaluation.scoring.face_features import CPU_BATCH, face_features
+from oaml_core.evaluation.scoring.face_features import face_features, faces_a_pass
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.inference.strangers import FEWEST, Strangers
 from oaml_core.models.modes import evaluating
@@ -45,7 +45,7 @@ def strangers_among(
         )
         return None
     rows = _one_each(faces, count)
-    step = max(1, (min(batch_size, CPU_BATCH) if torch.device(device).type == "cpu" else batch_size) // 2)
+    step = faces_a_pass(batch_size, device)
     starts = range(0, len(rows), step)
     found: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     with evaluating(model), torch.inference_mode():
