@@ -25,6 +25,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -163,7 +164,9 @@ class DisturbedRun:
                 return launched
             if launched.code() is not None:
                 said = launched.end()
-                if "Traceback" in said.rpartition("Root Cause")[2] or not self.disturbances.ended_by_us:
+                # Where the launcher was killed, workers may have told of the peers that they lost.
+                failed = launched.code() != -signal.SIGKILL and "Traceback" in said.rpartition("Root Cause")[2]
+                if failed or not self.disturbances.ended_by_us:
                     self._find(f"ended with {launched.code()}: …{said[-1500:]}")
                 self.disturbances.ended_by_us = False
                 launched = self.place.start(self.store, *self.options)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections import deque
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 10.0
+"""How long the end of a run waits for a disk that does not take its last lines."""
+RETRY_SECONDS = 0.2
 MOST_WAITING = 200_000
 """Lines that wait in memory for a disk; the oldest are given up beyond."""
 
@@ -39,8 +43,12 @@ class LineFile:
         self._write()
 
     def close(self) -> None:
-        """Write what waits; say what is missing, if anything is."""
+        """Write what waits, within `PATIENCE_SECONDS` of tries; say what is missing, if anything is."""
+        ends = time.monotonic() + PATIENCE_SECONDS
         self._write()
+        while self._failed and time.monotonic() < ends:
+            time.sleep(RETRY_SECONDS)
+            self._write()
         missing = self.given_up + len(self._waiting)
         if missing or self._beginning is not None:
             log.warning("%s lacks %d lines, which could not be written.", self.path, missing)

@@ -6,18 +6,24 @@ import logging
 import resource
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from oaml_core.config import Config, TrackingConfig
+from oaml_core.config import Config, TrackingConfig, TrainConfig
 from oaml_core.line_file import LineFile
 from oaml_core.tracking import Tracker, read_metrics
+from oaml_core.training.resume import Position
+from oaml_core.training.step_log import StepLog
+from oaml_core.training.world import World
 
 QUIET = Config(tracking=TrackingConfig(wandb="off"))
+SAMPLES = replace(QUIET, train=TrainConfig(log_samples=True))
 
 
 @contextmanager
@@ -70,10 +76,30 @@ def test_a_full_disk_delays_rows_and_loses_none(tmp_path: Path, caplog: pytest.L
     assert [step for step, _, _ in read_metrics(tmp_path / "metrics.csv")] == list(range(51))
 
 
-def test_a_disk_that_is_full_from_the_start_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", ["metrics.csv", "samples-0.jsonl"])
+def test_the_end_of_a_run_waits_for_a_full_disk(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = Tracker(QUIET, tmp_path)
+    steps = StepLog(SAMPLES, tmp_path, World(0, 1, 0, 1), None, tracker, 1)  # type: ignore[arg-type]
+    writer = {"metrics.csv": tracker, "samples-0.jsonl": steps}[kind]
+    with ExitStack() as full:
+        full.enter_context(full_disk(0))
+        tracker.log(0, {"loss": 1.0})
+        steps.samples(SimpleNamespace(samples=torch.arange(3)), Position())  # type: ignore[arg-type]
+        monkeypatch.setattr("oaml_core.line_file.time.sleep", lambda _: full.close())
+        writer.close()
+    assert (tmp_path / kind).read_text().count("\n") == (2 if kind == "metrics.csv" else 1)
+    assert "lacks" not in caplog.text
+
+
+def test_a_disk_that_is_full_from_the_start_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     with full_disk(0):
         tracker = Tracker(QUIET, tmp_path)
         tracker.log(0, {"loss": 1.0})
+        monkeypatch.setattr("oaml_core.line_file.PATIENCE_SECONDS", 0.3)
         tracker.close()
     assert "lacks 1 lines" in caplog.text
     tracker.close()

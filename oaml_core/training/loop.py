@@ -36,7 +36,6 @@ from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
 from oaml_core.training.precision import log_product_type
 from oaml_core.training.resume import Position, RunState, newest_checkpoint
-from oaml_core.training.running_statistics import average_statistics
 from oaml_core.training.shards import sharded_rows
 from oaml_core.training.step import Stepper
 from oaml_core.training.step_log import StepLog
@@ -140,6 +139,7 @@ class TrainingLoop:
         finally:
             with suppress(CheckpointError):  # what ended the run is the news
                 self.keeper.wait()
+            self.log.close()
             if self.tracker is not None:
                 self.tracker.close()
         return self.metrics
@@ -186,7 +186,6 @@ class TrainingLoop:
         self.log.end_line()
         self._in_validation = True
         model = self.module.recogniser
-        average_statistics(model)
         where = (self.config, self.world, self.fabric.device)
         own = self.average.swap_in() if self.average is not None else None
         found = validate(model, self.dataset.verification, *where)
@@ -248,7 +247,6 @@ class TrainingLoop:
 
     def _save(self, *, best: bool = False) -> None:
         """Hand a checkpoint to the keeper; all workers hold the same state, the main one writes it."""
-        average_statistics(self.module)
         run_id = self.tracker.run_id if self.tracker is not None else None
         state = self.state.to_save(self.position, self.metrics, run_id)
         if self.world.is_main:

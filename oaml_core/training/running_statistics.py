@@ -21,19 +21,11 @@ def running_statistics(module: nn.Module) -> list[Tensor]:
     ]
 
 
-@torch.no_grad()
-def average_statistics(module: nn.Module) -> None:
-    """Give every worker the mean of the workers' running statistics: each follows its own slices until then."""
-    if not is_distributed():
-        return
-    buffers = running_statistics(module)
-    flat = torch.cat([buffer.double().reshape(-1) for buffer in buffers])
-    dist.all_reduce(flat)
-    _write(flat / dist.get_world_size(), buffers)
-
-
 class KeptStatistics:
     """The running statistics of `module` before a step: one NaN in a forward pass would stay in them for good.
+
+    Each worker follows its own slices within a step; after it all have the mean. So the statistics do not depend, not
+    even in their last bit, on the steps at which checkpoints were written or a run was resumed.
 
     Args:
         module: on the device, and in the memory layout, in which it trains.
@@ -47,12 +39,16 @@ class KeptStatistics:
         """Remember them as they are."""
         self._kept = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
 
-    def put_back(self, left_out: Tensor) -> None:
-        """Make them what they were at the last `keep` where `left_out` [] is not 0; the host does not learn of it."""
+    @torch.no_grad()
+    def settle(self, left_out: Tensor) -> None:
+        """Give every worker the mean of the workers' statistics, or where `left_out` [] is not 0 those of the last
+        `keep`; the host does not learn of it.
+        """
         now = torch.cat([buffer.reshape(-1) for buffer in self._buffers])
-        _write(torch.where(left_out == 0, now, self._kept), self._buffers)
-
-
-def _write(flat: Tensor, buffers: list[Tensor]) -> None:
-    for buffer, values in zip(buffers, flat.split([buffer.numel() for buffer in buffers]), strict=True):
-        buffer.copy_(values.view_as(buffer))
+        settled = torch.where(left_out == 0, now, self._kept)
+        if is_distributed():
+            total = settled.double()
+            dist.all_reduce(total)
+            settled = total / dist.get_world_size()
+        for buffer, values in zip(self._buffers, settled.split([part.numel() for part in self._buffers]), strict=True):
+            buffer.copy_(values.view_as(buffer))

@@ -110,7 +110,7 @@ class Stepper:
         left_out = self.guard.close(step)
         self.optimiser.optimizer.left_out = left_out
         self.optimiser.step()  # in fp16 an overflow lowers the scale, so that the next step may count
-        self.statistics.put_back(left_out)
+        self.statistics.settle(left_out)
         self.optimiser.zero_grad()
         return self.guard.read()
 

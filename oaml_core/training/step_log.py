@@ -102,6 +102,11 @@ class StepLog:
             self._samples = LineFile(self.run_dir / f"samples-{self.world.rank}.jsonl")
         self._samples.add(json.dumps(line | {"world_size": self.world.size, "time": time.time()}))
 
+    def close(self) -> None:
+        """Write the lines that wait for the disk."""
+        if self._samples is not None:
+            self._samples.close()
+
     def _speed(self) -> dict[str, float]:
         """Return images per second, and the share of the time that was spent waiting for data, since this was last
         asked.

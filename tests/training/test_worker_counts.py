@@ -17,12 +17,14 @@ from tiny_run import TinyRun
 from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.settings import config_from_yaml, config_to_yaml
 from oaml_core.tracking import read_metrics
+from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import TrainingLoop
 from oaml_core.training.trained import load_trained
 from oaml_core.training.validation import validate
 from oaml_core.training.world import World
 
+NEWEST = "checkpoints/step-0000000006.ckpt"
 ONE_EPOCH = ("--data.batch_size", "32", "--optim.epochs", "1", "--evaluate.batch_size", "6")
 
 
@@ -87,6 +89,15 @@ def test_with_batch_norm_over_slices_the_curves_stay_near(tiny: TinyRun, tmp_pat
         ratio = losses(run)["loss"] / alone
         assert np.abs(ratio - 1).max() < 0.4
         assert np.abs(ratio.mean() - 1) < 0.15
+
+
+def test_the_statistics_do_not_depend_on_when_checkpoints_were_written(tiny: TinyRun, tmp_path: Path) -> None:
+    often, seldom = (
+        read_checkpoint(trained(tiny, tmp_path / every, 2, "--train.checkpoint_every_steps", every) / NEWEST)["module"]
+        for every in ("1", "4")
+    )
+    assert any(name.endswith("running_mean") for name in often)
+    assert [name for name in often if not torch.equal(often[name], seldom[name])] == []
 
 
 def test_metrics_of_one_model_are_equal_on_any_number_of_workers(tiny: TinyRun, tmp_path: Path) -> None:
