@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import resource
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from full_disk import full_disk
 
 from oaml_core.config import Config, TrackingConfig, TrainConfig
 from oaml_core.line_file import LineFile
@@ -24,21 +23,6 @@ from oaml_core.training.world import World
 
 QUIET = Config(tracking=TrackingConfig(wandb="off"))
 SAMPLES = replace(QUIET, train=TrainConfig(log_samples=True))
-
-
-@contextmanager
-def full_disk(most: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `most` bytes."""
-    import signal
-
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_what_is_done_again_has_one_row(tmp_path: Path) -> None:

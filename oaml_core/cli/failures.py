@@ -35,6 +35,10 @@ REMEDIES = {
     errno.ELOOP: "Links lead round in a circle. Remove one of them.",
 }
 """Remedy by the operating system's error number."""
+NO_TEMPORARY_FOLDER = (
+    "No folder for temporary files takes a file: the disks are full, or a limit stands (`ulimit -f`). Free some space, "
+    "or let TMPDIR name a folder that can be written."
+)
 ANOTHER_WRITES = "Another process writes it. Wait until that one has ended, and run the same command again."
 DATABASE = {
     "SQLITE_FULL": REMEDIES[errno.ENOSPC],
@@ -58,6 +62,8 @@ def explain(error: BaseException) -> str:
         The line, without the program's name.
     """
     if isinstance(error, OSError):
+        if _is_without_temporary_folder(error):
+            return NO_TEMPORARY_FOLDER
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         names = names or _written(error)
         reason = error.strerror or str(error) or type(error).__name__
@@ -72,6 +78,11 @@ def explain(error: BaseException) -> str:
     return f"{type(error).__name__}{place}: {shown(first[:300]).rstrip('.')}. OAML did not foresee this."
 
 
+def _is_without_temporary_folder(error: OSError) -> bool:
+    """Return True if the standard library found no place for temporary files: it says so as of an absent file."""
+    return error.errno == errno.ENOENT and error.filename is None and "temporary directory" in (error.strerror or "")
+
+
 def _line(names: list[str], reason: str, remedy: str) -> str:
     """Return files, reason and remedy in one line."""
     return shown(": ".join([*names, reason])).rstrip(".") + "." + (f" {remedy}" if remedy else "")
@@ -84,13 +95,16 @@ def keep_traceback(error: BaseException) -> str:
         error: what was raised.
 
     Returns:
-        A sentence that says where it is; or the traceback itself where no file can be written.
+        A sentence that says where it is. Where no file can be written, the traceback itself; of an error with a remedy
+        a sentence that says how to see it.
     """
     text = "".join(traceback.format_exception(error))
     try:
         with tempfile.NamedTemporaryFile("w", prefix="oaml-error-", suffix=".txt", delete=False) as file:
             file.write(text)
     except OSError:
+        if isinstance(error, OSError) and error.errno in REMEDIES:
+            return f"The traceback cannot be kept; {DEBUG} shows it."
         return f"The traceback cannot be kept:\n{text}"
     return f"The traceback is in {file.name}; {DEBUG} shows it here."
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import re
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from oaml_core.cli import main
 from oaml_core.cli.command import Command
@@ -58,6 +60,19 @@ def test_an_error_is_one_line_and_its_traceback_a_file(
     kept = re.search(r"The traceback is in (\S+);", shown)
     assert kept is not None
     assert type(error).__name__ in Path(kept[1]).read_text()
+
+
+def test_disks_that_are_all_full_are_said_to_be_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    with full_disk(0), pytest.raises(FileNotFoundError) as raised:
+        tempfile.gettempdir()
+    with full_disk(0):
+        assert fails_with(raised.value, monkeypatch) == 1
+    shown = capsys.readouterr().err
+    assert "TMPDIR" in shown
+    assert "Traceback" not in shown
 
 
 def fill(known: Path, limit: str) -> int:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import random
-import resource
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import forked
 import pytest
 import torch
+from full_disk import full_disk
 from tiny_run import wait_for
 from untrained import write_untrained
 
@@ -87,17 +85,6 @@ def test_another_machine_goes_on_from_the_store(tmp_path: Path) -> None:
         "runs/a/step-0000000002.ckpt",
         "runs/a/step-0000000003.ckpt",
     ]
-
-
-@contextmanager
-def full_disk(room: int) -> Iterator[None]:
-    """No file may grow beyond `room` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_on_a_full_disk_training_goes_on_and_the_newest_and_the_best_are_written_once_there_is_room(
