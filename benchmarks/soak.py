@@ -164,8 +164,9 @@ class DisturbedRun:
                 return launched
             if launched.code() is not None:
                 said = launched.end()
-                # Where the launcher was killed, workers may have told of the peers that they lost.
-                failed = launched.code() != -signal.SIGKILL and "Traceback" in said.rpartition("Root Cause")[2]
+                # Workers tell of peers that were killed: before they start again, and where the launcher is killed too.
+                last = said.rpartition("Root Cause")[2].rpartition("resumes from")[2]
+                failed = launched.code() != -signal.SIGKILL and "Traceback" in last
                 if failed or not self.disturbances.ended_by_us:
                     self._find(f"ended with {launched.code()}: …{said[-1500:]}")
                 self.disturbances.ended_by_us = False

@@ -116,9 +116,12 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def unfinished(self) -> Sequence[ObjectInfo]:
+    def unfinished(self, prefix: str = "") -> Sequence[ObjectInfo]:
         """Return what was begun to be put and not ended: uploads in parts, or files under temporary names; they take
         space and are not listed.
+
+        Args:
+            prefix: beginning of the keys, up to a slash.
         """
 
     @abstractmethod

@@ -155,10 +155,11 @@ class FolderStore(Store):
             modified = datetime.fromtimestamp(found[key].changed / 1e9, UTC)
             yield ObjectInfo(key, found[key].size, "", modified)
 
-    def unfinished(self) -> Sequence[ObjectInfo]:
-        entries = files_below(self.folder, leave=False, any_name=True) if self.is_made() else ()
+    def unfinished(self, prefix: str = "") -> Sequence[ObjectInfo]:
+        top = self.folder / checked_prefix(prefix)
+        entries = files_below(top, leave=False, any_name=True, within=self.folder) if top.is_dir() else ()
         return [
-            ObjectInfo(each.name, each.size, "", datetime.fromtimestamp(each.changed / 1e9, UTC))
+            ObjectInfo(prefix + each.name, each.size, "", datetime.fromtimestamp(each.changed / 1e9, UTC))
             for each in entries
             if each.reason is None and is_temporary(each.path.name)
         ]

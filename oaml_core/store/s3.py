@@ -138,11 +138,11 @@ class S3Store(Store):
         self.stat(key)
         return str(self._try(key, self._client.presigned_get_object, self.bucket, self._full(key), expires=valid))
 
-    def unfinished(self) -> Sequence[ObjectInfo]:
+    def unfinished(self, prefix: str = "") -> Sequence[ObjectInfo]:
         top = f"{self.prefix}/" if self.prefix else ""
         if not self.is_made():
             return []
-        begun = self._try("", self._parts.begun, top)
+        begun = self._try(prefix, self._parts.begun, top + checked_prefix(prefix))
         return [ObjectInfo(each.object_name.removeprefix(top), 0, "", each.initiated_time) for each in begun]
 
     def forget_unfinished(self, key: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from functools import partial
 from importlib import import_module
@@ -27,6 +28,9 @@ ERROR = "error.txt"
 """In the run's folder: written by a worker that restarting would not help."""
 POLL_SECONDS = 0.25
 """Between two looks for it; torchrun takes longer to restart workers."""
+
+PROBE_BYTES = 1 << 20
+"""Written to see whether a disk is full."""
 
 
 def launch(
@@ -92,9 +96,19 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
         raise SystemExit(128 + signal.SIGTERM)
     if code != 0:
         raise OamlError(
-            f"Training stopped with exit code {code}; the reason stands above. Its checkpoints are in "
+            f"Training stopped with exit code {code}{_reason(run_dir)}. Its checkpoints are in "
             f"{run_dir / 'checkpoints'}: the same command goes on from the newest."
         )
+
+
+def _reason(folder: Path) -> str:
+    """Say why workers ended, where they may have been unable to: on a full disk not even PyTorch starts."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(PROBE_BYTES))
+    except OSError as error:
+        return f": {folder} takes no more ({error.strerror}). Free some of the disk, or raise its limits"
+    return "; the reason stands above"
 
 
 def _train_here(worker: str, config: Config, dataset: Path, run_dir: Path, store_prefix: str) -> None:

@@ -34,6 +34,7 @@ class StoredCheckpoints:
     def __init__(self, store: Store, prefix: str, metrics: Path | None) -> None:
         self.store, self.prefix, self.metrics = store, prefix, metrics
         self._sent_best: BestCheckpoint | None = None
+        self._cleaned = False
 
     def newest(self) -> str:
         """Return the name of the newest checkpoint in the store.
@@ -111,6 +112,7 @@ class StoredCheckpoints:
             for entry in list(self.store.list(f"{self.prefix}/step-")):
                 if entry.key.rpartition("/")[2] not in kept:
                     self.store.delete(entry.key)
+            self._remove_unfinished()
         except (OSError, StoreError) as error:
             log.warning(
                 "Checkpoint %s is here but not in the store yet (%s). Training goes on, and it is sent again.",
@@ -118,6 +120,15 @@ class StoredCheckpoints:
             )
             return False
         return True
+
+    def _remove_unfinished(self) -> None:
+        """Remove, once, what a process that was killed while it sent has left: nobody else sends a run's checkpoints,
+        and what was sent after it made use of what had arrived.
+        """
+        if not self._cleaned:
+            for entry in self.store.unfinished(f"{self.prefix}/"):
+                self.store.forget_unfinished(entry.key)
+            self._cleaned = True
 
     def _put_best(self, folder: Path, best: BestCheckpoint, name: str) -> None:
         """Put `best.ckpt` into the store as `name`, if it is what `best` says."""

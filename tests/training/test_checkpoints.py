@@ -87,6 +87,20 @@ def test_another_machine_goes_on_from_the_store(tmp_path: Path) -> None:
     ]
 
 
+def test_what_a_killed_process_had_begun_to_send_is_removed_from_the_store(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    store.write_bytes("runs/b/last.json", b"{}")
+    for key in ("runs/a/.last.json.0011aabb.tmp", "runs/a/.sha256/.last.json.0011aabb.tmp", "runs/b/.x.0011aabb.tmp"):
+        (tmp_path / "store" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "store" / key).write_text("begun")
+    assert len(store.unfinished("runs/a/")) == 2
+    keeper = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
+    keeper.save(state(1), 1)
+    keeper.wait()
+    assert [info.key for info in store.unfinished()] == ["runs/b/.x.0011aabb.tmp"], "another run's stays"
+    assert store.unfinished("runs/none/") == []
+
+
 def test_on_a_full_disk_training_goes_on_and_the_newest_and_the_best_are_written_once_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,14 +1,17 @@
-"""Which rendezvous the workers of a node are told of."""
+"""Which rendezvous the workers of a node are told of, and why they ended."""
 
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from oaml_core.config import Config, TrainConfig
+from oaml_core.errors import OamlError
 from oaml_core.training.launcher import _rendezvous, launch
 
 CONFIG = Config(train=TrainConfig(nproc=3, max_nodes=2, max_restarts=7))
@@ -34,6 +37,19 @@ def test_all_sockets_of_a_local_run_listen_on_loopback(tmp_path: Path, monkeypat
     addresses = json.loads((tmp_path / "run" / "listening.json").read_text())
     assert addresses, "workers that talk to one another listen somewhere"
     assert [address for address in addresses if not ip_address(address).is_loopback] == []
+
+
+@pytest.mark.parametrize(("most", "told"), [(None, "reason stands above"), (1_000, "takes no more .File too large.")])
+def test_a_full_disk_is_named_as_the_reason(
+    most: int | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> int:
+        full.enter_context(full_disk(most) if most else nullcontext())
+        return -6
+
+    monkeypatch.setattr("oaml_core.training.launcher.run_and_rejoin", fails)
+    with ExitStack() as full, pytest.raises(OamlError, match=f"exit code -6.*{told}.*goes on from the newest"):
+        launch(Config(store=str(tmp_path / "store")), tmp_path, tmp_path / "run", "runs/x")
 
 
 @pytest.mark.parametrize("operators", ["PET_RDZV_ENDPOINT", "PET_MASTER_ADDR"])
