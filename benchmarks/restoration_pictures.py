@@ -11,19 +11,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.restoration_scenes import middle, photograph_tiles
+from benchmarks.restoration_scenes import drawn_tiles, photograph_tiles
 from oaml_core.config import RestorationConfig
-from oaml_core.data.sources.drawn_people import draw_identities
-from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.evaluate import CAMERAS, hidden_middle
-from oaml_core.restoration.face_tiles import to_image, to_tile
+from oaml_core.restoration.face_tiles import to_image
 from oaml_core.restoration.measurement import Identity, Noise, measure
 from oaml_core.restoration.prior import load_prior
 from oaml_core.restoration.report_pictures import uncertainty_tile
@@ -46,10 +43,7 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     config = load_config("configs/restore_faces.yaml", rest)
     prior = load_prior(options.checkpoint).prior
-    generator = np.random.default_rng(0)
-    people = draw_identities(TILES, generator)
-    drawn = draw_faces(people, np.arange(TILES), generator).images
-    faces = middle(to_tile(torch.from_numpy(drawn).permute(0, 3, 1, 2)), options.side)
+    faces = drawn_tiles(TILES, options.side)
     photographs = photograph_tiles(TILES, options.side)
     options.out.mkdir(parents=True, exist_ok=True)
     kinds = {

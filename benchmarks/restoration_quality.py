@@ -1,12 +1,13 @@
 """OAML's restoration beside deepinv's samplers and classical methods, on images that the prior did not learn from.
 
-    python -m benchmarks.restoration_quality CHECKPOINT [--images faces] [--side 64] [--tiles 4] [--out FILE.json]
-        [oaml arguments, such as --data.source DIR --restoration.steps 6]
+    python -m benchmarks.restoration_quality CHECKPOINT [--gaussian CHECKPOINT] [--images faces] [--side 64] [--tiles 4]
+        [--out FILE.json] [oaml arguments, such as --data.source DIR --restoration.steps 6]
 
-The middles of held-out faces, or tiles of photographs (`--images photographs`), are measured in the light, in the dark
-and with their middle third covered. All methods have the same measurements; all samplers have the same prior and about
-the same number of passes through its network, forward and backward, as OAML takes for one sample. LPIPS is not among
-the figures: no package brings its weights.
+The middles of held-out faces, drawn ones (`--images drawn`), or tiles of photographs (`--images photographs`), are
+measured in the light, in the dark and with their middle third covered. `--gaussian` adds a prior of
+`--restoration.method gaussian` whose tiles are of `--side` pixels. All methods have the same measurements; all samplers
+have the same prior and about the same number of passes through its network, forward and backward, as OAML takes for one
+sample. LPIPS is not among the figures: no package brings its weights.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch import Tensor
 from benchmarks.figures import measured as figures_of
 from benchmarks.figures import table, write
 from benchmarks.restoration_classical import METHODS, restored
-from benchmarks.restoration_scenes import middle, photograph_tiles
+from benchmarks.restoration_scenes import drawn_tiles, middle, photograph_tiles
 from oaml_core.config import RestorationConfig
 from oaml_core.restoration.evaluate import CAMERAS, COVERED, hidden_middle
 from oaml_core.restoration.measurement import Identity, Measurement, measure
@@ -45,6 +46,10 @@ COLUMNS = (
     "PSNR of one sample, dB",
     "χ² of one sample",
     "coverage of 90 %",
+    "PSNR where visible, dB",
+    "PSNR where covered, dB",
+    "coverage where covered",
+    "deviation / error where covered",
 )
 """Columns of the table. Methods without samples have the χ² of their answer."""
 COMPARED_WITH = ("deepinv", "bm3d")
@@ -70,7 +75,8 @@ class MethodAnswer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--images", choices=("faces", "photographs"), default="faces")
+    parser.add_argument("--gaussian", type=Path, help="checkpoint of a Gaussian prior of tiles of this side")
+    parser.add_argument("--images", choices=("faces", "drawn", "photographs"), default="faces")
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--tiles", type=int, default=4)
     parser.add_argument("--out", type=Path, help="benchmarks/figures/NAME.json of a table of RESULTS.md")
@@ -84,12 +90,15 @@ def main() -> None:
     config = load_config("configs/restore_faces.yaml", [*rest, "--restoration.test_tiles", str(options.tiles)])
     if options.images == "photographs":
         tiles = photograph_tiles(options.tiles, options.side)
+    elif options.images == "drawn":
+        tiles = drawn_tiles(options.tiles, options.side)
     else:
         tiles = middle(held_out_tiles(config, prepare_tiles(config)), options.side)
     prior = load_prior(options.checkpoint).prior
+    gaussian = None if options.gaussian is None else load_prior(options.gaussian).prior
     rows = []
     for condition, measurement in conditions(tiles):
-        for method, found in compared(prior, measurement, config.restoration):
+        for method, found in compared(prior, measurement, config.restoration, gaussian):
             rows.append(row(condition, method, found, measurement, tiles))
             print(*(f"{cell:.3g}" if isinstance(cell, float) else cell for cell in rows[-1]), sep=" | ", flush=True)
     made = figures_of(options.said or command(options, rest), COLUMNS, rows, LIBRARIES)
@@ -102,7 +111,8 @@ def main() -> None:
 def command(options: argparse.Namespace, rest: list[str]) -> str:
     """Return the command, without the machine's own paths."""
     given = f"--images {options.images} --side {options.side} --tiles {options.tiles}"
-    return " ".join(["python -m benchmarks.restoration_quality CHECKPOINT", given, *rest])
+    other = [] if options.gaussian is None else ["--gaussian GAUSSIAN"]
+    return " ".join(["python -m benchmarks.restoration_quality CHECKPOINT", *other, given, *rest])
 
 
 def conditions(tiles: Tensor) -> Iterator[tuple[str, Measurement]]:
@@ -114,7 +124,10 @@ def conditions(tiles: Tensor) -> Iterator[tuple[str, Measurement]]:
 
 
 def compared(
-    prior: torch.nn.Module, measurement: Measurement, config: RestorationConfig
+    prior: torch.nn.Module,
+    measurement: Measurement,
+    config: RestorationConfig,
+    gaussian: torch.nn.Module | None = None,
 ) -> Iterator[tuple[str, MethodAnswer]]:
     """Yield what every method makes of the measurement.
 
@@ -122,6 +135,7 @@ def compared(
         prior: D(x; σ).
         measurement: of tiles.
         config: of OAML's sampling; its passes are the measure of the others.
+        gaussian: a Gaussian prior; None: it is left out.
     """
     from benchmarks.restoration_samplers import PLUG_AND_PLAY, SAMPLERS, CountedPrior
 
@@ -140,6 +154,9 @@ def compared(
     yield "OAML", MethodAnswer(answer, samples, passes, (seconds - of_mean if alone else seconds) / shape[0] / count)
     if alone:
         yield "OAML, mean alone", MethodAnswer(mean, None, counted.passes, of_mean / shape[0])
+    if gaussian is not None:
+        (answer, _, samples), seconds = timed(lambda: restore(gaussian, measurement, shape[1:], config))
+        yield "OAML, Gaussian prior", MethodAnswer(answer, samples, None, seconds / shape[0] / count)
     for name, sampler in SAMPLERS.items():
         counted.passes = 0
         drawn, seconds = timed(
@@ -176,7 +193,21 @@ def row(
         None if samples is None else float(psnr(samples[0], truth).mean()),
         float(chi_square(measurement, one).mean()),
         None if samples is None or len(samples) < 2 else float(coverage(samples, truth).mean()),
+        *_covered_part(found, measurement, truth),
     ]
+
+
+def _covered_part(found: MethodAnswer, measurement: Measurement, truth: Tensor) -> list[float | None]:
+    """Return the last columns: of all visible and of all covered values."""
+    if measurement.visibility is None:
+        return [None] * 4
+    hidden = (measurement.visibility == 0).expand_as(truth)
+    parts = [float(psnr(found.answer[some][None], truth[some][None])) for some in (~hidden, hidden)]
+    if found.samples is None or len(found.samples) < 2:
+        return [*parts, None, None]
+    samples, wanted = found.samples[:, hidden][:, None], truth[hidden][None]
+    error = (found.answer[hidden] - wanted).square().mean().sqrt()
+    return [*parts, float(coverage(samples, wanted)), float(samples.var(0).mean().sqrt() / error)]
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Clean tiles that may be shared: photographs that come with scikit-image, all in the public domain."""
+"""Clean tiles that may be shared: drawn faces, and photographs of scikit-image, all in the public domain."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from oaml_core.data.sources.drawn_people import draw_identities
+from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.restoration.face_tiles import to_tile
 from oaml_core.restoration.validation import spread
 
@@ -24,6 +27,14 @@ def middle(tiles: Tensor, side: int) -> Tensor:
     """Return the middles [N, C, side, side] of tiles."""
     top, left = ((size - side) // 2 for size in tiles.shape[2:])
     return tiles[..., top : top + side, left : left + side]
+
+
+def drawn_tiles(count: int, side: int) -> Tensor:
+    """Return the middles [count, 3, side, side] of faces of as many people, drawn by OAML."""
+    generator = np.random.default_rng(0)
+    people = draw_identities(count, generator)
+    drawn = draw_faces(people, np.arange(count), generator).images
+    return middle(to_tile(torch.from_numpy(drawn).permute(0, 3, 1, 2)), side)
 
 
 def photograph(name: str, reduction: int = REDUCTION) -> Tensor:

@@ -59,8 +59,9 @@ class RestorationConfig:
     """Standard deviation of ln σ in training."""
     sigma_data: float = 0.5
     """Standard deviation of clean tiles."""
-    method: Literal["mmps"] = "mmps"
-    """Posterior sampling by moment matching (`oaml_core.restoration.posterior` has the formulas)."""
+    method: Literal["mmps", "gaussian"] = "mmps"
+    """Kind of prior: `mmps`, a diffusion prior whose posterior is sampled by moment matching; `gaussian`, one Gaussian
+    of aligned tiles, such as faces, whose posterior is known: samples a hundred times as fast, and softer."""
     guidance: float = 1.0
     """Strength of the measurement; 1: as its noise says."""
     steps: int = 24
@@ -110,6 +111,8 @@ def check_restoration(config: RestorationConfig) -> None:
     ):
         if (getattr(config, name) or 0) < 0:
             raise ConfigError(f"restoration.{name} is {getattr(config, name)}; it must not be negative.")
+    if config.use_labels and config.method == "gaussian":
+        raise ConfigError("restoration.use_labels needs restoration.method mmps: a Gaussian prior has no labels.")
     if not 0.0 <= config.dropout < 1.0:
         raise ConfigError(f"restoration.dropout is {config.dropout}; it is a share and must lie in [0, 1).")
     if config.sigma_max <= config.sigma_min:

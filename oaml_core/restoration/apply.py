@@ -13,12 +13,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from oaml_core.config import RestorationConfig
-from oaml_core.decoding.decode import decode_image, decode_mask
-from oaml_core.decoding.files import read_image_bytes
+from oaml_core.decoding.decode import decode_mask
+from oaml_core.decoding.files import read_image, read_image_bytes
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.errors import DataError, ModelInputError
+from oaml_core.errors import DataError
 from oaml_core.folder_entries import regular_files
 from oaml_core.progress import progress
+from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.face_tiles import to_image, to_tile
 from oaml_core.restoration.measurement import (
     Composition,
@@ -31,7 +32,6 @@ from oaml_core.restoration.measurement import (
 )
 from oaml_core.restoration.metrics import chi_square
 from oaml_core.restoration.noise_estimation import noise_of_image, noise_of_pair
-from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.report_pictures import uncertainty_tile
 from oaml_core.restoration.restore import restore
 
@@ -67,7 +67,7 @@ def build_operator(low_resolution: int = 1, blur: float = 0.0) -> Operator:
 
 
 def restore_image(
-    prior: Prior,
+    prior: Denoiser,
     path: Path,
     out: Path,
     config: RestorationConfig,
@@ -90,7 +90,8 @@ def restore_image(
         second_shot: the same scene once more: the noise is estimated from both, the first is restored.
 
     Raises:
-        DataError: an image cannot be read, or sizes differ.
+        ModelInputError: the image cannot be read.
+        DataError: the mask is no image, or sizes do not fit.
     """
     operator = operator or Identity()
     observed = _read(path)
@@ -114,20 +115,12 @@ def restore_image(
 
 def _read(path: Path) -> Tensor:
     """[1, 3, H, W] in [-1, 1]."""
-    try:
-        image = decode_image(read_image_bytes(path))
-    except ModelInputError as error:
-        raise DataError(str(error)) from None
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
-    return to_tile(torch.from_numpy(image.copy()).permute(2, 0, 1))[None]
+    return to_tile(torch.from_numpy(read_image(path).copy()).permute(2, 0, 1))[None]
 
 
 def _read_mask(path: Path, observed: Tensor) -> Tensor:
     try:
         mask = decode_mask(read_image_bytes(path))
-    except ModelInputError as error:
-        raise DataError(str(error)) from None
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if mask.shape != tuple(observed.shape[2:]):
@@ -149,7 +142,7 @@ def _scene_size(operator: Operator, observed: Tensor) -> tuple[int, int]:
 
 
 def _in_pieces(
-    prior: Prior, measured: Measurement, multiple: int, config: RestorationConfig, seed: int, device: str
+    prior: Denoiser, measured: Measurement, multiple: int, config: RestorationConfig, seed: int, device: str
 ) -> tuple[Tensor, Tensor]:
     """Return mean and deviation [1, 3, H, W] from pieces that overlap and are blended there."""
     height, width = measured.observed.shape[2:]

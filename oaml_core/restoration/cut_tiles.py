@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError, ModelInputError
+from oaml_core.evaluation.verdict.metrics_json import write_json
 from oaml_core.folder_entries import shown
 from oaml_core.progress import progress
 from oaml_core.restoration.apply import pictures_at
@@ -127,7 +127,7 @@ def cut_tiles(
     found.clean = sum(row.get("is_clean", False) for row in rows)
     found.undecided = sum("is_clean" not in row for row in rows)
     found.cameras = {name: _typical(some) for name, some in sorted(noises.items())}
-    _write(listing, {"tiles": rows, "cameras": found.cameras})
+    write_json({"tiles": rows, "cameras": found.cameras}, listing)
     return found
 
 
@@ -191,10 +191,4 @@ def _typical(some: list[Noise]) -> dict[str, float]:
 def _save(tile: Tensor, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     torch.save(tile, partial)
-    os.replace(partial, path)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
     os.replace(partial, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -104,18 +104,10 @@ def evaluate_tiles(
         found.rows.append(_row(condition, MEASURED, measured.observed, tiles))
         if seen is None:
             found.rows.append(_row(condition, CLASSICAL, non_local_means(measured.observed, noise), tiles))
-        found.rows.append(
-            Row(
-                condition,
-                ONE_SAMPLE,
-                float(psnr(samples[0], tiles).mean()),
-                float(ssim(samples[0], tiles).mean()),
-                float(chi_square(measured, samples[0]).mean()),
-            )
-        )
+        explains = float(chi_square(measured, samples[0]).mean())
+        found.rows.append(replace(_row(condition, ONE_SAMPLE, samples[0], tiles), chi_square=explains))
         covers = float(coverage(samples, tiles, COVERAGE_LEVEL).mean()) if len(samples) > 1 else None
-        row = _row(condition, RESTORED, mean, tiles)
-        found.rows.append(Row(row.condition, row.method, row.psnr, row.ssim, None, covers))
+        found.rows.append(replace(_row(condition, RESTORED, mean, tiles), coverage=covers))
         found.pictures += [
             Picture(condition, *four)
             for four in zip(*(x[:PICTURES] for x in (measured.observed, mean, deviation, tiles)), strict=True)

@@ -35,6 +35,11 @@ def to_tile(image: Tensor) -> Tensor:
     return image.float() / 127.5 - 1
 
 
+def to_bytes(tiles: Tensor) -> Tensor:
+    """Convert tiles in [-1, 1] to uint8 of the same shape, clipped."""
+    return ((tiles.clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
 def to_image(tile: Tensor) -> NDArray[np.uint8]:
     """Convert a tile [3, H, W] in [-1, 1] to an image uint8 [H, W, 3], clipped."""
-    return ((tile.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
+    return to_bytes(tile).permute(1, 2, 0).cpu().numpy()

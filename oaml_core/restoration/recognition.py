@@ -33,7 +33,7 @@ from oaml_core.restoration.evaluate import (
     RecognitionRow,
     hidden_middle,
 )
-from oaml_core.restoration.face_tiles import to_tile
+from oaml_core.restoration.face_tiles import to_bytes, to_tile
 from oaml_core.restoration.measurement import Identity, measure
 from oaml_core.restoration.restore import posterior_mean
 
@@ -133,6 +133,6 @@ def _tiles(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> Tensor:
 
 def _embeddings(model: Recogniser, tiles: Tensor, device: str) -> Tensor:
     """Return unit embeddings [N, E] of tiles as 8-bit images, as a recogniser would be given them."""
-    images = ((tiles.clamp(-1, 1) + 1) * 127.5).round().byte()
     with torch.inference_mode():
-        return torch.cat([face_features(model, part, device).embedding.float().cpu() for part in images.split(64)])
+        parts = to_bytes(tiles).split(64)
+        return torch.cat([face_features(model, part, device).embedding.float().cpu() for part in parts])

@@ -8,8 +8,6 @@ high] with 95 % intervals, `auc`, `far`, `pairs`.
 
 from __future__ import annotations
 
-import json
-import os
 import string
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -20,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.evaluation.report.finding import tile
-from oaml_core.evaluation.report.report import provenance
+from oaml_core.evaluation.report.report import provenance, write_page
 from oaml_core.evaluation.statistics.bootstrap import Interval
+from oaml_core.evaluation.verdict.metrics_json import write_json
 from oaml_core.restoration.evaluate import (
     CAMERAS,
     CLASSICAL,
@@ -54,13 +53,8 @@ def write_restoration_report(
         context: provenance.
         title: heading.
     """
-    _write(
-        numbers,
-        json.dumps(
-            {"rows": [asdict(row) for row in found.rows], "recognition": [asdict(row) for row in found.recognition]},
-            indent=1,
-        ),
-    )
+    rows, recognition = ([asdict(row) for row in some] for some in (found.rows, found.recognition))
+    write_json({"rows": rows, "recognition": recognition}, numbers)
     assets = resources.files("oaml_core.evaluation.report") / "assets"
     own = resources.files("oaml_core.restoration") / "assets"
     sections = [("tables", "Figures", _table(found.rows)), ("pictures", "Pictures", compared_pictures(found.pictures))]
@@ -82,7 +76,7 @@ def write_restoration_report(
         ),
         provenance=provenance({**context, "seconds of sampling": found.seconds}),
     )
-    _write(page, text)
+    write_page(text, page)
 
 
 def lead(found: RestorationEvaluation) -> str:
@@ -141,9 +135,3 @@ def _number(value: float | None) -> str:
 
 def _text(*files: Traversable) -> str:
     return "".join(file.read_text(encoding="utf-8") for file in files)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

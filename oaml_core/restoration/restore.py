@@ -11,7 +11,8 @@ from torch import Tensor
 
 from oaml_core.config import RestorationConfig
 from oaml_core.restoration.edm import Denoiser
-from oaml_core.restoration.measurement import Measurement
+from oaml_core.restoration.gaussian_prior import GaussianPrior
+from oaml_core.restoration.measurement import Identity, Measurement
 from oaml_core.restoration.posterior import Posterior
 from oaml_core.restoration.sampler import noise_levels
 
@@ -45,10 +46,7 @@ def restore(
         device: to sample on.
     """
     parts = []
-    for number, posterior in _posteriors(denoiser, measured, config, device):
-        centre = posterior.mean()
-        samples = _samples(posterior, centre, shape, config, seed + number)
-        mean = _mean_of(posterior, samples, seed) if centre is None else centre
+    for mean, samples in _answers(denoiser, measured, shape, config, seed, device):
         deviation = samples.std(0) if len(samples) > 1 else torch.full_like(mean, math.nan)
         parts.append([x.cpu() for x in (mean, deviation, samples)])
     means, deviations, samples_of_all = zip(*parts, strict=True)
@@ -64,40 +62,53 @@ def posterior_mean(
     seed: int = 0,
     device: str = "cpu",
 ) -> Tensor:
-    """Return the first of what `restore` returns. It takes samples only where `Posterior.mean` has none: of covered
-    tiles it
-    is then the mean, over the samples, of what the tile would be if their covered pixels had been measured as well;
-    of others the mean of the samples."""
-    parts = []
-    for number, posterior in _posteriors(denoiser, measured, config, device):
-        mean = posterior.mean()
-        if mean is None:
-            mean = _mean_of(posterior, _samples(posterior, None, shape, config, seed + number), seed)
-        parts.append(mean.cpu())
-    return torch.cat(parts)
+    """Return the first of what `restore` returns.
+
+    It takes samples only where nothing else gives the mean (`Posterior.mean`). Of covered tiles it is then the mean,
+    over the samples, of what the tile would be if its covered pixels had been measured as well; of others the mean of
+    the samples.
+    """
+    answers = _answers(denoiser, measured, shape, config, seed, device, mean_alone=True)
+    return torch.cat([mean.cpu() for mean, _ in answers])
 
 
-def _posteriors(
-    denoiser: Denoiser, measured: Measurement, config: RestorationConfig, device: str
-) -> Iterator[tuple[int, Posterior]]:
+def _answers(
+    denoiser: Denoiser,
+    measured: Measurement,
+    shape: tuple[int, ...],
+    config: RestorationConfig,
+    seed: int,
+    device: str,
+    *,
+    mean_alone: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield mean and samples of some tiles at a time; no samples where the mean alone is wanted and takes none."""
     for start in range(0, len(measured.observed), BATCH):
         part = measured.part(slice(start, start + BATCH)).to(device)
-        yield start, Posterior(denoiser, part, config.guidance)
+        # Sample number i is that of (seed, i).
+        draws = [torch.Generator().manual_seed((seed + start) * 100_003 + i) for i in range(config.samples)]
+        if isinstance(denoiser, GaussianPrior) and isinstance(part.operator, Identity):
+            yield denoiser.posterior(part, config.guidance, [] if mean_alone else draws)
+            continue
+        posterior = Posterior(denoiser, part, config.guidance)
+        centre = posterior.mean()
+        if centre is not None and mean_alone:
+            yield centre, centre[:0]
+            continue
+        levels = _levels(posterior, config, around_mean=centre is not None)
+        whole = (len(part.observed), *shape)
+        samples = torch.stack([posterior.sample(whole, levels, draw, centre) for draw in draws])
+        yield _mean_of(posterior, samples, seed) if centre is None else centre, samples
 
 
-def _samples(
-    posterior: Posterior, centre: Tensor | None, shape: tuple[int, ...], config: RestorationConfig, seed: int
-) -> Tensor:
-    """Return [n, B, C, H, W]; sample number i starts from (seed, i)."""
+def _levels(posterior: Posterior, config: RestorationConfig, *, around_mean: bool) -> list[float]:
+    """Return the noise levels that sampling goes through; fewer orders of magnitude where it starts around the mean."""
     highest, lowest = config.sigma_max, config.sigma_min
-    if centre is not None:
+    if around_mean:
         noise = float(posterior.shared_precision().min()) ** -0.5
         lowest = max(lowest, END * noise)
         highest = max(min(highest, START * noise), 2 * lowest)
-    levels = noise_levels(config.steps, lowest, highest)
-    whole = (len(posterior.measurement.observed), *shape)
-    draws = [torch.Generator().manual_seed(seed * 100_003 + i) for i in range(config.samples)]
-    return torch.stack([posterior.sample(whole, levels, draw, centre) for draw in draws])
+    return noise_levels(config.steps, lowest, highest)
 
 
 def _mean_of(posterior: Posterior, samples: Tensor, seed: int) -> Tensor:

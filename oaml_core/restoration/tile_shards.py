@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -24,7 +23,7 @@ from oaml_core.data.prepared.dataset import open_array
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
 from oaml_core.restoration.tile_check import validate_dataset_compatibility
-from oaml_core.restoration.tiles import SPLITS, TileEntry, TileFolder, one_hot, read_metadata
+from oaml_core.restoration.tiles import SPLITS, TileFolder, one_hot, read_metadata
 from oaml_core.structured_text import parse_json
 
 MANIFEST = "tiles.json"
@@ -152,20 +151,16 @@ def _write(tiles: TileFolder, out: Path, split: str) -> list[str]:
     first = tiles.read(0)
     each = max(1, SHARD_BYTES // (first.numel() * 4))
     names = []
-    for start, entries in _chunks(tiles.entries, each):
+    for start in range(0, len(tiles), each):
+        rows = range(start, min(start + each, len(tiles)))
         name = f"{split}-{start // each:05d}.npy"
         unfinished = out / f".{name}.{os.getpid()}"
         shard = np.lib.format.open_memmap(
-            unfinished, mode="w+", dtype=np.float32, shape=(len(entries), *tuple(first.shape))
+            unfinished, mode="w+", dtype=np.float32, shape=(len(rows), *tuple(first.shape))
         )
-        for row in progress(range(len(entries)), len(entries), f"writing {name}"):
-            shard[row] = tiles.read(start + row).numpy()
+        for row in progress(rows, len(rows), f"writing {name}"):
+            shard[row - start] = tiles.read(row).numpy()
         shard.flush()
         unfinished.replace(out / name)
         names.append(name)
     return names
-
-
-def _chunks(entries: list[TileEntry], size: int) -> Iterator[tuple[int, list[TileEntry]]]:
-    for start in range(0, len(entries), size):
-        yield start, entries[start : start + size]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from oaml_core.data.prepared.prepared import PreparedDataset
+from oaml_core.errors import DataError
 from oaml_core.restoration.face_tiles import to_tile
 from oaml_core.restoration.metrics import psnr, ssim
 from oaml_core.restoration.prior import Prior
@@ -69,7 +70,7 @@ def validation_shards(shards: TileShards, domains: tuple[str, ...], size: int, c
     if not chosen:
         return None
     labels = torch.stack([one_hot(domains, shards.domain(i)) for i in chosen])
-    return ValidationTiles(torch.stack([_centre(shards.read(i), size) for i in chosen]), labels)
+    return ValidationTiles(torch.stack([centre(shards.read(i), size) for i in chosen]), labels)
 
 
 def validation_faces(prepared: PreparedDataset, size: int, count: int, tested: int) -> ValidationTiles | None:
@@ -89,7 +90,7 @@ def validation_faces(prepared: PreparedDataset, size: int, count: int, tested: i
     faces = [to_tile(torch.tensor(images[others[i]]).permute(2, 0, 1)) for i in spread(len(others), count)]
     if not faces:
         return None
-    return ValidationTiles(torch.stack([_centre(face, size) for face in faces]), torch.zeros(len(faces), 0))
+    return ValidationTiles(torch.stack([centre(face, size) for face in faces]), torch.zeros(len(faces), 0))
 
 
 def spread(total: int, count: int) -> list[int]:
@@ -98,6 +99,14 @@ def spread(total: int, count: int) -> list[int]:
     return [round(i * (total - 1) / max(1, taken - 1)) for i in range(taken)]
 
 
-def _centre(tile: Tensor, size: int) -> Tensor:
-    top, left = ((side - size) // 2 for side in tile.shape[1:])
+def centre(tile: Tensor, size: int) -> Tensor:
+    """Return the middle [C, size, size] of a tile.
+
+    Raises:
+        DataError: the tile is smaller.
+    """
+    height, width = tile.shape[1:]
+    if min(height, width) < size:
+        raise DataError(f"A tile has {height} × {width} pixels, less than restoration.tile_size {size}.")
+    top, left = (height - size) // 2, (width - size) // 2
     return tile[:, top : top + size, left : left + size].contiguous()

@@ -7,6 +7,7 @@ from pathlib import Path
 from oaml_core.config import Config
 from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.restoration.face_tiles import FaceTiles
+from oaml_core.restoration.gaussian_training import train_gaussian
 from oaml_core.restoration.prior_training import PriorLoop
 from oaml_core.restoration.tile_shards import TileShards, read_shard_manifest
 from oaml_core.restoration.tiles import Tiles
@@ -28,6 +29,10 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
     """
     world, keeper = begin(config, run_dir, store_prefix)
     tiles, fingerprint = open_training_tiles(config, dataset)
+    if config.restoration.method == "gaussian":
+        if world.is_main:
+            write_result(run_dir, train_gaussian(config, tiles, fingerprint, run_dir, keeper), keeper.best)
+        return
     validation = open_validation_tiles(config, dataset, tiles.domains) if world.is_main else None
     metrics = PriorLoop(config, tiles, fingerprint, run_dir, keeper, world, validation).run()
     if world.is_main:

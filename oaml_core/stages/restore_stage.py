@@ -123,15 +123,20 @@ def evaluate_prior(
 def _evaluate_prior(
     config: Config, dataset_uri: str, checkpoint_uri: str, recogniser_uri: str | None, device: str
 ) -> RestorationEvaluated:
+    import torch
+
     from oaml_core.restoration.evaluate import evaluate_tiles
     from oaml_core.restoration.prior import load_prior
     from oaml_core.restoration.recognition import recognition_effect
     from oaml_core.restoration.report import write_restoration_report
+    from oaml_core.restoration.validation import centre
     from oaml_core.training.trained import load_trained
 
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_prior(checkpoint, device)
     tiles = held_out_tiles(config, dataset_uri)
+    if trained.side is not None:
+        tiles = torch.stack([centre(tile, trained.side) for tile in tiles])
     found = evaluate_tiles(trained.prior, tiles, config.restoration, seed=config.seed, device=device)
     if recogniser_uri is not None:
         model = load_trained(fetch_file(config, recogniser_uri)).recogniser.to(device)
@@ -195,8 +200,12 @@ def prior_prefix(config: Config, dataset_uri: str) -> str:
     """Return the run's place in the store and below `work_dir`: the same for all tries of the same training."""
     from oaml_core.restoration.prior_training import MAY_DIFFER
 
-    learnt = {k: v for k, v in asdict(config.restoration).items() if f"restoration.{k}" not in MAY_DIFFER}
-    learnt["total_kimg"] = config.restoration.total_kimg
+    settings = asdict(config.restoration)
+    if config.restoration.method == "gaussian":
+        learnt = {name: settings[name] for name in ("method", "tile_size", "xflip")}
+    else:
+        learnt = {k: v for k, v in settings.items() if f"restoration.{k}" not in MAY_DIFFER}
+        learnt["total_kimg"] = config.restoration.total_kimg
     return f"priors/{config.name}-{digest(config.seed, learnt, dataset_uri.rpartition('/')[2])}"
 
 

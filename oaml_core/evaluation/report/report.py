@@ -63,6 +63,11 @@ def write_report(
         method=(assets / "method.html").read_text(encoding="utf-8"),
         provenance=provenance(context or {}),
     )
+    write_page(text, path)
+
+
+def write_page(text: str, path: Path) -> None:
+    """Write a page, by rename."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
