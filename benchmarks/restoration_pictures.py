@@ -23,6 +23,7 @@ from oaml_core.restoration.evaluate import CAMERAS, hidden_middle
 from oaml_core.restoration.face_tiles import to_image
 from oaml_core.restoration.measurement import Identity, Noise, measure
 from oaml_core.restoration.prior import load_prior
+from oaml_core.restoration.randomness import generator_of
 from oaml_core.restoration.report_pictures import uncertainty_tile
 from oaml_core.restoration.restore import restore
 from oaml_core.settings import load_config
@@ -68,7 +69,7 @@ def sheet(prior: Denoiser, tiles: Tensor, noise: Noise, seen: Tensor | None, con
         seen: visibility [N, 1, H, W]; None: all.
         config: of the sampling.
     """
-    measured = measure(tiles, Identity(), noise, torch.Generator().manual_seed(0), seen)
+    measured = measure(tiles, Identity(), noise, generator_of("measured", 0), seen)
     mean, deviation, _ = restore(prior, measured, tuple(tiles.shape[1:]), config)
     uncertainty = torch.stack([uncertainty_tile(one) for one in deviation])
     columns = (measured.observed, mean, uncertainty, tiles)

@@ -32,6 +32,7 @@ from oaml_core.restoration.evaluate import CAMERAS, COVERED, hidden_middle
 from oaml_core.restoration.measurement import Identity, Measurement, measure
 from oaml_core.restoration.metrics import chi_square, coverage, psnr, ssim
 from oaml_core.restoration.prior import load_prior
+from oaml_core.restoration.randomness import generator_of
 from oaml_core.restoration.restore import posterior_mean, restore
 from oaml_core.settings import load_config
 from oaml_core.stages.restore_stage import held_out_tiles, prepare_tiles
@@ -119,8 +120,7 @@ def conditions(tiles: Tensor) -> Iterator[tuple[str, Measurement]]:
     """Yield measurements of the tiles by name."""
     for number, (name, camera) in enumerate((("light", "light"), ("dark", "dark"), (COVERED, "light"))):
         seen = hidden_middle(tiles) if name == COVERED else None
-        generator = torch.Generator().manual_seed(number)
-        yield name, measure(tiles, Identity(), CAMERAS[camera], generator, seen)
+        yield name, measure(tiles, Identity(), CAMERAS[camera], generator_of("measured", number), seen)
 
 
 def compared(

@@ -15,6 +15,7 @@ from oaml_core.restoration.classical import non_local_means
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.measurement import Identity, Noise, measure
 from oaml_core.restoration.metrics import chi_square, coverage, psnr, ssim
+from oaml_core.restoration.randomness import generator_of
 from oaml_core.restoration.restore import restore
 
 CAMERAS: Mapping[str, Noise] = {
@@ -96,8 +97,7 @@ def evaluate_tiles(
     """
     found = RestorationEvaluation()
     for number, (condition, noise, seen) in enumerate(_conditions(tiles)):
-        generator = torch.Generator().manual_seed(seed * 1009 + number)
-        measured = measure(tiles, Identity(), noise, generator, seen)
+        measured = measure(tiles, Identity(), noise, generator_of("measured", seed, number), seen)
         began = time.perf_counter()
         mean, deviation, samples = restore(denoiser, measured, tuple(tiles.shape[1:]), config, seed=seed, device=device)
         found.seconds[condition] = time.perf_counter() - began

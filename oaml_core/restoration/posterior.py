@@ -88,7 +88,7 @@ class Posterior:
         together = x
         if bool((shared > 0).any()):
             together = (x * sigma.reshape(-1, 1, 1, 1) ** -2 + shared * self.measurement.observed) * variance
-        estimate, pulled_back = self._linearised(together, variance.sqrt().flatten())
+        estimate, pulled_back = self.linearised(together, variance.sqrt().flatten())
         left = self.guidance * self.measurement.precision(estimate) - shared
         # The system's inverse if J were 1, its upper bound: without it few iterations leave the darkest pixels, whose
         # variance is a fortieth of the brightest ones', and say too little of how uncertain they are.
@@ -110,8 +110,8 @@ class Posterior:
         # The variance is linear in the signal: its mean over the noisy tile is that over the clean one.
         return 1 / (1 / self.measurement.precision(observed)).mean((1, 2, 3), keepdim=True)
 
-    def _linearised(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """D(x; σ), and what multiplies by its transposed Jacobian Jᵀ."""
+    def linearised(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return D(x; σ) of the prior, and what multiplies by its transposed Jacobian Jᵀ."""
         with torch.enable_grad():
             x = x.detach().requires_grad_()
             estimate = self.denoiser(x, sigma)

@@ -35,6 +35,7 @@ from oaml_core.restoration.evaluate import (
 )
 from oaml_core.restoration.face_tiles import to_bytes, to_tile
 from oaml_core.restoration.measurement import Identity, measure
+from oaml_core.restoration.randomness import generator_of
 from oaml_core.restoration.restore import posterior_mean
 
 CLEAN, DARK = "clean", "dark"
@@ -88,7 +89,7 @@ def _degraded(
 ) -> Iterator[Mapping[str, Tensor]]:
     """Yield faces [N, 3, H, W] measured under a condition, and restored, some at a time."""
     noise = CAMERAS["light" if condition == COVERED else condition]
-    generator = torch.Generator().manual_seed(seed)
+    generator = generator_of("measured", seed)
     for number in progress(range(0, len(faces), PART), -(-len(faces) // PART), f"restoring {condition} faces"):
         part = faces[number : number + PART]
         seen = hidden_middle(part) if condition == COVERED else None

@@ -14,7 +14,9 @@ from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.gaussian_prior import GaussianPrior
 from oaml_core.restoration.measurement import Identity, Measurement
 from oaml_core.restoration.posterior import Posterior
+from oaml_core.restoration.randomness import generator_of
 from oaml_core.restoration.sampler import noise_levels
+from oaml_core.restoration.trust import trusted
 
 BATCH = 16
 """Tiles restored at a time."""
@@ -85,12 +87,11 @@ def _answers(
     """Yield mean and samples of some tiles at a time; no samples where the mean alone is wanted and takes none."""
     for start in range(0, len(measured.observed), BATCH):
         part = measured.part(slice(start, start + BATCH)).to(device)
-        # Sample number i is that of (seed, i).
-        draws = [torch.Generator().manual_seed((seed + start) * 100_003 + i) for i in range(config.samples)]
+        draws = [generator_of("sample", seed, start, i) for i in range(config.samples)]
         if isinstance(denoiser, GaussianPrior) and isinstance(part.operator, Identity):
             yield denoiser.posterior(part, config.guidance, [] if mean_alone else draws)
             continue
-        posterior = Posterior(denoiser, part, config.guidance)
+        posterior = trusted(Posterior(denoiser, part, config.guidance))
         centre = posterior.mean()
         if centre is not None and mean_alone:
             yield centre, centre[:0]
@@ -98,7 +99,8 @@ def _answers(
         levels = _levels(posterior, config, around_mean=centre is not None)
         whole = (len(part.observed), *shape)
         samples = torch.stack([posterior.sample(whole, levels, draw, centre) for draw in draws])
-        yield _mean_of(posterior, samples, seed) if centre is None else centre, samples
+        completing = generator_of("completed", seed, start)
+        yield _mean_of(posterior, samples, completing) if centre is None else centre, samples
 
 
 def _levels(posterior: Posterior, config: RestorationConfig, *, around_mean: bool) -> list[float]:
@@ -111,11 +113,12 @@ def _levels(posterior: Posterior, config: RestorationConfig, *, around_mean: boo
     return noise_levels(config.steps, lowest, highest)
 
 
-def _mean_of(posterior: Posterior, samples: Tensor, seed: int) -> Tensor:
-    """Return the posterior's mean from samples [n, B, C, H, W]: by the law of total expectation that of E[clean | y
-    and what
-    a sample's covered pixels would have measured], which is steadier than that of the samples themselves."""
-    generator = torch.Generator().manual_seed(seed)
+def _mean_of(posterior: Posterior, samples: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the posterior's mean from samples [n, B, C, H, W].
+
+    By the law of total expectation it is that of E[clean | y and what a sample's covered pixels would have measured],
+    which is steadier than that of the samples themselves.
+    """
     completed = [posterior.measurement.completed(sample, generator) for sample in samples]
     means = [replace(posterior, measurement=measurement).mean() for measurement in completed]
     return torch.stack([sample if mean is None else mean for sample, mean in zip(samples, means, strict=True)]).mean(0)
