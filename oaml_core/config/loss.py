@@ -26,7 +26,7 @@ class LossConfig:
     """Nearness, 1 − cosine, of the pooled embedding of a covered face's visible places to the backbone's embedding of
     the same face without the drawn occluder. Wants `model.matcher pooled`."""
     common_distillation_loss_weight: float = 0.0
-    """The same for the places that another face of the batch shows too: pairs compare no others."""
+    """Weight of the distillation of what another face of the batch shows too: pairs compare no other places."""
     contrastive_distillation_loss_weight: float = 0.0
     """Cross-entropy of picking a covered face's own target among those of all other people's training faces. Wants
     `targets_known`."""

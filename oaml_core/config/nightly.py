@@ -24,13 +24,15 @@ class NightlyConfig:
     """GPU-hours that a night may cost: when they are spent, training ends after a checkpoint, no further step begins,
     and production stays as it is. 0: any number."""
     most_core_hours_per_night: float = 0.0
-    """The same for the core-hours of steps that use no GPU."""
+    """Core-hours that the steps of a night without a GPU may cost; then it ends as with `most_gpu_hours_per_night`.
+    0: any number."""
     most_gpu_hours_per_month: float = 0.0
     """GPU-hours that all runs of this name may cost in a calendar month (UTC). No night begins when they are spent, or
     when less is left than the last nights needed; a night under way ends as with `most_gpu_hours_per_night`. 0: any
     number."""
     most_core_hours_per_month: float = 0.0
-    """The same for the core-hours of steps that use no GPU."""
+    """Core-hours that all steps of this name without a GPU may cost in a calendar month (UTC), as with
+    `most_gpu_hours_per_month`. 0: any number."""
     drift: Literal["off", "warn", "stop"] = "off"
     """Answer to a night whose faces are unlike those that the model in production was trained on: `stop` ends the
     night before training, `warn` says so and goes on."""

@@ -1,0 +1,28 @@
+"""A night with a store of its own, in the pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from oaml_core.config import Config
+from oaml_core.stages.present_night import IN_PIPELINE
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    messages: list[str] = []
+    monkeypatch.setattr("oaml_core.stages.nights.notify", messages.append)
+    return messages
+
+
+@pytest.fixture
+def in_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IN_PIPELINE, "1")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return replace(Config(), name="night", store=str(tmp_path / "store"), work_dir=str(tmp_path / "work"))
