@@ -1,4 +1,4 @@
-"""A word to people, through a webhook, where one is configured."""
+"""A word to people: through a webhook, where one is configured, and as an Event, where a cluster is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import logging
 import os
 from urllib.parse import urlparse
+
+from oaml_core.cluster_event import Reason, record_event
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +18,19 @@ TRIES = 3
 BUSY = (429, 502, 503, 504)
 
 
-def notify(text: str) -> bool:
-    """Post `text` to the webhook; whether it was taken. A webhook that fails is reported, and stops nothing."""
+def notify(text: str, reason: Reason) -> bool:
+    """Tell `text` to the webhook and to the cluster; whether the webhook took it. What fails is reported, and stops
+    nothing.
+
+    Args:
+        text: one line.
+        reason: what it is about, for the cluster.
+    """
+    record_event(reason, text)
+    return _post(text)
+
+
+def _post(text: str) -> bool:
     import urllib3
 
     url = os.environ.get(WEBHOOK)
@@ -26,9 +39,7 @@ def notify(text: str) -> bool:
     if urlparse(url).scheme not in ("http", "https"):
         log.warning("%s is no address of a webhook: https://…", WEBHOOK)
         return False
-    retries = urllib3.Retry(
-        total=TRIES, backoff_factor=0.5, allowed_methods=None, status_forcelist=(429, 502, 503, 504)
-    )
+    retries = urllib3.Retry(total=TRIES, backoff_factor=0.5, allowed_methods=None, status_forcelist=BUSY)
     try:
         with urllib3.PoolManager(retries=retries, timeout=urllib3.Timeout(connect=5, read=10)) as pool:
             headers = {"Content-Type": "application/json"}

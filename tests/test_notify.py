@@ -41,13 +41,13 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[list[dict], list[int
 def test_a_message_arrives(hook: tuple[list[dict], list[int]]) -> None:
     got, statuses = hook
     statuses.append(503)
-    assert notify("kept v1: „worse“")
+    assert notify("kept v1: „worse“", "NightFailed")
     assert got == [{"text": "kept v1: „worse“"}]
 
 
 def test_without_a_webhook_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OAML_WEBHOOK_URL", raising=False)
-    assert not notify("x")
+    assert not notify("x", "NightFailed")
 
 
 @pytest.mark.parametrize("address", ["", "http://127.0.0.1:9/services/s3cr3t", "nonsense s3cr3t"])
@@ -62,6 +62,6 @@ def test_a_webhook_that_fails_stops_nothing_and_is_not_shown(
     else:
         hook[1].append(403)
     monkeypatch.setattr("oaml_core.notify.TRIES", 0)
-    assert not notify("x")
+    assert not notify("x", "NightFailed")
     assert "webhook" in caplog.messages[-1]
     assert "s3cr3t" not in caplog.messages[-1]

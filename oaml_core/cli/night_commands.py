@@ -25,7 +25,7 @@ def _nightly(config: Config, options: Any) -> int:
     status = night_status(config, options.hours)
     print("\n".join(status.lines))
     if not status.is_well and options.tell:
-        notify(f"OAML, {dated_name(config)}: {status.lines[0]}")
+        notify(f"OAML, {dated_name(config)}: {status.lines[0]}", "NightOverdue")
     return 0 if status.is_well else 1
 
 

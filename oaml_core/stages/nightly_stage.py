@@ -65,7 +65,7 @@ def judged_night(config: Config, prepared: Prepared) -> Prepared:
     if 0 <= new < nightly.least_new_images:
         reason = f"{amount(new, 'new image')}; nightly.least_new_images is {nightly.least_new_images:,}"
         log.info("night: skipped: %s", reason)
-        notify(f"OAML, {dated_name(config)}: nothing is trained: {reason}")
+        notify(f"OAML, {dated_name(config)}: nothing is trained: {reason}", "NightSkipped")
         return known
     if nightly.drift != "off":
         _look_for_drift(config, prepared.fingerprint, reference)
@@ -88,7 +88,10 @@ def _look_for_drift(config: Config, fingerprint: str, reference: str) -> None:
             "if they are meant so, set nightly.drift to warn for one night."
         )
     log.warning("night: tonight's faces are unlike those of the model in production: %s", said)
-    notify(f"OAML, {dated_name(config)}: tonight's faces are unlike those of the model in production: {said}")
+    notify(
+        f"OAML, {dated_name(config)}: tonight's faces are unlike those of the model in production: {said}",
+        "NightDataChanged",
+    )
 
 
 def _known(config: Config, fingerprint: str) -> Prepared | None:

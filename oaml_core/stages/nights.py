@@ -123,7 +123,10 @@ def end_night(config: Config, failed: bool, error: str = "") -> Night:
         store.delete(old)
     if failed:
         how = "failed" if night.state == "failed" else "was ended by its budget"
-        notify(f"OAML, {dated_name(config)}: the night {how}: {night.reason}")
+        notify(
+            f"OAML, {dated_name(config)}: the night {how}: {night.reason}",
+            "NightFailed" if night.state == "failed" else "NightOverBudget",
+        )
     return night
 
 

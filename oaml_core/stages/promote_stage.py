@@ -103,7 +103,7 @@ def _refused(config: Config, version: str, champion_version: str, objection: str
         return Promoted(version, False, f"nothing new since {earlier['when']}: {objection}")
     note_decision(store, version, False, objection)
     stays = f"{version} was not promoted, {champion_version} stays in production"
-    notify(f"OAML, {dated_name(config)}: {stays}: {objection}")
+    notify(f"OAML, {dated_name(config)}: {stays}: {objection}", "NightModelRefused")
     return Promoted(version, False, objection)
 
 

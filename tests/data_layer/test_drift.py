@@ -117,7 +117,7 @@ def test_a_broken_night_stops_before_training(usual: Config, tmp_path: Path, cha
 
 def test_a_night_may_be_let_pass_with_a_word(usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", told.append)
+    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", lambda text, _: told.append(text))
     config = tonight(usual, tmp_path, "dark", drift="warn")
     assert stages.prepare_night(config).fingerprint != stages.prepare(usual).fingerprint
     assert "brightness" in told[0]
@@ -128,7 +128,7 @@ def test_a_night_without_enough_new_faces_uses_the_data_of_the_model_in_producti
     usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int, skipped: bool
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", told.append)
+    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", lambda text, _: told.append(text))
     config = tonight(usual, tmp_path, "same", least_new_images=least, drift="off")
     found = stages.prepare_night(config)
     assert (found.fingerprint == stages.prepare(usual).fingerprint) is skipped

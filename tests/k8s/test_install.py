@@ -110,13 +110,15 @@ def test_all_that_workers_name_is_in_their_namespace(objects: Objects) -> None:
     assert (runtime["kind"], "", runtime["name"]) in objects
 
 
-def test_the_account_that_runs_steps_may_train(cluster: ClusterConfig, objects: Objects) -> None:
-    binding = objects["RoleBinding", cluster.namespace, "oaml-train"]
+@pytest.mark.parametrize("role", ["oaml-train", "oaml-night"])
+def test_the_account_that_runs_steps_may_train_and_tell(role: str, cluster: ClusterConfig, objects: Objects) -> None:
+    binding = objects["RoleBinding", cluster.namespace, role]
     account = "pipeline-runner" if cluster.namespace == "kubeflow" else "default-editor"
     assert [(each["name"], each.get("namespace", cluster.namespace)) for each in binding["subjects"]] == [
         (account, cluster.namespace)
     ]
-    assert ("Role", cluster.namespace, "oaml-train") in objects
+    assert binding["roleRef"]["name"] == role
+    assert ("Role", cluster.namespace, role) in objects
 
 
 def test_steps_of_the_small_cluster_fit_on_its_node(objects: Objects, tmp_path: Path) -> None:

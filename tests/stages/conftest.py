@@ -14,7 +14,7 @@ from oaml_core.stages.present_night import IN_PIPELINE
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     messages: list[str] = []
-    monkeypatch.setattr("oaml_core.stages.nights.notify", messages.append)
+    monkeypatch.setattr("oaml_core.stages.nights.notify", lambda text, _: messages.append(text))
     return messages
 
 

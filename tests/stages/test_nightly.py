@@ -16,7 +16,7 @@ from oaml_core.config import Config
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     messages: list[str] = []
-    monkeypatch.setattr("oaml_core.stages.promote_stage.notify", messages.append)
+    monkeypatch.setattr("oaml_core.stages.promote_stage.notify", lambda text, _: messages.append(text))
     return messages
 
 

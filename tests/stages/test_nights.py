@@ -23,7 +23,7 @@ from oaml_core.store import open_store
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     messages: list[str] = []
     for module in ("nights", "promote_stage", "nightly_stage"):
-        monkeypatch.setattr(f"oaml_core.stages.{module}.notify", messages.append)
+        monkeypatch.setattr(f"oaml_core.stages.{module}.notify", lambda text, _: messages.append(text))
     return messages
 
 
@@ -161,7 +161,7 @@ def test_the_webhook_hears_of_a_night_that_never_was(
     config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     heard: list[str] = []
-    monkeypatch.setattr("oaml_core.notify.notify", heard.append)
+    monkeypatch.setattr("oaml_core.notify.notify", lambda text, _: heard.append(text))
     with pytest.raises(SystemExit) as left:
         main(["nightly", "status", "--tell", "--store", config.store, "--name", "night"])
     assert left.value.code == 1
