@@ -108,6 +108,23 @@ def test_what_one_face_hides_does_not_matter(matcher):
     assert not torch.allclose(matcher.match(a, b), before)
 
 
+def test_faces_may_be_compared_with_themselves_under_other_cover(matcher):
+    maps, v, u = drawn(3, 8, 3, 4), drawn(3, 1, 3, 4, seed=2), drawn(3, 1, 3, 4, seed=3)
+    torch.testing.assert_close(matcher.match(maps, maps, v, u), matcher.match(maps, maps.clone(), v, u))
+
+
+@pytest.mark.parametrize("kind", [Pooled, PooledAlone])
+def test_pairs_move_the_mean_face_by_their_probes_alone(kind):
+    torch.manual_seed(0)
+    pairs, probes = kind(8, (3, 4), embedding_size=5).train(), kind(8, (3, 4), embedding_size=5).train()
+    probes.load_state_dict(pairs.state_dict())
+    maps, others, v = drawn(3, 8, 3, 4), drawn(3, 8, 3, 4, seed=1), drawn(3, 1, 3, 4, seed=2)
+    pairs.match_pairs(maps, others, v, v)
+    probes.match_pairs(maps, maps, v, v)
+    assert int(pairs.batches) == 1
+    torch.testing.assert_close(pairs.mean, probes.mean)
+
+
 def test_mean_face_is_that_of_visible_places():
     matcher = Pooled(8, (3, 4), embedding_size=5).train()
     maps, v = drawn(6, 8, 3, 4), torch.ones(6, 1, 3, 4)
