@@ -51,7 +51,7 @@ def fault(event: dict[str, Any], namespace: str) -> str | None:
     if len(event["message"].encode()) > 1024:
         return "message: can have at most 1024 characters"
     for name in ("firstTimestamp", "lastTimestamp"):
-        datetime.strptime(event[name], "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007
+        datetime.strptime(event[name], "%Y-%m-%dT%H:%M:%SZ")
     return None
 
 
