@@ -28,6 +28,7 @@ from oaml_core.data.batches.samplers import PKBatchSampler
 from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.prepare.fingerprint import fingerprint_of
 from oaml_core.data.prepare.forgotten import ForgottenImages
+from oaml_core.data.prepare.listed_before import sum_of_files
 from oaml_core.data.prepare.outbox import Outbox
 from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import Manifest, ManifestFile, parse_manifest
@@ -96,6 +97,11 @@ def files(count: int) -> Iterator[SourceFile]:
 def listing(count: int, _: Path) -> Callable[[], object]:
     """Hold the names, sizes and ETags of a source of single images."""
     return lambda: Listed(count)
+
+
+def listed_as_before(count: int, _: Path) -> Callable[[], object]:
+    """Tell that a source of single images is listed as it was when a data set was made of it."""
+    return lambda: sum_of_files("", files(count))
 
 
 def nothing_new(count: int, folder: Path) -> Callable[[], object]:
@@ -183,6 +189,7 @@ def garbage(count: int, _: Path) -> Callable[[], object]:
 
 PARTS: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "listing": listing,
+    "listed as before": listed_as_before,
     "nothing new": nothing_new,
     "prepare": prepare,
     "manifest": manifest,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import OF_NOBODY, Counted, files_below, shown
@@ -19,6 +19,7 @@ from oaml_core.store.keys import checked_key
 from oaml_core.store.local_file import sha256_of, size_of
 from oaml_core.structured_text import Needs, parse_json
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 WORKERS = 8
 """Transfers that run at a time."""
@@ -97,6 +98,14 @@ class Store(ABC):
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield all objects whose key begins with `prefix`, by key; their SHA-256 is empty."""
+
+    def over_list(self, take: Callable[[Iterable[ObjectInfo]], T]) -> T:
+        """Return `take(objects)` of all objects as they come, in any order; nothing of the listing is held.
+
+        Args:
+            take: called again, from the beginning, where a fault passes.
+        """
+        return take(self.list())
 
     @abstractmethod
     def is_intact(self, key: str) -> bool | None:

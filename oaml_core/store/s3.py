@@ -6,7 +6,7 @@ import hashlib
 import io
 import mimetypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,11 +164,15 @@ class S3Store(Store):
         full = top + checked_prefix(prefix)
         if not self.is_made():
             return
-        yield from sorted(self._try(prefix, self._listed, full, top), key=lambda info: info.key)
+        found = self._try(prefix, lambda: list(self._listed(full, top)))
+        yield from sorted(found, key=lambda info: info.key)
 
-    def _listed(self, full: str, top: str) -> Sequence[ObjectInfo]:
-        """List objects as they come; of what the server says of each, no more is kept than is needed."""
-        found: list[ObjectInfo] = []
+    def over_list(self, take: Callable[[Iterable[ObjectInfo]], T]) -> T:
+        top = f"{self.prefix}/" if self.prefix else ""
+        return self._try("", lambda: take(self._listed(top, top))) if self.is_made() else take(())
+
+    def _listed(self, full: str, top: str) -> Iterator[ObjectInfo]:
+        """Yield objects as they come; of what the server says of each, no more is kept than is needed."""
         first = None
         for entry in self._client.list_objects(self.bucket, prefix=full, recursive=True):
             if entry.object_name == first:
@@ -176,8 +180,7 @@ class S3Store(Store):
             first = first or entry.object_name
             key = entry.object_name.removeprefix(top)
             if is_listed(key):
-                found.append(ObjectInfo(key, entry.size, "", entry.last_modified, tag_of(entry.etag)))
-        return found
+                yield ObjectInfo(key, entry.size, "", entry.last_modified, tag_of(entry.etag))
 
     def delete(self, key: str) -> None:
         for name in (key, digest_key(key)) if self._digests else (key,):

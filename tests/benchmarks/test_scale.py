@@ -8,6 +8,7 @@ from benchmarks.scale import growth
 
 LIMITS = {
     "listing": 400,  # single images in a bucket or folder; RecordIO has none
+    "listed as before": 1,
     "nothing new": 40,
     "manifest": 20,
     "plan": 80,

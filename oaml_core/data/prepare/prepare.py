@@ -14,6 +14,7 @@ from oaml_core.config import Config
 from oaml_core.data.prepare.fingerprint import fingerprint_of
 from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, reused
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
+from oaml_core.data.prepare.listed_before import keep_listing, known_fingerprint
 from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
@@ -53,15 +54,21 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> St
         StoreError: the store cannot be reached.
     """
     work = Path(config.work_dir)
-    folders = open_folders(config.data, work / "fetched")
     forgotten = forgotten_images(store)
     settings = all_settings(config, forgotten)
+    known = None if repair else known_fingerprint(store, config.data, settings)
+    if known is not None and (found := reused(config, store, known)):
+        return found
+    folders = open_folders(config.data, work / "fetched")
     distinct = {} if folders is None else folders.distinct()
     fingerprint = fingerprint_of(settings, distinct, work / "checksums.sqlite", store)
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         if repair:
             _remove_damaged(store, fingerprint)
-        return reused(config, store, fingerprint) or _made(config, store, folders, fingerprint, settings, forgotten)
+        found = reused(config, store, fingerprint)
+        found = found or _made(config, store, folders, fingerprint, settings, forgotten)
+    keep_listing(store, config.data, settings, distinct, fingerprint)
+    return found
 
 
 def _remove_damaged(store: Store, fingerprint: str) -> None:

@@ -20,6 +20,7 @@ from oaml_core.data.check.report import SetAside
 from oaml_core.data.prepare.fingerprint import fingerprint_of, keep_checksums
 from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, reused
 from oaml_core.data.prepare.forgotten import forgotten_images
+from oaml_core.data.prepare.listed_before import keep_listing
 from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import PackedImages, Packer
 from oaml_core.data.prepare.parts import draws_of
@@ -128,6 +129,7 @@ def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Sto
         manifest = Packer(open_inputs(config, folders), config, outbox, forgotten, pack).pack(fingerprint, settings)
         if not committed(store, manifest, outbox):
             return None
+    keep_listing(store, config.data, settings, distinct, fingerprint)
     uri = store.url(f"{DATASETS}/{fingerprint}")
     log.info("%s: %.1f MB of %d shards were packed again at their seams", uri, outbox.sent / 1e6, plan.shards)
     return StoredDataset(uri, fingerprint, manifest, reused=False)

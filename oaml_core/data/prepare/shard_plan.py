@@ -17,6 +17,7 @@ from oaml_core.config import Config
 from oaml_core.data.prepare.fingerprint import fingerprint_of, unknown_files
 from oaml_core.data.prepare.finished import all_settings, reused
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
+from oaml_core.data.prepare.listed_before import keep_listing, known_fingerprint
 from oaml_core.data.prepare.outbox import Outbox
 from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepare.shard_files import (
@@ -74,21 +75,34 @@ def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
             "data.unlabelled_source is read in one process: lay its faces into data.source, one folder each, or "
             "prepare without shards."
         )
-    work = Path(config.work_dir)
-    folders, forgotten = open_folders(config.data, work / "fetched"), forgotten_images(store)
-    settings, distinct = all_settings(config, forgotten), {} if folders is None else folders.distinct()
+    work, forgotten = Path(config.work_dir), forgotten_images(store)
+    settings = all_settings(config, forgotten)
+    known = known_fingerprint(store, config.data, settings)
+    if known is not None and reused(config, store, known):
+        return _nothing_new(store, _key({**settings, "made": known}, {}, shards), shards, forgotten, known)
+    folders = open_folders(config.data, work / "fetched")
+    distinct = {} if folders is None else folders.distinct()
     unknown = unknown_files(distinct, work / CHECKSUMS, store)
     key, made = _key(settings, distinct, shards), None
     if len(unknown) <= FEW:
         fingerprint = fingerprint_of(settings, distinct, work / CHECKSUMS, store)
         unknown = []
         made = fingerprint if reused(config, store, fingerprint) else None
+    if made is not None:
+        keep_listing(store, config.data, settings, distinct, made)
+        return _nothing_new(store, key, shards, forgotten, made)
+    if store.exists(plan_key(key)) and (before := read_plan(store, key)).made is None:
+        return before
+    plan = _shared_out(config, store, (key, shards), folders, forgotten, unknown)
+    write_plan(store, plan)
+    return plan
+
+
+def _nothing_new(store: Store, key: str, shards: int, forgotten: ForgottenImages, made: str) -> ShardPlan:
+    """Return the plan of a data set that the store has."""
     if store.exists(plan_key(key)) and (before := read_plan(store, key)).made == made:
         return before
-    if made is not None:
-        plan = ShardPlan(key, shards, 0, "rgb", None, forgotten.digest, None, made)
-    else:
-        plan = _shared_out(config, store, (key, shards), folders, forgotten, unknown)
+    plan = ShardPlan(key, shards, 0, "rgb", None, forgotten.digest, None, made)
     write_plan(store, plan)
     return plan
 

@@ -12,10 +12,10 @@ import os
 import shutil
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from oaml_core.data.sources.training_source import CORES as CORES
 from oaml_core.data.sources.training_source import NOT_THERE
@@ -36,7 +36,9 @@ from oaml_core.folder_entries import (
 )
 
 if TYPE_CHECKING:
-    from oaml_core.store import Store
+    from oaml_core.store import ObjectInfo, Store
+
+T = TypeVar("T")
 
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
@@ -128,13 +130,7 @@ class LocalFolder(SourceFolder):
                 "folder per identity."
             )
         self.folder = folder
-        used: list[SourceFile] = []
-        passed_over: list[FolderEntry] = []
-        for entry in files_below(folder, leave=True, empty=True) if listing is None else ():
-            if entry.reason is not None:
-                passed_over.append(entry)
-            elif not any(step.endswith(OWN_INDEX) for step in entry.name.split("/")):
-                used.append(SourceFile(entry.name, entry.size, str(entry.changed)))
+        used, passed_over = _apart(_entries_of_folder(folder) if listing is None else ())
         super().__init__(str(folder), used if listing is None else listing, passed_over)
         self.identity = str(folder.resolve())
 
@@ -170,15 +166,7 @@ class StoreFolder(SourceFolder):
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
         self._fetched: set[Path] = set()
-        objects: list[SourceFile] = []
-        passed_over: list[FolderEntry] = []
-        for info in store.list() if listing is None else ():
-            if is_of_systems(info.key):
-                passed_over.append(FolderEntry(info.key, Path(info.key), reason=OF_SYSTEMS))
-            elif forges_lines(info.key):
-                passed_over.append(FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE))
-            else:
-                objects.append(SourceFile(info.key, info.size, info.tag))
+        objects, passed_over = _apart(map(_entry_of_store, store.list()) if listing is None else ())
         super().__init__(store.uri, objects if listing is None else listing, passed_over)
         self.is_remote = True
 
@@ -231,6 +219,55 @@ class StoreFolder(SourceFolder):
                 "a larger disk as work_dir."
             )
         self.store.get_file(name, path)
+
+
+def _entries_of_folder(folder: Path) -> Iterator[SourceFile | FolderEntry]:
+    """Yield files, and entries that no reader sees, of a folder on a disk."""
+    for entry in files_below(folder, leave=True, empty=True):
+        if entry.reason is not None:
+            yield entry
+        elif not any(step.endswith(OWN_INDEX) for step in entry.name.split("/")):
+            yield SourceFile(entry.name, entry.size, str(entry.changed))
+
+
+def _entry_of_store(info: ObjectInfo) -> SourceFile | FolderEntry:
+    if is_of_systems(info.key):
+        return FolderEntry(info.key, Path(info.key), reason=OF_SYSTEMS)
+    if forges_lines(info.key):
+        return FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE)
+    return SourceFile(info.key, info.size, info.tag)
+
+
+def _apart(entries: Iterable[SourceFile | FolderEntry]) -> tuple[list[SourceFile], list[FolderEntry]]:
+    files: list[SourceFile] = []
+    passed_over: list[FolderEntry] = []
+    for entry in entries:
+        if isinstance(entry, SourceFile):
+            files.append(entry)
+        else:
+            passed_over.append(entry)
+    return files, passed_over
+
+
+def over_files(source: str, take: Callable[[Iterable[SourceFile]], T]) -> T:
+    """Return `take(files)` of the files of a source as they are listed, in any order; nothing of the listing is held.
+
+    Args:
+        source: folder or address.
+        take: called again, from the beginning, where a fault of a store passes.
+
+    Raises:
+        StoreError: the source cannot be listed.
+    """
+
+    def files(entries: Iterable[SourceFile | FolderEntry]) -> Iterator[SourceFile]:
+        return (entry for entry in entries if isinstance(entry, SourceFile))
+
+    if "://" not in source:
+        return take(files(_entries_of_folder(Path(source))))
+    from oaml_core.store import open_store
+
+    return open_store(source).over_list(lambda objects: take(files(map(_entry_of_store, objects))))
 
 
 def open_folder(source: str, scratch: Path, listing: Iterable[SourceFile] | None = None) -> SourceFolder:
