@@ -26,7 +26,7 @@ def flat_denoiser(x: Tensor, sigma: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def rows() -> list[RecognitionRow]:
     generator = np.random.default_rng(0)
-    colours = generator.integers(20, 32, (PEOPLE, 7, 7, 3))
+    colours = generator.integers(20, 28, (PEOPLE, 7, 7, 3))
     people = [who for i in range(40) for who in ((i % PEOPLE,) * 2 if i % 2 == 0 else (i % PEOPLE, (i + 5) % PEOPLE))]
     faces = (colours[people] + generator.normal(0, 3, (80, 7, 7, 3))).clip(0, 255).astype(np.uint8)
     images = faces.repeat(SIDE // 7, 1).repeat(SIDE // 7, 2)
