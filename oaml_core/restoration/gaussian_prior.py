@@ -2,8 +2,9 @@
 
 A tile is x = μ + W·z + e: z is unit normal in a few hundred dimensions, e has variance ψ, independent at every value
 (factor analysis, with W along the principal components; Tipping & Bishop 1999). Measured is y = x + n, n of variance v,
-infinite where the tile is covered. Then z is Gaussian, of precision G = 1 + Wᵀ·diag(1 / (ψ + v))·W and mean
-G⁻¹·Wᵀ·((y − μ) / (ψ + v)); and e given z has the mean g·(y − μ − W·z), g = ψ / (ψ + v), and the variance ψ·(1 − g).
+infinite where the tile is covered. Then z is Gaussian, of precision G = 1 + Wᵀ·diag(1 / (ψ/τ + v))·W and mean
+G⁻¹·Wᵀ·((y − μ) / (ψ/τ + v)); and e given z has the mean g·(y − μ − W·z), g = ψ / (ψ + v), and the variance ψ·(1 − g).
+Were e independent in truth, τ would be 1. Neighbours are alike, so that 1 / τ values tell of z as much as one would.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ class GaussianPrior(nn.Module):
         mean: μ [C, H, W].
         components: W [C·H·W, k].
         rest: ψ [C, H, W], > 0.
+        evidence: τ, a number in (0, 1].
     """
 
     mean: Tensor
     components: Tensor
     rest: Tensor
+    evidence: Tensor
 
-    def __init__(self, mean: Tensor, components: Tensor, rest: Tensor) -> None:
+    def __init__(self, mean: Tensor, components: Tensor, rest: Tensor, evidence: Tensor | float = 1.0) -> None:
         super().__init__()
-        for name, value in (("mean", mean), ("components", components), ("rest", rest)):
+        named = {"mean": mean, "components": components, "rest": rest, "evidence": torch.as_tensor(evidence)}
+        for name, value in named.items():
             self.register_buffer(name, value)
 
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
@@ -66,8 +70,8 @@ class GaussianPrior(nn.Module):
                 f"This prior restores aligned tiles of {list(self.mean.shape[1:])} pixels, not of "
                 f"{list(observed.shape[2:])}. Crop them as its training tiles, or take a prior of method mmps."
             )
-        weight = precision / (1 + self.rest * precision)
-        gain, surprise = self.rest * weight, observed - self.mean
+        gain, surprise = 1 - 1 / (1 + self.rest * precision), observed - self.mean
+        weight = precision / (1 + self.rest / self.evidence * precision)
         # The first column is 0: the mean is the sample without noise.
         unit = _unit_noise((len(observed), self.components.shape[1]), draws).to(observed)
         latent = torch.stack(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from torch import Tensor
 from oaml_core.config import Config
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
+from oaml_core.restoration.evaluate import CAMERAS, hidden_middle
 from oaml_core.restoration.gaussian_prior import GaussianPrior
+from oaml_core.restoration.measurement import Identity, measure
+from oaml_core.restoration.randomness import generator_of
 from oaml_core.restoration.tiles import Tiles
 from oaml_core.restoration.validation import centre, spread
 from oaml_core.settings import config_to_yaml
@@ -30,6 +34,10 @@ HELD_OUT = 0.1
 too well. Faces are in the order of people, so that these show other people."""
 MOST_BYTES = 2**30
 """Memory for the tiles that are learnt from, in half precision; of more tiles an even choice is taken."""
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+"""Values of τ that are tried on held-out tiles."""
+CALIBRATED_ON, SAMPLES = 24, 4
+"""Held-out tiles, and samples of each, by which τ is chosen."""
 AT_A_TIME = 256
 """Tiles multiplied together."""
 LEAST_VARIANCE = (2 / 255) ** 2 / 12
@@ -62,7 +70,12 @@ def train_gaussian(
         "components": prior.components.shape[1],
         "explained": inside / (inside + outside),
     }
-    log.info("%d components explain %.1f %% of held-out tiles", metrics["components"], 100 * metrics["explained"])
+    log.info(
+        "%d components explain %.1f %% of held-out tiles; values count as %.3g of independent ones",
+        metrics["components"],
+        100 * metrics["explained"],
+        float(prior.evidence),
+    )
     tracker = Tracker(config, run_dir)
     tracker.log(1, metrics)
     tracker.close()
@@ -78,7 +91,7 @@ def train_gaussian(
 
 
 def fit_gaussian(tiles: Tiles, size: int, *, mirrored: bool, rank: int = RANK, seed: int = 0) -> GaussianPrior:
-    """Fit μ, W and ψ to the middles of aligned tiles.
+    """Fit μ, W and ψ to the middles of aligned tiles, and τ to covered thirds of held-out ones.
 
     Args:
         tiles: at least 3, each of at least `size` pixels.
@@ -114,7 +127,28 @@ def fit_gaussian(tiles: Tiles, size: int, *, mirrored: bool, rank: int = RANK, s
     # What lies outside the components is `mean.numel() - count` of all dimensions of e.
     rest = (outside / total * mean.numel() / (mean.numel() - count)).clamp_min(LEAST_VARIANCE)
     scales = (inside / total - rest.mean()).clamp_min(0).sqrt()
-    return GaussianPrior(mean, basis * scales, rest.view_as(mean))
+    prior = GaussianPrior(mean, basis * scales, rest.view_as(mean))
+    some = [len(images) - held + i for i in spread(held, CALIBRATED_ON)]
+    prior.evidence.fill_(_evidence(prior, images[some].float(), seed))
+    return prior
+
+
+def _evidence(prior: GaussianPrior, tiles: Tensor, seed: int) -> float:
+    """Return τ of `SHARES` with which the deviation of covered thirds is nearest to the error of their mean."""
+    third, middle = tiles.shape[2] // 3, hidden_middle(tiles)
+    found = {}
+    for share in SHARES:
+        prior.evidence.fill_(share)
+        errors = variances = 0.0
+        for number, seen in enumerate((middle, middle.roll(third, 2), middle.roll(-third, 2))):
+            measured = measure(tiles, Identity(), CAMERAS["light"], generator_of("measured", seed, number), seen)
+            draws = [generator_of("sample", seed, number, i) for i in range(SAMPLES)]
+            mean, samples = prior.posterior(measured, 1.0, draws)
+            hidden = (seen == 0).expand_as(tiles)
+            errors += float((mean - tiles)[hidden].square().sum())
+            variances += float(samples.var(0)[hidden].sum())
+        found[share] = abs(math.log(variances / errors))
+    return min(found, key=found.__getitem__)
 
 
 def _middles(tiles: Tiles, size: int) -> Tensor:

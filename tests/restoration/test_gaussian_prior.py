@@ -70,6 +70,23 @@ def test_mean_and_covariance_of_the_tiles_are_learnt() -> None:
     assert found.rest.mean() == pytest.approx(truth.rest.mean().item(), rel=0.03)
 
 
+def test_values_count_as_much_as_they_tell_of_covered_ones() -> None:
+    """Where the rest is alike in neighbours, independent values would make samples too sure of what is covered."""
+    assert fit_gaussian(ManyTiles(drawn(a_prior(), 1000)), SIDE, mirrored=False, rank=RANK).evidence == 1
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.randn(1000, RANK, generator=generator) @ (0.2 * torch.randn(RANK, VALUES, generator=generator))
+    alike = 0.3 * torch.randn(1000, 1, 12, 12, generator=generator).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    tiles = coarse.view(-1, 3, SIDE, SIDE).repeat_interleave(4, 2).repeat_interleave(4, 3) + alike
+    found = fit_gaussian(ManyTiles(tiles), 4 * SIDE, mirrored=False, rank=RANK)
+    assert found.evidence < 0.5
+    seen = hidden_middle(tiles[:50])
+    measured = measure(tiles[:50], Identity(), Noise(0.0, 0.0001), torch.Generator().manual_seed(4), seen)
+    mean, deviation, _ = restore(found, measured, (3, 4 * SIDE, 4 * SIDE), RestorationConfig(samples=8))
+    hidden = (seen == 0).expand_as(mean)
+    error = (mean - tiles[:50])[hidden].square().mean().sqrt()
+    assert deviation[hidden].square().mean().sqrt() == pytest.approx(error.item(), rel=0.25)
+
+
 def test_mirror_images_count_as_tiles_and_middles_are_taken() -> None:
     wide = torch.nn.functional.pad(drawn(a_prior(), 60), (2, 2, 2, 2), value=9.0)
     found = fit_gaussian(ManyTiles(wide), SIDE, mirrored=True, rank=RANK)
