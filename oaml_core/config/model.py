@@ -49,10 +49,11 @@ class ModelConfig:
     weighting: Literal["evidence", "multiply", "none"] = "evidence"
     """How visibility weights the correlations; the matcher's docstring has the formulas. `none`: not at all, the
     ablation without visibility."""
-    visibility_map: Literal["coarse", "fine"] = "coarse"
+    visibility_map: Literal["coarse", "fine", "early"] = "coarse"
     """Places of the visibility map: `coarse`, those of the feature map, 7×7 in 112×112 pixels; `fine`, those of what
-    the local layers take, 28×28 with MobileFaceNet's last 17, where thin things show. `fine` wants `local_layers` and
-    a matcher that makes one vector of each face, `pooled_alone`."""
+    the local layers take, 28×28 with MobileFaceNet's last 17, where thin things show; `early`, as many, told before
+    the local layers, which then do not see what is covered. The latter two want `local_layers` and a matcher that makes
+    one vector of each face, `pooled_alone`."""
     matching_trains_visibility: bool = False
     """Let the gradients of matching flow into the visibility map too, as the specification has it. False: the map
     learns from masks alone and stays what it is called; with gradients it may fade wherever that lowers the loss."""
@@ -81,10 +82,10 @@ def check_model(model: ModelConfig) -> None:
         raise ConfigError(f"model.sample_rate is {model.sample_rate}; it is a share and must lie in (0, 1].")
     if model.freeze_backbone and model.weights is None:
         raise ConfigError("model.freeze_backbone would keep a backbone as it was drawn at random: give model.weights.")
-    if model.visibility_map == "fine" and not (model.local_layers and model.matcher == "pooled_alone"):
+    if model.visibility_map != "coarse" and not (model.local_layers and model.matcher == "pooled_alone"):
         raise ConfigError(
-            "model.visibility_map fine reads what the local layers take, and is compared by one vector a face: set "
-            "model.local_layers and model.matcher pooled_alone, or model.visibility_map coarse."
+            f"model.visibility_map {model.visibility_map} reads what the local layers take, and is compared by one "
+            "vector a face: set model.local_layers and model.matcher pooled_alone, or model.visibility_map coarse."
         )
     if model.k_nearest < 2:
         raise ConfigError(f"model.k_nearest is {model.k_nearest}; a sample needs 2 classes to choose from.")

@@ -18,7 +18,7 @@ from oaml_core.models.features import Features
 from oaml_core.models.matcher import Matcher
 from oaml_core.models.modes import evaluating
 from oaml_core.models.pretrained import load_backbone
-from oaml_core.models.visibility import FineVisibilityHead, VisibilityHead
+from oaml_core.models.visibility import EarlyVisibilityHead, FineVisibilityHead, VisibilityHead, visible_alone
 
 
 class Recogniser(nn.Module):
@@ -28,7 +28,8 @@ class Recogniser(nn.Module):
         backbone, visibility_head, matcher: its parts; the matcher is used on feature maps, not in `forward`.
         visibility_trains_backbone: let the gradient of the visibility map reach the backbone.
         local_layers: so many of the backbone's last layers are there once more, with weights of their own, and make
-            the feature map that matcher and visibility head see; 0: they see the backbone's.
+            the feature map that matcher and visibility head see; 0: they see the backbone's. An early visibility head
+            comes before them, and what it says is covered is hidden from them.
 
     Raises:
         ConfigError: the backbone has fewer layers than that.
@@ -37,7 +38,7 @@ class Recogniser(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        visibility_head: VisibilityHead | FineVisibilityHead,
+        visibility_head: VisibilityHead | FineVisibilityHead | EarlyVisibilityHead,
         matcher: Matcher,
         *,
         visibility_trains_backbone: bool = False,
@@ -105,6 +106,11 @@ class Recogniser(nn.Module):
                 embedding = norm = images.new_zeros(len(images), 0)
             else:
                 feature_map, embedding, norm, earlier = self.backbone(images)
+        if isinstance(self.visibility_head, EarlyVisibilityHead):
+            assert self.local_layers is not None  # the configuration saw to it
+            visibility = self.visibility_head(earlier if self.visibility_trains_backbone else earlier.detach())
+            shown = visible_alone(earlier, visibility.detach())
+            return Features(self.local_layers(shown), embedding, norm, visibility)
         if self.local_layers is not None:
             feature_map = self.local_layers(earlier)
         seen = feature_map if self.visibility_trains_backbone else feature_map.detach()
@@ -143,10 +149,10 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
     if config.weights is not None:
         load_backbone(backbone, Path(config.weights), channel_order=config.weights_channel_order)
     matcher = build_matcher(config, backbone.channels, backbone.map_size, backbone)
-    fine = config.visibility_map == "fine"
+    fine = config.visibility_map != "coarse"
     return Recogniser(
         backbone,
-        _fine_head(backbone, config.local_layers) if fine else VisibilityHead(backbone.channels),
+        _fine_head(backbone, config) if fine else VisibilityHead(backbone.channels),
         matcher,
         visibility_trains_backbone=config.visibility_trains_backbone,
         local_layers=config.local_layers,
@@ -155,9 +161,11 @@ def build_recogniser(config: ModelConfig, image_size: int = 112) -> Recogniser:
 
 
 @torch.no_grad()
-def _fine_head(backbone: Backbone, local_layers: int) -> FineVisibilityHead:
+def _fine_head(backbone: Backbone, config: ModelConfig) -> FineVisibilityHead | EarlyVisibilityHead:
     """Return a head for the map that the last `local_layers` layers of `backbone` take."""
-    backbone.give_input_of_last = local_layers
+    backbone.give_input_of_last = config.local_layers
     with evaluating(backbone):
-        earlier = backbone.input_of_last(torch.zeros(1, 3, backbone.image_size, backbone.image_size))
-    return FineVisibilityHead(backbone.channels, earlier.shape[1])
+        channels = backbone.input_of_last(torch.zeros(1, 3, backbone.image_size, backbone.image_size)).shape[1]
+    if config.visibility_map == "early":
+        return EarlyVisibilityHead(channels)
+    return FineVisibilityHead(backbone.channels, channels)

@@ -8,6 +8,9 @@ from torch.nn import functional
 
 from oaml_core.errors import ModelInputError
 
+SMALLEST_TOTAL = 1e-3
+"""Sum of a face's visibility below which it has no mean of visible places."""
+
 
 class VisibilityHead(nn.Module):
     """Head of the visibility map: Conv3×3 (C → 128, no bias) – BN – ReLU – Conv1×1 (128 → 1) – sigmoid; 590,209
@@ -102,3 +105,77 @@ class FineVisibilityHead(nn.Module):
         deep = functional.interpolate(self.deep(feature_map), earlier.shape[-2:], mode="bilinear", align_corners=False)
         result: Tensor = self.layers(torch.cat([deep, self.shallow(earlier)], 1)).float().sigmoid()
         return result
+
+
+class EarlyVisibilityHead(nn.Module):
+    """Head of a visibility map made of an earlier map alone, so that what it says can be hidden from later layers.
+
+    Encoder and decoder with additions between the same resolutions (Ronneberger et al. 2015), each convolution 3×3
+    without bias, BN and ReLU behind it:
+
+        C′ → 32  –  32 → 64, stride 2  –  64 → 96, stride 2  –  96 → 96, dilation 2
+        enlarged, 96 → 64, + 64  –  enlarged, 64 → 32, + 32  –  Conv3×3 (32 → 1) – sigmoid
+
+    Args:
+        earlier_channels: C′.
+    """
+
+    WIDTHS = (32, 64, 96)
+
+    def __init__(self, earlier_channels: int) -> None:
+        super().__init__()
+        self.earlier_channels = earlier_channels
+        fine, middle, coarse = self.WIDTHS
+        self.fine = _block(earlier_channels, fine)
+        self.middle = _block(fine, middle, stride=2)
+        self.coarse = nn.Sequential(_block(middle, coarse, stride=2), _block(coarse, coarse, dilation=2))
+        self.to_middle = _block(coarse, middle)
+        self.to_fine = _block(middle, fine)
+        self.last = nn.Conv2d(fine, 1, 3, padding=1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        assert self.last.bias is not None
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, earlier: Tensor) -> Tensor:
+        """Return visibility [B, 1, H, W] in [0, 1] of `earlier` [B, C′, H, W].
+
+        Raises:
+            ModelInputError: the map has another number of channels.
+        """
+        if earlier.ndim != 4 or earlier.shape[1] != self.earlier_channels:
+            raise ModelInputError(
+                f"The visibility head takes earlier maps [B, {self.earlier_channels}, h, w], not {list(earlier.shape)}."
+            )
+        fine = self.fine(earlier)
+        middle = self.middle(fine)
+        middle = middle + self.to_middle(_enlarged(self.coarse(middle), middle))
+        fine = fine + self.to_fine(_enlarged(middle, fine))
+        result: Tensor = self.last(fine).float().sigmoid()
+        return result
+
+
+def _block(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _enlarged(maps: Tensor, like: Tensor) -> Tensor:
+    return functional.interpolate(maps, like.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def visible_alone(maps: Tensor, visibility: Tensor) -> Tensor:
+    """Return maps whose hidden places hold the mean of the face's visible ones: what covers them is gone.
+
+    Args:
+        maps: [B, C, H, W].
+        visibility: [B, 1, H, W] in [0, 1]; a place that is visible in part is mixed.
+    """
+    visibility = visibility.to(maps.dtype)
+    total = visibility.sum((2, 3), keepdim=True).clamp_min(SMALLEST_TOTAL)
+    mean = (maps * visibility).sum((2, 3), keepdim=True) / total
+    return mean + (maps - mean) * visibility

@@ -18,17 +18,22 @@ from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.losses.visibility import visibility_loss
 from oaml_core.models.pooled import PooledAlone
 from oaml_core.models.recogniser import Recogniser, build_recogniser
-from oaml_core.models.visibility import FineVisibilityHead
+from oaml_core.models.visibility import EarlyVisibilityHead, FineVisibilityHead, visible_alone
 from oaml_core.photos.quality import visible_points
 from oaml_core.visibility import resize_visibility
 
 MODEL = ModelConfig(arch="mobilefacenet", local_layers=17, matcher="pooled_alone", visibility_map="fine")
 
 
+@pytest.fixture(params=["fine", "early"])
+def model(request: pytest.FixtureRequest) -> ModelConfig:
+    return replace(MODEL, visibility_map=request.param)
+
+
 @pytest.fixture
-def recogniser() -> Recogniser:
+def recogniser(model: ModelConfig) -> Recogniser:
     torch.manual_seed(0)
-    return build_recogniser(MODEL).eval()
+    return build_recogniser(model).eval()
 
 
 def faces(count: int) -> np.ndarray:
@@ -65,10 +70,12 @@ def test_what_is_no_finer_map_of_as_many_faces_is_refused_by_its_shape(shape: tu
         matcher.match(maps, maps, torch.ones(shape), None)
 
 
-def test_a_bar_thinner_than_a_place_of_the_feature_map_is_learnt() -> None:
+@pytest.mark.parametrize("kind", [FineVisibilityHead, EarlyVisibilityHead])
+def test_a_bar_thinner_than_a_place_of_the_feature_map_is_learnt(kind: type[torch.nn.Module]) -> None:
     """Bars of four pixels on maps where only the earlier one shows them."""
     torch.manual_seed(0)
-    head = FineVisibilityHead(8, 4)
+    is_early = kind is EarlyVisibilityHead
+    head = kind(4) if is_early else kind(8, 4)
     optimiser = torch.optim.Adam(head.parameters(), 0.01)
 
     def drawn(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -80,11 +87,11 @@ def test_a_bar_thinner_than_a_place_of_the_feature_map_is_learnt() -> None:
     for _ in range(40):
         deep, earlier, visible = drawn(16)
         optimiser.zero_grad()
-        visibility_loss(head(deep, earlier), visible).backward()
+        visibility_loss(head(earlier) if is_early else head(deep, earlier), visible).backward()
         optimiser.step()
     deep, earlier, visible = drawn(16)
     with torch.no_grad():
-        found = head.eval()(deep, earlier)
+        found = head.eval()(earlier) if is_early else head.eval()(deep, earlier)
     hidden, said = visible < 0.5, found < 0.5
     assert (hidden & said).sum() / (hidden | said).sum() > 0.9
 
@@ -95,25 +102,27 @@ def test_other_maps_than_its_own_are_refused() -> None:
         head(torch.zeros(1, 7, 7, 7), torch.zeros(1, 4, 28, 28))
     with pytest.raises(ModelInputError, match=r"earlier maps \[B, 4, h, w\], not \[1, 8, 28, 28\]"):
         head(torch.zeros(1, 8, 7, 7), torch.zeros(1, 8, 28, 28))
+    with pytest.raises(ModelInputError, match=r"earlier maps \[B, 4, h, w\], not \[1, 8, 28, 28\]"):
+        EarlyVisibilityHead(4)(torch.zeros(1, 8, 28, 28))
 
 
 @pytest.mark.parametrize("change", [{"local_layers": 0}, {"matcher": "pooled"}])
-def test_models_that_cannot_have_it_are_refused(change: dict[str, int | str]) -> None:
-    with pytest.raises(ConfigError, match=r"model\.visibility_map fine"):
-        Config(model=replace(MODEL, **change))  # type: ignore[arg-type]
+def test_models_that_cannot_have_it_are_refused(change: dict[str, int | str], model: ModelConfig) -> None:
+    with pytest.raises(ConfigError, match=rf"model\.visibility_map {model.visibility_map}"):
+        Config(model=replace(model, **change))  # type: ignore[arg-type]
 
 
-def test_exported_it_is_drawn_and_kept_in_a_gallery(tmp_path: Path, recogniser: Recogniser) -> None:
-    config = Config(model=MODEL)
+def test_exported_it_is_drawn_and_kept_in_a_gallery(tmp_path: Path, model: ModelConfig, recogniser: Recogniser) -> None:
+    config = Config(model=model)
     with torch.no_grad():
         for layer in recogniser.visibility_head.modules():  # far from one value everywhere
             if isinstance(layer, torch.nn.Conv2d):
                 layer.weight.mul_(3)
     export_onnx(recogniser, tmp_path / "model.onnx", config, faces(4))
-    model = OamlOnnx(tmp_path / "model.onnx")
+    exported = OamlOnnx(tmp_path / "model.onnx")
 
     images = faces(2)
-    records = model.records(images)
+    records = exported.records(images)
     with torch.no_grad():
         expected = recogniser(torch.from_numpy(images).permute(0, 3, 1, 2)).visibility
     np.testing.assert_allclose(records.visibility, expected, atol=1e-4)
@@ -127,6 +136,37 @@ def test_exported_it_is_drawn_and_kept_in_a_gallery(tmp_path: Path, recogniser: 
 
     kept = unpack_records([pack_record(records, 1)])
     np.testing.assert_allclose(kept.visibility[0], records.visibility[1], atol=1 / 255)
+
+
+def test_hidden_places_hold_the_mean_of_the_visible_ones() -> None:
+    maps, visibility = torch.randn(3, 4, 5, 6), torch.ones(3, 1, 5, 6)
+    visibility[1, :, :2] = 0
+    visibility[2] = 0
+    shown = visible_alone(maps, visibility)
+    torch.testing.assert_close(shown[0], maps[0])
+    torch.testing.assert_close(shown[1, :, 2:], maps[1, :, 2:])
+    torch.testing.assert_close(shown[1, :, :2], maps[1, :, 2:].mean((1, 2))[:, None, None].expand(4, 2, 6))
+    assert (shown[2] == 0).all(), "a face of which nothing shows has no mean"
+    half = visible_alone(maps, 0.5 * torch.ones(3, 1, 5, 6))
+    torch.testing.assert_close(half, 0.5 * (maps + maps.mean((2, 3), keepdim=True)))
+
+
+def test_local_layers_do_not_see_what_is_covered() -> None:
+    torch.manual_seed(0)
+    early = build_recogniser(replace(MODEL, visibility_map="early")).eval()
+    upper = torch.ones(2, 1, 28, 28)
+    upper[..., 14:, :] = 0
+    said = upper.clone().requires_grad_()
+    early.visibility_head.forward = lambda _: said[:1]  # type: ignore[method-assign]
+    images = torch.from_numpy(faces(2)).permute(0, 3, 1, 2)
+    other = images[:1].clone()
+    other[..., 80:, :] = 255 - other[..., 80:, :]  # 24 pixels below what shows: beyond what earlier layers see
+    plain, covered = early(images[:1]).feature_map, early(other).feature_map
+    torch.testing.assert_close(plain, covered)
+    plain.sum().backward()
+    assert said.grad is None, "only masks teach the map"
+    early.visibility_head.forward = lambda _: torch.ones(1, 1, 28, 28)  # type: ignore[method-assign]
+    assert not torch.allclose(early(images[:1]).feature_map, early(other).feature_map)
 
 
 def test_a_point_is_as_visible_as_its_surroundings_in_maps_of_any_size() -> None:

@@ -98,7 +98,7 @@ class FaceDataModule(L.LightningDataModule):
         stay.
         """
         if self._loader is None:
-            fine = self.config.model.visibility_map == "fine"
+            fine = self.config.model.visibility_map != "coarse"
             joint = JointBatches(self.batch_sampler, self.visibility) if self.visibility else self.batch_sampler
             self._loader = DataLoader(
                 training_faces(self.config, self.dataset),
