@@ -42,6 +42,8 @@ LEFT_BY_SYSTEMS = frozenset(
     }
 )
 """Names, in lower case, that macOS, Windows, Linux and network disks use. Some hold thumbnails or deleted images."""
+ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+"""Endings of files that are unpacked before they are read."""
 MOST_NAMES = 16
 """Names under which one folder is read. Links that branch would multiply its files without end."""
 _KINDS = {
@@ -73,6 +75,22 @@ class FolderEntry:
     """Whether a link that leaves the folder is on the way to it."""
     is_folder: bool = False
     """Whether it is known to be a folder, which is then not read."""
+
+
+def no_folder(path: Path) -> str:
+    """Say of a path where a folder is wanted what it is, and what to do if it is an archive: part of a sentence.
+
+    Example:
+        >>> no_folder(Path("faces.zip"))
+        'there is no faces.zip'
+    """
+    there = next((one for one in (path, *path.parents) if one.exists()), path)
+    if there.is_dir() or not there.exists():
+        return f"there is no {shown(path)}"
+    path, name = there, shown(there)  # a file where a folder above is wanted
+    if path.suffix.lower() in (*ARCHIVES, ".tar"):
+        return f"{name} is an archive: unpack it, and name the folder that it was unpacked to"
+    return f"{name} is a {kind_of(path.stat().st_mode)}, and a folder is wanted"
 
 
 def read_regular(path: Path, most: int | None = None) -> bytes:

@@ -1,8 +1,10 @@
-"""Names of files and people, fit to print: what forges lines of a log is told and escaped."""
+"""Names of files and people: fit to print, what forges lines of a log is told and escaped; and their spellings."""
 
 from __future__ import annotations
 
 import os
+import posixpath
+import re
 import unicodedata
 
 FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -10,6 +12,8 @@ FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 and paragraph separators."""
 TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction in which their neighbours are shown."""
+_BETWEEN = re.compile(r"[\s_-]+")
+"""Characters between the parts of a person's name."""
 
 
 def forges_lines(name: str) -> bool:
@@ -18,6 +22,37 @@ def forges_lines(name: str) -> bool:
     Blanks of any width and the joiners of Persian or Indian names are no such characters.
     """
     return not name.isprintable() and any(unicodedata.category(each) in FORGING for each in name)
+
+
+def composed(name: str) -> str:
+    """Return a name with its accents composed (NFC); macOS writes them decomposed."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return how a name may be written: as it is, without blanks around it, and so with its accents in both forms."""
+    bare = name.strip()
+    return name, bare, *(unicodedata.normalize(form, bare) for form in ("NFC", "NFD"))
+
+
+def file_spelling(name: str) -> str:
+    """Return what file names have in common that differ by case, accents or ending.
+
+    Example:
+        >>> file_spelling("Anna/01.JPG") == file_spelling("anna/01.png")
+        True
+    """
+    return composed(posixpath.splitext(name)[0]).casefold()
+
+
+def person_spelling(name: str) -> str:
+    """Return what names have in common that differ by case, accents, widths, or by blanks, `_` and `-`.
+
+    Example:
+        >>> person_spelling("Anna_Berg ") == person_spelling("anna berg")
+        True
+    """
+    return _BETWEEN.sub(" ", unicodedata.normalize("NFKC", name)).strip().casefold()
 
 
 def shown(name: str | os.PathLike[str]) -> str:

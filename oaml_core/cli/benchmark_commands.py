@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from oaml_core.inference.comparer import Comparer
 
-WORDS = ("rgb", "bgr", "raw", "signed")
+WORDS = ("rgb", "bgr", "raw", "signed", "unit")
 """Words that may follow a plain ONNX model's name after `@`."""
 PROTOCOLS = ("covered", "templates")
 
@@ -66,7 +66,8 @@ def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
     from oaml_core.evaluation.templates.tables import markdown, write_templates
 
     lists = read_lists(Path(options.faces))
-    found = {name: run_templates(_model(config, name), lists) for name in names}
+    models = {name: _model(config, name) for name in names}  # all are opened before the first describes images
+    found = {name: run_templates(model, lists) for name, model in models.items()}
     written = write_templates(found, Path(options.out or options.protocol))
     print("\n".join([markdown(found), *map(str, written)]))
     return 0
@@ -84,7 +85,7 @@ def _drawn(words: str) -> list[str]:
 def _model(config: Config, name: str) -> Comparer:
     """Return an exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
     from oaml_core import stages
-    from oaml_core.inference.any_onnx import PlainOnnx
+    from oaml_core.inference.any_onnx import Pixels, PlainOnnx
     from oaml_core.inference.model_files import is_oaml_onnx
     from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.load_model import load_model
@@ -99,7 +100,8 @@ def _model(config: Config, name: str) -> Comparer:
     path = Path(address) if Path(address).is_file() else stages.fetch_model(config, address)
     if not given and is_oaml_onnx(path):
         return OamlOnnx(path)
-    return PlainOnnx(path, "bgr" if "bgr" in given else "rgb", "signed" if "signed" in given else "raw")
+    pixels: Pixels = "signed" if "signed" in given else "unit" if "unit" in given else "bytes"
+    return PlainOnnx(path, "bgr" if "bgr" in given else "rgb", pixels)
 
 
 def _saw_cutouts(model: Comparer) -> bool:
@@ -119,8 +121,8 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         type=str,
         default=[],
         help="model to measure, again for each more; --model M says the same: exported model.onnx, checkpoint, or any "
-        "ONNX recogniser (112 × 112 in, embedding out), given RGB from 0 to 255 unless @bgr, @signed (-1 to 1) "
-        "or @bgr,signed follows its name",
+        "ONNX recogniser (112 × 112 in, embedding out), given RGB from 0 to 255 unless @bgr, @signed (-1 to 1), "
+        "@unit (0 to 1) or @bgr,signed follows its name",
     )
     parser.add_argument(
         "--faces",

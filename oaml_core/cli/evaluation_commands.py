@@ -35,13 +35,11 @@ def _evaluate(config: Config, options: Any) -> int:
 
 
 def _evaluate_backbone(config: Config, options: Any) -> int:
-    from oaml_core import stages
     from oaml_core.stages.evaluate_backbone import evaluate_backbone
 
     if options.faces is not None:
         raise ConfigError("--faces takes a --checkpoint. Add the file by `oaml model add`, or give --data.source.")
-    dataset = options.dataset or stages.prepare(config).dataset_uri
-    found = evaluate_backbone(config, dataset, options.backbone, pixels=options.pixels)
+    found = evaluate_backbone(config, options.dataset, options.backbone, pixels=options.pixels)
     print(f"{found.summary}\n{found.absent}\n{found.report}")
     return 0
 
@@ -59,9 +57,9 @@ def _evaluate_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pixels",
-        choices=("auto", "signed", "bytes"),
+        choices=("auto", "signed", "unit", "bytes"),
         default="auto",
-        help="what an ONNX --backbone expects: [-1, 1], [0, 255], or what its first layers tell",
+        help="what an ONNX --backbone expects: [-1, 1], [0, 1], [0, 255], or what its input and first layers tell",
     )
     parser.add_argument(
         "--faces",

@@ -16,6 +16,7 @@ from oaml_core.data.prepare.forgotten import digest_of_pixels
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import regular_files, shown
+from oaml_core.printable_names import spellings
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
 REPLACEMENT = "[forgotten]"
@@ -94,7 +95,7 @@ def person_of(words: Sequence[str], images: Iterable[Path] = ()) -> Person:
         DataError: nobody is named, or a file cannot be read.
     """
     digests = {word for word in words if DIGEST.fullmatch(word)}
-    names = frozenset(word.strip() for word in words if word.strip() and word not in digests)
+    names = frozenset(form for word in words if word.strip() and word not in digests for form in spellings(word)[1:])
     person = Person(names, set(digests), set(digests))
     for path in images:
         files = regular_files(path, PICTURES) if path.is_dir() else [path]

@@ -18,7 +18,7 @@ from oaml_core.inference.graph_shapes import image_layout, square_side, widest_v
 from oaml_core.inference.records import FaceRecords, Floats
 
 Channels = Literal["rgb", "bgr"]
-Pixels = Literal["raw", "signed"]
+Pixels = Literal["bytes", "signed", "unit"]
 BATCH = 32
 BYTES = "tensor(uint8)"
 TYPES: dict[str, type[np.generic]] = {
@@ -37,13 +37,13 @@ class PlainOnnx(GlobalOnly):
         path: the model, [N, 3, H, H] or [N, H, H, 3] in, [N, E] out; trailing axes of one element are dropped. N may be
             fixed: batches are filled up. Of several outputs the widest is taken, as the others are norms or qualities.
         channels: order of the colours that it expects.
-        pixels: `raw`, 0 to 255, or `signed`, value / 127.5 − 1.
+        pixels: `bytes`, 0 to 255, `signed`, value / 127.5 − 1, or `unit`, value / 255.
 
     Raises:
         ExportError: the file is missing, unreadable, or has no such input and output.
     """
 
-    def __init__(self, path: str | Path, channels: Channels = "rgb", pixels: Pixels = "raw") -> None:
+    def __init__(self, path: str | Path, channels: Channels = "rgb", pixels: Pixels = "bytes") -> None:
         import onnxruntime
 
         if not Path(path).is_file():
@@ -61,10 +61,17 @@ class PlainOnnx(GlobalOnly):
         if len(inputs) > 1:
             more = ", ".join(f"{one.name} {one.shape}" for one in inputs[1:])
             raise ExportError(f"{path} takes {more} beside the image; models that take an image alone can be measured.")
-        if first.type not in TYPES or (pixels == "signed" and first.type == BYTES):
-            raise ExportError(f"{path} takes {first.type} as {pixels} pixels; floats, or raw bytes, can be measured.")
+        if first.type not in TYPES or (pixels != "bytes" and first.type == BYTES):
+            raise ExportError(
+                f"{path} takes {first.type} as {pixels} pixels; floats, or raw bytes as bytes, can be measured."
+            )
         self._type = TYPES[first.type]
         self._output = _embedding(outputs, path)
+
+    @property
+    def output(self) -> str:
+        """Name of the output that is taken for the embedding."""
+        return self._output
 
     @property
     def image_size(self) -> int:
@@ -103,6 +110,8 @@ class PlainOnnx(GlobalOnly):
             values = values[..., ::-1]
         if self._pixels == "signed":
             values = values / 127.5 - 1.0
+        elif self._pixels == "unit":
+            values = values / 255.0
         if self._planes:
             values = values.transpose(0, 3, 1, 2)
         n, fixed = len(images), self._input.shape[0]

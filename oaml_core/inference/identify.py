@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, ModelInputError
-from oaml_core.folder_entries import regular_files
+from oaml_core.folder_entries import no_folder, regular_files
 from oaml_core.inference.compared_pair import drawable_pair
 from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.drawing import save_pair
@@ -23,6 +23,7 @@ from oaml_core.inference.records import FaceRecords
 from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.photo_face import PhotoFace
+from oaml_core.printable_names import composed
 
 BATCH = 32
 """Gallery faces that are read and described at a time."""
@@ -106,7 +107,7 @@ def gallery_files(folder: Path) -> list[tuple[str, Path]]:
         DataError: there is no such folder, or no picture in it.
     """
     if not folder.is_dir():
-        raise DataError(f"There is no gallery folder {folder}.")
+        raise DataError(f"The gallery: {no_folder(folder)}.")
     pictures = regular_files(folder, IMAGE_SUFFIXES)
     if not pictures:
         raise DataError(
@@ -231,4 +232,4 @@ def _records(
 
 def _person(path: Path) -> str:
     """Name of the folder a picture lies in, or of the picture if it lies at the top."""
-    return path.parent.as_posix() if path.parent != Path(".") else path.stem
+    return composed(path.parent.as_posix() if path.parent != Path(".") else path.stem)

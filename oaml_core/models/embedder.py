@@ -15,12 +15,13 @@ from torch.nn.functional import normalize
 from oaml_core.inference.any_onnx import PlainOnnx
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.build import build_backbone
-from oaml_core.models.onnx_weights import takes_bytes
 from oaml_core.models.pretrained import load_backbone
+from oaml_core.models.published_graph import pixels_of
 
 log = logging.getLogger(__name__)
 
-Pixels = Literal["auto", "signed", "bytes"]
+Pixels = Literal["auto", "signed", "unit", "bytes"]
+SHOWN = {"signed": "in [-1, 1]", "unit": "in [0, 1]", "bytes": "from 0 to 255"}
 Embedder = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Faces uint8 [n, S, S, 3] RGB in, unit embeddings [n, E] out, image and mirrored image fused."""
 
@@ -43,7 +44,7 @@ def open_embedder(
         image_size: side in pixels of the faces that weights are for; an ONNX graph says its own.
         width: of the first stage of `ir_mini`.
         channels: order of the colours that the file was trained on.
-        pixels: what a graph takes: [-1, 1], 0 to 255, or what its first layers tell.
+        pixels: what a graph takes: [-1, 1], [0, 1], 0 to 255, or what its input and its first layers tell.
         device: where weights run; a graph runs on the CPU.
 
     Returns:
@@ -53,9 +54,9 @@ def open_embedder(
         CheckpointError: the weights are not of `arch`. ExportError: the graph is no recogniser.
     """
     if path.suffix.lower() == ".onnx":
-        in_bytes = takes_bytes(path) if pixels == "auto" else pixels == "bytes"
-        model = PlainOnnx(path, channels, "raw" if in_bytes else "signed")
-        log.info("%s is given pixels %s, %s.", path.name, "from 0 to 255" if in_bytes else "in [-1, 1]", channels)
+        taken = pixels_of(path) if pixels == "auto" else pixels
+        model = PlainOnnx(path, channels, taken)
+        log.info("%s is given pixels %s, %s; its embedding is %s.", path.name, SHOWN[taken], channels, model.output)
         return lambda images: model.records(images).embedding, model.image_size
     backbone = build_backbone(arch, image_size=image_size, width=width)
     load_backbone(backbone, path, channel_order=channels)

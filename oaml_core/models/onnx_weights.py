@@ -20,6 +20,7 @@ from oaml_core.amounts import amount
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.modes import evaluating
+from oaml_core.models.published_graph import Scaling, constants_of, read_graph, scaling_of
 
 PARAMETERS = {
     "Conv": ("weight", "bias"),
@@ -39,6 +40,7 @@ FOLDED = "folded"
 """Marks, among the parameters that are read, a batch normalisation that the graph has inside another layer."""
 RESHAPES = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 """Operators that change no value."""
+REMEDY = "Set model.arch to the backbone that it is of, or take the file as it is: `oaml model add`."
 SAME = 0.999
 """Cosine of embeddings of the same image above which graph and backbone compute the same."""
 GREY = 127.5
@@ -54,8 +56,8 @@ def read_onnx(backbone: nn.Module, path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is no ONNX graph, or its layers are not those of `backbone`.
     """
-    graph = _graph(path)
-    constants = _constants(graph)
+    graph = read_graph(path)
+    constants = constants_of(graph)
     layers = _computed(backbone)
     nodes = [node for node in graph.node if node.op_type in PARAMETERS]
     weights: dict[str, Tensor] = {}
@@ -73,7 +75,7 @@ def read_onnx(backbone: nn.Module, path: Path) -> dict[str, Tensor]:
         if node.op_type != OPERATORS[type(module)]:
             raise CheckpointError(
                 f"{path} is not of this backbone: its layer {node.output[0]} ({node.op_type}) stands where the "
-                f"backbone has {name} ({OPERATORS[type(module)]}). Check model.arch."
+                f"backbone has {name} ({OPERATORS[type(module)]}). {REMEDY}"
             )
         _check_epsilon(path, name, module, node)
         weights |= {f"{name}.{what}": value for what, value in _parameters(path, node, constants).items()}
@@ -82,11 +84,11 @@ def read_onnx(backbone: nn.Module, path: Path) -> dict[str, Tensor]:
     if len(layers) - folded != len(nodes):
         raise CheckpointError(
             f"{path} is not of this backbone: it has {amount(len(nodes), 'layer')} with weights, the backbone "
-            f"{len(layers)}{f', {folded} of them folded into others' if folded else ''}. Check model.arch."
+            f"{len(layers)}{f', {folded} of them folded into others' if folded else ''}. {REMEDY}"
         )
     weights = {name: value for name, value in weights.items() if not name.endswith(f".{FOLDED}")}
     first = f"{layers[0][0]}.weight"
-    weights[first] = weights[first] * (GREY * _scale(path, graph, constants))
+    weights[first] = weights[first] * (GREY * _scale(path, scaling_of(path, graph, constants)))
     return weights
 
 
@@ -102,8 +104,8 @@ def check_same_output(backbone: Backbone, path: Path) -> None:
     """
     import onnxruntime
 
-    graph = _graph(path)
-    normalises = _normalises(graph)
+    graph = read_graph(path)
+    normalises = scaling_of(path, graph, constants_of(graph)) is not None
     side = backbone.image_size
     pixels = torch.randint(0, 256, (1, 3, side, side), generator=torch.Generator().manual_seed(0)).float()
     given = pixels if normalises else pixels / GREY - 1
@@ -118,13 +120,8 @@ def check_same_output(backbone: Backbone, path: Path) -> None:
     if not same:
         raise CheckpointError(
             f"{path} has the layers of this backbone, but joins them otherwise: the same image gives another "
-            "embedding. Check model.arch, or take the file as it is: `oaml model add`."
+            f"embedding. {REMEDY}"
         )
-
-
-def takes_bytes(path: Path) -> bool:
-    """Return True if a graph scales pixels from 0 to 255 itself; raises CheckpointError if it cannot be read."""
-    return _normalises(_graph(path))
 
 
 def _computed(backbone: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -201,55 +198,20 @@ def _parameters(path: Path, node: Any, constants: Mapping[str, Tensor]) -> dict[
     return found
 
 
-def _graph(path: Path) -> Any:
-    import onnx
-
-    try:
-        return onnx.load(path).graph
-    except Exception as error:  # protobuf's errors share no public base
-        raise CheckpointError(f"{path} cannot be read as ONNX: {error}") from error
-
-
-def _constants(graph: Any) -> dict[str, Tensor]:
-    from onnx import numpy_helper
-
-    found = {each.name: torch.from_numpy(numpy_helper.to_array(each).copy()) for each in graph.initializer}
-    for node in graph.node:
-        if node.op_type in ("Identity", "Unsqueeze") and node.input[0] in found:  # exporters keep equal constants once
-            found[node.output[0]] = found[node.input[0]]
-        elif node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            found[node.output[0]] = torch.from_numpy(numpy_helper.to_array(node.attribute[0].t).copy())
-    return found
-
-
-def _normalises(graph: Any) -> bool:
-    """Return True if the graph takes pixels from 0 to 255 and scales them itself."""
-    return next((node.op_type in ("Sub", "Mul") for node in _steps(graph)), False)
-
-
-def _steps(graph: Any) -> list[Any]:
-    """Nodes of the graph that compute something of its input."""
-    return [node for node in graph.node if node.op_type not in ("Constant", "Identity")]
-
-
-def _scale(path: Path, graph: Any, constants: dict[str, Tensor]) -> float:
+def _scale(path: Path, scaling: Scaling | None) -> float:
     """Factor b of the normalisation `(pixel - 127.5) · b` before the first convolution; 1 / 127.5 if there is none.
 
     Another grey cannot be folded in: the convolution pads with the zeros that come after it.
     """
-    scale, grey, normalises = 1.0, 0.0, False
-    for node in _steps(graph):
-        if node.op_type not in ("Sub", "Mul"):
-            break
-        normalises, value = True, float(constants[node.input[1]])
-        grey, scale = (value, scale) if node.op_type == "Sub" else (grey, scale * value)
-    if not normalises:
+    if scaling is None:
         return 1 / GREY
-    if grey != GREY:
+    if not math.isclose(scaling.zero, GREY) or not scaling.uniform:
+        about = f"{scaling.zero:g}, not {GREY}" if scaling.uniform else "another value for each colour"
         raise CheckpointError(
-            f"{path} takes pixels about {grey}, not {GREY}: such weights cannot be taken over exactly."
+            f"{path} takes pixels about {about}: such weights cannot be taken over exactly. Take the file as it is: "
+            "`oaml model add`."
         )
-    return scale
+    return scaling.factor
 
 
 def _check_epsilon(path: Path, name: str, module: nn.Module, node: Any) -> None:

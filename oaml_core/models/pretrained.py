@@ -15,9 +15,8 @@ from oaml_core.models.backbone import Backbone
 from oaml_core.models.foreign_names import MARKS, PARTS_OF_IRESNET, absorb_affine, from_iresnet, is_iresnet
 from oaml_core.models.weights_file import read_weights_file
 from oaml_core.models.weights_place import Naming, find_weights
+from oaml_core.models.which_backbone import COUNTER, whose_weights
 
-COUNTER = ".num_batches_tracked"
-"""Name of batch normalisation's counter, which is no weight, and not in every file."""
 NAMED = 5
 """Keys that an error lists."""
 
@@ -39,7 +38,7 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"There are no weights {path}: correct model.weights.")
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         from oaml_core.models.onnx_weights import read_onnx
 
         weights = read_onnx(backbone, path)
@@ -54,7 +53,7 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
     if missing or left_over:
         raise CheckpointError(
             f"{path} is not of this backbone: {_listed(missing)} missing, {_listed(left_over)} left over. "
-            "Check model.arch."
+            f"{whose_weights(weights, backbone)}"
         )
     differing = [
         f"{name} {list(weight.shape)} instead of {list(known[name].shape)}"
@@ -63,10 +62,10 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
     ]
     if differing:
         raise CheckpointError(
-            f"{path} has parameters of other shapes than this backbone: {_listed(differing)}. Check model.arch, "
-            "model.width and data.image_size."
+            f"{path} has parameters of other shapes than this backbone: {_listed(differing)}. "
+            f"{whose_weights(weights, backbone)}"
         )
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         _check_graph(backbone, known | weights, path)
     if channel_order == "bgr":
         first = first_convolution(backbone)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError, OamlError
-from oaml_core.folder_entries import regular_files
+from oaml_core.folder_entries import no_folder, regular_files
 from oaml_core.photos.detectors import DEFAULT
 from oaml_core.photos.doubtful import SHEET, DoubtfulFace, doubts_about, sheet_of
 from oaml_core.photos.faces import FaceFinder
@@ -73,7 +73,7 @@ def align_folder(
         DataError: there is no such folder, no photograph in it, or `out` lies inside it.
     """
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
+        raise DataError(f"Photographs: {no_folder(folder)}.")
     if out.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{out} lies inside {folder}: the next run would take its faces for photographs. Name another.")
     photographs = sorted(path.relative_to(folder).as_posix() for path in regular_files(folder, ENDINGS))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from oaml_core.config import Config
-from oaml_core.errors import CheckpointError
+from oaml_core.errors import CheckpointError, ConfigError, DataError
 from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_dataset
@@ -15,7 +15,14 @@ from oaml_core.stages.costs import costing
 from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
 from oaml_core.store.local_file import sha256_of
 
-Pixels = Literal["auto", "signed", "bytes"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from oaml_core.data.prepared.verification import VerificationSet
+    from oaml_core.data.sources.base import SourceFolder
+    from oaml_core.models.embedder import Embedder
+
+Pixels = Literal["auto", "signed", "unit", "bytes"]
 
 
 @dataclass(frozen=True)
@@ -33,40 +40,31 @@ class EvaluatedBackbone:
 
 
 def evaluate_backbone(
-    config: Config, dataset_uri: str, path: str | Path, *, pixels: Pixels = "auto"
+    config: Config, dataset_uri: str | None, path: str | Path, *, pixels: Pixels = "auto"
 ) -> EvaluatedBackbone:
     """Measure the embeddings of a file that OAML has not trained, on every verification set, clean and occluded.
 
     Args:
         config: `model.arch`, `model.width` and `model.weights_channel_order` say what a checkpoint is of; an ONNX file
             needs the channel order alone. `evaluate` says under which conditions, `work_dir` where results go.
-        dataset_uri: data set in the store.
+        dataset_uri: data set in the store; None: that of `data`, prepared once the file was opened. A source of
+            verification sets alone is read as it is.
         path: `.pth`, `.pt`, `.ckpt`, `.safetensors` or `.onnx`.
-        pixels: what an ONNX graph takes: [-1, 1], 0 to 255, or what its first layers tell.
+        pixels: what an ONNX graph takes: [-1, 1], [0, 1], 0 to 255, or what its input and its first layers tell.
 
     Raises:
         CheckpointError: the file is missing, or is not of `model.arch`. ExportError: it is no ONNX recogniser.
-        EvaluationError: there is nothing to measure on.
+        ConfigError: it takes faces of another size than `data.image_size`. EvaluationError: there is nothing to
+            measure on.
     """
+    from oaml_core.models.embedder import open_embedder
+
     keep_freed_memory()
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"--backbone: there is no file {path}.")
-    key = digest(config.evaluate, config.model, dataset_uri, sha256_of(path), pixels)
-    place = f"backbones/{path.stem}-{key}"
-    with costing(config, "evaluate-backbone", place, gpus=int(best_device() == "cuda")):
-        return _measured(config, dataset_uri, path, pixels, Path(config.work_dir) / place)
-
-
-def _measured(config: Config, dataset_uri: str, path: Path, pixels: Pixels, folder: Path) -> EvaluatedBackbone:
-    from oaml_core.evaluation.report.report import write_report
-    from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
-    from oaml_core.evaluation.verdict.evaluate_global import evaluate_embeddings
-    from oaml_core.evaluation.verdict.metrics_json import headline, metrics, write_json
-    from oaml_core.evaluation.verdict.summary import markdown
-    from oaml_core.models.embedder import open_embedder
-
-    embed, image_size = open_embedder(
+        found = "is a folder" if path.is_dir() else "is not there"
+        raise CheckpointError(f"--backbone: {path} {found}. Give a file of weights, or an ONNX file.")
+    opened = open_embedder(
         path,
         config.model.arch,
         image_size=config.data.image_size,
@@ -75,14 +73,68 @@ def _measured(config: Config, dataset_uri: str, path: Path, pixels: Pixels, fold
         pixels=pixels,
         device=best_device(),
     )
-    dataset = fetch_dataset(config, dataset_uri)
-    evaluation = evaluate_embeddings(embed, image_size, dataset.verification, config, path.name)
+    if dataset_uri is None and opened[1] != config.data.image_size:
+        raise ConfigError(
+            f"{path.name} takes faces of {opened[1]} pixels, and data.image_size is {config.data.image_size}. Give "
+            f"--data.image_size {opened[1]}."
+        )
+    data, sets = _data_of(config, dataset_uri)
+    key = digest(config.evaluate, config.model, data, sha256_of(path), pixels)
+    place = f"backbones/{path.stem}-{key}"
+    with costing(config, "evaluate-backbone", place, gpus=int(best_device() == "cuda")):
+        return _measured(config, data, sets, path, *opened, Path(config.work_dir) / place)
+
+
+def _data_of(config: Config, dataset_uri: str | None) -> tuple[str, Mapping[str, VerificationSet]]:
+    """Return what tells the data apart, and its verification sets."""
+    from oaml_core.data.sources.base import open_folder
+    from oaml_core.data.sources.verification import find_verification
+    from oaml_core.stages.own_faces import open_sets
+    from oaml_core.stages.prepare_stage import prepare
+
+    work, source = Path(config.work_dir), config.data.source or config.data.verification_source
+    if dataset_uri is None and source is not None and not config.data.align:
+        folder = open_folder(source, work / "fetched")
+        files = find_verification(folder)
+        if files and not _has_training(folder, work):
+            data = digest(*(folder.sha256(file) for file in files.values()), config.data)
+            return data, dict(open_sets(folder, files, config, work / "sets" / data))
+    dataset = fetch_dataset(config, dataset_uri or prepare(config).dataset_uri)
+    return dataset.manifest.fingerprint, dataset.verification
+
+
+def _has_training(folder: SourceFolder, work: Path) -> bool:
+    from oaml_core.data.sources.inputs import open_training
+
+    try:
+        open_training(folder, work / "indices")
+    except DataError:
+        return False
+    return True
+
+
+def _measured(
+    config: Config,
+    data: str,
+    sets: Mapping[str, VerificationSet],
+    path: Path,
+    embed: Embedder,
+    image_size: int,
+    folder: Path,
+) -> EvaluatedBackbone:
+    from oaml_core.evaluation.report.report import write_report
+    from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
+    from oaml_core.evaluation.verdict.evaluate_global import evaluate_embeddings
+    from oaml_core.evaluation.verdict.metrics_json import headline, metrics, write_json
+    from oaml_core.evaluation.verdict.summary import markdown
+
+    evaluation = evaluate_embeddings(embed, image_size, sets, config, path.name)
     folder.mkdir(parents=True, exist_ok=True)
     context: dict[str, Any] = {
         "backbone": path.name,
         "backbone_sha256": sha256_of(path),
         "absent": evaluation.absent,
-        "dataset_fingerprint": dataset.manifest.fingerprint,
+        "dataset_fingerprint": data,
         "seconds": evaluation.seconds,
         **provenance(config),
     }

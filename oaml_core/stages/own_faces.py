@@ -59,7 +59,8 @@ def evaluate_own_faces(config: Config, source: str, checkpoint_uri: str) -> OwnF
     trained = load_trained(checkpoint)
     config = replace(config, model=trained.config.model, data=trained.config.data)
     path = PurePosixPath(source)
-    inside = open_folder(source if path.suffix != ".csv" else source[: -len(path.name)] or ".", _scratch(config))
+    beside = source if path.suffix != ".csv" else source[: -len(path.name)] or "."
+    inside = open_folder(beside, _scratch(config), key="--faces")
     out = Path(config.work_dir) / "own" / f"{path.stem}-{digest(config.evaluate, source, sha256_of(checkpoint))}"
     out.mkdir(parents=True, exist_ok=True)
     sets = {path.stem.removesuffix("_pairs"): path.name} if path.suffix == ".csv" else find_verification(inside)
@@ -166,7 +167,7 @@ def _pairs(
     from oaml_core.evaluation.verdict.summary import markdown
 
     out.mkdir(parents=True, exist_ok=True)
-    sets = dict(_opened(folder, files, config, out / "images"))
+    sets = dict(open_sets(folder, files, config, out / "images"))
     evaluation = evaluate_model(trained.recogniser.to(best_device()), sets, config, best_device())
     written = [out / REPORT, out / METRICS, out / SCORES_FILE, out / SUMMARY]
     write_report(evaluation, written[0], context, title=", ".join(files), images=config.evaluate.pictures > 0)
@@ -177,9 +178,17 @@ def _pairs(
     return OwnFaces(out, text, written)
 
 
-def _opened(
+def open_sets(
     folder: SourceFolder, files: Mapping[str, str], config: Config, images: Path
 ) -> Iterator[tuple[str, VerificationSet]]:
+    """Yield verification sets by name, opened as they lie in a source.
+
+    Args:
+        folder: the source.
+        files: file of each set, by the set's name.
+        config: its `data` says how images are read.
+        images: local folder to write the decoded images to.
+    """
     from oaml_core.data.prepared.verification import open_verification, write_verification
     from oaml_core.data.sources.verification import open_verification_source
 

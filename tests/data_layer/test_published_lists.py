@@ -122,7 +122,7 @@ def test_a_pair_is_not_genuine_and_impostor(lfw: Path) -> None:
 
 def test_names_without_their_ending_are_refused_with_the_file_that_is_there(lfw: Path) -> None:
     (lfw / "own_pairs.csv").write_text("first,second,same\nAnn_Bee/Ann_Bee_0001,Ann_Bee/Ann_Bee_0002,1\n")
-    with pytest.raises(DataError, match=r"Ann_Bee/Ann_Bee_0001\.jpg is there: write names with their endings"):
+    with pytest.raises(DataError, match=r"Ann_Bee/Ann_Bee_0001\.jpg is there: write names as the files have them"):
         open_verification_source(LocalFolder(lfw), "own", "own_pairs.csv")
 
 

@@ -85,7 +85,7 @@ def test_an_empty_folder_says_what_is_wanted(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"neither train\.rec nor train\.csv"):
         ImageFolderSource(LocalFolder(tmp_path / "empty"))
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="there is no"):
         LocalFolder(tmp_path / "missing")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow
@@ -12,6 +13,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from oaml_core.data.check.checks import check_source
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.inputs import open_training
@@ -64,6 +66,39 @@ def test_accents_of_two_systems_are_one_person_and_one_file(tmp_path: Path, file
 def test_folders_of_two_systems_are_one_person(tmp_path: Path) -> None:
     faces(tmp_path, f"{DECOMPOSED}/0.png", f"{COMPOSED}/1.png", "anna/0.png")
     assert len(ImageFolderSource(LocalFolder(tmp_path)).identities) == 2
+
+
+@pytest.mark.parametrize("other", ["Anna Berg", "anna berg ", "anna_berg", "anna-berg", "ANNA  BERG"])
+def test_names_that_differ_by_case_or_blanks_are_pointed_out(tmp_path: Path, config: Any, other: str) -> None:
+    faces(tmp_path / "set", "anna berg/0.png", "anna berg/1.png", f"{other}/0.png", f"{other}/1.png", "carl/0.png")
+    warnings = check_source(str(tmp_path / "set"), config(tmp_path / "set")).warnings
+    assert any("1 name is written in several ways" in one and repr(other) in one for one in warnings), warnings
+
+
+def test_numbers_and_other_people_are_not_alike(tmp_path: Path, config: Any) -> None:
+    faces(tmp_path / "set", "1/0.png", "01/0.png", "anna/0.png", "anna2/0.png", "ann a/0.png")
+    assert "several ways" not in " ".join(check_source(str(tmp_path / "set"), config(tmp_path / "set")).warnings)
+
+
+@pytest.mark.parametrize(
+    ("there", "listed"),
+    [
+        ("anna/0.png", "anna/0.PNG"),
+        ("anna/0.png", "Anna/0.jpg"),
+        ("anna/0.JPG", "anna/0.jpg"),
+        ("anna/0.png", "anna/0"),
+    ],
+)
+def test_names_of_a_list_that_differ_by_case_or_ending_are_told_with_the_file(
+    tmp_path: Path, config: Any, there: str, listed: str
+) -> None:
+    faces(tmp_path / "set", "berta/0.png", there.replace(".JPG", ".png"))
+    (tmp_path / "set" / there.replace(".JPG", ".png")).rename(tmp_path / "set" / there)
+    (tmp_path / "set" / "train.csv").write_text(f"path,identity\n{listed},anna\nberta/0.png,berta\n")
+    report = check_source(str(tmp_path / "set"), config(tmp_path / "set"))
+    assert f"{there} is there, under a name of its own" in report.set_aside[0].reason
+    assert "write names as the files have them (1 file has another ending" in " ".join(report.reasons)
+    assert "copy what is missing" not in " ".join(report.reasons)
 
 
 def test_pairs_name_files_of_another_system(tmp_path: Path) -> None:

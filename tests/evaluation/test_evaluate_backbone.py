@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from oaml_core.cli import main
 from oaml_core.config import Config, DataConfig
 from oaml_core.evaluation.scoring.conditions import BOTH
 from oaml_core.evaluation.scoring.stored import read_scores
 from oaml_core.evaluation.verdict.comparison import compare
+from oaml_core.inference.any_onnx import PlainOnnx
 from oaml_core.models.build import build_backbone
 from oaml_core.settings import config_to_yaml
 from oaml_core.stages import prepare
 
+ARCHIVE = b"PK\3\4 no graph"
 WORDS = [
     *("--evaluate.far", "[0.1]", "--evaluate.occluders", "[veil]", "--evaluate.block_shares", "[]"),
     *("--evaluate.sides", "[second,both]", "--model.width", "4"),
@@ -57,11 +62,64 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, prepare(config).dataset_uri
 
 
+def png(number: int) -> bytes:
+    data = io.BytesIO()
+    values = np.random.default_rng(number).integers(0, 255, (112, 112, 3), dtype=np.uint8)
+    Image.fromarray(values).save(data, "PNG")
+    return data.getvalue()
+
+
 def evaluate(shelf: tuple[Path, str], *words: str) -> int:
     folder, dataset = shelf
     with pytest.raises(SystemExit) as ended:
         main(["evaluate", "--config", str(folder / "config.yaml"), "--dataset", dataset, *WORDS, *words])
     return int(ended.value.code or 0)
+
+
+def test_the_file_is_looked_at_before_data_is_prepared(
+    shelf: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--store", str(tmp_path / "store"), "--data.source", str(tmp_path / "no-faces")]
+    for given, said in ((tmp_path / "gone.pth", "is not there"), (tmp_path, "is a folder"), (ARCHIVE, "ONNX")):
+        path = tmp_path / "faces.onnx"
+        if isinstance(given, bytes):
+            path.write_bytes(given)
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", "--backbone", str(path if isinstance(given, bytes) else given), *words])
+        assert ended.value.code != 0
+        error = capsys.readouterr().err
+        assert said in error
+        assert "no-faces" not in error
+
+
+def test_verification_sets_without_training_faces_are_measured(
+    shelf: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that is wanted of a published file is often its figures on a `.bin` set."""
+    folder, _ = shelf
+    (tmp_path / "sets").mkdir()
+    faces = [png(number) for number in range(24)]
+    (tmp_path / "sets" / "LFW.BIN").write_bytes(pickle.dumps((faces, [True, False] * 6)))
+    for key in ("source", "verification_source"):
+        words = [f"--data.{key}", str(tmp_path / "sets"), "--store", str(tmp_path / key), "--work_dir", str(tmp_path)]
+        with pytest.raises(SystemExit) as ended:
+            main(["evaluate", "--backbone", str(folder / "published.onnx"), *words, *WORDS])
+        assert ended.value.code == 0, capsys.readouterr().err
+        assert "LFW" in capsys.readouterr().out
+
+
+def test_sets_of_one_kind_are_refused_before_a_face_is_described(
+    shelf: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sets").mkdir()
+    for name, flags in (("a", [True, False]), ("b", [True, True])):
+        (tmp_path / "sets" / f"{name}.bin").write_bytes(pickle.dumps(([png(number) for number in range(4)], flags)))
+    monkeypatch.setattr(PlainOnnx, "records", lambda *_: pytest.fail("a face is described"))
+    words = ["--data.source", str(tmp_path / "sets"), "--store", str(tmp_path / "st"), "--work_dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--backbone", str(shelf[0] / "published.onnx"), *words, *WORDS])
+    assert ended.value.code != 0
+    assert "Verification set b: There is no impostor pair among the 2 pairs" in capsys.readouterr().err
 
 
 def results(folder: Path, stem: str, ending: str) -> Path:
@@ -107,8 +165,8 @@ def test_checkpoint_and_graph_of_the_same_weights_score_alike(
     [
         ([], "--checkpoint .* and --backbone"),
         (["--backbone", "a.pth", "--checkpoint", "b.ckpt"], "Give one of"),
-        (["--backbone", "missing.pth"], "there is no file missing.pth"),
-        (["--backbone", "{folder}/published.pth", "--arch", "ir_18"], "is not of this backbone"),
+        (["--backbone", "missing.pth"], "missing.pth is not there"),
+        (["--backbone", "{folder}/published.pth", "--arch", "ir_18"], "set model.arch to ir_mini and model.width to 4"),
         (["--backbone", "{folder}/config.yaml"], "config.yaml"),
     ],
 )

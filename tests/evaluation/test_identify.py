@@ -86,7 +86,7 @@ def test_gallery_files_that_are_no_faces_are_left_out_and_named(comparer, galler
 
 
 def test_what_cannot_be_searched_is_named(comparer, gallery, probe, tmp_path):
-    with pytest.raises(DataError, match="no gallery folder"):
+    with pytest.raises(DataError, match="The gallery: there is no"):
         identify(comparer, tmp_path / "none", probe, far=0.1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no picture"):

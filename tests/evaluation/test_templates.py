@@ -40,6 +40,15 @@ class Describer:
         return FaceRecords(raw / norm[:, None], np.ones((len(raw), 1, 1, 1)), np.zeros((len(raw), 0, 1, 1)), norm)
 
 
+class Sleeper:
+    """A model that is not asked: lists are judged first, as describing images takes hours."""
+
+    image_size = 112
+
+    def records(self, images):
+        raise AssertionError("images are described before the lists were judged")
+
+
 @pytest.fixture(scope="module")
 def ijb(tmp_path_factory):
     """A data set as InsightFace packs IJB-C: a gallery template per subject in one of two galleries, three probes."""
@@ -152,7 +161,8 @@ def test_memory_is_that_of_the_pairs_and_not_of_the_images(tmp_path, monkeypatch
     monkeypatch.setattr(lists_module, "LINES_AT_ONCE", 5_000)
     file = tmp_path / "x_template_pair_label.txt"
     generator = np.random.default_rng(1)
-    block = np.stack([*generator.integers(1, 3001, (2, 60_000)), generator.integers(0, 2, 60_000)], axis=1)
+    first, further = generator.integers(1, 3001, 60_000), generator.integers(0, 2999, 60_000)
+    block = np.stack([first, (first + further) % 3000 + 1, generator.integers(0, 2, 60_000)], axis=1)
     file.write_text("\n".join(f"{a} {b} {c}" for a, b, c in block.tolist()))
     tracemalloc.start()
     try:
@@ -186,6 +196,15 @@ def test_a_search_needs_each_subject_once_and_somebody_who_is_enrolled():
         search_published(faces, np.array([1, 2, 3]), faces, np.array([1, 2, 2]))
     with pytest.raises(EvaluationError, match="two data sets"):
         search_open(faces, np.array([7, 8, 9]), faces, np.array([1, 2, 3]))
+
+
+def edited(file, change):
+    """Write what `change` makes of the lines of a list."""
+    file.write_text("".join(change(file.read_text().splitlines(keepends=True))))
+
+
+def lists_of(meta, ending):
+    return meta / f"ijbc_{ending}"
 
 
 FAULTS = {
@@ -222,6 +241,46 @@ FAULTS = {
         lambda meta: (meta / "ijbc_1N_gallery_G1.csv").write_text("TEMPLATE_ID,SUBJECT_ID\n10000,1\n10000,2\n"),
         "line 3: template 10000 has two subjects",
     ),
+    "all names in capitals": (
+        lambda meta: [
+            edited(lists_of(meta, ending), lambda lines: [line.replace(".png", ".PNG") for line in lines])
+            for ending in ("face_tid_mid.txt", "name_5pts_score.txt")
+        ],
+        r"png is there: write names as the files have them",
+    ),
+    "first image is missing": (
+        lambda meta: (meta.parent / "loose_crop" / lists_of(meta, "face_tid_mid.txt").read_text().split()[0]).unlink(),
+        "lacks 1 of",
+    ),
+    "template with itself": (
+        lambda meta: lists_of(meta, "template_pair_label.txt").write_text("10000 10000 1\n"),
+        "pairs template 10000 with itself, line 1",
+    ),
+    "a score below 0": (
+        lambda meta: edited(
+            lists_of(meta, "name_5pts_score.txt"),
+            lambda lines: [
+                line.rpartition(" ")[0] + " -0.5\n" if not place else line for place, line in enumerate(lines)
+            ],
+        ),
+        "a score below 0",
+    ),
+    "only scores of 0": (
+        lambda meta: edited(
+            lists_of(meta, "name_5pts_score.txt"), lambda lines: [line.rpartition(" ")[0] + " 0\n" for line in lines]
+        ),
+        "all images of template .* the score 0",
+    ),
+    "a gallery twice": (
+        lambda meta: (meta.parent / "ijbc_1n_gallery_g1.csv").write_bytes(
+            lists_of(meta, "1N_gallery_G1.csv").read_bytes()
+        ),
+        "are lists of one name",
+    ),
+    "another encoding": (
+        lambda meta: lists_of(meta, "template_pair_label.txt").write_text("10000 9983 1\n", encoding="utf-16"),
+        "UTF-8",
+    ),
 }
 
 
@@ -239,7 +298,60 @@ def test_lists_that_do_not_fit_are_refused_by_file_and_line(ijb, tmp_path, fault
         file.write_bytes(content)
     damage(copy / "meta")
     with pytest.raises(DataError, match=message):
-        run_templates(Describer(), read_lists(copy))
+        run_templates(Sleeper(), read_lists(copy))
+
+
+def with_lists(ijb, tmp_path, change):
+    """A copy of the data set whose lists were changed, and the figures from it."""
+    folder = tmp_path / "IJBC"
+    shutil.copytree(ijb.folder, folder)
+    change(folder / "meta")
+    return run_templates(Describer(), read_lists(folder))
+
+
+@pytest.mark.parametrize("cut", [",", ";", "\t", ", "])
+@pytest.mark.parametrize("headless", [False, True])
+def test_lists_cut_otherwise_and_without_header_are_the_same(ijb, tmp_path, cut, headless):
+    def change(meta):
+        for file in meta.iterdir():
+            rows = [line.replace(",", " ").split() for line in file.read_text().splitlines()]
+            rows = rows[1:] if headless and file.suffix == ".csv" else rows
+            file.write_text("".join(f"{cut.join(row)}\n" for row in rows))
+
+    found, wanted = with_lists(ijb, tmp_path, change), run_templates(Describer(), read_lists(ijb.folder))
+    assert (found.pairs, found.published, found.open_set) == (wanted.pairs, wanted.published, wanted.open_set)
+
+
+def test_images_in_no_template_and_repeated_ones_are_told(ijb, tmp_path):
+    def change(meta):
+        (meta.parent / "loose_crop" / "extra.png").write_bytes((meta.parent / "loose_crop" / "1.png").read_bytes())
+        for ending in ("face_tid_mid.txt", "name_5pts_score.txt"):
+            edited(lists_of(meta, ending), lambda lines: [*lines, lines[0]])
+
+    notes = with_lists(ijb, tmp_path, change).notes
+    name, template, _ = ijb.rows[0]
+    assert any(
+        note.startswith(f"1 image is listed again in one template, the first is {name} in template {template}")
+        for note in notes
+    )
+    assert "1 image is in no template: extra.png" in notes
+
+
+@pytest.mark.parametrize("kind", ["0", "1"])
+def test_pairs_of_one_kind_are_refused_before_any_image_is_read(ijb, tmp_path, kind):
+    shutil.copytree(ijb.folder, tmp_path / "IJBC")
+    pairs = lists_of(tmp_path / "IJBC" / "meta", "template_pair_label.txt")
+    edited(pairs, lambda lines: [line for line in lines if line.rstrip().endswith(kind)])
+    with pytest.raises(EvaluationError, match="rates need both kinds"):
+        run_templates(Sleeper(), read_lists(tmp_path / "IJBC"))
+
+
+def test_probes_of_nobody_are_refused_before_any_image_is_read(ijb, tmp_path):
+    shutil.copytree(ijb.folder, tmp_path / "IJBC")
+    probes = lists_of(tmp_path / "IJBC" / "meta", "1N_probe_mixed.csv")
+    edited(probes, lambda lines: [lines[0], *(line.replace(",5", ",9") for line in lines[1:])])
+    with pytest.raises(EvaluationError, match="two data sets"):
+        run_templates(Sleeper(), read_lists(tmp_path / "IJBC"))
 
 
 def test_aligned_faces_without_points_count_alike(ijb, tmp_path):

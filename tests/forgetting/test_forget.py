@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from oaml_core.errors import ConfigError, DataError
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.scoring.stored import read_scores
 from oaml_core.forgetting.forget import PLACES, forget
+from oaml_core.forgetting.person import person_of
 from oaml_core.forgetting.receipt import verify
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.stages.nights import end_night, night_status
@@ -50,6 +52,17 @@ def test_a_dry_run_finds_the_person_in_every_place_and_changes_nothing(planted: 
     assert [each.place for each in found.searched if not each.found] == ["shared preparations", "unfinished uploads"]
     assert found.receipt is None
     assert state_of(tmp_path) == before
+
+
+def test_a_name_is_meant_in_both_forms_of_its_accents() -> None:
+    """macOS decomposes accents, in folder names and in what is typed there; data sets hold them composed."""
+    forms = [unicodedata.normalize(form, "Zo\u00eb Br\u00fcn") for form in ("NFC", "NFD")]
+    for typed in forms:
+        person = person_of([typed])
+        for written in forms:
+            assert person.is_meant(written)
+            assert person.is_in_path(f"faces/{written}/1.jpg")
+            assert written not in person.redact(f"images of {written} and others")
 
 
 def test_nothing_of_a_forgotten_person_is_left_in_any_byte(planted: Planted, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,30 @@ def test_the_person_is_found_and_each_is_named_once(gallery: Gallery) -> None:
     assert answer.people[0].face.person == "person 5"
     assert len({one.face.person for one in answer.people}) == 3
     assert answer.faces == 16
+
+
+def test_a_name_of_two_systems_is_one_person(gallery: Gallery, tmp_path: Path) -> None:
+    """macOS writes accents decomposed, into folder names and into what is typed there."""
+    composed, decomposed = (unicodedata.normalize(form, "Zo\u00eb") for form in ("NFC", "NFD"))
+    for number, name in enumerate((composed, decomposed)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.fromarray(face_of(70, number)).save(tmp_path / "photos" / name / f"{number}.png")
+    enrol_folder(gallery, MODEL, FaceFinder(aligned=True), tmp_path / "photos")
+    found = [one for one in gallery.people() if one.name.startswith("Zo")]
+    assert [(one.name, one.faces) for one in found] == [(composed, 2)]
+    assert len(gallery.faces(person=decomposed)) == 2
+    assert gallery.rename(decomposed, "zoe") == 2
+    assert gallery.rename("zoe", decomposed) == 2
+    assert gallery.remove_person(f" {decomposed}") == 2
+
+
+def test_a_name_that_an_earlier_version_wrote_decomposed_is_found(gallery: Gallery) -> None:
+    composed, decomposed = (unicodedata.normalize(form, "Zo\u00eb") for form in ("NFC", "NFD"))
+    with gallery.change() as db:
+        db.execute("UPDATE people SET name = ? WHERE name = 'person 3'", (decomposed,))
+    assert gallery.add(composed, records_of(3, 9), source="9.png", digest="9") is not None
+    assert len(gallery.faces(person=composed)) == 3
+    assert gallery.merge(composed, "person 2") == 3
 
 
 def test_a_covered_face_is_found_by_its_visible_places(gallery: Gallery) -> None:
@@ -242,6 +267,7 @@ def test_a_folder_is_enrolled_and_rebuilt_from_its_photographs(tmp_path: Path) -
 
 WRITER = """
 import sys
+import unicodedata
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
 import numpy as np

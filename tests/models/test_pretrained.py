@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,34 @@ def test_weights_of_another_backbone_are_refused_by_name(tmp_path: Path) -> None
     del state["output_layer.3.bias"]
     torch.save(state | {"extra": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match=r"output_layer\.3\.bias\) missing.*extra\) left over"):
+        load_backbone(build_backbone("ir_mini", width=8), tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (("ir_18", {}), "set model.arch to ir_18."),
+        (("mobilefacenet", {}), "set model.arch to mobilefacenet."),
+        (("ir_mini", {"width": 6}), "set model.arch to ir_mini and model.width to 6."),
+        (
+            ("ir_mini", {"image_size": 224}),
+            "set model.arch to ir_mini and model.width to 16 and data.image_size to 224.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "encoder."])
+def test_the_refusal_names_the_settings_that_the_weights_are_of(
+    tmp_path: Path, made: tuple[str, dict[str, int]], said: str, prefix: str
+) -> None:
+    state = build_backbone(made[0], **made[1]).state_dict()
+    torch.save({f"{prefix}{k}": v for k, v in state.items()} | {"head.kernel": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=re.escape(said)):
+        load_backbone(build_backbone("ir_mini", width=8), tmp_path / "other.pt")
+
+
+def test_weights_of_no_backbone_are_refused_with_the_way_that_is_left(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=r"No backbone here has these weights \(ir_mini, .*`oaml model add`"):
         load_backbone(build_backbone("ir_mini", width=8), tmp_path / "other.pt")
 
 

@@ -78,7 +78,7 @@ def test_second_run_looks_only_at_what_changed(
 
 
 def test_folders_that_cannot_be_aligned_are_named(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="There is no folder"):
+    with pytest.raises(DataError, match="Photographs: there is no"):
         align_folder(tmp_path / "none", tmp_path / "out")
     with pytest.raises(DataError, match="lies inside"):
         align_folder(photographs, photographs / "out")

@@ -19,7 +19,7 @@ from oaml_core.data.augment.occluder_artwork_raster import read_picture
 from oaml_core.data.augment.placing import WORN
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, nearest
-from oaml_core.folder_entries import folders_in, regular_files
+from oaml_core.folder_entries import folders_in, no_folder, regular_files
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def open_cutouts(folder: Path) -> Cutouts:
             opaque, or is all transparent.
     """
     if not folder.is_dir():
-        raise DataError(f"{WHAT}: there is no folder {folder}. Give a folder with one sub-folder per kind of cut-out.")
+        raise DataError(f"{WHAT}: {no_folder(folder)}. Give a folder with one sub-folder per kind of cut-out.")
     known = ", ".join(WORN)
     kinds = folders_in(folder)
     if not kinds:

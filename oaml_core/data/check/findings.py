@@ -6,11 +6,11 @@ import numpy as np
 
 from oaml_core.amounts import amount
 from oaml_core.data.batches.samplers import build_batch_sampler
-from oaml_core.data.check.identities import images_finding, labels_finding
+from oaml_core.data.check.identities import alike_findings, images_finding, labels_finding
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.repeated_pairs import same_contents
-from oaml_core.data.sources.training_source import COPY_AGAIN, NO_BYTES, NOT_THERE
+from oaml_core.data.sources.training_source import COPY_AGAIN, IS_THERE, NO_BYTES, NOT_THERE
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
@@ -29,6 +29,7 @@ def findings(seen: Seen) -> list[Finding]:
         _values(seen),
         _channel_order(seen),
         labels_finding(seen),
+        *alike_findings(seen),
         images_finding(seen),
         _batches(seen),
         *_verification(seen),
@@ -77,8 +78,11 @@ def _mending(seen: Seen) -> list[str]:
     others = [item.reason for item in seen.set_aside if (item.name, item.reason) not in entries]
     absent = sum(NOT_THERE in reason for reason in others)
     remedies = [source.mend] if len(others) < len(seen.set_aside) else []
-    if absent:
-        is_listed = amount(absent, "image is", "images are")
+    if spelled := sum(IS_THERE in reason for reason in others):
+        has = amount(spelled, "file has", "files have")
+        remedies.append(f"write names as the files have them ({has} another ending, case or accents)")
+    if absent > spelled:
+        is_listed = amount(absent - spelled, "image is", "images are")
         remedies.append(f"copy what is missing ({is_listed} listed and not there), or remove the lines")
     without = sum(reason.startswith(NO_BYTES) for reason in others)
     if without:

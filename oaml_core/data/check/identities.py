@@ -11,6 +11,7 @@ from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.base import Ints
 from oaml_core.folder_entries import shown
+from oaml_core.printable_names import person_spelling
 
 
 def labels_finding(seen: Seen) -> Finding:
@@ -62,6 +63,22 @@ def _choice(config: Config) -> str:
 def _named(seen: Seen, labels: list[int]) -> str:
     names = first_of(shown(seen.inputs.training.identity_name(label)) for label in labels)
     return f"{amount(len(labels), 'identity', 'identities')} ({names}) {'is' if len(labels) == 1 else 'are'}"
+
+
+def alike_findings(seen: Seen) -> list[Finding]:
+    """Name people whose names differ by case, accents, blanks, `_` or `-` alone; nothing where there are none."""
+    people: dict[str, list[str]] = {}
+    held_out = _present(seen, seen.inputs.training.labels[seen.inputs.held_out])
+    for label in np.flatnonzero((seen.counts > 0) | held_out).tolist():
+        name = seen.inputs.training.identity_name(label)
+        if not name.isdecimal():
+            people.setdefault(person_spelling(name), []).append(repr(shown(name)))
+    alike = [" and ".join(names) for names in people.values() if len(names) > 1]
+    if not alike:
+        return []
+    names = amount(len(alike), "name is written", "names are written")
+    remedy = "If each is one person, move the images into one folder: as two they are taught apart, and never paired"
+    return [Finding("labels", f"{names} in several ways ({first_of(alike)})", "warning", remedy)]
 
 
 def images_finding(seen: Seen) -> Finding:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import DataConfig
 from oaml_core.data.prepare.fingerprint import DIGITS, INVENTORIES
-from oaml_core.data.sources.base import SourceFile, SourceFolder, over_files
+from oaml_core.data.sources.base import SourceFile, SourceFolder
+from oaml_core.data.sources.listing import over_files
 from oaml_core.errors import DataError, StoreError
 
 if TYPE_CHECKING:

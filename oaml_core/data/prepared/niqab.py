@@ -24,7 +24,7 @@ from oaml_core.decoding.decode import decode_image, decode_mask
 from oaml_core.decoding.files import read_image_bytes
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import regular_files
+from oaml_core.folder_entries import no_folder, regular_files
 
 SIDE = 112
 """Pixels of an image's side where no transform is given."""
@@ -148,5 +148,5 @@ class NiqabMaskDataModule:
 def _by_name(folder: Path) -> dict[str, Path]:
     """Return images below a folder by their path without the ending."""
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}.")
+        raise DataError(f"Faces and masks: {no_folder(folder)}.")
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in regular_files(folder, IMAGE_SUFFIXES)}

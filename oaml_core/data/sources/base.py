@@ -12,51 +12,37 @@ import os
 import shutil
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from oaml_core.data.sources.listing import OWN_INDEX as OWN_INDEX
+from oaml_core.data.sources.listing import SourceFile as SourceFile
+from oaml_core.data.sources.listing import apart, entries_of_folder, entry_of_store
 from oaml_core.data.sources.training_source import CORES as CORES
-from oaml_core.data.sources.training_source import NOT_THERE
+from oaml_core.data.sources.training_source import IS_THERE, NOT_THERE
 from oaml_core.data.sources.training_source import Ints as Ints
 from oaml_core.data.sources.training_source import Landmarks as Landmarks
 from oaml_core.data.sources.training_source import TrainingSource as TrainingSource
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import (
-    OF_SYSTEMS,
-    UNPRINTABLE,
+    ARCHIVES,
     FolderEntry,
-    files_below,
-    forges_lines,
-    is_of_systems,
+    no_folder,
     open_regular,
     read_regular,
     shown,
 )
+from oaml_core.printable_names import file_spelling
 
 if TYPE_CHECKING:
-    from oaml_core.store import ObjectInfo, Store
-
-T = TypeVar("T")
+    from oaml_core.store import Store
 
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
-OWN_INDEX = ".rec.index"
-"""Ending of the index that OAML keeps beside a record file."""
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """Name, size and stamp of one file of a source."""
-
-    name: str
-    """Relative to the source, with forward slashes."""
-    size: int
-    stamp: str
-    """Time of the last change, or what a store's listing tells contents apart by; empty where neither is known."""
 
 
 class SourceFolder(ABC):
@@ -88,6 +74,19 @@ class SourceFolder(ABC):
         plain = PurePosixPath(path.replace("\\", "/")).as_posix()
         spellings = (plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD")))
         return next((name for name in spellings if name in self.files), path.replace("\\", "/"))
+
+    def spelled_otherwise(self, name: str) -> str | None:
+        """Return the file whose name differs from `name` by case, accents or ending alone; None if there is none."""
+        return self._spellings.get(file_spelling(name))
+
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        return {file_spelling(name): name for name in reversed(self.files)}
+
+    def not_there(self, name: str) -> DataError:
+        """Return the error of a file that a list names, and that is not there."""
+        other = self.spelled_otherwise(name)
+        return DataError(f"{shown(name)} {NOT_THERE}" + (f"; {shown(other)} {IS_THERE}" if other else ""))
 
     @abstractmethod
     def read(self, name: str) -> bytes:
@@ -121,16 +120,17 @@ class LocalFolder(SourceFolder):
     Args:
         folder: the folder.
         listing: its files, where they are known already.
+        key: setting or option that names it, for messages.
     """
 
-    def __init__(self, folder: Path, listing: Iterable[SourceFile] | None = None) -> None:
+    def __init__(self, folder: Path, listing: Iterable[SourceFile] | None = None, *, key: str = "data.source") -> None:
         if not folder.is_dir():
             raise DataError(
-                f"data.source: {folder} is no folder. Give the folder that holds train.rec, train.csv or one "
-                "folder per identity."
+                f"{key}: {no_folder(folder)}. Give the folder that holds train.rec, train.csv or one folder per "
+                "identity."
             )
         self.folder = folder
-        used, passed_over = _apart(_entries_of_folder(folder) if listing is None else ())
+        used, passed_over = apart(entries_of_folder(folder) if listing is None else ())
         super().__init__(str(folder), used if listing is None else listing, passed_over)
         self.identity = str(folder.resolve())
 
@@ -149,7 +149,7 @@ class LocalFolder(SourceFolder):
 
     def _unreadable(self, name: str, error: OSError) -> DataError:
         if isinstance(error, FileNotFoundError):
-            return DataError(f"{shown(name)} {NOT_THERE}")
+            return self.not_there(name)
         return DataError(f"{shown(self.folder / name)} cannot be read: {error.strerror}.")
 
     def local(self, name: str) -> Path:
@@ -166,7 +166,7 @@ class StoreFolder(SourceFolder):
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
         self._fetched: set[Path] = set()
-        objects, passed_over = _apart(map(_entry_of_store, store.list()) if listing is None else ())
+        objects, passed_over = apart(map(entry_of_store, store.list()) if listing is None else ())
         super().__init__(store.uri, objects if listing is None else listing, passed_over)
         self.is_remote = True
 
@@ -221,71 +221,27 @@ class StoreFolder(SourceFolder):
         self.store.get_file(name, path)
 
 
-def _entries_of_folder(folder: Path) -> Iterator[SourceFile | FolderEntry]:
-    """Yield files, and entries that no reader sees, of a folder on a disk."""
-    for entry in files_below(folder, leave=True, empty=True):
-        if entry.reason is not None:
-            yield entry
-        elif not any(step.endswith(OWN_INDEX) for step in entry.name.split("/")):
-            yield SourceFile(entry.name, entry.size, str(entry.changed))
-
-
-def _entry_of_store(info: ObjectInfo) -> SourceFile | FolderEntry:
-    if is_of_systems(info.key):
-        return FolderEntry(info.key, Path(info.key), reason=OF_SYSTEMS)
-    if forges_lines(info.key):
-        return FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE)
-    return SourceFile(info.key, info.size, info.tag)
-
-
-def _apart(entries: Iterable[SourceFile | FolderEntry]) -> tuple[list[SourceFile], list[FolderEntry]]:
-    files: list[SourceFile] = []
-    passed_over: list[FolderEntry] = []
-    for entry in entries:
-        if isinstance(entry, SourceFile):
-            files.append(entry)
-        else:
-            passed_over.append(entry)
-    return files, passed_over
-
-
-def over_files(source: str, take: Callable[[Iterable[SourceFile]], T]) -> T:
-    """Return `take(files)` of the files of a source as they are listed, in any order; nothing of the listing is held.
-
-    Args:
-        source: folder or address.
-        take: called again, from the beginning, where a fault of a store passes.
-
-    Raises:
-        StoreError: the source cannot be listed.
-    """
-
-    def files(entries: Iterable[SourceFile | FolderEntry]) -> Iterator[SourceFile]:
-        return (entry for entry in entries if isinstance(entry, SourceFile))
-
-    if "://" not in source:
-        return take(files(_entries_of_folder(Path(source))))
-    from oaml_core.store import open_store
-
-    return open_store(source).over_list(lambda objects: take(files(map(_entry_of_store, objects))))
-
-
-def open_folder(source: str, scratch: Path, listing: Iterable[SourceFile] | None = None) -> SourceFolder:
+def open_folder(
+    source: str, scratch: Path, listing: Iterable[SourceFile] | None = None, *, key: str = "data.source"
+) -> SourceFolder:
     """Return a local folder or an `s3://` prefix.
 
     Args:
         source: folder or address.
         scratch: local folder for what is fetched.
         listing: its files, where they are known already; None: they are listed now.
+        key: setting or option that names it, for messages.
 
     Raises:
         DataError, StoreError: it cannot be read.
     """
     if "://" not in source:
-        return LocalFolder(Path(source), listing)
+        return LocalFolder(Path(source), listing, key=key)
     from oaml_core.store import open_store
 
     folder = StoreFolder(open_store(source), scratch, listing)
     if not folder.files:
-        raise DataError(f"data.source: nothing lies under {source}. Check the bucket and the prefix.")
+        archive = PurePosixPath(source).suffix.lower() in ARCHIVES
+        remedy = "Unpack the archive into a prefix." if archive else "Correct the bucket or the prefix."
+        raise DataError(f"{key}: nothing lies under {source}. {remedy}")
     return folder

@@ -19,11 +19,10 @@ import numpy as np
 from oaml_core.amounts import amount, first_of
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
-from oaml_core.data.sources.text import composed
-from oaml_core.data.sources.training_source import NOT_THERE
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import OF_NOBODY, Counted, shown
+from oaml_core.folder_entries import ARCHIVES, OF_NOBODY, Counted
+from oaml_core.printable_names import composed
 from oaml_core.store import MissingObject
 
 TRAIN = "train/"
@@ -53,7 +52,7 @@ class ImageFileSource(TrainingSource):
         try:
             return self.folder.read(name)
         except MissingObject:
-            raise DataError(f"{shown(name)} {NOT_THERE}") from None
+            raise self.folder.not_there(name) from None
 
     def name(self, index: int) -> str:
         return self.names[index]
@@ -148,8 +147,6 @@ def _unusable(folder: SourceFolder) -> str:
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods", ".jsonl"})
 """Endings of tables that may list or hold images."""
-ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
-"""Endings of files that are unpacked before they are read."""
 MOST_ENDINGS = 4
 LONGEST_LINK = 1024
 """Bytes of a file at the top of the source that may be the target of a link."""
@@ -178,7 +175,7 @@ def _other_files(others: Mapping[str, Sequence[str]]) -> list[str]:
     """Say how many files of identities are no image that is read, by their ending."""
     return [
         f"{amount(len(names), 'file is', 'files are')} passed over, as {ending} is no image ending that is read; the "
-        f"first is {names[0]}. Convert images among them to JPEG or PNG"
+        f"first is {names[0]}. {'Unpack them' if ending in ARCHIVES else 'Convert images among them to JPEG or PNG'}"
         for ending, names in sorted(others.items())
     ]
 

@@ -86,11 +86,16 @@ def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
                 raise DataError(f"data.{name} is given without data.source: name the training faces too.")
         return None
     training = open_folder(data.source, scratch)
+
+    def apart(key: str) -> SourceFolder | None:
+        source = getattr(data, key)
+        return None if source is None else open_folder(source, scratch, key=f"data.{key}")
+
     return Folders(
         training,
-        training if data.verification_source is None else open_folder(data.verification_source, scratch),
-        training if data.visibility_source is None else open_folder(data.visibility_source, scratch),
-        None if data.unlabelled_source is None else open_folder(data.unlabelled_source, scratch),
+        apart("verification_source") or training,
+        apart("visibility_source") or training,
+        apart("unlabelled_source"),
     )
 
 

@@ -22,7 +22,9 @@ from oaml_core.errors import DataError
 
 LFW_LISTS = ("pairs.txt", "pairsDevTest.txt", "pairsDevTrain.txt")
 """Names of pair lists in this form. Sub-lists are sets of their own."""
-_NUMBERED = re.compile(r"(.+)_(\d+)")
+LONGEST_COUNT = 9
+"""Digits of a number in these lists."""
+_NUMBERED = re.compile(rf"(.+)_([0-9]{{1,{LONGEST_COUNT}}})")
 
 
 def read_lfw_pairs(folder: SourceFolder, file: str) -> ListedPairs:
@@ -44,7 +46,7 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> ListedPairs:
     truth: list[bool] = []
     lines: list[int] = []
     for number, fields in _lines(folder, file):
-        if number == 1 and len(fields) <= 2 and all(field.isdigit() for field in fields):
+        if number == 1 and len(fields) <= 2 and all(map(is_count, fields)):
             continue
         if len(fields) == 3:
             pair = (fields[0], fields[1]), (fields[0], fields[2])
@@ -55,7 +57,7 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> ListedPairs:
                 f"{where} line {number} has {amount(len(fields), 'field')}; a pair has 3 or 4, cut by tabs."
             )
         for person, image in pair:
-            found = images.get((person, int(image))) if image.isdigit() else None
+            found = images.get((person, int(image))) if is_count(image) else None
             if found is None:
                 raise DataError(
                     f"{where} line {number}: there is no image {image} of {person!r} in the source "
@@ -67,6 +69,11 @@ def read_lfw_pairs(folder: SourceFolder, file: str) -> ListedPairs:
     if not truth:
         raise DataError(f"{where} lists no pair.")
     return ListedPairs(names, np.array(truth), lines)
+
+
+def is_count(text: str) -> bool:
+    """Return True if a field is a number of images, or of one image."""
+    return text.isascii() and text.isdecimal() and len(text) <= LONGEST_COUNT
 
 
 def images_of_people(rows: Sequence[Sequence[str]], names: Sequence[str], where: str) -> list[str]:

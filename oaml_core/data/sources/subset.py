@@ -10,7 +10,7 @@ import numpy as np
 from oaml_core.amounts import amount
 from oaml_core.data.sources.base import Ints, TrainingSource
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.lfw import images_of_people
+from oaml_core.data.sources.lfw import images_of_people, is_count
 from oaml_core.data.sources.text import decode_text
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import read_regular
@@ -62,6 +62,6 @@ def _of_positions(source: TrainingSource, text: str, path: Path) -> Ints:
 def _people(lines: list[str]) -> list[list[str]]:
     """Return the rows of a `people.txt`, or nothing if it is none; lines that only count are left out."""
     rows = [line.split("\t") for line in lines]
-    counts = [row for row in rows if len(row) == 1 and row[0].isdigit()]
-    people = [row for row in rows if len(row) == 2 and row[1].strip().isdigit()]
+    counts = [row for row in rows if len(row) == 1 and is_count(row[0])]
+    people = [row for row in rows if len(row) == 2 and is_count(row[1].strip())]
     return people if people and len(counts) + len(people) == len(rows) else []

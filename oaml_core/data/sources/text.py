@@ -6,10 +6,10 @@ import codecs
 import csv
 import io
 import re
-import unicodedata
 from typing import NamedTuple
 
 from oaml_core.errors import DataError
+from oaml_core.printable_names import composed
 
 LOOKED_AT = 200
 """Bytes at the start of a file that show UTF-16 without a byte order mark: every other one is 0."""
@@ -42,11 +42,6 @@ def one_spelling(identity: str) -> str:
     """
     found = _WHOLE_FLOAT.fullmatch(identity)
     return found[1] if found else composed(identity)
-
-
-def composed(name: str) -> str:
-    """Return a name with its accents composed (NFC)."""
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 class Table(NamedTuple):

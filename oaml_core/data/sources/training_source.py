@@ -17,6 +17,8 @@ NO_BYTES = "the row holds no image bytes"
 """Reason why a row of a table of images is set aside that has none."""
 NOT_THERE = "is listed, and is not there"
 """Reason why an image is set aside that a list names and the source does not have."""
+IS_THERE = "is there, under a name of its own"
+"""Follows the file that differs from such an image by case, accents or ending alone."""
 
 
 class TrainingSource(ABC):

@@ -83,9 +83,9 @@ def set_name(file: str) -> str | None:
     path = PurePosixPath(file)
     if path.name in LFW_LISTS:
         return path.stem
-    if file.endswith(PAIRS_SUFFIX):
-        return path.name.removesuffix(PAIRS_SUFFIX)
-    return path.stem if file.endswith(".bin") else None
+    if file.lower().endswith(PAIRS_SUFFIX):
+        return path.name[: -len(PAIRS_SUFFIX)]
+    return path.stem if path.suffix.lower() == ".bin" else None
 
 
 def open_verification_source(folder: SourceFolder, name: str, file: str) -> VerificationSource:

@@ -26,7 +26,6 @@ from oaml_core.data.sources.repeated_pairs import ListedPairs, once
 from oaml_core.data.sources.restricted_pickle import read_plain_pickle
 from oaml_core.data.sources.text import read_table
 from oaml_core.data.sources.verification_source import TRUTH, Bools, Floats, VerificationSource
-from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import shown
 from oaml_core.structured_text import check_types, parse_json
@@ -41,7 +40,7 @@ def open_file_set(folder: SourceFolder, name: str, file: str) -> VerificationSou
         DataError: the file is damaged, holds something else, or asks to run something.
     """
     meta = PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
-    if file.endswith(".bin"):
+    if file.lower().endswith(".bin"):
         path = folder.local(file)
         images, issame = _read_bin(path)
         landmarks = _landmarks(folder, meta, issame)
@@ -136,16 +135,11 @@ def _read_pairs(folder: SourceFolder, file: str) -> ListedPairs:
             image = table.columns[column][row]
             name = folder.listed(posixpath.normpath(parent / image.replace("\\", "/")))
             if name not in folder:
-                hint = _same_stem(folder, name)
+                other = folder.spelled_otherwise(name)
+                hint = f" {shown(other)} is there: write names as the files have them." if other else ""
                 raise DataError(f"{where} line {number}: there is no image {image!r} beside the list.{hint}")
             names.append(name)
     return ListedPairs(names, np.array(truth), list(table.lines))
-
-
-def _same_stem(folder: SourceFolder, name: str) -> str:
-    """Return a hint at the file that a name without its ending means."""
-    found = next((file for suffix in sorted(IMAGE_SUFFIXES) if (file := f"{name}{suffix}") in folder), None)
-    return f" {shown(found)} is there: write names with their endings." if found else ""
 
 
 def _landmarks(folder: SourceFolder, meta_file: str, issame: Bools) -> Floats | None:

@@ -63,7 +63,7 @@ def open_strangers(path: Path, size: int, count: int) -> Images:
         DataError: there are no faces.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        source = open_training(LocalFolder(path), Path(scratch))
+        source = open_training(LocalFolder(path, key="faces of strangers"), Path(scratch))
         generator = np.random.default_rng(SEED)
         chosen = np.sort(generator.choice(len(source), min(count, len(source)), replace=False))
         faces = [fit_square(decode_image(source.read(int(row))), size) for row in chosen]

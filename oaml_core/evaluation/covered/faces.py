@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.meta import five_points
-from oaml_core.data.sources.verification import open_verification_source
+from oaml_core.data.sources.verification import open_verification_source, set_name
 from oaml_core.data.sources.verification_files import PAIRS_SUFFIX
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.evaluation.scoring.identities import identities_of
-from oaml_core.folder_entries import regular_files
+from oaml_core.folder_entries import no_folder, regular_files
 from oaml_core.inference.face_files import load_face
 from oaml_core.structured_text import parse_json
 
@@ -70,8 +70,8 @@ def open_faces(path: Path, size: int = 112) -> KnownFaces:
 
 
 def _of_set(path: Path, size: int) -> KnownFaces:
-    if not path.is_file():
-        raise DataError(f"There is no verification set or folder of faces {path}.")
+    if not path.is_file() or set_name(path.name) is None:
+        raise DataError(f"Faces: {no_folder(path)}. A verification set ends in .bin or {PAIRS_SUFFIX}.")
     name = path.name.removesuffix(PAIRS_SUFFIX).removesuffix(".bin")
     with tempfile.TemporaryDirectory() as scratch:
         write_verification(

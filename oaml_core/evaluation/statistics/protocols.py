@@ -8,7 +8,9 @@ between two thresholds where its decision flips, and cumulative sums over the bi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +50,27 @@ class TenFold:
     def accuracy_std(self) -> float:
         """Standard deviation of the accuracy over the folds, as published tables give it."""
         return float(self.accuracy_by_fold.std())
+
+
+class _Labelled(Protocol):
+    @property
+    def issame(self) -> Bools: ...
+
+
+def check_kinds(sets: Mapping[str, _Labelled]) -> None:
+    """Refuse sets that no protocol can be computed from, before their faces are described.
+
+    Args:
+        sets: verification sets by name.
+
+    Raises:
+        EvaluationError: a set has no genuine or no impostor pair.
+    """
+    for name, pairs in sets.items():
+        try:
+            checked_pairs(np.zeros(len(pairs.issame)), pairs.issame)
+        except EvaluationError as error:
+            raise EvaluationError(f"Verification set {name}: {error}") from error
 
 
 def checked_pairs(scores: ArrayLike, issame: ArrayLike, what: str = "scores") -> tuple[Floats, Bools]:

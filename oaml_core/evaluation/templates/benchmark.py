@@ -13,10 +13,10 @@ from oaml_core.amounts import amount
 from oaml_core.data.sources.repeated_pairs import find_repeats
 from oaml_core.errors import DataError, EvaluationError
 from oaml_core.evaluation.statistics.roc import auc, roc, tar_at_far
-from oaml_core.evaluation.templates.lists import Floats, TemplateLists, read_pairs
+from oaml_core.evaluation.templates.lists import TemplateLists, read_pairs
 from oaml_core.evaluation.templates.pooling import pool
-from oaml_core.evaluation.templates.protocols import Search, nearest_tar, search_open, search_published
-from oaml_core.evaluation.templates.rosters import Roster
+from oaml_core.evaluation.templates.protocols import Search, mated_probes, nearest_tar, search_open, search_published
+from oaml_core.evaluation.templates.rosters import Floats, Roster
 from oaml_core.inference.comparer import Comparer
 
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -69,8 +69,15 @@ def run_templates(model: Comparer, lists: TemplateLists) -> TemplateFigures:
     Raises:
         DataError: a list is damaged. ModelInputError: an image is. EvaluationError: the lists have one kind of pairs.
     """
+    notes: list[str] = [*lists.notes]
+    if lists.detection is None:
+        notes.append("no detector's scores: images of one medium count alike")
+    # Lists are judged before images are described, which takes hours.
+    compared = None if lists.pairs is None else _compared(lists, notes)
+    for gallery in lists.galleries:
+        assert lists.probes is not None
+        mated_probes(lists.probes.subjects, gallery.subjects)
     templates = pool(model, lists)
-    notes: list[str] = [] if lists.detection is not None else ["no detector's scores: images of one medium count alike"]
     published, open_set = None, {}
     if lists.probes is not None:
         try:
@@ -83,31 +90,46 @@ def run_templates(model: Comparer, lists: TemplateLists) -> TemplateFigures:
         len(lists.names),
         len(lists.ids),
         lists.points is not None,
-        None if lists.pairs is None else _pair_rates(templates, lists, notes),
+        None if compared is None else _pair_rates(templates, compared),
         published,
         open_set,
         tuple(notes),
     )
 
 
-def _pair_rates(templates: Floats, lists: TemplateLists, notes: list[str]) -> PairRates:
+@dataclass(frozen=True)
+class _ComparedTemplates:
+    """Rows [N] of both templates of each pair, and whether they show one person."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    same: NDArray[np.bool_]
+
+
+def _compared(lists: TemplateLists, notes: list[str]) -> _ComparedTemplates:
+    """Read the list of pairs, and note what is odd about it.
+
+    Raises:
+        DataError: it is damaged. EvaluationError: it has no pair, or pairs of one kind alone.
+    """
     assert lists.pairs is not None
-    scores: list[Floats] = []
-    compared: list[tuple[NDArray[np.int32], NDArray[np.int32]]] = []
-    truth: list[NDArray[np.bool_]] = []
-    for first, second, same in read_pairs(lists.pairs, lists.ids, lists.subjects):
-        found = np.empty(len(first), dtype=np.float32)
-        for start in range(0, len(first), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            found[rows] = np.einsum("ij,ij->i", templates[first[rows]], templates[second[rows]])
-        scores.append(found)
-        truth.append(same)
-        compared.append((first, second))
-    if not scores:
+    blocks = list(read_pairs(lists.pairs, lists.ids, lists.subjects))
+    if not blocks:
         raise EvaluationError(f"{lists.pairs} names no pair.")
-    issame = np.concatenate(truth)
-    notes += _repeated(lists, compared, issame)
-    curve = roc(np.concatenate(scores), issame)
+    found = _ComparedTemplates(*(np.concatenate(part) for part in zip(*blocks, strict=True)))
+    if found.same.all() or not found.same.any():
+        kind = "of one person" if found.same.all() else "of two people"
+        raise EvaluationError(f"All pairs of {lists.pairs} are {kind}; rates need both kinds. Is it cut off?")
+    notes += _repeated(lists, found)
+    return found
+
+
+def _pair_rates(templates: Floats, compared: _ComparedTemplates) -> PairRates:
+    scores = np.empty(len(compared.same), dtype=np.float32)
+    for start in range(0, len(scores), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        scores[rows] = np.einsum("ij,ij->i", templates[compared.first[rows]], templates[compared.second[rows]])
+    curve = roc(scores, compared.same)
     return PairRates(
         curve.genuine,
         curve.impostors,
@@ -117,19 +139,17 @@ def _pair_rates(templates: Floats, lists: TemplateLists, notes: list[str]) -> Pa
     )
 
 
-def _repeated(
-    lists: TemplateLists, compared: list[tuple[NDArray[np.int32], NDArray[np.int32]]], issame: NDArray[np.bool_]
-) -> list[str]:
+def _repeated(lists: TemplateLists, compared: _ComparedTemplates) -> list[str]:
     """Say which pairs are listed again; they count as listed, as in published figures.
 
     Raises:
         DataError: a pair is genuine and impostor.
     """
-    left, right = (np.concatenate(side).astype(np.int64) for side in zip(*compared, strict=True))
+    left, right = compared.first.astype(np.int64), compared.second.astype(np.int64)
     repeats = find_repeats(left, right)
     if not repeats.again.size:
         return []
-    if (other := repeats.contradicting(issame)) is not None:
+    if (other := repeats.contradicting(compared.same)) is not None:
         one, two = (int(lists.ids[side[other[0]]]) for side in (left, right))
         raise DataError(
             f"{lists.pairs} lists the pair {one} {two} once as one person and once as two. Remove the wrong line."

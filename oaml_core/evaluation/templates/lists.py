@@ -20,6 +20,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,9 @@ from numpy.typing import NDArray
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError
-from oaml_core.evaluation.templates.rosters import FACES, Roster, read_roster, rows_of, subject_of, whole_number
-from oaml_core.folder_entries import files_below, shown
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float32]
+from oaml_core.evaluation.templates.listed_images import image_folder, read_faces, read_points, separator_of
+from oaml_core.evaluation.templates.rosters import FACES, Floats, Ints, Roster, read_roster, rows_of, subject_of
+from oaml_core.folder_entries import files_below, no_folder
 
 POINTS = "_name_5pts_score.txt"
 PAIRS = "_template_pair_label.txt"
@@ -39,7 +38,6 @@ GALLERY = re.compile(r"_1n_gallery_\w+\.csv$", re.IGNORECASE)
 PROBES = re.compile(r"_1n_probe_mixed\.csv$", re.IGNORECASE)
 MATCHES = re.compile(r"_matches\.csv$", re.IGNORECASE)
 LIST_FOLDERS = (".", "meta")
-IMAGE_FOLDERS = ("loose_crop", "images", ".")
 LONGEST_PAIR = 100
 """Characters in a line of two templates and a label."""
 LINES_AT_ONCE = 1_000_000
@@ -72,6 +70,8 @@ class TemplateLists:
     """[T], person of each template, -1 where no list names one; None: the list of pairs says who is the same."""
     galleries: tuple[Roster, ...]
     probes: Roster | None
+    notes: tuple[str, ...] = ()
+    """What is odd about the lists and stops nothing."""
 
 
 def read_lists(folder: Path) -> TemplateLists:
@@ -84,7 +84,9 @@ def read_lists(folder: Path) -> TemplateLists:
         DataError: the lists are missing, damaged or do not fit together, or an image is missing.
     """
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}; give the one that holds meta/ and loose_crop/, such as IJBC.")
+        raise DataError(
+            f"Templates: {no_folder(folder)}. Give the folder that holds meta/ and loose_crop/, such as IJBC."
+        )
     present, lists = set(), []
     for entry in files_below(folder, leave=True):
         if entry.reason is None:
@@ -93,13 +95,14 @@ def read_lists(folder: Path) -> TemplateLists:
                 lists.append(entry.path)
     faces = _one(folder, lists, FACES)
     name = faces.name.removesuffix(FACES)
-    names, template_ids, medium = _read_faces(faces)
+    names, template_ids, medium, notes = read_faces(faces)
     ids, template = np.unique(template_ids, return_inverse=True)
     points_file = faces.with_name(name + POINTS)
-    points, detection = _read_points(points_file, names) if points_file in lists else (None, None)
+    points, detection = read_points(points_file, names, template_ids) if points_file in lists else (None, None)
+    images, unused = image_folder(folder, names, present)
     pairs = faces.with_name(name + PAIRS)
-    galleries = tuple(read_roster(file, ids) for file in sorted(lists) if GALLERY.search(file.name))
-    probes = next((read_roster(file, ids) for file in lists if PROBES.search(file.name)), None)
+    galleries = tuple(read_roster(file, ids) for file in _each_once(lists, GALLERY))
+    probes = next((read_roster(file, ids) for file in _each_once(lists, PROBES)), None)
     labelled = pairs if pairs in lists else None
     matches = None if labelled else _matches(folder, lists)
     if not (labelled or matches or (galleries and probes)):
@@ -107,7 +110,7 @@ def read_lists(folder: Path) -> TemplateLists:
     rosters = [*galleries, *([probes] if probes else [])]
     return TemplateLists(
         name=name,
-        images=_image_folder(folder, names, present),
+        images=images,
         names=names,
         template=template.astype(np.int64),
         medium=medium,
@@ -118,7 +121,17 @@ def read_lists(folder: Path) -> TemplateLists:
         subjects=None if matches is None else subject_of(matches, rosters, len(ids)),
         galleries=galleries if probes else (),
         probes=probes if galleries else None,
+        notes=(*notes, *unused),
     )
+
+
+def _each_once(lists: list[Path], names: re.Pattern[str]) -> list[Path]:
+    """Return the lists of these names, by name; raises DataError for one that lies there twice."""
+    found = sorted((file for file in lists if names.search(file.name)), key=lambda file: file.name.lower())
+    for one, other in pairwise(found):
+        if one.name.lower() == other.name.lower():
+            raise DataError(f"{one} and {other} are lists of one name. Remove one of them.")
+    return found
 
 
 def _matches(folder: Path, lists: list[Path]) -> Path | None:
@@ -144,9 +157,14 @@ def read_pairs(
         DataError: a line is no pair, or names a template without images or of nobody.
     """
     read = 0
-    wanted = "two templates and 1 or 0" if subjects is None else "two templates, cut by a comma"
-    columns, cut = (3, None) if subjects is None else (2, ",")
+    wanted = "two templates and 1 or 0" if subjects is None else "two templates"
+    columns = 3 if subjects is None else 2
     with file.open(encoding="utf-8-sig") as lines:
+        try:
+            cut = separator_of(lines.readline(LONGEST_PAIR))
+        except UnicodeDecodeError as error:
+            raise DataError(f"{file} is not UTF-8 ({error}); save it as UTF-8.") from None
+        lines.seek(0)
         while True:
             try:
                 with warnings.catch_warnings():
@@ -159,6 +177,11 @@ def read_pairs(
             if block.shape[1] != columns or (subjects is None and not np.isin(block[:, 2], (0, 1)).all()):
                 raise DataError(f"{file}, after line {read}: a line has {wanted}.")
             first, second = (rows_of(file, block[:, column], ids).astype(np.int32) for column in (0, 1))
+            if (same := np.flatnonzero(first == second)).size:
+                raise DataError(
+                    f"{file} pairs template {block[same[0], 0]} with itself, line {read + int(same[0]) + 1} but for "
+                    "empty ones. Remove the line."
+                )
             read += len(block)
             if subjects is None:
                 yield first, second, block[:, 2] == 1
@@ -191,65 +214,3 @@ def _one(folder: Path, lists: list[Path], ending: str) -> Path:
         f"{folder} has no list *{ending}, at the top or in meta/. docs/benchmark.md says where IJB-B and IJB-C come "
         "from, and how the folder looks."
     )
-
-
-def _read_faces(file: Path) -> tuple[list[str], Ints, Ints]:
-    names, numbers = [], []
-    for where, fields in _lines(file, 3):
-        names.append(fields[0])
-        try:
-            numbers.append((whole_number(fields[1]), whole_number(fields[2])))
-        except ValueError:
-            raise DataError(f"{where}: template and medium must be whole numbers.") from None
-    if not names:
-        raise DataError(f"{file} is empty.")
-    both = np.array(numbers, dtype=np.int64)
-    return names, both[:, 0], both[:, 1]
-
-
-def _read_points(file: Path, names: list[str]) -> tuple[Floats, Floats]:
-    values = np.empty((len(names), 11), dtype=np.float32)
-    count = 0
-    for where, fields in _lines(file, 12):
-        if count == len(names) or fields[0] != names[count]:
-            expected = "no further image" if count == len(names) else names[count]
-            raise DataError(f"{where} is of {shown(fields[0])}, but the list of templates has {expected} there.")
-        try:
-            values[count] = [float(field) for field in fields[1:]]
-        except ValueError:
-            raise DataError(f"{where}: after the image come ten coordinates and a score.") from None
-        count += 1
-    if count < len(names):
-        raise DataError(f"{file} ends after {count} of {len(names)} images; copy it again.")
-    if not np.isfinite(values).all():
-        raise DataError(f"{file} has points or scores that are not finite; copy it again.")
-    return values[:, :10].reshape(-1, 5, 2), values[:, 10]
-
-
-def _lines(file: Path, fields: int) -> Iterator[tuple[str, list[str]]]:
-    """Yield the place and the fields of each line that is not empty."""
-    try:
-        with file.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                found = line.split()
-                if found and len(found) != fields:
-                    raise DataError(f"{file} line {number} has {amount(len(found), 'field')}, {fields} are expected.")
-                if found:
-                    yield f"{file} line {number}", found
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8 ({error}).") from None
-
-
-def _image_folder(folder: Path, names: list[str], present: set[str]) -> Path:
-    """Return the folder that has the images; raises DataError if it lacks one."""
-    prefixes = ["" if place == "." else f"{place}/" for place in IMAGE_FOLDERS]
-    for place, prefix in zip(IMAGE_FOLDERS, prefixes, strict=True):
-        if prefix + names[0] in present:
-            missing = [name for name in names if prefix + name not in present]
-            if missing:
-                raise DataError(
-                    f"{folder / place} lacks {len(missing):,} of {len(names):,} images; the first is "
-                    f"{shown(missing[0])}. Unpack the images again."
-                )
-            return folder / place
-    raise DataError(f"{folder} has no image {shown(names[0])}, neither in loose_crop/ nor in images/ nor at the top.")

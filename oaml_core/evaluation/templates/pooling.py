@@ -17,7 +17,8 @@ from PIL import Image
 
 from oaml_core.decoding.files import read_image
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.templates.lists import Floats, TemplateLists
+from oaml_core.evaluation.templates.lists import TemplateLists
+from oaml_core.evaluation.templates.rosters import Floats
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.face_files import load_face
 from oaml_core.photos.alignment import similarity, template

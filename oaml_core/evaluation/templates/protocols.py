@@ -112,9 +112,7 @@ def search_open(
     Raises:
         EvaluationError: nobody who is enrolled is searched for.
     """
-    mated = np.isin(wanted, enrolled)
-    if not mated.any():
-        raise EvaluationError("No probe shows anybody of the gallery; the lists are of two data sets.")
+    mated = mated_probes(wanted, enrolled)
     found = _search(probes, wanted, gallery, enrolled, 0)
     strangers = np.sort(found.best_other[~mated])[::-1]
     tpir: dict[float, float | None] = {}
@@ -127,6 +125,18 @@ def search_open(
         bound = strangers[allowed] if allowed < len(strangers) else -np.inf
         tpir[fpir] = float(((found.own > bound) & (found.before == 0))[mated].mean())
     return Search(_ranks(found.before[mated]), tpir, int(mated.sum()), len(strangers), len(enrolled))
+
+
+def mated_probes(wanted: Ints, enrolled: Ints) -> NDArray[np.bool_]:
+    """Return bool [P]: whether the subject of each probe is enrolled.
+
+    Raises:
+        EvaluationError: nobody who is enrolled is searched for.
+    """
+    mated: NDArray[np.bool_] = np.isin(wanted, enrolled)
+    if not mated.any():
+        raise EvaluationError("No probe shows anybody of the gallery; the lists are of two data sets.")
+    return mated
 
 
 def _ranks(before: Ints) -> dict[int, float]:

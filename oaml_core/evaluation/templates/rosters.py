@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from oaml_core.errors import DataError
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+COLUMNS = ("TEMPLATE_ID", "SUBJECT_ID")
+SEPARATORS = ",;\t|"
+LONGEST_HEADER = 10_000
+"""Characters of the first line that tell the separator."""
 LARGEST = int(np.iinfo(np.int64).max)
 FACES = "_face_tid_mid.txt"
 """Ending of the list that says which images a template has."""
@@ -45,21 +50,31 @@ def _subjects(file: Path) -> dict[int, int]:
     """Return the subject of each template of a roster."""
     found: dict[int, int] = {}
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
-        head = [cell.strip().upper() for cell in next(rows, [])]
-        places = [
-            head.index(name) if name in head else place for place, name in enumerate(("TEMPLATE_ID", "SUBJECT_ID"))
-        ]
+        separator = max(SEPARATORS, key=lines.readline(LONGEST_HEADER).count)
+        lines.seek(0)
+        rows = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+        places = [0, 1]
         for row in rows:
-            if not row:
+            head = [cell.strip().upper() for cell in row]
+            if not any(head):
+                continue
+            if rows.line_num == 1 and not all(map(is_whole, head[:2])):
+                places = [head.index(name) if name in head else place for place, name in enumerate(COLUMNS)]
                 continue
             try:
                 template, subject = (whole_number(row[place]) for place in places)
             except (ValueError, IndexError):
-                raise DataError(f"{file} line {rows.line_num}: TEMPLATE_ID and SUBJECT_ID must be numbers.") from None
+                raise DataError(
+                    f"{file} line {rows.line_num}: TEMPLATE_ID and SUBJECT_ID must be numbers, cut by commas."
+                ) from None
             if found.setdefault(template, subject) != subject:
                 raise DataError(f"{file} line {rows.line_num}: template {template} has two subjects.")
     return found
+
+
+def is_whole(text: str) -> bool:
+    """Return True if a cell is a whole number, so that its row is no header."""
+    return text.removeprefix("-").isdecimal()
 
 
 def whole_number(text: str) -> int:

@@ -20,7 +20,7 @@ from oaml_core.evaluation.scoring.conditions import conditions_of
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.scoring.scores import PairScores, score_conditions
 from oaml_core.evaluation.scoring.stranger_faces import local_line
-from oaml_core.evaluation.statistics.protocols import checked_pairs, ten_fold_any_range
+from oaml_core.evaluation.statistics.protocols import check_kinds, checked_pairs, ten_fold_any_range
 from oaml_core.evaluation.verdict.examples import pick_examples
 from oaml_core.evaluation.verdict.judge import judge_set
 from oaml_core.evaluation.verdict.results import Evaluation, Example, SetResult
@@ -59,6 +59,7 @@ def evaluate_model(
             "There is no verification set to evaluate on. Put a .bin set beside the training data "
             "(data.source) and run `oaml prepare` again."
         )
+    check_kinds(sets)
     chosen = config.evaluate
     folder = None if config.data.occluders is None else Path(config.data.occluders)
     conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides, folder)

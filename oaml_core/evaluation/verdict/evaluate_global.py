@@ -12,6 +12,7 @@ from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.scoring.conditions import conditions_of
 from oaml_core.evaluation.scoring.global_alone import Embed, score_global
 from oaml_core.evaluation.scoring.identities import identities_of
+from oaml_core.evaluation.statistics.protocols import check_kinds
 from oaml_core.evaluation.verdict.judge import judge_set
 from oaml_core.evaluation.verdict.results import Evaluation
 
@@ -38,6 +39,7 @@ def evaluate_embeddings(
     """
     if not sets:
         raise EvaluationError("There is no verification set to evaluate on: put one beside the data (data.source).")
+    check_kinds(sets)
     chosen = config.evaluate
     folder = None if config.data.occluders is None else Path(config.data.occluders)
     conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides, folder)

@@ -69,7 +69,7 @@ class Gallery(GalleryPeople):
             DataError: the name is empty. GalleryMoved: the gallery is of another model meanwhile.
             GalleryLocked: the gallery is encrypted, and its key is missing or another one.
         """
-        name = checked_name(person)
+        name = self.spelled(checked_name(person))
         packed = pack_record(records)
         with self.change() as db:
             model = db.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()[0]
@@ -121,7 +121,7 @@ class Gallery(GalleryPeople):
     def find(self, person: str, digest: str) -> int | None:
         """Return the key of the person's face of the photograph with this SHA-256; None if there is none."""
         words = "SELECT faces.id FROM faces JOIN people ON person = people.id WHERE name = ? AND digest = ?"
-        rows = self.query(words, person.strip(), digest)
+        rows = self.query(words, self.spelled(person), digest)
         return int(rows[0][0]) if rows else None
 
     def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, EnrolledFace]:
@@ -133,7 +133,7 @@ class Gallery(GalleryPeople):
         if keys is not None:
             rows = [row for part in _parts(keys) for row in self.query(f"{words} WHERE faces.id IN ({part})")]
         elif person is not None:
-            rows = self.query(f"{words} WHERE name = ? ORDER BY faces.id", person)
+            rows = self.query(f"{words} WHERE name = ? ORDER BY faces.id", self.spelled(person))
         else:
             rows = self.query(f"{words} ORDER BY faces.id")
         return {row[0]: EnrolledFace._make((*row[:6], bool(row[6]))) for row in rows}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from oaml_core.errors import DataError, NotInGallery
 from oaml_core.inference.gallery.file import GalleryFile
+from oaml_core.printable_names import composed, spellings
 
 
 class EnrolledPerson(NamedTuple):
@@ -24,12 +25,22 @@ class GalleryPeople(GalleryFile):
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
         return [EnrolledPerson(name, count) for name, count in self.query(f"{words} ORDER BY name")]
 
+    def spelled(self, name: str) -> str:
+        """Return a name as the gallery has it: blanks around it left out, its accents in either form.
+
+        A name that is not there is returned with its accents composed.
+        """
+        forms = spellings(name)
+        known = {row[0] for row in self.query("SELECT name FROM people WHERE name IN (?, ?, ?, ?)", *forms)}
+        return next((form for form in forms if form in known), composed(name.strip()))
+
     def remove_person(self, name: str) -> int:
         """Delete a person with all faces; returns how many there were.
 
         Raises:
             DataError: there is no such person.
         """
+        name = self.spelled(name)
         with self.change() as db:
             faces = db.execute(
                 "SELECT count(faces.id) FROM people LEFT JOIN faces ON person = people.id WHERE name = ? "
@@ -62,6 +73,7 @@ class GalleryPeople(GalleryFile):
         Raises:
             DataError: one of them is not there, or both are the same.
         """
+        name, into = self.spelled(name), self.spelled(into)
         if name == into:
             raise DataError(f"{name!r} cannot be merged into the same name.")
         with self.change() as db:
@@ -81,7 +93,7 @@ class GalleryPeople(GalleryFile):
         Raises:
             DataError: there is no such person, the new name is none, or somebody else has it.
         """
-        wanted = checked_name(new)
+        name, wanted = self.spelled(name), checked_name(new)
         with self.change() as db:
             row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             if row is None:
@@ -98,7 +110,7 @@ class GalleryPeople(GalleryFile):
         Raises:
             DataError: there is no such face, the name is empty, or the person has this photograph already.
         """
-        name = checked_name(person)
+        name = self.spelled(checked_name(person))
         with self.change() as db:
             row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
             if row is None:
@@ -125,12 +137,12 @@ class GalleryPeople(GalleryFile):
 
 
 def checked_name(person: str) -> str:
-    """Return the name without blanks around it.
+    """Return the name without blanks around it, its accents composed.
 
     Raises:
         DataError: it is empty, too long, or holds characters that cannot be printed.
     """
-    name = person.strip()
+    name = composed(person.strip())
     if not name or len(name) > 200 or not name.isprintable():
         raise DataError(f"{person[:50]!r} is no name of a person: it takes 1 to 200 printable characters.")
     return name
