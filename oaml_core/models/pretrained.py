@@ -94,6 +94,11 @@ def _read(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     own = find_weights(read_weights_file(path), (ours, Naming(MARKS, PARTS_OF_IRESNET)), path)
     if strange := [name for name, value in own.items() if not isinstance(value, Tensor)]:
         raise CheckpointError(f"{path} holds something else than tensors: {_listed(strange)}. Give a state dict.")
+    if odd := [name for name, value in own.items() if not _is_plain(value)]:
+        raise CheckpointError(
+            f"{path} holds sparse, complex or quantised tensors, or such without values: {_listed(odd)}. Give plain "
+            "ones in half or full precision."
+        )
     if unsound := [name for name, value in own.items() if not _is_sound(name, value)]:
         raise CheckpointError(
             f"{path} holds NaN or infinite weights, or variances below 0: {_listed(unsound)}. Give a sound checkpoint."
@@ -104,6 +109,10 @@ def _read(path: Path, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
             "their scales here; give those in half or full precision."
         )
     return own
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.layout is torch.strided and not (value.is_meta or value.is_complex() or value.is_quantized)
 
 
 def _is_sound(name: str, value: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from itertools import product
 
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 
 from oaml_core.models.backbone import Backbone
+from oaml_core.models.backbone_ir import ARCHITECTURES
 from oaml_core.models.build import IMAGE_SIZES, build_backbone
 from oaml_core.registry import BACKBONES
 
+_BLOCK = re.compile(r"(?:^|\.)body\.(\d+)\.")
+"""Number of a block of an IR network in the name of a parameter."""
 COUNTER = ".num_batches_tracked"
 """Name of batch normalisation's counter, which is no weight, and not in every file."""
 
@@ -25,7 +29,12 @@ def whose_weights(weights: Mapping[str, Tensor], wanted: Backbone) -> str:
     """
     width = next((len(value) for value in weights.values() if value.ndim == 4 and value.shape[1] == 3), 0)
     found: dict[str, int] = {}
-    for arch, size in product(BACKBONES.own, IMAGE_SIZES):
+    blocks = len({number[1] for name in weights if (number := _BLOCK.search(name))})
+    # Building all of them takes ten seconds; those of another depth need not be built.
+    likely = [arch for arch in BACKBONES.own if arch not in ARCHITECTURES or sum(ARCHITECTURES[arch].blocks) == blocks]
+    for arch, size in product(likely, sorted(IMAGE_SIZES, key=lambda size: size != wanted.image_size)):
+        if any(f"model.arch to {arch}" in settings.split(" and ") for settings in found):
+            continue
         with torch.device("meta"):
             own = build_backbone(arch, image_size=size, width=max(1, width)).state_dict()
         if _has_all(weights, own):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +151,23 @@ def test_an_unusable_verification_set_stops_training(image_folder: Path, config)
     report = check_source(str(image_folder), config())
     assert report.must_not_train
     assert "lfw.bin" in report.reasons[0]
+
+
+@pytest.mark.parametrize("kind", ["bin", "list"])
+def test_a_broken_image_of_a_verification_set_is_named_by_its_number(image_folder: Path, config, kind: str) -> None:
+    whole = (image_folder / "person1" / "0.jpg").read_bytes()
+    if kind == "bin":
+        images = [whole, whole, whole, whole[:90]]
+        (image_folder / "own.bin").write_bytes(pickle.dumps((images, [True, False])))
+        named = r"own\.bin: image 3 \(pair 1\) is unusable"
+    else:
+        (image_folder / "verification").mkdir()
+        for name, data in (("a", whole), ("b", whole[:90])):
+            (image_folder / "verification" / f"{name}.jpg").write_bytes(data)
+        (image_folder / "verification" / "own_pairs.csv").write_text("first,second,same\na.jpg,b.jpg,1\n")
+        named = r"own_pairs\.csv: image 1 \(verification/b\.jpg\) \(pair 0\) is unusable"
+    reasons = " ".join(check_source(str(image_folder), config(image_folder)).reasons)
+    assert re.search(named, reasons), reasons
 
 
 def test_equal_files_in_training_and_verification_are_found(image_folder: Path, config) -> None:

@@ -87,6 +87,8 @@ def test_numbers_and_other_people_are_not_alike(tmp_path: Path, config: Any) -> 
         ("anna/0.png", "Anna/0.jpg"),
         ("anna/0.JPG", "anna/0.jpg"),
         ("anna/0.png", "anna/0"),
+        ("anna/0.png", "set/anna/0.png"),
+        ("anna/0.png", "file://anna/0.png"),
     ],
 )
 def test_names_of_a_list_that_differ_by_case_or_ending_are_told_with_the_file(

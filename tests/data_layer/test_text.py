@@ -14,6 +14,7 @@ from oaml_core.data.sources.image_list import ImageListSource
 from oaml_core.data.sources.inputs import open_training
 from oaml_core.data.sources.text import read_table
 from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.errors import DataError
 from tests.data_layer.conftest import face
 from tests.data_layer.test_shards_and_parquet import write_tar
 
@@ -29,6 +30,13 @@ def test_cells_of_several_lines_stay_whole(separator: str, encoding: str, line_b
     table = read_table(data, "train.csv")
     assert table.columns["identity"] == [f'Zoë{separator}{line_break}"Z"', "Ben"]
     assert table.lines[-1] == 4
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    """Spreadsheets that were joined have it; of two columns one would be lost without a word."""
+    with pytest.raises(DataError, match="has the column 'identity' twice"):
+        read_table(b"path,identity,Identity\na.jpg,Anna,x\n", "train.csv")
+    assert read_table(b"path,identity,,\na.jpg,Anna,,\n", "train.csv").columns["identity"] == ["Anna"]
 
 
 def test_a_stated_separator_is_used() -> None:

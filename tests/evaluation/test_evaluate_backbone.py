@@ -108,6 +108,15 @@ def test_verification_sets_without_training_faces_are_measured(
         assert "LFW" in capsys.readouterr().out
 
 
+def test_one_embedding_for_every_face_is_no_result(shelf: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Weights of zeros, as an exporter leaves that found none, would be a model that knows nobody."""
+    folder, _ = shelf
+    zeros = {name: torch.zeros_like(value) for name, value in build_backbone("ir_mini", width=4).state_dict().items()}
+    torch.save(zeros, folder / "zeros.pth")
+    assert evaluate(shelf, "--backbone", str(folder / "zeros.pth"), "--arch", "ir_mini") != 0
+    assert "the same embedding for every face" in capsys.readouterr().err
+
+
 def test_sets_of_one_kind_are_refused_before_a_face_is_described(
     shelf: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +131,10 @@ def test_sets_of_one_kind_are_refused_before_a_face_is_described(
     assert "Verification set b: There is no impostor pair among the 2 pairs" in capsys.readouterr().err
 
 
+def costs_of(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "store" / "costs").rglob("*.evaluate-backbone.*")}
+
+
 def results(folder: Path, stem: str, ending: str) -> Path:
     (found,) = (folder / "work" / "backbones").glob(f"{stem}-*{ending}")
     return found
@@ -132,6 +145,7 @@ def test_checkpoint_and_graph_of_the_same_weights_score_alike(
 ) -> None:
     folder, _ = shelf
     scores = {}
+    before = costs_of(folder)
     for file, options in (("published.pth", ["--arch", "ir_mini"]), ("published.onnx", [])):
         assert evaluate(shelf, "--backbone", str(folder / file), *options) == 0
         said = capsys.readouterr().out
@@ -156,8 +170,7 @@ def test_checkpoint_and_graph_of_the_same_weights_score_alike(
             np.testing.assert_allclose(values["global"], other[name].values[condition]["global"], atol=1e-3)
     differences = compare(one, other, [0.1]).differences
     assert {difference.score for difference in differences} == {"global"}
-    costs = {path.name for path in (folder / "store" / "costs").rglob("*.evaluate-backbone.*")}
-    assert len(costs) == 2
+    assert len(costs_of(folder) - before) == 2
 
 
 @pytest.mark.parametrize(

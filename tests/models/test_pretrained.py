@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,25 @@ def test_files_that_hold_no_weights_by_name_are_refused(tmp_path: Path, content:
     torch.save(content, tmp_path / "odd.pt")
     with pytest.raises(CheckpointError, match=r"odd\.pt holds"):
         load_backbone(build_backbone("ir_mini", width=8), tmp_path / "odd.pt")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda value: value.to(torch.complex64),
+        lambda value: value.to("meta"),
+        lambda value: value.to_sparse(),
+        lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    ],
+    ids=["complex", "meta", "sparse", "quantised"],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused_by_name(
+    tmp_path: Path, changed: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    state = build_backbone("ir_mini", width=4).state_dict()
+    torch.save(state | {"input_layer.0.weight": changed(state["input_layer.0.weight"])}, tmp_path / "odd.pt")
+    with pytest.raises(CheckpointError, match=r"odd\.pt .*(input_layer\.0\.weight|cannot be read as weights)"):
+        load_backbone(build_backbone("ir_mini", width=4), tmp_path / "odd.pt")
 
 
 def test_quantised_weights_are_refused(tmp_path: Path) -> None:

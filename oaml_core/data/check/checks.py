@@ -73,6 +73,7 @@ class Checks:
     def verification(self) -> None:
         """Look at all verification sets."""
         for pairs in self.inputs.verification:
+            number = -1
             try:
                 for number, data in enumerate(progress(pairs.read_images(), 2 * len(pairs), f"check {pairs.name}")):
                     size = self.scanner.image_size
@@ -81,7 +82,7 @@ class Checks:
                     self.verification_image(pairs.name, number, data, image)
                 self.seen.good_sets[pairs.name] = pairs
             except DataError as error:
-                self.seen.bad_sets.append(f"{pairs.where}: {error}")
+                self.seen.bad_sets.append(str(pairs.unusable(number, error)))
 
     def training(self) -> Iterator[tuple[int, Looked]]:
         """Yield all usable training images with their numbers; those set aside are noted."""

@@ -80,7 +80,7 @@ def _mending(seen: Seen) -> list[str]:
     remedies = [source.mend] if len(others) < len(seen.set_aside) else []
     if spelled := sum(IS_THERE in reason for reason in others):
         has = amount(spelled, "file has", "files have")
-        remedies.append(f"write names as the files have them ({has} another ending, case or accents)")
+        remedies.append(f"write names as the files have them ({has} another ending, case, accents or folder)")
     if absent > spelled:
         is_listed = amount(absent - spelled, "image is", "images are")
         remedies.append(f"copy what is missing ({is_listed} listed and not there), or remove the lines")

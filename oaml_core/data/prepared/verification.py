@@ -68,10 +68,7 @@ def write_verification(
                 decoded = decode_image(encoded, source.channel_order or channel_order)
                 image = fit_square(decoded, image_size)
             except DataError as error:
-                raise DataError(
-                    f"{source.where}: image {number} (pair {number // 2}) is unusable: {error}. Copy the file again, "
-                    "or remove it to go on without this set."
-                ) from None
+                raise source.unusable(number, error) from None
             scale[number] = image_size / decoded.shape[0]
             memfile.write(image)
             if watch is not None:

@@ -76,8 +76,13 @@ class SourceFolder(ABC):
         return next((name for name in spellings if name in self.files), path.replace("\\", "/"))
 
     def spelled_otherwise(self, name: str) -> str | None:
-        """Return the file whose name differs from `name` by case, accents or ending alone; None if there is none."""
-        return self._spellings.get(file_spelling(name))
+        """Return the file that a list may mean by `name`; None if there is none.
+
+        Its name differs by case, accents or ending, or lacks folders that the list's path begins with.
+        """
+        parts = name.split("/")
+        paths = ("/".join(parts[start:]) for start in range(len(parts)))
+        return next((found for path in paths if (found := self._spellings.get(file_spelling(path)))), None)
 
     @cached_property
     def _spellings(self) -> dict[str, str]:

@@ -105,6 +105,8 @@ def read_table(data: bytes, where: str) -> Table:
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         names = [name.strip().lower() for name in next(reader, [])]
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise DataError(f"{where} has the column {twice[0]!r} twice, and one would be lost. Rename or remove one.")
         rows, lines = [], []
         for row in reader:
             if any(cell.strip() for cell in row):

@@ -18,7 +18,7 @@ NO_BYTES = "the row holds no image bytes"
 NOT_THERE = "is listed, and is not there"
 """Reason why an image is set aside that a list names and the source does not have."""
 IS_THERE = "is there, under a name of its own"
-"""Follows the file that differs from such an image by case, accents or ending alone."""
+"""Follows the file that such an image may mean: see `SourceFolder.spelled_otherwise`."""
 
 
 class TrainingSource(ABC):

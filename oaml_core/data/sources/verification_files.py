@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.lfw import LFW_LISTS, read_lfw_pairs
 from oaml_core.data.sources.pickled_values import BytesAt, PlainArray
@@ -123,7 +123,8 @@ def _read_pairs(folder: SourceFolder, file: str) -> ListedPairs:
     where = folder.where(file)
     table = read_table(folder.read(file), where)
     if not table.lines or not {"first", "second", "same"} <= set(table.columns):
-        raise DataError(f"{where} must have the columns first,second,same and at least one pair.")
+        there = f"; its columns are {first_of(map(shown, table.columns))}" if table.columns else ""
+        raise DataError(f"{where} must have the columns first,second,same and at least one pair{there}.")
     parent = PurePosixPath(file).parent
     names, truth = [], []
     for row, number in enumerate(table.lines):

@@ -9,6 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.errors import DataError
+from oaml_core.folder_entries import shown
+
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 TRUTH = {"1": True, "0": False, "1.0": True, "0.0": False, "true": True, "false": False}
@@ -42,6 +45,19 @@ class VerificationSource:
     """How the pairs came about, where the source does not list them itself."""
     warnings: tuple[str, ...] = ()
     """Pairs of the list that do not count, and why."""
+
+    def unusable(self, number: int, error: Exception) -> DataError:
+        """Return the error of an image of the set that cannot be used; without it published figures do not compare.
+
+        Args:
+            number: of the image, from 0.
+            error: why it cannot be used.
+        """
+        file = f" ({shown(self.files[number])})" if self.files else ""
+        return DataError(
+            f"{self.where}: image {number}{file} (pair {number // 2}) is unusable: {error}. Copy the file again, or "
+            "remove it to go on without this set."
+        )
 
     def __len__(self) -> int:
         return len(self.issame)

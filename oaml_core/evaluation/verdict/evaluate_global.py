@@ -6,16 +6,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from oaml_core.config import Config
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.scoring.conditions import conditions_of
+from oaml_core.evaluation.scoring.conditions import CLEAN, conditions_of
 from oaml_core.evaluation.scoring.global_alone import Embed, score_global
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.statistics.protocols import check_kinds
 from oaml_core.evaluation.verdict.judge import judge_set
 from oaml_core.evaluation.verdict.results import Evaluation
 
+SAME_SCORE = 1e-6
+"""Difference of cosines below which embeddings are taken for one and the same."""
 ABSENT = (
     "Local, combined and calibrated scores and visibility maps are absent: {} gives embeddings alone, and OAML has "
     "trained no matcher and no visibility head on it."
@@ -54,6 +58,12 @@ def evaluate_embeddings(
         began = time.perf_counter()
         scored = score_global(embed, pairs.images, conditions, landmarks=pairs.landmarks, progress=set_name)
         scoring = time.perf_counter() - began
+        clean = scored[CLEAN.name].global_score
+        if np.ptp(clean) < SAME_SCORE:
+            raise EvaluationError(
+                f"{name} gives the same embedding for every face of {set_name}: all pairs have the score "
+                f"{clean[0]:.3f}. Its weights, or the range of its pixels, are not right."
+            )
         results[set_name] = judge_set(
             set_name, scored, pairs.issame, chosen, scoring, identities=identities_of(pairs), is_global_alone=True
         )
