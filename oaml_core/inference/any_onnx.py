@@ -67,6 +67,8 @@ class PlainOnnx(GlobalOnly):
             )
         self._type = TYPES[first.type]
         self._output = _embedding(outputs, path)
+        self.vectors = [one.name for one in outputs if widest_vector({one.name: _lengths(one)}) is not None]
+        """Names of all outputs that could be the embedding: vectors of two numbers and more."""
 
     @property
     def output(self) -> str:
@@ -150,11 +152,13 @@ def _layout(taken: Any, path: str | Path) -> tuple[bool, int]:
     return planes, side
 
 
+def _lengths(output: Any) -> list[float]:
+    return [side if isinstance(side, int) else math.inf for side in output.shape]
+
+
 def _embedding(outputs: Sequence[Any], path: str | Path) -> str:
     """Return the name of the widest output that has one vector per image."""
-    found = widest_vector(
-        {one.name: [side if isinstance(side, int) else math.inf for side in one.shape] for one in outputs}
-    )
+    found = widest_vector({one.name: _lengths(one) for one in outputs})
     if found is None:
         shapes = ", ".join(f"{one.name} {one.shape}" for one in outputs)
         raise ExportError(f"{path} has no output [N, E] that could be an embedding, but {shapes}.")

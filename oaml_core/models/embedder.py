@@ -56,7 +56,10 @@ def open_embedder(
     if path.suffix.lower() == ".onnx":
         taken = pixels_of(path) if pixels == "auto" else pixels
         model = PlainOnnx(path, channels, taken)
-        log.info("%s is given pixels %s, %s; its embedding is %s.", path.name, SHOWN[taken], channels, model.output)
+        log.info("%s is given pixels %s, %s.", path.name, SHOWN[taken], channels)
+        if len(model.vectors) > 1:
+            vectors = ", ".join(model.vectors)
+            log.warning("%s gives %s: the widest, %s, is taken for the embedding.", path.name, vectors, model.output)
         return lambda images: model.records(images).embedding, model.image_size
     backbone = build_backbone(arch, image_size=image_size, width=width)
     load_backbone(backbone, path, channel_order=channels)

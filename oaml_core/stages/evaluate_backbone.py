@@ -57,6 +57,7 @@ def evaluate_backbone(
         ConfigError: it takes faces of another size than `data.image_size`. EvaluationError: there is nothing to
             measure on.
     """
+    from oaml_core.models.build import IMAGE_SIZES
     from oaml_core.models.embedder import open_embedder
 
     keep_freed_memory()
@@ -73,6 +74,12 @@ def evaluate_backbone(
         pixels=pixels,
         device=best_device(),
     )
+    if opened[1] not in IMAGE_SIZES:
+        sizes = " or ".join(map(str, IMAGE_SIZES))
+        raise ConfigError(
+            f"{path.name} takes faces of {opened[1]} pixels; data sets hold faces of {sizes}. "
+            "Export it for one of these sizes: resized faces would not give its published figures."
+        )
     if dataset_uri is None and opened[1] != config.data.image_size:
         raise ConfigError(
             f"{path.name} takes faces of {opened[1]} pixels, and data.image_size is {config.data.image_size}. Give "

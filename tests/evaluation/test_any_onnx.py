@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto
 
@@ -60,6 +61,18 @@ def test_signed_pixels_are_not_given_as_bytes(tmp_path: Path) -> None:
     path = graph(tmp_path / "bytes.onnx", kind=TensorProto.UINT8)
     with pytest.raises(ExportError, match="raw bytes"):
         PlainOnnx(path, pixels="signed")
+
+
+def test_all_outputs_that_could_be_the_embedding_are_named(tmp_path: Path) -> None:
+    """Class scores beside an embedding are wider than it: who measures must see what was taken."""
+    path = graph(tmp_path / "one.onnx", norm=True)
+    assert PlainOnnx(path).vectors == ["embedding"]
+    model = onnx.load(path)
+    model.graph.node.append(onnx.helper.make_node("Concat", ["embedding", "embedding"], ["logits"], axis=1))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 96]))
+    onnx.save(model, path)
+    found = PlainOnnx(path)
+    assert (found.output, found.vectors) == ("logits", ["embedding", "logits"])
 
 
 def test_embeddings_that_are_no_numbers_are_refused(faces: Any, tmp_path: Path) -> None:

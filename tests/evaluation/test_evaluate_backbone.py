@@ -22,6 +22,7 @@ from oaml_core.inference.any_onnx import PlainOnnx
 from oaml_core.models.build import build_backbone
 from oaml_core.settings import config_to_yaml
 from oaml_core.stages import prepare
+from tests.onnx_shapes import graph
 
 ARCHIVE = b"PK\3\4 no graph"
 WORDS = [
@@ -115,6 +116,18 @@ def test_one_embedding_for_every_face_is_no_result(shelf: tuple[Path, str], caps
     torch.save(zeros, folder / "zeros.pth")
     assert evaluate(shelf, "--backbone", str(folder / "zeros.pth"), "--arch", "ir_mini") != 0
     assert "the same embedding for every face" in capsys.readouterr().err
+
+
+def test_a_size_that_no_data_set_has_is_refused_without_false_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = graph(tmp_path / "small.onnx")  # 32 × 32
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "--backbone", str(path), "--data.source", str(tmp_path / "none")])
+    assert ended.value.code != 0
+    error = capsys.readouterr().err
+    assert "takes faces of 32 pixels; data sets hold faces of 112 or 224" in error
+    assert "--data.image_size" not in error
 
 
 def test_sets_of_one_kind_are_refused_before_a_face_is_described(
