@@ -36,6 +36,17 @@ NO_WEIGHTS = {
     b"<html": "a web page, not weights",
 }
 """Remains of downloads in place of weights, by their first bytes in lower case."""
+OTHER_FORMATS = {
+    b"\x1f\x8b": "a gzip file: unpack it",
+    b"\x89hdf\r\n": "an HDF5 file of Keras or MATLAB",
+    b"<?xml": "XML, as OpenVINO has it beside its .bin",
+    b"7767517": "a model of ncnn",
+    b"ptrt": "an engine of TensorRT",
+    b"\x93numpy": "an array of NumPy",
+}
+"""Formats that are not read as weights, by their first bytes in lower case."""
+ONNX_VERSIONS = range(1, 32)
+"""Second byte of an ONNX file, after the mark of its first field."""
 
 
 class IgnoredObject:
@@ -68,6 +79,8 @@ def read_weights_file(path: Path) -> Any:
             head = file.read(HEAD)
         if kind := next((kind for start, kind in NO_WEIGHTS.items() if head.lower().startswith(start)), None):
             raise CheckpointError(f"{path} is {kind}. Download the weights again.")
+        if other := _other_format(head):
+            raise CheckpointError(f"{path} is {other}. Weights of torch, .safetensors and .onnx are read.")
         if head[8:9] == b"{":  # behind the length of its header: safetensors, whatever the file is called
             from safetensors.torch import load_file
 
@@ -82,6 +95,15 @@ def read_weights_file(path: Path) -> Any:
             f"{path} cannot be read as weights: it is cut off, damaged, or holds more than tensors and plain values "
             f"({type(error).__name__}). {REMEDY}"
         ) from error
+
+
+def _other_format(head: bytes) -> str:
+    """Return what a file is by its first bytes, with the remedy; empty if it may hold weights."""
+    if head[:1] == b"\x08" and head[1:2] and head[1] in ONNX_VERSIONS:
+        return "an ONNX file by its content: give it the ending .onnx"
+    if head[4:8] == b"TFL3":
+        return "a model of TensorFlow Lite"
+    return next((kind for start, kind in OTHER_FORMATS.items() if head.lower().startswith(start)), "")
 
 
 def _records_in(path: Path) -> list[str]:

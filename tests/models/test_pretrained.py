@@ -111,6 +111,25 @@ def test_tensors_that_are_no_plain_numbers_are_refused_by_name(
         load_backbone(build_backbone("ir_mini", width=4), tmp_path / "odd.pt")
 
 
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"\x08\x08\x12\x07pytorch", "an ONNX file by its content: give it the ending .onnx"),
+        (b"\x1f\x8b\x08", "a gzip file: unpack it"),
+        (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+        (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+        (b"7767517\n75 83\n", "ncnn"),
+        (b"<?xml version='1.0'?><net/>", "OpenVINO"),
+        (b"ptrt", "TensorRT"),
+        (b"\x93NUMPY\x01", "NumPy"),
+    ],
+)
+def test_files_of_other_tools_are_refused_by_what_they_are(tmp_path: Path, start: bytes, said: str) -> None:
+    (tmp_path / "model.pth").write_bytes(start + bytes(60))
+    with pytest.raises(CheckpointError, match=rf"model\.pth is .*{said}"):
+        load_backbone(build_backbone("ir_mini", width=4), tmp_path / "model.pth")
+
+
 def test_quantised_weights_are_refused(tmp_path: Path) -> None:
     whole = {name: value.to(torch.int8) for name, value in build_backbone("ir_mini", width=4).state_dict().items()}
     torch.save(whole, tmp_path / "quantised.pt")
