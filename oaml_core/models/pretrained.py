@@ -35,9 +35,7 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
         CheckpointError: the file cannot be read; names that are missing or left over; parameters of other shapes.
             The backbone is left as it was.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"There are no weights {path}: correct model.weights.")
+    path = weights_at(path)
     if path.suffix.lower() == ".onnx":
         from oaml_core.models.onnx_weights import read_onnx
 
@@ -71,6 +69,13 @@ def load_backbone(backbone: Backbone, path: Path | str, *, channel_order: Litera
         first = first_convolution(backbone)
         weights[first] = weights[first].flip(1)
     backbone.load_state_dict(known | weights)
+
+
+def weights_at(path: Path | str) -> Path:
+    """Return the path of weights; raises CheckpointError if there is no such file."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"There are no weights {path}: correct model.weights.")
+    return Path(path)
 
 
 def _check_graph(backbone: Backbone, weights: dict[str, Tensor], path: Path) -> None:

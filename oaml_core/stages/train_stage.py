@@ -76,6 +76,24 @@ def train(config: Config, dataset_uri: str, *, launcher: str | Launcher = "local
     return Trained(store.url(f"{prefix}/best.ckpt"), store.url(prefix), best, result, cost)
 
 
+def check_files(config: Config) -> None:
+    """Look at the files that training reads beside its data set, before hours go into preparing that.
+
+    Args:
+        config: its `data.occluders` and `model.weights`.
+
+    Raises:
+        DataError: the folder of cut-outs is missing, or cannot be used. CheckpointError: there are no such weights.
+    """
+    from oaml_core.data.augment.cutouts import open_cutouts
+    from oaml_core.models.pretrained import weights_at
+
+    if config.data.occluders is not None:
+        open_cutouts(Path(config.data.occluders))
+    if config.model.weights is not None:
+        weights_at(config.model.weights)
+
+
 def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: bool) -> None:
     """Train on this node. The result is put into the store by the node of the main worker.
 
