@@ -20,9 +20,8 @@ def _prepare(config: Config, options: Any) -> int:
 
 def _train(config: Config, options: Any) -> int:
     from oaml_core import stages
-    from oaml_core.stages.train_stage import check_files
 
-    check_files(config)
+    stages.check_files(config)
     dataset = options.dataset or stages.prepare(config).dataset_uri
     print(stages.train(config, dataset, launcher=options.launcher).checkpoint_uri)
     return 0

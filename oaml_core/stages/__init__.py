@@ -32,7 +32,7 @@ from oaml_core.stages.prepare_stage import (
 from oaml_core.stages.production import PRODUCTION, champion
 from oaml_core.stages.promote_stage import Promoted, promote
 from oaml_core.stages.rollback_stage import RolledBack, rollback
-from oaml_core.stages.train_stage import Launcher, Trained, train
+from oaml_core.stages.train_stage import Launcher, Trained, check_files, train
 
 __all__ = [
     "PRODUCTION",
@@ -51,6 +51,7 @@ __all__ = [
     "addresses",
     "begin_night",
     "champion",
+    "check_files",
     "collect_garbage",
     "dataset_of_checkpoint",
     "dated_name",

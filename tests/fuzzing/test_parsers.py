@@ -96,6 +96,7 @@ READERS = {
     "photos/yunet.py": "",
     # Networks that users name, whose reading errors are one `except` around all calls:
     "models/onnx_weights.py": "",
+    "models/published_graph.py": "",
     "photos/five_points.py": "",
     # Opens an image once more for its EXIF, after the decoder in the table has taken it:
     "restoration/photographs.py": "",
