@@ -61,11 +61,11 @@ class Load(NamedTuple):
     """What a command is to bear."""
 
     words: list[str]
-    """After `oaml`."""
+    """Words after `oaml`."""
     bound: float
-    """Bytes that all processes together may take."""
+    """Most bytes that all processes together may take."""
     ends_after: str = ""
-    """Part of a line after which the command is asked to end."""
+    """Words of a line after which the command is asked to end."""
 
 
 def drawn(seed: int, quality: int = 95) -> Iterator[bytes]:

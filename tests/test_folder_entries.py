@@ -105,7 +105,7 @@ def test_every_reader_of_folders_is_in_the_table() -> None:
         "folder_entries.py"
     }
     assert readers == {
-        "data/sources/base.py",
+        "data/sources/listing.py",
         "store/base.py",
         "store/folder.py",
         "photos/collection.py",

@@ -121,8 +121,8 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         type=str,
         default=[],
         help="model to measure, again for each more; --model M says the same: exported model.onnx, checkpoint, or any "
-        "ONNX recogniser (112 × 112 in, embedding out), given RGB from 0 to 255 unless @bgr, @signed (-1 to 1), "
-        "@unit (0 to 1) or @bgr,signed follows its name",
+        "ONNX recogniser (112 × 112 in, embedding out), RGB from 0 to 255 unless @bgr, @signed (-1 … 1), @unit "
+        "(0 … 1) or @bgr,signed follows",
     )
     parser.add_argument(
         "--faces",

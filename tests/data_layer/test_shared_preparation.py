@@ -88,10 +88,11 @@ def at_most_nine(faces: Path, _: Path) -> dict[str, object]:
 
 
 def a_list(faces: Path, _: Path) -> dict[str, object]:
-    """Identities in turn, so that every shard has some of each; one path that is not there."""
+    """Identities in turn, so that every shard has some of each; a path that is not there, and one in other case."""
     names = sorted(path.relative_to(faces).as_posix() for path in faces.glob("person*/*.jpg"))
     lines = [f"{name},{name.partition('/')[0]}" for name in sorted(names, key=lambda name: name.rpartition("/")[2])]
-    (faces / "train.csv").write_text("\n".join(["path,identity", *lines, "gone.jpg,person1"]) + "\n")
+    absent = ["gone.jpg,person1", f"{names[-1].upper()},person1"]
+    (faces / "train.csv").write_text("\n".join(["path,identity", *lines, *absent]) + "\n")
     return {"source": str(faces), "max_images_per_identity": 9}
 
 

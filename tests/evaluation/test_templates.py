@@ -254,7 +254,7 @@ FAULTS = {
     ),
     "template with itself": (
         lambda meta: lists_of(meta, "template_pair_label.txt").write_text("10000 10000 1\n"),
-        "pairs template 10000 with itself, line 1",
+        "compares template 10000 with itself, line 1",
     ),
     "a score below 0": (
         lambda meta: edited(

@@ -40,9 +40,10 @@ from oaml_core.data.prepare.shard_seams import Lying, Seams
 from oaml_core.data.prepare.shards import make_shard
 from oaml_core.data.prepared.manifest import ManifestFile
 from oaml_core.data.prepared.prepared import DATASETS
-from oaml_core.data.sources.base import SourceFolder, open_folder
+from oaml_core.data.sources.base import SourceFolder, TrainingSource, open_folder
 from oaml_core.data.sources.inputs import Folders, open_inputs
 from oaml_core.data.sources.recordio import parse_record
+from oaml_core.data.sources.training_source import NOT_THERE
 from oaml_core.errors import DataError, StoreError
 from oaml_core.store import MissingObject
 from oaml_core.store.local_file import only_one
@@ -195,12 +196,22 @@ def merge_images(checks: Checks, outbox: Outbox, *, store: Store, plan: ShardPla
 def _counted(checks: Checks, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], shard: int) -> Lying:
     source = checks.inputs.training
     for number, reason in about["damaged"]:
-        checks.set_aside(SetAside(source.name(number), reason), int(source.labels[number]))
+        told = _absent(source, number) if reason.endswith(NOT_THERE) else reason
+        checks.set_aside(SetAside(source.name(number), told), int(source.labels[number]))
     images = LookedImages(**{each.name: arrays[each.name] for each in fields(LookedImages)})
     used = checks.looked_at(images)
     taken = images.rows(used)
     whose = np.full(len(taken), shard, dtype=np.int32)
     return Lying(taken.numbers, taken.sides, draws_of(taken.digests), whose, arrays["places"][used])
+
+
+def _absent(source: TrainingSource, number: int) -> str:
+    """Say that a file is absent; a shard knows only the names that it reads, not those that may be meant."""
+    try:
+        source.read(number)
+    except DataError as error:
+        return str(error)
+    raise DataError("Files were copied into the source after the work was shared out. Run the same command again.")
 
 
 def _look_at_alignment(checks: Checks, store: Store, lying: Lying, parts: list[ManifestFile]) -> None:

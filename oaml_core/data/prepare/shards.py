@@ -183,7 +183,9 @@ class _Shard:
         uri = {"": data.source, "verification": data.verification_source, "visibility": data.visibility_source}[use]
         if uri is None:
             raise ConfigError(f"The plan {self.plan.key} was made for another data.{use + '_' if use else ''}source.")
-        return open_folder(uri, Path(self.config.work_dir) / "fetched", files)
+        folder = open_folder(uri, Path(self.config.work_dir) / "fetched", files)
+        folder.is_whole = False
+        return folder
 
     def _checksums(self) -> Iterator[tuple[str, str, str]]:
         """Yield use of the folder, name and SHA-256 of every file that this shard owes."""

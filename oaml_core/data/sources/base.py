@@ -58,6 +58,8 @@ class SourceFolder(ABC):
         self.is_remote = False
         """Whether its files lie in a store, so that each question about one is a request."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
+        self.is_whole = True
+        """Whether `files` are all that lie there."""
         self.passed_over = passed_over
         """Entries that no reader sees, each with its reason."""
 
@@ -76,10 +78,12 @@ class SourceFolder(ABC):
         return next((name for name in spellings if name in self.files), path.replace("\\", "/"))
 
     def spelled_otherwise(self, name: str) -> str | None:
-        """Return the file that a list may mean by `name`; None if there is none.
+        """Return the file that a list may mean by `name`; None if there is none, or not all files are known.
 
         Its name differs by case, accents or ending, or lacks folders that the list's path begins with.
         """
+        if not self.is_whole:
+            return None
         parts = name.split("/")
         paths = ("/".join(parts[start:]) for start in range(len(parts)))
         return next((found for path in paths if (found := self._spellings.get(file_spelling(path)))), None)

@@ -179,7 +179,7 @@ def read_pairs(
             first, second = (rows_of(file, block[:, column], ids).astype(np.int32) for column in (0, 1))
             if (same := np.flatnonzero(first == second)).size:
                 raise DataError(
-                    f"{file} pairs template {block[same[0], 0]} with itself, line {read + int(same[0]) + 1} but for "
+                    f"{file} compares template {block[same[0], 0]} with itself, line {read + int(same[0]) + 1} but for "
                     "empty ones. Remove the line."
                 )
             read += len(block)
