@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from oaml_core.errors import ModelInputError
+from oaml_core.models.backbone import initialise
 
 SMALLEST_TOTAL = 1e-3
 """Sum of a face's visibility below which it has no mean of visible places."""
@@ -27,12 +28,7 @@ class VisibilityHead(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(self.HIDDEN, 1, 1),
         )
-        for layer in self.layers:
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        bias = self.layers[3].bias
-        assert isinstance(bias, Tensor)
-        nn.init.zeros_(bias)
+        self.apply(initialise)
 
     def forward(self, feature_map: Tensor) -> Tensor:
         """Return visibility [B, 1, h, w] in [0, 1] of `feature_map` [B, C, h, w].
@@ -82,11 +78,7 @@ class FineVisibilityHead(nn.Module):
             nn.ReLU(inplace=True),
             nn.Conv2d(self.HIDDEN, 1, 3, padding=1),
         )
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        self.apply(initialise)
 
     def forward(self, feature_map: Tensor, earlier: Tensor) -> Tensor:
         """Return visibility [B, 1, H, W] in [0, 1] of `feature_map` [B, C, h, w] and `earlier` [B, C′, H, W].
@@ -132,11 +124,7 @@ class EarlyVisibilityHead(nn.Module):
         self.to_middle = _block(coarse, middle)
         self.to_fine = _block(middle, fine)
         self.last = nn.Conv2d(fine, 1, 3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        assert self.last.bias is not None
-        nn.init.zeros_(self.last.bias)
+        self.apply(initialise)
 
     def forward(self, earlier: Tensor) -> Tensor:
         """Return visibility [B, 1, H, W] in [0, 1] of `earlier` [B, C′, H, W].
