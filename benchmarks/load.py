@@ -58,7 +58,7 @@ SMALL = (
 
 
 class Load(NamedTuple):
-    """What a command is to bear."""
+    """A command with the memory that it may take."""
 
     words: list[str]
     """Words after `oaml`."""

@@ -20,7 +20,7 @@ BUSY = (429, 500, 503, 504)
 Reason = Literal[
     "NightFailed", "NightOverBudget", "NightSkipped", "NightOverdue", "NightDataChanged", "NightModelRefused"
 ]
-"""What an Event is about; all but a skipped night are warnings."""
+"""Subject of an Event; all but a skipped night are warnings."""
 
 
 def record_event(reason: Reason, text: str) -> bool:

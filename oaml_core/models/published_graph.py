@@ -28,7 +28,7 @@ class Scaling(NamedTuple):
     zero: float
     factor: float
     uniform: bool = True
-    """Whether it is the same for all colours and places; zero and factor are means otherwise."""
+    """True if it is the same for all colours and places; zero and factor are means otherwise."""
 
 
 def read_graph(path: Path) -> Any:

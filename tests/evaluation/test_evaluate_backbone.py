@@ -96,7 +96,7 @@ def test_the_file_is_looked_at_before_data_is_prepared(
 def test_verification_sets_without_training_faces_are_measured(
     shelf: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """All that is wanted of a published file is often its figures on a `.bin` set."""
+    """Test a source of verification sets alone: a published file is often measured on no more."""
     folder, _ = shelf
     (tmp_path / "sets").mkdir()
     faces = [png(number) for number in range(24)]

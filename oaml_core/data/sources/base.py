@@ -59,7 +59,7 @@ class SourceFolder(ABC):
         """Whether its files lie in a store, so that each question about one is a request."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
         self.is_whole = True
-        """Whether `files` are all that lie there."""
+        """True if `files` are all that lie there."""
         self.passed_over = passed_over
         """Entries that no reader sees, each with its reason."""
 

@@ -1,4 +1,4 @@
-"""What lies in a source, by its listing alone: files, and entries that no reader sees."""
+"""Listing of a source: its files, and entries that no reader sees."""
 
 from __future__ import annotations
 

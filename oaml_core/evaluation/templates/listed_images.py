@@ -16,7 +16,7 @@ from oaml_core.folder_entries import shown
 from oaml_core.printable_names import file_spelling
 
 SEPARATORS = ("\t", ";", ",", "|")
-"""What lists are cut by that are not cut by blanks."""
+"""Separators of lists that are not cut by blanks."""
 IMAGE_FOLDERS = ("loose_crop", "images", ".")
 
 

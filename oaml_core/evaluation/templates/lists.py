@@ -71,7 +71,7 @@ class TemplateLists:
     galleries: tuple[Roster, ...]
     probes: Roster | None
     notes: tuple[str, ...] = ()
-    """What is odd about the lists and stops nothing."""
+    """Oddities of the lists that stop nothing."""
 
 
 def read_lists(folder: Path) -> TemplateLists:
