@@ -16,10 +16,9 @@ from typing import Any
 
 import torch
 from torch.optim import Adam
-from torch.utils.data import DataLoader
 
 from oaml_core.config import Config
-from oaml_core.data.batches.datamodule import loader_options
+from oaml_core.data.batches.decoding import batch_loader
 from oaml_core.errors import CheckpointError
 from oaml_core.losses.finite import FiniteGuard
 from oaml_core.restoration.ema import MovingAverage
@@ -134,9 +133,7 @@ class PriorLoop:
 
     def _epoch(self) -> None:
         self.batches.load_state_dict({"epoch": self.position.epoch, "batch": self.position.batch})
-        loader = DataLoader(
-            self.tiles, batch_sampler=self.batches, collate_fn=TileBatch.collate, **loader_options(self.config.data)
-        )
+        loader = batch_loader(self.tiles, self.batches, TileBatch.collate, self.config.data)
         self.model.train()
         for batch in loader:
             if self._step(batch):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,28 +140,6 @@ def test_decoding_processes_stay_from_epoch_to_epoch(
         iterator: Any = module.train_dataloader()._iterator
         pids.append([worker.pid for worker in iterator._workers])
     assert pids[0] == pids[1]
-
-
-ENDS_WITH_A_LOADER = """
-import os, signal, sys, time
-from torch.utils.data import DataLoader
-from oaml_core.config import DataConfig
-from oaml_core.data.batches.datamodule import loader_options
-loader = DataLoader(range(1000), **loader_options(DataConfig(num_workers=1, pin_memory=False)))
-batches = iter(loader)
-next(batches)
-signal.signal(signal.SIGTERM, lambda *_: None)
-os.killpg(0, signal.SIGTERM)  # as torchrun does
-time.sleep(0.5)
-assert sum(1 for _ in batches) == 999
-print(next(iter(loader)), flush=True)
-"""
-
-
-def test_decoding_processes_survive_a_signal_to_the_group_and_end_with_the_trainer() -> None:
-    command = [sys.executable, "-c", ENDS_WITH_A_LOADER]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=True, check=False)
-    assert (done.returncode, done.stdout) == (0, "tensor([0])\n"), done.stderr
 
 
 def test_a_graph_wants_a_model(config: Callable[..., Config], image_folder: Path, tmp_path: Path) -> None:

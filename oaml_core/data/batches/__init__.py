@@ -2,6 +2,7 @@
 
 __all__ = [
     "datamodule",
+    "decoding",
     "graph_sampler",
     "occluder_sheet",
     "plan",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import Any
 
 import lightning as L
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
-from oaml_core.config import Config, DataConfig
+from oaml_core.config import Config
+from oaml_core.data.batches.decoding import batch_loader
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.identity_batches import IdentityBatchSampler
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
@@ -25,7 +23,6 @@ from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.batches.training_faces import FINE_STRIDE, MAP_STRIDE, collate, training_faces
 from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.prepared import PreparedDataset
-from oaml_core.processes import die_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -100,11 +97,11 @@ class FaceDataModule(L.LightningDataModule):
         if self._loader is None:
             fine = self.config.model.visibility_map != "coarse"
             joint = JointBatches(self.batch_sampler, self.visibility) if self.visibility else self.batch_sampler
-            self._loader = DataLoader(
+            self._loader = batch_loader(
                 training_faces(self.config, self.dataset),
-                batch_sampler=joint,
-                collate_fn=partial(collate, stride=FINE_STRIDE if fine else MAP_STRIDE),
-                **loader_options(self.config.data),
+                joint,
+                partial(collate, stride=FINE_STRIDE if fine else MAP_STRIDE),
+                self.config.data,
             )
         return self._loader
 
@@ -149,29 +146,3 @@ def visibility_plan(
         rank=rank,
         world_size=world_size,
     )
-
-
-def loader_options(config: DataConfig) -> dict[str, Any]:
-    """Options of `DataLoader` that the configuration decides."""
-    if config.num_workers == 0:
-        return {"num_workers": 0}
-    return {
-        "num_workers": config.num_workers,
-        "pin_memory": config.pin_memory and torch.cuda.is_available(),
-        "persistent_workers": config.persistent_workers,
-        "prefetch_factor": config.prefetch_factor,
-        "worker_init_fn": stand_apart,
-    }
-
-
-def stand_apart(number: int) -> None:
-    """Let a process that decodes images pass over signals to the trainer's process group, and end with the trainer.
-
-    torchrun and the terminal signal the group. The trainer answers after its step, and needs the images until then; it
-    can still end this process by a signal of its own, as it does at its exit.
-
-    Args:
-        number: of the process; not used.
-    """
-    die_with_parent(signal.SIGKILL)
-    os.setpgid(0, 0)

@@ -1,0 +1,117 @@
+"""Processes that decode images, and how their batches reach the trainer: whole, or with an error that says why not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
+
+from oaml_core.config import DataConfig
+from oaml_core.errors import DataError
+from oaml_core.processes import die_with_parent
+
+ROOM_SECONDS = 30.0
+"""Time that a batch waits for room in shared memory: what the trainer has taken in is free again at once."""
+LOST_SECONDS = 600
+"""Time after which a batch that has not come is taken for lost."""
+
+
+def batch_loader(
+    dataset: Dataset[Any],
+    batches: BatchSampler | Sampler[Any],
+    collate: Callable[[list[Any]], Any],
+    config: DataConfig,
+) -> DataLoader[Any]:
+    """Return a loader with as many processes as configured.
+
+    Args:
+        dataset: gives an item for a key.
+        batches: give lists of keys.
+        collate: makes a batch of items: a tensor, or a tuple in which tensors are, however deep.
+        config: `num_workers`, `pin_memory`, `persistent_workers` and `prefetch_factor` of it count.
+
+    Returns:
+        A loader whose iteration raises an error where a process has died or has no room for its batch, and where none
+        has come for `LOST_SECONDS`.
+    """
+    if config.num_workers == 0:
+        return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=SharedBatches(collate),
+        num_workers=config.num_workers,
+        pin_memory=config.pin_memory and torch.cuda.is_available(),
+        persistent_workers=config.persistent_workers,
+        prefetch_factor=config.prefetch_factor,
+        worker_init_fn=stand_apart,
+        timeout=LOST_SECONDS,
+    )
+
+
+class SharedBatches:
+    """Batches whose tensors lie in shared memory before they are sent.
+
+    Left to the queue, a thread moves them there, and a batch for which there is no room is dropped with nothing but a
+    line on the screen: the trainer would wait for it for ever.
+
+    Args:
+        collate: makes a batch of items.
+    """
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self.collate = collate
+
+    def __call__(self, items: list[Any]) -> Any:
+        """Return a batch.
+
+        Raises:
+            DataError: shared memory has had no room for it for `ROOM_SECONDS`.
+        """
+        batch = self.collate(items)
+        if get_worker_info() is not None:
+            _share(_tensors(batch))
+        return batch
+
+
+def _tensors(batch: Any) -> list[Tensor]:
+    if isinstance(batch, Tensor):
+        return [batch]
+    return [tensor for part in batch for tensor in _tensors(part)] if isinstance(batch, tuple) else []
+
+
+def _share(tensors: list[Tensor]) -> None:
+    deadline = time.monotonic() + ROOM_SECONDS
+    while True:
+        try:
+            for tensor in tensors:
+                tensor.share_memory_()
+            return
+        except RuntimeError as error:
+            if time.monotonic() > deadline:
+                raise DataError(
+                    f"A batch of {sum(tensor.nbytes for tensor in tensors):,} bytes finds no room in shared memory: "
+                    f"{error}. Enlarge /dev/shm (docker run --shm-size 8g; on Kubernetes a volume of medium Memory), "
+                    "or lower data.prefetch_factor, data.batch_size or data.num_workers; with data.num_workers 0 none "
+                    "is needed."
+                ) from error
+        time.sleep(0.1)
+
+
+def stand_apart(number: int) -> None:
+    """Let a process that decodes images pass over signals to the trainer's process group, and end with the trainer.
+
+    torchrun and the terminal signal the group. The trainer answers after its step, and needs the images until then; it
+    can still end this process by a signal of its own, as it does at its exit.
+
+    Args:
+        number: of the process; not used.
+    """
+    die_with_parent(signal.SIGKILL)
+    os.setpgid(0, 0)

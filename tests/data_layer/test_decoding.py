@@ -1,0 +1,103 @@
+"""Processes that decode: whatever happens to a batch on its way, it arrives or is missed aloud."""
+
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, Dataset
+
+from oaml_core.config import DataConfig
+from oaml_core.data.batches.decoding import batch_loader
+
+CONFIG = DataConfig(num_workers=1, pin_memory=False, prefetch_factor=2)
+FULL = 4_096
+"""Bytes beyond which no file grows, shared memory neither, as where it is full."""
+
+
+class Grey(Dataset[Tensor]):
+    """Images whose every pixel says their number."""
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, number: int) -> Tensor:
+        time.sleep(0.005)
+        return torch.full((3, 112, 112), number, dtype=torch.uint8)
+
+
+def stacked(items: list[Tensor]) -> tuple[Tensor, tuple[Tensor, None], list[int]]:
+    """Give a batch as training has them: tensors beside and below one another, and what is none."""
+    images = torch.stack(items)
+    return images[:2], (images[2:], None), [1]
+
+
+def limit(most: int) -> None:
+    for process in psutil.Process().children():
+        process.rlimit(psutil.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+
+
+def loader(**of_config: Any) -> Any:
+    config = DataConfig(**(vars(CONFIG) | of_config))
+    return batch_loader(Grey(), BatchSampler(range(60), 4, drop_last=True), stacked, config)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_batches_wait_for_room_in_shared_memory(count: int) -> None:
+    seen = []
+    for number, (first, (rest, _), _) in enumerate(loader(num_workers=count)):
+        seen += [int(image[0, 0, 0]) for image in (*first, *rest)]
+        if number == 3:
+            limit(FULL)
+            time.sleep(1)
+            limit(resource.RLIM_INFINITY)
+    assert seen == list(range(60))
+
+
+def test_no_room_for_long_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oaml_core.data.batches.decoding.ROOM_SECONDS", 0.5)
+    batches = iter(loader())
+    next(batches)
+    limit(FULL)
+    with pytest.raises(Exception, match=r"150,528 bytes finds no room in shared memory.*--shm-size"):  # noqa: PT012
+        while True:
+            next(batches)
+
+
+def test_a_batch_that_never_comes_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oaml_core.data.batches.decoding.LOST_SECONDS", 2)
+    batches = iter(loader())
+    next(batches)
+    for process in psutil.Process().children():
+        process.suspend()
+    with pytest.raises(RuntimeError, match="timed out after 2 seconds"):  # noqa: PT012
+        while True:
+            next(batches)
+
+
+ENDS_WITH_A_LOADER = """
+import os, signal, sys, time
+from torch.utils.data import BatchSampler, default_collate
+from oaml_core.config import DataConfig
+from oaml_core.data.batches.decoding import batch_loader
+keys = BatchSampler(range(1000), 1, False)
+loader = batch_loader(range(1000), keys, default_collate, DataConfig(num_workers=1, pin_memory=False))
+batches = iter(loader)
+next(batches)
+signal.signal(signal.SIGTERM, lambda *_: None)
+os.killpg(0, signal.SIGTERM)  # as torchrun does
+time.sleep(0.5)
+assert sum(1 for _ in batches) == 999
+print(next(iter(loader)), flush=True)
+"""
+
+
+def test_decoding_processes_survive_a_signal_to_the_group_and_end_with_the_trainer() -> None:
+    command = [sys.executable, "-c", ENDS_WITH_A_LOADER]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "tensor([0])\n"), done.stderr
