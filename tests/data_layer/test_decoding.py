@@ -73,11 +73,16 @@ def test_a_batch_that_never_comes_is_missed(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("oaml_core.data.batches.decoding.LOST_SECONDS", 2)
     batches = iter(loader())
     next(batches)
-    for process in psutil.Process().children():
+    decoders = psutil.Process().children()
+    for process in decoders:
         process.suspend()
-    with pytest.raises(RuntimeError, match="timed out after 2 seconds"):  # noqa: PT012
-        while True:
-            next(batches)
+    try:
+        with pytest.raises(RuntimeError, match="timed out after 2 seconds"):  # noqa: PT012
+            while True:
+                next(batches)
+    finally:  # a process that stands still is not ended
+        for process in decoders:
+            process.resume()
 
 
 ENDS_WITH_A_LOADER = """
