@@ -166,7 +166,9 @@ class DisturbedRun:
                 said = launched.end()
                 # Workers tell of peers that were killed: before they start again, and where the launcher is killed too.
                 last = said.rpartition("Root Cause")[2].rpartition("resumes from")[2]
-                failed = launched.code() != -signal.SIGKILL and "Traceback" in last
+                # On a full disk PyTorch's own code aborts with a trace; the launcher says last what the cause was.
+                told = "takes no more" in last.rpartition("oaml: ")[2]
+                failed = launched.code() != -signal.SIGKILL and "Traceback" in last and not told
                 if failed or not self.disturbances.ended_by_us:
                     self._find(f"ended with {launched.code()}: …{said[-1500:]}")
                 self.disturbances.ended_by_us = False

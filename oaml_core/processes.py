@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -87,3 +88,14 @@ def _stat(number: int) -> list[str]:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
+
+
+def holder_name() -> str:
+    """Return host, process and present time of this process, for people and for `is_gone`."""
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return f"{socket.gethostname()}, process {os.getpid()}, since {since}, {process_identity()}"
+
+
+def is_gone(holder: str) -> bool:
+    """Return True if `holder`, a `holder_name`, is a process of this machine that has ended."""
+    return any(has_ended(part) for part in holder.split(", ")[3:4])

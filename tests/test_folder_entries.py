@@ -38,7 +38,7 @@ OWN_FILES = {
     "store/cache.py": "local copies of data sets that OAML wrote",
     "store/partial_file.py": "parts of a download that OAML wrote",
     "store/traffic.py": "counts of the processes that it metered",
-    "store/held_folder.py": "temporary folders of processes that have ended",
+    "held_folder.py": "temporary folders of processes that have ended",
 }
 """Modules that list folders themselves, and whose files those are."""
 

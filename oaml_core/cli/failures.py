@@ -99,10 +99,13 @@ def keep_traceback(error: BaseException) -> str:
         a sentence that says how to see it.
     """
     text = "".join(traceback.format_exception(error))
+    file = None
     try:
         with tempfile.NamedTemporaryFile("w", prefix="oaml-error-", suffix=".txt", delete=False) as file:
             file.write(text)
     except OSError:
+        if file is not None:  # a full disk takes its name, and no text
+            Path(file.name).unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in REMEDIES:
             return f"The traceback cannot be kept; {DEBUG} shows it."
         return f"The traceback cannot be kept:\n{text}"

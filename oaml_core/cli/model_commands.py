@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
+from oaml_core.held_folder import held_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -36,9 +36,9 @@ def _model(config: Config, options: Any) -> int:
     name = source.stem if config.name == Config().name else config.name
     about = Foreign(options.licence, options.pixels, options.channel_order, source.name)
     measured = ""
-    with tempfile.TemporaryDirectory(prefix="oaml-model-") as folder:
-        model, card = Path(folder) / "model.onnx", Path(folder) / "MODEL_CARD.md"
-        graph, about = _graph(config, source, about, Path(folder))
+    with held_folder("oaml-model-") as folder:
+        model, card = folder / "model.onnx", folder / "MODEL_CARD.md"
+        graph, about = _graph(config, source, about, folder)
         wrap_recogniser(graph, model, about)
         doubt = doubt_about_pixels(graph, model, about)
         if doubt:

@@ -9,7 +9,6 @@ __all__ = [
     "Store",
     "base",
     "cache",
-    "held_folder",
     "lease",
     "local_file",
     "open_store",

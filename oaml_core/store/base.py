@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import OF_NOBODY, Counted, files_below, shown
+from oaml_core.held_folder import held_folder
 from oaml_core.progress import bytes_progress
 from oaml_core.store.keys import checked_key
 from oaml_core.store.local_file import sha256_of, size_of
@@ -184,8 +184,8 @@ class Store(ABC):
 
     def read_bytes(self, key: str) -> bytes:
         """Content of a small object."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "object"
+        with held_folder("oaml-object-") as folder:
+            path = folder / "object"
             self._get(key, path, lambda _: None, 0)
             return path.read_bytes()
 
@@ -217,8 +217,8 @@ class Store(ABC):
 
     def write_bytes(self, key: str, data: bytes) -> ObjectInfo:
         """Put a small object, given as bytes."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "object"
+        with held_folder("oaml-object-") as folder:
+            path = folder / "object"
             path.write_bytes(data)
             return self.put_file(path, key)
 

@@ -8,19 +8,17 @@ their tickets back, and try again after random pauses. Ages are told by the stor
 from __future__ import annotations
 
 import logging
-import os
 import random
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from oaml_core.errors import HeldError, StoreError
-from oaml_core.processes import has_ended, process_identity
+from oaml_core.processes import holder_name, is_gone
 from oaml_core.store.base import ObjectInfo, Store
 
 log = logging.getLogger(__name__)
@@ -150,17 +148,6 @@ def _others(store: Store, prefix: str, own: str, expires: timedelta) -> list[Obj
         else:
             others.append(info)
     return others
-
-
-def holder_name() -> str:
-    """Return host, process and present time of this process, for people and for `is_gone`."""
-    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return f"{socket.gethostname()}, process {os.getpid()}, since {since}, {process_identity()}"
-
-
-def is_gone(holder: str) -> bool:
-    """Return True if `holder`, a `holder_name`, is a process of this machine that has ended."""
-    return any(has_ended(part) for part in holder.split(", ")[3:4])
 
 
 def for_people(holder: str) -> str:

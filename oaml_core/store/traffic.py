@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oaml_core.store.held_folder import held_folder
+from oaml_core.held_folder import held_folder
 
 FOLDER = "OAML_TRAFFIC_FOLDER"
 """Environment variable with the folder of the counts: processes inherit it from the one that meters."""

@@ -12,11 +12,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from oaml_core.errors import ConfigError
+from oaml_core.held_folder import held_folder
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +64,8 @@ def obstacle_to_compiling() -> str | None:
 
 def _complaint(compiler: str, word: str) -> str | None:
     """Last line of the compiler's complaint about a module of Python; None if it has none."""
-    with tempfile.TemporaryDirectory(prefix="oaml-compiler-") as folder:
-        include, out = sysconfig.get_paths()["include"], str(Path(folder) / "module.so")
+    with held_folder("oaml-compiler-") as folder:
+        include, out = sysconfig.get_paths()["include"], str(folder / "module.so")
         command = [compiler, "-shared", "-fPIC", f"-I{include}", "-x", word, "-", "-o", out]
         try:
             done = subprocess.run(command, input=PROGRAM, capture_output=True, text=True, check=False, timeout=SECONDS)

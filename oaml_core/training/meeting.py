@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oaml_core.store.held_folder import held_folder
+from oaml_core.held_folder import held_folder
 
 if TYPE_CHECKING:
     from oaml_core.training.world import World

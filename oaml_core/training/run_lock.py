@@ -16,8 +16,9 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from oaml_core.errors import HeldError
+from oaml_core.processes import holder_name, is_gone
 from oaml_core.store import Store
-from oaml_core.store.lease import Lease, for_people, holder_name, is_gone, lease
+from oaml_core.store.lease import Lease, for_people, lease
 
 log = logging.getLogger(__name__)
 

@@ -14,6 +14,7 @@ from full_disk import full_disk
 
 from oaml_core.cli import main
 from oaml_core.cli.command import Command
+from oaml_core.cli.failures import keep_traceback
 from oaml_core.cli.program import COMMANDS
 
 FORESEEN = "OAML did not foresee this"
@@ -160,3 +161,11 @@ def test_paths_that_lead_nowhere_are_named(
     shown = capsys.readouterr().err
     assert named in shown
     assert FORESEEN not in shown
+
+
+def test_a_full_disk_keeps_no_empty_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with full_disk(0):
+        said = keep_traceback(OSError(errno.EFBIG, "File too large"))
+    assert "cannot be kept" in said
+    assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from oaml_core.store.held_folder import HOLDER
-from oaml_core.store.lease import holder_name
+from oaml_core.held_folder import HOLDER
+from oaml_core.processes import holder_name
 from oaml_core.training.meeting import PREFIX, meeting_folder, temporary_environment
 
 

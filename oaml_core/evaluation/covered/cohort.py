@@ -5,7 +5,6 @@ See `oaml_core.inference.strangers`: every pair's score in deviations of what bo
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.statistics.seed import SEED
+from oaml_core.held_folder import held_folder
 from oaml_core.inference.strangers import FEWEST
 
 Images = NDArray[np.uint8]
@@ -62,8 +62,8 @@ def open_strangers(path: Path, size: int, count: int) -> Images:
     Raises:
         DataError: there are no faces.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        source = open_training(LocalFolder(path, key="faces of strangers"), Path(scratch))
+    with held_folder("oaml-faces-") as scratch:
+        source = open_training(LocalFolder(path, key="faces of strangers"), scratch)
         generator = np.random.default_rng(SEED)
         chosen = np.sort(generator.choice(len(source), min(count, len(source)), replace=False))
         faces = [fit_square(decode_image(source.read(int(row))), size) for row in chosen]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.folder_entries import no_folder, regular_files
+from oaml_core.held_folder import held_folder
 from oaml_core.inference.face_files import load_face
 from oaml_core.structured_text import parse_json
 
@@ -73,11 +73,11 @@ def _of_set(path: Path, size: int) -> KnownFaces:
     if not path.is_file() or set_name(path.name) is None:
         raise DataError(f"Faces: {no_folder(path)}. A verification set ends in .bin or {PAIRS_SUFFIX}.")
     name = path.name.removesuffix(PAIRS_SUFFIX).removesuffix(".bin")
-    with tempfile.TemporaryDirectory() as scratch:
+    with held_folder("oaml-faces-") as scratch:
         write_verification(
-            open_verification_source(LocalFolder(path.parent), name, path.name), Path(scratch), image_size=size
+            open_verification_source(LocalFolder(path.parent), name, path.name), scratch, image_size=size
         )
-        return faces_of(open_verification(Path(scratch), name))
+        return faces_of(open_verification(scratch, name))
 
 
 def faces_of(pairs: VerificationSet) -> KnownFaces:

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from oaml_core.folder_entries import read_regular
-from oaml_core.store.lease import holder_name, is_gone
+from oaml_core.processes import holder_name, is_gone
 
 HOLDER = "holder"
 """File in such a folder: the process that made it."""
@@ -21,18 +22,19 @@ def held_folder(prefix: str) -> Iterator[Path]:
     """Make a folder that is removed with the block; those of the same kind that killed processes left go as well.
 
     Args:
-        prefix: beginning of the names of a kind of folders.
+        prefix: beginning of the names of a kind of folders, `oaml-` and a word.
     """
-    _remove_left(prefix)
+    _remove_left(prefix, tempfile.gettempdir())
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / HOLDER).write_text(holder_name())
         yield folder
 
 
-def _remove_left(prefix: str) -> None:
-    """Remove the folders whose process has ended on this machine."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+@cache
+def _remove_left(prefix: str, place: str) -> None:
+    """Remove the folders whose process has ended on this machine, once in a process: small objects are read often."""
+    for folder in Path(place).glob(f"{prefix}*"):
         with suppress(OSError):  # another user's, or made this moment
             if is_gone(read_regular(folder / HOLDER, HOLDER_BYTES).decode(errors="replace")):
                 shutil.rmtree(folder, ignore_errors=True)
