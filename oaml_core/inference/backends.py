@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ConfigError, ExportError
+from oaml_core.inference.openvino_graph import drop_needless_rounding, part_prelu
 
 log = logging.getLogger(__name__)
 
@@ -137,7 +138,11 @@ class OpenVino:
             settings["INFERENCE_NUM_THREADS"] = threads
         try:
             core = _core()
-            self._compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+            model = core.read_model(str(path))
+            drop_needless_rounding(model)
+            if precision == "bf16":
+                part_prelu(model)
+            self._compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise ExportError(
                 f"{path} cannot be loaded by OpenVINO: {error} Use the backend onnxruntime for this model."
