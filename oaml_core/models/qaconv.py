@@ -22,11 +22,13 @@ from oaml_core.models.correlation_weighting import (
     weighted_side,
 )
 from oaml_core.models.matcher import Matcher, Product
-from oaml_core.models.pair_cosines import pair_cosines
+from oaml_core.models.pair_cosines import few_with_many_cosines, pair_cosines
 from oaml_core.registry import register_matcher
 
 PAIRS_AT_ONCE = 192
 """Pairs whose correlations a processor holds at a time: 2 MiB of them."""
+FEW_PROBES = 4
+"""As many probes at most are compared with gallery maps as these are: rows for a larger product cost more."""
 
 
 class _Prepared(NamedTuple):
@@ -120,6 +122,18 @@ class QAConv(Matcher):
         given_back = of_probes(part(probe.penalty, rows)), of_maps(gallery.penalty)
         v, u = of_probes(part(probe.visibility, rows)), of_maps(gallery.visibility)
         return self._scores((c.amax(3), c.amax(2)), given_back, v, u)[0]
+
+    def _match_in_blocks(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
+        if probe.device.type != "cpu" or len(probe) > FEW_PROBES:
+            return super()._match_in_blocks(probe, gallery, v, u)
+        scores = probe.new_empty((len(gallery), len(probe)))
+        for some in slices(len(gallery), max(1, PAIRS_AT_ONCE // max(1, len(probe)))):
+            cosines = few_with_many_cosines(probe, gallery[some], self._product_type(probe))
+            shape = cosines.shape[:3]
+            left = None if v is None else v.expand(shape).flatten(0, 1)
+            right = None if u is None else u[some, None].expand(shape).flatten(0, 1)
+            scores[some] = self._score_cosines(cosines.flatten(0, 1), left, right).view(shape[:2])
+        return scores.T.contiguous()
 
     def _match_pairs_in_blocks(self, probe: Tensor, gallery: Tensor, v: Tensor | None, u: Tensor | None) -> Tensor:
         if probe.device.type != "cpu":
