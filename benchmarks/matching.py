@@ -1,9 +1,10 @@
 """Local matching, side by side with the published formula written plainly: pairs per second, extra memory.
 
-    python benchmarks/matching.py [match] [pairs] [train] [evaluate] [--channels 512 --side 7 --threads 2]
+    python -m benchmarks.matching [match] [pairs] [train] [evaluate] [--channels 512 --side 7 --threads 2]
 
 `gemm` is the matrix product of the same correlations in fp32 and nothing else, measured in the same rounds: what a
-matcher that spends no time on anything but correlations would reach with fp32 factors.
+matcher that spends no time on anything but correlations would reach with fp32 factors. With `--out` the figures are
+written for a table of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import statistics
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.figures import Cell, measured, write
 from oaml_core.models.qaconv import QAConv
 from oaml_core.peak_memory import peak_mib
 
 ROUNDS = 7
+COLUMNS = ["what", "by", "pairs/s", "× gemm", "× plain", "MiB beyond the inputs"]
 
 
 class PlainQAConv(nn.Module):
@@ -78,11 +82,14 @@ def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
     return {name: statistics.median(times) for name, times in seconds.items()}
 
 
-def print_rates(title: str, pairs: int, seconds: dict[str, float]) -> None:
-    gemm = seconds["gemm"]
-    print(f"\n{title}")
+def rows_of(title: str, pairs: int, seconds: dict[str, float], memory: dict[str, float]) -> list[list[Cell]]:
+    """Return and print the rows of a case, one per way; its memory by way is in MiB."""
+    found: list[list[Cell]] = []
     for name, value in seconds.items():
-        print(f"  {name:24} {pairs / value:12,.0f} pairs/s   {gemm / value:5.2f} × gemm")
+        plain = seconds["plain"] / value if "plain" in seconds else None
+        found.append([title, name, round(pairs / value), seconds["gemm"] / value, plain, memory.get(name)])
+        print(*found[-1], sep=" | ", flush=True)
+    return found
 
 
 def peak_memory(kind: str, options: argparse.Namespace) -> float:
@@ -135,50 +142,50 @@ def gemm(probes: int, maps: int, options: argparse.Namespace) -> Callable[[], Te
     return lambda: torch.mm(left, right, out=out)
 
 
-def bench_match(options: argparse.Namespace) -> None:
-    plain = PlainQAConv(options.side**2).eval()
+def bench_match(options: argparse.Namespace) -> list[list[Cell]]:
+    found = []
     for count in options.sizes:
-        probe, gallery, v, u = (
-            make(count, options, seed) for seed, make in enumerate((drawn, drawn, visible, visible))
-        )
-        runs: dict[str, Callable[[], object]] = {}
-        # Larger products than 256 × 256 do not fit the memory at once: as many of them.
-        tiles = max(1, count // 256) ** 2
-        once = gemm(min(count, 256), min(count, 256), options)
-        runs["gemm"] = lambda once=once, tiles=tiles: [once() for _ in range(tiles)]
-        if count <= 256:  # beyond, it takes as long as so many of them
-            runs["plain"] = lambda probe=probe, gallery=gallery: without_gradient(plain.match, probe, gallery)
-        for product in options.products:
-            model = ours(options, product).eval()
-            runs[product] = lambda m=model, p=probe, g=gallery: without_gradient(m.match, p, g)
-            runs[f"{product}, weighted"] = lambda m=model, p=probe, g=gallery, v=v, u=u: without_gradient(
-                m.match, p, g, v, u
-            )
-        print_rates(f"match {count} × {count}", count**2, medians(runs, options.rounds))
-        for who in ("plain", *options.products):
-            if who != "plain" or count <= 256:
-                print(f"  {who:24} {peak_memory(f'match-{who}-{count}', options):12,.0f} MiB beyond the inputs")
+        ways = [name for name in ("plain", *options.products) if name != "plain" or count <= 256]
+        memory = {name: peak_memory(f"match-{name}-{count}", options) for name in ways}
+        found += match_rows(count, count, options, memory)
+    return found + match_rows(1, 512, options, {})
 
 
-def bench_pairs(options: argparse.Namespace) -> None:
-    count = 4096
+def match_rows(probes: int, maps: int, options: argparse.Namespace, memory: dict[str, float]) -> list[list[Cell]]:
+    """Return the rows of so many probes with so many gallery maps."""
+    plain = PlainQAConv(options.side**2).eval()
+    probe, gallery = drawn(probes, options, 0), drawn(maps, options, 1)
+    v, u = visible(probes, options, 2), visible(maps, options, 3)
+    # Larger products than 256 × 256 do not fit the memory at once: as many of them.
+    tiles = max(1, probes * maps // 256**2)
+    once = gemm(min(probes, 256), maps if tiles == 1 else 256, options)
+    runs: dict[str, Callable[[], object]] = {"gemm": lambda: [once() for _ in range(tiles)]}
+    if tiles == 1:  # beyond, it takes as long as so many of them
+        runs["plain"] = lambda: without_gradient(plain.match, probe, gallery)
+    for product in options.products:
+        model = ours(options, product).eval()
+        runs[product] = lambda m=model: without_gradient(m.match, probe, gallery)
+        runs[f"{product}, weighted"] = lambda m=model: without_gradient(m.match, probe, gallery, v, u)
+    return rows_of(f"`match` {probes:,} × {maps:,}", probes * maps, medians(runs, options.rounds), memory)
+
+
+def bench_pairs(options: argparse.Namespace) -> list[list[Cell]]:
+    count = 1024
     probe, gallery, v, u = (make(count, options, seed) for seed, make in enumerate((drawn, drawn, visible, visible)))
     plain = PlainQAConv(options.side**2).eval()
-    product64 = gemm(64, 64, options)  # 64 × 64 = 4,096 pairs
     runs: dict[str, Callable[[], object]] = {
-        "gemm": product64,
+        "gemm": gemm(32, 32, options),  # 32 × 32 = 1,024 pairs
         "plain": lambda: without_gradient(plain.match_pairs, probe, gallery),
     }
     for product in options.products:
         model = ours(options, product).eval()
         runs[product] = lambda m=model: without_gradient(m.match_pairs, probe, gallery)
         runs[f"{product}, weighted"] = lambda m=model: without_gradient(m.match_pairs, probe, gallery, v, u)
-    print_rates(f"match_pairs {count}", count, medians(runs, options.rounds))
-    for who in ("plain", *options.products):
-        print(f"  {who:24} {peak_memory(f'pairs-{who}-{count}', options):12,.0f} MiB beyond the inputs")
+    memory = {name: peak_memory(f"pairs-{name}-{count}", options) for name in ("plain", *options.products)}
+    return rows_of(f"`match_pairs` {count:,}", count, medians(runs, options.rounds), memory)
 
 
-def bench_train(options: argparse.Namespace) -> None:
+def bench_train(options: argparse.Namespace) -> list[list[Cell]]:
     count = options.batch
     maps, visibility = drawn(count, options).requires_grad_(), visible(count, options)
     plain = PlainQAConv(options.side**2).train()
@@ -192,16 +199,15 @@ def bench_train(options: argparse.Namespace) -> None:
         model = ours(options, product).train()
         runs[product] = lambda m=model: step(m, maps)
         runs[f"{product}, weighted"] = lambda m=model: step(m, maps, visibility)
-    print_rates(f"training step, batch {count}, forward and backward", count**2, medians(runs, options.rounds))
-    for who in ("plain", *options.products):
-        print(f"  {who:24} {peak_memory(f'train-{who}-{count}', options):12,.0f} MiB beyond the inputs")
+    memory = {name: peak_memory(f"train-{name}-{count}", options) for name in ("plain", *options.products)}
+    return rows_of(f"training step, batch {count}", count**2, medians(runs, options.rounds), memory)
 
 
-def bench_evaluate(options: argparse.Namespace) -> None:
-    for who in options.products:
-        start = time.perf_counter()
-        used = peak_memory(f"match-{who}-4096", options)
-        print(f"match 4096 × 4096, {who}: {used:,.0f} MiB beyond the inputs, {time.perf_counter() - start:,.0f} s")
+def bench_evaluate(options: argparse.Namespace) -> list[list[Cell]]:
+    return [
+        ["`match` 4,096 × 4,096", who, None, None, None, peak_memory(f"match-{who}-4096", options)]
+        for who in options.products
+    ]
 
 
 if __name__ == "__main__":
@@ -214,9 +220,13 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--products", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=None)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     benches = {"match": bench_match, "pairs": bench_pairs, "train": bench_train, "evaluate": bench_evaluate}
-    for name in arguments.what:
-        benches[name](arguments)
+    table = [row for name in arguments.what for row in benches[name](arguments)]
+    if arguments.out:
+        asked = " ".join([*arguments.what, "--sizes", *map(str, arguments.sizes), f"--rounds {arguments.rounds}"])
+        command = f"python -m benchmarks.matching {asked} --threads {arguments.threads}"
+        write(measured(command, COLUMNS, table, ["torch"]), arguments.out)
