@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oaml_core.amounts import amount
+from oaml_core.counted_entries import Counted
 from oaml_core.printable_names import forges_lines as forges_lines
 from oaml_core.printable_names import shown as shown
 
@@ -275,25 +276,26 @@ def folders_in(folder: Path, *, any_name: bool = False) -> list[Path]:
     return found
 
 
-class Counted:
-    """Entries by a reason: how many there are, and the first of them."""
+def names_of_one(folder: Path) -> dict[str, str]:
+    """Return links directly in a folder that lead to a folder which stands there under another name, too.
 
-    def __init__(self) -> None:
-        self.names: dict[str, list[str]] = {}
+    Args:
+        folder: where to look; one that cannot be read has none.
 
-    def add(self, reason: str, name: str) -> None:
-        """Count the entry `name` among those left out for `reason`."""
-        self.names.setdefault(reason, []).append(shown(name))
-
-    def sentences(self, done: str, one: str = "entry", more: str = "entries") -> list[str]:
-        """Return a sentence per reason.
-
-        Args:
-            done: what was done with them, such as `passed over`.
-            one: noun for one of them.
-            more: noun for several.
-        """
-        return [
-            f"{amount(len(names), f'{one} is', f'{more} are')} {done} ({reason}); the first is '{names[0]}'"
-            for reason, names in self.names.items()
-        ]
+    Returns:
+        Name of each such link → the other name: that of the folder itself if it lies there, else the first link's.
+    """
+    first: dict[Path, str] = {}
+    others: dict[str, str] = {}
+    try:
+        top = folder.resolve()
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: (entry.is_symlink(), entry.name))
+    except (OSError, RuntimeError):
+        return {}
+    linked = any(entry.is_symlink() for entry in entries)
+    for entry in entries if linked else ():
+        real = Path(os.path.realpath(entry.path)) if entry.is_symlink() else top / entry.name
+        if first.setdefault(real, entry.name) != entry.name and real.is_dir():
+            others[entry.name] = first[real]
+    return others

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+from oaml_core.counted_entries import Counted
 from oaml_core.errors import StoreError
-from oaml_core.folder_entries import OF_NOBODY, Counted, files_below, shown
+from oaml_core.folder_entries import OF_NOBODY, files_below, shown
 from oaml_core.held_folder import held_folder
 from oaml_core.progress import bytes_progress
 from oaml_core.store.keys import checked_key

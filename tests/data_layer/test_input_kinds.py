@@ -110,6 +110,34 @@ def test_links_are_followed_once_and_dangling_ones_told(tmp_path: Path) -> None:
     assert "anna/gone.png" in told
 
 
+@pytest.mark.parametrize("below", ["", "train"])
+def test_a_folder_under_two_names_is_one_person(tmp_path: Path, below: str) -> None:
+    people = tmp_path / "set" / below
+    for person in ("anna", "carla"):
+        face_folder(people / person)
+    face_folder(tmp_path / "pool" / "berta")
+    (people / "Anna").symlink_to(people / "anna")
+    for name in ("b1", "b2", "b3"):
+        (people / name).symlink_to(tmp_path / "pool" / "berta")
+    folder = LocalFolder(tmp_path / "set")
+    source = ImageFolderSource(folder)
+    assert source.identities.tolist() == ["anna", "b1", "carla"]
+    note = next(note for note in source.notes if "another name" in note)
+    assert note.startswith("3 links lead to folders")
+    assert "'Anna' is 'anna', 'b2' is 'b1', 'b3' is 'b1'" in note
+    assert not find_leftovers(folder, source, (), (), None).warnings
+
+
+def test_links_to_folders_of_their_own_are_people_each(tmp_path: Path) -> None:
+    for person in ("anna", "berta"):
+        face_folder(tmp_path / "pool" / person)
+        (tmp_path / "set").mkdir(exist_ok=True)
+        (tmp_path / "set" / person).symlink_to(tmp_path / "pool" / person)
+    source = ImageFolderSource(LocalFolder(tmp_path / "set"))
+    assert source.identities.tolist() == ["anna", "berta"]
+    assert not source.notes
+
+
 def test_files_passed_over_and_identities_lost_by_it_are_told(tmp_path: Path) -> None:
     face_folder(tmp_path / "anna")
     (tmp_path / "berta").mkdir()

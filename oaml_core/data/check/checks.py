@@ -214,7 +214,9 @@ class Checks:
         for first, later in self.finder.within_training():
             one, two = self._numbers[first], self._numbers[later]
             seen.twins.append(Duplicate(source.name(one), source.name(two), None))
-            seen.twins_of_two_identities += bool(source.labels[one] != source.labels[two])
+            people = int(source.labels[one]), int(source.labels[two])
+            if people[0] != people[1]:
+                seen.shared[people[0], people[1]] += 1
 
 
 def check_source(source: str | None, config: Config) -> CheckReport:

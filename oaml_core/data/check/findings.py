@@ -6,7 +6,7 @@ import numpy as np
 
 from oaml_core.amounts import amount
 from oaml_core.data.batches.samplers import build_batch_sampler
-from oaml_core.data.check.identities import alike_findings, images_finding, labels_finding
+from oaml_core.data.check.identities import alike_findings, images_finding, labels_finding, twins_finding
 from oaml_core.data.check.report import Finding, Verdict
 from oaml_core.data.check.seen import Seen
 from oaml_core.data.sources.repeated_pairs import same_contents
@@ -34,7 +34,7 @@ def findings(seen: Seen) -> list[Finding]:
         _batches(seen),
         *_verification(seen),
         _duplicates(seen),
-        _twins(seen),
+        twins_finding(seen),
         *_visibility(seen),
     ]
     lines += [Finding("source", note, "warning") for note in seen.inputs.training.notes]
@@ -221,15 +221,6 @@ def _duplicates(seen: Seen) -> Finding:
     alike = amount(len(seen.duplicates) - same, "image that looks", "images that look")
     result = f"{amount(same, 'equal file')}, {alike} the same"
     return Finding("training = verification", result, "warning", "Leave them out by data.subset, or results flatter")
-
-
-def _twins(seen: Seen) -> Finding:
-    if not seen.twins:
-        return Finding("training twice", "no file occurs twice")
-    again = amount(len(seen.twins), "file occurs", "files occur")
-    result = f"{again} again, {seen.twins_of_two_identities:,} under another identity"
-    remedy = "An image of two identities teaches that they are one" if seen.twins_of_two_identities else ""
-    return Finding("training twice", result, "warning", remedy)
 
 
 def _visibility(seen: Seen) -> list[Finding]:

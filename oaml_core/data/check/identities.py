@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,3 +100,25 @@ def images_finding(seen: Seen) -> Finding:
     if few < len(counts):
         remedy += f"; data.min_images_per_identity {wanted} leaves them out"
     return Finding("images per identity", result, "warning", remedy)
+
+
+def twins_finding(seen: Seen) -> Finding:
+    """Say how many training images are the same file as an earlier one, and which people share some."""
+    if not seen.twins:
+        return Finding("training twice", "no file occurs twice")
+    again = amount(len(seen.twins), "file occurs", "files occur")
+    result = f"{again} again, {seen.shared.total():,} under another identity"
+    if not seen.shared:
+        return Finding("training twice", result, "warning", "Each copy counts as an image: remove all but one")
+    remedy = (
+        f"An image of two identities teaches that they are one: {first_of(_sharing(seen))}. Move the images of one "
+        "person into one folder, and remove those of nobody"
+    )
+    return Finding("training twice", result, "warning", remedy)
+
+
+def _sharing(seen: Seen) -> Iterator[str]:
+    """Yield pairs of people who share images, those who share most first."""
+    for (one, two), number in seen.shared.most_common():
+        names = [repr(shown(seen.inputs.training.identity_name(label))) for label in (one, two)]
+        yield f"{names[0]} and {names[1]} share {number:,} (of {seen.counts[one]:,} and {seen.counts[two]:,})"

@@ -50,4 +50,5 @@ class Seen:
     """Between training and verification images."""
     twins: list[Duplicate] = field(default_factory=list)
     """Within the training images."""
-    twins_of_two_identities: int = 0
+    shared: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Training images of two identities that are the same file, by the identities' numbers."""

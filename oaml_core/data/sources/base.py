@@ -29,6 +29,7 @@ from oaml_core.errors import DataError
 from oaml_core.folder_entries import (
     ARCHIVES,
     FolderEntry,
+    names_of_one,
     no_folder,
     open_regular,
     read_regular,
@@ -76,6 +77,12 @@ class SourceFolder(ABC):
         plain = PurePosixPath(path.replace("\\", "/")).as_posix()
         spellings = (plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD")))
         return next((name for name in spellings if name in self.files), path.replace("\\", "/"))
+
+    def names_of_one(self, below: str) -> dict[str, str]:
+        """Return links in the folder `below` to folders that stand there under another name, too: that name by the
+        link's.
+        """
+        return {}
 
     def spelled_otherwise(self, name: str) -> str | None:
         """Return the file that a list may mean by `name`; None if there is none, or not all files are known.
@@ -142,6 +149,9 @@ class LocalFolder(SourceFolder):
         used, passed_over = apart(entries_of_folder(folder) if listing is None else ())
         super().__init__(str(folder), used if listing is None else listing, passed_over)
         self.identity = str(folder.resolve())
+
+    def names_of_one(self, below: str) -> dict[str, str]:
+        return names_of_one(self.folder / below)
 
     def read(self, name: str) -> bytes:
         try:

@@ -17,11 +17,12 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from oaml_core.amounts import amount, first_of
+from oaml_core.counted_entries import Counted
 from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
 from oaml_core.data.sources.meta import landmarks_of, read_meta, unknown_images
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
-from oaml_core.folder_entries import ARCHIVES, OF_NOBODY, Counted
+from oaml_core.folder_entries import ARCHIVES, OF_NOBODY, shown
 from oaml_core.printable_names import composed
 from oaml_core.store import MissingObject
 
@@ -78,12 +79,19 @@ class ImageFolderSource(ImageFileSource):
         names, identities = [], []
         others: dict[str, list[str]] = {}
         beside: set[str] = set()
+        again = folder.names_of_one(self.below)
+        read_as: dict[str, str] = {}
+        repeated: list[str] = []
         for name in folder.files:
             path = PurePosixPath(name)
             if not name.startswith(self.below):
                 continue
             parts = path.parts[self.below.count("/") :]
             if len(parts) < 2 or parts[0] in RESERVED:
+                continue
+            if parts[0] in again:
+                read_as[parts[0]] = again[parts[0]]
+                repeated.append(name)
                 continue
             if path.suffix.lower() not in IMAGE_SUFFIXES:
                 others.setdefault(path.suffix.lower() or "no ending", []).append(name)
@@ -97,8 +105,9 @@ class ImageFolderSource(ImageFileSource):
                 f"per identity with images in it. Name the folder that does as data.source.{_unusable(folder)}"
             )
         super().__init__(folder, names, identities)
-        self.used.update(name for names in others.values() for name in names)
-        self.notes += [*_other_files(others), *_vanished(beside - set(identities)), *_links_as_text(folder)]
+        self.used.update(repeated, *others.values())
+        self.notes += [*_read_once(read_as), *_other_files(others)]
+        self.notes += [*_vanished(beside - set(identities)), *_links_as_text(folder)]
         if self.below not in ("", TRAIN):
             self.notes.append(f"all images lie below {self.below}: each folder in it is taken for one person")
 
@@ -168,6 +177,22 @@ def _links_as_text(folder: SourceFolder) -> list[str]:
         f"{amount(len(found), 'file at the top holds', 'files at the top hold')} the path of a link in place of an "
         f"identity; the first is {name!r} "
         f"({target!r}). Copy the source again with its links, for example by `cp -a` or `rsync -a`"
+    ]
+
+
+def _read_once(read_as: Mapping[str, str]) -> list[str]:
+    """Name links to folders of people who are read under another name.
+
+    Args:
+        read_as: name of the folder that is read, by the link's.
+    """
+    if not read_as:
+        return []
+    lead = amount(len(read_as), "link leads to a folder that is", "links lead to folders that are")
+    named = first_of(f"{shown(link)!r} is {shown(name)!r}" for link, name in read_as.items())
+    return [
+        f"{lead} read under another name, and each counts as one person ({named}). Where they are two people, let the "
+        "link lead to the other's folder; else remove it"
     ]
 
 

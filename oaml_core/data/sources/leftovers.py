@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from oaml_core.amounts import amount, first_of
+from oaml_core.counted_entries import Counted
 from oaml_core.data.sources.base import SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import RESERVED, TABLES, ImageFolderSource, identities_below
 from oaml_core.data.sources.image_list import LISTS
@@ -17,7 +18,7 @@ from oaml_core.data.sources.verification import set_name
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import FACES, MASKS, VisibilitySource
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.folder_entries import ARCHIVES, EMPTY, LOOP, OF_NOBODY, Counted, FolderEntry, is_of_systems, shown
+from oaml_core.folder_entries import ARCHIVES, EMPTY, LOOP, OF_NOBODY, FolderEntry, is_of_systems, shown
 
 ENDINGS_SHOWN = 8
 """Endings of unused files that are named; the others are counted together."""
