@@ -37,6 +37,10 @@ class Header(NamedTuple):
     """More about a JPEG."""
 
 
+OTHER_FORMAT = "that is read"
+"""Ends the reason why a whole file is refused that is of another format than those which are read."""
+
+
 def read_header(data: bytes, what: str = "image") -> Header:
     """Return format and size of an image, if it may be decoded.
 
@@ -52,8 +56,8 @@ def read_header(data: bytes, what: str = "image") -> Header:
         raise DataError(f"the {what} is empty (0 bytes)")
     if name := foreign_format_of(data):
         if name.startswith(("a ", "an ")):
-            raise DataError(f"it is {name}, no {what} that is read")
-        raise DataError(f"{name} is not a format that is read; save the {what} as JPEG or PNG")
+            raise DataError(f"it is {name}, no {what} {OTHER_FORMAT}")
+        raise DataError(f"{name} is not a format {OTHER_FORMAT}; save the {what} as JPEG or PNG")
     kind = format_of(data)
     if kind is None:
         raise DataError(f"unreadable {what}: it is damaged, or none of {', '.join(FORMATS)}")

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from oaml_core.amounts import amount
 from oaml_core.config import RestorationConfig
 from oaml_core.decoding.decode import decode_mask
 from oaml_core.decoding.files import read_image, read_image_bytes
@@ -200,7 +201,13 @@ def pictures_at(path: Path, others: Collection[str] = ()) -> list[Path]:
     """
     if not path.is_dir():
         return [path]
-    found = [file for file in regular_files(path, IMAGE_SUFFIXES | set(others)) if file.parent == path]
+    below = regular_files(path, IMAGE_SUFFIXES | set(others))
+    found = [file for file in below if file.parent == path]
+    if below and not found:
+        lie = amount(len(below), "image lies", "images lie")
+        raise DataError(
+            f"{path} holds no image itself; {lie} in folders within it. Name one of these: {below[0].parent}."
+        )
     if not found:
         raise DataError(f"{path} holds no image ({', '.join(sorted(IMAGE_SUFFIXES | set(others)))}).")
     return found

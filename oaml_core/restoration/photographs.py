@@ -82,8 +82,8 @@ def _developed(path: Path, data: bytes) -> tuple[Tensor, float | None, float | N
                 output_color=rawpy.ColorSpace.raw,
             )
             exposure, iso = float(raw.other.shutter_speed), float(raw.other.iso_speed)
-    except rawpy.LibRawError as error:
-        raise DataError(f"{path} is no RAW file that LibRaw reads: {error}.") from None
+    except rawpy.LibRawError:
+        raise DataError(f"{path} is no RAW file that LibRaw reads. Convert it to DNG or TIFF.") from None
     signal = developed.astype(np.float32) / np.float32(65535)
     return torch.from_numpy(signal * 2 - 1).permute(2, 0, 1), exposure or None, iso or None
 

@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from untrained import write_exported_untrained
 
 from oaml_core.cli import main
 from oaml_core.cli.program import COMMANDS
+from oaml_core.config import Config, ModelConfig
 from oaml_core.store.local_file import is_temporary
 
 FEW = ("--data.synthetic_identities", "40", "--data.num_workers", "1", "--tracking.wandb", "off")
@@ -24,6 +26,7 @@ TINY = ("--model.arch", "ir_18", "--data.batch_size", "8", "--train.nproc", "1")
 INTERRUPTED_AT = {
     "prepare": (("prepare",), "check"),
     "train": (("train", *TINY), "loss"),
+    "evaluate": (("evaluate", "--backbone", "model.onnx"), "batches of pairs"),
 }
 """Command line, and words of its log after which it is interrupted."""
 
@@ -184,10 +187,12 @@ def temporary() -> Iterator[Path]:
 def test_an_interrupted_command_says_one_line_and_leaves_nothing(command: str, tmp_path: Path, temporary: Path) -> None:
     words, moment = INTERRUPTED_AT[command]
     places = ("--work_dir", str(tmp_path / "work"), "--store", str(tmp_path / "store"))
+    write_exported_untrained(Config(model=ModelConfig(arch="ir_mini", width=4)), tmp_path)
     environment = os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-m", "oaml_core.cli", *words, *FEW, *places],
         env=environment,
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

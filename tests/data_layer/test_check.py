@@ -76,6 +76,16 @@ def test_the_remedy_is_that_of_what_is_at_fault(image_folder: Path, config) -> N
     assert f": {lines}, {absent}, copy the source again, or raise data" in stop(image_folder, config)
 
 
+def test_files_of_other_formats_and_photographs_have_remedies_of_their_own(image_folder: Path, config) -> None:
+    (image_folder / "person0" / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(32))
+    (image_folder / "person0" / "page.jpg").write_bytes(b"<!DOCTYPE html><html>")
+    save = "save images of other formats as JPEG or PNG and remove what is no image (2)"
+    assert f": {save}, or raise data" in stop(image_folder, config)
+    Image.new("RGB", (150, 112), (200, 100, 50)).save(image_folder / "person1" / "wide.jpg")
+    align = "align photographs by `oaml align FOLDER OUT` or data.align true (1 not square)"
+    assert f": {save}, {align}, or raise data" in stop(image_folder, config)
+
+
 def test_rows_of_parquet_without_identity_ask_for_one(tmp_path: Path, config) -> None:
     images = [{"bytes": encode_jpeg(face(number)), "path": None} for number in range(12)]
     labels = [number // 3 for number in range(9)] + [-1, None, None]

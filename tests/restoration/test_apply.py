@@ -66,6 +66,10 @@ def test_folders_give_their_images_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="empty holds no image"):
         apply.pictures_at(tmp_path / "empty")
+    (tmp_path / "set" / "below").mkdir(parents=True)
+    draw(tmp_path / "set" / "below" / "c.png", 8, 8)
+    with pytest.raises(DataError, match=r"1 image lies in folders within it\. Name one of these: .*below"):
+        apply.pictures_at(tmp_path / "set")
 
 
 def test_an_image_that_is_smaller_than_the_network_can_halve_is_refused(tmp_path: Path) -> None:

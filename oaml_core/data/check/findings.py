@@ -14,6 +14,7 @@ from oaml_core.data.sources.training_source import COPY_AGAIN, IS_THERE, NO_BYTE
 from oaml_core.data.sources.verification import BENCHMARKS, FEWEST_OF_A_KIND, FOLDS, folds_of
 from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.decoding.decode import NOT_SQUARE
+from oaml_core.decoding.header import OTHER_FORMAT
 from oaml_core.errors import ConfigError, DataError
 
 BLUER = 2.0
@@ -87,7 +88,13 @@ def _mending(seen: Seen) -> list[str]:
     without = sum(reason.startswith(NO_BYTES) for reason in others)
     if without:
         remedies.append("write the tables again with the images in them (`datasets` has `embed_external_files`)")
-    if absent + without < len(others):
+    foreign = sum(OTHER_FORMAT in reason for reason in others)
+    if foreign:
+        remedies.append(f"save images of other formats as JPEG or PNG and remove what is no image ({foreign:,})")
+    oblong = sum(NOT_SQUARE in reason for reason in others)
+    if oblong:
+        remedies.append(f"align photographs by `oaml align FOLDER OUT` or data.align true ({oblong:,} not square)")
+    if absent + without + foreign + oblong < len(others):
         remedies.append(COPY_AGAIN)
     return list(dict.fromkeys(remedies))
 
