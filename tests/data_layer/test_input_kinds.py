@@ -12,6 +12,7 @@ from PIL import Image
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import ImageListSource
+from oaml_core.data.sources.inputs import open_training
 from oaml_core.data.sources.leftovers import find_leftovers
 from oaml_core.decoding.decode import BACKGROUND, MAX_PIXELS, decode_image, decode_mask
 from oaml_core.errors import DataError, ModelInputError
@@ -172,3 +173,42 @@ def test_links_that_were_copied_as_text_are_named(tmp_path: Path) -> None:
     notes = ImageFolderSource(LocalFolder(folder)).notes
     assert [note for note in notes if "'ben'" in note and "link" in note]
     assert not [note for note in notes if "README" in note]
+
+
+def test_celebas_list_names_the_images_of_the_only_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        Image.fromarray(LEVELS).save(face_place(tmp_path, f"img_align_celeba/{number}.png"))
+    (tmp_path / "identity_CelebA.txt").write_text("0.png 2880\n1.png 2937\n2.png 2880\n")
+    source = open_training(LocalFolder(tmp_path), tmp_path)
+    assert source.labels.tolist() == [0, 1, 0]
+    assert [source.name(number) for number in range(3)] == [f"img_align_celeba/{number}.png" for number in range(3)]
+    assert source.read(1).startswith(b"\x89PNG")
+
+
+def test_images_in_one_folder_are_told_with_the_list_beside_them(tmp_path: Path) -> None:
+    for number in range(2):
+        Image.fromarray(LEVELS).save(face_place(tmp_path, f"images/{number}.png"))
+    (tmp_path / "people.lst").write_text("1\timages/0.png\t4\n")
+    notes = " ".join(ImageFolderSource(LocalFolder(tmp_path)).notes)
+    assert "'images', and so are of one person" in notes
+    assert "(people.lst) train.txt" in notes
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("0.png", "1 image lies in no folder of a person: move each"),
+        ("faces.h5", "Containers of other tools are not read"),
+        ("faces.zip.001", "Containers of other tools are not read"),
+        ("anna/0", "Images are known by their endings"),
+    ],
+)
+def test_a_source_without_people_says_what_to_do_with_its_files(tmp_path: Path, name: str, told: str) -> None:
+    Image.fromarray(LEVELS).save(face_place(tmp_path, name), "PNG")
+    with pytest.raises(DataError, match=told):
+        ImageFolderSource(LocalFolder(tmp_path))
+
+
+def face_place(folder: Path, name: str) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return folder / name

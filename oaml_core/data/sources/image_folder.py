@@ -108,6 +108,8 @@ class ImageFolderSource(ImageFileSource):
         self.used.update(repeated, *others.values())
         self.notes += [*_read_once(read_as), *_other_files(others)]
         self.notes += [*_vanished(beside - set(identities)), *_links_as_text(folder)]
+        if len(self.identities) == 1 and len(names) > 1:
+            self.notes.append(_one_person(folder.files, f"{self.below}{identities[0]}"))
         if self.below not in ("", TRAIN):
             self.notes.append(f"all images lie below {self.below}: each folder in it is taken for one person")
 
@@ -138,6 +140,23 @@ def identities_below(files: Iterable[str]) -> str:
         below += f"{folders.pop()}/"
 
 
+def only_folder(files: Iterable[str]) -> str:
+    """Return the folder in which all images of a source lie, with a slash at its end; empty if there are several."""
+    images = (PurePosixPath(name) for name in files if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
+    folders = {path.parent.as_posix() for path in images}
+    return f"{folders.pop()}/" if len(folders) == 1 and "." not in folders else ""
+
+
+def _one_person(files: Iterable[str], name: str) -> str:
+    """Say that all images are of one person, and of lists that may say otherwise."""
+    lists = [file for file in files if PurePosixPath(file).suffix.lower() in LISTS_OF_LABELS and "/" not in file]
+    beside = f" ({first_of(map(shown, sorted(lists)))})" if lists else ""
+    return (
+        f"all images lie in the folder {shown(name)!r}, and so are of one person. Make a folder per person; or call a "
+        f"list of image and person{beside} train.txt, or train.csv with the columns path and identity"
+    )
+
+
 def _unusable(folder: SourceFolder) -> str:
     """Say what lies there and is not used, as the end of an error message."""
     endings = Counter(PurePosixPath(name).suffix.lower() or "without ending" for name in folder.files)
@@ -147,6 +166,16 @@ def _unusable(folder: SourceFolder) -> str:
     files += [f" Unpack {first_of(sorted(archives))}." for _ in archives[:1]]
     if TABLES & endings.keys():
         files.append(" Call a table train.parquet or train.csv: it has the columns identity and image or path.")
+    names = [PurePosixPath(name) for name in folder.files]
+    if loose := sum(name.suffix.lower() in IMAGE_SUFFIXES for name in names):
+        files.append(
+            f" {amount(loose, 'image lies', 'images lie')} in no folder of a person: move each into one, or list them "
+            "in train.csv with the columns path and identity."
+        )
+    if any(name.suffix.lower() in CONTAINERS for name in names):
+        files.append(" Containers of other tools are not read: write their images as files, one folder per person.")
+    if not loose and any(not name.suffix for name in names):
+        files.append(" Images are known by their endings: give them .jpg, .png or what they are.")
     counted = Counted()
     for entry in folder.passed_over:
         if entry.reason is not None and entry.reason not in OF_NOBODY:
@@ -156,6 +185,11 @@ def _unusable(folder: SourceFolder) -> str:
 
 TABLES = frozenset({".csv", ".tsv", ".parquet", ".feather", ".arrow", ".xlsx", ".xls", ".ods", ".jsonl"})
 """Endings of tables that may list or hold images."""
+CONTAINERS = frozenset(
+    {".h5", ".hdf5", ".mat", ".mdb", ".npy", ".npz", ".pkl", ".pickle", ".pt", ".tfrecord", ".beton", ".001"}
+)
+"""Endings of files of other tools that may hold images, and of parts of an archive."""
+LISTS_OF_LABELS = TABLES | {".txt", ".lst"}
 MOST_ENDINGS = 4
 LONGEST_LINK = 1024
 """Bytes of a file at the top of the source that may be the target of a link."""

@@ -1,8 +1,9 @@
 """Lists of image and label without a header: `train.txt` and `val.txt` as for ImageNet, `train.lst` of MXNet.
 
 A line is `path label`, cut by blanks or a tab; `number<tab>label<tab>path` as MXNet's `im2rec` writes it; or
-`1<tab>path<tab>label …` as InsightFace does. Paths are relative to the list's folder, or to a folder beside it of the
-list's name (`val.txt`, `val/`). Sources: https://mxnet.apache.org/api/faq/recordio,
+`1<tab>path<tab>label …` as InsightFace does. Paths are relative to the list's folder, to a folder beside it of the
+list's name (`val.txt`, `val/`), or to the only folder of images in the source, as CelebA's `identity_CelebA.txt` has
+it. Sources: https://mxnet.apache.org/api/faq/recordio,
 https://github.com/BVLC/caffe/blob/master/data/ilsvrc12/get_ilsvrc_aux.sh.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from oaml_core.data.sources.base import SourceFolder
-from oaml_core.data.sources.image_folder import ImageFileSource
+from oaml_core.data.sources.image_folder import ImageFileSource, only_folder
 from oaml_core.data.sources.listed_once import ListedFile, listed_once, mend_lines
 from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import decode_text, is_missing, one_spelling
@@ -19,7 +20,7 @@ from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import forges_lines, shown
 
-TRAINING_LISTS = ("train.lst", "train.txt")
+TRAINING_LISTS = ("train.lst", "train.txt", "identity_CelebA.txt")
 LOOKED_AT = 4096
 """Bytes at the start of a file that show whether it lists images."""
 
@@ -44,6 +45,7 @@ class LabelledListSource(ImageFileSource):
         where = folder.where(file)
         read: list[ListedFile] = []
         set_aside: list[tuple[str, str]] = []
+        only = only_folder(folder.files)
         for number, line in enumerate(decode_text(folder.read(file), where).splitlines(), start=1):
             if not line.strip():
                 continue
@@ -51,7 +53,7 @@ class LabelledListSource(ImageFileSource):
             if entry is None or is_missing(entry[1]) or any(map(forges_lines, entry)):
                 set_aside.append((f"{file} line {number}", f"{shown(line.strip())} is not an image and its label"))
                 continue
-            read.append(ListedFile(_place(folder, file, entry[0]), entry[1], f"line {number}"))
+            read.append(ListedFile(_place(folder, file, entry[0], only), entry[1], f"line {number}"))
         listed = listed_once(read, file)
         if not listed.files:
             raise DataError(f"{where} lists no image with a label.")
@@ -88,7 +90,7 @@ def _is_image(text: str) -> bool:
     return PurePosixPath(text.replace("\\", "/")).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _place(folder: SourceFolder, file: str, path: str) -> str:
+def _place(folder: SourceFolder, file: str, path: str, only: str) -> str:
     """Return the image's name in the source; raises DataError if it would leave the source."""
     plain = PurePosixPath(path.replace("\\", "/"))
     if plain.is_absolute() or ".." in plain.parts:
@@ -96,4 +98,5 @@ def _place(folder: SourceFolder, file: str, path: str) -> str:
     listed = PurePosixPath(file)
     beside = folder.listed((listed.parent / plain).as_posix())
     inside = folder.listed((listed.parent / listed.stem / plain).as_posix())
-    return inside if beside not in folder and inside in folder else beside
+    places = (beside, inside, folder.listed(only + plain.as_posix()))
+    return next((place for place in places if place in folder), beside)
