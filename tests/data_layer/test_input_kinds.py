@@ -185,6 +185,15 @@ def test_celebas_list_names_the_images_of_the_only_folder(tmp_path: Path) -> Non
     assert source.read(1).startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("label", ["7", "77", "777", "7777"])
+def test_a_list_of_one_line_is_a_list(tmp_path: Path, label: str, end: str) -> None:
+    Image.fromarray(LEVELS).save(face_place(tmp_path, "0.png"))
+    (tmp_path / "train.lst").write_text(f"0\t{label}\t0.png{end}")
+    source = open_training(LocalFolder(tmp_path), tmp_path)
+    assert source.identity_name(0) == label
+
+
 def test_images_in_one_folder_are_told_with_the_list_beside_them(tmp_path: Path) -> None:
     for number in range(2):
         Image.fromarray(LEVELS).save(face_place(tmp_path, f"images/{number}.png"))

@@ -29,8 +29,8 @@ def is_labelled_list(folder: SourceFolder, file: str) -> bool:
     """Return True if the first line of a text file names an image and a label."""
     start = folder.read_range(file, 0, LOOKED_AT)
     try:
-        text = decode_text(start[: len(start) & ~3], file)  # a character may be cut at the end
-    except DataError:
+        text = decode_text(start, file)
+    except DataError:  # a character may be cut at the end
         text = start.decode(errors="replace")
     first = next((line for line in text.splitlines() if line.strip()), "")
     return _entry(first) is not None
