@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
+
+from oaml_core.post_json import NotReached, post_json
 
 log = logging.getLogger(__name__)
 
@@ -15,8 +16,6 @@ ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where Kubernetes puts the token of the pod's service account, its namespace and the server's certificate."""
 MESSAGE_BYTES = 1024
 """Longest message of an Event (Kubernetes: pkg/apis/core/validation/events.go)."""
-SECONDS = 10.0
-BUSY = (429, 500, 503, 504)
 Reason = Literal[
     "NightFailed", "NightOverBudget", "NightSkipped", "NightOverdue", "NightDataChanged", "NightModelRefused"
 ]
@@ -31,8 +30,6 @@ def record_event(reason: Reason, text: str) -> bool:
         reason: what it is about, for `kubectl get events --field-selector reason=…`.
         text: message; what is beyond `MESSAGE_BYTES` is cut off.
     """
-    import urllib3
-
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     if not host:
         return False
@@ -41,14 +38,11 @@ def record_event(reason: Reason, text: str) -> bool:
     except OSError:
         return False
     address = f"https://{f'[{host}]' if ':' in host else host}:{port}/api/v1/namespaces/{namespace}/events"
-    retries = urllib3.Retry(total=3, backoff_factor=0.5, allowed_methods=None, status_forcelist=BUSY)
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    body = json.dumps(_event(reason, text, namespace))
     try:
-        with urllib3.PoolManager(ca_certs=str(ACCOUNT / "ca.crt"), retries=retries, timeout=SECONDS) as pool:
-            status = pool.request("POST", address, body=body, headers=headers).status
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        log.warning("No Event can be made: the API server cannot be reached (%s).", type(error).__name__)
+        headers = {"Authorization": f"Bearer {token}"}
+        status = post_json(address, _event(reason, text, namespace), headers, str(ACCOUNT / "ca.crt"))
+    except NotReached as error:
+        log.warning("No Event can be made: the API server cannot be reached (%s).", error)
         return False
     if status == 403:
         log.warning("This service account may not make Events in namespace %s: apply k8s/base.", namespace)

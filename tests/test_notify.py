@@ -61,7 +61,7 @@ def test_a_webhook_that_fails_stops_nothing_and_is_not_shown(
         monkeypatch.setenv("OAML_WEBHOOK_URL", address)
     else:
         hook[1].append(403)
-    monkeypatch.setattr("oaml_core.notify.TRIES", 0)
+    monkeypatch.setattr("oaml_core.post_json.TRIES", 0)
     assert not notify("x", "NightFailed")
     assert "webhook" in caplog.messages[-1]
     assert "s3cr3t" not in caplog.messages[-1]

@@ -13,8 +13,10 @@ from oaml_core.stages.present_night import IN_PIPELINE
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What people were told, in place of telling them."""
     messages: list[str] = []
-    monkeypatch.setattr("oaml_core.stages.nights.notify", lambda text, _: messages.append(text))
+    for module in ("nights", "promote_stage", "nightly_stage"):
+        monkeypatch.setattr(f"oaml_core.stages.{module}.notify", lambda text, _: messages.append(text))
     return messages
 
 

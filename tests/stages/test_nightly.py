@@ -14,13 +14,6 @@ from oaml_core.config import Config
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    messages: list[str] = []
-    monkeypatch.setattr("oaml_core.stages.promote_stage.notify", lambda text, _: messages.append(text))
-    return messages
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Config:
     return replace(Config(), store=str(tmp_path / "store"), work_dir=str(tmp_path / "work"))
 

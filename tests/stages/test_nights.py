@@ -20,14 +20,6 @@ from oaml_core.store import open_store
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    messages: list[str] = []
-    for module in ("nights", "promote_stage", "nightly_stage"):
-        monkeypatch.setattr(f"oaml_core.stages.{module}.notify", lambda text, _: messages.append(text))
-    return messages
-
-
-@pytest.fixture
 def config(tmp_path: Path) -> Config:
     return replace(
         Config(),
