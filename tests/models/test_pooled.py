@@ -26,6 +26,9 @@ def matcher():
     torch.manual_seed(0)
     matcher = Pooled(8, (3, 4), embedding_size=5)
     matcher.mean.copy_(drawn(12, 5, seed=9))
+    with torch.no_grad():  # so that scores depend on the share that both show
+        matcher.scale.copy_(torch.tensor([12.0, 3.0]))
+        matcher.shift.copy_(torch.tensor([-4.0, 1.0]))
     return matcher.eval()
 
 
@@ -45,9 +48,6 @@ def by_definition(matcher, maps, other, v, u):
 
 
 def test_scores_are_those_of_the_formula(matcher):
-    with torch.no_grad():
-        matcher.scale.copy_(torch.tensor([12.0, 3.0]))
-        matcher.shift.copy_(torch.tensor([-4.0, 1.0]))
     maps, others = drawn(3, 8, 3, 4), drawn(4, 8, 3, 4, seed=1)
     v, u = drawn(3, 1, 3, 4, seed=2), drawn(4, 1, 3, 4, seed=3)
 
@@ -134,6 +134,13 @@ def test_mean_face_is_that_of_visible_places():
     expected = matcher.contributions(maps.flatten(2))
     torch.testing.assert_close(matcher.mean[1:], expected.mean(0)[1:])
     torch.testing.assert_close(matcher.mean[0], expected[3:, 0].mean(0))
+
+
+def test_a_place_that_hardly_shows_still_has_the_mean_of_what_it_shows():
+    matcher = Pooled(8, (3, 4), embedding_size=5).train()
+    maps, v = drawn(6, 8, 3, 4), torch.full((6, 1, 3, 4), 0.001)
+    matcher.match(maps, maps, v, v)
+    torch.testing.assert_close(matcher.mean, matcher.contributions(maps.flatten(2)).mean(0).detach())
 
 
 def test_mean_face_is_the_probes_and_follows_later_batches_by_a_tenth():
