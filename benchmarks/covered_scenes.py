@@ -8,14 +8,12 @@ Each scene is made twice, with the cover and without it.
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from benchmarks.scene_parts import PastedFace, Patch, Scene, photographed
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.photos.detection import Floats, Photo
 from oaml_core.photos.yunet import HABIT
@@ -29,37 +27,6 @@ RENEWED = 0.2
 """Share of the pasted faces that are covered anew once so many are kept."""
 CLUTTERED = 0.6
 """Share of the scenes whose background is covered with pieces of photographs, of cloth and of shuffled faces."""
-
-
-@dataclass(frozen=True)
-class PastedFace:
-    """One aligned face to paste: uint8 [112, 112, 3] and its five points [5, 2]."""
-
-    image: Photo
-    points: Floats
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One scene with its faces covered and uncovered: uint8 [side, side, 3] each."""
-
-    covered: Photo
-    """Scene as a camera might give it: in other light, blurred, noisy, compressed."""
-    uncovered: Photo
-    points: Floats
-    """[n, 5, 2] in pixels, n from 0 to 5, where YuNet sees them in whole faces; visible or not."""
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One face or decoy to paste: uint8 [112, 112, 3] each."""
-
-    covered: Photo
-    uncovered: Photo
-    surround: Photo | None
-    """Cloth around it."""
-    points: Floats
-    """[5, 2]."""
 
 
 class SceneMaker:
@@ -101,7 +68,7 @@ class SceneMaker:
             if not decoy:
                 uncovered = self._paste(uncovered, patch.uncovered, patch.surround, outline, blob, turn, shift)
                 points.append((patch.points + HABIT) @ turn.T + shift)
-        return Scene(self._photographed(covered), uncovered, np.array(points).reshape(-1, 5, 2))
+        return Scene(photographed(covered, self._draws), uncovered, np.array(points).reshape(-1, 5, 2))
 
     def _patch(self, decoy: bool) -> Patch:
         """Return a covered face or a decoy, at times one that was pasted before."""
@@ -334,22 +301,3 @@ class SceneMaker:
         return np.clip(lit[..., None] * metal + draws.normal(0, draws.uniform(1, 8), image.shape), 0, 255).astype(
             np.uint8
         )
-
-    def _photographed(self, scene: Photo) -> Photo:
-        """Return the scene as a camera might give it: other light, blurred, noisy, compressed."""
-        draws = self._draws
-        picture = Image.fromarray(scene)
-        if draws.random() < 0.25:
-            picture = picture.filter(ImageFilter.GaussianBlur(draws.uniform(0.3, 1.5)))
-        values = np.asarray(picture, dtype=np.float32)
-        values = 255 * (values / 255) ** draws.uniform(0.7, 1.4) * draws.uniform(0.75, 1.2, 3).astype(np.float32)
-        if draws.random() < 0.1:
-            values = np.repeat(values.mean(2, keepdims=True), 3, axis=2)
-        if draws.random() < 0.4:
-            values = values + draws.normal(0, draws.uniform(1, 9), values.shape).astype(np.float32)
-        picture = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-        if draws.random() < 0.4:
-            file = io.BytesIO()
-            picture.save(file, "JPEG", quality=int(draws.integers(30, 95)))
-            picture = Image.open(file).convert("RGB")
-        return np.asarray(picture)

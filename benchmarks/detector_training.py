@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.covered_scenes import PastedFace, Scene, SceneMaker
+from benchmarks.covered_scenes import SceneMaker
+from benchmarks.scene_parts import PastedFace, Scene
 from benchmarks.yunet_module import YuNetModule, load, published_network, save
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.recordio_source import RecordIOSource

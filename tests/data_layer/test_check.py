@@ -204,28 +204,6 @@ def test_one_file_under_two_identities_is_found(image_folder: Path, config) -> N
     assert told.startswith("warning: 1 file occurs again, 1 under another identity")
 
 
-def copy_of(new: Path, old: Path) -> None:
-    new.write_bytes(old.read_bytes())
-
-
-@pytest.mark.parametrize("make_same", [copy_of, Path.hardlink_to, Path.symlink_to])
-def test_people_who_share_images_are_named(image_folder: Path, config, make_same) -> None:
-    for number in range(3):
-        one, other = (image_folder / person / f"{number}.jpg" for person in ("person0", "person1"))
-        one.unlink()
-        make_same(one, other)
-    told = finding(check_source(str(image_folder), config(image_folder)), "training twice")
-    assert "3 under another identity" in told
-    assert "'person0' and 'person1' share 3 (of 3 and 4)" in told
-
-
-def test_copies_of_one_person_are_no_image_of_two(image_folder: Path, config) -> None:
-    copy_of(image_folder / "person0" / "copy.jpg", image_folder / "person0" / "0.jpg")
-    told = finding(check_source(str(image_folder), config(image_folder)), "training twice")
-    assert "1 file occurs again, 0 under another identity" in told
-    assert "person0" not in told
-
-
 def test_swapped_channels_are_hinted_at(image_folder: Path, config) -> None:
     report = check_source(str(image_folder), config(channel_order="bgr"))
     assert "set data.channel_order rgb" in finding(report, "channel order")

@@ -120,7 +120,8 @@ def test_wanted_scores_lie_on_the_faces_alone() -> None:
 
 def test_scenes_show_the_same_faces_covered_and_uncovered() -> None:
     pytest.importorskip("torch")
-    from benchmarks.covered_scenes import PastedFace, SceneMaker
+    from benchmarks.covered_scenes import SceneMaker
+    from benchmarks.scene_parts import PastedFace
     from oaml_core.photos.alignment import TEMPLATE, align_points, cut_out
     from oaml_core.photos.yunet import HABIT
 
