@@ -28,7 +28,7 @@ from oaml_core.registry import register_matcher
 PAIRS_AT_ONCE = 192
 """Pairs whose correlations a processor holds at a time: 2 MiB of them."""
 FEW_PROBES = 4
-"""As many probes at most are compared with gallery maps as these are: rows for a larger product cost more."""
+"""Most probes that are compared with gallery maps as these are: rows for a larger product cost more."""
 
 
 class _Prepared(NamedTuple):

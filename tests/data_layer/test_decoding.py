@@ -37,8 +37,18 @@ def stacked(items: list[Tensor]) -> tuple[Tensor, tuple[Tensor, None], list[int]
     return images[:2], (images[2:], None), [1]
 
 
-def limit(most: int) -> None:
-    for process in psutil.Process().children():
+@pytest.fixture
+def others() -> set[psutil.Process]:
+    """Processes that other tests have started, and that are to go on."""
+    return {*psutil.Process().children()}
+
+
+def decoders(others: set[psutil.Process]) -> set[psutil.Process]:
+    return {*psutil.Process().children()} - others
+
+
+def limit(most: int, others: set[psutil.Process]) -> None:
+    for process in decoders(others):
         process.rlimit(psutil.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
 
 
@@ -48,40 +58,42 @@ def loader(**of_config: Any) -> Any:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_batches_wait_for_room_in_shared_memory(count: int) -> None:
+def test_batches_wait_for_room_in_shared_memory(count: int, others: set[psutil.Process]) -> None:
     seen = []
     for number, (first, (rest, _), _) in enumerate(loader(num_workers=count)):
         seen += [int(image[0, 0, 0]) for image in (*first, *rest)]
         if number == 3:
-            limit(FULL)
+            limit(FULL, others)
             time.sleep(1)
-            limit(resource.RLIM_INFINITY)
+            limit(resource.RLIM_INFINITY, others)
     assert seen == list(range(60))
 
 
-def test_no_room_for_long_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_room_for_long_is_an_error_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, others: set[psutil.Process]
+) -> None:
     monkeypatch.setattr("oaml_core.data.batches.decoding.ROOM_SECONDS", 0.5)
     batches = iter(loader())
     next(batches)
-    limit(FULL)
+    limit(FULL, others)
     with pytest.raises(Exception, match=r"150,528 bytes finds no room in shared memory.*--shm-size"):  # noqa: PT012
         while True:
             next(batches)
 
 
-def test_a_batch_that_never_comes_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_never_comes_is_missed(monkeypatch: pytest.MonkeyPatch, others: set[psutil.Process]) -> None:
     monkeypatch.setattr("oaml_core.data.batches.decoding.LOST_SECONDS", 2)
     batches = iter(loader())
     next(batches)
-    decoders = psutil.Process().children()
-    for process in decoders:
+    stopped = decoders(others)
+    for process in stopped:
         process.suspend()
     try:
         with pytest.raises(RuntimeError, match="timed out after 2 seconds"):  # noqa: PT012
             while True:
                 next(batches)
     finally:  # a process that stands still is not ended
-        for process in decoders:
+        for process in stopped:
             process.resume()
 
 

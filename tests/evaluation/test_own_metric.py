@@ -16,7 +16,8 @@ COMMAND = ("-m", "pytest", "-p", "no:cacheprovider", "tests/evaluation/test_metr
 def test_the_guides_metric_is_two_files_and_is_documented(tmp_path: Path) -> None:
     copy = CheckoutCopy(
         tmp_path, "oaml_core", "pyproject.toml", "docs/metrics.md", "tests/evaluation/conftest.py",
-        "tests/evaluation/colour_model.py", "tests/evaluation/test_metrics_schema.py",
+        "tests/evaluation/colour_model.py", "tests/evaluation/template_data.py",
+        "tests/evaluation/test_metrics_schema.py",
     )  # fmt: skip
     copy.append("oaml_core/evaluation/verdict/own_metrics.py", METRIC)
     undocumented = copy.run(*COMMAND)
