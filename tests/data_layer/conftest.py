@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from oaml_core.config import Config, DataConfig
+from oaml_core.data.check.report import CheckReport
 from oaml_core.decoding.decode import encode_jpeg
 
 DATA = Path(__file__).parents[1] / "data"
@@ -77,3 +78,8 @@ def flip_bit(path: Path, byte: int, bit: int = 3) -> None:
 def truncate(path: Path, size: int) -> None:
     """Cut a file off."""
     path.write_bytes(path.read_bytes()[:size])
+
+
+def finding(report: CheckReport, check: str) -> str:
+    """Say what a check found, as the table does."""
+    return next(f"{f.verdict}: {f.result}. {f.remedy}" for f in report.findings if f.check == check)
