@@ -48,6 +48,7 @@ gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; 
 benchmarks: setup ## figures as JSON and the tables of benchmarks/RESULTS.md; SOURCE=faces, WEIGHTS=backbone.onnx
 	$(BIN)/python -m benchmarks.exported --source $(SOURCE) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 	$(BIN)/python -m benchmarks.evaluation all-pairs --images 20000 --out benchmarks/figures/all-pairs.json
+	$(BIN)/python -m benchmarks.matching match pairs --sizes 64 256 --rounds 7 --threads 1 --out benchmarks/figures/matching.json
 	$(BIN)/python -m benchmarks.figures
 
 lint: setup ## ruff and mypy

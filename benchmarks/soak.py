@@ -35,6 +35,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figures import FigureTable, measured, write
 from benchmarks.soak_checks import Consumed, Result, entries, findings, planned, repeated, result_of
 from benchmarks.soak_disturbances import KILLS, KINDS, REMOTE, Disturbances
 from benchmarks.soak_place import Launched, SoakPlace, place
@@ -42,6 +43,8 @@ from oaml_core.store import open_store
 
 PATIENCE = 600.0
 """Seconds without an end after which a training is taken to hang."""
+DISTURBANCES = 6
+"""Of a training, at most."""
 UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
 AT_ANY_TIME = 0.3
 """Share of the disturbances whose moment is drawn in seconds, and may so lie before training begins."""
@@ -219,12 +222,25 @@ class DisturbedRun:
                 store.delete(info.key)
 
 
+def _figures(report: dict[str, Any], options: argparse.Namespace) -> FigureTable:
+    """Return a report as a table, with the command that makes one like it."""
+    rows = [[name, value] for name, value in report.items() if isinstance(value, int | float) and name != "seed"]
+    rows += [[f"disturbances: {kind}", times] for kind, times in report["disturbances"].items()]
+    rows.append(["findings", len(report["findings"])])
+    command = "python -m benchmarks.soak "
+    command += f"--runs {options.runs}" if options.runs else f"--minutes {options.minutes:g}"
+    command += f" --seed {options.seed}"
+    command += f" --kinds {options.kinds}" if options.kinds != ",".join(KINDS) else ""
+    command += f" --disturbances {options.disturbances}" if options.disturbances != DISTURBANCES else ""
+    return measured(command, ("what", "figure"), rows, ("torch", "lightning"))
+
+
 def main() -> None:
     """Disturb trainings for some minutes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--runs", type=int, help="trainings after which it ends, however long they take")
-    parser.add_argument("--disturbances", type=int, default=6, help="of a training at most")
+    parser.add_argument("--disturbances", type=int, default=DISTURBANCES, help="of a training at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="comma between them")
     parser.add_argument("--out", type=Path, help="JSON file for the figures")
@@ -243,7 +259,7 @@ def main() -> None:
             print("interrupted: the figures are those so far", file=sys.stderr)
     report = soak.report()
     if options.out:
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+        write(_figures(report, options), options.out)
     print(json.dumps(report, indent=2))
     if soak.wrong:
         print(f"kept for a look: {root}", file=sys.stderr)

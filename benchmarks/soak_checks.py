@@ -94,7 +94,7 @@ def findings(place: SoakPlace, store: Store, prefix: str, plan: Consumed, refere
     found += [f"file missing: {name}" for name in sorted(reference.files - result.files)]
     found += [f"unfinished in the store: {info.key}" for info in store.unfinished()]
     found += [f"lease left: {info.key}" for info in store.list(f"{LEASES}/")]
-    left = sorted(path.name for path in place.temporary.iterdir() if not path.name.startswith(KEPT))
+    left = sorted(path.name for path in place.temporary.iterdir() if not _is_kept(path))
     found += [f"temporary file left: {name}" for name in left]
     found += [f"process left: {process.pid} {process.name()}" for process in place.processes()]
     return found
@@ -148,3 +148,8 @@ def same(one: object, other: object) -> bool:
             and all(same(a, b) for a, b in zip(one, other, strict=True))
         )
     return one == other
+
+
+def _is_kept(path: Path) -> bool:
+    """Return True for what outlives a training on purpose: compiled kernels, and a traceback that a last line names."""
+    return path.name.startswith(KEPT) or (path.name.startswith("oaml-error-") and path.stat().st_size > 0)
