@@ -46,6 +46,8 @@ PATIENCE = 600.0
 DISTURBANCES = 6
 """Of a training, at most."""
 UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
+LOST_PEER = "by peer"
+"""Part of what gloo says of a connection whose other end has gone."""
 AT_ANY_TIME = 0.3
 """Share of the disturbances whose moment is drawn in seconds, and may so lie before training begins."""
 
@@ -169,8 +171,9 @@ class DisturbedRun:
                 said = launched.end()
                 # Workers tell of peers that were killed: before they start again, and where the launcher is killed too.
                 last = said.rpartition("Root Cause")[2].rpartition("resumes from")[2]
-                # On a full disk PyTorch's own code aborts with a trace; the launcher says last what the cause was.
-                told = "takes no more" in last.rpartition("oaml: ")[2]
+                # On a full disk PyTorch's own code aborts with a trace, and says last what the cause was; a worker whose
+                # peer went with a killed agent tells of its lost connection.
+                told = "takes no more" in last.rpartition("oaml: ")[2] or LOST_PEER in last
                 failed = launched.code() != -signal.SIGKILL and "Traceback" in last and not told
                 if failed or not self.disturbances.ended_by_us:
                     self._find(f"ended with {launched.code()}: …{said[-1500:]}")
