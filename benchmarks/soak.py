@@ -47,7 +47,7 @@ DISTURBANCES = 6
 """Of a training, at most."""
 UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
 LOST_PEER = "by peer"
-"""Part of what gloo says of a connection whose other end has gone."""
+"""Words of gloo about a connection whose other end has gone."""
 AT_ANY_TIME = 0.3
 """Share of the disturbances whose moment is drawn in seconds, and may so lie before training begins."""
 
@@ -171,8 +171,8 @@ class DisturbedRun:
                 said = launched.end()
                 # Workers tell of peers that were killed: before they start again, and where the launcher is killed too.
                 last = said.rpartition("Root Cause")[2].rpartition("resumes from")[2]
-                # On a full disk PyTorch's own code aborts with a trace, and says last what the cause was; a worker whose
-                # peer went with a killed agent tells of its lost connection.
+                # On a full disk PyTorch's own code aborts with a trace, and the launcher names the cause last; a worker
+                # whose peer went with a killed agent tells of its lost connection.
                 told = "takes no more" in last.rpartition("oaml: ")[2] or LOST_PEER in last
                 failed = launched.code() != -signal.SIGKILL and "Traceback" in last and not told
                 if failed or not self.disturbances.ended_by_us:
