@@ -44,7 +44,7 @@ from oaml_core.store import open_store
 PATIENCE = 600.0
 """Seconds without an end after which a training is taken to hang."""
 DISTURBANCES = 6
-"""Of a training, at most."""
+"""Most of them in one training."""
 UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
 LOST_PEER = "by peer"
 """Words of gloo about a connection whose other end has gone."""
