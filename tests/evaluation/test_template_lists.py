@@ -159,11 +159,10 @@ def test_probes_of_nobody_are_refused_before_any_image_is_read(ijb, tmp_path):
 
 
 def with_pairs(ijb, tmp_path, lines):
-    folder = tmp_path / "IJBC"
-    shutil.copytree(ijb.folder, folder)
-    listed = folder / "meta" / "ijbc_template_pair_label.txt"
-    listed.write_text(listed.read_text() + "".join(f"{a} {b} {same}\n" for a, b, same in lines))
-    return run_templates(Describer(), read_lists(folder))
+    more = [f"{a} {b} {same}\n" for a, b, same in lines]
+    return with_lists(
+        ijb, tmp_path, lambda meta: edited(lists_of(meta, "template_pair_label.txt"), lambda listed: [*listed, *more])
+    )
 
 
 def test_pairs_that_are_listed_again_count_as_listed_and_are_told(ijb, tmp_path):

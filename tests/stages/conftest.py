@@ -13,7 +13,7 @@ from oaml_core.stages.present_night import IN_PIPELINE
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What people were told, in place of telling them."""
+    """Messages that people would have got, in place of sending them."""
     messages: list[str] = []
     for module in ("nights", "promote_stage", "nightly_stage"):
         monkeypatch.setattr(f"oaml_core.stages.{module}.notify", lambda text, _: messages.append(text))
