@@ -93,7 +93,7 @@ def _gpus(config: Config) -> Iterator[DoctorFinding]:
         half = "bf16" if torch.cuda.is_bf16_supported() else "no bf16"
         yield DoctorFinding("gpu", "ok", f"{found.name}, {found.total_memory / 2**30:.0f} GiB, {half}")
     if not torch.cuda.is_available():
-        small = config.model.arch in ("ir_mini", "mobilefacenet")
+        small = config.model.arch in ("ir_mini", "mobilefacenet", "mobilenet")
         remedy = "" if small else f"train {config.model.arch} on a GPU, or take model.arch ir_mini"
         yield DoctorFinding("gpu", "ok" if small else "warn", f"none; {config.model.arch} trains on the CPU", remedy)
 

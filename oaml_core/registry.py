@@ -143,6 +143,7 @@ BACKBONES: Registry[Callable[..., Any]] = Registry(
     {
         **dict.fromkeys(_IR + _IRESNET, "oaml_core.models.backbone_ir"),
         "mobilefacenet": "oaml_core.models.mobilefacenet",
+        "mobilenet": "oaml_core.models.mobilenet",
     },
 )
 """`(*, image_size: int, width: int) -> Backbone`, by `model.arch`."""

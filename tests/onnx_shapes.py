@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import onnx
 from onnx import TensorProto, helper
@@ -21,9 +21,12 @@ def graph(
     tail: int = 0,
     norm: bool = False,
     factor: float = 1.0,
-    extra: bool = False,
+    extra: Literal["", "read", "unread"] = "",
 ) -> Path:
-    """Write a graph whose embedding is the mean colours of patches, 48 numbers; `tail` axes of 1 follow them."""
+    """Write a graph whose embedding is the mean colours of patches, 48 numbers; `tail` axes of 1 follow them.
+
+    `extra` is a second input, on which the embedding depends or does not.
+    """
     shape = [batch, *size, 3] if last else [batch, 3, *size]
     planes = ["planes"] if last else ["float"]
     nodes = [helper.make_node("Cast", ["data"], ["float"], to=TensorProto.FLOAT)]
@@ -39,8 +42,13 @@ def graph(
     length = helper.make_tensor_value_info("norm", TensorProto.FLOAT, [batch, 1, *[1] * tail])
     inputs = [helper.make_tensor_value_info("data", kind, shape)]
     if extra:
-        inputs.append(helper.make_tensor_value_info("points", TensorProto.FLOAT, [batch, 5, 2]))
-        nodes.append(helper.make_node("Identity", ["points"], ["read"]))
+        inputs.append(helper.make_tensor_value_info("points", TensorProto.FLOAT, [5, 2]))
+    if extra == "read":
+        nodes[-4] = helper.make_node("AveragePool", ["moved"], ["pooled"], kernel_shape=[8, 8], strides=[8, 8])
+        nodes[-4:-4] = [
+            helper.make_node("ReduceMean", ["points"], ["middle"], keepdims=0),
+            helper.make_node("Add", [*planes, "middle"], ["moved"]),
+        ]
     made = helper.make_graph(
         nodes,
         "patches",

@@ -16,7 +16,7 @@ class ModelConfig:
 
     arch: str = "ir_50"
     """Backbone: `ir_mini`, `ir_18` to `ir_200`, `ir_se_50`, `ir_se_101`, `iresnet_18` to `iresnet_200`,
-    `mobilefacenet`, or a registered one."""
+    `mobilefacenet`, `mobilenet`, or a registered one."""
     width: int = 16
     """Channels of the first stage of `ir_mini`; the other backbones have their published widths."""
     weights: str | None = None

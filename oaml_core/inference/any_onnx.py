@@ -14,7 +14,7 @@ from oaml_core.amounts import amount
 from oaml_core.errors import ExportError, ModelInputError
 from oaml_core.inference.backends import quiet_options
 from oaml_core.inference.comparer import GlobalOnly
-from oaml_core.inference.graph_shapes import image_layout, square_side, widest_vector
+from oaml_core.inference.graph_shapes import OPEN_SIDE, image_layout, square_side, widest_vector
 from oaml_core.inference.records import FaceRecords, Floats
 
 Channels = Literal["rgb", "bgr"]
@@ -49,7 +49,6 @@ class PlainOnnx(GlobalOnly):
         if not Path(path).is_file():
             raise ExportError(f"{path} does not exist.")
         options = quiet_options()
-        options.log_severity_level = 3
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -58,14 +57,12 @@ class PlainOnnx(GlobalOnly):
             raise ExportError(f"{path} cannot be loaded by onnxruntime: {error}") from error
         self._path, self._channels, self._pixels = path, channels, pixels
         self._input, self._planes, self._size = first, *_layout(first, path)
-        if len(inputs) > 1:
-            more = ", ".join(f"{one.name} {one.shape}" for one in inputs[1:])
-            raise ExportError(f"{path} takes {more} beside the image; models that take an image alone can be measured.")
         if first.type not in TYPES or (pixels != "bytes" and first.type == BYTES):
             raise ExportError(
                 f"{path} takes {first.type} as {pixels} pixels; floats, or raw bytes as bytes, can be measured."
             )
         self._type = TYPES[first.type]
+        self._beside = unread_inputs(self._session, path)
         self._output = _embedding(outputs, path)
         self.vectors = [one.name for one in outputs if widest_vector({one.name: _lengths(one)}) is not None]
         """Names of all outputs that could be the embedding: vectors of two numbers and more."""
@@ -128,7 +125,7 @@ class PlainOnnx(GlobalOnly):
         filled = np.zeros((count, *values.shape[1:]), dtype=self._type)
         filled[: len(values)] = values
         try:
-            found = self._session.run([self._output], {self._input.name: filled})[0]
+            found = self._session.run([self._output], {self._input.name: filled} | self._beside)[0]
         except Exception as error:  # as above
             raise ExportError(f"{self._path} fails on faces {list(filled.shape)}: {str(error)[:300]}") from error
         if found.ndim < 2 or len(found) != count or found.size != count * found.shape[1]:
@@ -136,6 +133,44 @@ class PlainOnnx(GlobalOnly):
                 f"{self._path} gives {list(found.shape)} for {amount(count, 'face')}; one embedding each is needed."
             )
         return np.asarray(found.reshape(count, -1)[: len(values)], dtype=np.float32)
+
+
+def unread_inputs(session: Any, path: str | Path) -> dict[str, NDArray[Any]]:
+    """Return values for the inputs beside the first one, which must change nothing.
+
+    Some tools list weights among the inputs though the graph computes them from others, as in files whose weights were
+    made whole numbers. The runtime asks for them all the same.
+
+    Args:
+        session: of onnxruntime; its first input is the image.
+        path: of the graph, for messages.
+
+    Raises:
+        ExportError: an output depends on one of them.
+    """
+    image, *others = session.get_inputs()
+    if not others:
+        return {}
+    with_zeros, with_ones = (
+        {one.name: np.full(_shape(one), value, dtype=TYPES.get(one.type, np.int64)) for one in others}
+        for value in (0, 1)
+    )
+    batch, *sides = _shape(image)
+    given = {image.name: np.ones([batch, *(OPEN_SIDE if side == 1 else side for side in sides)], TYPES[image.type])}
+    try:
+        found = zip(session.run(None, given | with_zeros), session.run(None, given | with_ones), strict=True)
+        is_same = all(np.array_equal(zeros, ones, equal_nan=True) for zeros, ones in found)
+    except Exception:  # as above; such an input has a type or a shape that matters
+        is_same = False
+    if not is_same:
+        more = ", ".join(f"{one.name} {one.shape}" for one in others)
+        raise ExportError(f"{path} takes {more} beside the image; models that take an image alone can be measured.")
+    return with_zeros
+
+
+def _shape(taken: Any) -> list[int]:
+    """Return the shape of an input, with 1 for lengths that it leaves open."""
+    return [side if isinstance(side, int) and side > 0 else 1 for side in taken.shape]
 
 
 def _layout(taken: Any, path: str | Path) -> tuple[bool, int]:

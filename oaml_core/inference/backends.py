@@ -98,7 +98,7 @@ class OnnxRuntime:
 
 
 def quiet_options(threads: int = 0) -> Any:
-    """Return onnxruntime's options for a session whose waiting threads sleep.
+    """Return onnxruntime's options for a session whose waiting threads sleep, and that logs errors alone.
 
     Threads that spin take processor time from whoever else works on the machine, also from the other sessions of this
     process: detector, backbone and matcher take turns.
@@ -110,6 +110,7 @@ def quiet_options(threads: int = 0) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

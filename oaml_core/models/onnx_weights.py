@@ -104,14 +104,18 @@ def check_same_output(backbone: Backbone, path: Path) -> None:
     """
     import onnxruntime
 
+    from oaml_core.inference.any_onnx import unread_inputs
+    from oaml_core.inference.backends import quiet_options
+
     graph = read_graph(path)
     normalises = scaling_of(path, graph, constants_of(graph)) is not None
     side = backbone.image_size
     pixels = torch.randint(0, 256, (1, 3, side, side), generator=torch.Generator().manual_seed(0)).float()
     given = pixels if normalises else pixels / GREY - 1
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        theirs = torch.from_numpy(session.run(None, {session.get_inputs()[0].name: given.numpy()})[0])
+        session = onnxruntime.InferenceSession(str(path), quiet_options(), providers=["CPUExecutionProvider"])
+        values = {session.get_inputs()[0].name: given.numpy()} | unread_inputs(session, path)
+        theirs = torch.from_numpy(session.run(None, values)[0])
     except Exception as error:  # onnxruntime's own exception types share no base below Exception
         raise CheckpointError(f"{path} cannot be run on a face of {side}×{side}: {error}") from error
     with torch.no_grad(), evaluating(backbone):

@@ -11,6 +11,7 @@ from oaml_core.models.backbone_ir import IRBackbone
 from oaml_core.models.correlation_weighting import Weighting
 from oaml_core.models.matcher import Product
 from oaml_core.models.mobilefacenet import MobileFaceNet
+from oaml_core.models.mobilenet import MobileNet
 from oaml_core.models.pooled import Pooled
 
 
@@ -25,7 +26,7 @@ def start_from(
     """Build a pooled matcher that takes over the backbone's embedding layer exactly.
 
     Args:
-        backbone: MobileFaceNet, or one of the IR family.
+        backbone: MobileFaceNet, MobileNet, or one of the IR family.
         weighting: see `Matcher`.
         product: see `Matcher`.
         kind: class of the matcher.
@@ -33,9 +34,9 @@ def start_from(
     Raises:
         ConfigError: the embedding layer of `backbone` is of another kind.
     """
-    if not isinstance(backbone, MobileFaceNet | IRBackbone):
+    if not isinstance(backbone, MobileFaceNet | MobileNet | IRBackbone):
         raise ConfigError(
-            f"model.matcher pooled starts from the embedding layer of mobilefacenet or of the IR backbones; "
+            f"model.matcher pooled starts from the embedding layer of mobilefacenet, mobilenet or the IR backbones; "
             f"{type(backbone).__name__} has another kind. Take model.matcher qaconv."
         )
     matcher = kind(
@@ -44,7 +45,7 @@ def start_from(
         weighting=weighting,
         product=product,
         embedding_size=backbone.embedding_size,
-        per_place=isinstance(backbone, IRBackbone),
+        per_place=not isinstance(backbone, MobileFaceNet),
     )
     if isinstance(backbone, MobileFaceNet):
         _start_from_depthwise(matcher, backbone)
@@ -68,7 +69,7 @@ def _start_from_depthwise(matcher: Pooled, backbone: MobileFaceNet) -> None:
     matcher.offset.copy_(outer * (linear.weight @ first_shift + linear.bias) + last_shift)
 
 
-def _start_from_linear(matcher: Pooled, backbone: IRBackbone) -> None:
+def _start_from_linear(matcher: Pooled, backbone: IRBackbone | MobileNet) -> None:
     """Take over a linear layer that sees the whole map: P_s of each place."""
     first, _, _, linear, last = backbone.output_layer
     assert isinstance(first, nn.BatchNorm2d)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +17,8 @@ Range = Literal["signed", "unit", "bytes"]
 WITHOUT_EFFECT = ("Cast", "Identity", "Transpose")
 """Operators before the scaling of pixels that change no value."""
 SCALES = ("Add", "Sub", "Mul", "Div")
+UNPACKS = ("DequantizeLinear", "Reshape")
+"""Operators by which graphs hold weights in eight bits: whole numbers with their scales, in blocks."""
 LARGEST_FACTOR = 0.1
 """Factor of a pixel below which it is one from 0 to 255: 1 / 127.5 and 1 / 128, but not 1 and 2."""
 LARGEST_ZERO = 1.5
@@ -49,9 +52,23 @@ def constants_of(graph: Any) -> dict[str, Tensor]:
     for node in graph.node:
         if node.op_type in ("Identity", "Unsqueeze") and node.input[0] in found:  # exporters keep equal constants once
             found[node.output[0]] = found[node.input[0]]
+        elif node.op_type in UNPACKS and all(name in found for name in node.input if name):
+            found |= _computed(node, found)
         elif node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             found[node.output[0]] = torch.from_numpy(numpy_helper.to_array(node.attribute[0].t).copy())
     return found
+
+
+def _computed(node: Any, constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what an operator makes of constants, by name; nothing if it cannot be computed."""
+    from onnx.reference import ReferenceEvaluator
+
+    given = {name: constants[name].numpy() for name in node.input if name}
+    try:
+        (value,) = list(ReferenceEvaluator(node).run(None, given))
+        return {node.output[0]: torch.from_numpy(np.array(value))}
+    except Exception:  # of damaged graphs, without a common base; the layer that needs the value is named then
+        return {}
 
 
 def scaling_of(path: Path, graph: Any, constants: Mapping[str, Tensor]) -> Scaling | None:

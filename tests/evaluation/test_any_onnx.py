@@ -34,6 +34,8 @@ def faces() -> Any:
         {"tail": 2},
         {"norm": True},
         {"norm": True, "tail": 1, "last": True},
+        {"extra": "unread"},
+        {"extra": "unread", "last": True, "batch": 3},
     ],
 )
 def test_every_shape_gives_the_embeddings_of_the_plain_one(shape: dict[str, Any], faces: Any, tmp_path: Path) -> None:
@@ -48,7 +50,7 @@ def test_every_shape_gives_the_embeddings_of_the_plain_one(shape: dict[str, Any]
     ("shape", "said"),
     [
         ({"size": (SIZE, 24)}, "24×32 pixels; faces are square"),
-        ({"extra": True}, "takes points .* beside the image"),
+        ({"extra": "read"}, "takes points .* beside the image"),
         ({"kind": TensorProto.INT64}, r"takes tensor\(int64\)"),
     ],
 )
