@@ -15,6 +15,7 @@ from components.pods import GangConfig as GangConfig
 from components.pods import PodConfig, TrainingConfig, check_metadata
 from components.pods import Toleration as Toleration
 from components.steps import STEPS
+from oaml_core.config import check_leaves
 from oaml_core.errors import ConfigError
 from oaml_core.settings import dataclass_from_yaml
 
@@ -125,6 +126,7 @@ def check(cluster: ClusterConfig) -> None:
     Raises:
         ConfigError: as said.
     """
+    check_leaves(cluster)
     for key, name in {"namespace": cluster.namespace, **_names(cluster)}.items():
         if not DNS_LABEL.fullmatch(name):
             raise ConfigError(f"{key} is {name!r}; it must be lower-case letters, digits and '-', at most 63.")

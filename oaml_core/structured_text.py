@@ -21,6 +21,8 @@ MOST_CHARACTERS = 200_000
 """Longest YAML text; the recipes that come with OAML have some hundred."""
 MOST_VALUES = 20_000
 """Values in a YAML text, those behind aliases counted each time that they are named."""
+MOST_SHOWN = 60
+"""Characters of a key that an error message shows."""
 MOST_LEVELS = 50
 """Lists and mappings of YAML or JSON that stand within each other."""
 
@@ -33,7 +35,7 @@ def parse_yaml(text: str, what: str) -> Any:
         what: how error messages call it.
 
     Raises:
-        ConfigError: it is not YAML, or exceeds a limit.
+        ConfigError: it is not YAML, exceeds a limit, or has a key twice in one place.
 
     Example:
         >>> parse_yaml("a: [1, 2]", "The recipe")
@@ -54,19 +56,54 @@ def check_yaml(text: str, what: str) -> None:
         what: how error messages call it.
 
     Raises:
-        ConfigError: it is not YAML, or exceeds a limit.
+        ConfigError: it is not YAML, exceeds a limit, or has a key twice in one place.
     """
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(
             f"{what} has {amount(len(text), 'character')}; at most {MOST_CHARACTERS:,} are read. Shorten it."
         )
-    counted = _Counted(what)
+    counted, keys = _Counted(what), _Keys(what)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without its C library
     try:
         for event in yaml.parse(text, Loader=loader):
             counted.take(event)
+            keys.take(event)
     except (yaml.YAMLError, UnicodeEncodeError) as error:  # halves of surrogates are no text for the C library
         raise ConfigError(f"{what} is not YAML: {error}") from error
+
+
+class _Keys:
+    """Keys of the mappings that a YAML document has open: the second of two equal ones would win in silence."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._open: list[set[str] | None] = [None]
+        """The keys of each mapping so far; None for a sequence."""
+        self._is_key = [False]
+
+    def take(self, event: yaml.Event) -> None:
+        if isinstance(event, yaml.CollectionStartEvent):
+            self._open.append(set() if isinstance(event, yaml.MappingStartEvent) else None)
+            self._is_key.append(isinstance(event, yaml.MappingStartEvent))
+            return
+        if isinstance(event, yaml.ScalarEvent) and self._is_key[-1]:
+            self._note(event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._open.pop()
+            self._is_key.pop()
+        elif not isinstance(event, yaml.NodeEvent):
+            return
+        self._is_key[-1] = self._open[-1] is not None and not self._is_key[-1]
+
+    def _note(self, event: yaml.ScalarEvent) -> None:
+        keys = self._open[-1]
+        assert keys is not None
+        if event.value in keys:
+            raise ConfigError(
+                f"{self.what} has the key {event.value[:MOST_SHOWN]} twice in the same place, again in line "
+                f"{event.start_mark.line + 1}. Remove one."
+            )
+        keys.add(event.value)
 
 
 class _Counted:

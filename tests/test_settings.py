@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -190,6 +192,45 @@ def test_one_key_by_two_names_is_refused() -> None:
 def test_numbers_that_are_not_finite_are_refused(text: str, key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key} is .*must be a finite number"):
         config_from_yaml(text)
+
+
+def _keys(section: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for field in dataclasses.fields(section):  # type: ignore[arg-type]
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _keys(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value
+
+
+KEYS = dict(_keys(Config()))
+
+
+def _null(key: str) -> str:
+    *sections, last = key.split(".")
+    text = "".join(f"{'  ' * depth}{section}:\n" for depth, section in enumerate(sections))
+    return f"{text}{'  ' * len(sections)}{last}: null\n"
+
+
+@pytest.mark.parametrize("key", [key for key, value in KEYS.items() if value is not None])
+def test_null_is_refused_by_name_where_a_value_must_be(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key} is null; it must have a value"):
+        config_from_yaml(_null(key))
+
+
+@pytest.mark.parametrize("key", [key for key, value in KEYS.items() if value is None])
+def test_null_is_taken_where_nothing_is_the_default(key: str) -> None:
+    assert dict(_keys(config_from_yaml(_null(key))))[key] is None
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/../b", "/a", "a/", "a//b", "x" * 201, "ü" * 101])
+def test_a_name_that_no_folder_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"name is .* it becomes a folder"):
+        Config(name=name)
+
+
+def test_a_name_may_have_a_folder_of_its_own() -> None:
+    assert Config(name="team/faces.v2").name == "team/faces.v2"
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,27 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("seed: 1\nname: x\nseed: 2", "seed", 3),
+        ("optim:\n  lr: 1\n  epochs: 2\n  lr: 3", "lr", 4),
+        ("a: [{x: 1, y: [x, x], x: 2}]", "x", 1),
+        ("? [1, 2]\n: 3\n? x\n: {x: 1}\nx: 1", "x", 5),
+        ("a: &k {x: 1}\nb: *k\na: 1", "a", 3),
+        ("'a': 1\na: 2", "a", 2),
+    ],
+)
+def test_a_key_twice_in_one_place_is_refused_with_its_line(text: str, key: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=rf"The recipe has the key {key} twice .* in line {line}\. Remove one"):
+        parse_yaml(text, "The recipe")
+
+
+def test_a_key_may_come_again_in_another_place() -> None:
+    text = "a: {x: x, y: x}\nb: &k {x: 1}\nc: [*k, *k, {x: 1}]\nx: {<<: *k, a: x}"
+    assert parse_yaml(text, "The recipe")["x"] == {"x": 1, "a": "x"}
+
+
 def test_aliases_within_the_limits_are_read() -> None:
     assert parse_yaml("a: &a [1, 2]\nb: *a\nc: {<<: {d: 1}}", "x") == {"a": [1, 2], "b": [1, 2], "c": {"d": 1}}
 

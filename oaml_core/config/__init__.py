@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from oaml_core.amounts import amount
-from oaml_core.config.checks import check_leaves, check_positive
+from oaml_core.config.checks import check_leaves, check_name, check_positive
 from oaml_core.config.data import AugmentConfig, DataConfig, check_augment, check_data
 from oaml_core.config.evaluate import EvaluateConfig, check_evaluate
 from oaml_core.config.export import ExportConfig, check_export
@@ -92,6 +92,7 @@ class Config:
 def _check(config: Config) -> None:
     """Refuse values that cannot work, alone or together; ConfigError names the key to change."""
     check_leaves(config)
+    check_name(config.name)
     check_positive({"cache_gb": 1.0 if config.cache_gb is None else config.cache_gb})
     check_data(config.data)
     check_augment(config.augment, config.data.occluders)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import get_args, get_type_hints
 
 from oaml_core.errors import ConfigError
 from oaml_core.folder_entries import forges_lines, shown
+
+LONGEST_NAME = 200
+"""Bytes of a run's name; file systems take 255, and a fingerprint is added."""
 
 
 def check_shares(values: Mapping[str, float]) -> None:
@@ -39,7 +44,8 @@ def check_positive(values: Mapping[str, float]) -> None:
 
 
 def check_leaves(value: object, key: str = "") -> None:
-    """Refuse NaN, infinity, and text with control characters anywhere in a tree of dataclasses, mappings and sequences.
+    """Refuse NaN, infinity, text with control characters, and null for what must have a value, anywhere in a tree of
+    dataclasses, mappings and sequences.
 
     No path, key of a store or name of a run can have a NUL, and a line break in it would forge lines of logs.
 
@@ -53,6 +59,10 @@ def check_leaves(value: object, key: str = "") -> None:
     parts: list[tuple[object, object]] = []
     if is_dataclass(value):
         parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        for name, part in parts:
+            if part is None and name not in _may_be_none(type(value)):
+                where = f"{key}.{name}" if key else name
+                raise ConfigError(f"{where} is null; it must have a value. Leave the key out for the default.")
     elif isinstance(value, Mapping):
         parts = list(value.items())
     elif isinstance(value, (tuple, list)):
@@ -63,3 +73,22 @@ def check_leaves(value: object, key: str = "") -> None:
         raise ConfigError(f"{key} is '{shown(value)}'; it must not have a line break or another control character.")
     for name, part in parts:
         check_leaves(part, f"{key}.{name}" if key else str(name))
+
+
+def check_name(name: str) -> None:
+    """Refuse names of runs that no folder below the store's can have.
+
+    Raises:
+        ConfigError: it is empty, too long, or leads out of the folder.
+    """
+    if {"", ".", ".."} & {*name.split("/")} or len(name.encode()) > LONGEST_NAME:
+        raise ConfigError(
+            f"name is '{shown(name)[:LONGEST_NAME]}'; it becomes a folder: 1 to {LONGEST_NAME} bytes, without '..' and "
+            "without a slash at its ends."
+        )
+
+
+@cache
+def _may_be_none(cls: type) -> frozenset[str]:
+    """Return the fields of a dataclass that take null."""
+    return frozenset(name for name, kind in get_type_hints(cls).items() if type(None) in get_args(kind))

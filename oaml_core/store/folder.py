@@ -266,7 +266,21 @@ def _digest_of_source(path: Path) -> str:
         raise unusable_file(path, error) from None
 
 
+def path_at(uri: str) -> Path:
+    """Return the path that `file:///path` or a plain path names.
+
+    Raises:
+        StoreError: it names a server, as `file://folder/x` does: two slashes stand before a server's name.
+    """
+    path = uri.removeprefix("file://")
+    if path != uri and not path.startswith("/"):
+        raise StoreError(
+            f"{uri} names the server {path.partition('/')[0]}. Give file:///folder with three slashes, or a plain path."
+        )
+    return Path(path)
+
+
 @register_store("file")
 def _open_folder(uri: str) -> FolderStore:
     """Open the store at `file:///folder`, or at a folder's plain path."""
-    return FolderStore(Path(uri.removeprefix("file://")))
+    return FolderStore(path_at(uri))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from oaml_core.errors import StoreError
 from oaml_core.registry import STORES
 from oaml_core.store.base import Store
@@ -40,5 +38,7 @@ def split_uri(uri: str) -> tuple[Store, str]:
     if uri.startswith("s3://"):
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         return open_store(f"s3://{bucket}"), checked_key(key)
-    path = Path(uri.removeprefix("file://"))
+    from oaml_core.store.folder import path_at
+
+    path = path_at(uri)
     return open_store(str(path.parent)), checked_key(path.name)

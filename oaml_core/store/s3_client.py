@@ -71,9 +71,16 @@ def connect() -> Any:
     endpoint = os.environ.get("OAML_S3_ENDPOINT")
     if not endpoint:
         raise StoreError("An s3:// store needs OAML_S3_ENDPOINT in the environment.")
-    address = urlparse(endpoint)
-    if address.scheme not in ("http", "https") or not address.netloc or address.path.strip("/"):
-        raise StoreError("OAML_S3_ENDPOINT must read http://host:port or https://host:port.")
+    try:
+        address = urlparse(endpoint)
+        is_whole = bool(address.netloc) and address.port != 0
+    except ValueError:  # of brackets that do not close, and of ports that are none
+        address, is_whole = urlparse(""), False
+    if address.scheme not in ("http", "https") or not is_whole or "@" in address.netloc or address.path.strip("/"):
+        raise StoreError(
+            "OAML_S3_ENDPOINT must read http://host:port or https://host:port; keys go to AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY."
+        )
     if (authority := os.environ.get("OAML_S3_CA_BUNDLE")) and not os.path.isfile(authority):
         raise StoreError(f"OAML_S3_CA_BUNDLE: there is no file {authority}.")
     return _client_class()(

@@ -69,3 +69,19 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_train_step_that_runs_the_workers_itself_may_have_gpus() -> None:
     text = "training_backend: local\nstages: {train: {gpus: 2}}"
     assert dataclass_from_yaml(ClusterConfig, text, "It").stages["train"].gpus == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("namespace: null", "namespace"),
+        ("secrets:", "secrets"),
+        ("shards: null", "shards"),
+        ("training: {job_labels: null}", "training.job_labels"),
+        ("cache: {size_limit: null}", "cache.size_limit"),
+    ],
+)
+def test_null_is_refused_by_name_where_a_value_must_be(text: str, key: str, tmp_path: Path) -> None:
+    (tmp_path / "cluster.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"cluster\.yaml: {key} is null; it must have a value"):
+        load_cluster(tmp_path / "cluster.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import urllib.request
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -255,3 +256,10 @@ def test_a_full_disk_leaves_nothing(store: Store, tmp_path: Path) -> None:
 def test_other_addresses_are_refused() -> None:
     with pytest.raises(StoreError, match="s3://bucket/prefix"):
         open_store("gs://bucket/x")
+
+
+@pytest.mark.parametrize("read", [open_store, split_uri])
+def test_a_server_in_place_of_a_folder_is_refused(read: Callable[[str], object]) -> None:
+    """Two slashes were taken for a folder below the working one."""
+    with pytest.raises(StoreError, match=r"names the server shelf.*three slashes"):
+        read("file://shelf/faces/a.json")
