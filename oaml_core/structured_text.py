@@ -96,12 +96,13 @@ class _Keys:
         self._is_key[-1] = self._open[-1] is not None and not self._is_key[-1]
 
     def _note(self, event: yaml.ScalarEvent) -> None:
-        keys = self._open[-1]
+        keys, mark = self._open[-1], event.start_mark
         assert keys is not None
+        assert mark is not None
         if event.value in keys:
             raise ConfigError(
                 f"{self.what} has the key {event.value[:MOST_SHOWN]} twice in the same place, again in line "
-                f"{event.start_mark.line + 1}. Remove one."
+                f"{mark.line + 1}. Remove one."
             )
         keys.add(event.value)
 

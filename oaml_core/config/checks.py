@@ -59,8 +59,9 @@ def check_leaves(value: object, key: str = "") -> None:
     parts: list[tuple[object, object]] = []
     if is_dataclass(value):
         parts = [(field.name, getattr(value, field.name)) for field in fields(value)]
+        kind: type = type(value)
         for name, part in parts:
-            if part is None and name not in _may_be_none(type(value)):
+            if part is None and name not in _may_be_none(kind):
                 where = f"{key}.{name}" if key else name
                 raise ConfigError(f"{where} is null; it must have a value. Leave the key out for the default.")
     elif isinstance(value, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,13 @@ from oaml_core.errors import OamlError
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 from oaml_core.store import open_store
-from oaml_core.training.meeting import loopback_environment, loopback_options, meeting_folder, temporary_environment
+from oaml_core.training.meeting import (
+    loopback_environment,
+    loopback_listener,
+    loopback_options,
+    meeting_folder,
+    temporary_environment,
+)
 from oaml_core.training.rejoin import ERROR_VARIABLE, run_and_rejoin
 from oaml_core.training.run_lock import SHARED, RunLock, only_launcher, stopped_when_lost
 from oaml_core.training.worker_entry import LAUNCHER_VARIABLE
@@ -83,11 +90,12 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
     environment = _environment(config) | {ERROR_VARIABLE: str(failure.absolute())}
 
     def run() -> int:
-        with meeting_folder() as meeting:
-            options = _rendezvous(config, run_dir.name, meeting)
+        with meeting_folder() as meeting, loopback_listener() as listener:
+            options = _rendezvous(config, run_dir.name, listener)
             command = [sys.executable, "-m", "oaml_core.training.agent", *options, *work]
-            met = loopback_environment(meeting) if is_alone() else {}
-            return _run_to_end(command, environment | met | temporary_environment(meeting), error, lock)
+            met = loopback_environment(listener) if is_alone() else {}
+            inherited = (*lock.descriptors, listener.fileno())
+            return _run_to_end(command, environment | met | temporary_environment(meeting), error, lock, inherited)
 
     code = run_and_rejoin(run, failure)
     if error.exists():
@@ -125,8 +133,8 @@ def is_alone() -> bool:
     return not any(os.environ.get(name) for name in SHARED)
 
 
-def _rendezvous(config: Config, run_id: str, meeting: Path) -> list[str]:
-    """torchrun's options; on one machine workers meet in files of the folder `meeting`.
+def _rendezvous(config: Config, run_id: str, listener: socket.socket) -> list[str]:
+    """torchrun's options; on one machine workers meet at `listener`.
 
     The id is always the run's: runs that share one, as by torchrun's default, would take one another for their own.
     """
@@ -137,7 +145,7 @@ def _rendezvous(config: Config, run_id: str, meeting: Path) -> list[str]:
         return [*always, *([workers] if "PET_NPROC_PER_NODE" not in os.environ else [])]
     nodes = f"--nnodes={train.min_nodes}:{train.max_nodes}"
     if is_alone():
-        return [*always, workers, nodes, *loopback_options(meeting)]
+        return [*always, workers, nodes, *loopback_options(listener)]
     return [*always, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={os.environ['OAML_RDZV_ENDPOINT']}"]
 
 
@@ -163,7 +171,9 @@ def _environment(config: Config) -> dict[str, str]:
     return environment
 
 
-def _run_to_end(command: list[str], environment: dict[str, str], error: Path, lock: RunLock) -> int:
+def _run_to_end(
+    command: list[str], environment: dict[str, str], error: Path, lock: RunLock, inherited: tuple[int, ...]
+) -> int:
     """Run `command` in a process group of its own that SIGINT, SIGTERM and the file `error` end; the exit code.
 
     However this process ends, the kernel kills the command, and with it the workers. A lost lock kills them, too.
@@ -173,7 +183,7 @@ def _run_to_end(command: list[str], environment: dict[str, str], error: Path, lo
         env=environment,
         start_new_session=True,
         preexec_fn=partial(die_with_parent, signal.SIGKILL),
-        pass_fds=lock.descriptors,
+        pass_fds=inherited,
     )
 
     def pass_on(number: int, _: object) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +15,7 @@ from full_disk import full_disk
 from oaml_core.config import Config, TrainConfig
 from oaml_core.errors import OamlError
 from oaml_core.training.launcher import _rendezvous, launch
+from oaml_core.training.meeting import loopback_listener
 
 CONFIG = Config(train=TrainConfig(nproc=3, max_nodes=2, max_restarts=7))
 
@@ -23,10 +26,16 @@ def no_operator(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_on_one_machine_it_is_the_launchers_own() -> None:
-    options = {*_rendezvous(CONFIG, "night-1", Path("/meeting"))}
-    assert {"--nproc-per-node=3", "--nnodes=1:2", "--rdzv-backend=c10d"} <= options
-    assert {"--rdzv-endpoint=/meeting/agents", "--rdzv-conf=store_type=file"} <= options
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with loopback_listener() as listening:
+        yield listening
+
+
+def test_on_one_machine_it_is_the_launchers_own(listener: socket.socket) -> None:
+    options = {*_rendezvous(CONFIG, "night-1", listener)}
+    assert {"--nproc-per-node=3", "--nnodes=1:2", "--rdzv-backend=oaml-loopback"} <= options
+    assert f"--rdzv-endpoint=127.0.0.1:{listener.getsockname()[1]}" in options
 
 
 def test_all_sockets_of_a_local_run_listen_on_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +46,18 @@ def test_all_sockets_of_a_local_run_listen_on_loopback(tmp_path: Path, monkeypat
     addresses = json.loads((tmp_path / "run" / "listening.json").read_text())
     assert addresses, "workers that talk to one another listen somewhere"
     assert [address for address in addresses if not ip_address(address).is_loopback] == []
+
+
+@pytest.mark.timeout(120)
+def test_an_agent_whose_disk_was_full_for_a_while_ends_with_its_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of the meeting that was cut off let the agent read for ever."""
+    tests = Path(__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{tests}:{tests.parent}")
+    config = Config(store=str(tmp_path / "store"), train=TrainConfig(nproc=2, max_restarts=0))
+    launch(config, tmp_path, tmp_path / "run", "runs/x", worker="training.full_disk_worker")
+    assert (tmp_path / "run" / "disk was full").exists()
 
 
 @pytest.mark.parametrize(("most", "told"), [(None, "reason stands above"), (1_000, "takes no more .File too large.")])
@@ -53,17 +74,19 @@ def test_a_full_disk_is_named_as_the_reason(
 
 
 @pytest.mark.parametrize("operators", ["PET_RDZV_ENDPOINT", "PET_MASTER_ADDR"])
-def test_in_a_pod_it_is_the_operators(monkeypatch: pytest.MonkeyPatch, operators: str) -> None:
+def test_in_a_pod_it_is_the_operators(monkeypatch: pytest.MonkeyPatch, operators: str, listener: socket.socket) -> None:
     monkeypatch.setenv(operators, "night-1-worker-0")
     monkeypatch.setenv("PET_NPROC_PER_NODE", "8")
-    options = _rendezvous(CONFIG, "night-1", Path("/meeting"))
+    options = _rendezvous(CONFIG, "night-1", listener)
     for name in ("--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint"):
         assert not any(option.startswith(name) for option in options), "options would win over the environment"
 
 
 @pytest.mark.parametrize("operators", [None, "PET_RDZV_ENDPOINT", "PET_MASTER_ADDR"])
-def test_its_id_is_always_the_runs(monkeypatch: pytest.MonkeyPatch, operators: str | None) -> None:
+def test_its_id_is_always_the_runs(
+    monkeypatch: pytest.MonkeyPatch, operators: str | None, listener: socket.socket
+) -> None:
     if operators:
         monkeypatch.setenv(operators, "night-1-worker-0")
-    assert "--rdzv-id=night-1" in _rendezvous(CONFIG, "night-1", Path("/meeting"))
-    assert "--max-restarts=7" in _rendezvous(CONFIG, "night-1", Path("/meeting"))
+    assert "--rdzv-id=night-1" in _rendezvous(CONFIG, "night-1", listener)
+    assert "--max-restarts=7" in _rendezvous(CONFIG, "night-1", listener)
