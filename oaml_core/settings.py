@@ -129,7 +129,7 @@ def digest(*parts: object) -> str:
 
 NOT_LEARNT = (
     *("name", "store", "work_dir", "cache_gb", "train.", "tracking.", "evaluate.", "export.", "nightly."),
-    *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor"),
+    *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor", "data.fetch"),
     *(
         "data.source",
         "data.verification_source",

@@ -33,6 +33,7 @@ OWN_FILES = {
     "embedded_s3.py": "what the embedded server left behind",
     "recipe_files.py": "the recipes of the package",
     "data/prepare/outbox.py": "parts that this run writes",
+    "data/prepared/part_filler.py": "temporary files of a data set's parts",
     "store/folder.py": "the store's own folders, to remove those without objects",
     "stages/local_runs.py": "stores of the demo that OAML made below work_dir",
     "store/cache.py": "local copies of data sets that OAML wrote",

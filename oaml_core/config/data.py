@@ -65,6 +65,10 @@ class DataConfig:
     About 30 % of the pictures, by what they show, are held out for `evaluate.occluders`."""
     broken_images_tolerated: float = 0.001
     """Share of unreadable images, in [0, 1], above which `prepare` refuses the data set."""
+    fetch: Literal["auto", "copy", "stream"] = "auto"
+    """How a node gets the prepared training images: `copy` brings all of them before the first step; `stream` begins at
+    once, reads images from the store, and brings their parts meanwhile, as many as the volume and `cache_gb` allow.
+    Batches and results are the same. `auto`: copy what fits the volume and `cache_gb`, else stream."""
     num_workers: int = 16
     """Processes that decode images, for each training worker; 0 decodes in the training process."""
     pin_memory: bool = True

@@ -49,13 +49,18 @@ def run_prefix(config: Config, dataset_uri: str) -> str:
 
 
 def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
-    """Return the data set in the local cache, fetched from the store if it is not whole there."""
+    """Return the data set in the local cache, fetched from the store as `data.fetch` says if it is not there."""
     from oaml_core.data.prepare.prepare import dataset_folder
     from oaml_core.data.prepared.prepared import fetch_prepared, open_prepared
 
     folder = dataset_folder(config, dataset_uri.rpartition("/")[2])
-    cache = LocalCache(folder.parent, cache_bytes(config))
-    return open_prepared(cache.use(folder.name, lambda entry: fetch_prepared(dataset_uri, entry)))
+    limit = cache_bytes(config)
+    cache = LocalCache(folder.parent, limit)
+    dataset = open_prepared(
+        cache.use(folder.name, lambda entry: fetch_prepared(dataset_uri, entry, config.data.fetch, limit))
+    )
+    cache.evict(dataset.bytes_to_come)
+    return dataset
 
 
 def fetch_file(config: Config, uri: str) -> Path:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -53,15 +54,19 @@ class LocalCache:
         self.evict()
         return entry
 
-    def evict(self) -> list[str]:
-        """Remove what was used longest ago until the rest keeps the limit; names of what went."""
+    def evict(self, room: int = 0) -> list[str]:
+        """Remove what was used longest ago until the rest keeps the limit; names of what went.
+
+        Args:
+            room: bytes that are still to come, and are kept free within the limit.
+        """
         if self.limit is None:
             return []
         entries = [path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-        sizes = {path: _size(path) for path in entries}
+        sizes = {path: bytes_below(path) for path in entries}
         removed = []
         for path in sorted(entries, key=self._last_used):
-            if sum(sizes.values()) <= self.limit:
+            if sum(sizes.values()) + room <= self.limit:
                 break
             if self.remove(path.name):
                 del sizes[path]
@@ -120,5 +125,10 @@ def cached_file(uri: str, cache: LocalCache) -> Path:
     return cache.use(f"{FILES}-{digest}", fill) / name
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def bytes_below(folder: Path) -> int:
+    """Return the bytes of all files below a folder, whatever other processes do to it meanwhile."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # just renamed or removed
+            size += path.stat().st_size if path.is_file() else 0
+    return size

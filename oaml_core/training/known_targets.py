@@ -51,8 +51,7 @@ def known_targets(
     found = torch.zeros(2, len(faces), recogniser.backbone.embedding_size, device=fabric.device)
     starts = range(BLOCK * world.rank, len(faces), BLOCK * world.size)
     for start in progress(starts, len(starts), "blocks of distillation targets"):
-        images = torch.stack([faces.read(number) for number in range(start, min(start + BLOCK, len(faces)))])
-        images = images.to(fabric.device)
+        images = faces.read_batch(range(start, min(start + BLOCK, len(faces)))).to(fabric.device)
         for mirrored, view in enumerate((images, images.flip(3))):
             with fabric.autocast():
                 found[mirrored, start : start + len(images)] = recogniser.describe_globally(view).float()

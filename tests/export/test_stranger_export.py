@@ -47,9 +47,10 @@ class Faces(SimpleNamespace):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def read(self, row: int) -> torch.Tensor:
-        self.rows.append(row)
-        return torch.from_numpy(np.random.default_rng(row).integers(0, 256, (3, 112, 112), dtype=np.uint8))
+    def read_batch(self, rows: list[int]) -> torch.Tensor:
+        self.rows += rows
+        drawn = [np.random.default_rng(row).integers(0, 256, (3, 112, 112), dtype=np.uint8) for row in rows]
+        return torch.from_numpy(np.stack(drawn))
 
 
 @pytest.fixture

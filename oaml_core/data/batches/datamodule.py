@@ -17,12 +17,14 @@ from oaml_core.data.batches.decoding import batch_loader
 from oaml_core.data.batches.graph_sampler import NearestClasses
 from oaml_core.data.batches.identity_batches import IdentityBatchSampler
 from oaml_core.data.batches.lightning_sampler import PlacedSampler
+from oaml_core.data.batches.parts_ahead import PartsAhead
 from oaml_core.data.batches.plan import BatchSampler, SampleKey
 from oaml_core.data.batches.samplers import PKBatchSampler, build_batch_sampler
 from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.batches.training_faces import FINE_STRIDE, MAP_STRIDE, collate, training_faces
 from oaml_core.data.batches.visibility_plan import VisibilityKey, VisibilityPlan
 from oaml_core.data.prepared.prepared import PreparedDataset
+from oaml_core.store.cache import cache_bytes
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class FaceDataModule(L.LightningDataModule):
         rank, world_size: this worker among all of them.
         nearest: the nearest classes of each class, for `data.sampler graph`; see `GraphBatchSampler`.
         plans: folder of this node's workers, where they hold each plan once; None: each makes its own.
+        node: ranks of this node's workers, for all of which this one has parts of a streamed set brought; None:
+            another one does, or nobody.
 
     Raises:
         ConfigError, DataError: batch sizes, identities and workers do not fit one another.
@@ -71,6 +75,7 @@ class FaceDataModule(L.LightningDataModule):
         world_size: int = 1,
         nearest: NearestClasses | None = None,
         plans: Path | None = None,
+        node: range | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -80,6 +85,11 @@ class FaceDataModule(L.LightningDataModule):
         )
         if plans is not None:
             self.batch_sampler.share(SharedArrays(plans))
+        self.ahead = (
+            PartsAhead(self.batch_sampler, dataset.train, node, cache_bytes(config))
+            if node is not None and dataset.train.streamed
+            else None
+        )
         if rank == 0:
             _announce_batches(self.batch_sampler)
         self.visibility = visibility_plan(config, dataset, rank, world_size)
@@ -103,7 +113,14 @@ class FaceDataModule(L.LightningDataModule):
                 partial(collate, stride=FINE_STRIDE if fine else MAP_STRIDE),
                 self.config.data,
             )
+        if self.ahead is not None:
+            self.ahead.tell()
         return self._loader
+
+    def close(self) -> None:
+        """End what brings parts for the batches; the loader's processes go with the loader."""
+        if self.ahead is not None:
+            self.ahead.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: epoch, batch in it, and what else the sampler's plan depends on."""

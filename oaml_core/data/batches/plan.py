@@ -155,7 +155,7 @@ class BatchSampler(PlacedSampler):
 
     def global_batch(self, batch: int) -> list[SampleKey]:
         """Return all samples of global batch number `batch` of the current epoch."""
-        indices = self._epoch_plan()[batch]
+        indices = self.epoch_plan()[batch]
         first = batch * self.batch_size
         return [
             SampleKey(int(index), mixed_seed(self.seed, self.epoch, first + place))
@@ -166,7 +166,8 @@ class BatchSampler(PlacedSampler):
         """Return the part of every global batch that worker `rank` takes."""
         return slice_of(rank, self.world_size, self.batch_size // self.unit, self.unit)
 
-    def _epoch_plan(self) -> Ints:
+    def epoch_plan(self) -> Ints:
+        """Return image numbers [batches, batch_size] of the current epoch: every global batch, all workers' slices."""
         if self._planned is None or self._planned[0] != self.epoch:
             self._planned = None  # two plans need not be held at once
             self._ask()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +92,14 @@ class TrainingFaces(Dataset[Any]):
         if self.pairs is not None and isinstance(key, VisibilityKey) and key.kind == "paired":
             return self.pairs.read(key.image)
         return self.faces.read(key.image), None
+
+    def __getitems__(self, keys: Sequence[SampleKey | VisibilityKey]) -> list[tuple[Any, ...]]:
+        """Return the items of a batch; images that are not on this node are asked for at once."""
+        paired = self.pairs is not None
+        self.faces.hold(
+            key.image for key in keys if not (paired and isinstance(key, VisibilityKey) and key.kind == "paired")
+        )
+        return [self[key] for key in keys]
 
     def __getitem__(self, key: SampleKey | VisibilityKey) -> tuple[Any, ...]:
         """Return image uint8 [3, H, W], visibility float32 [1, H, W], label and number; label -1 for visibility keys.

@@ -18,8 +18,9 @@ from oaml_core.data.check.checks import Checks
 from oaml_core.data.check.report import CheckReport
 from oaml_core.data.prepare.forgotten import ForgottenImages
 from oaml_core.data.prepare.outbox import Outbox
-from oaml_core.data.prepare.parts import PartWriter, RecordPlace
+from oaml_core.data.prepare.parts import PartWriter
 from oaml_core.data.prepared.manifest import Manifest
+from oaml_core.data.prepared.streamed_parts import RecordPlace
 from oaml_core.data.prepared.verification import write_verification
 from oaml_core.data.prepared.visibility_set import is_validation
 from oaml_core.data.prepared.without_pairs import leave_pairs_out

@@ -12,24 +12,17 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.data.prepared.streamed_parts import RecordPlace
 from oaml_core.data.sources.recordio import frame_record
 
 MIB = 1 << 20
 MIN_BYTES, TARGET_BYTES, MAX_BYTES = 32 * MIB, 96 * MIB, 256 * MIB
 NO_LABEL = (-1.0,)
-
-
-class RecordPlace(NamedTuple):
-    """The place where a record was written."""
-
-    part: int
-    offset: int
-    size: int
 
 
 def draw_of(sha256: bytes) -> float:

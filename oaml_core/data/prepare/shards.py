@@ -21,7 +21,7 @@ from oaml_core.data.check.scan import Looked, Scanner, in_order
 from oaml_core.data.prepare.forgotten import forgotten_images
 from oaml_core.data.prepare.outbox import Outbox
 from oaml_core.data.prepare.packer import TRAIN
-from oaml_core.data.prepare.parts import PartWriter, RecordPlace
+from oaml_core.data.prepare.parts import PartWriter
 from oaml_core.data.prepare.shard_files import (
     SHARDS,
     Order,
@@ -33,6 +33,7 @@ from oaml_core.data.prepare.shard_files import (
     tell_parts,
     write_arrays,
 )
+from oaml_core.data.prepared.streamed_parts import RecordPlace
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource, open_folder
 from oaml_core.data.sources.inputs import open_training
 from oaml_core.data.sources.picked import PickedImages

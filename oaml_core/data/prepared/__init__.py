@@ -2,11 +2,13 @@
 
 __all__ = [
     "dataset",
+    "fetched_files",
     "five_sets",
     "manifest",
     "memfile",
     "niqab",
     "prepared",
+    "streamed_parts",
     "verification",
     "visibility_set",
     "without_pairs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from oaml_core.array_files import map_array
+from oaml_core.data.prepared.streamed_parts import StreamedParts, part_path
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
@@ -48,7 +50,10 @@ class PartFiles:
 
     def path(self, part: int) -> Path:
         """Return the path of the file of part number `part`."""
-        return self.folder / f"part-{part:05d}.rec"
+        return part_path(self.folder, part)
+
+    def hold(self, places: Iterable[tuple[int, int, int]]) -> None:
+        """Do nothing: a record of a file that is here needs no reading ahead."""
 
     def _file(self, part: int) -> int:
         if self._process != os.getpid():  # descriptors of a forked parent work, but are not ours to close
@@ -82,12 +87,19 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         folder: `train/` of a prepared data set.
         image_size: side of what `read` returns; a stored image of another size is resized.
         channel_order: how the stored images decode; what comes out is RGB.
+        files: reads the records; None: all parts are in the folder.
 
     Raises:
         DataError: an index file is missing, or the files do not belong together.
     """
 
-    def __init__(self, folder: Path, image_size: int = 112, channel_order: Literal["rgb", "bgr"] = "rgb") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        image_size: int = 112,
+        channel_order: Literal["rgb", "bgr"] = "rgb",
+        files: PartFiles | StreamedParts | None = None,
+    ) -> None:
         self.folder = folder
         self.image_size = image_size
         self.channel_order = channel_order
@@ -103,7 +115,12 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         self.landmarks: NDArray[np.float32] | None = open_array(points) if points.exists() else None
         """float32 [N, 5, 2] in pixels of what `read` returns (left eye, right eye, nose, mouth corners); NaN where
         an image has none; None if no image has any."""
-        self._files = PartFiles(folder)
+        self._files = PartFiles(folder) if files is None else files
+
+    @property
+    def streamed(self) -> bool:
+        """Return True if parts may be missing here, and their images then come from the store."""
+        return isinstance(self._files, StreamedParts)
 
     @cached_property
     def num_identities(self) -> int:
@@ -112,7 +129,25 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
 
     def encoded(self, index: int) -> bytes:
         """Return the image as it is stored, as its owner encoded it; raises DataError as `read` does."""
-        return self._files.image(int(self._parts[index]), int(self._offsets[index]), int(self._sizes[index]))
+        return self._files.image(*self._place(index))
+
+    def hold(self, images: Iterable[int]) -> None:
+        """Read images at once that will be asked for one by one, where they are not here; raises StoreError where the
+        store stays away.
+        """
+        self._files.hold(map(self._place, images))
+
+    def read_batch(self, images: Sequence[int]) -> Tensor:
+        """Return images as uint8 [B, 3, H, W], RGB; raises DataError and StoreError as `read` and `hold` do."""
+        self.hold(images)
+        return torch.stack([self.read(image) for image in images])
+
+    def parts_of(self, images: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the parts that hold `images`, whatever their shape."""
+        return np.asarray(self._parts[images], dtype=np.int64)
+
+    def _place(self, index: int) -> tuple[int, int, int]:
+        return int(self._parts[index]), int(self._offsets[index]), int(self._sizes[index])
 
     def read(self, index: int) -> Tensor:
         """Return image number `index` as uint8 [3, H, W], RGB.
@@ -133,7 +168,7 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         return len(self.labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FaceDataset, (self.folder, self.image_size, self.channel_order)
+        return FaceDataset, (self.folder, self.image_size, self.channel_order, self._files)
 
 
 def open_array(path: Path) -> NDArray[Any]:

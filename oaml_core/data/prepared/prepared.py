@@ -8,30 +8,40 @@
                  <name>_people.json
     visibility/part-00000.rec …, parts.npy, offsets.npy, sizes.npy, validation.npy
 
+Where `streamed.json` lies beside the manifest, training parts may be missing: their images come from the store then.
+
 In a store the files lie under `datasets/files/<SHA-256>`, each content once, and
 `datasets/<fingerprint>/manifest.json` says which make up a data set.
 """
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import os
 import shutil
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from oaml_core.data.prepared.dataset import FaceDataset
+from oaml_core.data.prepared.fetched_files import (
+    bring,
+    is_part,
+    is_there,
+    note_store,
+    noted_store,
+    part_number,
+    room_on_disk,
+)
 from oaml_core.data.prepared.manifest import MANIFEST, Manifest, ManifestFile, parse_manifest
+from oaml_core.data.prepared.streamed_parts import StreamedParts
 from oaml_core.data.prepared.verification import VerificationSet, open_verification
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
 from oaml_core.errors import DataError
-from oaml_core.store.base import MissingObject
 
-if TYPE_CHECKING:
-    from oaml_core.store import Store
-
+log = logging.getLogger(__name__)
 DATASETS = "datasets"
 TRANSFERS = 4
 """Files that are fetched at a time."""
@@ -46,6 +56,11 @@ class PreparedDataset:
     train: FaceDataset
     verification: dict[str, VerificationSet]
     visibility: VisibilityDataset | None
+
+    @property
+    def bytes_to_come(self) -> int:
+        """Return the bytes of training parts that are not here yet; 0 for a data set that was copied."""
+        return _size(file for file in self.manifest.files if not is_there(self.directory, file))
 
 
 def manifest_key(fingerprint: str) -> str:
@@ -63,14 +78,16 @@ def open_prepared(directory: Path) -> PreparedDataset:
     if not path.is_file():
         raise DataError(f"{directory} holds no complete data set (no {MANIFEST}): run `oaml prepare`.")
     manifest = parse_manifest(path.read_bytes(), str(path))
-    damaged = [file.path for file in manifest.files if not _is_there(directory, file)]
+    streamed = _streamed_parts(directory, manifest)
+    needed = [file for file in manifest.files if streamed is None or not is_part(file)]
+    damaged = [file.path for file in needed if not is_there(directory, file)]
     if damaged:
         raise DataError(f"{directory} lacks {damaged[0]}, or it is cut off; remove the folder and fetch it again.")
     visibility = directory / "visibility"
     return PreparedDataset(
         directory,
         manifest,
-        FaceDataset(directory / "train", manifest.image_size, manifest.channel_order),
+        FaceDataset(directory / "train", manifest.image_size, manifest.channel_order, streamed),
         {name: open_verification(directory / "verification", name) for name in manifest.verification},
         VisibilityDataset(visibility, manifest.image_size, manifest.channel_order)
         if manifest.visibility_pairs
@@ -78,12 +95,20 @@ def open_prepared(directory: Path) -> PreparedDataset:
     )
 
 
-def fetch_prepared(dataset_uri: str, directory: Path) -> PreparedDataset:
+def fetch_prepared(
+    dataset_uri: str,
+    directory: Path,
+    how: Literal["auto", "copy", "stream"] = "copy",
+    limit: int | None = None,
+) -> PreparedDataset:
     """Bring a prepared data set from its store into a folder, and open it. What is there already stays.
 
     Args:
         dataset_uri: `…/datasets/<fingerprint>`, as `prepare_dataset` returns it.
         directory: local folder; the manifest appears in it last.
+        how: `copy` brings all of it; `stream` all but the parts of the training images, which are read from the store
+            where they are not here; `auto` copies what fits the disk and the limit.
+        limit: bytes that this data set and those beside it may take.
 
     Raises:
         DataError: the manifest is damaged, or the disk is too small.
@@ -97,38 +122,33 @@ def fetch_prepared(dataset_uri: str, directory: Path) -> PreparedDataset:
     store = open_store(root)
     text = store.read_bytes(manifest_key(fingerprint))
     manifest = parse_manifest(text, f"{dataset_uri}/{MANIFEST}")
-    wanted = [file for file in manifest.files if not _is_there(directory, file)]
+    wanted = [file for file in manifest.files if not is_there(directory, file)]
     directory.mkdir(parents=True, exist_ok=True)
-    _need_room(directory, sum(file.size for file in wanted))
+    fits = _size(wanted) <= room_on_disk(directory) and (limit is None or _size(manifest.files) <= limit)
+    if how == "stream" or (how == "auto" and not fits):
+        parts = [file for file in wanted if is_part(file)]
+        log.info("%d training parts of %.1f GB are not copied first, but streamed.", len(parts), _size(parts) / 1e9)
+        wanted = [file for file in wanted if not is_part(file)]
+        note_store(directory, store.uri)
+    _need_room(directory, _size(wanted))
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        list(pool.map(lambda file: _fetch(store, file, directory / file.path), wanted))
+        list(pool.map(lambda file: bring(store, file, directory), wanted))
     unfinished = directory / f".{MANIFEST}.{os.getpid()}"
     unfinished.write_bytes(text)
     unfinished.replace(directory / MANIFEST)
     return open_prepared(directory)
 
 
-def _fetch(store: Store, file: ManifestFile, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        store.get_file(file.key, path)
-    except MissingObject:
-        raise DataError(
-            f"{store.url(file.key)}, which is {file.path} of the data set, is not in the store. Run `oaml prepare "
-            "--repair` with the same configuration: it makes the file again."
-        ) from None
-    with path.open("rb") as fetched:
-        found = hashlib.file_digest(fetched, "sha256").hexdigest()
-    if found != file.sha256:
-        path.unlink()
-        raise DataError(f"{store.url(file.key)} is damaged (SHA-256 {found}). Run `oaml prepare --repair`.")
+def _streamed_parts(directory: Path, manifest: Manifest) -> StreamedParts | None:
+    store = noted_store(directory)
+    if store is None:
+        return None
+    parts = [file for file in manifest.files if is_part(file)]
+    return StreamedParts(directory / "train", store, {part_number(file): file.key for file in parts})
 
 
-def _is_there(directory: Path, file: ManifestFile) -> bool:
-    try:
-        return (directory / file.path).stat().st_size == file.size
-    except OSError:
-        return False
+def _size(files: Iterable[ManifestFile]) -> int:
+    return sum(file.size for file in files)
 
 
 def _need_room(directory: Path, size: int) -> None:
@@ -136,5 +156,5 @@ def _need_room(directory: Path, size: int) -> None:
     if size > free:
         raise DataError(
             f"The data set needs {size / 1e9:.1f} GB, {directory} has room for {free / 1e9:.1f} GB: give a larger "
-            "disk as work_dir."
+            "disk as work_dir, or set data.fetch to auto or stream."
         )

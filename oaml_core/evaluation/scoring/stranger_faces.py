@@ -50,7 +50,7 @@ def strangers_among(
     found: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     with evaluating(model), torch.inference_mode():
         for start in progress(starts, len(starts), "strangers, batches of faces"):
-            images = torch.stack([faces.read(int(row)) for row in rows[start : start + step]])
+            images = faces.read_batch(rows[start : start + step].tolist())
             described = face_features(model, images, device)
             found.append((described.embedding.float().cpu().numpy(), described.local_embedding.cpu().numpy()))
     embedding, local = (np.concatenate(part) for part in zip(*found, strict=True))
