@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from oaml_core.config import Config, DataConfig
+from oaml_core.data.batches.parts_ahead import PartsAhead
 from oaml_core.data.batches.samplers import PKBatchSampler
 from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.prepare.fingerprint import fingerprint_of
@@ -158,6 +159,21 @@ def shared_plan(count: int, folder: Path) -> Callable[[], object]:
     return take
 
 
+class NumberedParts:
+    """Training images of which only the parts are known, as `FaceDataset` tells them."""
+
+    def parts_of(self, images: Ints) -> Ints:
+        return images // PER_PART
+
+
+def wanted_parts(count: int, _: Path) -> Callable[[], object]:
+    """Find what the plan of an epoch, which is there, wants of the parts; all workers on this node."""
+    sampler = PKBatchSampler(np.arange(count) // PER_IDENTITY, 512, num_instances=4, seed=0)
+    sampler.epoch_plan()
+    faces: Any = NumberedParts()
+    return PartsAhead(sampler, faces, range(1), None).wanted
+
+
 class ListedStore:
     """A store that holds a data set with so many parts, of which only the listing is there."""
 
@@ -195,6 +211,7 @@ PARTS: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "manifest": manifest,
     "plan": plan,
     "shared plan": shared_plan,
+    "wanted parts": wanted_parts,
     "garbage": garbage,
 }
 GOALS = {"garbage": GOAL // PER_PART}

@@ -163,7 +163,8 @@ MATCHERS: Registry[Callable[..., Any]] = Registry(
 )
 """`(channels: int, map_size: (h, w), *, weighting, product) -> Matcher`, by `model.matcher`."""
 SAMPLERS: Registry[Callable[..., Any]] = Registry(
-    "sampler", dict.fromkeys(("pk", "random_identity", "graph", "shuffle"), "oaml_core.data.batches.samplers")
+    "sampler",
+    dict.fromkeys(("pk", "pk_local", "random_identity", "graph", "shuffle"), "oaml_core.data.batches.samplers"),
 )
 """`(labels, config: DataConfig, nearest, *, seed, rank, world_size) -> BatchSampler`, by `data.sampler`."""
 STORES: Registry[Callable[..., Any]] = Registry("store", {"s3": "oaml_core.store.s3", "file": "oaml_core.store.folder"})

@@ -41,6 +41,7 @@ class DataConfig:
     """Images in a global batch, over all workers."""
     sampler: str = "pk"
     """How global batches are planned: `pk`, identities with num_instances images each, every image shown;
+    `pk_local`, the same batches, each in the order of the data set, so that a node which streams it needs a part of it;
     `random_identity`, the same with every identity once an epoch; `graph`, an identity and those that the model finds
     most like it at the start of the epoch; `shuffle`, images in random order."""
     num_instances: int = 4

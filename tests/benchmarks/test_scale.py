@@ -12,6 +12,7 @@ LIMITS = {
     "nothing new": 40,
     "manifest": 20,
     "plan": 80,
+    "wanted parts": 8,  # the plan is there, and looked at in blocks
     "garbage": 600,  # of a part, of which there is one per 10,000 images
 }
 """Most bytes of a further image. 42 million times 100 bytes are 4 GiB."""

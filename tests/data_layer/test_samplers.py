@@ -28,7 +28,7 @@ def batches(plan: BatchSampler) -> list[list[SampleKey]]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(COUNTS, st.integers(0, 1000), st.sampled_from(["pk", "random_identity"]))
+@given(COUNTS, st.integers(0, 1000), st.sampled_from(["pk", "pk_local", "random_identity"]))
 def test_every_identity_of_a_batch_has_k_images_of_its_own(counts: list[int], seed: int, kind: str) -> None:
     plan = sampler(counts, seed=seed, kind=kind)
     for batch in batches(plan):
@@ -40,7 +40,7 @@ def test_every_identity_of_a_batch_has_k_images_of_its_own(counts: list[int], se
 
 
 @settings(max_examples=40, deadline=None)
-@given(COUNTS, st.integers(0, 3), st.sampled_from(["pk", "random_identity"]))
+@given(COUNTS, st.integers(0, 3), st.sampled_from(["pk", "pk_local", "random_identity"]))
 def test_every_identity_is_in_every_epoch(counts: list[int], epoch: int, kind: str) -> None:
     plan = sampler(counts, kind=kind)
     plan.set_epoch(epoch)
@@ -77,7 +77,7 @@ def test_no_identity_is_in_a_batch_twice_where_that_can_be_helped() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(COUNTS, st.sampled_from(["pk", "random_identity", "shuffle"]), st.integers(0, 3))
+@given(COUNTS, st.sampled_from(["pk", "pk_local", "random_identity", "shuffle"]), st.integers(0, 3))
 def test_the_workers_slices_are_the_plan(counts: list[int], kind: str, epoch: int) -> None:
     whole = sampler(counts, kind=kind)
     whole.set_epoch(epoch)
@@ -230,3 +230,20 @@ def test_no_draw_takes_an_image_to_another_identity() -> None:
     plan = sampler([3] * 40, kind="random_identity")
     images = plan._plan(_Extreme(np.random.PCG64(0))).reshape(-1, 4)
     assert (plan.labels[images] == plan.labels[images[:, :1]]).all()
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_local_plan_has_the_batches_of_another_order_and_keeps_each_worker_to_its_stretch(epoch: int) -> None:
+    counts = [8] * 400
+    plain, local = sampler(counts), sampler(counts, kind="pk_local", world_size=4, rank=1)
+    for plan in (plain, local):
+        plan.set_epoch(epoch)
+    assert [sorted(batch) for batch in local.epoch_plan().tolist()] == [
+        sorted(batch) for batch in plain.epoch_plan().tolist()
+    ]
+
+    def share_of_images(plan: BatchSampler) -> float:
+        slices = plan.epoch_plan()[:, slice_of(1, 4, 8, 4)]
+        return float(np.ptp(np.quantile(slices, (0.02, 0.98)))) / len(plan.labels)
+
+    assert share_of_images(local) < 0.75 < share_of_images(plain)

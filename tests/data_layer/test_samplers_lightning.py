@@ -96,7 +96,7 @@ def planned(folder: Path, kind: str = "pk") -> list[tuple[int, list[int]]]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["pk", "random_identity", "graph", "shuffle"])
+@pytest.mark.parametrize("kind", ["pk", "pk_local", "random_identity", "graph", "shuffle"])
 def test_a_trainer_walks_through_the_plan(tmp_path: Path, kind: str) -> None:
     module = Recorder(tmp_path, kind=kind)
     fit(module)

@@ -84,3 +84,15 @@ def test_a_file_is_fetched_once_and_again_if_it_was_damaged(tmp_path: Path, monk
     path.write_bytes(b"weightz")
     assert cached_file(uri, cache).read_bytes() == b"weights"
     assert cached_file("here.ckpt", cache) == Path("here.ckpt")
+
+
+def test_room_is_made_for_what_is_still_to_come(tmp_path: Path) -> None:
+    cache = LocalCache(tmp_path, 100)
+    for age, name in enumerate(("old", "older", "newest")):
+        cache.use(name, fill_with(20))
+        os.utime(tmp_path / ".locks" / name, (1_000 - age, 1_000 - age) if name != "newest" else None)
+    cache_module._in_use.clear()
+    assert cache.evict(room=40) == []
+    assert cache.evict(room=45) == ["older"]
+    cache.use("newest", fill_with(20))
+    assert cache.evict(room=1_000) == ["old"], "what is in use stays"

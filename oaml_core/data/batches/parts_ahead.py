@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from oaml_core.data.batches.plan import BatchSampler
 from oaml_core.data.prepared.dataset import FaceDataset
 
 log = logging.getLogger(__name__)
-BLOCK = 4096
+BLOCK = 16
 """Batches of the plan that are looked at together, so that no second plan is held."""
 
 
@@ -59,6 +60,7 @@ class PartsAhead:
                 [sys.executable, "-m", "oaml_core.data.prepared.part_filler", folder, *limit],
                 stdin=subprocess.PIPE,
                 text=True,
+                env=os.environ | {"TQDM_DISABLE": "1"},  # the terminal is the training's
                 process_group=0,  # signals to the workers' group are not for it: it ends with its input
             )
         assert self._filler.stdin is not None

@@ -82,6 +82,27 @@ class PKBatchSampler(IdentityBatchSampler):
         return self._groups(shuffled, identity[order], number[order])
 
 
+class LocalPKBatchSampler(PKBatchSampler):
+    """The batches of `PKBatchSampler`, the groups of each in the order of the data set.
+
+    A worker's slice then comes from about the same stretch of the set in every batch, so that a node that streams the
+    set wants a part of it. The other workers' stretches meet it in the batch as before.
+
+    Example:
+        >>> import numpy as np
+        >>> from oaml_core.data.batches.samplers import LocalPKBatchSampler
+        >>> labels = np.repeat(np.arange(8), 4)
+        >>> batches = LocalPKBatchSampler(labels, batch_size=16, num_instances=4, seed=0, world_size=4, keys=False)
+        >>> [sorted(images) for images in batches][0][0] < 16
+        True
+    """
+
+    def _plan(self, generator: np.random.Generator) -> Ints:
+        groups = super()._plan(generator).reshape(len(self), -1, self.unit)
+        order = np.argsort(groups[:, :, 0], axis=1, kind="stable")
+        return np.take_along_axis(groups, order[:, :, None], axis=1).reshape(len(self), self.batch_size)
+
+
 class RandomIdentityBatchSampler(IdentityBatchSampler):
     """Batches in which each identity occurs once per epoch with K images: rare identities count like frequent ones.
 
@@ -110,6 +131,11 @@ class RandomIdentityBatchSampler(IdentityBatchSampler):
 @register_sampler("pk")
 def _pk(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: Any) -> BatchSampler:
     return PKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
+
+
+@register_sampler("pk_local")
+def _pk_local(labels: Ints, config: DataConfig, nearest: NearestClasses | None, **place: Any) -> BatchSampler:
+    return LocalPKBatchSampler(labels, config.batch_size, num_instances=config.num_instances, **place)
 
 
 @register_sampler("random_identity")

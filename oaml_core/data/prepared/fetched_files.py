@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from oaml_core.data.prepared.manifest import ManifestFile
@@ -30,6 +31,11 @@ def is_part(file: ManifestFile) -> bool:
 def part_number(file: ManifestFile) -> int:
     """Return the number of a part, `12` of `train/part-00012.rec`."""
     return int(file.path.rpartition("-")[2].removesuffix(".rec"))
+
+
+def bytes_of(files: Iterable[ManifestFile]) -> int:
+    """Return the bytes of some files of a data set together."""
+    return sum(file.size for file in files)
 
 
 def is_there(directory: Path, file: ManifestFile) -> bool:

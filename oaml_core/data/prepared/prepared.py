@@ -19,7 +19,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from typing import Literal
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.fetched_files import (
     bring,
+    bytes_of,
     is_part,
     is_there,
     note_store,
@@ -35,7 +35,7 @@ from oaml_core.data.prepared.fetched_files import (
     part_number,
     room_on_disk,
 )
-from oaml_core.data.prepared.manifest import MANIFEST, Manifest, ManifestFile, parse_manifest
+from oaml_core.data.prepared.manifest import MANIFEST, Manifest, parse_manifest
 from oaml_core.data.prepared.streamed_parts import StreamedParts
 from oaml_core.data.prepared.verification import VerificationSet, open_verification
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
@@ -60,7 +60,7 @@ class PreparedDataset:
     @property
     def bytes_to_come(self) -> int:
         """Return the bytes of training parts that are not here yet; 0 for a data set that was copied."""
-        return _size(file for file in self.manifest.files if not is_there(self.directory, file))
+        return bytes_of(file for file in self.manifest.files if not is_there(self.directory, file))
 
 
 def manifest_key(fingerprint: str) -> str:
@@ -124,13 +124,13 @@ def fetch_prepared(
     manifest = parse_manifest(text, f"{dataset_uri}/{MANIFEST}")
     wanted = [file for file in manifest.files if not is_there(directory, file)]
     directory.mkdir(parents=True, exist_ok=True)
-    fits = _size(wanted) <= room_on_disk(directory) and (limit is None or _size(manifest.files) <= limit)
+    fits = bytes_of(wanted) <= room_on_disk(directory) and (limit is None or bytes_of(manifest.files) <= limit)
     if how == "stream" or (how == "auto" and not fits):
         parts = [file for file in wanted if is_part(file)]
-        log.info("%d training parts of %.1f GB are not copied first, but streamed.", len(parts), _size(parts) / 1e9)
+        log.info("%d training parts of %.1f GB are not copied first, but streamed.", len(parts), bytes_of(parts) / 1e9)
         wanted = [file for file in wanted if not is_part(file)]
         note_store(directory, store.uri)
-    _need_room(directory, _size(wanted))
+    _need_room(directory, bytes_of(wanted))
     with ThreadPoolExecutor(TRANSFERS) as pool:
         list(pool.map(lambda file: bring(store, file, directory), wanted))
     unfinished = directory / f".{MANIFEST}.{os.getpid()}"
@@ -145,10 +145,6 @@ def _streamed_parts(directory: Path, manifest: Manifest) -> StreamedParts | None
         return None
     parts = [file for file in manifest.files if is_part(file)]
     return StreamedParts(directory / "train", store, {part_number(file): file.key for file in parts})
-
-
-def _size(files: Iterable[ManifestFile]) -> int:
-    return sum(file.size for file in files)
 
 
 def _need_room(directory: Path, size: int) -> None:
