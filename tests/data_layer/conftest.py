@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,16 @@ from PIL import Image
 
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.check.report import CheckReport
+from oaml_core.data.prepare import packer
+from oaml_core.data.prepare.parts import PartWriter
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
 from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.store import open_store
 
 DATA = Path(__file__).parents[1] / "data"
+PEOPLE, IMAGES = 12, 6
+"""In the data set of many small parts."""
 
 
 @pytest.fixture
@@ -83,3 +91,38 @@ def truncate(path: Path, size: int) -> None:
 def finding(report: CheckReport, check: str) -> str:
     """Say what a check found, as the table does."""
     return next(f"{f.verdict}: {f.result}. {f.remedy}" for f in report.findings if f.check == check)
+
+
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A store with a data set of many small parts, and the data set's fingerprint."""
+    folder = tmp_path_factory.mktemp("parts")
+    for number in range(PEOPLE * IMAGES):
+        path = folder / "faces" / f"person{number // IMAGES:02d}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_jpeg(face(number)))
+    data = DataConfig(source=str(folder / "faces"), held_out_share=0.0, batch_size=4, num_instances=2)
+    config = Config(work_dir=str(folder / "work"), store=str(folder / "store"), data=data)
+    with pytest.MonkeyPatch.context() as patch:
+        small = partial(PartWriter, min_bytes=10_000, target_bytes=14_000, max_bytes=18_000)
+        patch.setattr(packer, "PartWriter", small)
+        made = prepare_dataset(config, open_store(config.store))
+    return folder / "store", made.fingerprint
+
+
+@pytest.fixture
+def made(config: Callable[..., Config], prepared_once: tuple[Path, str]) -> Config:
+    """A configuration whose store is a copy of the prepared one."""
+    found = config(num_workers=0)
+    shutil.copytree(prepared_once[0], found.store)
+    return found
+
+
+@pytest.fixture
+def uri(made: Config, prepared_once: tuple[Path, str]) -> str:
+    return open_store(made.store).url(f"datasets/{prepared_once[1]}")
+
+
+@pytest.fixture
+def streamed(uri: str, tmp_path: Path) -> PreparedDataset:
+    return fetch_prepared(uri, tmp_path / "node" / "set", "stream")

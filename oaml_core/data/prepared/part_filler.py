@@ -65,7 +65,7 @@ class Choice(NamedTuple):
     come: list[int]
     """In the order of the plan."""
     go: list[int]
-    """Those wanted least first."""
+    """Parts that are wanted least come first."""
 
 
 def choose(wanted: Wanted, sizes: dict[int, int], here: set[int], room: int) -> Choice:
