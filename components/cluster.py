@@ -27,6 +27,9 @@ STEP_SHARED_MEMORY = "2Gi"
 GPU_STAGES = tuple(name for name, step in STEPS.items() if step.uses_gpu)
 """Steps that a GPU makes faster; `train` in its own pod only with `training_backend: local`."""
 
+SHARD_COUNTS = ("shards", "shards_at_a_time", "evaluation_shards", "evaluation_shards_at_a_time")
+"""Keys that say how steps share work out."""
+
 
 @dataclass(frozen=True)
 class EnvironmentConfig:
@@ -97,6 +100,10 @@ class ClusterConfig:
     """Pods that look at the training images side by side, each at an equal share; 1: the step `preprocess` alone."""
     shards_at_a_time: int = 8
     """Most of these pods at a time."""
+    evaluation_shards: int = 1
+    """Pods that score verification pairs side by side, each an equal share; 1: the step `evaluate` alone."""
+    evaluation_shards_at_a_time: int = 8
+    """Most of these pods at a time."""
     retries: RetryConfig = field(default_factory=RetryConfig)
     stages: dict[str, PodConfig] = field(default_factory=dict)
     """Pods of the pipeline's steps, by step; `train` is the pod that follows the job."""
@@ -148,8 +155,8 @@ def check(cluster: ClusterConfig) -> None:
     _check_quantity("cache.size_limit", cluster.cache.size_limit)
     _check_counts("training", cluster.training, least=0)
     _check_counts("retries", cluster.retries, least=0)
-    for key, count in {"shards": cluster.shards, "shards_at_a_time": cluster.shards_at_a_time}.items():
-        if count < 1:
+    for key in SHARD_COUNTS:
+        if (count := getattr(cluster, key)) < 1:
             raise ConfigError(f"{key} is {count}; it must be 1 or more.")
 
 

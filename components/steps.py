@@ -40,6 +40,9 @@ STEPS = {
     # They precede preprocess where the cluster file has `shards`; what they leave in the store is found again.
     "plan-shards": Step("preprocess", cached=False, like="preprocess"),
     "prepare-shard": Step("preprocess", cached=False, like="preprocess"),
+    # They precede evaluate where the cluster file has `evaluation_shards`.
+    "plan-evaluation": Step("evaluate", cached=False, like="gate"),
+    "evaluate-shard": Step("evaluate", cached=False, loads_batches=True, uses_gpu=True, like="evaluate"),
 }
 """All steps, by the name that the cluster file's `stages` gives them."""
 

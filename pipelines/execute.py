@@ -26,8 +26,8 @@ COLOUR = re.compile(r"\x1b\[\d+m")
 
 
 def main() -> None:
-    """Run the graph with the configuration in the file that the first argument names, by as many shards as the second
-    says; exit 1 if a task fails.
+    """Run the graph with the configuration in the file that the first argument names, prepared and evaluated by as many
+    shards as the others say; exit 1 if a task fails.
     """
     signal.signal(signal.SIGTERM, _end_tasks)
     os.environ[IN_PIPELINE] = "1"
@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
         local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
         try:
-            oaml_pipeline(shards=int(sys.argv[2]))(config=Path(sys.argv[1]).read_text())
+            oaml_pipeline(None, *map(int, sys.argv[2:]))(config=Path(sys.argv[1]).read_text())
         except RuntimeError as error:  # the task has said why
             failed = COLOUR.sub("", str(error)).rpartition("Inner task failed: ")[2]
             print(f"failed: {failed.partition(INSIDE)[0].rstrip('.')}.")

@@ -49,15 +49,18 @@ def run_words(arguments: Sequence[str] | None = None) -> int:
     parser = config_parser("python -m pipelines.run_local", "the pipeline on one machine")
     try:
         parser.add_argument("--shards", type=int, default=1, help="prepare the data set in so many steps")
+        parser.add_argument(
+            "--evaluation_shards", type=int, default=1, help="score verification pairs in so many steps"
+        )
         config, options = parse_config(parser, sys.argv[1:] if arguments is None else arguments)
-        run(config, options.shards)
+        run(config, options.shards, options.evaluation_shards)
     except OamlError as error:
         print(f"oaml: {error}", file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def run(config: Config, shards: int = 1) -> None:
+def run(config: Config, shards: int = 1, evaluation_shards: int = 1) -> None:
     """Run the pipeline in the store that `config` names; by default in S3, in a store for this recipe and these faces.
 
     The server is the one that OAML_S3_ENDPOINT names, else one of our own over `<work_dir>/s3`, for as long as the run
@@ -66,6 +69,7 @@ def run(config: Config, shards: int = 1) -> None:
     Args:
         config: the whole configuration.
         shards: steps that the data set is prepared in.
+        evaluation_shards: steps that verification pairs are scored in.
 
     Raises:
         OamlError: a stage failed; its own message stands above.
@@ -84,18 +88,18 @@ def run(config: Config, shards: int = 1) -> None:
         with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
             recipe = Path(folder) / "config.yaml"
             recipe.write_text(config_to_yaml(config))
-            _run_graph(recipe, shards)
+            _run_graph(recipe, shards, evaluation_shards)
         print(_results(config))
 
 
-def _run_graph(recipe: Path, shards: int) -> None:
+def _run_graph(recipe: Path, *shards: int) -> None:
     """Run the graph in a process group of its own, and see to it that nothing of it is left, whatever happens here.
 
     Raises:
         OamlError: a stage failed.
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", GRAPH, str(recipe), str(shards)],
+        [sys.executable, "-m", GRAPH, str(recipe), *map(str, shards)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"},

@@ -6,8 +6,9 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.cluster import ClusterConfig
+from components.cluster import SHARD_COUNTS, ClusterConfig
 from components.evaluate.component import evaluate
+from components.evaluate.shards import evaluate_shard, plan_evaluation
 from components.export.component import export
 from components.images import image
 from components.preprocess.component import preprocess
@@ -20,13 +21,16 @@ from oaml_core.settings import config_to_yaml
 from pipelines.placement import place
 
 
-def oaml_pipeline(cluster: ClusterConfig | None = None, shards: int | None = None) -> GraphComponent:
+def oaml_pipeline(
+    cluster: ClusterConfig | None = None, shards: int | None = None, evaluation_shards: int | None = None
+) -> GraphComponent:
     """Return the graph, placed on `cluster`; None: on this machine, where the train step runs the workers itself.
 
     Args:
         cluster: where it runs.
         shards: number of steps that look at the training images side by side; None: what the cluster file says, 1 on
             this machine.
+        evaluation_shards: number of steps that score verification pairs side by side; None: as of `shards`.
 
     The graph is the same in both: only images, resources, secrets and the like differ, and what `train` is told of the
     cluster. Kubeflow caches a step by its parameters and its image, not by what its input artifacts hold: that is why
@@ -36,7 +40,8 @@ def oaml_pipeline(cluster: ClusterConfig | None = None, shards: int | None = Non
     runs last, whatever became of the others, and records how the run ended.
     """
 
-    shards = shards or (1 if cluster is None else cluster.shards)
+    known = cluster or ClusterConfig()
+    shards, evaluation_shards = shards or known.shards, evaluation_shards or known.evaluation_shards
 
     @dsl.pipeline(
         name="oaml", description="Occlusion-aware face recognition: prepare, train, prove, judge, export, promote"
@@ -53,7 +58,9 @@ def oaml_pipeline(cluster: ClusterConfig | None = None, shards: int | None = Non
             fingerprint, dataset = prepared.outputs["fingerprint"], prepared.outputs["dataset"]
             trained = train(config=config, fingerprint=fingerprint, cluster=_for_training(cluster), dataset=dataset)
             model = trained.outputs["model"]
-            evaluated = evaluate(config=config, fingerprint=fingerprint, dataset=dataset, model=model)
+            evaluated = _evaluated(
+                cluster, evaluation_shards, config=config, fingerprint=fingerprint, dataset=dataset, model=model
+            )
             metrics, metrics_uri = evaluated.outputs["metrics"], evaluated.outputs["metrics_uri"]
             judged = gate(config=config, metrics_uri=metrics_uri)
             exported = export(
@@ -76,14 +83,23 @@ def _prepared(config: Any, cluster: ClusterConfig | None, shards: int) -> dsl.Pi
     if shards == 1:
         return preprocess(config=config)
     plan = plan_shards(config=config, shards=shards)
-    with dsl.ParallelFor(plan.output, name="shards", parallelism=_at_a_time(cluster, shards)) as order:
+    at_a_time = 1 if cluster is None else min(cluster.shards_at_a_time, shards)
+    with dsl.ParallelFor(plan.output, name="shards", parallelism=at_a_time) as order:
         made = prepare_shard(config=config, order=order)
     place(cluster, plan, made)
     return preprocess(config=config, orders=dsl.Collected(made.output))
 
 
-def _at_a_time(cluster: ClusterConfig | None, shards: int) -> int:
-    return 1 if cluster is None else min(cluster.shards_at_a_time, shards)
+def _evaluated(cluster: ClusterConfig | None, shards: int, *, config: Any, **inputs: Any) -> dsl.PipelineTask:
+    """Return the task that gives the metrics; before it, where there are several shards, a loop over them."""
+    if shards == 1:
+        return evaluate(config=config, **inputs)
+    plan = plan_evaluation(config=config, shards=shards, **inputs)
+    at_a_time = 1 if cluster is None else min(cluster.evaluation_shards_at_a_time, shards)
+    with dsl.ParallelFor(plan.output, name="evaluation-shards", parallelism=at_a_time) as order:
+        scored = evaluate_shard(config=config, order=order)
+    place(cluster, plan, scored)
+    return evaluate(config=config, orders=dsl.Collected(scored.output), **inputs)
 
 
 def _for_training(cluster: ClusterConfig | None) -> str:
@@ -92,5 +108,6 @@ def _for_training(cluster: ClusterConfig | None) -> str:
         return ""
     training = cluster.training
     training = replace(training, image=training.image or image("train", cluster.registry))
-    # How data are prepared is no reason to train again.
-    return config_to_yaml(replace(cluster, training=training, shards=1, shards_at_a_time=1))
+    # How data are prepared, and models evaluated, is no reason to train again.
+    unshared: dict[str, Any] = dict.fromkeys(SHARD_COUNTS, 1)
+    return config_to_yaml(replace(cluster, training=training, **unshared))

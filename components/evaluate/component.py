@@ -17,6 +17,7 @@ def evaluate(
     roc: dsl.Output[dsl.ClassificationMetrics],
     report: dsl.Output[dsl.HTML],
     summary: dsl.Output[dsl.Markdown],
+    orders: list = [],  # type: ignore[type-arg]  # noqa: B006
 ) -> NamedTuple("Measured", [("metrics_uri", str)]):  # type: ignore[valid-type]
     """Evaluate on every verification set, clean and occluded.
 
@@ -25,6 +26,7 @@ def evaluate(
         fingerprint: of the data set; what was done with the same one and the same configuration is not done again.
         dataset: what preprocess made.
         model: what train made.
+        orders: what all steps evaluate_shard gave, where several pods have scored the pairs; empty: this step does.
         metrics: the headline accuracies and nothing else, since Kubeflow compares every value that stands there.
         roc: combined score on clean pairs of the first verification set.
         report: report.html, and metadata `store_uri`, `fingerprint`, `config_digest`.
@@ -41,7 +43,12 @@ def evaluate(
 
     settings = config_from_yaml(config)
     with stages.keeping_trouble(settings, "evaluate"):
-        evaluated = stages.evaluate(settings, dataset.metadata["store_uri"], model.metadata["checkpoint_uri"])
+        evaluated = stages.evaluate(
+            settings,
+            dataset.metadata["store_uri"],
+            model.metadata["checkpoint_uri"],
+            shards=stages.shards_of(orders),
+        )
     for name, value in evaluated.metrics.items():
         metrics.log_metric(name, value)
     described = {

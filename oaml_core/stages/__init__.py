@@ -15,6 +15,7 @@ from oaml_core.stages.addresses import (
     run_prefix,
     run_summary,
 )
+from oaml_core.stages.evaluate_shards import evaluate_by_order, evaluate_shard, plan_evaluation, shards_of
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
@@ -59,7 +60,9 @@ __all__ = [
     "end_night",
     "evaluate",
     "evaluate_backbone",
+    "evaluate_by_order",
     "evaluate_own_faces",
+    "evaluate_shard",
     "export",
     "fetch_dataset",
     "fetch_file",
@@ -73,6 +76,7 @@ __all__ = [
     "merge_shards",
     "night_status",
     "nights",
+    "plan_evaluation",
     "plan_night",
     "plan_shards",
     "prepare",
@@ -89,5 +93,6 @@ __all__ = [
     "run_prefix",
     "run_summary",
     "served_models",
+    "shards_of",
     "train",
 ]

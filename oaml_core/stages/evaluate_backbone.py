@@ -12,7 +12,8 @@ from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import fetch_dataset
 from oaml_core.stages.costs import costing
-from oaml_core.stages.evaluate_stage import METRICS, REPORT, best_device, provenance
+from oaml_core.stages.evaluate_stage import provenance
+from oaml_core.stages.evaluation_inputs import METRICS, REPORT, best_device
 from oaml_core.store.local_file import sha256_of
 
 if TYPE_CHECKING:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import platform
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,27 +13,18 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.config import Config
 from oaml_core.errors import EvaluationError, StoreError
 from oaml_core.kept_memory import keep_freed_memory
-from oaml_core.settings import config_to_yaml, digest
-from oaml_core.stages.addresses import (
-    announce,
-    dated_name,
-    fetch_dataset,
-    fetch_file,
-    fetch_scores,
-    prefix_of,
-    read_metrics_json,
-)
+from oaml_core.settings import config_to_yaml
+from oaml_core.stages.addresses import announce, dated_name, fetch_scores, read_metrics_json
 from oaml_core.stages.costs import Attempt, costing
-from oaml_core.stages.production import champion
-from oaml_core.store import Store, open_store
-from oaml_core.store.local_file import sha256_of
+from oaml_core.stages.evaluate_shards import merged_scores
+from oaml_core.stages.evaluation_inputs import METRICS, REPORT, EvaluationInputs, best_device, device_name
+from oaml_core.store import Store
 
 if TYPE_CHECKING:
+    from oaml_core.evaluation.scoring.score_parts import ScoreParts
     from oaml_core.evaluation.verdict.comparison import ModelComparison
 
 log = logging.getLogger(__name__)
-
-METRICS, REPORT = "metrics.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -55,14 +45,25 @@ class Evaluated:
     """The same model was evaluated on the same pairs before."""
 
 
-def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated:
+def evaluate(
+    config: Config, dataset_uri: str, checkpoint_uri: str, *, shards: int | None = None, only_merge: bool = False
+) -> Evaluated:
     """Measure the model at `checkpoint_uri` on every verification set, clean and occluded, and against the champion.
 
     An evaluation that is in the store already, of the same checkpoint, pairs and `config.evaluate`, and compared with
     the model that is in production now, is given back as it is.
 
+    Args:
+        config: `store`, `work_dir`, `evaluate` and `promote`.
+        dataset_uri: data set with the pairs.
+        checkpoint_uri: file or address in the store.
+        shards: number of shards that the pairs are scored in, see `evaluate_shard`; those that are missing are made
+            here, one after another. The results are the same. None: all at once.
+        only_merge: make no shard here.
+
     Raises:
-        EvaluationError: no protocol can be computed. CheckpointError: the model cannot be read.
+        ConfigError: the number of shards is below 1. EvaluationError: no protocol can be computed, or shards are
+            missing or of something else. CheckpointError: the model cannot be read.
 
     Example:
         >>> import oaml_core as oaml
@@ -71,36 +72,21 @@ def evaluate(config: Config, dataset_uri: str, checkpoint_uri: str) -> Evaluated
         >>> found.metrics_uri.rpartition("/")[2]
         'metrics.json'
     """
-    from oaml_core.evaluation.verdict.metrics_json import SCHEMA
-
     keep_freed_memory()
-    checkpoint = fetch_file(config, checkpoint_uri)
-    store = open_store(config.store)
-    inputs = digest(config.evaluate, dataset_uri, sha256_of(checkpoint), SCHEMA)
-    prefix = f"{prefix_of(config, checkpoint_uri)}/evaluation-{inputs}"
-    folder = checkpoint.parent / f"evaluation-{inputs}"
-    rival = champion(store)
-    if rival is not None and rival["metrics_uri"] == store.url(f"{prefix}/{METRICS}"):
-        rival = None
-    reused = _is_current(store, f"{prefix}/{METRICS}", rival)
+    inputs = EvaluationInputs(config, dataset_uri, checkpoint_uri)
+    parts = None if shards is None else inputs.parts(shards)
+    reused = inputs.is_current()
     if reused:
-        store.get_file(f"{prefix}/{REPORT}", folder / REPORT)
+        inputs.store.get_file(f"{inputs.prefix}/{REPORT}", inputs.folder / REPORT)
     else:
-        run = prefix_of(config, checkpoint_uri)
-        with costing(config, "evaluate", run, gpus=int(best_device() == "cuda")) as attempt:
-            _measure(config, dataset_uri, checkpoint_uri, checkpoint, folder, rival, attempt)
+        with costing(config, "evaluate", inputs.run, gpus=int(best_device() == "cuda")) as attempt:
+            _measure(inputs, attempt, parts, only_merge=only_merge)
             # What the others are found by comes last.
-            store.put_tree(folder, prefix, last=METRICS)
-    announce("evaluate", "report.html and metrics.json", store.url(prefix), reused)
-    return _given_back(store, prefix, folder / REPORT, reused)
-
-
-def _is_current(store: Store, key: str, rival: Mapping[str, Any] | None) -> bool:
-    """Return True if there are metrics that were compared with `rival`, or no rival to compare with."""
-    if not store.exists(key):
-        return False
-    compared = read_metrics_json(store.url(key))["comparison"]
-    return rival is None or (compared is not None and compared["champion"] == rival["version"])
+            inputs.store.put_tree(inputs.folder, inputs.prefix, last=METRICS)
+        if parts is not None:
+            parts.remove()
+    announce("evaluate", "report.html and metrics.json", inputs.store.url(inputs.prefix), reused)
+    return _given_back(inputs.store, inputs.prefix, inputs.folder / REPORT, reused)
 
 
 def _given_back(store: Store, prefix: str, report: Path, reused: bool) -> Evaluated:
@@ -120,44 +106,38 @@ def _given_back(store: Store, prefix: str, report: Path, reused: bool) -> Evalua
     )
 
 
-def _measure(
-    config: Config,
-    dataset_uri: str,
-    checkpoint_uri: str,
-    checkpoint: Path,
-    folder: Path,
-    rival: Mapping[str, Any] | None,
-    attempt: Attempt,
-) -> None:
-    """Evaluate, and write report, scores and metrics into `folder`."""
+def _measure(inputs: EvaluationInputs, attempt: Attempt, parts: ScoreParts | None, *, only_merge: bool) -> None:
+    """Evaluate, and write report, scores and metrics into the local folder."""
     from oaml_core.evaluation.report.report import write_report
     from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
-    from oaml_core.evaluation.scoring.stranger_faces import strangers_among
     from oaml_core.evaluation.verdict.evaluate import evaluate_model
     from oaml_core.evaluation.verdict.gate import decide
     from oaml_core.evaluation.verdict.metrics_json import write_metrics
-    from oaml_core.training.trained import load_trained
 
-    began = time.perf_counter()
-    dataset = fetch_dataset(config, dataset_uri)
-    trained = load_trained(checkpoint)
-    config = replace(config, model=trained.config.model, data=trained.config.data)
-    loaded = time.perf_counter()
-    model, device = trained.recogniser.to(best_device()), best_device()
-    chosen = config.evaluate
-    strangers = strangers_among(model, dataset.train, chosen.strangers, device, chosen.batch_size)
-    evaluation = evaluate_model(model, dataset.verification, config, device, strangers=strangers)
+    opened, folder = inputs.open(), inputs.folder
+    config, dataset, trained = opened.config, opened.dataset, opened.trained
+    merged = None if parts is None else merged_scores(opened, parts, only_merge=only_merge)
+    evaluation = evaluate_model(
+        trained.recogniser,
+        dataset.verification,
+        config,
+        opened.device,
+        strangers=opened.strangers,
+        scored=None if merged is None else merged.sets,
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_scores(evaluation, folder / SCORES_FILE)
-    comparison = None if rival is None else _compared(config, rival, folder / SCORES_FILE)
+    comparison = None if inputs.rival is None else _compared(config, inputs.rival, folder / SCORES_FILE)
     cost = attempt.cost_of_run()
     context = {
         "dataset_fingerprint": dataset.manifest.fingerprint,
-        "checkpoint": checkpoint_uri,
+        "checkpoint": inputs.checkpoint_uri,
         "step": trained.step,
-        "seconds": {"loading": round(loaded - began, 3), **evaluation.seconds},
+        "seconds": {"loading": round(opened.seconds, 3), **evaluation.seconds},
         **provenance(config),
     }
+    if merged is not None:
+        context["device"] = merged.devices
     gate = None if comparison is None else decide(comparison, config.promote)
     pictures = config.evaluate.pictures > 0
     title = dated_name(config)
@@ -173,21 +153,13 @@ def _measure(
     write_metrics(evaluation, folder / METRICS, context | {"cost": asdict(cost)}, comparison)
 
 
-def best_device() -> str:
-    """Return `cuda` where there is a GPU, else `cpu`."""
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def provenance(config: Config) -> dict[str, Any]:
     """Device, configuration and versions, for reports."""
-    import torch
     import yaml
 
     packages = ("torch", "torchvision", "lightning", "numpy", "scipy", "onnxruntime")
     return {
-        "device": torch.cuda.get_device_name() if best_device() == "cuda" else f"{platform.machine()} CPU",
+        "device": device_name(),
         "config": yaml.safe_load(config_to_yaml(config)),
         "versions": {"python": platform.python_version(), "oaml": version("oaml")}
         | {name: version(name) for name in packages},

@@ -14,5 +14,6 @@ __all__ = [
     "open_store",
     "s3",
     "split_uri",
+    "stored_arrays",
     "traffic",
 ]

@@ -14,7 +14,7 @@ from fuzzing import samples
 from plain_model import PlainModel
 
 from oaml_core.data.prepare.fingerprint import unknown_files
-from oaml_core.data.prepare.shard_files import fetch_listing, read_arrays
+from oaml_core.data.prepare.shard_files import fetch_listing
 from oaml_core.data.prepared.memfile import open_memfile, verify_memfile
 from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.data.prepared.verification import open_verification
@@ -37,6 +37,7 @@ from oaml_core.stages.addresses import read_metrics_json
 from oaml_core.stages.production import champion, earlier_decision, record, records
 from oaml_core.store.folder import FolderStore
 from oaml_core.store.partial_file import partial_file
+from oaml_core.store.stored_arrays import read_arrays
 from oaml_core.structured_text import parse_json
 from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
@@ -115,7 +116,7 @@ def shards(folder: Path, target: str) -> None:
     # Read from the file as others might have put it, so without a digest of the store's own.
     store = FolderStore(folder)
     if target.endswith(".npz"):
-        read_arrays(store, target)
+        read_arrays(store, target, "Copy it again.")
     else:
         list(fetch_listing(store, target, folder / "scratch").files())
 

@@ -74,7 +74,7 @@ def _readable(*objects: object) -> str:
 TEXTS: dict[str, Callable[[], str]] = {
     "pipeline-profiles-pytorchjob.yaml": lambda: pipeline(with_profiles()),
     "pipeline-no-profiles-trainjob.yaml": lambda: pipeline(without_profiles()),
-    "pipeline-shards.yaml": lambda: pipeline(replace(with_profiles(), shards=16)),
+    "pipeline-shards.yaml": lambda: pipeline(replace(with_profiles(), shards=16, evaluation_shards=7)),
     "job-pytorchjob.yaml": lambda: job(with_profiles()),
     "job-trainjob.yaml": lambda: job(without_profiles()),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,15 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.array_files import read_arrays as load_arrays
 from oaml_core.data.prepared.manifest import ManifestFile
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
 from oaml_core.data.sources.picked import Places
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import FolderEntry
+from oaml_core.store.stored_arrays import read_arrays, write_arrays
 from oaml_core.structured_text import check_types, parse_json
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 SHARDS = "shards"
 """Folder in which a store keeps work that is shared out."""
 REMEDY = "Delete everything below it, and run the same command again."
-Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -121,33 +118,12 @@ def write_order(store: Store, key: str, order: Order) -> None:
 
 def read_order(store: Store, key: str) -> Order:
     """Return a work order; raises StoreError if there is none, or a damaged one."""
-    found, about = read_arrays(store, key)
+    found, about = read_arrays(store, key, REMEDY)
     places = None
     if about["files"] is not None:
         places = Places(about["files"], found["whose"], found["offsets"], found["sizes"], about["framed"])
     unknown = [(use, name, size) for use, name, size in about["unknown"]]
     return Order(found["numbers"], found["labels"], places, unknown, about["owes_checksums"])
-
-
-def write_arrays(store: Store, key: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
-    """Put arrays into the store, and beside them what JSON can say."""
-    buffer = io.BytesIO()
-    text = np.frombuffer(json.dumps(about).encode(), dtype=np.uint8)
-    np.savez(buffer, about=text, **arrays)  # type: ignore[arg-type]
-    store.write_bytes(key, buffer.getvalue())
-
-
-def read_arrays(store: Store, key: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return what `write_arrays` has put.
-
-    Raises:
-        StoreError: it is missing or damaged.
-    """
-    arrays = load_arrays(store.read_bytes(key), store.url(key), REMEDY, StoreError)
-    if "about" not in arrays:
-        raise StoreError(f"{store.url(key)} is damaged: it lacks what its arrays are of. {REMEDY}")
-    about = arrays.pop("about").tobytes()
-    return arrays, parse_json(about, store.url(key), REMEDY, StoreError)
 
 
 def listing_key(plan: str, use: str) -> str:

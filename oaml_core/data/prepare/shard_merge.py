@@ -25,13 +25,13 @@ from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import PackedImages, Packer
 from oaml_core.data.prepare.parts import draws_of
 from oaml_core.data.prepare.shard_files import (
+    REMEDY,
     SHARDS,
     ShardPlan,
     fetch_listing,
     listing_key,
     parts_of,
     plan_key,
-    read_arrays,
     read_plan,
     write_plan,
 )
@@ -47,6 +47,7 @@ from oaml_core.data.sources.training_source import NOT_THERE
 from oaml_core.errors import DataError, StoreError
 from oaml_core.store import MissingObject
 from oaml_core.store.local_file import only_one
+from oaml_core.store.stored_arrays import read_arrays
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -159,7 +160,7 @@ def _folders(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Fo
 
 def _checksums(store: Store, plan: ShardPlan) -> Iterator[tuple[str, str, str]]:
     for number in range(plan.shards):
-        _, about = read_arrays(store, plan.numbered("done", number))
+        _, about = read_arrays(store, plan.numbered("done", number), REMEDY)
         yield from ((use, name, sha256) for use, name, sha256 in about["checksums"])
 
 
@@ -184,7 +185,7 @@ def merge_images(checks: Checks, outbox: Outbox, *, store: Store, plan: ShardPla
     parts: list[list[ManifestFile]] = []
     kept: list[Lying] = []
     for number in range(plan.shards):
-        arrays, about = read_arrays(store, plan.numbered("done", number))
+        arrays, about = read_arrays(store, plan.numbered("done", number), REMEDY)
         parts.append(parts_of(about))
         kept.append(_counted(checks, arrays, about, number))
         _look_at_alignment(checks, store, kept[-1], parts[number])
@@ -223,7 +224,7 @@ def _look_at_alignment(checks: Checks, store: Store, lying: Lying, parts: list[M
 def _drop_lacking(store: Store, plan: ShardPlan) -> None:
     """Forget the results of shards whose parts are gone, so that those are made again."""
     for number in range(plan.shards):
-        _, about = read_arrays(store, plan.numbered("done", number))
+        _, about = read_arrays(store, plan.numbered("done", number), REMEDY)
         if lacking(store, parts_of(about)):
             store.delete(plan.numbered("done", number))
 

@@ -31,7 +31,6 @@ from oaml_core.data.prepare.shard_files import (
     read_order,
     read_plan,
     tell_parts,
-    write_arrays,
 )
 from oaml_core.data.prepared.streamed_parts import RecordPlace
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource, open_folder
@@ -40,6 +39,7 @@ from oaml_core.data.sources.picked import PickedImages
 from oaml_core.errors import ConfigError
 from oaml_core.progress import progress
 from oaml_core.store.local_file import only_one
+from oaml_core.store.stored_arrays import write_arrays
 
 if TYPE_CHECKING:
     from oaml_core.store import Store

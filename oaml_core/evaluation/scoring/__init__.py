@@ -9,7 +9,9 @@ __all__ = [
     "fuse",
     "global_alone",
     "identities",
+    "score_parts",
     "scores",
+    "shard",
     "stored",
     "stranger_faces",
 ]

@@ -19,6 +19,7 @@ from oaml_core.evaluation.scoring.scores import (
     read_images,
     with_progress,
 )
+from oaml_core.evaluation.scoring.shard import batches_of
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Faces uint8 [n, H, W, 3] RGB in, unit embeddings [n, E] out, image and mirrored image fused."""
@@ -46,9 +47,8 @@ def score_global(
     """
     chosen = pair_numbers(images, None)
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions or [CLEAN]}
-    starts = range(0, chosen.size, CPU_BATCH)
-    for start in with_progress(starts, progress):
-        batch = chosen[start : start + CPU_BATCH]
+    for rows in with_progress(batches_of(chosen.size, CPU_BATCH), progress):
+        batch = chosen[rows]
         firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
         clean_first = embed(_last_axis(firsts))
         for condition in conditions:

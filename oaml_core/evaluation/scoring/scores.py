@@ -22,6 +22,7 @@ from oaml_core.evaluation.scoring.face_features import (
     faces_a_pass,
     local_pair_scores,
 )
+from oaml_core.evaluation.scoring.shard import batches_of, begins_chunk
 from oaml_core.inference.fusion import REGIONS, region_weights
 from oaml_core.inference.strangers import Strangers
 from oaml_core.models.modes import evaluating
@@ -97,8 +98,8 @@ def score_conditions(
 ) -> dict[str, PairScores]:
     """Return scores of the same pairs under several conditions, by the condition's name.
 
-    Images that no condition covers pass through the model once for all conditions and all pairs they stand in, as far
-    as their features can be kept (see `DescribedOnce`).
+    Images that no condition covers pass through the model once for all conditions and all pairs of a chunk that they
+    stand in, as far as their features can be kept (see `DescribedOnce`).
 
     Args:
         model: recogniser; it is put into evaluation mode for the time of the call.
@@ -116,12 +117,11 @@ def score_conditions(
     """
     chosen = pair_numbers(images, pairs)
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions}
-    step = faces_a_pass(batch_size, device)
-    starts = range(0, chosen.size, step)
     with evaluating(model), torch.inference_mode():
-        uncovered = DescribedOnce(model, device)
-        for start in with_progress(starts, progress):
-            batch = chosen[start : start + step]
+        for rows in with_progress(batches_of(chosen.size, faces_a_pass(batch_size, device)), progress):
+            if begins_chunk(rows):
+                uncovered = DescribedOnce(model, device)
+            batch = chosen[rows]
             firsts, seconds = read_images(images, 2 * batch), read_images(images, 2 * batch + 1)
             clean_first = uncovered.of(firsts)
             for condition in conditions:
@@ -135,9 +135,9 @@ def score_conditions(
     return {name: join_scores(batches) for name, batches in parts.items()}
 
 
-def with_progress(starts: range, name: str | None) -> Iterable[int]:
-    """Return where the batches of pairs start, and show how many have passed under that name; None: show nothing."""
-    return starts if name is None else progress_of(starts, len(starts), f"{name}, batches of pairs")
+def with_progress(batches: Sequence[slice], name: str | None) -> Iterable[slice]:
+    """Return batches of pairs, and show how many have passed under that name; None: show nothing."""
+    return batches if name is None else progress_of(batches, len(batches), f"{name}, batches of pairs")
 
 
 def pair_numbers(images: NDArray[np.uint8], pairs: slice | NDArray[np.integer] | None) -> NDArray[np.int64]:

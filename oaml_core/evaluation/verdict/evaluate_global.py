@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from oaml_core.config import Config
 from oaml_core.data.prepared.verification import VerificationSet
 from oaml_core.errors import EvaluationError
-from oaml_core.evaluation.scoring.conditions import CLEAN, conditions_of
+from oaml_core.evaluation.scoring.conditions import CLEAN
 from oaml_core.evaluation.scoring.global_alone import Embed, score_global
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.statistics.protocols import check_kinds
+from oaml_core.evaluation.verdict.evaluate import conditions_for
 from oaml_core.evaluation.verdict.judge import judge_set
 from oaml_core.evaluation.verdict.results import Evaluation
 
@@ -45,8 +45,7 @@ def evaluate_embeddings(
         raise EvaluationError("There is no verification set to evaluate on: put one beside the data (data.source).")
     check_kinds(sets)
     chosen = config.evaluate
-    folder = None if config.data.occluders is None else Path(config.data.occluders)
-    conditions = conditions_of(chosen.occluders, chosen.block_shares, chosen.sides, folder)
+    conditions = conditions_for(config)
     results = {}
     spent = {"scoring": 0.0, "judging": 0.0}
     for set_name, pairs in sets.items():
