@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oaml_core.cli.command import Command
+from oaml_core.cli.command import Command, chosen_sharing, sharing_options
 from oaml_core.config import Config
 from oaml_core.config.occluders import drawn_occluders
 from oaml_core.errors import ConfigError, nearest
@@ -40,6 +40,8 @@ def _benchmark(config: Config, options: Any) -> int:
     if not names:
         raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
     keep_freed_memory()
+    if options.protocol != "templates" and chosen_sharing(options).is_asked_for:
+        raise ConfigError("Shards are for `oaml benchmark templates`: leave them out.")
     if options.protocol == "templates":
         return _benchmark_templates(config, options, names)
     drawn, folder = _drawn(options.drawn), None if options.occluders is None else Path(options.occluders)
@@ -61,14 +63,26 @@ def _benchmark(config: Config, options: Any) -> int:
 
 
 def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
-    from oaml_core.evaluation.templates.benchmark import run_templates
     from oaml_core.evaluation.templates.lists import read_lists
     from oaml_core.evaluation.templates.tables import markdown, write_templates
+    from oaml_core.stages.template_shards import TemplateModel
 
+    sharing = chosen_sharing(options)
     lists = read_lists(Path(options.faces))
-    models = {name: _model(config, name) for name in names}  # all are opened before the first describes images
-    found = {name: run_templates(model, lists) for name, model in models.items()}
+    # All are opened before the first describes images.
+    models = {
+        name: TemplateModel(_model(config, name), _model_file(config, name), name.partition("@")[2]) for name in names
+    }
+    shards = sharing.count
+    parts = {} if shards is None else {name: model.parts(config, lists, shards) for name, model in models.items()}
+    if sharing.one is not None:
+        for name, model in models.items():
+            model.describe(lists, parts[name], sharing.one)
+        return 0
+    found = {name: model.figures(lists, parts.get(name), only_merge=sharing.only_merge) for name, model in models.items()}
     written = write_templates(found, Path(options.out or options.protocol))
+    for each in parts.values():
+        each.remove()
     print("\n".join([markdown(found), *map(str, written)]))
     return 0
 
@@ -84,7 +98,6 @@ def _drawn(words: str) -> list[str]:
 
 def _model(config: Config, name: str) -> Comparer:
     """Return an exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
-    from oaml_core import stages
     from oaml_core.inference.any_onnx import Pixels, PlainOnnx
     from oaml_core.inference.model_files import is_oaml_onnx
     from oaml_core.inference.onnx_model import OamlOnnx
@@ -92,16 +105,26 @@ def _model(config: Config, name: str) -> Comparer:
 
     address, _, words = name.partition("@")
     if not address.endswith(".onnx"):
-        return load_model(stages.fetch_file(config, address))
+        return load_model(_model_file(config, name))
     given = [word for word in words.split(",") if word]
     for word in given:
         if word not in WORDS:
             raise ConfigError(f"--model {name}: {word!r} is none of {', '.join(WORDS)}.{nearest(word, WORDS)}")
-    path = Path(address) if Path(address).is_file() else stages.fetch_model(config, address)
+    path = _model_file(config, name)
     if not given and is_oaml_onnx(path):
         return OamlOnnx(path)
     pixels: Pixels = "signed" if "signed" in given else "unit" if "unit" in given else "bytes"
     return PlainOnnx(path, "bgr" if "bgr" in given else "rgb", pixels)
+
+
+def _model_file(config: Config, name: str) -> Path:
+    """Return the file of a model, fetched if it is an address in the store."""
+    from oaml_core import stages
+
+    address = name.partition("@")[0]
+    if not address.endswith(".onnx"):
+        return stages.fetch_file(config, address)
+    return Path(address) if Path(address).is_file() else stages.fetch_model(config, address)
 
 
 def _saw_cutouts(model: Comparer) -> bool:
@@ -162,6 +185,7 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         default=None,
         help="folder of the tables; default: the protocol's name",
     )
+    sharing_options(parser)
 
 
 def _models_are_compared(words: list[str]) -> list[str]:

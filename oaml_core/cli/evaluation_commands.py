@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oaml_core.cli.command import Command, dataset_option
+from oaml_core.cli.command import Command, chosen_sharing, dataset_option, sharing_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
@@ -20,7 +20,9 @@ def _evaluate(config: Config, options: Any) -> int:
         raise ConfigError(
             "Give one of --checkpoint (a model that OAML trained) and --backbone (published weights or an ONNX file)."
         )
-    shards = _shards(options)
+    sharing = chosen_sharing(options)
+    if sharing.is_asked_for and (options.backbone is not None or options.faces is not None):
+        raise ConfigError("Shards are for the verification sets of a data set, by a --checkpoint: leave them out.")
     if options.backbone is not None:
         return _evaluate_backbone(config, options)
     if options.faces is not None:
@@ -28,27 +30,14 @@ def _evaluate(config: Config, options: Any) -> int:
         print("\n".join([own.summary, *map(str, own.written)]))
         return 0
     dataset = options.dataset or stages.dataset_of_checkpoint(config, options.checkpoint)
-    if options.shard is not None:
-        stages.evaluate_shard(config, dataset, options.checkpoint, options.shard)
+    if sharing.one is not None:
+        stages.evaluate_shard(config, dataset, options.checkpoint, sharing.one)
         return 0
-    only_merge = options.merge is not None
-    evaluated = stages.evaluate(config, dataset, options.checkpoint, shards=shards, only_merge=only_merge)
+    evaluated = stages.evaluate(config, dataset, options.checkpoint, shards=sharing.of, only_merge=sharing.only_merge)
     for name, value in evaluated.metrics.items():
         print(f"{name:<34} {value:.4f}")
     print(evaluated.report)
     return 0
-
-
-def _shards(options: Any) -> int | None:
-    """Return the number of shards to merge; None: there are none."""
-    given = {name: value for name in ("shard", "shards", "merge") if (value := getattr(options, name)) is not None}
-    if given and (options.backbone is not None or options.faces is not None):
-        raise ConfigError(f"--{next(iter(given))} is for the verification sets of a data set, by a --checkpoint.")
-    if len(given) > 1:
-        raise ConfigError(
-            "Give one of --shards (make shards and merge them), --shard (make one) and --merge (merge what was made)."
-        )
-    return given.get("shards", given.get("merge"))
 
 
 def _evaluate_backbone(config: Config, options: Any) -> int:
@@ -85,15 +74,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         help="folder of your own, one folder per identity, or pair list (first,second,same), in place of a data set; "
         "--data FOLDER says the same",
     )
-    parser.add_argument(
-        "--shards", type=int | None, default=None, help="score in so many parts, which an interrupted run keeps"
-    )
-    parser.add_argument(
-        "--shard", type=str | None, default=None, help="score one part alone, for --merge: 0/7 to 6/7 of seven"
-    )
-    parser.add_argument(
-        "--merge", type=int | None, default=None, help="merge so many parts that --shard made, on any machines"
-    )
+    sharing_options(parser)
 
 
 def _data_is_faces(words: list[str]) -> list[str]:

@@ -94,5 +94,6 @@ __all__ = [
     "run_summary",
     "served_models",
     "shards_of",
+    "template_shards",
     "train",
 ]

@@ -18,8 +18,9 @@ from oaml_core.stages.evaluation_inputs import EvaluationInputs, OpenedInputs, b
 from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
-    from oaml_core.evaluation.scoring.score_parts import ScoredSet, ScoreParts
+    from oaml_core.evaluation.scoring.score_parts import ScoredSet
     from oaml_core.evaluation.scoring.shard import EvaluationShard
+    from oaml_core.evaluation.scoring.shard_parts import ShardParts
 
 log = logging.getLogger(__name__)
 
@@ -100,13 +101,14 @@ def evaluate_shard(config: Config, dataset_uri: str, checkpoint_uri: str, shard:
     return made
 
 
-def _score(opened: OpenedInputs, parts: ScoreParts, shard: EvaluationShard) -> bool:
+def _score(opened: OpenedInputs, parts: ShardParts, shard: EvaluationShard) -> bool:
     """Score the shard's pairs of every set that has no part yet; return True if there was one."""
+    from oaml_core.evaluation.scoring.score_parts import write_scored
     from oaml_core.evaluation.verdict.evaluate import conditions_for, score_set
 
     made = False
     for name, pairs in opened.dataset.verification.items():
-        if parts.store.exists(parts.key(name, shard)):
+        if parts.has(name, shard):
             continue
         rows = shard.pairs(len(pairs))
         found = score_set(
@@ -118,7 +120,7 @@ def _score(opened: OpenedInputs, parts: ScoreParts, shard: EvaluationShard) -> b
             strangers=opened.strangers,
             rows=rows,
         )
-        parts.write(name, shard, found, len(pairs), device_name())
+        write_scored(parts, name, shard, found, rows, device_name())
         log.info("%s, shard %s: %d pairs in %.1f s", name, shard, rows.stop - rows.start, found.seconds)
         made = True
     return made
@@ -134,12 +136,13 @@ class MergedScores:
     """Names of the devices that made them, with commas between them."""
 
 
-def merged_scores(opened: OpenedInputs, parts: ScoreParts, *, only_merge: bool) -> MergedScores:
+def merged_scores(opened: OpenedInputs, parts: ShardParts, *, only_merge: bool) -> MergedScores:
     """Return the scores of all pairs of all sets; shards that are missing are made first, unless `only_merge`.
 
     Raises:
         EvaluationError: a part is missing, or of something else.
     """
+    from oaml_core.evaluation.scoring.score_parts import read_scored
     from oaml_core.evaluation.scoring.shard import EvaluationShard
     from oaml_core.evaluation.verdict.evaluate import conditions_for
 
@@ -149,8 +152,8 @@ def merged_scores(opened: OpenedInputs, parts: ScoreParts, *, only_merge: bool) 
     for shard in EvaluationShard.all(parts.of):
         _score(opened, parts, shard)
     conditions = [condition.name for condition in conditions_for(opened.config)]
-    sets, devices = {}, set()
+    sets, devices = {}, set[str]()
     for name, pairs in verification.items():
-        sets[name], made_on = parts.read(name, conditions, len(pairs))
+        sets[name], made_on = read_scored(parts, name, conditions, len(pairs))
         devices.update(made_on)
     return MergedScores(sets, ", ".join(sorted(devices)))

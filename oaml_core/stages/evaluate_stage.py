@@ -21,7 +21,7 @@ from oaml_core.stages.evaluation_inputs import METRICS, REPORT, EvaluationInputs
 from oaml_core.store import Store
 
 if TYPE_CHECKING:
-    from oaml_core.evaluation.scoring.score_parts import ScoreParts
+    from oaml_core.evaluation.scoring.shard_parts import ShardParts
     from oaml_core.evaluation.verdict.comparison import ModelComparison
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _given_back(store: Store, prefix: str, report: Path, reused: bool) -> Evalua
     )
 
 
-def _measure(inputs: EvaluationInputs, attempt: Attempt, parts: ScoreParts | None, *, only_merge: bool) -> None:
+def _measure(inputs: EvaluationInputs, attempt: Attempt, parts: ShardParts | None, *, only_merge: bool) -> None:
     """Evaluate, and write report, scores and metrics into the local folder."""
     from oaml_core.evaluation.report.report import write_report
     from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores

@@ -20,7 +20,7 @@ from oaml_core.store.local_file import sha256_of
 
 if TYPE_CHECKING:
     from oaml_core.data.prepared.prepared import PreparedDataset
-    from oaml_core.evaluation.scoring.score_parts import ScoreParts
+    from oaml_core.evaluation.scoring.shard_parts import ShardParts
     from oaml_core.inference.strangers import Strangers
     from oaml_core.training.trained import TrainedModel
 
@@ -70,15 +70,15 @@ class EvaluationInputs:
         compared = read_metrics_json(self.store.url(self.metrics_key))["comparison"]
         return self.rival is None or (compared is not None and compared["champion"] == self.rival["version"])
 
-    def parts(self, shards: int) -> ScoreParts:
+    def parts(self, shards: int) -> ShardParts:
         """Return the scores of so many shards, as the store has them; raises ConfigError for a number below 1."""
-        from oaml_core.evaluation.scoring.score_parts import ScoreParts
         from oaml_core.evaluation.scoring.shard import EvaluationShard
+        from oaml_core.evaluation.scoring.shard_parts import ShardParts
 
         EvaluationShard(0, shards)
         versions = {f"{name}'s version": version(name) for name in ("oaml", "torch", "numpy")}
-        made_by = {"checkpoint": self.sha256, "data set": self.dataset_uri.rpartition("/")[2]}
-        return ScoreParts(self.store, self.digest, shards, {**made_by, "settings": self.digest, **versions})
+        inputs = {"checkpoint": self.sha256, "data set": self.dataset_uri.rpartition("/")[2], "settings": self.digest}
+        return ShardParts(self.store, f"evaluation-{self.digest}", shards, inputs | versions, "oaml evaluate")
 
     def open(self) -> OpenedInputs:
         """Load the model, and bring the data set here."""

@@ -87,9 +87,9 @@ def test_pairs_and_searches_are_those_of_the_published_protocol(ijb):
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_templates_do_not_depend_on_how_images_are_read(ijb, monkeypatch, batch):
     lists = read_lists(ijb.folder)
-    whole = pooling.pool(Describer(), lists)
+    whole = pooling.pool(lists, pooling.describe(Describer(), lists))
     monkeypatch.setattr(pooling, "BATCH", batch)
-    np.testing.assert_allclose(pooling.pool(Describer(), lists), whole, atol=1e-6)
+    np.testing.assert_allclose(pooling.pool(lists, pooling.describe(Describer(), lists)), whole, atol=1e-6)
 
 
 def test_memory_is_that_of_the_pairs_and_not_of_the_images(tmp_path, monkeypatch):

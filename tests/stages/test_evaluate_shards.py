@@ -17,6 +17,7 @@ from oaml_core.config import Config, DataConfig, EvaluateConfig, ModelConfig
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.errors import ConfigError, EvaluationError, StoreError
 from oaml_core.evaluation.scoring import shard
+from oaml_core.evaluation.scoring.score_parts import read_scored
 from oaml_core.evaluation.verdict import evaluate as evaluate_module
 from oaml_core.stages import evaluation_inputs
 from oaml_core.stages.cost_records import Cost
@@ -133,14 +134,14 @@ def test_what_cannot_be_merged_is_named_with_the_remedy(at: Callable[[str], tupl
     stages.evaluate_shard(config, dataset, checkpoint, "0/2")
     key = next(key for key in parts_in(config) if key.endswith("own-00001.npz"))
     parts = EvaluationInputs(config, dataset, checkpoint).parts(2)
-    read = partial(parts.read, "own", ["clean", "veil-both"], 31)
+    read = partial(read_scored, parts, "own", ["clean", "veil-both"], 31)
     assert len(read()[0].scores["clean"].global_score) == 31
     whole, (arrays, about) = store.read_bytes(key), read_arrays(store, key, "")
     others = about["made_by"] | {"checkpoint": "f00d"}
     for changes, said in (
         ({"made_by": others}, "was made with checkpoint f00d, not [0-9a-f]{64}"),
         ({"made_by": about["made_by"] | {"torch's version": "1.0"}}, "was made with torch's version 1.0, not 2"),
-        ({"rows": [0, 8]}, r"has the pairs \[0, 8\], not \[16, "),
+        ({"rows": [0, 8]}, r"is of the rows \[0, 8\], not \[16, "),
         ({"seconds": "long"}, "seconds"),
     ):
         rewritten(store, key, **changes)
@@ -199,7 +200,7 @@ def test_orders_hold_all_that_a_shard_must_know(at: Callable[[str], tuple[Config
         (["--shards", "0"], "The number of shards is 0"),
         (["--merge", "-1"], "The number of shards is -1"),
         (["--shard", "0/2", "--merge", "2"], "Give one of --shards"),
-        (["--shard", "0/2", "--faces", "."], "--shard is for the verification sets"),
+        (["--shard", "0/2", "--faces", "."], "Shards are for the verification sets"),
     ],
 )
 def test_numbers_that_name_no_shard_are_refused_on_the_command_line(

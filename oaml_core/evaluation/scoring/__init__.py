@@ -12,6 +12,7 @@ __all__ = [
     "score_parts",
     "scores",
     "shard",
+    "shard_parts",
     "stored",
     "stranger_faces",
 ]

@@ -3,5 +3,6 @@
 __all__ = [
     "benchmark",
     "lists",
+    "shards",
     "tables",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from oaml_core.data.sources.repeated_pairs import find_repeats
 from oaml_core.errors import DataError, EvaluationError
 from oaml_core.evaluation.statistics.roc import auc, roc, tar_at_far
 from oaml_core.evaluation.templates.lists import TemplateLists, read_pairs
-from oaml_core.evaluation.templates.pooling import pool
+from oaml_core.evaluation.templates.pooling import DescribedRows, describe, pool
 from oaml_core.evaluation.templates.protocols import Search, mated_probes, nearest_tar, search_open, search_published
 from oaml_core.evaluation.templates.rosters import Floats, Roster
 from oaml_core.inference.comparer import Comparer
@@ -59,12 +59,15 @@ class TemplateFigures:
         return asdict(self)
 
 
-def run_templates(model: Comparer, lists: TemplateLists) -> TemplateFigures:
+def run_templates(
+    model: Comparer, lists: TemplateLists, described: Iterable[DescribedRows] | None = None
+) -> TemplateFigures:
     """Pool the templates, then compare the pairs and search the galleries that the lists name.
 
     Args:
         model: describes faces; its global score alone compares templates.
         lists: of one data set.
+        described: all images in the order of the list, where they are described; None: the model describes them.
 
     Raises:
         DataError: a list is damaged. ModelInputError: an image is. EvaluationError: the lists have one kind of pairs.
@@ -77,7 +80,7 @@ def run_templates(model: Comparer, lists: TemplateLists) -> TemplateFigures:
     for gallery in lists.galleries:
         assert lists.probes is not None
         mated_probes(lists.probes.subjects, gallery.subjects)
-    templates = pool(model, lists)
+    templates = pool(lists, describe(model, lists) if described is None else described)
     published, open_set = None, {}
     if lists.probes is not None:
         try:

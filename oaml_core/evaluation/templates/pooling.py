@@ -8,8 +8,9 @@ is brought to unit length.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,32 +29,58 @@ BATCH = 64
 READERS = 4
 
 
-def pool(model: Comparer, lists: TemplateLists) -> Floats:
-    """Describe all images, and return unit embeddings of the templates, float32 [T, E].
+class DescribedRows(NamedTuple):
+    """Embeddings of images that follow each other in the list."""
+
+    first: int
+    """Row of the first one."""
+    embedding: Floats
+    """[n, E], unit length."""
+    norm: Floats
+    """[n], length of the embedding before normalisation; empty: not known."""
+
+
+def describe(model: Comparer, lists: TemplateLists, rows: slice | None = None) -> Iterator[DescribedRows]:
+    """Describe images, and yield their embeddings by the batch.
 
     Args:
         model: describes faces.
-        lists: which image belongs to which template.
+        lists: of the images.
+        rows: of the list, from a multiple of `BATCH`; None: all.
 
     Raises:
         ModelInputError: an image is damaged, or not aligned although there are no points.
+    """
+    chosen = slice(0, len(lists.names)) if rows is None else rows
+    batches = math.ceil((chosen.stop - chosen.start) / BATCH)
+    with ThreadPoolExecutor(READERS) as readers:
+        for number, faces in enumerate(progress(_faces(lists, model, readers, chosen), batches, "batches of faces")):
+            found = model.records(faces)
+            yield DescribedRows(chosen.start + number * BATCH, found.embedding, found.norm)
+
+
+def pool(lists: TemplateLists, described: Iterable[DescribedRows]) -> Floats:
+    """Return unit embeddings of the templates, float32 [T, E].
+
+    Args:
+        lists: which image belongs to which template.
+        described: all images, in the order of the list; how many come at a time does not matter.
+
+    Raises:
         EvaluationError: a template's embedding is zero or not finite.
     """
     share = _shares(lists)
     if lists.detection is not None:
         share = share * lists.detection
     sums: NDArray[np.float64] | None = None
-    batches = math.ceil(len(lists.names) / BATCH)
-    with ThreadPoolExecutor(READERS) as readers:
-        for number, faces in enumerate(progress(_faces(lists, model, readers), batches, "batches of faces")):
-            rows = slice(number * BATCH, number * BATCH + len(faces))
-            found = model.records(faces)
-            raw = found.embedding.astype(np.float64)
-            if found.norm.size:
-                raw *= found.norm[:, None]
-            if sums is None:
-                sums = np.zeros((len(lists.ids), raw.shape[1]))
-            np.add.at(sums, lists.template[rows], raw * share[rows, None])
+    for some in described:
+        rows = slice(some.first, some.first + len(some.embedding))
+        raw = some.embedding.astype(np.float64)
+        if some.norm.size:
+            raw *= some.norm[:, None]
+        if sums is None:
+            sums = np.zeros((len(lists.ids), raw.shape[1]))
+        np.add.at(sums, lists.template[rows], raw * share[rows, None])
     assert sums is not None
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     if not np.isfinite(length).all() or not length.all():
@@ -70,7 +97,9 @@ def _shares(lists: TemplateLists) -> NDArray[np.float64]:
     return np.asarray(1.0 / count[group.ravel()])
 
 
-def _faces(lists: TemplateLists, model: Comparer, readers: ThreadPoolExecutor) -> Iterator[NDArray[np.uint8]]:
+def _faces(
+    lists: TemplateLists, model: Comparer, readers: ThreadPoolExecutor, rows: slice
+) -> Iterator[NDArray[np.uint8]]:
     """Yield batches uint8 [b, S, S, 3]; the next one is read while the model has the one before."""
     size = model.image_size
 
@@ -81,10 +110,10 @@ def _faces(lists: TemplateLists, model: Comparer, readers: ThreadPoolExecutor) -
         return align_as_published(read_image(path), lists.points[row], size)
 
     def begin(start: int) -> Iterator[NDArray[np.uint8]]:
-        return readers.map(read, range(start, min(start + BATCH, len(lists.names))))
+        return readers.map(read, range(start, min(start + BATCH, rows.stop)))
 
-    waiting = begin(0)
-    for start in range(0, len(lists.names), BATCH):
+    waiting = begin(rows.start)
+    for start in range(rows.start, rows.stop, BATCH):
         batch, waiting = waiting, begin(start + BATCH)
         yield np.stack(list(batch))
 
