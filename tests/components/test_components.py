@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from kfp import dsl
 
 from components.cluster import ClusterConfig
 from components.evaluate.component import evaluate
+from components.evaluate.shards import evaluate_shard, plan_evaluation
 from components.export.component import export
 from components.preprocess.component import preprocess
 from components.preprocess.shards import plan_shards, prepare_shard
@@ -138,7 +140,7 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.
         report=report,
         summary=summary,
     )
-    assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt")]
+    assert calls == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt", None)]
     described = {
         "display_name": stages.dated_name(CONFIG),
         "fingerprint": "f1",
@@ -151,6 +153,16 @@ def test_evaluate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dataset: dsl.
     assert Path(report.path).read_text() == "<p>report"
     assert Path(summary.path).read_text() == "| a |"
     assert report.metadata == {"store_uri": evaluated.report_uri, **described}
+
+
+def test_evaluation_shards(monkeypatch: pytest.MonkeyPatch, dataset: dsl.Dataset, model: dsl.Model) -> None:
+    orders = [json.dumps({"shard": f"{number}/2", "dataset": "d", "checkpoint": "c"}) for number in range(2)]
+    planned = stand_in(monkeypatch, "plan_evaluation", orders)
+    made = stand_in(monkeypatch, "evaluate_by_order", True)
+    assert plan_evaluation.python_func(config=TEXT, fingerprint="f1", shards=2, dataset=dataset, model=model) == orders
+    assert evaluate_shard.python_func(config=TEXT, order=orders[1]) == orders[1]
+    assert planned == [(CONFIG, "s3://b/datasets/f1", "s3://b/runs/1/best.ckpt", 2)]
+    assert made == [(CONFIG, orders[1])]
 
 
 def test_export(

@@ -100,11 +100,11 @@ def _server_keys(process: int) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_work: Path, start: Start) -> TinyRun:
-    """The first run, with an S3 server of its own, its data prepared by two shards."""
+    """The first run, with an S3 server of its own, its data prepared and its model evaluated by two shards."""
     (tiny_work / "kept.py").write_text(KEPT)
     given = {name: secrets.token_hex(16) for name in ("WANDB_API_KEY", "KFP_TOKEN", "AWS_SESSION_TOKEN")}
     address = {"OAML_WEBHOOK_URL": f"http://127.0.0.1:9/{secrets.token_hex(16)}"}
-    process = start(tiny_work, "--shards", "2", program=WITH_KEPT, **given, **address)
+    process = start(tiny_work, "--shards", "2", "--evaluation_shards", "2", program=WITH_KEPT, **given, **address)
     servers: list[str] = []
     while not servers and process.poll() is None:
         servers = list(_server_keys(process.pid))

@@ -87,6 +87,8 @@ def test_from_nothing_to_a_model(tiny_run) -> None:  # type: ignore[no-untyped-d
         assert stage in said
     assert "plan-shards: 2 shards" in said
     assert "prepare-shard: shard 1" in said
+    assert "plan-evaluation: 2 shards" in said
+    assert "evaluate-shard: shard 1/2" in said
     for noise in ("KFP", "executor", "{", "Traceback", "Warning"):
         assert noise not in said
     stored = open_store(str(tiny_work / ".oaml" / "s3" / "oaml" / "tiny"))
