@@ -79,7 +79,8 @@ def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
         for name, model in models.items():
             model.describe(lists, parts[name], sharing.one)
         return 0
-    found = {name: model.figures(lists, parts.get(name), only_merge=sharing.only_merge) for name, model in models.items()}
+    merge = sharing.only_merge
+    found = {name: model.figures(lists, parts.get(name), only_merge=merge) for name, model in models.items()}
     written = write_templates(found, Path(options.out or options.protocol))
     for each in parts.values():
         each.remove()

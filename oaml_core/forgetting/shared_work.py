@@ -13,12 +13,16 @@ from oaml_core.data.prepare.shard_files import SHARDS
 from oaml_core.errors import StoreError
 from oaml_core.forgetting.place import Change, Item, Place
 
+EVALUATIONS = f"{SHARDS}/evaluation-"
+"""Beginning of the keys of parts of evaluations, which name people by nothing but their data set."""
 MOST_UNPACKED = 1 << 32
 """Bytes that a listing is unpacked to; the listing of a hundred million files is shorter."""
 
 
 class SharedWork(Place):
     """Plans, work orders, results and listings of shared preparations: a plan that names the person goes whole.
+
+    So do the parts of a shared evaluation of a data set that has the person: they are scored again.
 
     A preparation that is shared out again makes it anew. Its parts are content that no manifest names, which goes with
     the old data sets.
@@ -60,7 +64,8 @@ class SharedWork(Place):
         person = self.case.person
         names = [name.encode() for name in person.names]
         digests = [each for digest in person.files for each in (digest.encode(), bytes.fromhex(digest))]
-        return any(needle in plain for needle in (*names, *digests, *person.images.values()))
+        data_sets = [fingerprint.encode() for fingerprint in self.case.traces if key.startswith(EVALUATIONS)]
+        return any(needle in plain for needle in (*names, *digests, *person.images.values(), *data_sets))
 
 
 class Unfinished(Place):

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forgetting.conftest import NAME, Planted
 
 from oaml_core import stages
 from oaml_core.data.prepare.shard_files import SHARDS
 from oaml_core.embedded_s3 import embedded_s3
+from oaml_core.evaluation.scoring.shard import EvaluationShard
+from oaml_core.evaluation.scoring.shard_parts import ShardPart, ShardParts
 from oaml_core.forgetting.forget import forget
 from oaml_core.store import open_store
 
@@ -67,6 +70,16 @@ def test_a_shared_preparation_that_names_the_person_goes_and_can_be_made_again(
         stages.prepare_shard(shared, order)
     made = stages.merge_shards(shared, again[0])
     assert NAME not in stages.fetch_dataset(shared, made.dataset_uri).manifest.identities
+
+
+def test_parts_of_an_evaluation_go_with_the_data_set_that_they_are_of(planted: Planted) -> None:
+    store = planted.store
+    for name, fingerprint in (("with", planted.fingerprint), ("without", "0" * 16)):
+        parts = ShardParts(store, f"evaluation-{name}", 2, {"data set": fingerprint}, "oaml evaluate")
+        found = ShardPart({"clean/global_score": np.zeros(3)}, slice(0, 3), 1.0, "cpu")
+        parts.write("own", EvaluationShard(1, 2), found)
+    forget(planted.case(NAME), apply=True)
+    assert [info.key for info in store.list(f"{SHARDS}/")] == [f"{SHARDS}/evaluation-without-2/own-00001.npz"]
 
 
 @pytest.mark.parametrize("keeps", [True, None])
