@@ -131,7 +131,7 @@ class MergedScores:
     """Scores that all shards of an evaluation made together."""
 
     sets: Mapping[str, ScoredSet]
-    """By the set's name."""
+    """Scores of each set, by its name."""
     devices: str
     """Names of the devices that made them, with commas between them."""
 

@@ -18,7 +18,7 @@ class EvaluationShard:
     """One of several shards of an evaluation."""
 
     number: int
-    """From 0."""
+    """Number of the shard, from 0."""
     of: int
     """Number of shards."""
 
