@@ -4,7 +4,8 @@
     python -m benchmarks.shared_evaluation describe         # templates: images/s
     python -m benchmarks.shared_evaluation score            # verification sets: pairs/s under a condition
 
-Embeddings, faces and weights are drawn at random: they take the time that others take. Times are processor time.
+Embeddings, faces and weights are drawn at random: they take the time that others take. Times are processor time, on a
+GPU (`score --device cuda`) wall-clock time.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def merge(images: int, templates: int, pairs: int) -> None:
 
         def run() -> None:
             began = time.process_time()
-            run_templates(CheckpointComparer(torch.nn.Identity(), 112), lists, _drawn(images))  # type: ignore[arg-type]
+            run_templates(CheckpointComparer(torch.nn.Identity(), 112), lists, _drawn(images))
             print(f"{time.process_time() - began:.1f} s of one core")
 
         print(f"{peak_mib(run):,.0f} MiB")
@@ -78,7 +79,7 @@ def _drawn(images: int) -> Iterator[DescribedRows]:
 
 def _recogniser(arch: str) -> torch.nn.Module:
     torch.set_num_threads(1)
-    return build_recogniser(ModelConfig(arch=arch)).eval()  # type: ignore[arg-type]
+    return build_recogniser(ModelConfig(arch=arch)).eval()
 
 
 def _faces(count: int) -> np.ndarray:
@@ -87,22 +88,22 @@ def _faces(count: int) -> np.ndarray:
 
 def describe(arch: str) -> None:
     """Describe a batch of images with their mirror images: images/s of one core."""
-    model, faces = CheckpointComparer(_recogniser(arch), 112), _faces(BATCH)  # type: ignore[arg-type]
+    model, faces = CheckpointComparer(_recogniser(arch), 112), _faces(BATCH)
     model.records(faces)
     began = time.process_time()
     model.records(faces)
     print(f"{arch}: {BATCH / (time.process_time() - began):.1f} images/s of one core")
 
 
-def score(arch: str, pairs: int) -> None:
-    """Score pairs of different images, clean and with a veil on the second: pairs/s of one core under a condition."""
-    model, faces = _recogniser(arch), _faces(2 * pairs)
+def score(arch: str, pairs: int, device: str) -> None:
+    """Score pairs of different images, clean and with a veil on the second: pairs/s of a device under a condition."""
+    model, faces = _recogniser(arch).to(device), _faces(2 * pairs)
+    clock = time.process_time if device == "cpu" else time.perf_counter
     for conditions in (conditions_of(()), conditions_of(("veil",))[1:]):
-        score_conditions(model, faces[:24], conditions)  # type: ignore[arg-type]
-        began = time.process_time()
-        score_conditions(model, faces, conditions)  # type: ignore[arg-type]
-        spent = time.process_time() - began
-        print(f"{arch}, {conditions[0].name}: {pairs / spent:.1f} pairs/s of one core")
+        score_conditions(model, faces, conditions, device=device)
+        began = clock()
+        score_conditions(model, faces, conditions, device=device)
+        print(f"{arch}, {conditions[0].name}: {pairs / (clock() - began):.1f} pairs/s of one {device}")
 
 
 def main() -> None:
@@ -113,13 +114,14 @@ def main() -> None:
     parser.add_argument("--templates", type=int, default=23_124)
     parser.add_argument("--pairs", type=int, default=None)
     parser.add_argument("--arch", default="mobilefacenet")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     given = parser.parse_args()
     if given.what == "merge":
         merge(given.images, given.templates, given.pairs or 15_658_489)
     elif given.what == "describe":
         describe(given.arch)
     else:
-        score(given.arch, given.pairs or 120)
+        score(given.arch, given.pairs or 96, given.device)
 
 
 if __name__ == "__main__":
