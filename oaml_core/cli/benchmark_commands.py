@@ -40,7 +40,7 @@ def _benchmark(config: Config, options: Any) -> int:
     if not names:
         raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
     keep_freed_memory()
-    if options.protocol != "templates" and chosen_sharing(options).is_asked_for:
+    if options.protocol != "templates" and chosen_sharing(options).count is not None:
         raise ConfigError("Shards are for `oaml benchmark templates`: leave them out.")
     if options.protocol == "templates":
         return _benchmark_templates(config, options, names)

@@ -41,24 +41,12 @@ def model_options(parser: ArgumentParser) -> None:
 class Sharing:
     """The way in which measuring is shared out."""
 
+    count: int | None = None
+    """Number of shards; None: nothing is shared out."""
     one: str | None = None
-    """The only shard to make, such as `0/7`."""
-    of: int | None = None
-    """Number of shards that are merged; None: nothing is shared out, or nothing is merged."""
+    """The only shard to make, such as `0/7`; None: all are made or merged."""
     only_merge: bool = False
     """Make no shard that is missing."""
-
-    @property
-    def count(self) -> int | None:
-        """Number of shards; None: nothing is shared out."""
-        from oaml_core.evaluation.scoring.shard import EvaluationShard
-
-        return self.of if self.one is None else EvaluationShard.parse(self.one).of
-
-    @property
-    def is_asked_for(self) -> bool:
-        """True if anything is shared out."""
-        return self != Sharing()
 
 
 def sharing_options(parser: ArgumentParser) -> None:
@@ -74,11 +62,18 @@ def sharing_options(parser: ArgumentParser) -> None:
 
 
 def chosen_sharing(options: Any) -> Sharing:
-    """Return what `sharing_options` were given; raises ConfigError for several of them."""
+    """Return what `sharing_options` were given.
+
+    Raises:
+        ConfigError: several of them were given, or they name no shard.
+    """
+    from oaml_core.evaluation.scoring.shard import EvaluationShard
+
     if sum(value is not None for value in (options.shard, options.shards, options.merge)) > 1:
         raise ConfigError(
             "Give one of --shards (make shards and merge them), --shard (make one) and --merge (merge what was made)."
         )
-    if options.merge is not None:
-        return Sharing(of=options.merge, only_merge=True)
-    return Sharing(options.shard, options.shards)
+    if options.shard is not None:
+        return Sharing(EvaluationShard.parse(options.shard).of, options.shard)
+    count = options.shards if options.merge is None else options.merge
+    return Sharing(None if count is None else EvaluationShard(0, count).of, only_merge=options.merge is not None)

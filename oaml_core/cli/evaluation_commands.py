@@ -21,7 +21,7 @@ def _evaluate(config: Config, options: Any) -> int:
             "Give one of --checkpoint (a model that OAML trained) and --backbone (published weights or an ONNX file)."
         )
     sharing = chosen_sharing(options)
-    if sharing.is_asked_for and (options.backbone is not None or options.faces is not None):
+    if sharing.count is not None and (options.backbone is not None or options.faces is not None):
         raise ConfigError("Shards are for the verification sets of a data set, by a --checkpoint: leave them out.")
     if options.backbone is not None:
         return _evaluate_backbone(config, options)
@@ -33,7 +33,9 @@ def _evaluate(config: Config, options: Any) -> int:
     if sharing.one is not None:
         stages.evaluate_shard(config, dataset, options.checkpoint, sharing.one)
         return 0
-    evaluated = stages.evaluate(config, dataset, options.checkpoint, shards=sharing.of, only_merge=sharing.only_merge)
+    evaluated = stages.evaluate(
+        config, dataset, options.checkpoint, shards=sharing.count, only_merge=sharing.only_merge
+    )
     for name, value in evaluated.metrics.items():
         print(f"{name:<34} {value:.4f}")
     print(evaluated.report)

@@ -206,11 +206,10 @@ def test_orders_hold_all_that_a_shard_must_know(at: Callable[[str], tuple[Config
 def test_numbers_that_name_no_shard_are_refused_on_the_command_line(
     words: list[str], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "best.ckpt").write_bytes(b"")
-    place = ["--store", str(tmp_path / "store"), "--work_dir", str(tmp_path / "work"), "--dataset", "d"]
     with pytest.raises(SystemExit, match="2"):
-        main(["evaluate", "--checkpoint", str(tmp_path / "best.ckpt"), *place, *words])
+        main(["evaluate", "--checkpoint", "best.ckpt", "--store", str(tmp_path / "store"), *words])
     assert said in capfd.readouterr().err
+    assert not (tmp_path / "store").exists(), "that is said before anything is prepared"
 
 
 @pytest.mark.parametrize("of", [1, 3, 7, 50])
