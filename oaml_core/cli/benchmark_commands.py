@@ -158,7 +158,7 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         "--occluders",
         type=str | None,
         default=None,
-        help="cut-outs: RGBA files, one folder per kind; held-out ones only where a model was trained on cut-outs",
+        help="cut-outs: RGBA, one folder per kind; held-out ones where a model saw cut-outs",
     )
     parser.add_argument(
         "--drawn",
@@ -170,13 +170,13 @@ def _benchmark_options(parser: ArgumentParser) -> None:
         "--real",
         type=str | None,
         default=None,
-        help="aligned faces of which some were photographed covered: person/…_masked.jpg, all others uncovered",
+        help="aligned faces, some photographed covered: person/…_masked.jpg",
     )
     parser.add_argument(
         "--cohort",
         type=str | None,
         default=None,
-        help="aligned faces of other people, in any form that training reads: adds a score that is normalised by them",
+        help="aligned faces of other people: adds a score that is normalised by them",
     )
     parser.add_argument("--far", type=float, default=1e-3, help="false accept rate")
     parser.add_argument("--impostors", type=int, default=20_000, help="most impostor pairs drawn per set")
