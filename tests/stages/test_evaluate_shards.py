@@ -185,7 +185,11 @@ def test_orders_hold_all_that_a_shard_must_know(at: Callable[[str], tuple[Config
     orders = stages.plan_evaluation(config, dataset, checkpoint, 2)
     assert len(orders) == stages.shards_of(orders) == 2
     assert [stages.evaluate_by_order(config, order) for order in (*orders, orders[0])] == [True, True, False]
-    assert not stages.evaluate(config, dataset, checkpoint, shards=2, only_merge=True).reused
+    rewritten(open_store(config.store), parts_in(config)[0], device="another device")
+    merged = stages.evaluate(config, dataset, checkpoint, shards=2, only_merge=True)
+    assert not merged.reused
+    devices = stages.read_metrics_json(merged.metrics_uri)["context"]["device"]
+    assert devices == f"another device, {evaluation_inputs.device_name()}", "all devices are named"
     assert stages.plan_evaluation(config, dataset, checkpoint, 5) == [orders[0].replace("0/2", "0/5")]
     assert stages.shards_of([]) is None
     with pytest.raises(ConfigError, match="plan_evaluation gives orders"):
