@@ -132,6 +132,7 @@ NOT_LEARNT = (
     *("data.num_workers", "data.pin_memory", "data.persistent_workers", "data.prefetch_factor", "data.fetch"),
     *(
         "data.source",
+        "data.inventory",
         "data.verification_source",
         "data.visibility_source",
         "data.unlabelled_source",

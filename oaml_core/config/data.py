@@ -18,6 +18,10 @@ class DataConfig:
     source: str | None = None
     """Folder, or `s3://bucket/prefix`, that holds `train.rec` or one folder per identity or `train.csv`, and
     verification `.bin` sets. None: synthetic faces are drawn."""
+    inventory: str | None = None
+    """S3 Inventory that lists `source` in place of requests to the bucket: `s3://bucket/…/manifest.json`, or the folder
+    above its dates, of which the newest complete one is read. CSV or Parquet, with the columns Size and ETag. Objects
+    that came later are not seen. None: the bucket is listed."""
     verification_source: str | None = None
     """Folder or `s3://` prefix that holds the verification sets; None: they lie in `source`."""
     visibility_source: str | None = None
@@ -162,6 +166,13 @@ def check_data(data: DataConfig) -> None:
         raise ConfigError("data.align takes photographs, whose files are RGB: leave data.channel_order at rgb.")
     if data.align and data.source is None:
         raise ConfigError("data.align needs photographs: name their folder as data.source.")
+    if data.inventory is not None:
+        for name, value in (("inventory", data.inventory), ("source", data.source)):
+            if value is None or not value.startswith("s3://"):
+                raise ConfigError(
+                    f"data.{name} is {value}, and data.inventory lists a source in S3: give both as s3:// addresses, "
+                    "or leave data.inventory out."
+                )
     SAMPLERS.check(data.sampler, "data.sampler")
     if data.sampler != "shuffle" and data.batch_size % data.num_instances:
         raise ConfigError(

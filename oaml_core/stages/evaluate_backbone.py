@@ -95,14 +95,14 @@ def evaluate_backbone(
 
 def _data_of(config: Config, dataset_uri: str | None) -> tuple[str, Mapping[str, VerificationSet]]:
     """Return what tells the data apart, and its verification sets."""
-    from oaml_core.data.sources.base import open_folder
+    from oaml_core.data.sources.inputs import open_source
     from oaml_core.data.sources.verification import find_verification
     from oaml_core.stages.own_faces import open_sets
     from oaml_core.stages.prepare_stage import prepare
 
     work, source = Path(config.work_dir), config.data.source or config.data.verification_source
     if dataset_uri is None and source is not None and not config.data.align:
-        folder = open_folder(source, work / "fetched")
+        folder = open_source(source, config.data, work / "fetched")
         files = find_verification(folder)
         if files and not _has_training(folder, work):
             data = digest(*(folder.sha256(file) for file in files.values()), config.data)

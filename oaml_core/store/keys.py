@@ -43,7 +43,7 @@ def is_listed(key: str) -> bool:
     that S3 consoles make for a folder, by its slash at the end.
     """
     own = any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(key).parts)
-    return not own and not key.endswith("/")
+    return bool(key) and not own and not key.endswith("/")
 
 
 def digest_key(key: str) -> str:

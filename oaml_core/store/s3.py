@@ -157,7 +157,7 @@ class S3Store(Store):
     def stat(self, key: str) -> ObjectInfo:
         head = self._head(key)
         known = self._expected(key, head)
-        return ObjectInfo(key, head.size, known[0] if len(known) == 1 else "", head.last_modified)
+        return ObjectInfo(key, head.size, known[0] if len(known) == 1 else "", head.last_modified, tag_of(head.etag))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         top = f"{self.prefix}/" if self.prefix else ""

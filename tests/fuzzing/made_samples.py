@@ -30,6 +30,7 @@ from oaml_core.data.sources.recordio import frame_record
 from oaml_core.forgetting.receipt import sign
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.settings import config_to_yaml
+from tests.data_layer.written_inventory import csv_file, manifest_of, parquet_file, rows_of
 
 RECORD = {
     "version": "1",
@@ -58,6 +59,13 @@ def shard_files() -> Files:
         "shards/p/a.npz": npz({"labels": np.arange(3), "about": about}),
         "shards/p/listing-training.jsonl.gz": gzip.compress(listing),
     }
+
+
+def inventories() -> Files:
+    """An inventory that S3 wrote of a bucket, in both formats."""
+    rows = rows_of({"faces/ann/1.jpg": b"1", "faces/bo b/é.jpg": b"22", "other/x": b"3"})
+    files = {"a.csv.gz": csv_file(rows), "a.parquet": parquet_file(rows)}
+    return files | {"manifest.json": manifest_of({"a.csv.gz": files["a.csv.gz"]})}
 
 
 def documents() -> Files:

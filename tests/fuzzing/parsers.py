@@ -18,6 +18,7 @@ from fuzzing.readers import (
     gallery,
     graph_metadata,
     image,
+    inventory,
     memfile,
     one_set,
     pointers,
@@ -109,6 +110,7 @@ PARSERS: Mapping[str, Parser] = {
         made_samples.scores, tuple(made_samples.scores()), lambda folder, target: read_scores(folder / target)
     ),
     "shards of a preparation": Parser(made_samples.shard_files, tuple(made_samples.shard_files()), shards),
+    "inventories of S3": Parser(made_samples.inventories, tuple(made_samples.inventories()), inventory),
     "tiles": Parser(samples.tiles, tuple(samples.tiles()), tiles),
     "recipes": Parser(made_samples.recipes, ("recipe.yaml", "short.yaml"), recipe),
     "keys of a service": Parser(made_samples.recipes, ("keys.txt",), lambda folder, target: read_keys(folder / target)),

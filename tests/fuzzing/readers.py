@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 from collections.abc import Callable
 from functools import cache
@@ -20,6 +21,8 @@ from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.data.prepared.verification import open_verification
 from oaml_core.data.sources.base import LocalFolder, TrainingSource
 from oaml_core.data.sources.image_folder import ImageFolderSource
+from oaml_core.data.sources.inventory import objects_below, read_manifest
+from oaml_core.data.sources.listing import entry_of_store
 from oaml_core.data.sources.subset import find_subset
 from oaml_core.data.sources.verification import find_verification, open_verification_source
 from oaml_core.decoding.decode import decode_image, decode_mask, decode_picture
@@ -43,6 +46,7 @@ from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.trained import load_trained
+from tests.data_layer.written_inventory import manifest_of
 
 LOOKED_AT = 12
 """Items that are read of what a parser finds."""
@@ -119,6 +123,17 @@ def shards(folder: Path, target: str) -> None:
         read_arrays(store, target, "Copy it again.")
     else:
         list(fetch_listing(store, target, folder / "scratch").files())
+
+
+def inventory(folder: Path, target: str) -> None:
+    """Read an inventory whose checksums are those of the damaged file."""
+    manifest = folder / "manifest.json"
+    if target != manifest.name:
+        kind = "Parquet" if target.endswith(".parquet") else "CSV"
+        manifest.write_bytes(manifest_of({target: (folder / target).read_bytes()}, fileFormat=kind))
+    (folder / "manifest.checksum").write_text(hashlib.md5(manifest.read_bytes()).hexdigest())
+    for info in objects_below(read_manifest(FolderStore(folder), manifest.name), "faces"):
+        entry_of_store(info)
 
 
 def tiles(folder: Path, target: str) -> None:

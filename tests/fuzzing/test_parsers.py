@@ -70,6 +70,7 @@ READERS = {
     "array_files.py": "arrays, scores, memfiles",
     "data/sources/image_list.py": "list in Parquet",
     "data/sources/image_parquet.py": "images in Parquet",
+    "data/sources/inventory_rows.py": "inventories of S3",
     "data/sources/recordio_index.py": "RecordIO",
     "data/sources/text.py": "table",
     "data/sources/verification_shards.py": "pairs in tar",

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.config import DataConfig
 from oaml_core.data.prepare.fingerprint import DIGITS, INVENTORIES
 from oaml_core.data.sources.base import SourceFile, SourceFolder
-from oaml_core.data.sources.listing import over_files
+from oaml_core.data.sources.inventory import entries_of_inventory
+from oaml_core.data.sources.listing import files_among, over_files
 from oaml_core.errors import DataError, StoreError
 
 if TYPE_CHECKING:
@@ -92,8 +93,13 @@ def _key(data: DataConfig, settings: Mapping[str, Any]) -> str:
 
 
 def _listed_now(data: DataConfig) -> str:
-    sources = _sources(data).items()
-    return _digest({use: over_files(source, partial(sum_of_files, use)) for use, source in sources})
+    return _digest({use: _listed_sum(data, use, source) for use, source in _sources(data).items()})
+
+
+def _listed_sum(data: DataConfig, use: str, source: str) -> int | None:
+    if use or data.inventory is None:
+        return over_files(source, partial(sum_of_files, use))
+    return sum_of_files(use, files_among(entries_of_inventory(data.inventory, source)))
 
 
 def _digest(sums: Mapping[str, int | None]) -> str:

@@ -69,8 +69,8 @@ class Order:
     """int64 [N]: their identities."""
     places: Places | None
     """Places of the images; None: the source must be opened to read them."""
-    unknown: list[tuple[str, str, int]]
-    """Further files whose checksums nobody knows: use of the folder, name, size."""
+    unknown: list[tuple[str, SourceFile]]
+    """Further files whose checksums nobody knows, each with its folder's use."""
     owes_checksums: bool
     """True if checksums of the images are wanted too, where each is a file."""
 
@@ -109,10 +109,11 @@ def read_plan(store: Store, key: str) -> ShardPlan:
 def write_order(store: Store, key: str, order: Order) -> None:
     """Put a work order into the store."""
     arrays: dict[str, NDArray[Any]] = {"numbers": order.numbers, "labels": order.labels}
-    about: dict[str, Any] = {"unknown": order.unknown, "owes_checksums": order.owes_checksums, "files": None}
+    unknown = [(use, (file.name, file.size, file.stamp)) for use, file in order.unknown]
+    about: dict[str, Any] = {"unknown": unknown, "owes_checksums": order.owes_checksums, "files": None}
     if order.places is not None:
         arrays |= {"whose": order.places.file, "offsets": order.places.offsets, "sizes": order.places.sizes}
-        about |= {"files": order.places.files, "framed": order.places.framed}
+        about |= {"files": order.places.files, "framed": order.places.framed, "stamps": order.places.stamps}
     write_arrays(store, key, arrays, about)
 
 
@@ -121,8 +122,9 @@ def read_order(store: Store, key: str) -> Order:
     found, about = read_arrays(store, key, REMEDY)
     places = None
     if about["files"] is not None:
-        places = Places(about["files"], found["whose"], found["offsets"], found["sizes"], about["framed"])
-    unknown = [(use, name, size) for use, name, size in about["unknown"]]
+        arrays = (found["whose"], found["offsets"], found["sizes"])
+        places = Places(about["files"], *arrays, about["framed"], about["stamps"])
+    unknown = [(use, SourceFile(*file)) for use, file in about["unknown"]]
     return Order(found["numbers"], found["labels"], places, unknown, about["owes_checksums"])
 
 

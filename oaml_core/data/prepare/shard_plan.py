@@ -147,7 +147,7 @@ def _order(
         numbers.astype(np.int64),
         inputs.training.labels[numbers],
         find_places(inputs.training, numbers),
-        [(use, file.name, file.size) for use, file in others],
+        others,
         owes_checksums=bool(unknown) and isinstance(inputs.training, ImageFileSource),
     )
 

@@ -174,8 +174,7 @@ class _Shard:
             listing = fetch_listing(self.store, listing_key(self.plan.key, ""), self.folder / "listing")
             folder = open_folder(data.source, Path(self.config.work_dir) / "fetched", listing.files())
             return open_training(folder, Path(self.config.work_dir) / "indices"), order.numbers.tolist()
-        names = [SourceFile(name, 0, "") for name in order.places.files]
-        picked = PickedImages(self._folder("", names), order.places, order.labels)
+        picked = PickedImages(self._folder("", order.places.as_listed()), order.places, order.labels)
         return picked, list(range(len(order.numbers)))
 
     def _folder(self, use: str, files: list[SourceFile]) -> SourceFolder:
@@ -193,13 +192,13 @@ class _Shard:
         left: dict[str, list[SourceFile]] = {}
         places = self.order.places
         if self.order.owes_checksums and places is not None:
-            for place, name in enumerate(places.files):
+            for place, file in enumerate(places.as_listed()):
                 if place in self.digests:
-                    yield "", name, self.digests[place].hex()
+                    yield "", file.name, self.digests[place].hex()
                 elif places.sizes[place] >= 0:
-                    left.setdefault("", []).append(SourceFile(name, int(places.sizes[place]), ""))
-        for use, name, size in self.order.unknown:
-            left.setdefault(use, []).append(SourceFile(name, size, ""))
+                    left.setdefault("", []).append(file)
+        for use, file in self.order.unknown:
+            left.setdefault(use, []).append(file)
         for use, files in left.items():
             folder = self._folder(use, files)
             for file, sha256 in in_order(lambda f, folder=folder: (f, folder.sha256(f.name)), files, folder.readers):  # type: ignore[misc]

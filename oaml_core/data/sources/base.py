@@ -36,12 +36,14 @@ from oaml_core.folder_entries import (
     shown,
 )
 from oaml_core.printable_names import file_spelling
+from oaml_core.store.base import MissingObject
 
 if TYPE_CHECKING:
-    from oaml_core.store import Store
+    from oaml_core.store import ObjectInfo, Store
 
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
+LIST_AGAIN = "Run the command again; where data.inventory lists the source, once the next inventory is written."
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
 
@@ -139,15 +141,16 @@ class LocalFolder(SourceFolder):
         key: setting or option that names it, for messages.
     """
 
-    def __init__(self, folder: Path, listing: Iterable[SourceFile] | None = None, *, key: str = "data.source") -> None:
+    def __init__(
+        self, folder: Path, listing: Iterable[SourceFile | FolderEntry] | None = None, *, key: str = "data.source"
+    ) -> None:
         if not folder.is_dir():
             raise DataError(
                 f"{key}: {no_folder(folder)}. Give the folder that holds train.rec, train.csv or one folder per "
                 "identity."
             )
         self.folder = folder
-        used, passed_over = apart(entries_of_folder(folder) if listing is None else ())
-        super().__init__(str(folder), used if listing is None else listing, passed_over)
+        super().__init__(str(folder), *apart(entries_of_folder(folder) if listing is None else listing))
         self.identity = str(folder.resolve())
 
     def names_of_one(self, below: str) -> dict[str, str]:
@@ -181,19 +184,36 @@ class StoreFolder(SourceFolder):
 
     readers = READERS
 
-    def __init__(self, store: Store, scratch: Path, listing: Iterable[SourceFile] | None = None) -> None:
+    def __init__(self, store: Store, scratch: Path, listing: Iterable[SourceFile | FolderEntry] | None = None) -> None:
         self.store = store
         self.scratch = scratch / hashlib.sha256(store.uri.encode()).hexdigest()[:16]
         self._fetched: set[Path] = set()
-        objects, passed_over = apart(map(entry_of_store, store.list()) if listing is None else ())
-        super().__init__(store.uri, objects if listing is None else listing, passed_over)
+        super().__init__(store.uri, *apart(map(entry_of_store, store.list()) if listing is None else listing))
         self.is_remote = True
 
     def read(self, name: str) -> bytes:
-        return self.store.read_bytes(name)
+        try:
+            data = self.store.read_bytes(name)
+        except MissingObject:
+            raise self.not_there(name) from None
+        listed = self.files.get(name)
+        if listed is not None and not _plainly(listed, data):
+            self._as_listed(name)
+        return data
+
+    def _as_listed(self, name: str) -> ObjectInfo:
+        """Return what the store says of a file; raises DataError if it is gone, or another one than was listed."""
+        listed = self.files[name]
+        try:
+            now = self.store.stat(name)
+        except MissingObject:
+            raise DataError(f"{self.where(name)} is gone since the source was listed. {LIST_AGAIN}") from None
+        if now.size != listed.size or (listed.stamp and now.tag and now.tag != listed.stamp):
+            raise DataError(f"{self.where(name)} has changed since the source was listed. {LIST_AGAIN}")
+        return now
 
     def sha256(self, name: str) -> str:
-        known = self.store.stat(name).sha256
+        known = self._as_listed(name).sha256
         size = self.files[name].size
         if known or (size > LARGE and self.fits(name)):
             return known or super().sha256(name)
@@ -238,10 +258,20 @@ class StoreFolder(SourceFolder):
                 "a larger disk as work_dir."
             )
         self.store.get_file(name, path)
+        self._as_listed(name)
+
+
+def _plainly(listed: SourceFile, data: bytes) -> bool:
+    """Return True if the MD5 of a file is its ETag, as it is unless keys of KMS encrypt it."""
+    return len(data) == listed.size and listed.stamp in ("", hashlib.md5(data, usedforsecurity=False).hexdigest())
 
 
 def open_folder(
-    source: str, scratch: Path, listing: Iterable[SourceFile] | None = None, *, key: str = "data.source"
+    source: str,
+    scratch: Path,
+    listing: Iterable[SourceFile | FolderEntry] | None = None,
+    *,
+    key: str = "data.source",
 ) -> SourceFolder:
     """Return a local folder or an `s3://` prefix.
 

@@ -24,7 +24,6 @@ from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import ARCHIVES, OF_NOBODY, shown
 from oaml_core.printable_names import composed
-from oaml_core.store import MissingObject
 
 TRAIN = "train/"
 RESERVED = frozenset({"verification", "visibility", "kept_faces", "masks"})
@@ -49,11 +48,7 @@ class ImageFileSource(TrainingSource):
         self.notes += unknown_images(folder, known, names)
 
     def read(self, index: int) -> bytes:
-        name = self.names[index]
-        try:
-            return self.folder.read(name)
-        except MissingObject:
-            raise self.folder.not_there(name) from None
+        return self.folder.read(self.names[index])
 
     def name(self, index: int) -> str:
         return self.names[index]

@@ -15,6 +15,7 @@ from oaml_core.data.sources.held_out import hold_people_out, known_by_name, leav
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
 from oaml_core.data.sources.image_parquet import ImageParquetSource, find_image_parquet, holds_images
+from oaml_core.data.sources.inventory import entries_of_inventory
 from oaml_core.data.sources.joined import WithUnlabelled
 from oaml_core.data.sources.labelled_list import TRAINING_LISTS, LabelledListSource, is_labelled_list
 from oaml_core.data.sources.leftovers import Leftovers, find_leftovers, relative_to
@@ -74,18 +75,18 @@ def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
     """Open the folders of a source; None where faces are drawn.
 
     Args:
-        data: its `source`, `verification_source`, `visibility_source` and `unlabelled_source`.
+        data: its `source`, `inventory`, `verification_source`, `visibility_source` and `unlabelled_source`.
         scratch: local folder for what is fetched from a store.
 
     Raises:
-        DataError: a folder is missing, or others are named without `data.source`.
+        DataError: a folder is missing, others are named without `data.source`, or the inventory cannot be used.
     """
     if data.source is None:
         for name in ("verification_source", "visibility_source", "unlabelled_source"):
             if getattr(data, name) is not None:
                 raise DataError(f"data.{name} is given without data.source: name the training faces too.")
         return None
-    training = open_folder(data.source, scratch)
+    training = open_source(data.source, data, scratch)
 
     def apart(key: str) -> SourceFolder | None:
         source = getattr(data, key)
@@ -97,6 +98,21 @@ def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
         apart("visibility_source") or training,
         apart("unlabelled_source"),
     )
+
+
+def open_source(source: str, data: DataConfig, scratch: Path) -> SourceFolder:
+    """Open the folder of the training images, as the inventory lists it where there is one.
+
+    Args:
+        source: its address.
+        data: its `inventory`.
+        scratch: local folder for what is fetched from a store.
+
+    Raises:
+        DataError: it is missing, or the inventory cannot be used.
+    """
+    listing = None if data.inventory is None else entries_of_inventory(data.inventory, source)
+    return open_folder(source, scratch, listing)
 
 
 def open_inputs(config: Config, folders: Folders | None) -> Inputs:

@@ -58,6 +58,11 @@ def apart(entries: Iterable[SourceFile | FolderEntry]) -> tuple[list[SourceFile]
     return files, passed_over
 
 
+def files_among(entries: Iterable[SourceFile | FolderEntry]) -> Iterator[SourceFile]:
+    """Yield the files alone."""
+    return (entry for entry in entries if isinstance(entry, SourceFile))
+
+
 def over_files(source: str, take: Callable[[Iterable[SourceFile]], T]) -> T:
     """Return `take(files)` of the files of a source as they are listed, in any order; nothing of the listing is held.
 
@@ -68,12 +73,8 @@ def over_files(source: str, take: Callable[[Iterable[SourceFile]], T]) -> T:
     Raises:
         StoreError: the source cannot be listed.
     """
-
-    def files(entries: Iterable[SourceFile | FolderEntry]) -> Iterator[SourceFile]:
-        return (entry for entry in entries if isinstance(entry, SourceFile))
-
     if "://" not in source:
-        return take(files(entries_of_folder(Path(source))))
+        return take(files_among(entries_of_folder(Path(source))))
     from oaml_core.store import open_store
 
-    return open_store(source).over_list(lambda objects: take(files(map(entry_of_store, objects))))
+    return open_store(source).over_list(lambda objects: take(files_among(map(entry_of_store, objects))))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource
+from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource
 from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.data.sources.recordio_source import RECORDS, RecordIOSource
@@ -16,6 +16,7 @@ from oaml_core.errors import DataError
 
 WHOLE = -1
 """Offset of an image that is a file of its own."""
+NOT_LISTED = SourceFile("", -1, "")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,15 @@ class Places:
     """int64 [N]: bytes; −1 for a file that the source's listing does not have."""
     framed: bool = False
     """True if each image is a RecordIO record."""
+    stamps: list[str] | None = None
+    """Stamps of the files in the source's listing, where each image is one; empty for a file that it does not have."""
+
+    def as_listed(self) -> list[SourceFile]:
+        """Return the files with their sizes and stamps; without, where images lie in files."""
+        if self.stamps is None:
+            return [SourceFile(name, 0, "") for name in self.files]
+        told = zip(self.files, self.sizes.tolist(), self.stamps, strict=True)
+        return [SourceFile(name, max(size, 0), stamp) for name, size, stamp in told]
 
 
 def find_places(source: TrainingSource, numbers: Ints) -> Places | None:
@@ -44,8 +54,10 @@ def find_places(source: TrainingSource, numbers: Ints) -> Places | None:
     if isinstance(source, ImageFileSource):
         names = [source.names[number] for number in numbers.tolist()]
         there = source.folder.files
-        sizes = np.array([there[name].size if name in there else -1 for name in names], dtype=np.int64)
-        return Places(names, np.arange(len(names)), np.full(len(names), WHOLE), sizes)
+        listed = [there.get(name, NOT_LISTED) for name in names]
+        sizes = np.array([file.size for file in listed], dtype=np.int64)
+        stamps = [file.stamp for file in listed]
+        return Places(names, np.arange(len(names)), np.full(len(names), WHOLE), sizes, stamps=stamps)
     if isinstance(source, RecordIOSource):
         index = source.index
         of_one = np.zeros(len(numbers), dtype=np.int64)
