@@ -6,6 +6,7 @@ __all__ = [
     "drawn_people",
     "image_folder",
     "inputs",
+    "inventory",
     "listing",
     "meta",
     "picked",

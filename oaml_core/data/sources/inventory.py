@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.amounts import amount
-from oaml_core.data.sources.inventory_rows import Row, csv_rows, parquet_rows
+from oaml_core.data.sources.inventory_rows import InventoryRow, csv_rows, parquet_rows
 from oaml_core.data.sources.listing import SourceFile, entry_of_store
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import FolderEntry, shown
@@ -180,7 +180,7 @@ def objects_below(inventory: Inventory, prefix: str) -> Iterator[ObjectInfo]:
                 yield ObjectInfo(name, row.size, "", tag=tag_of(row.etag))
 
 
-def _rows(inventory: Inventory, key: str) -> Iterator[Row]:
+def _rows(inventory: Inventory, key: str) -> Iterator[InventoryRow]:
     where = inventory.store.url(key)
     with held_folder("oaml-inventory-") as folder:
         path = folder / "file"

@@ -27,7 +27,7 @@ COPY_AGAIN = "Wait for the next inventory, or copy it again."
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-class Row(NamedTuple):
+class InventoryRow(NamedTuple):
     """The current content of one object."""
 
     bucket: str
@@ -37,7 +37,7 @@ class Row(NamedTuple):
     etag: str
 
 
-def csv_rows(path: Path, schema: str, where: str) -> Iterator[Row]:
+def csv_rows(path: Path, schema: str, where: str) -> Iterator[InventoryRow]:
     """Yield the rows of a CSV file without a header, in gzip; keys are decoded.
 
     Args:
@@ -58,14 +58,16 @@ def csv_rows(path: Path, schema: str, where: str) -> Iterator[Row]:
                         f"{where} row {number} has {len(cells)} columns, and the manifest names {len(names)}. "
                         f"{COPY_AGAIN}"
                     )
-                row = _row(cells, places, f"{where} row {number}")
+                place = f"{where} row {number}"
+                cells[places["key"]] = _decoded(cells[places["key"]], place)
+                row = _row(cells, places, place)
                 if row is not None:
-                    yield row._replace(key=_decoded(row.key, f"{where} row {number}"))
+                    yield row
     except (OSError, EOFError, zlib.error, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{where} is damaged or cut off ({error}). {COPY_AGAIN}") from None
 
 
-def parquet_rows(path: Path, where: str) -> Iterator[Row]:
+def parquet_rows(path: Path, where: str) -> Iterator[InventoryRow]:
     """Yield the rows of a Parquet file.
 
     Args:
@@ -107,7 +109,7 @@ def _places(names: Sequence[str], where: str) -> dict[str, int]:
     return places
 
 
-def _row(cells: Sequence[Any], places: dict[str, int], where: str) -> Row | None:
+def _row(cells: Sequence[Any], places: dict[str, int], where: str) -> InventoryRow | None:
     """Return the object of a row; None for earlier versions and markers of deleted objects."""
     if LATEST in places and not _flag(cells[places[LATEST]], where):
         return None
@@ -118,7 +120,7 @@ def _row(cells: Sequence[Any], places: dict[str, int], where: str) -> Row | None
         size = int(size)
     except (TypeError, ValueError):
         raise DataError(f"{where}: {shown(cell_text(size))!r} is no size in bytes. {COPY_AGAIN}") from None
-    row = Row(cell_text(bucket), key if isinstance(key, str) else _text(key, where), size, cell_text(etag))
+    row = InventoryRow(cell_text(bucket), key if isinstance(key, str) else _text(key, where), size, cell_text(etag))
     if not row.key or size < 0:
         raise DataError(f"{where} names no object with a size. {COPY_AGAIN}")
     return row
