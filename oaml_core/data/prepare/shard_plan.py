@@ -47,6 +47,8 @@ FEW = 1_000
 """Files whose checksums are asked for before anything is shared out: a night with little new ends here."""
 CHECKSUMS = "checksums.sqlite"
 DIGITS = 16
+ORDERS = 2
+"""Form of the work orders: those of another one are not taken up again."""
 
 
 def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
@@ -163,7 +165,7 @@ def _outside(inputs: Inputs, unknown: list[tuple[str, SourceFile]]) -> list[tupl
 
 def _key(settings: Mapping[str, Any], folders: Mapping[str, SourceFolder], shards: int) -> str:
     """Return the digest of all that the work depends on; another one each time where a listing has no stamps."""
-    digest = hashlib.sha256(json.dumps([FORMAT, shards, settings], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, ORDERS, shards, settings], sort_keys=True).encode())
     for use, folder in folders.items():
         digest.update(f"{use}\0{folder.identity}\n".encode())
         for file in folder.files.values():
