@@ -20,6 +20,7 @@ from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.errors import ConfigError, DataError
 from oaml_core.store import Store, open_store
+from oaml_core.store.keys import is_listed
 from oaml_core.store.s3 import S3Store
 from tests.data_layer.conftest import face
 from tests.data_layer.written_inventory import (
@@ -270,3 +271,9 @@ def test_a_manifest_that_is_not_there_is_named(lists: Store) -> None:
 def test_an_inventory_is_of_a_source_in_s3(source: str | None, inventory: str) -> None:
     with pytest.raises(ConfigError, match=r"give both as s3:// addresses"):
         check_data(DataConfig(source=source, inventory=inventory))
+
+
+def test_the_object_of_a_consoles_folder_is_no_file() -> None:
+    """`faces/` itself has an empty name below `s3://raw/faces`."""
+    assert not is_listed("")
+    assert is_listed("p00/1.jpg")
