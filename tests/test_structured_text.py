@@ -203,6 +203,7 @@ OWN_TEXT = {
     "oaml_core/stages/evaluate_stage.py": "YAML that was written a line before",
     "oaml_core/forgetting/forget.py": "JSON that was written a line before",
     "oaml_core/tracking.py": "JSON that was written a line before",
+    "oaml_core/data/prepared/part_filler.py": "lines of this machine's own worker, through a pipe",
     "oaml_core/training/rejoin.py": "the note of this machine's own worker; what is damaged counts as none",
     "images/audit.py": "the output of pip-audit, which was started a line before",
 }

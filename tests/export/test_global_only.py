@@ -40,7 +40,7 @@ def test_every_shape_gives_the_embeddings_of_the_plain_one(shape: dict[str, Any]
     ("shape", "said"),
     [
         ({"factor": float("nan")}, "NaN or infinite: its weights are damaged"),
-        ({"extra": True}, "has inputs .*points"),
+        ({"extra": "read"}, "has inputs .*points"),
         ({"size": (SIZE, 24)}, r"\[N, 3, S, S\] or \[N, S, S, 3\] is needed"),
     ],
 )

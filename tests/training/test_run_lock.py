@@ -144,7 +144,7 @@ def test_a_lost_lease_kills_the_workers_and_is_named(tmp_path: Path, store: Stor
         assert lock.lease is not None
         lock.lease.lost.set()
         with pytest.raises(HeldError, match="somebody else may train it"):
-            launcher._run_to_end(command, dict(os.environ), tmp_path / "error.txt", lock)
+            launcher._run_to_end(command, dict(os.environ), tmp_path / "error.txt", lock, lock.descriptors)
     wait_for(lambda: not any(map(is_at_work, psutil.Process().children(recursive=True))))
 
 

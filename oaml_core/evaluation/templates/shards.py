@@ -72,6 +72,6 @@ def described_by_shards(lists: TemplateLists, parts: ShardParts) -> Iterator[Des
         embedding, norm = (part.arrays.get(name) for name in ("embedding", "norm"))
         if embedding is None or norm is None or len(embedding) != rows.stop - rows.start:
             where = parts.store.url(parts.key(PART, shard))
-            raise EvaluationError(f"{where} lacks embeddings of its images. {parts.remedy(shard)}")
+            raise EvaluationError(f"Embeddings of its images are not in {where}. {parts.remedy(shard)}")
         if len(embedding):
             yield DescribedRows(rows.start, embedding, norm)
