@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -167,11 +168,12 @@ def test_a_process_brings_parts_while_batches_are_read_and_ends_with_them(
 
 def fillers(dataset: PreparedDataset) -> list[psutil.Process]:
     """Processes that bring parts of a data set and have not ended."""
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.status() != psutil.STATUS_ZOMBIE and str(dataset.directory) in process.cmdline()
-    ]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile, as those that decode do
+            if process.status() != psutil.STATUS_ZOMBIE and str(dataset.directory) in process.cmdline():
+                found.append(process)
+    return found
 
 
 def test_leftovers_of_killed_writers_go(streamed: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
