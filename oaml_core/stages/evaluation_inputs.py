@@ -104,7 +104,7 @@ class OpenedInputs:
     """With the sections of model and data that the model was trained by."""
     dataset: PreparedDataset
     trained: TrainedModel
-    """Its recogniser is on `device`."""
+    """Model of the checkpoint; its recogniser is on `device`."""
     device: str
     strangers: Strangers | None
     seconds: float

@@ -1,4 +1,4 @@
-"""What streaming saves before the first batch, and what a local plan saves of the set, in bytes and requests."""
+"""Bytes and requests that streaming saves before the first batch, and a local plan of the whole set."""
 
 from __future__ import annotations
 

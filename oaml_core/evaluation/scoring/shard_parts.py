@@ -23,7 +23,7 @@ NEEDED = {"made_by": dict, "rows": list, "seconds": float, "device": str}
 
 @dataclass(frozen=True)
 class ShardPart:
-    """What one shard found."""
+    """Arrays that one shard found, and of which rows."""
 
     arrays: Mapping[str, NDArray[Any]]
     rows: slice
