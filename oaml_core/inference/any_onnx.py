@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from oaml_core.amounts import amount
 from oaml_core.errors import ExportError, ModelInputError
-from oaml_core.inference.backends import quiet_options
 from oaml_core.inference.comparer import GlobalOnly
 from oaml_core.inference.graph_shapes import OPEN_SIDE, image_layout, square_side, widest_vector
 from oaml_core.inference.records import FaceRecords, Floats
+from oaml_core.onnx_session import open_session
 
 Channels = Literal["rgb", "bgr"]
 Pixels = Literal["bytes", "signed", "unit"]
@@ -44,13 +44,10 @@ class PlainOnnx(GlobalOnly):
     """
 
     def __init__(self, path: str | Path, channels: Channels = "rgb", pixels: Pixels = "bytes") -> None:
-        import onnxruntime
-
         if not Path(path).is_file():
             raise ExportError(f"{path} does not exist.")
-        options = quiet_options()
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(path)
             inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
             first = inputs[0]
         except Exception as error:  # onnxruntime's own exception types share no base below Exception

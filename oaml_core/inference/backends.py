@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from oaml_core.errors import ConfigError, ExportError
 from oaml_core.inference.openvino_graph import drop_needless_rounding, part_prelu
+from oaml_core.onnx_session import CPU, open_session
 
 log = logging.getLogger(__name__)
 
@@ -71,16 +72,11 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: Path, providers: list[str] | None = None, threads: int = 0) -> None:
-        import onnxruntime
-
         if not path.is_file():
             raise ExportError(f"{path} does not exist; `oaml export` writes the model.")
         try:
-            options = quiet_options(threads)
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=providers or ["CPUExecutionProvider"]
-            )
-            # Names that are no UTF-8 are noticed only where they are read.
+            self._session = open_session(path, threads, providers or CPU)
+            # Texts that are no UTF-8 are noticed only where they are read.
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
             """Texts that the exporter wrote beside the graph, by name."""
             self.input_tensors = [_tensor(one) for one in self._session.get_inputs()]
@@ -95,24 +91,6 @@ class OnnxRuntime:
         """Compute the named outputs of the named inputs."""
         found: list[NDArray[Any]] = self._session.run(list(outputs), dict(feeds))
         return found
-
-
-def quiet_options(threads: int = 0) -> Any:
-    """Return onnxruntime's options for a session whose waiting threads sleep, and that logs errors alone.
-
-    Threads that spin take processor time from whoever else works on the machine, also from the other sessions of this
-    process: detector, backbone and matcher take turns.
-
-    Args:
-        threads: threads inside an operator; 0: onnxruntime's choice.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def _tensor(described: Any) -> Tensor:

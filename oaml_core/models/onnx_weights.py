@@ -21,6 +21,7 @@ from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
 from oaml_core.models.modes import evaluating
 from oaml_core.models.published_graph import Scaling, constants_of, read_graph, scaling_of
+from oaml_core.onnx_session import open_session
 
 PARAMETERS = {
     "Conv": ("weight", "bias"),
@@ -102,10 +103,7 @@ def check_same_output(backbone: Backbone, path: Path) -> None:
     Raises:
         CheckpointError: the graph cannot be run on a single image, or the embeddings have another direction.
     """
-    import onnxruntime
-
     from oaml_core.inference.any_onnx import unread_inputs
-    from oaml_core.inference.backends import quiet_options
 
     graph = read_graph(path)
     normalises = scaling_of(path, graph, constants_of(graph)) is not None
@@ -113,7 +111,7 @@ def check_same_output(backbone: Backbone, path: Path) -> None:
     pixels = torch.randint(0, 256, (1, 3, side, side), generator=torch.Generator().manual_seed(0)).float()
     given = pixels if normalises else pixels / GREY - 1
     try:
-        session = onnxruntime.InferenceSession(str(path), quiet_options(), providers=["CPUExecutionProvider"])
+        session = open_session(path)
         values = {session.get_inputs()[0].name: given.numpy()} | unread_inputs(session, path)
         theirs = torch.from_numpy(session.run(None, values)[0])
     except Exception as error:  # onnxruntime's own exception types share no base below Exception

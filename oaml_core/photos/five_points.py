@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from oaml_core.amounts import amount
 from oaml_core.errors import ModelInputError
+from oaml_core.onnx_session import open_session
 from oaml_core.photos.detection import Detections, Floats, Photo, keep_best, padded_square
 
 SIDE = 640
@@ -42,16 +43,11 @@ class FivePointOnnx:
     """
 
     def __init__(self, path: str | Path, score: float = SCORE, threads: int = 1) -> None:
-        import onnxruntime
-
         self.path, self.score = Path(path), score
         if not self.path.is_file():
             raise ModelInputError(f"There is no detector {path}.")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(path, threads)
             self._input = self._session.get_inputs()[0]
             outputs = ", ".join(f"{one.name} {one.shape}" for one in self._session.get_outputs())
         except Exception as error:  # onnxruntime's own exception types share no base below Exception

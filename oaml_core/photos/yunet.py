@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ModelInputError
+from oaml_core.onnx_session import open_session
 from oaml_core.photos.detection import Detections, Photo, keep_best, padded_square
 from oaml_core.registry import DETECTORS
 
@@ -43,12 +44,8 @@ class YuNet:
     """
 
     def __init__(self, path: str | Path = NETWORK, score: float = SCORE, threads: int = 1) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(path, threads)
         except Exception as error:  # onnxruntime's own exception types share no base below Exception
             raise ModelInputError(f"{path} cannot be loaded as a face detector: {error}") from error
         self._names = [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox", "kps")]

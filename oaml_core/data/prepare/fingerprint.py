@@ -40,6 +40,13 @@ LOOKED_UP = 1_000
 DIGITS = 16
 READ_SUFFIXES = IMAGE_SUFFIXES | {".rec", ".idx", ".bin", ".csv", ".parquet", ".tar", ".json", ".txt"}
 READ_NAMES = {"property"}
+TABLE = (
+    "CREATE TABLE IF NOT EXISTS checksum (path TEXT PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT) WITHOUT ROWID"
+)
+BUSY_SECONDS = 60.0
+"""Wait for another process that writes checksums."""
+DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+"""What SQLite says of a file that is none of its own, or holds other tables; a full disk or a busy file is neither."""
 
 
 def fingerprint_of(
@@ -200,25 +207,29 @@ def _opened(cache: Path, folder: SourceFolder) -> Iterator[_Known]:
     if not _is_sound(cache):
         log.warning("%s is damaged; checksums are found out again.", cache)
         cache.unlink(missing_ok=True)
-    with closing(sqlite3.connect(cache, timeout=60)) as database:
-        database.execute(
-            "CREATE TABLE IF NOT EXISTS checksum (path TEXT PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT) "
-            "WITHOUT ROWID"
-        )
+    with closing(sqlite3.connect(cache, timeout=BUSY_SECONDS)) as database:
+        database.execute(TABLE)
         yield _Known(database, folder.identity)
         database.commit()
 
 
 def _is_sound(cache: Path) -> bool:
-    """Return True if a file of checksums can be read; a missing one can."""
+    """Return True if a file of checksums can be read; a missing one can.
+
+    Raises:
+        sqlite3.Error: it cannot be looked at, as another process holds it or the disk is full.
+    """
     if not cache.exists():
         return True
     try:
-        with closing(sqlite3.connect(cache, timeout=60)) as database:
+        with closing(sqlite3.connect(cache, timeout=BUSY_SECONDS)) as database:
+            database.execute(TABLE)
             database.execute("SELECT path, size, stamp, sha256 FROM checksum LIMIT 1").fetchall()
             return database.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
     except sqlite3.DatabaseError as error:
-        return "no such table" in str(error)
+        if error.sqlite_errorcode & 0xFF not in DAMAGE:  # the lower byte says of what kind it is
+            raise
+        return False
     except UnicodeDecodeError:
         return False
 

@@ -14,6 +14,22 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 """Raised when the prepared files change their form; part of every fingerprint."""
 FILE_TYPES = {"path": str, "size": int, "sha256": str, "key": str}
+TYPES = {
+    "fingerprint": str,
+    "source_kind": str,
+    "image_size": int,
+    "channel_order": str,
+    "images": int,
+    "identities": list,
+    "verification": dict,
+    "visibility_pairs": int,
+    "set_aside": int,
+    "images_looked_at": int,
+    "warnings": list,
+    "settings": dict,
+    "files": list,
+    "format": int,
+}
 
 
 @dataclass(frozen=True)
@@ -77,15 +93,21 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     """
     try:
         remedy = "It is no manifest of a prepared data set; prepare it again."
-        content = parse_json(text, where, remedy, DataError, needs=["format", "files"])
+        content = parse_json(text, where, remedy, DataError, needs=TYPES)
         if content["format"] != FORMAT:
             raise DataError(f"{where} has format {content['format']}, this version reads {FORMAT}; prepare it again.")
+        check_types(content["verification"], dict.fromkeys(content["verification"], int), where, remedy, DataError)
         for file in content["files"]:
             check_types(file, FILE_TYPES, f"{where}: an entry of its files", remedy, DataError)
         content["files"] = [ManifestFile(**file) for file in content["files"]]
-        outside = next((f.path for f in content["files"] if f.path.startswith("/") or ".." in f.path.split("/")), None)
-        if outside is not None:
-            raise DataError(f"{where} names {outside!r}, which leaves the data set's folder; do not trust it.")
+        names = [*content["verification"], *(name for f in content["files"] for name in (f.path, f.key))]
+        if (outside := next((name for name in names if not _stays_inside(name)), None)) is not None:
+            raise DataError(f"{where} names {outside!r}, which is no file of the data set; do not trust it.")
         return Manifest(**content)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{where} is no manifest of a prepared data set ({error}); prepare it again.") from None
+
+
+def _stays_inside(name: str) -> bool:
+    """Return True if `name` can be that of a file below a folder."""
+    return name.isprintable() and not name.startswith("/") and ".." not in name.split("/")

@@ -218,7 +218,7 @@ def open_parquet(folder: SourceFolder, name: str) -> Any:
 
     try:
         return pyarrow.parquet.ParquetFile(folder.local(name), memory_map=True)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{folder.where(name)} is no Parquet file ({error}).") from None
 
 
