@@ -1,8 +1,8 @@
 """From prepared files to training batches, beside what would be used instead; drawn faces; plans of batches.
 
-    python benchmarks/augmenting.py pipeline --source lfw112  # batches; Pillow's, torchvision's
-    python benchmarks/augmenting.py faces                                    # drawn faces/s
-    python benchmarks/augmenting.py plan --labels 5800000                    # building samplers, planning an epoch
+    python -m benchmarks.augmenting pipeline --source lfw112  # batches; Pillow's, torchvision's
+    python -m benchmarks.augmenting faces                                    # drawn faces/s
+    python -m benchmarks.augmenting plan --labels 5800000                    # building samplers, planning an epoch
 
 All figures are of one core: processor time, the best of several rounds, so that other work on the machine does little
 harm.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.figures import Sheet
 from oaml_core.config import AugmentConfig, Config, DataConfig
 from oaml_core.data.batches.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.batches.samplers import build_batch_sampler
@@ -41,10 +43,6 @@ ANCHORS_TRIED = 132
 """Classes whose neighbours `plan` looks for: four blocks of two million classes."""
 
 
-def say(what: str, figure: str) -> None:
-    print(f"{what:<72} {figure}", flush=True)
-
-
 def seconds_of(work: Callable[[], object]) -> float:
     """Processor seconds of one call."""
     start = time.process_time()
@@ -57,7 +55,7 @@ def consume(batches: Iterable[object]) -> None:
         pass
 
 
-def pipeline(source: str, images: int, rounds: int) -> None:
+def pipeline(sheet: Sheet, source: str, images: int, rounds: int) -> None:
     """Images/s from the disk to stacked batches, every way over the same files in rounds."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config(work_dir=f"{folder}/work", store=f"{folder}/store", data=DataConfig(source=source))
@@ -86,7 +84,7 @@ def pipeline(source: str, images: int, rounds: int) -> None:
             for name, loader in ways.items():
                 best[name] = min(best[name], seconds_of(lambda loader=loader: consume(loader)))  # type: ignore[misc]
         for name, seconds in best.items():
-            say(name, f"{images / seconds:,.0f} images/s")
+            sheet.say(name, f"{images / seconds:,.0f} images/s")
 
 
 def _as_files(faces: FaceDataset, images: int, folder: Path) -> Path:
@@ -172,7 +170,7 @@ def _torchvision(folder: Path, *, erasing: bool, quality: bool) -> DataLoader[An
     return DataLoader(ImageFolder(str(folder), v2.Compose(steps)), BATCH, shuffle=True, drop_last=True)
 
 
-def faces(rounds: int) -> None:
+def faces(sheet: Sheet, rounds: int) -> None:
     """Drawn faces/s, without and with the encoding that `prepare` does."""
     from oaml_core.decoding.decode import encode_jpeg
 
@@ -182,11 +180,11 @@ def faces(rounds: int) -> None:
     drawn = draw_faces(people, which, generator)
     best = min(seconds_of(lambda: draw_faces(people, which, generator)) for _ in range(rounds))
     encoding = min(seconds_of(lambda: [encode_jpeg(image) for image in drawn.images]) for _ in range(rounds))
-    say("faces drawn", f"{len(which) / best:,.0f} faces/s")
-    say("faces drawn and encoded as JPEG", f"{len(which) / (best + encoding):,.0f} faces/s")
+    sheet.say("faces drawn", f"{len(which) / best:,.0f} faces/s")
+    sheet.say("faces drawn and encoded as JPEG", f"{len(which) / (best + encoding):,.0f} faces/s")
 
 
-def plan(images: int, identities: int) -> None:
+def plan(sheet: Sheet, images: int, identities: int) -> None:
     """Building each sampler over so many labels, and planning its first epoch."""
     generator = np.random.default_rng(0)
     labels = np.sort(np.concatenate([np.arange(identities), generator.integers(0, identities, images - identities)]))
@@ -196,13 +194,15 @@ def plan(images: int, identities: int) -> None:
         sampler = build_batch_sampler(config, labels, seed=0)
         built = time.process_time() - start
         planned = seconds_of(lambda sampler=sampler: sampler.global_batch(0))  # type: ignore[misc]
-        say(f"{kind}: {images:,} labels of {identities:,} identities", f"built {built:.2f} s, planned {planned:.2f} s")
+        sheet.say(
+            f"{kind}: {images:,} labels of {identities:,} identities", f"built {built:.2f} s, planned {planned:.2f} s"
+        )
     features = torch.nn.functional.normalize(
         torch.randn(identities, 512, generator=torch.Generator().manual_seed(0)), dim=1
     )
     some, anchors = generator.integers(0, identities, ANCHORS_TRIED), images // 512
     seconds = seconds_of(lambda: nearest_classes(feature_distances(features), some, 127, identities))
-    say(
+    sheet.say(
         f"graph: 127 nearest of {ANCHORS_TRIED} anchors among {identities:,} classes",
         f"{seconds:.2f} s; an epoch's {anchors:,}: {seconds * anchors / ANCHORS_TRIED / 3600:.2f} h, extrapolated",
     )
@@ -216,15 +216,18 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=5_800_000, help="of `plan`")
     parser.add_argument("--identities", type=int, default=85_742)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    sheet = Sheet()
     match arguments.what:
         case "pipeline":
-            pipeline(arguments.source, arguments.images, arguments.rounds)
+            pipeline(sheet, arguments.source, arguments.images, arguments.rounds)
         case "faces":
-            faces(arguments.rounds)
+            faces(sheet, arguments.rounds)
         case "plan":
-            plan(arguments.labels, arguments.identities)
+            plan(sheet, arguments.labels, arguments.identities)
+    sheet.save("benchmarks.augmenting", sys.argv[1:], ["numpy", "pillow", "torch", "torchvision"], arguments.out)
 
 
 if __name__ == "__main__":

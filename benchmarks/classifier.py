@@ -1,6 +1,6 @@
 """What many identities cost a training step: all classes on one worker, beside a sample of them.
 
-    python benchmarks/classifier.py --identities 90000 --sample-rates 1 0.1
+    python -m benchmarks.classifier --identities 90000 --sample-rates 1 0.1
 
 Each is measured in a process of its own, forward, backward and a step of the optimiser on random embeddings. Memory is
 the peak beyond what the process has before the classifier is made: resident memory, or a GPU's allocations where there
@@ -15,10 +15,12 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import torch
 from torch.nn import functional
 
+from benchmarks.figures import Sheet
 from oaml_core.config import ModelConfig
 from oaml_core.models.build import build_classifier
 from oaml_core.training.row_sgd import RowSGD
@@ -67,20 +69,22 @@ def main() -> None:
     parser.add_argument("--identities", type=int, default=90_000)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--sample-rates", type=float, nargs="+", default=[1.0, 0.1])
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
         print(json.dumps(measure(arguments.identities, arguments.sample_rates[0], arguments.batch)))
         return
+    sheet = Sheet()
     for rate in arguments.sample_rates:
         numbers = ["--identities", str(arguments.identities), "--batch", str(arguments.batch)]
-        command = [sys.executable, __file__, "--alone", *numbers, "--sample-rates", str(rate)]
+        command = [sys.executable, "-m", "benchmarks.classifier", "--alone", *numbers, "--sample-rates", str(rate)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        print(
-            f"{arguments.identities:,} identities, batch {arguments.batch}, sample rate {rate:g}: "
+        sheet.say(
+            f"{arguments.identities:,} identities, batch {arguments.batch}, sample rate {rate:g}",
             f"{found['memory']:.2f} GB, {found['seconds']:.2f} s per step",
-            flush=True,
         )
+    sheet.save("benchmarks.classifier", sys.argv[1:], ["torch"], arguments.out)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,36 @@ def measured(
     return FigureTable(command, _machine(), _versions(libraries), list(columns), [list(row) for row in rows])
 
 
+class Sheet:
+    """Figures in words, told one after the other and kept for a table."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[Cell]] = []
+
+    def say(self, what: str, figure: str) -> None:
+        """Print a figure, and keep it."""
+        self.rows.append([what, figure])
+        print(f"{what:<72} {figure}", flush=True)
+
+    def save(self, module: str, words: Sequence[str], libraries: Sequence[str], out: Path | None) -> None:
+        """Write what was told.
+
+        Args:
+            module: of the benchmark.
+            words: its arguments; `--out` and the folders before names stay out of the table.
+            libraries: names of the packages whose versions matter.
+            out: `figures/NAME.json`; None: nothing is written.
+        """
+        if out is not None:
+            shown = [Path(word).name if Path(word).exists() else word for word in _without_out(words)]
+            command = " ".join(["python -m", module, *shown])
+            write(measured(command, ["what", "figure"], self.rows, libraries), out)
+
+
+def _without_out(words: Sequence[str]) -> list[str]:
+    return [word for number, word in enumerate(words) if "--out" not in (word, words[number - 1] if number else "")]
+
+
 def write(figures: FigureTable, path: Path) -> None:
     """Write figures as JSON.
 

@@ -1,10 +1,10 @@
 """Reading face data, beside what would be used instead.
 
-    python benchmarks/loading.py read --source lfw112        # decoded images/s, also Pillow, torchvision
-    python benchmarks/loading.py open --records 5800000                     # a file of so many records: index, memory
-    python benchmarks/loading.py memfile --images 14000                     # peak memory, also of unpickling the set
-    python benchmarks/loading.py duplicates --source lfw112  # 5.8 million × 14,000 images
-    python benchmarks/loading.py prepare --source lfw112     # checked and packed images/s
+    python -m benchmarks.loading read --source lfw112        # decoded images/s, also Pillow, torchvision
+    python -m benchmarks.loading open --records 5800000                     # a file of so many records: index, memory
+    python -m benchmarks.loading memfile --images 14000                     # peak memory, also of unpickling the set
+    python -m benchmarks.loading duplicates --source lfw112  # 5.8 million × 14,000 images
+    python -m benchmarks.loading prepare --source lfw112     # checked and packed images/s
 
 Memory is measured in a process of its own. `read` counts processor time, in rounds over all ways of reading, so that
 other work on the machine does little harm; the rest is time on the wall.
@@ -25,9 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from loading_index import MIB, open_many, say
 from PIL import Image
 
+from benchmarks.figures import Sheet
+from benchmarks.loading_index import MIB, open_many
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.check.duplicates import BrightnessSteps, near
 from oaml_core.data.prepare.prepare import prepare_dataset
@@ -52,7 +53,7 @@ def best_rates(images: int, ways: dict[str, Callable[[int], object]], rounds: in
     return {name: images / best for name, best in seconds.items()}
 
 
-def read(source: str, images: int) -> None:
+def read(sheet: Sheet, source: str, images: int) -> None:
     """Images/s of reading and decoding to a uint8 tensor [3, H, W], the same JPEG files for all."""
     from torchvision.datasets import ImageFolder
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
@@ -82,12 +83,12 @@ def read(source: str, images: int) -> None:
         }
         rates = best_rates(count, ways)
         for name, rate in rates.items():
-            say(f"{name}: {count:,} images in random order, one core", f"{rate:,.0f} images/s")
+            sheet.say(f"{name}: {count:,} images in random order, one core", f"{rate:,.0f} images/s")
         ours, pillow_rate = (rates[name] for name in list(rates)[:2])
-        say("FaceDataset against Pillow", f"{ours / pillow_rate:.2f} ×")
+        sheet.say("FaceDataset against Pillow", f"{ours / pillow_rate:.2f} ×")
 
 
-def memfile(images: int) -> None:
+def memfile(sheet: Sheet, images: int) -> None:
     """Peak memory of turning a `.bin` into a memfile, in processes of their own."""
     with tempfile.TemporaryDirectory() as folder:
         jpegs = [
@@ -102,11 +103,11 @@ def memfile(images: int) -> None:
             ([bytes(bytearray(jpegs[i % 500])) for i in range(images)], [True] * (images // 2)), protocol=4
         )
         path.write_bytes(unshared)
-        say(f"verification set of {images:,} images", f"{path.stat().st_size / MIB:,.0f} MiB")
+        sheet.say(f"verification set of {images:,} images", f"{path.stat().st_size / MIB:,.0f} MiB")
         for way in ("nothing", "stream", "unpickle"):
-            command = [sys.executable, __file__, "memfile-child", "--way", way, "--folder", folder]
+            command = [sys.executable, "-m", "benchmarks.loading", "memfile-child", "--way", way, "--folder", folder]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            say(
+            sheet.say(
                 {
                     "nothing": "imports alone",
                     "stream": "write_verification",
@@ -130,7 +131,7 @@ def memfile_child(way: str, folder: Path) -> None:
     print(f"peak {peak:,.0f} MiB, {time.perf_counter() - start:.1f} s")
 
 
-def duplicates(source: str, training: int, verification: int) -> None:
+def duplicates(sheet: Sheet, source: str, training: int, verification: int) -> None:
     """Perceptual hashes of `training` × `verification` images: those of real faces, with random bits flipped."""
     with tempfile.TemporaryDirectory() as folder:
         train = _prepared(source, Path(folder)).train
@@ -157,11 +158,11 @@ def duplicates(source: str, training: int, verification: int) -> None:
     found = near(hashes, shown)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    say(f"{training:,} × {verification:,} hashes compared", f"{seconds:.0f} s, peak {peak:,.0f} MiB")
-    say("of 100 planted copies found", f"{len({row for row, _, _ in found} & set(planted.tolist()))}")
+    sheet.say(f"{training:,} × {verification:,} hashes compared", f"{seconds:.0f} s, peak {peak:,.0f} MiB")
+    sheet.say("of 100 planted copies found", f"{len({row for row, _, _ in found} & set(planted.tolist()))}")
 
 
-def prepare(source: str) -> None:
+def prepare(sheet: Sheet, source: str) -> None:
     """Checked, hashed, packed and stored images/s, on all cores; then the second run."""
     with tempfile.TemporaryDirectory() as folder:
         config = Config(work_dir=f"{folder}/work", store=f"{folder}/store", data=DataConfig(source=source))
@@ -169,10 +170,10 @@ def prepare(source: str) -> None:
         made = prepare_dataset(config, open_store(config.store))
         seconds = time.perf_counter() - start
         images = made.manifest.images + 2 * sum(made.manifest.verification.values())
-        say(f"prepare: {images:,} images", f"{seconds:.1f} s, {images / seconds:,.0f} images/s")
+        sheet.say(f"prepare: {images:,} images", f"{seconds:.1f} s, {images / seconds:,.0f} images/s")
         start = time.perf_counter()
         prepare_dataset(config, open_store(config.store))
-        say("prepare again, nothing changed", f"{time.perf_counter() - start:.3f} s")
+        sheet.say("prepare again, nothing changed", f"{time.perf_counter() - start:.3f} s")
 
 
 def _prepared(source: str, folder: Path) -> PreparedDataset:
@@ -188,20 +189,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=14_000)
     parser.add_argument("--way", default="stream")
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     arguments = parser.parse_args()
+    sheet = Sheet()
     match arguments.what:
         case "read":
-            read(arguments.source, arguments.images)
+            read(sheet, arguments.source, arguments.images)
         case "open":
-            open_many(arguments.records)
+            open_many(sheet, arguments.records)
         case "memfile":
-            memfile(arguments.images)
+            memfile(sheet, arguments.images)
         case "memfile-child":
             memfile_child(arguments.way, arguments.folder)
         case "duplicates":
-            duplicates(arguments.source, arguments.records, arguments.images)
+            duplicates(sheet, arguments.source, arguments.records, arguments.images)
         case "prepare":
-            prepare(arguments.source)
+            prepare(sheet, arguments.source)
+    sheet.save("benchmarks.loading", sys.argv[1:], ["numpy", "simplejpeg", "pillow", "torchvision"], arguments.out)
 
 
 if __name__ == "__main__":

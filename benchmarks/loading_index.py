@@ -10,38 +10,35 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import Sheet
 from oaml_core.data.sources.recordio import frame_record
 from oaml_core.data.sources.recordio_index import open_index
 
 MIB = 2**20
 
 
-def say(what: str, figure: str) -> None:
-    print(f"{what:<64} {figure}", flush=True)
-
-
-def open_many(records: int) -> None:
+def open_many(sheet: Sheet, records: int) -> None:
     """Index a record file of `records` small images, then open it and a data set of that size."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "train.rec"
         _write_records(path, records)
-        say(f"record file: {records:,} records of 85,742 identities", f"{path.stat().st_size / MIB:,.0f} MiB")
+        sheet.say(f"record file: {records:,} records of 85,742 identities", f"{path.stat().st_size / MIB:,.0f} MiB")
         start = time.perf_counter()
         open_index(path)
-        say("index built with train.idx, once", f"{time.perf_counter() - start:.1f} s")
+        sheet.say("index built with train.idx, once", f"{time.perf_counter() - start:.1f} s")
         opened = f"open_index(Path({str(path)!r}))"
-        _in_process("index, cached: open", opened)
-        _in_process("the same, and every label read", opened, "data.labels.max()")
+        _in_process(sheet, "index, cached: open", opened)
+        _in_process(sheet, "the same, and every label read", opened, "data.labels.max()")
         (path.with_suffix(".idx")).unlink()
         start = time.perf_counter()
         open_index(path)
-        say("index built without train.idx, once", f"{time.perf_counter() - start:.1f} s")
+        sheet.say("index built without train.idx, once", f"{time.perf_counter() - start:.1f} s")
         train = Path(folder) / "train"
         _write_prepared_index(train, records)
         opened = f"FaceDataset(Path({str(train)!r}))"
-        _in_process("FaceDataset: open", opened)
-        _in_process("the same, and every label read", opened, "data.labels.max()")
-        _workers(train)
+        _in_process(sheet, "FaceDataset: open", opened)
+        _in_process(sheet, "the same, and every label read", opened, "data.labels.max()")
+        _workers(sheet, train)
 
 
 def _write_records(path: Path, records: int) -> None:
@@ -82,10 +79,10 @@ print(f"{{seconds:.3f}} s, {{(me.memory_info().rss - before) / 2**20:.0f}} MiB m
 """
 
 
-def _in_process(what: str, opened: str, use: str = "") -> None:
+def _in_process(sheet: Sheet, what: str, opened: str, use: str = "") -> None:
     code = CHILD.format(opened=opened, use=use)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    say(what, done.stdout.strip())
+    sheet.say(what, done.stdout.strip())
 
 
 WORKERS = """
@@ -109,6 +106,6 @@ if __name__ == "__main__":
 """
 
 
-def _workers(folder: Path) -> None:
+def _workers(sheet: Sheet, folder: Path) -> None:
     done = subprocess.run([sys.executable, "-c", WORKERS, str(folder)], capture_output=True, text=True, check=True)
-    say("4 workers that read the whole index", done.stdout.strip())
+    sheet.say("4 workers that read the whole index", done.stdout.strip())

