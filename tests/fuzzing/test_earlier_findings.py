@@ -77,6 +77,14 @@ CASES = {
         *("pairs in Parquet", "verification/rows.parquet"),
         altered("pairs in Parquet", "verification/rows.parquet", b"pathl", b"\xffathl"),
     ),
+    "lengths whose product has thousands of digits": (
+        *("prepared memfiles", "own.dat.conf"),
+        b'{"shape": [4%s], "dtype": "uint8"}' % (b", 16" * 4000),
+    ),
+    "a gallery whose column has another name": (
+        *("gallery", "people.gallery"),
+        altered("gallery", "people.gallery", b"value TEXT", b"valve TEXT"),
+    ),
     "an input of a graph whose length is no text": (
         *("ONNX graphs", "model.onnx"),
         altered("ONNX graphs", "model.onnx", b"\x12\x01n", b"\x12\x01\xff"),

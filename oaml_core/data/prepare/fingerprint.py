@@ -27,6 +27,7 @@ from oaml_core.data.sources.base import SourceFile, SourceFolder
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, StoreError
 from oaml_core.progress import progress
+from oaml_core.sqlite_damage import is_damage
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -45,8 +46,6 @@ TABLE = (
 )
 BUSY_SECONDS = 60.0
 """Wait for another process that writes checksums."""
-DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
-"""What SQLite says of a file that is none of its own, or holds other tables; a full disk or a busy file is neither."""
 
 
 def fingerprint_of(
@@ -227,7 +226,7 @@ def _is_sound(cache: Path) -> bool:
             database.execute("SELECT path, size, stamp, sha256 FROM checksum LIMIT 1").fetchall()
             return database.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in DAMAGE:  # the lower byte says of what kind it is
+        if not is_damage(error):
             raise
         return False
     except UnicodeDecodeError:

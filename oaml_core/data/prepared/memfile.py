@@ -94,14 +94,11 @@ def open_memfile(path: Path) -> np.memmap[Any, Any]:
         if not shape or min(shape) < 1 or dtype.hasobject:
             raise ValueError(f"{dtype}{list(shape)} is no array of numbers")
         size = path.stat().st_size
-        if max(shape) > size:
-            raise ValueError(f"it has {amount(size, 'byte')}, fewer than one of the lengths that are announced")
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise DataError(f"{path} cannot be opened as a memfile ({error}); prepare the data set again.") from None
-    expected = math.prod(shape) * dtype.itemsize
-    if size != expected:
+    if size != math.prod(shape) * dtype.itemsize:  # which may have thousands of digits
         raise DataError(
-            f"{path} has {amount(size, 'byte')}, {conf_path(path).name} announces {expected}; prepare the data "
+            f"{path} has {amount(size, 'byte')}, which is not what {conf_path(path).name} announces; prepare the data "
             "set again."
         )
     return np.memmap(path, dtype=dtype, mode="r", shape=shape)

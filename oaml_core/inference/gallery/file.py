@@ -17,6 +17,7 @@ from oaml_core.inference.gallery.sealing import (
     cipher_from_environment,
     is_sealed,
 )
+from oaml_core.sqlite_damage import is_damage
 
 APPLICATION = 0x4F414D47
 """Number in the file's header that says whose it is."""
@@ -274,7 +275,7 @@ class GalleryFile:
         try:
             yield
         except sqlite3.OperationalError as error:
-            if "malformed" not in str(error) and "UTF-8" not in str(error):
+            if not is_damage(error):
                 raise
             raise self._damaged(error) from None
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
