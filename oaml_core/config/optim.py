@@ -20,6 +20,9 @@ class OptimConfig:
     """Passes over the training set."""
     lr: float = 0.1
     """Learning rate at the global batch size given."""
+    lr_at_rms: float | None = None
+    """Root mean square of weights for which lr is meant, for `adamw` and pretrained layers: those that start smaller
+    move in proportion to their start. None: all move alike."""
     scale_lr: bool = False
     """Multiply lr by batch_size · accumulate_grad_batches / 256."""
     schedule: Literal["multistep", "cosine"] = "multistep"
@@ -48,3 +51,5 @@ def check_optim(optim: OptimConfig) -> None:
     """
     names = ("epochs", "lr", "accumulate_grad_batches", "matcher_scale_lr")
     check_positive({f"optim.{name}": getattr(optim, name) for name in names})
+    if optim.lr_at_rms is not None:
+        check_positive({"optim.lr_at_rms": optim.lr_at_rms})

@@ -155,6 +155,24 @@ def test_the_scale_of_scores_has_a_learning_rate_of_its_own(config: Config) -> N
     assert rates[id(module.recogniser.matcher.projection)] == pytest.approx(0.01)
 
 
+def test_small_pretrained_weights_move_in_proportion_to_their_start(config: Config) -> None:
+    config = replace(config, optim=replace(config.optim, lr_at_rms=0.1))
+    module = module_of(config)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(0.01 / parameter.square().mean().sqrt() if parameter.ndim > 1 else 1)
+        module.recogniser.matcher.projection.mul_(20)
+    optimiser = build_optimiser(config, module)
+    set_learning_rate(optimiser, 0.01)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert len(rates) == sum(p.requires_grad for p in module.parameters())
+    for name, parameter in module.recogniser.named_parameters():
+        if parameter.requires_grad:
+            small = name.startswith("local_layers") and parameter.ndim > 1
+            factor = 30 if name in ("matcher.scale", "matcher.shift") else 0.1 if small else 1
+            assert rates[id(parameter)] == pytest.approx(0.01 * factor), name
+
+
 def test_adamw_leaves_out_the_step_that_it_is_told_to(config: Config) -> None:
     module = module_of(config)
     optimiser = build_optimiser(config, module)
