@@ -73,9 +73,9 @@ class DistantStore(FolderStore):
         time.sleep(round_trip)
         return super().read_range(key, offset, size)
 
-    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> ObjectInfo:
         time.sleep(round_trip)
-        super()._get(key, path, moved, size)
+        return super()._get(key, path, moved, size)
 
 
 @register_store("distant")

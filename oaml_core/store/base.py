@@ -150,7 +150,7 @@ class Store(ABC):
         """`put_file`; `moved` is told the bytes as they go, `is_new` that there is no such object."""
 
     @abstractmethod
-    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> ObjectInfo:
         """`get_file`; `moved` is told the bytes as they come, `size` is what they are expected to be, if known."""
 
     def put_file(self, path: Path, key: str) -> ObjectInfo:
@@ -158,14 +158,17 @@ class Store(ABC):
         with bytes_progress(size_of(path), f"put {key}") as moved:
             return self._put(path, key, moved, is_new=False)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get_file(self, key: str, path: Path) -> ObjectInfo:
         """Fetch an object; `path` appears by rename, and only if its SHA-256 is right.
+
+        Returns:
+            Size and SHA-256 of what has come, and the tag that the answer gave it.
 
         Raises:
             MissingObject: there is none. StoreError: it is damaged, or cannot be read or written here.
         """
         with bytes_progress(None, f"get {key}") as moved:
-            self._get(key, path, moved, None)
+            return self._get(key, path, moved, None)
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -185,10 +188,14 @@ class Store(ABC):
 
     def read_bytes(self, key: str) -> bytes:
         """Content of a small object."""
+        return self.read_object(key)[0]
+
+    def read_object(self, key: str) -> tuple[bytes, ObjectInfo]:
+        """Return a small object's content and, as from `get_file`, what its own answer tells of it."""
         with held_folder("oaml-object-") as folder:
             path = folder / "object"
-            self._get(key, path, lambda _: None, 0)
-            return path.read_bytes()
+            info = self._get(key, path, lambda _: None, 0)
+            return path.read_bytes(), info
 
     def read_json(self, key: str, needs: Needs = (), remedy: str = REMAKE) -> dict[str, Any]:
         """Content of a small object that holds a JSON object.

@@ -71,7 +71,7 @@ class FolderStore(Store):
             if noted != {digest}:
                 self._note(key, {digest})
 
-    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> ObjectInfo:
         with appearing(path) as temporary:
             copied = _Copied()
 
@@ -84,6 +84,7 @@ class FolderStore(Store):
             found, known = self._read(key, copy)
             if known and found not in known:
                 raise damaged(self.url(key), found, min(known))
+        return ObjectInfo(key, copied.size, found)
 
     def _read(self, key: str, read: Callable[[Path], str]) -> tuple[str, set[str]]:
         """Read an object; where its digest does not fit, once more while no writer may replace it.

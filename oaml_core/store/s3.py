@@ -80,12 +80,11 @@ class S3Store(Store):
             raise error if isinstance(error, StoreError) else unusable_file(path, error) from None
         return info
 
-    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> None:
+    def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> ObjectInfo:
         full = self._full(key)
         head = self._head(key) if size is None or size > WHOLE_BYTES else None
         if head and head.size > WHOLE_BYTES:
-            self._get_parts(key, path, moved, head)
-            return
+            return self._get_parts(key, path, moved, head)
         with appearing(path) as temporary:
             before = ""
             for is_last in (False, True):  # what a bit changed on the way is whole when it is fetched again
@@ -94,22 +93,23 @@ class S3Store(Store):
                 moved(got)
                 expected = [found.told] if found.told or not self._digests else self._known_digests(key, got)
                 if found.sha256 in expected:
-                    return
+                    break
                 if any(expected):
                     if is_last:
                         raise damaged(self.url(key), found.sha256, expected[0])
                 elif self._plausible(found, got, size) or found.sha256 == before:
-                    return  # the same content twice: its tag is no MD5, or it was replaced since it was listed
+                    break  # the same content twice: its tag is no MD5, or it was replaced since it was listed
                 elif is_last:
                     raise DamagedObject(f"{self.url(key)} arrives with another content each time.", UNSTEADY)
                 before = found.sha256
                 moved(-got)
+        return ObjectInfo(key, got, found.sha256, tag=found.tag)
 
     def _plausible(self, found: Streamed, got: int, listed: int | None) -> bool:
         """Return True if nothing speaks against an object that something else put there, without its SHA-256."""
         return (self._digests or found.md5_fits) and (not listed or listed == got)
 
-    def _get_parts(self, key: str, path: Path, moved: Moved, head: Any) -> None:
+    def _get_parts(self, key: str, path: Path, moved: Moved, head: Any) -> ObjectInfo:
         """Fetch a large object; parts that an earlier try has fetched are taken as they are, if the whole is right."""
         expected = self._expected(key, head)
         tag = None if expected else head.etag
@@ -117,11 +117,12 @@ class S3Store(Store):
             for is_last in (False, False, True) if file.done else (False, True):  # parts of before, then all anew
                 found = self._parts.fetch(self._full(key), file, head.size, self.url(key), moved, tag)
                 if not expected or found in expected:
-                    return
+                    break
                 file.forget()
                 if is_last:
                     raise damaged(self.url(key), found, expected[0])
                 moved(-head.size)
+        return ObjectInfo(key, head.size, found, tag=tag_of(head.etag))
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         return self._try(key, self._read_range, self._full(key), offset, size)

@@ -24,6 +24,8 @@ class Streamed(NamedTuple):
     """SHA-256 that it was put with; empty where the server tells none."""
     md5_fits: bool
     """False: the object has an ETag that is an MD5, but of another content."""
+    tag: str
+    """ETag, as `tag_of` returns it."""
 
 
 def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Streamed:
@@ -49,8 +51,8 @@ def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Str
     finally:
         response.close()
         response.release_conn()
-    fits = md5 is None or md5.hexdigest() == tag_of(response.headers.get("ETag"))
-    return Streamed(digest.hexdigest(), told, fits)
+    tag = tag_of(response.headers.get("ETag"))
+    return Streamed(digest.hexdigest(), told, md5 is None or md5.hexdigest() == tag, tag)
 
 
 def _md5_to_compare(headers: Mapping[str, str]) -> Any:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import pytest
 from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
 
@@ -31,7 +32,8 @@ class StrictServer:
         faults: what goes wrong with the requests to come, one after another: `None` nothing; `(status, code)` an error;
             `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit), `"empty xml"`.
         refused: what was wrong with requests, in the server's words.
-        etags: whether an ETag is the MD5 of the content.
+        requests: method and key of each request that was answered; the key of a listing is empty.
+        etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all.
         never_ends: whether a listing says again and again that there is more.
         port: on loopback.
     """
@@ -40,8 +42,14 @@ class StrictServer:
         self.objects: dict[str, tuple[bytes, dict[str, str]]] = {}
         self.faults: list[Any] = []
         self.refused: list[str] = []
-        self.etags, self.never_ends, self.port = True, False, 0
+        self.requests: list[tuple[str, str]] = []
+        self.etags, self.never_ends, self.port = "md5", False, 0
         self.wrong_sizes: dict[str, int] = {}
+
+    def etag(self, key: str) -> str:
+        content = self.objects[key][0]
+        md5 = hashlib.md5((b"key" if self.etags == "kms" else b"") + content).hexdigest()
+        return {"parts": f"{md5}-2", "one": "f" * 32}.get(self.etags, md5)
 
     def put_by_others(self, key: str, content: bytes) -> None:
         """Put an object as other tools do: without its SHA-256."""
@@ -49,11 +57,16 @@ class StrictServer:
 
 
 @contextmanager
-def strict_server() -> Iterator[StrictServer]:
-    """Serve until the block ends."""
+def strict_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictServer]:
+    """Serve until the block ends, with the environment that clients need."""
+    for name in ("OAML_S3_FORGETS_METADATA", "OAML_S3_ANONYMOUS", "AWS_SESSION_TOKEN", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     state = StrictServer()
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(state)) as server:
         state.port = server.server_port
+        monkeypatch.setenv("OAML_S3_ENDPOINT", f"http://127.0.0.1:{state.port}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield state
@@ -114,6 +127,7 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
         def _answer_request(self, body: bytes, fault: Any) -> None:
             url = urlsplit(self.path)
             key = unquote(url.path).removeprefix("/strict").lstrip("/")
+            state.requests.append((self.command, key))
             if not key and self.command == "GET":
                 self._send(200, self._listing(parse_qs(url.query, keep_blank_values=True), fault), fault, xml=True)
             elif not key:
@@ -129,8 +143,9 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 self._error(404, "NoSuchKey")
             else:
                 content, meta = state.objects[key]
-                tag = hashlib.md5(content).hexdigest() if state.etags else "f" * 32
-                stamp = {"ETag": f'"{tag}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+                stamp = {"ETag": f'"{state.etag(key)}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+                if state.etags == "kms":
+                    stamp["x-amz-server-side-encryption"] = "aws:kms"
                 self._send(200, content, fault, meta | stamp)
 
         def _listing(self, query: dict[str, list[str]], fault: Any) -> bytes:
@@ -140,7 +155,8 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
             more = state.never_ends or bool(page and page[-1] != keys[-1])
             entries = "".join(
                 f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-                f"<Size>{state.wrong_sizes.get(key, len(state.objects[key][0]))}</Size><ETag>x</ETag></Contents>"
+                f"<Size>{state.wrong_sizes.get(key, len(state.objects[key][0]))}</Size>"
+                f"<ETag>&quot;{state.etag(key)}&quot;</ETag></Contents>"
                 for key in page
             )
             token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more and page else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from strict_server import ACCESS, SECRET, StrictServer, strict_server
+from strict_server import StrictServer, strict_server
 
 from oaml_core.errors import StoreError
 from oaml_core.store import Store, open_store, s3_client
@@ -17,12 +17,7 @@ from oaml_core.store.traffic import metered
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictServer]:
     monkeypatch.setattr(s3_client, "FIRST_WAIT", 0.0)
-    for name in ("OAML_S3_FORGETS_METADATA", "OAML_S3_ANONYMOUS", "AWS_SESSION_TOKEN", "AWS_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    with strict_server() as found:
-        monkeypatch.setenv("OAML_S3_ENDPOINT", f"http://127.0.0.1:{found.port}")
+    with strict_server(monkeypatch) as found:
         yield found
 
 
@@ -87,7 +82,7 @@ def test_a_bit_flipped_on_the_way_costs_a_second_fetch(server: StrictServer, sto
 
 def test_an_object_of_others_that_differs_each_time_is_refused(server: StrictServer, store: Store) -> None:
     server.put_by_others("a", b"content")
-    server.etags = False
+    server.etags = "one"
     assert store.read_bytes("a") == b"content"
     server.faults = ["flip"]
     with pytest.raises(StoreError, match="another content each time"):

@@ -46,6 +46,8 @@ READERS = 16
 LIST_AGAIN = "Run the command again; where data.inventory lists the source, once the next inventory is written."
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
+READ_AT_ONCE = 1 << 20
+"""Bytes up to which a stored file is read for its SHA-256 without asking first whether the store tells it."""
 
 
 class SourceFolder(ABC):
@@ -193,28 +195,28 @@ class StoreFolder(SourceFolder):
 
     def read(self, name: str) -> bytes:
         try:
-            data = self.store.read_bytes(name)
+            data, found = self.store.read_object(name)
         except MissingObject:
             raise self.not_there(name) from None
-        listed = self.files.get(name)
-        if listed is not None and not _plainly(listed, data):
-            self._as_listed(name)
+        self._compare(name, found)
         return data
 
-    def _as_listed(self, name: str) -> ObjectInfo:
-        """Return what the store says of a file; raises DataError if it is gone, or another one than was listed."""
-        listed = self.files[name]
-        try:
-            now = self.store.stat(name)
-        except MissingObject:
-            raise DataError(f"{self.where(name)} is gone since the source was listed. {LIST_AGAIN}") from None
-        if now.size != listed.size or (listed.stamp and now.tag and now.tag != listed.stamp):
+    def _compare(self, name: str, found: ObjectInfo) -> None:
+        """Raise DataError if a file is another one than was listed, as the answer of a request tells."""
+        listed = self.files.get(name)
+        if listed is None:
+            return
+        if found.size != listed.size or (listed.stamp and found.tag and found.tag != listed.stamp):
             raise DataError(f"{self.where(name)} has changed since the source was listed. {LIST_AGAIN}")
-        return now
 
     def sha256(self, name: str) -> str:
-        known = self._as_listed(name).sha256
         size = self.files[name].size
+        try:
+            found = self.store.read_object(name)[1] if size <= READ_AT_ONCE else self.store.stat(name)
+        except MissingObject:
+            raise DataError(f"{self.where(name)} is gone since the source was listed. {LIST_AGAIN}") from None
+        self._compare(name, found)
+        known = found.sha256
         if known or (size > LARGE and self.fits(name)):
             return known or super().sha256(name)
         digest = hashlib.sha256()
@@ -257,13 +259,7 @@ class StoreFolder(SourceFolder):
                 f"{self.where(name)} has {size / 1e9:.1f} GB, {path.parent} has room for {free / 1e9:.1f} GB: give "
                 "a larger disk as work_dir."
             )
-        self.store.get_file(name, path)
-        self._as_listed(name)
-
-
-def _plainly(listed: SourceFile, data: bytes) -> bool:
-    """Return True if the MD5 of a file is its ETag, as it is unless keys of KMS encrypt it."""
-    return len(data) == listed.size and listed.stamp in ("", hashlib.md5(data, usedforsecurity=False).hexdigest())
+        self._compare(name, self.store.get_file(name, path))
 
 
 def open_folder(

@@ -1,0 +1,79 @@
+"""A source of single images costs a store no request that an answer before it makes needless."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from oaml_core.config import Config, DataConfig
+from oaml_core.data.prepare.finished import StoredDataset
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.sources.base import StoreFolder, open_folder
+from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.errors import DataError
+from oaml_core.store import open_store
+from tests.data_layer.conftest import face
+from tests.store.strict_server import StrictServer, strict_server
+
+SOURCE = "s3://strict/faces"
+KINDS = ("md5", "kms", "parts")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictServer]:
+    """A bucket of faces that another tool put there."""
+    with strict_server(monkeypatch) as found:
+        for number in range(8):
+            found.put_by_others(f"faces/p{number % 2}/{number}.jpg", encode_jpeg(face(number)))
+        yield found
+
+
+def of_images(server: StrictServer) -> Counter[str]:
+    """Methods of the requests for objects since the last call, which are forgotten."""
+    found = Counter(method for method, key in server.requests if key)
+    server.requests.clear()
+    return found
+
+
+@pytest.mark.parametrize("etags", KINDS)
+def test_an_image_is_one_request(etags: str, server: StrictServer, tmp_path: Path) -> None:
+    server.etags = etags
+    folder = open_folder(SOURCE, tmp_path)
+    assert isinstance(folder, StoreFolder)
+    assert not of_images(server)
+    for ask in (folder.read, folder.sha256):
+        for name in folder.files:
+            ask(name)
+        assert of_images(server) == {"GET": 8}
+
+
+@pytest.mark.parametrize("etags", KINDS)
+@pytest.mark.parametrize("ask", ["read", "sha256", "local"])
+def test_an_image_that_has_changed_is_named(ask: str, etags: str, server: StrictServer, tmp_path: Path) -> None:
+    server.etags = etags
+    folder = open_folder(SOURCE, tmp_path)
+    content, _ = server.objects["faces/p1/3.jpg"]
+    other = content + b"\0" if etags == "parts" else bytes(reversed(content))  # whose ETags tell no contents apart
+    server.put_by_others("faces/p1/3.jpg", other)
+    with pytest.raises(DataError, match=re.escape(f"{SOURCE}/p1/3.jpg has changed since the source was listed.")):
+        getattr(folder, ask)("p1/3.jpg")
+    getattr(folder, ask)("p1/5.jpg")
+
+
+def night(folder: Path) -> StoredDataset:
+    """Prepare the source into a folder."""
+    data = DataConfig(source=SOURCE, held_out_share=0.0, batch_size=4, num_instances=2)
+    return prepare_dataset(Config(work_dir=str(folder / "work"), data=data), open_store(str(folder / "shelf")))
+
+
+@pytest.mark.parametrize("etags", KINDS)
+def test_preparing_reads_an_image_for_its_checksum_and_for_its_part(
+    etags: str, server: StrictServer, tmp_path: Path
+) -> None:
+    server.etags = etags
+    assert night(tmp_path).manifest.images == 8
+    assert of_images(server) == {"GET": 16}
