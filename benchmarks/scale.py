@@ -35,6 +35,8 @@ from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import Manifest, ManifestFile, parse_manifest
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource
 from oaml_core.data.sources.inputs import Inputs
+from oaml_core.data.sources.listing import files_among
+from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.stages.collect_garbage import find_garbage
 from oaml_core.store import ObjectInfo, open_store
@@ -100,9 +102,14 @@ def listing(count: int, _: Path) -> Callable[[], object]:
     return lambda: Listed(count)
 
 
-def listed_as_before(count: int, _: Path) -> Callable[[], object]:
+def listed_as_before(count: int, folder: Path) -> Callable[[], object]:
     """Tell that a source of single images is listed as it was when a data set was made of it."""
-    return lambda: sum_of_files("", files(count))
+
+    def run() -> object:
+        with KeptListings(folder) as listings:
+            return sum_of_files("", files_among(listings.passing("", files(count))))
+
+    return run
 
 
 def nothing_new(count: int, folder: Path) -> Callable[[], object]:

@@ -15,6 +15,7 @@ from oaml_core.config import Config, DataConfig
 from oaml_core.data.prepare import listed_before, prepare, shard_plan
 from oaml_core.data.prepare.fingerprint import INVENTORIES
 from oaml_core.data.prepare.finished import StoredDataset
+from oaml_core.data.sources import listing
 from oaml_core.data.sources.base import SourceFile
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
@@ -22,6 +23,7 @@ from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.errors import StoreError
 from oaml_core.store import Store, open_store
+from oaml_core.store.s3 import S3Store
 
 PEOPLE, EACH = 12, 3
 SIZE = 8_192
@@ -51,9 +53,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for module in (prepare, shard_plan):
         real = module.open_folders
 
-        def counted(data: DataConfig, scratch: Path, real=real) -> object:  # type: ignore[no-untyped-def]
+        def counted(data: DataConfig, *rest: object, real=real) -> object:  # type: ignore[no-untyped-def]
             names.append(str(data.source))
-            return real(data, scratch)
+            return real(data, *rest)
 
         monkeypatch.setattr(module, "open_folders", counted)
     return names
@@ -115,7 +117,7 @@ def test_a_source_that_cannot_be_listed_is_the_slow_ways_to_tell(
     def away(*_: object) -> None:
         raise StoreError("away")
 
-    monkeypatch.setattr(listed_before, "over_files", away)
+    monkeypatch.setattr(listed_before, "over_entries", away)
     assert night(raw, tmp_path).fingerprint == first.fingerprint
     assert len(opened) == 2
 
@@ -129,6 +131,28 @@ def test_shards_are_not_planned_for_nothing(raw: Store, opened: list[str], tmp_p
     assert (plan.made, len(opened)) == (first.fingerprint, 1)
     again = shard_plan.plan_shards(replace(config, work_dir=str(tmp_path / "other")), store, 3)
     assert (again.key, len(opened)) == (plan.key, 1)
+
+
+def test_what_is_new_is_listed_once(
+    raw: Store, opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings: list[object] = []
+    for place, name, real in ((S3Store, "_listed", S3Store._listed), (listing, "files_below", listing.files_below)):
+
+        def counted(where: object, *rest: object, real=real, **options: object) -> object:  # type: ignore[no-untyped-def]
+            listings.append(where)
+            return real(where, *rest, **options)
+
+        monkeypatch.setattr(place, name, counted)
+    night(raw, tmp_path)
+    assert (len(listings), len(opened)) == (1, 1)
+    raw.write_bytes("p00/new.jpg", raw.read_bytes("p01/003.jpg"))
+    assert not night(raw, tmp_path).reused
+    assert (len(listings), len(opened)) == (2, 2)
+    raw.delete("p00/new.jpg")
+    config = Config(work_dir=str(tmp_path / "plan"), data=DataConfig(source=raw.uri.removeprefix("file://")))
+    shard_plan.plan_shards(config, open_store(str(tmp_path / "shelf")), 3)
+    assert (len(listings), len(opened)) == (3, 3)
 
 
 def test_a_file_without_stamp_is_looked_at_every_night() -> None:

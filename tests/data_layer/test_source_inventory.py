@@ -14,6 +14,7 @@ from oaml_core.config.data import check_data
 from oaml_core.data.prepare.finished import StoredDataset
 from oaml_core.data.prepare.prepare import prepare_dataset
 from oaml_core.data.prepare.shard_merge import prepare_sharded
+from oaml_core.data.sources import inventory
 from oaml_core.data.sources.base import open_folder
 from oaml_core.data.sources.inventory import entries_of_inventory
 from oaml_core.decoding.decode import encode_jpeg
@@ -131,6 +132,19 @@ def test_nothing_new_is_told_by_the_inventory_alone(
     no_listing()
     again = night(tmp_path, address)
     assert (again.fingerprint, again.reused) == (first.fingerprint, True)
+
+
+def test_an_inventory_with_something_new_is_read_once(
+    contents: dict[str, bytes], rows: Rows, lists: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = inventory.read_manifest
+    monkeypatch.setattr(inventory, "read_manifest", lambda store, key: read.append(key) or real(store, key))
+    first = night(tmp_path, put_inventory(lists, rows))
+    fewer = {key: content for key, content in contents.items() if key != "faces/p00/0.jpg"}
+    tags = {info.key: info.tag for info in open_store("s3://raw").list()}
+    second = night(tmp_path, put_inventory(lists, rows_of(fewer, tags), date="2030-01-03T01-00Z"))
+    assert (second.manifest.images, len(read)) == (first.manifest.images - 1, 2)
 
 
 def test_shards_take_the_inventory(rows: Rows, lists: Store, tmp_path: Path, no_listing: Callable[[], None]) -> None:

@@ -21,6 +21,8 @@ from tests.store.strict_server import StrictServer, strict_server
 
 SOURCE = "s3://strict/faces"
 KINDS = ("md5", "kms", "parts")
+PAGES = 3
+"""Pages of the listing of 7 to 9 images."""
 
 
 @pytest.fixture
@@ -32,8 +34,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictServer]:
         yield found
 
 
-def of_images(server: StrictServer) -> Counter[str]:
-    """Methods of the requests for objects since the last call, which are forgotten."""
+def asked(server: StrictServer) -> Counter[str]:
+    """Methods of the requests since the last call, which are forgotten; without questions about the bucket."""
     found = Counter(method for method, key in server.requests if key)
     server.requests.clear()
     return found
@@ -44,11 +46,11 @@ def test_an_image_is_one_request(etags: str, server: StrictServer, tmp_path: Pat
     server.etags = etags
     folder = open_folder(SOURCE, tmp_path)
     assert isinstance(folder, StoreFolder)
-    assert not of_images(server)
+    assert asked(server) == {"LIST": PAGES}
     for ask in (folder.read, folder.sha256):
         for name in folder.files:
             ask(name)
-        assert of_images(server) == {"GET": 8}
+        assert asked(server) == {"GET": 8}
 
 
 @pytest.mark.parametrize("etags", KINDS)
@@ -76,4 +78,15 @@ def test_preparing_reads_an_image_for_its_checksum_and_for_its_part(
 ) -> None:
     server.etags = etags
     assert night(tmp_path).manifest.images == 8
-    assert of_images(server) == {"GET": 16}
+    assert asked(server) == {"LIST": PAGES, "GET": 16}
+
+
+def test_a_night_lists_its_source_once(server: StrictServer, tmp_path: Path) -> None:
+    first = night(tmp_path)
+    assert asked(server) == {"LIST": PAGES, "GET": 16}
+    server.put_by_others("faces/p0/new.jpg", encode_jpeg(face(8)))
+    second = night(tmp_path)
+    assert asked(server) == {"LIST": PAGES, "GET": 10}, "a checksum, and all images for their part"
+    assert (first.manifest.images, second.manifest.images) == (8, 9)
+    assert night(tmp_path).reused
+    assert asked(server) == {"LIST": PAGES}

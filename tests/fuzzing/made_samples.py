@@ -26,7 +26,10 @@ from fuzzing.samples import (
 from plain_model import PlainModel, face_of
 
 from oaml_core.config import Config, ModelConfig
+from oaml_core.data.sources.listing import SourceFile
+from oaml_core.data.sources.listing_file import line_of
 from oaml_core.data.sources.recordio import frame_record
+from oaml_core.folder_entries import FolderEntry
 from oaml_core.forgetting.receipt import sign
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.settings import config_to_yaml
@@ -54,7 +57,9 @@ def scores() -> Files:
 def shard_files() -> Files:
     """Files that the shards of a preparation leave in the store."""
     about = np.frombuffer(to_json({"parts": [], "kind": "image_folder"}), dtype=np.uint8)
-    listing = to_json({"passed_over": []}) + b"\nann/1.jpg\t10\t5\nann/2.jpg\t11\t6\n"
+    unseen = FolderEntry("ann/.DS_Store", Path("ann/.DS_Store"), reason="of systems")
+    listed = (unseen, SourceFile("ann/1.jpg", 10, "5"), SourceFile("ann/2.jpg", 11, "6"))
+    listing = "".join(map(line_of, listed)).encode()
     return {
         "shards/p/a.npz": npz({"labels": np.arange(3), "about": about}),
         "shards/p/listing-training.jsonl.gz": gzip.compress(listing),

@@ -122,7 +122,7 @@ def shards(folder: Path, target: str) -> None:
     if target.endswith(".npz"):
         read_arrays(store, target, "Copy it again.")
     else:
-        list(fetch_listing(store, target, folder / "scratch").files())
+        list(fetch_listing(store, target, folder / "scratch"))
 
 
 def inventory(folder: Path, target: str) -> None:

@@ -32,7 +32,7 @@ class StrictServer:
         faults: what goes wrong with the requests to come, one after another: `None` nothing; `(status, code)` an error;
             `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit), `"empty xml"`.
         refused: what was wrong with requests, in the server's words.
-        requests: method and key of each request that was answered; the key of a listing is empty.
+        requests: method and key of each request that was answered; `("LIST", prefix)` of a page of a listing.
         etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all.
         never_ends: whether a listing says again and again that there is more.
         port: on loopback.
@@ -127,9 +127,10 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
         def _answer_request(self, body: bytes, fault: Any) -> None:
             url = urlsplit(self.path)
             key = unquote(url.path).removeprefix("/strict").lstrip("/")
-            state.requests.append((self.command, key))
+            query = parse_qs(url.query, keep_blank_values=True)
+            state.requests.append(("LIST", query["prefix"][0]) if "list-type" in query else (self.command, key))
             if not key and self.command == "GET":
-                self._send(200, self._listing(parse_qs(url.query, keep_blank_values=True), fault), fault, xml=True)
+                self._send(200, self._listing(query, fault), fault, xml=True)
             elif not key:
                 self._send(200, b"", None)
             elif self.command == "PUT":

@@ -19,8 +19,10 @@ from oaml_core.config import DataConfig
 from oaml_core.data.prepare.fingerprint import DIGITS, INVENTORIES
 from oaml_core.data.sources.base import SourceFile, SourceFolder
 from oaml_core.data.sources.inventory import entries_of_inventory
-from oaml_core.data.sources.listing import files_among, over_files
+from oaml_core.data.sources.listing import files_among, over_entries
+from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.errors import DataError, StoreError
+from oaml_core.folder_entries import FolderEntry
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -31,7 +33,9 @@ BYTES = 32
 FIELDS = {"listing": str, "fingerprint": str}
 
 
-def known_fingerprint(store: Store, data: DataConfig, settings: Mapping[str, Any]) -> str | None:
+def known_fingerprint(
+    store: Store, data: DataConfig, settings: Mapping[str, Any], listings: KeptListings
+) -> str | None:
     """Return the fingerprint of the data set that was made when the source was listed as it is now; None: look at
     each file.
 
@@ -39,6 +43,7 @@ def known_fingerprint(store: Store, data: DataConfig, settings: Mapping[str, Any
         store: has what earlier runs kept.
         data: names the folders.
         settings: all that shapes the data set beside them.
+        listings: gets the listings that are made.
     """
     if data.source is None:
         return None
@@ -49,7 +54,7 @@ def known_fingerprint(store: Store, data: DataConfig, settings: Mapping[str, Any
         kept = store.read_json(key, FIELDS, "It is written again.")
         if not re.fullmatch(rf"[0-9a-f]{{{DIGITS}}}", kept["fingerprint"]):
             return None
-        now = _listed_now(data)
+        now = _listed_now(data, listings)
     except (DataError, StoreError, OSError) as error:
         log.debug("Each file is looked at: %s", error)
         return None
@@ -92,14 +97,17 @@ def _key(data: DataConfig, settings: Mapping[str, Any]) -> str:
     return f"{INVENTORIES}/{hashlib.sha256(told.encode()).hexdigest()[:DIGITS]}.json"
 
 
-def _listed_now(data: DataConfig) -> str:
-    return _digest({use: _listed_sum(data, use, source) for use, source in _sources(data).items()})
+def _listed_now(data: DataConfig, listings: KeptListings) -> str:
+    def sum_of(use: str, entries: Iterable[SourceFile | FolderEntry]) -> int | None:
+        return sum_of_files(use, files_among(listings.passing(use, entries)))
 
-
-def _listed_sum(data: DataConfig, use: str, source: str) -> int | None:
-    if use or data.inventory is None:
-        return over_files(source, partial(sum_of_files, use))
-    return sum_of_files(use, files_among(entries_of_inventory(data.inventory, source)))
+    sums = {}
+    for use, source in _sources(data).items():
+        if use or data.inventory is None:
+            sums[use] = over_entries(source, partial(sum_of, use))
+        else:
+            sums[use] = sum_of(use, entries_of_inventory(data.inventory, source))
+    return _digest(sums)
 
 
 def _digest(sums: Mapping[str, int | None]) -> str:
@@ -112,10 +120,9 @@ def _digest(sums: Mapping[str, int | None]) -> str:
 
 def sum_of_files(use: str, files: Iterable[SourceFile]) -> int | None:
     """Return the sum of the hashes of all files; None if one has no stamp."""
-    total = 0
+    total, told_apart = 0, True
     for file in files:
-        if not file.stamp:
-            return None
+        told_apart = told_apart and bool(file.stamp)
         told = f"{use}\0{file.name}\0{file.size}\0{file.stamp}".encode(errors="surrogateescape")
         total += int.from_bytes(hashlib.blake2b(told, digest_size=BYTES).digest())
-    return total
+    return total if told_apart else None

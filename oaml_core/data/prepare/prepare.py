@@ -20,6 +20,7 @@ from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS, manifest_key
 from oaml_core.data.sources.inputs import Folders, open_folders, open_inputs
+from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.errors import DataError, StoreError
 from oaml_core.store.local_file import only_one
 
@@ -56,10 +57,11 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> St
     work = Path(config.work_dir)
     forgotten = forgotten_images(store)
     settings = all_settings(config, forgotten)
-    known = None if repair else known_fingerprint(store, config.data, settings)
-    if known is not None and (found := reused(config, store, known)):
-        return found
-    folders = open_folders(config.data, work / "fetched")
+    with KeptListings(work) as listings:
+        known = None if repair else known_fingerprint(store, config.data, settings, listings)
+        if known is not None and (found := reused(config, store, known)):
+            return found
+        folders = open_folders(config.data, work / "fetched", listings.entries())
     distinct = {} if folders is None else folders.distinct()
     fingerprint = fingerprint_of(settings, distinct, work / "checksums.sqlite", store)
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made

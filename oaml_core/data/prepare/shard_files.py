@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from oaml_core.data.prepared.manifest import ManifestFile
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
+from oaml_core.data.sources.listing_file import entry_of, line_of
 from oaml_core.data.sources.picked import Places
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import FolderEntry
 from oaml_core.store.stored_arrays import read_arrays, write_arrays
-from oaml_core.structured_text import check_types, parse_json
+from oaml_core.structured_text import check_types
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -75,7 +76,7 @@ class Order:
     """True if checksums of the images are wanted too, where each is a file."""
 
 
-DAMAGE = (OSError, ValueError, EOFError, zlib.error)
+DAMAGE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error)
 """Ways in which reading a damaged listing ends."""
 
 
@@ -134,44 +135,26 @@ def listing_key(plan: str, use: str) -> str:
 
 
 def write_listing(store: Store, key: str, folder: SourceFolder, scratch: Path) -> None:
-    """Put the names, sizes and stamps of a folder's files into the store; names hold no tabs and no line breaks."""
+    """Put the listing of a folder into the store."""
     scratch.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(scratch, "wt", compresslevel=1, encoding="utf-8") as file:
-        passed_over = [asdict(entry) | {"path": str(entry.path)} for entry in folder.passed_over]
-        file.write(json.dumps({"passed_over": passed_over}) + "\n")
-        file.writelines(f"{each.name}\t{each.size}\t{each.stamp}\n" for each in folder.files.values())
+        file.writelines(map(line_of, folder.passed_over))
+        file.writelines(map(line_of, folder.files.values()))
     store.put_file(scratch, key)
     scratch.unlink()
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Listing of a folder as it was when the work was shared out."""
+def fetch_listing(store: Store, key: str, scratch: Path) -> Iterator[SourceFile | FolderEntry]:
+    """Yield the entries of a listing that `write_listing` has put, fetched to `scratch`.
 
-    path: Path
-    passed_over: list[FolderEntry]
-
-    def files(self) -> Iterator[SourceFile]:
-        """Yield its files by name; raises StoreError where it is damaged."""
-        try:
-            with gzip.open(self.path, "rt", encoding="utf-8") as file:
-                next(file)
-                for line in file:
-                    name, size, stamp = line.removesuffix("\n").split("\t")
-                    yield SourceFile(name, int(size), stamp)
-        except DAMAGE as error:
-            raise StoreError(f"The listing {self.path.name} is damaged ({error}). {REMEDY}") from None
-
-
-def fetch_listing(store: Store, key: str, scratch: Path) -> Listing:
-    """Return a listing that `write_listing` has put, fetched to `scratch`."""
+    Raises:
+        StoreError: it is damaged.
+    """
     store.get_file(key, scratch)
     try:
         with gzip.open(scratch, "rt", encoding="utf-8") as file:
-            head = parse_json(next(file), store.url(key), REMEDY, StoreError, needs=["passed_over"])
-        entries = [FolderEntry(**each | {"path": Path(each["path"])}) for each in head["passed_over"]]
-        return Listing(scratch, entries)
-    except (*DAMAGE, TypeError, KeyError, StopIteration) as error:
+            yield from map(entry_of, file)
+    except DAMAGE as error:
         raise StoreError(f"{store.url(key)} is damaged ({error}). {REMEDY}") from None
 
 

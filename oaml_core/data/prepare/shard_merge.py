@@ -145,9 +145,7 @@ def _folders(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Fo
 
     def opened(use: str, source: str) -> SourceFolder:
         listing = fetch_listing(store, listing_key(plan.key, use), scratch / f"listing-{use}")
-        folder = open_folder(source, Path(config.work_dir) / "fetched", listing.files())
-        folder.passed_over = listing.passed_over
-        return folder
+        return open_folder(source, Path(config.work_dir) / "fetched", listing)
 
     scratch.mkdir(parents=True, exist_ok=True)
     training = opened("", data.source)

@@ -35,6 +35,7 @@ from oaml_core.data.prepared.manifest import FORMAT
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.inputs import Folders, Inputs, open_folders, open_inputs
+from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.data.sources.picked import find_places
 from oaml_core.errors import ConfigError
 
@@ -47,7 +48,7 @@ FEW = 1_000
 """Files whose checksums are asked for before anything is shared out: a night with little new ends here."""
 CHECKSUMS = "checksums.sqlite"
 DIGITS = 16
-ORDERS = 2
+ORDERS = 3
 """Form of the work orders: those of another one are not taken up again."""
 
 
@@ -79,10 +80,11 @@ def plan_shards(config: Config, store: Store, shards: int) -> ShardPlan:
         )
     work, forgotten = Path(config.work_dir), forgotten_images(store)
     settings = all_settings(config, forgotten)
-    known = known_fingerprint(store, config.data, settings)
-    if known is not None and reused(config, store, known):
-        return _nothing_new(store, _key({**settings, "made": known}, {}, shards), shards, forgotten, known)
-    folders = open_folders(config.data, work / "fetched")
+    with KeptListings(work) as listings:
+        known = known_fingerprint(store, config.data, settings, listings)
+        if known is not None and reused(config, store, known):
+            return _nothing_new(store, _key({**settings, "made": known}, {}, shards), shards, forgotten, known)
+        folders = open_folders(config.data, work / "fetched", listings.entries())
     distinct = {} if folders is None else folders.distinct()
     unknown = unknown_files(distinct, work / CHECKSUMS, store)
     key, made = _key(settings, distinct, shards), None

@@ -172,7 +172,7 @@ class _Shard:
             return SyntheticSource(data, self.config.seed), order.numbers.tolist()
         if order.places is None:
             listing = fetch_listing(self.store, listing_key(self.plan.key, ""), self.folder / "listing")
-            folder = open_folder(data.source, Path(self.config.work_dir) / "fetched", listing.files())
+            folder = open_folder(data.source, Path(self.config.work_dir) / "fetched", listing)
             return open_training(folder, Path(self.config.work_dir) / "indices"), order.numbers.tolist()
         picked = PickedImages(self._folder("", order.places.as_listed()), order.places, order.labels)
         return picked, list(range(len(order.numbers)))

@@ -8,6 +8,7 @@ __all__ = [
     "inputs",
     "inventory",
     "listing",
+    "listing_file",
     "meta",
     "picked",
     "recordio",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from oaml_core.amounts import amount
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.sources.aligned import AlignedSource, Aligner, Rejected, aligned_pairs
-from oaml_core.data.sources.base import Ints, SourceFolder, TrainingSource, open_folder
+from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource, open_folder
 from oaml_core.data.sources.held_out import hold_people_out, known_by_name, leave_out_verified
 from oaml_core.data.sources.image_folder import ImageFolderSource
 from oaml_core.data.sources.image_list import LISTS, ImageListSource
@@ -26,6 +27,7 @@ from oaml_core.data.sources.verification_source import VerificationSource
 from oaml_core.data.sources.visibility import VisibilitySource, find_visibility_source
 from oaml_core.data.sources.webdataset import WebDatasetSource, find_shards
 from oaml_core.errors import DataError
+from oaml_core.folder_entries import FolderEntry
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,15 @@ class Folders:
         }
 
 
-def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
+def open_folders(
+    data: DataConfig, scratch: Path, listings: Mapping[str, Iterable[SourceFile | FolderEntry]] | None = None
+) -> Folders | None:
     """Open the folders of a source; None where faces are drawn.
 
     Args:
         data: its `source`, `inventory`, `verification_source`, `visibility_source` and `unlabelled_source`.
         scratch: local folder for what is fetched from a store.
+        listings: entries of the folders that are listed already, by `Folders.distinct`'s names.
 
     Raises:
         DataError: a folder is missing, others are named without `data.source`, or the inventory cannot be used.
@@ -86,11 +91,13 @@ def open_folders(data: DataConfig, scratch: Path) -> Folders | None:
             if getattr(data, name) is not None:
                 raise DataError(f"data.{name} is given without data.source: name the training faces too.")
         return None
-    training = open_source(data.source, data, scratch)
+    known = listings or {}
+    training = open_folder(data.source, scratch, known[""]) if "" in known else open_source(data.source, data, scratch)
 
     def apart(key: str) -> SourceFolder | None:
         source = getattr(data, key)
-        return None if source is None else open_folder(source, scratch, key=f"data.{key}")
+        listing = known.get(key.removesuffix("_source"))
+        return None if source is None else open_folder(source, scratch, listing, key=f"data.{key}")
 
     return Folders(
         training,

@@ -63,8 +63,8 @@ def files_among(entries: Iterable[SourceFile | FolderEntry]) -> Iterator[SourceF
     return (entry for entry in entries if isinstance(entry, SourceFile))
 
 
-def over_files(source: str, take: Callable[[Iterable[SourceFile]], T]) -> T:
-    """Return `take(files)` of the files of a source as they are listed, in any order; nothing of the listing is held.
+def over_entries(source: str, take: Callable[[Iterable[SourceFile | FolderEntry]], T]) -> T:
+    """Return `take(entries)` of a source as they are listed, in any order; nothing of the listing is held.
 
     Args:
         source: folder or address.
@@ -74,7 +74,7 @@ def over_files(source: str, take: Callable[[Iterable[SourceFile]], T]) -> T:
         StoreError: the source cannot be listed.
     """
     if "://" not in source:
-        return take(files_among(entries_of_folder(Path(source))))
+        return take(entries_of_folder(Path(source)))
     from oaml_core.store import open_store
 
-    return open_store(source).over_list(lambda objects: take(files_among(map(entry_of_store, objects))))
+    return open_store(source).over_list(lambda objects: take(map(entry_of_store, objects)))
