@@ -1,6 +1,6 @@
 """Cost per image of preparing, checking, planning and tidying, and the sum at 42 million images.
 
-    python benchmarks/scale.py [--fewer 5000] [--more 50000] [--out FILE.json]
+    python -m benchmarks.scale [--fewer 5000] [--more 50000] [--out FILE.json]
 
 Every part runs with two numbers of images; what the second takes beyond the first, divided by the difference, is the
 cost of one further image: peak memory that Python and numpy allocate, and processor time. The last column multiplies it
@@ -35,11 +35,13 @@ from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import Manifest, ManifestFile, parse_manifest
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource
 from oaml_core.data.sources.inputs import Inputs
+from oaml_core.data.sources.inventory import MANIFEST, entries_below, read_manifest
 from oaml_core.data.sources.listing import files_among
 from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.stages.collect_garbage import find_garbage
 from oaml_core.store import ObjectInfo, open_store
+from tests.data_layer.written_inventory import TOP, put_inventory
 
 GOAL = 42_000_000
 PER_IDENTITY = 21
@@ -47,6 +49,8 @@ PER_IDENTITY = 21
 PER_PART = 10_000
 """Images in a part of a prepared data set: about 96 MiB of faces of 112 × 112 pixels."""
 FEWER, MORE = 5_000, 50_000
+WHEN = datetime(2030, 1, 1, tzinfo=UTC)
+"""Time of the last change of all objects."""
 
 
 class Numbered(TrainingSource):
@@ -110,6 +114,24 @@ def listed_as_before(count: int, folder: Path) -> Callable[[], object]:
             return sum_of_files("", files_among(listings.passing("", files(count))))
 
     return run
+
+
+def inventory(kind: str) -> Callable[[int, Path], Callable[[], object]]:
+    """Tell the same from an S3 Inventory, CSV or Parquet."""
+
+    def ready(count: int, folder: Path) -> Callable[[], object]:
+        store, date = open_store(str(folder / f"{kind}-{count}")), "2030-01-02T01-00Z"
+        rows = [("raw", f"faces/{file.name}", "1", True, False, file.size, WHEN, file.stamp) for file in files(count)]
+        put_inventory(store, rows, kind, date)
+
+        def run() -> object:
+            with KeptListings(folder) as listings:
+                entries = entries_below(read_manifest(store, f"{TOP}/{date}/{MANIFEST}"), "faces")
+                return sum_of_files("", files_among(listings.passing("", entries)))
+
+        return run
+
+    return ready
 
 
 def nothing_new(count: int, folder: Path) -> Callable[[], object]:
@@ -213,6 +235,8 @@ def garbage(count: int, _: Path) -> Callable[[], object]:
 PARTS: dict[str, Callable[[int, Path], Callable[[], object]]] = {
     "listing": listing,
     "listed as before": listed_as_before,
+    "inventory in CSV": inventory("CSV"),
+    "inventory in Parquet": inventory("Parquet"),
     "nothing new": nothing_new,
     "prepare": prepare,
     "manifest": manifest,

@@ -195,7 +195,7 @@ def _first_place(folder: Path) -> _Place:
 
 def is_of_systems(name: str) -> bool:
     """Return True if an operating system or its disk left a file or folder of this path, with forward slashes."""
-    return any(part in LEFT_BY_SYSTEMS for part in name.lower().split("/"))
+    return not LEFT_BY_SYSTEMS.isdisjoint(name.lower().split("/"))
 
 
 def _refused_by_name(entry: os.DirEntry[str], folder: Path) -> FolderEntry | None:

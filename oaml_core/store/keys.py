@@ -42,7 +42,8 @@ def is_listed(key: str) -> bool:
     object
     that S3 consoles make for a folder, by its slash at the end.
     """
-    own = any(part.startswith(".") and part not in (".", "..") for part in PurePosixPath(key).parts)
+    dotted = key.startswith(".") or "/." in key  # millions of keys have no such part, and are not taken apart
+    own = dotted and any(part.startswith(".") and part not in (".", "..") for part in key.split("/"))
     return bool(key) and not own and not key.endswith("/")
 
 

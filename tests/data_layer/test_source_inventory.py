@@ -259,7 +259,7 @@ def overwrite(key: str, content: bytes) -> Callable[[Store, dict[str, bytes]], N
         (row(5, "big"), r"row 1: 'big' is no size in bytes"),
         (raw_key(b"faces/p/%FF.jpg"), r"row 1: the key faces/p/%FF\.jpg cannot be decoded"),
         (raw_key(b"faces/p/%1.jpg"), r"row 1: the key faces/p/%1\.jpg cannot be decoded"),
-        (raw_key(b"x" * 70_000), r"a line of more than"),
+        (raw_key(b"x" * 70_000), r"row 1 has a key of more than"),
         (raw_key(b"other/1.jpg"), r"names nothing below s3://raw/faces"),
         (raw_key(b'a","b'), r"row 1 has 9 columns, and the manifest names 8"),
         (overwrite("2030-01-02T01-00Z/manifest.checksum", b"0" * 32), r"manifest\.json is damaged: its MD5"),

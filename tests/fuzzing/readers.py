@@ -21,8 +21,7 @@ from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.data.prepared.verification import open_verification
 from oaml_core.data.sources.base import LocalFolder, TrainingSource
 from oaml_core.data.sources.image_folder import ImageFolderSource
-from oaml_core.data.sources.inventory import objects_below, read_manifest
-from oaml_core.data.sources.listing import entry_of_store
+from oaml_core.data.sources.inventory import entries_below, read_manifest
 from oaml_core.data.sources.subset import find_subset
 from oaml_core.data.sources.verification import find_verification, open_verification_source
 from oaml_core.decoding.decode import decode_image, decode_mask, decode_picture
@@ -132,8 +131,7 @@ def inventory(folder: Path, target: str) -> None:
         kind = "Parquet" if target.endswith(".parquet") else "CSV"
         manifest.write_bytes(manifest_of({target: (folder / target).read_bytes()}, fileFormat=kind))
     (folder / "manifest.checksum").write_text(hashlib.md5(manifest.read_bytes()).hexdigest())
-    for info in objects_below(read_manifest(FolderStore(folder), manifest.name), "faces"):
-        entry_of_store(info)
+    list(entries_below(read_manifest(FolderStore(folder), manifest.name), "faces"))
 
 
 def tiles(folder: Path, target: str) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from oaml_core.amounts import amount
-from oaml_core.data.sources.inventory_rows import InventoryRow, csv_rows, parquet_rows
-from oaml_core.data.sources.listing import SourceFile, entry_of_store
+from oaml_core.data.sources.inventory_rows import InventoryRows, csv_rows, parquet_rows
+from oaml_core.data.sources.listing import SourceFile, entry_of_object
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import FolderEntry, shown
 from oaml_core.held_folder import held_folder
-from oaml_core.store import MissingObject, ObjectInfo, Store, open_store
+from oaml_core.store import MissingObject, Store, open_store
 from oaml_core.store.keys import is_listed
 from oaml_core.store.s3_streams import tag_of
 from oaml_core.structured_text import check_types, parse_json
@@ -87,9 +87,8 @@ def entries_of_inventory(inventory: str, source: str) -> Iterator[SourceFile | F
         )
     log.info("%s is listed by %s", source, told)
     count = 0
-    for info in objects_below(found, prefix):
-        count += 1
-        yield entry_of_store(info)
+    for count, entry in enumerate(entries_below(found, prefix), start=1):  # noqa: B007
+        yield entry
     if not count:
         raise DataError(
             f"data.inventory: {found.where} names nothing below {source}. Correct data.source, or the prefix in the "
@@ -157,8 +156,8 @@ def read_manifest(store: Store, key: str) -> Inventory:
     return Inventory(store, where, found["sourceBucket"], written, kind, found["fileSchema"], files)
 
 
-def objects_below(inventory: Inventory, prefix: str) -> Iterator[ObjectInfo]:
-    """Yield the objects below a prefix of the bucket, as a store opened there lists them, in any order.
+def entries_below(inventory: Inventory, prefix: str) -> Iterator[SourceFile | FolderEntry]:
+    """Yield the entries of a prefix of the bucket, as those of a store that is opened there, in any order.
 
     Args:
         inventory: manifest that was read.
@@ -169,18 +168,18 @@ def objects_below(inventory: Inventory, prefix: str) -> Iterator[ObjectInfo]:
     """
     top = f"{prefix}/" if prefix else ""
     for key in inventory.files:
-        for row in _rows(inventory, key):
-            if row.bucket != inventory.bucket:
+        for rows in _rows(inventory, key):
+            if others := set(rows.buckets) - {inventory.bucket}:
                 raise DataError(
-                    f"{inventory.store.url(key)} lists the bucket {shown(row.bucket)}, and its manifest says "
+                    f"{inventory.store.url(key)} lists the bucket {shown(min(others))}, and its manifest says "
                     f"{shown(inventory.bucket)}. {NEXT}"
                 )
-            name = row.key.removeprefix(top)
-            if row.key.startswith(top) and is_listed(name):
-                yield ObjectInfo(name, row.size, "", tag=tag_of(row.etag))
+            for full, size, etag in zip(rows.keys, rows.sizes, rows.etags, strict=True):
+                if full.startswith(top) and is_listed(name := full[len(top) :]):
+                    yield entry_of_object(name, size, tag_of(etag))
 
 
-def _rows(inventory: Inventory, key: str) -> Iterator[InventoryRow]:
+def _rows(inventory: Inventory, key: str) -> Iterator[InventoryRows]:
     where = inventory.store.url(key)
     with held_folder("oaml-inventory-") as folder:
         path = folder / "file"

@@ -39,11 +39,16 @@ def entries_of_folder(folder: Path) -> Iterator[SourceFile | FolderEntry]:
 
 def entry_of_store(info: ObjectInfo) -> SourceFile | FolderEntry:
     """Return an object of a store as a file, or as an entry that no reader sees."""
-    if is_of_systems(info.key):
-        return FolderEntry(info.key, Path(info.key), reason=OF_SYSTEMS)
-    if forges_lines(info.key):
-        return FolderEntry(info.key, Path(info.key), reason=UNPRINTABLE)
-    return SourceFile(info.key, info.size, info.tag)
+    return entry_of_object(info.key, info.size, info.tag)
+
+
+def entry_of_object(key: str, size: int, tag: str) -> SourceFile | FolderEntry:
+    """Return an object of a store, of `size` bytes, as `entry_of_store` does."""
+    if is_of_systems(key):
+        return FolderEntry(key, Path(key), reason=OF_SYSTEMS)
+    if forges_lines(key):
+        return FolderEntry(key, Path(key), reason=UNPRINTABLE)
+    return SourceFile(key, size, tag)
 
 
 def apart(entries: Iterable[SourceFile | FolderEntry]) -> tuple[list[SourceFile], list[FolderEntry]]:
