@@ -16,7 +16,7 @@ from typing import Literal
 
 from oaml_core.amounts import amount
 from oaml_core.config import Config
-from oaml_core.errors import StoreError
+from oaml_core.errors import ConfigError, StoreError
 from oaml_core.gpu_driver import driver_release, is_too_old, oldest_driver
 
 PACKAGES = ("torch", "torchvision", "lightning", "onnxruntime", "kfp", "minio", "wandb")
@@ -138,7 +138,7 @@ def _store(config: Config) -> DoctorFinding:
         store.write_bytes(key, content)
         intact = store.read_bytes(key) == content
         store.delete(key)
-    except (StoreError, OSError) as error:
+    except (StoreError, ConfigError, OSError) as error:
         return DoctorFinding("store", "fail", config.store, str(error))
     if not intact:
         return DoctorFinding("store", "fail", store.uri, "it gives back other bytes than were put: use another server")

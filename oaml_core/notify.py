@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from urllib.parse import urlparse
+from urllib.parse import SplitResult
 
 from oaml_core.cluster_event import Reason, record_event
+from oaml_core.errors import ConfigError
 from oaml_core.post_json import NotReached, post_json
+from oaml_core.web_addresses import web_address
 
 log = logging.getLogger(__name__)
 
@@ -29,17 +31,24 @@ def notify(text: str, reason: Reason) -> bool:
 
 
 def _post(text: str) -> bool:
-    url = os.environ.get(WEBHOOK)
-    if not url:
+    try:
+        url = webhook()
+    except ConfigError as error:
+        log.warning("The webhook is told nothing. %s", error)
         return False
-    if urlparse(url).scheme not in ("http", "https"):
-        log.warning("%s is no address of a webhook: https://…", WEBHOOK)
+    if url is None:
         return False
     try:
-        status = post_json(url, {"text": text})
+        status = post_json(url.geturl(), {"text": text})
     except NotReached as error:
-        log.warning("The webhook at %s cannot be reached (%s).", urlparse(url).hostname, error)
+        log.warning("The webhook at %s cannot be reached (%s).", url.hostname, error)
         return False
     if status >= 300:
-        log.warning("The webhook at %s refused the message (%d).", urlparse(url).hostname, status)
+        log.warning("The webhook at %s refused the message (%d).", url.hostname, status)
     return status < 300
+
+
+def webhook() -> SplitResult | None:
+    """Return the address of the webhook; None: none is configured. Raises ConfigError: it is no address."""
+    url = os.environ.get(WEBHOOK)
+    return web_address(url, WEBHOOK, "https://host/path") if url else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from oaml_core.errors import ClusterError
+from oaml_core.web_addresses import web_address
 
 T = TypeVar("T")
 ENDPOINT, TOKEN = "KFP_ENDPOINT", "KFP_TOKEN"
@@ -99,7 +100,7 @@ def connect(namespace: str) -> Kubeflow:
         namespace: of the runs, if the server has profiles of several users.
 
     Raises:
-        ClusterError: none is named, or it does not answer, or not to us.
+        ClusterError: none is named, or it does not answer, or not to us. ConfigError: its address cannot be.
     """
     endpoint = os.environ.get(ENDPOINT, "").rstrip("/")
     if not endpoint.startswith(("http://", "https://")):
@@ -107,6 +108,7 @@ def connect(namespace: str) -> Kubeflow:
             f"Set {ENDPOINT} to the address of Kubeflow Pipelines, such as https://kubeflow.example.org/pipeline; "
             "after `kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` it is http://localhost:8080."
         )
+    web_address(endpoint, ENDPOINT, "https://kubeflow.example.org/pipeline")
     token = os.environ.get(TOKEN) or None
     shared = _healthy(endpoint, token)
     import kfp

@@ -91,6 +91,8 @@ def test_an_s3_store(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyP
     without = finding(on_s3, "store")
     assert without.state == "fail"
     assert "OAML_S3_ENDPOINT" in without.remedy
+    monkeypatch.setenv("OAML_S3_ENDPOINT", "http://[::1")
+    assert "OAML_S3_ENDPOINT must read" in finding(on_s3, "store").remedy
     with embedded_s3(tmp_path / "s3") as variables:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)

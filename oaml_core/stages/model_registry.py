@@ -12,11 +12,14 @@ import math
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlparse
+from urllib.parse import urlencode
 
 from oaml_core.config import Config
+from oaml_core.errors import ConfigError
 from oaml_core.folder_entries import shown
+from oaml_core.notify import webhook
 from oaml_core.structured_text import json_or_none
+from oaml_core.web_addresses import web_address
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +48,11 @@ def enter_version(config: Config, record: Mapping[str, Any], measured: Mapping[s
     Returns:
         True if the registry has the version now.
     """
-    address = os.environ.get(REGISTRY, "").rstrip("/")
-    if not address:
-        return False
     try:
+        if not (address := registry_address()):
+            return False
         _enter(_Registry(address), config, record, measured, reason)
-    except RegistryError as error:
+    except (RegistryError, ConfigError) as error:
         log.warning("promote: %s is not in the model registry: %s", record["version"], error)
         return False
     return True
@@ -67,10 +69,9 @@ def archive_version(config: Config, withdrawn: str, restored: str) -> bool:
     Returns:
         True if the registry knew both.
     """
-    address = os.environ.get(REGISTRY, "").rstrip("/")
-    if not address:
-        return False
     try:
+        if not (address := registry_address()):
+            return False
         registry = _Registry(address)
         model = registry.find("registered_model", name=config.name)
         found = [
@@ -80,10 +81,22 @@ def archive_version(config: Config, withdrawn: str, restored: str) -> bool:
         for version, state in found:
             if version is not None:
                 registry.change(f"model_versions/{version['id']}", {"state": state})
-    except RegistryError as error:
+    except (RegistryError, ConfigError) as error:
         log.warning("rollback: the model registry was not told: %s", error)
         return False
     return all(version is not None for version, _ in found)
+
+
+def check_addresses() -> None:
+    """Raise ConfigError if this registry or the webhook has an address that cannot be: said before a night's work."""
+    registry_address()
+    webhook()
+
+
+def registry_address() -> str:
+    """Return the registry's address; empty: none is configured. Raises ConfigError: it is no address."""
+    address = os.environ.get(REGISTRY, "").rstrip("/")
+    return web_address(address, REGISTRY, "http://model-registry-service.kubeflow.svc:8080").geturl() if address else ""
 
 
 def _enter(
@@ -151,8 +164,6 @@ class _Registry:
     def __init__(self, address: str) -> None:
         import urllib3
 
-        if urlparse(address).scheme not in ("http", "https"):
-            raise RegistryError(f"{REGISTRY} is no address: http://model-registry-service.kubeflow.svc:8080.")
         self._address = address + ROOT
         # A request that makes something is not repeated: it may have been heard.
         retries = urllib3.Retry(total=TRIES, backoff_factor=0.5, allowed_methods=["GET"], status_forcelist=BUSY)

@@ -19,6 +19,7 @@ from oaml_core.notify import notify
 from oaml_core.stages.addresses import dated_name
 from oaml_core.stages.budget import Budget, limits, refuse_night, told_budget
 from oaml_core.stages.cost_records import FIGURES, Cost, cost_of
+from oaml_core.stages.model_registry import check_addresses
 from oaml_core.stages.present_night import (
     BEGUN,
     has_ended,
@@ -87,8 +88,10 @@ def begin_night(config: Config) -> None:
     or too little space or too little of the month's budget is left.
 
     Raises:
-        OverBudget: too little of the budget is left. OamlError: says what else is against it, and what to do.
+        OverBudget: too little of the budget is left. ConfigError: the address of the webhook or of the model
+            registry cannot be. OamlError: says what else is against it, and what to do.
     """
+    check_addresses()
     store = open_store(config.store)
     _forget_trouble(store, config)
     failed, most = _failed_in_a_row(store, config), config.nightly.stop_after_failures

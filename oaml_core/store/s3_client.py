@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlparse
 
-from oaml_core.errors import StoreError
+from oaml_core.errors import ConfigError, StoreError
 from oaml_core.store.base import MissingObject
 from oaml_core.store.s3_credentials import ANONYMOUS, credentials_provider, is_anonymous, ways_to_keys
-from oaml_core.store.s3_identity import NoSuchWay
+from oaml_core.store.s3_identity import SERVER, NoSuchWay
 from oaml_core.store.s3_profiles import environment_keys, profile_region
 from oaml_core.store.traffic import count_traffic
+from oaml_core.web_addresses import web_address
 
 T = TypeVar("T")
 
@@ -65,21 +65,16 @@ def connect() -> Any:
     """Return a `minio.Minio` for the server and credentials that the environment names; nothing is sent yet.
 
     Raises:
-        StoreError: the endpoint is missing or no address, or half of a pair of keys is missing. Other credentials are
-            looked for at the first request: see `ways_to_keys`.
+        StoreError: the endpoint is missing, or half of a pair of keys. Other credentials are looked for at the first
+            request: see `ways_to_keys`. ConfigError: the endpoint is no address.
     """
     endpoint = os.environ.get("OAML_S3_ENDPOINT")
     if not endpoint:
         raise StoreError("An s3:// store needs OAML_S3_ENDPOINT in the environment.")
-    try:
-        address = urlparse(endpoint)
-        is_whole = bool(address.netloc) and address.port != 0
-    except ValueError:  # of brackets that do not close, and of ports that are none
-        address, is_whole = urlparse(""), False
-    if address.scheme not in ("http", "https") or not is_whole or "@" in address.netloc or address.path.strip("/"):
-        raise StoreError(
-            "OAML_S3_ENDPOINT must read http://host:port or https://host:port; keys go to AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY."
+    address = web_address(endpoint, "OAML_S3_ENDPOINT", SERVER)
+    if "@" in address.netloc or address.path.strip("/"):
+        raise ConfigError(
+            f"OAML_S3_ENDPOINT must read {SERVER}; keys go to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if (authority := os.environ.get("OAML_S3_CA_BUNDLE")) and not os.path.isfile(authority):
         raise StoreError(f"OAML_S3_CA_BUNDLE: there is no file {authority}.")

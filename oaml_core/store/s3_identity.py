@@ -12,10 +12,11 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import SplitResult, urlencode
 
 from oaml_core.errors import StoreError
 from oaml_core.structured_text import json_or_none
+from oaml_core.web_addresses import web_address
 
 WEB_TOKEN, ROLE = "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN"
 """Environment variables that a cloud's webhook sets in the pods of an account that has a role:
@@ -29,6 +30,7 @@ AGENT_ADDRESSES = ("169.254.170.2", "169.254.170.23", "fd00:ec2::23")
 STS_ENDPOINTS = ("AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL")
 """Environment variables: where tokens are exchanged. Without them it is the STS of AWS_REGION at AWS if the store is
 there, and the store's own server if it is not, as MinIO and Ceph exchange tokens themselves."""
+SERVER = "http://host:port or https://host:port"
 AWS_HOSTS = (".amazonaws.com", ".amazonaws.com.cn")
 WITHOUT_TOKENS = (400, 403, 404, 405, 501)
 """Answers of a metadata service that does not know session tokens (IMDSv1)."""
@@ -112,9 +114,9 @@ def container_agent() -> Any:
     if not relative and not full:
         raise NoSuchWay(f"{RELATIVE_URI} and {FULL_URI} are not set")
     url = f"{AGENT_HOST}/{relative.lstrip('/')}" if relative else str(full)
-    if not relative and not _may_be_asked(url):
+    if not relative and not _may_be_asked(address := web_address(url, FULL_URI, "http://host:port/path")):
         raise StoreError(
-            f"{FULL_URI} names {urlsplit(url).hostname}. Without TLS only this machine and "
+            f"{FULL_URI} names {address.hostname}. Without TLS only this machine and "
             f"{', '.join(AGENT_ADDRESSES)} are asked for credentials: use https://."
         )
     token = os.environ.get(AGENT_TOKEN, "")
@@ -131,13 +133,12 @@ def container_agent() -> Any:
     return _from_json(body, f"the container's agent at {url}")
 
 
-def _may_be_asked(url: str) -> bool:
-    parts = urlsplit(url)
+def _may_be_asked(parts: SplitResult) -> bool:
     if parts.scheme == "https":
         return True
     host = parts.hostname or ""
     try:
-        return parts.scheme == "http" and (host in AGENT_ADDRESSES or ipaddress.ip_address(host).is_loopback)
+        return host in AGENT_ADDRESSES or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
@@ -153,7 +154,7 @@ def instance_role() -> Any:
     """
     if os.environ.get(METADATA_OFF, "").lower() == "true":
         raise NoSuchWay(f"{METADATA_OFF} is true")
-    host = (os.environ.get(METADATA) or METADATA_HOST).rstrip("/")
+    host = web_address(os.environ.get(METADATA) or METADATA_HOST, METADATA, SERVER).geturl().rstrip("/")
     status, token = _ask_near("PUT", f"{host}/latest/api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "21600"})
     if status != 200 and status not in WITHOUT_TOKENS:
         raise NoSuchWay(f"{host} answers {status or 'nothing'}")
@@ -209,11 +210,12 @@ def _ask_sts(pool: Any, form: dict[str, str], signed_by: Mapping[str, Any], mess
     import urllib3
 
     endpoint = _own_sts()
-    url = endpoint or _sts_at_aws()
+    address = endpoint or _sts_at_aws()
+    url = address.geturl()
     body = urlencode({"Version": STS_VERSION, **form})
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     if source := signed_by.get("source"):
-        headers = _signed(url, body, headers, source)
+        headers = _signed(address, body, headers, source)
     retries = urllib3.Retry(2, redirect=0, status_forcelist=(500, 502, 503, 504), backoff_factor=0.2)
     retries = retries.new(allowed_methods=None, raise_on_status=False, raise_on_redirect=False)
     asked = pool if endpoint else urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30))
@@ -228,31 +230,30 @@ def _ask_sts(pool: Any, form: dict[str, str], signed_by: Mapping[str, Any], mess
     return _from_xml(answer.data, message.replace("{}", f"the answer of {url} holds none"))
 
 
-def _own_sts() -> str | None:
+def _own_sts() -> SplitResult | None:
     """Return the address of a server of one's own that exchanges tokens; None: AWS does."""
     name = next((name for name in STS_ENDPOINTS if os.environ.get(name)), None)
-    if name is None:
-        store = os.environ.get("OAML_S3_ENDPOINT")
-        return store if store and not (urlsplit(store).hostname or "").endswith(AWS_HOSTS) else None
-    if urlsplit(os.environ[name]).scheme not in ("http", "https"):
-        raise StoreError(f"{name} must read http://host:port or https://host:port.")
-    return os.environ[name]
+    if name is not None:
+        return web_address(os.environ[name], name, SERVER)
+    if not os.environ.get("OAML_S3_ENDPOINT"):
+        return None
+    store = web_address(os.environ["OAML_S3_ENDPOINT"], "OAML_S3_ENDPOINT", SERVER)
+    return None if (store.hostname or "").endswith(AWS_HOSTS) else store
 
 
-def _sts_at_aws() -> str:
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if not region:
-        return "https://sts.amazonaws.com"
-    return f"https://sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
+def _sts_at_aws() -> SplitResult:
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
+    host = f"sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}" if region else "sts.amazonaws.com"
+    return web_address(f"https://{host}", "The address of AWS_REGION's STS", "https://sts.eu-central-1.amazonaws.com")
 
 
-def _signed(url: str, body: str, headers: Mapping[str, str], source: Any) -> dict[str, str]:
+def _signed(parts: SplitResult, body: str, headers: Mapping[str, str], source: Any) -> dict[str, str]:
     from hashlib import sha256
 
     from minio.signer import sign_v4_sts
     from minio.time import to_amz_date, utcnow
 
-    now, parts = utcnow(), urlsplit(url if urlsplit(url).path else f"{url}/")
+    now, parts = utcnow(), parts if parts.path else parts._replace(path="/")
     default = parts.port is None or parts.port == {"http": 80, "https": 443}[parts.scheme]
     to_sign: dict[str, Any] = {**headers, "X-Amz-Date": to_amz_date(now)}
     to_sign["Host"] = parts.hostname if default else parts.netloc

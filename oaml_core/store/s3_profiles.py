@@ -12,10 +12,10 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from oaml_core.errors import StoreError
 from oaml_core.store.s3_identity import (
+    SERVER,
     NoSuchWay,
     assumed_role,
     container_agent,
@@ -24,6 +24,7 @@ from oaml_core.store.s3_identity import (
     web_identity,
 )
 from oaml_core.structured_text import parse_json
+from oaml_core.web_addresses import web_address
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 ENVIRONMENT = (
@@ -198,7 +199,8 @@ def minio_client_keys() -> Any:
     """Return the keys of MinIO's client for the alias `MINIO_ALIAS`, or for the one of `OAML_S3_ENDPOINT`.
 
     Raises:
-        NoSuchWay: there is none. StoreError: the file is damaged, or a named alias is missing.
+        NoSuchWay: there is none. StoreError: the file is damaged, or a named alias is missing. ConfigError: an alias
+            has no address.
     """
     from minio.credentials.credentials import Credentials
 
@@ -213,9 +215,15 @@ def minio_client_keys() -> Any:
     aliases = content.get("aliases") or content.get("hosts") or {} if isinstance(content, dict) else None
     if not isinstance(aliases, dict) or not all(isinstance(alias, dict) for alias in aliases.values()):
         raise StoreError(f"{path} is damaged: it holds no aliases by name. Write it again by `mc alias set`.")
-    server = urlsplit(os.environ.get("OAML_S3_ENDPOINT", "")).netloc
+    server = os.environ.get("OAML_S3_ENDPOINT", "")
+
+    def is_of(name: str, alias: Mapping[str, Any]) -> bool:
+        where = f"url of the alias {name!r} in {path}"
+        own = web_address(server, "OAML_S3_ENDPOINT", SERVER).netloc
+        return web_address(str(alias.get("url")), where, SERVER).netloc == own
+
     for name, alias in aliases.items():
-        if name == wanted if wanted else urlsplit(str(alias.get("url"))).netloc == server:
+        if name == wanted if wanted else is_of(name, alias):
             if not alias.get("accessKey") or not alias.get("secretKey"):
                 raise NoSuchWay(f"alias {name!r} in {path} has no keys")
             return Credentials(alias["accessKey"], alias["secretKey"], alias.get("sessionToken") or None)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from oaml_core.errors import StoreError
+from oaml_core.errors import ConfigError, StoreError
 from oaml_core.store import open_store
 
 ANSWER = """<AssumeRoleWithWebIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">
@@ -110,7 +110,7 @@ def test_a_pod_of_another_account_has_no_token(identity: Identity, monkeypatch: 
 
 def test_an_endpoint_that_is_none(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "sts.example.com")
-    with pytest.raises(StoreError, match="AWS_ENDPOINT_URL_STS must read"):
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL_STS must read"):
         open_store("s3://oaml/identity")
 
 

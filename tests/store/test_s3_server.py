@@ -16,7 +16,7 @@ import pytest
 from relay import relay
 
 from oaml_core.embedded_s3 import embedded_s3
-from oaml_core.errors import StoreError
+from oaml_core.errors import ConfigError, StoreError
 from oaml_core.store import Store, open_store
 
 CONTENT = os.urandom(12 * 2**20)
@@ -68,7 +68,7 @@ def test_an_endpoint_that_is_none(
     s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     monkeypatch.setenv("OAML_S3_ENDPOINT", endpoint)
-    with pytest.raises(StoreError, match="http://host:port"):
+    with pytest.raises(ConfigError, match="http://host:port"):
         open_store("s3://oaml/x")
 
 
