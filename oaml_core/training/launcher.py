@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -90,12 +91,13 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
     environment = _environment(config) | {ERROR_VARIABLE: str(failure.absolute())}
 
     def run() -> int:
-        with meeting_folder() as meeting, loopback_listener() as listener:
+        with meeting_folder() as meeting, loopback_listener() if is_alone() else nullcontext() as listener:
             options = _rendezvous(config, run_dir.name, listener)
             command = [sys.executable, "-m", "oaml_core.training.agent", *options, *work]
-            met = loopback_environment(listener) if is_alone() else {}
-            inherited = (*lock.descriptors, listener.fileno())
-            return _run_to_end(command, environment | met | temporary_environment(meeting), error, lock, inherited)
+            met, inherited = temporary_environment(meeting), lock.descriptors
+            if listener is not None:
+                met, inherited = met | loopback_environment(listener), (*inherited, listener.fileno())
+            return _run_to_end(command, environment | met, error, lock, inherited)
 
     code = run_and_rejoin(run, failure)
     if error.exists():
@@ -133,8 +135,8 @@ def is_alone() -> bool:
     return not any(os.environ.get(name) for name in SHARED)
 
 
-def _rendezvous(config: Config, run_id: str, listener: socket.socket) -> list[str]:
-    """torchrun's options; on one machine workers meet at `listener`.
+def _rendezvous(config: Config, run_id: str, listener: socket.socket | None) -> list[str]:
+    """torchrun's options; on one machine workers meet at `listener`, which is None elsewhere.
 
     The id is always the run's: runs that share one, as by torchrun's default, would take one another for their own.
     """
@@ -144,7 +146,7 @@ def _rendezvous(config: Config, run_id: str, listener: socket.socket) -> list[st
     if "PET_RDZV_ENDPOINT" in os.environ or "PET_MASTER_ADDR" in os.environ:  # elastic, or of fixed size
         return [*always, *([workers] if "PET_NPROC_PER_NODE" not in os.environ else [])]
     nodes = f"--nnodes={train.min_nodes}:{train.max_nodes}"
-    if is_alone():
+    if listener is not None:
         return [*always, workers, nodes, *loopback_options(listener)]
     return [*always, workers, nodes, "--rdzv-backend=c10d", f"--rdzv-endpoint={os.environ['OAML_RDZV_ENDPOINT']}"]
 

@@ -6,16 +6,19 @@ import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from full_disk import full_disk
 
 from oaml_core.config import Config, TrainConfig
 from oaml_core.errors import OamlError
 from oaml_core.training.launcher import _rendezvous, launch
-from oaml_core.training.meeting import loopback_listener
+from oaml_core.training.meeting import LISTENER_VARIABLE, loopback_listener
 
 CONFIG = Config(train=TrainConfig(nproc=3, max_nodes=2, max_restarts=7))
 
@@ -46,6 +49,34 @@ def test_all_sockets_of_a_local_run_listen_on_loopback(tmp_path: Path, monkeypat
     addresses = json.loads((tmp_path / "run" / "listening.json").read_text())
     assert addresses, "workers that talk to one another listen somewhere"
     assert [address for address in addresses if not ip_address(address).is_loopback] == []
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "opened"),
+    [(None, 1), ("PET_RDZV_ENDPOINT", 0), ("PET_MASTER_ADDR", 0), ("OAML_RDZV_ENDPOINT", 0)],
+)
+def test_a_launcher_listens_only_where_its_workers_meet_there(
+    elsewhere: str | None, opened: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if elsewhere:
+        monkeypatch.setenv(elsewhere, "night-1-worker-0:29400")
+
+    def listening() -> set[int]:
+        found = psutil.Process().net_connections("tcp")
+        return {each.fd for each in found if each.status == psutil.CONN_LISTEN}
+
+    before, meanwhile = listening(), list[tuple[set[int], dict[str, str], tuple[int, ...]]]()
+
+    def run(_: object, environment: dict[str, str], *rest: Any) -> int:
+        meanwhile.append((listening() - before, environment, rest[-1]))
+        return 0
+
+    monkeypatch.setattr("oaml_core.training.launcher._run_to_end", run)
+    launch(replace(CONFIG, store=str(tmp_path / "store")), tmp_path, tmp_path / "run", "runs/x")
+    ((sockets, environment, inherited),) = meanwhile
+    assert len(sockets) == opened
+    assert sockets <= set(inherited)
+    assert (LISTENER_VARIABLE in environment) == bool(opened)
 
 
 @pytest.mark.timeout(120)
