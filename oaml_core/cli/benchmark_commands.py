@@ -71,7 +71,8 @@ def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
     lists = read_lists(Path(options.faces))
     # All are opened before the first describes images.
     models = {
-        name: TemplateModel(_model(config, name), _model_file(config, name), name.partition("@")[2]) for name in names
+        name: TemplateModel(_model(config, name), _model_file(config, name), ",".join(_named(name)[1]))
+        for name in names
     }
     shards = sharing.count
     parts = {} if shards is None else {name: model.parts(config, lists, shards) for name, model in models.items()}
@@ -97,6 +98,12 @@ def _drawn(words: str) -> list[str]:
     return found
 
 
+def _named(name: str) -> tuple[str, list[str]]:
+    """Return the file or address that a name begins with, and the words that follow it after `@`."""
+    address, _, words = name.partition("@")
+    return address, [word for word in words.split(",") if word]
+
+
 def _model(config: Config, name: str) -> Comparer:
     """Return an exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
     from oaml_core.inference.any_onnx import Pixels, PlainOnnx
@@ -104,10 +111,9 @@ def _model(config: Config, name: str) -> Comparer:
     from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.load_model import load_model
 
-    address, _, words = name.partition("@")
+    address, given = _named(name)
     if not address.endswith(".onnx"):
         return load_model(_model_file(config, name))
-    given = [word for word in words.split(",") if word]
     for word in given:
         if word not in WORDS:
             raise ConfigError(f"--model {name}: {word!r} is none of {', '.join(WORDS)}.{nearest(word, WORDS)}")
@@ -122,7 +128,7 @@ def _model_file(config: Config, name: str) -> Path:
     """Return the file of a model, fetched if it is an address in the store."""
     from oaml_core import stages
 
-    address = name.partition("@")[0]
+    address, _ = _named(name)
     if not address.endswith(".onnx"):
         return stages.fetch_file(config, address)
     return Path(address) if Path(address).is_file() else stages.fetch_model(config, address)

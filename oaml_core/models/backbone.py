@@ -92,6 +92,24 @@ class Backbone(nn.Module, ABC):
             raise ModelInputError(f"The images are on {images.device}, the backbone on {device}. Move them to one.")
 
 
+def output_layer(backbone: Backbone, *, epsilon: float = 1e-5, affine: bool = False) -> nn.Sequential:
+    """Build the layers that turn a feature map [B, C, h, w] into an embedding [B, E]: ArcFace, section 3.2.2.
+
+    Args:
+        backbone: says C, h, w and E.
+        epsilon: ε of both batch normalisations.
+        affine: True if the last one learns scale and shift.
+    """
+    (height, width), channels, size = backbone.map_size, backbone.channels, backbone.embedding_size
+    return nn.Sequential(
+        nn.BatchNorm2d(channels, eps=epsilon),
+        nn.Dropout(0.4),
+        nn.Flatten(),
+        nn.Linear(channels * height * width, size),
+        nn.BatchNorm1d(size, eps=epsilon, affine=affine),
+    )
+
+
 def unit_length(raw: Tensor) -> tuple[Tensor, Tensor]:
     """Return `raw` [B, E] at unit length and its norm [B, 1], both float32, since squares in half precision
     overflow."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from oaml_core.models.backbone import Backbone, initialise
+from oaml_core.models.backbone import Backbone, initialise, output_layer
 from oaml_core.registry import register_backbone
 
 
@@ -119,13 +119,7 @@ class IRBackbone(Backbone):
             nn.BatchNorm2d(width),
             nn.PReLU(width),
         )
-        self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(self.channels),
-            nn.Dropout(0.4),
-            nn.Flatten(),
-            nn.Linear(self.channels * self.map_size[0] * self.map_size[1], embedding_size),
-            nn.BatchNorm1d(embedding_size, affine=False),
-        )
+        self.output_layer = output_layer(self)
         strides = (2, 2, 2, 1 if architecture.early_stride else 2)
         kind = {name: getattr(architecture, name) for name in ("bottleneck", "squeeze", "projected")}
         blocks, inputs = [], width

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from oaml_core.models.backbone import Backbone, initialise
+from oaml_core.models.backbone import Backbone, initialise, output_layer
 from oaml_core.registry import register_backbone
 
 EPSILON = 1e-3
@@ -57,14 +57,7 @@ class MobileNet(Backbone):
             nn.PReLU(FIRST),
             *(SeparableConvolution(taken, *block) for taken, block in zip(inputs, BLOCKS, strict=False)),
         )
-        places = self.map_size[0] * self.map_size[1]
-        self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(self.channels, eps=LAST_EPSILON),
-            nn.Dropout(0.4),
-            nn.Flatten(),
-            nn.Linear(self.channels * places, EMBEDDING_SIZE),
-            nn.BatchNorm1d(EMBEDDING_SIZE, eps=LAST_EPSILON),
-        )
+        self.output_layer = output_layer(self, epsilon=LAST_EPSILON, affine=True)
         self.apply(initialise)
 
     def layers(self) -> list[nn.Module]:

@@ -130,6 +130,26 @@ def test_deep_backbones_have_the_published_bottlenecks(arch: str, blocks: int) -
     assert shapes["output_layer.3.weight"] == [512, 2048 * 7 * 7]
 
 
+@pytest.mark.parametrize(
+    ("arch", "size", "epsilon", "learnt"),
+    [("mobilenet", 128, 2e-5, True), ("ir_18", 512, 1e-5, False), ("iresnet_50", 512, 1e-5, False)],
+)
+def test_the_output_layer_has_the_published_names(arch: str, size: int, epsilon: float, learnt: bool) -> None:
+    with torch.device("meta"):
+        made = build_backbone(arch)
+    shapes = {name: list(value.shape) for name, value in made.state_dict().items() if name.startswith("output_layer")}
+    kept = ("running_mean", "running_var")
+    assert {name.removeprefix("output_layer."): shape for name, shape in shapes.items()} == {
+        **{f"0.{part}": [made.channels] for part in ("weight", "bias", *kept)},
+        "3.weight": [size, made.channels * 7 * 7],
+        "3.bias": [size],
+        **{f"4.{part}": [size] for part in (*(("weight", "bias") if learnt else ()), *kept)},
+        **{f"{number}.num_batches_tracked": [] for number in (0, 4)},
+    }
+    norms = [made.get_submodule(f"output_layer.{number}") for number in (0, 4)]
+    assert [layer.eps for layer in norms] == [epsilon, epsilon]
+
+
 def test_wrong_shapes_and_names_are_refused_by_name() -> None:
     with pytest.raises(ModelInputError, match="112"):
         build_backbone("ir_mini")(torch.zeros(1, 3, 96, 112))
