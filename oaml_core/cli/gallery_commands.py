@@ -1,4 +1,4 @@
-"""`oaml gallery`: people whose faces are known, in one file: added, listed, deleted, checked, moved and rebuilt."""
+"""`oaml gallery`: known people in one file: added, listed, deleted, checked, moved, rebuilt and encrypted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from oaml_core.inference.onnx_model import OamlOnnx
 
-ACTIONS = ("add", "ls", "rm", "merge", "rename", "move", "verify", "rebuild", "export", "import")
+ACTIONS = ("add", "ls", "rm", "merge", "rename", "move", "verify", "rebuild", "rekey", "export", "import")
 
 
 def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
@@ -45,6 +45,7 @@ def _gallery(config: Config, options: Any) -> int:
         "move": _move,
         "verify": _verify,
         "rebuild": _rebuild,
+        "rekey": _rekey,
         "export": _export,
         "import": _import,
     }[options.action](config, options)
@@ -171,6 +172,22 @@ def _rebuild(config: Config, options: Any) -> int:
     return 0
 
 
+def _rekey(config: Config, options: Any) -> int:
+    from oaml_core.inference.gallery.database import Gallery
+    from oaml_core.inference.gallery.encryption import encrypt_contents
+    from oaml_core.inference.gallery.sealing import cipher_from_file
+
+    file = _what(options, "the file that holds the new key, as `openssl rand -base64 32` makes one")
+    cipher = cipher_from_file(Path(file), file)
+    with Gallery(options.gallery) as gallery:
+        if gallery.is_encrypted_by(cipher):
+            print(f"{options.gallery} is encrypted with the key in {file} already")
+            return 0
+        faces = encrypt_contents(gallery, cipher)
+    print(f"{amount(faces, 'face is', 'faces are')} encrypted with the key in {file}; no other key opens them now")
+    return 0
+
+
 def _export(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.copies import export_gallery
     from oaml_core.inference.gallery.database import Gallery
@@ -208,7 +225,7 @@ def _options(parser: ArgumentParser) -> None:
         "what",
         nargs="?",
         default=None,
-        help="add: photograph or folder; ls, rm, merge, rename: a person; export, import: a file",
+        help="add: photograph or folder; ls, rm, merge, rename: a person; export, import: a file; rekey: a key's file",
     )
     parser.add_argument(
         "--person",

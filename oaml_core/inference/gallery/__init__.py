@@ -10,9 +10,11 @@ with Gallery("people.gallery", model.version) as gallery:
 __all__ = [
     "copies",
     "database",
+    "encryption",
     "enrol",
     "identify",
     "rebuild",
+    "sealing",
     "search",
     "vectors",
 ]

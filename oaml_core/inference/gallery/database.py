@@ -40,7 +40,7 @@ class EnrolledFace(NamedTuple):
 
 
 class Gallery(GalleryPeople):
-    """A gallery in one file; see `GalleryFile` for how it is opened."""
+    """A gallery in one file; see `GalleryFile` and `EncryptedFile` for how it is opened."""
 
     def add(
         self,
@@ -98,7 +98,7 @@ class Gallery(GalleryPeople):
         Raises:
             GalleryLocked: the gallery is encrypted, and its key is missing or another one.
         """
-        kept = None if image is None else self.sealed(db, OF_IMAGE, image, face[2])
+        kept = None if image is None else self.sealed(OF_IMAGE, image, face[2])
         made = db.execute(
             "INSERT INTO faces (person, source, digest, added, remark, image) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (person, digest) DO NOTHING RETURNING id",
@@ -115,7 +115,7 @@ class Gallery(GalleryPeople):
         Raises:
             GalleryLocked: the gallery is encrypted, and its key is missing or another one.
         """
-        detail = self.sealed(db, packed.detail[KIND], packed.detail, f"{model} {face}")
+        detail = self.sealed(packed.detail[KIND], packed.detail, place_of_record(model, face))
         db.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (face, model, packed.embedding, detail))
 
     def find(self, person: str, digest: str) -> int | None:
@@ -162,7 +162,7 @@ class Gallery(GalleryPeople):
         return {key: Packed(embedding, self._detail(key, detail)) for key, embedding, detail in rows}
 
     def _detail(self, key: int, detail: bytes) -> bytes:
-        return self._unsealed(detail, f"{self.model} {key}")
+        return self.unsealed(detail, place_of_record(self.model, key))
 
     def records(self, keys: Iterable[int]) -> tuple[list[int], FaceRecords | None]:
         """Return keys that are there, in the order given, and their records; None without any.
@@ -185,10 +185,15 @@ class Gallery(GalleryPeople):
         rows = self.query("SELECT image, digest FROM faces WHERE id = ? AND image IS NOT NULL", key)
         if not rows:
             return None
-        image = self._unsealed(*rows[0])
+        image = self.unsealed(*rows[0])
         if is_sealed(image):
             raise DataError(f"The image of face {key} cannot be decrypted: it was changed. Enrol the face again.")
         return image
+
+
+def place_of_record(model: str, face: int) -> str:
+    """Return where a record belongs, to which its encrypted part is bound."""
+    return f"{model} {face}"
 
 
 def _parts(keys: Iterable[int]) -> Iterator[str]:

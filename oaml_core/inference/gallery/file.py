@@ -9,14 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from oaml_core.errors import DataError, GalleryLocked, GalleryMoved, Withdrawn
-from oaml_core.inference.gallery.sealing import (
-    KEY_FILE_VARIABLE,
-    KEY_VARIABLE,
-    SealBroken,
-    cipher_from_environment,
-    is_sealed,
-)
+from oaml_core.errors import DataError, GalleryMoved, Withdrawn
 from oaml_core.sqlite_damage import is_damage
 
 APPLICATION = 0x4F414D47
@@ -27,10 +20,6 @@ WAIT = 30.0
 """Seconds that a writer waits for another one."""
 MODEL_AT = "model_at"
 """Key of the table `meta`: where the model lies that the records are of."""
-KEY_CHECK = "key_check"
-"""Key of the table `meta`: nothing, encrypted; there if local features and kept images are encrypted."""
-OF_CHECK = b"0"
-"""Kind of that encrypted content."""
 TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE people (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
@@ -59,13 +48,9 @@ class GalleryFile:
         path: of the file; it is created if it is missing and `model` is given.
         model: version of the model whose records are read and written; None: the one that the gallery is of.
 
-    Local features and kept images are encrypted if the environment names a key (see `sealing`) when the file is made.
-    Of an encrypted gallery, everything else can be read, and people deleted, without the key.
-
     Raises:
         DataError: there is no such file, or it is no gallery.
         GalleryMoved: it is of another model.
-        ConfigError: the environment names a key that is none.
     """
 
     def __init__(self, path: str | Path, model: str | None = None) -> None:
@@ -77,7 +62,6 @@ class GalleryFile:
             )
         self._lock = threading.RLock()
         self._asked = threading.local()
-        self._cipher = cipher_from_environment()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             # Transactions are opened by hand: each change is one.
@@ -122,13 +106,16 @@ class GalleryFile:
                 for statement in filter(str.strip, TABLES.split(";")):
                     self._db.execute(statement)
                 self._db.execute("INSERT INTO meta VALUES ('model', ?)", (model,))
-                self.begin_to_encrypt(self._db)
+                self.on_made(self._db)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION}")
                 self._db.execute(f"PRAGMA user_version = {SCHEMA}")
             elif mark != APPLICATION:
                 raise sqlite3.DatabaseError("it is another kind of file")
             elif version != SCHEMA:
                 raise sqlite3.DatabaseError(f"its tables have version {version}, this program knows {SCHEMA}")
+
+    def on_made(self, db: sqlite3.Connection) -> None:
+        """Write what a new file begins with, within the change that makes it; a subclass says what that is."""
 
     def _is_free(self) -> bool:
         """Return True if nobody changes the file right now."""
@@ -202,67 +189,6 @@ class GalleryFile:
         if address and address != self.model_address:
             with self.change() as db:
                 db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (MODEL_AT, address))
-
-    @property
-    def is_encrypted(self) -> bool:
-        """Return True if local features and kept images are encrypted."""
-        return bool(self.meta(KEY_CHECK))
-
-    def require_key(self) -> None:
-        """Return if what the gallery holds can be read and written: it is not encrypted, or its key is at hand.
-
-        Raises:
-            GalleryLocked: the key is missing, or is another one.
-        """
-        if check := self.meta(KEY_CHECK):
-            self._require_key(check)
-
-    def _require_key(self, check: str) -> None:
-        remedy = f"Set {KEY_FILE_VARIABLE} or {KEY_VARIABLE} to the key that {self.path} was made with."
-        if self._cipher is None:
-            raise GalleryLocked("The gallery is encrypted, and no key is given.", here=remedy)
-        try:
-            self._cipher.open(bytes.fromhex(check), KEY_CHECK)
-        except (SealBroken, ValueError):
-            raise GalleryLocked("The gallery is encrypted with another key than the one given.", here=remedy) from None
-
-    def begin_to_encrypt(self, db: sqlite3.Connection) -> bool:
-        """Encrypt what is written from this change on; False without a key, or if the gallery is encrypted already."""
-        if self._cipher is None or db.execute("SELECT 1 FROM meta WHERE key = ?", (KEY_CHECK,)).fetchone():
-            return False
-        check = self._cipher.seal(OF_CHECK, b"", KEY_CHECK).hex()
-        db.execute("INSERT INTO meta VALUES (?, ?)", (KEY_CHECK, check))
-        return True
-
-    def sealed(self, db: sqlite3.Connection, kind: bytes, content: bytes, about: str) -> bytes:
-        """Return content as it is written: encrypted, if the gallery is.
-
-        Raises:
-            GalleryLocked: it is, and the key is missing or another one.
-        """
-        check = db.execute("SELECT value FROM meta WHERE key = ?", (KEY_CHECK,)).fetchone()
-        if check is None:
-            return content
-        self._require_key(*check)
-        assert self._cipher is not None
-        return self._cipher.seal(kind, content, about)
-
-    def _unsealed(self, content: bytes, about: str) -> bytes:
-        """Return content as it was given; what was changed in the file since stays encrypted.
-
-        Raises:
-            GalleryLocked: it is encrypted, and the key is missing or another one.
-        """
-        if not is_sealed(content):
-            return content
-        if self._cipher is None:
-            self._require_key(self.meta(KEY_CHECK))
-        assert self._cipher is not None
-        try:
-            return self._cipher.open(content, about)
-        except SealBroken:
-            self._require_key(self.meta(KEY_CHECK))
-            return content
 
     def query(self, words: str, *values: object) -> list[tuple[Any, ...]]:
         """Return all rows that an SQL query finds."""

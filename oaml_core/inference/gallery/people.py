@@ -6,7 +6,7 @@ import sqlite3
 from typing import NamedTuple
 
 from oaml_core.errors import DataError, NotInGallery
-from oaml_core.inference.gallery.file import GalleryFile
+from oaml_core.inference.gallery.encrypted_file import EncryptedFile
 from oaml_core.printable_names import composed, spellings
 
 
@@ -17,7 +17,7 @@ class EnrolledPerson(NamedTuple):
     faces: int
 
 
-class GalleryPeople(GalleryFile):
+class GalleryPeople(EncryptedFile):
     """The people of a gallery, and whose each face is; `Gallery` adds the records of the faces."""
 
     def people(self) -> list[EnrolledPerson]:

@@ -15,9 +15,10 @@ from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
-from oaml_core.inference.gallery.database import OF_IMAGE, EnrolledFace, Gallery
+from oaml_core.inference.gallery.database import EnrolledFace, Gallery
+from oaml_core.inference.gallery.encryption import encrypt_contents
 from oaml_core.inference.gallery.file import MODEL_AT
-from oaml_core.inference.gallery.packing import Packed, pack_record
+from oaml_core.inference.gallery.packing import pack_record
 from oaml_core.inference.photo_records import describe
 from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.faces import FaceFinder
@@ -91,23 +92,13 @@ def encode_face(image: np.ndarray) -> bytes:
 
 
 def _encrypt(gallery: Gallery) -> int:
-    """Encrypt the faces of a gallery that was made without a key, in one transaction; returns how many there are.
+    """Encrypt the faces of a gallery that was made without a key, if there is one; returns how many there are.
 
     Raises:
         GalleryLocked: it is encrypted already, and its key is missing or another one.
     """
     gallery.require_key()
-    with gallery.change() as db:
-        if not gallery.begin_to_encrypt(db):
-            return 0
-        for face, model in db.execute("SELECT face, model FROM records").fetchall():
-            words = "SELECT embedding, detail FROM records WHERE face = ? AND model = ?"
-            gallery.write_record(db, face, model, Packed(*db.execute(words, (face, model)).fetchone()))
-        for (face,) in db.execute("SELECT id FROM faces WHERE image IS NOT NULL").fetchall():
-            image, digest = db.execute("SELECT image, digest FROM faces WHERE id = ?", (face,)).fetchone()
-            sealed = gallery.sealed(db, OF_IMAGE, image, digest)
-            db.execute("UPDATE faces SET image = ? WHERE id = ?", (sealed, face))
-        return int(db.execute("SELECT count(*) FROM faces").fetchone()[0])
+    return 0 if gallery.is_encrypted or gallery.cipher is None else encrypt_contents(gallery, gallery.cipher)
 
 
 def _waiting(gallery: Gallery, version: str) -> Iterator[int]:

@@ -85,21 +85,35 @@ def cipher_from_environment() -> GalleryCipher | None:
     text, file = os.environ.get(KEY_VARIABLE, ""), os.environ.get(KEY_FILE_VARIABLE, "")
     if text and file:
         raise ConfigError(f"{KEY_VARIABLE} and {KEY_FILE_VARIABLE} are both set. Leave one of them out.")
-    where = KEY_VARIABLE
     if file:
-        where = f"{file}, which {KEY_FILE_VARIABLE} names,"
-        try:
-            text = Path(file).read_text("ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where} cannot be read as the key of galleries: {error}. {REMEDY}") from None
-        if not text.strip():
-            raise ConfigError(f"{where} is empty; it should hold the key of galleries. {REMEDY}")
-    if not text:
-        return None
+        return cipher_from_file(Path(file), f"{file}, which {KEY_FILE_VARIABLE} names,")
+    return _cipher(text, KEY_VARIABLE) if text else None
+
+
+def cipher_from_file(path: Path, called: str) -> GalleryCipher:
+    """Return the cipher with the key that a file holds.
+
+    Args:
+        path: of the file.
+        called: name of the file in messages.
+
+    Raises:
+        ConfigError: the file cannot be read, or does not hold 32 bytes in base64.
+    """
+    try:
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{called} cannot be read as the key of galleries: {error}. {REMEDY}") from None
+    if not text.strip():
+        raise ConfigError(f"{called} is empty; it should hold the key of galleries. {REMEDY}")
+    return _cipher(text, called)
+
+
+def _cipher(text: str, called: str) -> GalleryCipher:
     try:
         key = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise ConfigError(f"{where} holds no key of galleries: a key is {KEY_BYTES} bytes in base64. {REMEDY}")
+        raise ConfigError(f"{called} holds no key of galleries: a key is {KEY_BYTES} bytes in base64. {REMEDY}")
     return GalleryCipher(key)
