@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
+from oaml_core.cli.gallery_people_commands import (
+    merge,
+    move,
+    one_key,
+    one_word,
+    remove,
+    rename,
+    split,
+)
 from oaml_core.cli.photo_options import finder_of, finder_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
@@ -16,7 +25,21 @@ if TYPE_CHECKING:
 
     from oaml_core.inference.onnx_model import OamlOnnx
 
-ACTIONS = ("add", "ls", "rm", "merge", "rename", "move", "verify", "rebuild", "rekey", "export", "import")
+ACTIONS = (
+    "add",
+    "ls",
+    "rm",
+    "merge",
+    "rename",
+    "move",
+    "split",
+    "replace",
+    "verify",
+    "rebuild",
+    "rekey",
+    "export",
+    "import",
+)
 
 
 def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
@@ -39,10 +62,12 @@ def _gallery(config: Config, options: Any) -> int:
     return {
         "add": _add,
         "ls": _list,
-        "rm": _remove,
-        "merge": _merge,
-        "rename": _rename,
-        "move": _move,
+        "rm": remove,
+        "merge": merge,
+        "rename": rename,
+        "move": move,
+        "split": split,
+        "replace": _replace,
         "verify": _verify,
         "rebuild": _rebuild,
         "rekey": _rekey,
@@ -55,7 +80,7 @@ def _add(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
     from oaml_core.inference.gallery.enrol import enrol_folder
 
-    folder = Path(_what(options, "a photograph, or a folder of them"))
+    folder = Path(one_word(options, "a photograph, or a folder of them"))
     if not folder.exists():
         raise ConfigError(f"There is no {folder}.")
     model, finder = exported_model(config, options.onnx), finder_of(options)
@@ -89,52 +114,18 @@ def _list(config: Config, options: Any) -> int:
     return 0
 
 
-def _remove(config: Config, options: Any) -> int:
+def _replace(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.database import Gallery
+    from oaml_core.inference.gallery.enrol import replace_face
 
-    if (options.what is None) == (options.key is None):
-        raise ConfigError("oaml gallery rm takes the name of a person, or --key K of one face.")
-    with Gallery(options.gallery) as gallery:
-        if options.what is not None:
-            print(f"{options.what} is deleted, with {amount(gallery.remove_person(options.what), 'face')}")
-        else:
-            gallery.remove_face(options.key)
-            print(f"face {options.key} is deleted")
-    return 0
-
-
-def _merge(config: Config, options: Any) -> int:
-    from oaml_core.inference.gallery.database import Gallery
-
-    name, into = _what(options, "a person"), options.person
-    if into is None:
-        raise ConfigError("oaml gallery merge takes --person NAME, who gets the faces.")
-    with Gallery(options.gallery) as gallery:
-        print(
-            f"{amount(gallery.merge(name, into), f'face of {name} belongs', f'faces of {name} belong')} to {into} now"
-        )
-    return 0
-
-
-def _rename(config: Config, options: Any) -> int:
-    from oaml_core.inference.gallery.database import Gallery
-
-    name, new = _what(options, "a person"), options.person
-    if new is None:
-        raise ConfigError("oaml gallery rename takes --person NAME, the new name.")
-    with Gallery(options.gallery) as gallery:
-        print(f"{name} is called {new.strip()} now, with {amount(gallery.rename(name, new), 'face')}")
-    return 0
-
-
-def _move(config: Config, options: Any) -> int:
-    from oaml_core.inference.gallery.database import Gallery
-
-    if options.key is None or options.person is None:
-        raise ConfigError("oaml gallery move takes --key K, a face, and --person NAME, who gets it.")
-    with Gallery(options.gallery) as gallery:
-        gallery.move_face(options.key, options.person)
-    print(f"face {options.key} belongs to {options.person} now")
+    photo = Path(one_word(options, "a photograph"))
+    if options.key is None:
+        raise ConfigError("oaml gallery replace takes --key K, the face that goes.")
+    key = one_key(options)
+    model, finder = exported_model(config, options.onnx), finder_of(options)
+    with Gallery(options.gallery, model.version) as gallery:
+        new = replace_face(gallery, model, finder, photo, key, keep=options.keep_images)
+    print(f"face {new} is there in place of face {key}")
     return 0
 
 
@@ -177,7 +168,7 @@ def _rekey(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.encryption import encrypt_contents
     from oaml_core.inference.gallery.sealing import cipher_from_file
 
-    file = _what(options, "the file that holds the new key, as `openssl rand -base64 32` makes one")
+    file = one_word(options, "the file that holds the new key, as `openssl rand -base64 32` makes one")
     cipher = cipher_from_file(Path(file), file)
     with Gallery(options.gallery) as gallery:
         if gallery.is_encrypted_by(cipher):
@@ -192,7 +183,7 @@ def _export(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.copies import export_gallery
     from oaml_core.inference.gallery.database import Gallery
 
-    out = Path(_what(options, "the file to write"))
+    out = Path(one_word(options, "the file to write"))
     with Gallery(options.gallery) as gallery:
         export_gallery(gallery, out)
     print(out)
@@ -203,19 +194,13 @@ def _import(config: Config, options: Any) -> int:
     from oaml_core.inference.gallery.copies import import_gallery
     from oaml_core.inference.gallery.database import Gallery
 
-    source = Path(_what(options, "the gallery to read"))
+    source = Path(one_word(options, "the gallery to read"))
     with Gallery(source) as other:
         model = other.model
     with Gallery(options.gallery, None if Path(options.gallery).exists() else model) as gallery:
         added, there = import_gallery(gallery, source)
     print(f"{amount(added, 'face')} added, {there} were there")
     return 0
-
-
-def _what(options: Any, missing: str) -> str:
-    if not options.what:
-        raise ConfigError(f"oaml gallery {options.action} {options.gallery} takes one more word: {missing}.")
-    return str(options.what)
 
 
 def _options(parser: ArgumentParser) -> None:
@@ -225,16 +210,22 @@ def _options(parser: ArgumentParser) -> None:
         "what",
         nargs="?",
         default=None,
-        help="add: photograph or folder; ls, rm, merge, rename: a person; export, import: a file; rekey: a key's file",
+        help="add: photograph or folder; replace: photograph; ls, rm, merge, rename, split: a person; export, import: "
+        "a file; rekey: a key's file",
     )
     parser.add_argument(
         "--person",
         type=str | None,
         default=None,
-        help="add: whose faces; merge, move: who gets them; rename: new name",
+        help="add: whose faces; merge, move: who gets them; rename, split: new name",
     )
-    parser.add_argument("--key", type=int | None, default=None, help="rm, move: number of a face, as `ls` shows it")
-    parser.add_argument("--keep_images", action="store_true", help="add: keep aligned faces in the gallery")
+    parser.add_argument(
+        "--key",
+        type=str | None,
+        default=None,
+        help="rm, move, replace: number of a face, as `ls` shows it; split: K,L,…",
+    )
+    parser.add_argument("--keep_images", action="store_true", help="add, replace: keep aligned faces in the gallery")
     parser.add_argument("--forget", action="store_true", help="rebuild: delete faces that cannot be described")
     parser.add_argument("--onnx", type=str | None, default=None, help="exported model.onnx; default: in production")
     finder_options(parser)

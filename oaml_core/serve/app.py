@@ -18,6 +18,7 @@ from oaml_core import __version__
 from oaml_core.errors import DataError, GalleryLocked, GalleryMoved, ModelInputError, NotInGallery, OamlError
 from oaml_core.serve.face_routes import api
 from oaml_core.serve.faces import FaceService
+from oaml_core.serve.gallery_routes import gallery_api
 from oaml_core.serve.generations import Generations
 from oaml_core.serve.inference_protocol import protocol
 from oaml_core.serve.keys import Keys
@@ -84,6 +85,7 @@ def create_app(
     # Uploads stay in memory: the body's limit is below the size from which on they would go to a file.
     MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, limits.body + 1)
     app.include_router(api)
+    app.include_router(gallery_api)
     app.include_router(protocol)
     app.include_router(open_routes)
     app.add_exception_handler(HTTPException, _http_error)

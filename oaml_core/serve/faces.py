@@ -18,7 +18,7 @@ from oaml_core.inference.comparer import Comparer, without_threshold
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.drawing import draw_pair
 from oaml_core.inference.gallery.database import Gallery
-from oaml_core.inference.gallery.enrol import enrol_photo
+from oaml_core.inference.gallery.enrol import EnrolledAs, described_upload
 from oaml_core.inference.gallery.search import GallerySearch
 from oaml_core.inference.photo_records import describe_face, remark
 from oaml_core.inference.proof import ExpectedTar, proofs_of_face
@@ -190,15 +190,30 @@ class FaceService:
             ModelInputError: it cannot be read or shows no face. DataError: the name is none.
         """
         assert self.gallery is not None
-        digest = hashlib.sha256(photo).hexdigest()
-        image = self._decoded(photo, "photo")
+        digest, face = hashlib.sha256(photo).hexdigest(), None
         for _ in range(ENROL_TRIES):
             if (there := self.gallery.find(person, digest)) is not None:
                 return EnrolAnswer(key=there, added=False)
-            key = enrol_photo(self.gallery, self.shared, self.finder, image, person, digest=digest, keep=keep)
+            face = face or self._upload(photo, digest, keep)
+            key = self.gallery.add(person, **face)
             if key is not None:
                 return EnrolAnswer(key=key, added=True)
         raise DataError("Others add and delete this photograph all the time. Send it again.")
+
+    def replace(self, key: int, photo: bytes, keep: bool) -> EnrolAnswer:
+        """Put the main face of a photograph in place of a face of the same person.
+
+        Raises:
+            ModelInputError: it cannot be read or shows no face.
+            DataError: there is no such face, or the person has this photograph already.
+        """
+        assert self.gallery is not None
+        face = self._upload(photo, hashlib.sha256(photo).hexdigest(), keep)
+        return EnrolAnswer(key=self.gallery.replace(key, **face), added=True)
+
+    def _upload(self, photo: bytes, digest: str, keep: bool) -> EnrolledAs:
+        image = self._decoded(photo, "photo")
+        return described_upload(self.shared, self.finder, image, digest=digest, keep=keep)
 
     def _described(self, data: bytes, name: str) -> tuple[PhotoFace, FaceRecords]:
         photo = self._decoded(data, name)

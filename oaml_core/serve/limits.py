@@ -104,12 +104,13 @@ class Guard:
             route = getattr(scope.get("route"), "path", "none")
             self._figures.requests.labels(route, str(status)).inc()
             self._figures.seconds.labels(route).observe(seconds)
-            key = scope.get("state", {}).get("key", "")
+            state = scope.get("state", {})
             line = {
                 "method": scope["method"],
                 "route": route,
                 "status": status,
                 "ms": round(1000 * seconds),
-                "key": key,
+                "key": state.get("key", ""),
+                **state.get("noted", {}),
             }
             log.info(json.dumps(line))

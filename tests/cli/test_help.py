@@ -40,7 +40,10 @@ def test_every_option_of_a_command_is_named(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("gallery", ("add", "ls", "rm", "merge", "rename", "move", "verify", "rebuild", "export", "import")),
+        (
+            "gallery",
+            ("add", "ls", "rm", "merge", "rename", "move", "split", "replace", "verify", "rebuild", "rekey", "export"),
+        ),
         ("restore", ("tiles", "train", "apply", "evaluate")),
         ("nightly", ("status", "resume")),
         ("store", ("ls", "get", "put", "verify", "link", "pin", "unpin", "gc")),

@@ -162,9 +162,45 @@ def test_merge_and_move(gallery: Gallery) -> None:
     assert GallerySearch(gallery, MODEL).search(records_of(1)).people[0].face.person in ("person 2", "somebody new")
 
 
+def test_some_faces_of_a_person_are_split_off(gallery: Gallery) -> None:
+    gallery.merge("person 1", "person 2")
+    keys = list(gallery.faces(person="person 2"))
+    assert gallery.split("person 2", keys[:2], " Änne ") == 2
+    assert list(gallery.faces(person="Änne")) == keys[:2]
+    assert list(gallery.faces(person="person 2")) == keys[2:]
+
+
+def test_a_face_is_replaced_by_another_photograph_of_the_person(gallery: Gallery) -> None:
+    old, other = gallery.faces(person="person 1")
+    gone = gallery.packed([old])[old]
+    new = gallery.replace(old, records_of(1, 7), source="7.png", digest="seven")
+    assert list(gallery.faces(person="person 1")) == [other, new]
+    assert gallery.faces([new])[new].source == "7.png"
+    assert gone.embedding not in gallery.path.read_bytes()
+    assert gallery.replace(new, records_of(1, 7), source="7.png", digest="seven") > new  # described once more
+    gallery.remove_face(other)
+    (last,) = gallery.faces(person="person 1")
+    gallery.replace(last, records_of(1, 8), source="8.png", digest="eight")
+    assert len(gallery.faces(person="person 1")) == 1
+
+
+def test_a_photograph_that_the_person_has_is_not_put_in_place_of_another(gallery: Gallery) -> None:
+    first, second = gallery.faces(person="person 1").values()
+    with pytest.raises(DataError, match=f"photograph already; remove face {first.key}"):
+        gallery.replace(first.key, records_of(1, 1), source="", digest=second.digest)
+    assert list(gallery.faces(person="person 1")) == [first.key, second.key]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda g: g.split("nobody", [1], "x"), "nobody"),
+        (lambda g: g.split("person 0", [1, 3], "x"), "Face 3 is not one of 'person 0'"),
+        (lambda g: g.split("person 0", [1, 2], "x"), "not all"),
+        (lambda g: g.split("person 0", [], "x"), "not none"),
+        (lambda g: g.split("person 0", [1], "person 1"), "there already"),
+        (lambda g: g.split("person 0", [1], " "), "no name"),
+        (lambda g: g.replace(999, records_of(1), source="", digest=""), "face 999"),
         (lambda g: g.remove_person("nobody"), "nobody"),
         (lambda g: g.remove_face(999), "face 999"),
         (lambda g: g.merge("person 1", "nobody"), "nobody"),
@@ -242,7 +278,7 @@ def test_a_search_by_the_old_model_says_that_the_gallery_was_rebuilt(gallery: Ga
         rebuild(other, PlainModel("second", 5), "second", None, forget=True)
     with pytest.raises(DataError, match="is of model second now"):
         search.search(records_of(1))
-    with pytest.raises(DataError, match="rebuilt for model second"):
+    with pytest.raises(DataError, match="is of model second now"):
         enrol(gallery, 50)
 
 

@@ -63,6 +63,12 @@ def test_from_photographs_to_an_answer_and_to_nothing(
     assert run("gallery", "merge", "g", "p0", "--person", "p1") == 0
     assert run("gallery", "import", "g", "h") == 0
     assert "4 faces added, 4 were there" in capsys.readouterr().out
+    assert run("gallery", "split", "g", "p1", "--key", "1,2", "--person", "Ann") == 0
+    assert "2 faces of p1 belong to Ann now" in capsys.readouterr().out
+    assert run("gallery", "replace", "g", place / "probe3.png", "--key", "7", *model) == 0
+    assert "in place of face 7" in capsys.readouterr().out
+    assert run("gallery", "ls", "g", "p3") == 0
+    assert "probe3.png" in capsys.readouterr().out
 
 
 def test_another_model_is_refused_until_the_gallery_is_rebuilt(
@@ -90,6 +96,10 @@ def test_another_model_is_refused_until_the_gallery_is_rebuilt(
         (("add", "g", "nowhere"), 2, "There is no nowhere"),
         (("merge", "g", "a"), 2, "--person NAME"),
         (("frame", "g"), 2, "frame"),
+        (("rm", "g", "--key", "three"), 2, "--key three is no number of a face"),
+        (("rm", "g", "--key", "3,5"), 2, "takes one face"),
+        (("split", "g", "a", "--person", "b"), 2, "--key K,L"),
+        (("replace", "g", "a.png"), 2, "--key K"),
     ],
 )
 def test_what_cannot_be_done_is_named(

@@ -69,3 +69,18 @@ def test_people_are_renamed_and_their_faces_move_and_are_shown(client: TestClien
     assert np.array_equal(np.asarray(Image.open(BytesIO(shown.content))), face_of(1))
     client.headers["X-API-Key"] = "e"
     assert client.get(f"{api}/faces/1/image").status_code == 403
+
+
+def test_faces_are_split_off_and_replaced(client: TestClient, gallery: Gallery) -> None:
+    for picture in range(3):
+        enrol(client, "Ann", png(face_of(1, picture)))
+    api = "/api/v1/gallery"
+    assert client.post(f"{api}/split", params={"person": "Ann", "to": "Eve", "key": [1, 3]}).json() == {"faces": 2}
+    assert client.get(f"{api}/people").json() == [{"name": "Ann", "faces": 1}, {"name": "Eve", "faces": 2}]
+    replaced = client.put(f"{api}/faces/2", files={"photo": png(face_of(2))}, params={"keep_image": True})
+    assert replaced.json() == {"key": 4, "added": True}
+    (face,) = client.get(f"{api}/faces", params={"person": "Ann"}).json()
+    assert (face["key"], face["kept"]) == (4, True)
+    assert client.put(f"{api}/faces/2", files={"photo": png(face_of(2))}).status_code == 404
+    assert client.put(f"{api}/faces/1", files={"photo": png(face_of(1, 2))}).status_code == 422
+    assert sorted(gallery.faces()) == [1, 3, 4]

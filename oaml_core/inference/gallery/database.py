@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from oaml_core.errors import DataError, GalleryMoved
+from oaml_core.errors import DataError
 from oaml_core.inference.gallery.packing import ONE_VECTOR, Packed, local_vector, pack_record, unpack_records
 from oaml_core.inference.gallery.people import GalleryPeople, checked_name
 from oaml_core.inference.gallery.sealing import SEALED, is_sealed
@@ -72,17 +72,35 @@ class Gallery(GalleryPeople):
         name = self.spelled(checked_name(person))
         packed = pack_record(records)
         with self.change() as db:
-            model = db.execute("SELECT value FROM meta WHERE key = 'model'").fetchone()[0]
-            if model != self.model:
-                raise GalleryMoved(
-                    f"The gallery was rebuilt for model {model} meanwhile.",
-                    here=f"Open {self.path} again with that model.",
-                )
+            self.require_model()
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
-            added = datetime.now(UTC).isoformat(timespec="seconds")
-            face = (owner, source, digest, added, remark)
-            return self.insert_face(db, face, image, packed)
+            return self.insert_face(db, (owner, source, digest, _now(), remark), image, packed)
+
+    def replace(
+        self, key: int, records: FaceRecords, *, source: str, digest: str, remark: str = "", image: bytes | None = None
+    ) -> int:
+        """Put a face of another photograph in place of one of the same person, in one change; returns its key.
+
+        Args:
+            key: of the face that is deleted.
+            records, source, digest, remark, image: of the new face, as `add` takes them.
+
+        Raises:
+            DataError: there is no such face, or the person has another face of this photograph.
+            GalleryMoved, GalleryLocked: as by `add`.
+        """
+        packed = pack_record(records)
+        with self.change() as db:
+            self.require_model()
+            row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
+            if row is None:
+                raise self.no_face(key)
+            db.execute("DELETE FROM faces WHERE id = ?", (key,))
+            made = self.insert_face(db, (*row, source, digest, _now(), remark), image, packed)
+            if made is None:
+                raise DataError(f"The person of face {key} has this photograph already; remove face {key} instead.")
+            return made
 
     def insert_face(
         self, db: sqlite3.Connection, face: tuple[int, str, str, str, str], image: bytes | None, packed: Packed
@@ -189,6 +207,10 @@ class Gallery(GalleryPeople):
         if is_sealed(image):
             raise DataError(f"The image of face {key} cannot be decrypted: it was changed. Enrol the face again.")
         return image
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def place_of_record(model: str, face: int) -> str:

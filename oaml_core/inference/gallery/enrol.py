@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from oaml_core.amounts import amount
 from oaml_core.decoding.files import read_image_bytes
@@ -14,8 +15,11 @@ from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.rebuild import encode_face
 from oaml_core.inference.identify import gallery_files
 from oaml_core.inference.photo_records import describe, describe_face, remark
+from oaml_core.inference.records import FaceRecords
 from oaml_core.photos.detection import Photo
 from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.photo_face import PhotoFace
+from oaml_core.progress import progress
 
 
 @dataclass
@@ -33,6 +37,16 @@ class Enrolled:
         return "\n".join(
             [f"{amount(self.added, 'face')} added, {self.there} were there, {len(self.left_out)} left out", *rows]
         )
+
+
+class EnrolledAs(TypedDict):
+    """One face as `Gallery.add` and `Gallery.replace` take it, by the names of their arguments."""
+
+    records: FaceRecords
+    source: str
+    digest: str
+    remark: str
+    image: bytes | None
 
 
 def enrol_folder(
@@ -62,16 +76,13 @@ def enrol_folder(
     else:
         files = [(person or name, path) for name, path in gallery_files(folder)]
     done = Enrolled()
-    for name, path in files:
+    for name, path in progress(files, len(files), "enrol"):
         try:
             digest = hashlib.sha256(read_image_bytes(path)).hexdigest()
             if gallery.find(name, digest) is not None:
                 done.there += 1
                 continue
-            face, records = describe(model, finder, path)
-            said = remark(face, records.visibility[0, 0])
-            image = encode_face(face.image) if keep else None
-            key = gallery.add(name, records, source=str(path.resolve()), digest=digest, remark=said, image=image)
+            key = gallery.add(name, **_enrolled(describe(model, finder, path), str(path.resolve()), digest, keep=keep))
         except (ModelInputError, OSError) as error:
             done.left_out[path] = str(error)
             continue
@@ -81,15 +92,40 @@ def enrol_folder(
     return done
 
 
-def enrol_photo(
-    gallery: Gallery, model: Comparer, finder: FaceFinder, photo: Photo, person: str, *, digest: str, keep: bool = False
-) -> int | None:
-    """Add the main face of a photograph in memory; returns its key, None if the person has this photograph already.
+def replace_face(
+    gallery: Gallery, model: Comparer, finder: FaceFinder, path: Path, key: int, *, keep: bool = False
+) -> int:
+    """Put the main face of a photograph in place of a face of the same person; returns its key.
 
     Raises:
-        ModelInputError: it shows no face. DataError: the name is none.
+        ModelInputError: it shows no face. DataError: there is no such face, or the person has this photograph.
     """
-    face, records = describe_face(model, finder.main_face_in(photo, "the photograph", model.image_size))
+    digest = hashlib.sha256(read_image_bytes(path)).hexdigest()
+    found = describe(model, finder, path)
+    return gallery.replace(key, **_enrolled(found, str(path.resolve()), digest, keep=keep))
+
+
+def described_upload(
+    model: Comparer, finder: FaceFinder, photo: Photo, *, digest: str, keep: bool = False
+) -> EnrolledAs:
+    """Describe the main face of a photograph in memory, for `Gallery.add` or `Gallery.replace`.
+
+    Args:
+        model: recogniser, the gallery's.
+        finder: finds and aligns.
+        photo: pixels.
+        digest: SHA-256 of the photograph.
+        keep: keep the aligned face in the gallery.
+
+    Raises:
+        ModelInputError: it shows no face.
+    """
+    found = describe_face(model, finder.main_face_in(photo, "the photograph", model.image_size))
+    return _enrolled(found, "upload", digest, keep=keep)
+
+
+def _enrolled(found: tuple[PhotoFace, FaceRecords], source: str, digest: str, *, keep: bool) -> EnrolledAs:
+    face, records = found
     said = remark(face, records.visibility[0, 0])
     image = encode_face(face.image) if keep else None
-    return gallery.add(person, records, source="upload", digest=digest, remark=said, image=image)
+    return {"records": records, "source": source, "digest": digest, "remark": said, "image": image}

@@ -1,8 +1,9 @@
-"""The people of a gallery: listed, renamed, merged and deleted."""
+"""The people of a gallery: listed, renamed, merged, split and deleted."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from typing import NamedTuple
 
 from oaml_core.errors import DataError, NotInGallery
@@ -61,7 +62,7 @@ class GalleryPeople(EncryptedFile):
         with self.change() as db:
             row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
             if row is None:
-                raise self._no_face(key)
+                raise self.no_face(key)
             db.execute("DELETE FROM faces WHERE id = ?", (key,))
             db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
 
@@ -86,6 +87,36 @@ class GalleryPeople(EncryptedFile):
             ).rowcount
             db.execute("DELETE FROM people WHERE id = ?", (ids[name],))
             return int(moved)
+
+    def split(self, name: str, keys: Collection[int], new: str) -> int:
+        """Give some faces of a person to a new person, in one change; returns how many there are.
+
+        Args:
+            name: of the person.
+            keys: faces that belong to somebody else.
+            new: name that nobody has yet.
+
+        Raises:
+            DataError: there is no such person, a face is not of this person, no face is named or none would be left,
+                the new name is none, or somebody has it.
+        """
+        name, wanted, moved = self.spelled(name), checked_name(new), set(keys)
+        with self.change() as db:
+            row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
+            if row is None:
+                raise self._nobody(name)
+            own = {key for (key,) in db.execute("SELECT id FROM faces WHERE person = ?", row)}
+            if strange := sorted(moved - own):
+                raise NotInGallery(
+                    f"Face {strange[0]} is not one of {name!r}.", here=f"`oaml gallery ls {self.path} NAME` lists them."
+                )
+            if not moved or moved == own:
+                raise DataError(f"{name!r} is split by naming some faces, not none and not all; rename moves all.")
+            if db.execute("SELECT 1 FROM people WHERE name = ?", (self.spelled(wanted),)).fetchone():
+                raise DataError(f"{wanted!r} is there already. Move the faces there, or take another name.")
+            owner = db.execute("INSERT INTO people (name) VALUES (?)", (wanted,)).lastrowid
+            db.executemany("UPDATE faces SET person = ? WHERE id = ?", [(owner, key) for key in moved])
+            return len(moved)
 
     def rename(self, name: str, new: str) -> int:
         """Give a person another name; returns how many faces the person has.
@@ -114,7 +145,7 @@ class GalleryPeople(EncryptedFile):
         with self.change() as db:
             row = db.execute("SELECT person FROM faces WHERE id = ?", (key,)).fetchone()
             if row is None:
-                raise self._no_face(key)
+                raise self.no_face(key)
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             try:
@@ -130,7 +161,8 @@ class GalleryPeople(EncryptedFile):
             f"There is nobody called {name!r} in the gallery.", here=f"`oaml gallery ls {self.path}` lists the people."
         )
 
-    def _no_face(self, key: int) -> NotInGallery:
+    def no_face(self, key: int) -> NotInGallery:
+        """Return the error that says that a face is not there."""
         return NotInGallery(
             f"There is no face {key} in the gallery.", here=f"`oaml gallery ls {self.path} NAME` lists faces."
         )
