@@ -8,6 +8,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
 from starlette.exceptions import HTTPException
 
+from oaml_core.errors import nearest
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.serve.faces import FaceService
 from oaml_core.serve.generations import Generations
@@ -42,6 +43,19 @@ class Allowed:
 
 READ, ENROL, ADMIN = (Depends(Allowed(role)) for role in ("read", "enrol", "admin"))
 """Dependencies of routes."""
+
+
+def only_known_options(request: Request) -> None:
+    """Raise HTTPException 422 if the address has an option that the route does not know: a slip would pass unseen."""
+    known = [option.alias for option in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            hint = nearest(name, known) or (f" There are {', '.join(known)}." if known else "")
+            raise HTTPException(422, f"There is no option {name[:50]!r} here.{hint}")
+
+
+KNOWN = Depends(only_known_options)
+"""Dependency of routers whose routes name all their options."""
 
 
 def models(request: Request) -> Generations:

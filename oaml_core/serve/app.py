@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -41,6 +42,8 @@ CODES = {
     504: "too_slow",
 }
 """Names of errors by status, for programs."""
+PHRASES = {status: HTTPStatus(status).phrase for status in (404, 405)}
+"""Messages of the framework for a route that is not there."""
 
 
 def create_app(
@@ -105,7 +108,10 @@ def _error(request: Request, status: int, message: str, headers: Any = None) -> 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(request, error.status_code, str(error.detail), error.headers)
+    message = str(error.detail)
+    if message == PHRASES.get(error.status_code):
+        message = f"There is no {request.method} {request.url.path[:100]}. `/openapi.json` lists what there is."
+    return _error(request, error.status_code, message, error.headers)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

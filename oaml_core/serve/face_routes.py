@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from oaml_core.serve.access import READ, models, require_gallery, work
+from oaml_core.serve.access import KNOWN, READ, models, require_gallery, work
 from oaml_core.serve.answers import CompareAnswer, DetectAnswer, ErrorAnswer, IdentifyAnswer
 from oaml_core.serve.uploads import Photos
 
@@ -20,7 +20,7 @@ Top = Annotated[int, Query(ge=1, le=100, description="people named at most", exa
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 413, 422, 429, 503, 504)
 }
-api = APIRouter(prefix="/api/v1", tags=["faces"], responses=ERRORS)
+api = APIRouter(prefix="/api/v1", tags=["faces"], dependencies=[KNOWN], responses=ERRORS)
 
 
 @api.post("/compare", dependencies=[READ], openapi_extra=PAIR.body)

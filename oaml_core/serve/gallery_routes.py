@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from oaml_core.inference.gallery.database import Gallery
-from oaml_core.serve.access import ADMIN, ENROL, READ, gallery_of, models, note, require_gallery, work
+from oaml_core.serve.access import ADMIN, ENROL, KNOWN, READ, gallery_of, models, note, require_gallery, work
 from oaml_core.serve.answers import EnrolAnswer, FacesAnswer, GalleryFace, PersonAnswer
 from oaml_core.serve.face_routes import ERRORS, PHOTO, Photo
 from oaml_core.serve.faces import FaceService
@@ -25,7 +25,7 @@ FaceKeys = Annotated[
 ]
 Name = Annotated[str, Query(max_length=200, description="name of a person", examples=["Ann Other"])]
 Kept = Annotated[bool, Query(description="keep the aligned face in the gallery", examples=[True])]
-gallery_api = APIRouter(prefix="/api/v1/gallery", tags=["gallery"], responses=ERRORS)
+gallery_api = APIRouter(prefix="/api/v1/gallery", tags=["gallery"], dependencies=[KNOWN], responses=ERRORS)
 
 
 @gallery_api.get("/people", dependencies=[READ])

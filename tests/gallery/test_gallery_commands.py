@@ -91,6 +91,7 @@ def test_another_model_is_refused_until_the_gallery_is_rebuilt(
     ("words", "code", "message"),
     [
         (("ls", "none"), 1, "There is no such gallery. none is missing"),
+        (("ls", "."), 1, ". is a folder; a gallery is one file"),
         (("rm", "none"), 2, "--key K"),
         (("add", "g"), 2, "one more word"),
         (("add", "g", "nowhere"), 2, "There is no nowhere"),

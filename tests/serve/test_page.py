@@ -106,7 +106,9 @@ def test_two_photographs_are_compared_and_the_first_is_searched(page: Any) -> No
     compare.click()
     answer = page.locator("#answer")
     playwright.expect(answer).to_have_text("The same person")
-    assert "50 % of the face visible in both" in page.locator("#detail").text_content()
+    detail = page.locator("#detail").text_content()
+    assert detail.startswith("Combined score")
+    assert "50 % of the face visible in both" in detail
     assert "mouth" in page.locator("#remarks").text_content()
     assert page.locator("#picture").evaluate("one => one.complete && one.naturalWidth > 100")
     page.get_by_label("Second photograph: choose").set_input_files(upload("c.png", face_of(2)))

@@ -53,6 +53,22 @@ def test_who_may_ask_for_what(gallery: Gallery, key: str | None, path: str, meth
 
 
 @pytest.mark.parametrize(
+    ("request_", "status", "message"),
+    [
+        ("POST /api/v1/identify?tpo=3", 422, "There is no option 'tpo' here. Did you mean 'top'?"),
+        ("GET /api/v1/gallery/people?zzz=3", 422, "There is no option 'zzz' here. There are part, most."),
+        ("DELETE /api/v1/gallery/faces/1?person=a", 422, "There is no option 'person' here."),
+        ("GET /api/v1/people", 404, "There is no GET /api/v1/people. `/openapi.json` lists"),
+        ("GET /api/v1/compare", 405, "There is no GET /api/v1/compare."),
+    ],
+)
+def test_a_mistyped_request_is_told_what_there_is(client: TestClient, request_: str, status: int, message: str) -> None:
+    answer = client.request(*request_.split())
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize(
     ("photo", "status", "message"),
     [
         (b"", 422, "'first'"),

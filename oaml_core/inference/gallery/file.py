@@ -55,6 +55,8 @@ class GalleryFile:
 
     def __init__(self, path: str | Path, model: str | None = None) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise DataError(f"{self.path} is a folder; a gallery is one file.", here="Name that file.")
         if model is None and not self.path.is_file():
             raise DataError(
                 "There is no such gallery.",

@@ -90,6 +90,9 @@ const percent = (share) => Math.round(100 * share) + " %";
 const words = { same: "The same person", different: "Different people", undecided: "Cannot decide",
   known: "Known", unknown: "Nobody in the gallery" };
 
+const capital = (text) => text && text[0].toUpperCase() + text.slice(1);
+const sentence = (text) => text && capital(text) + (text.endsWith(".") ? "" : ".");
+
 const proof = (found) => found.expected === null ? "" :
   `Of such pairs of one person ${percent(found.expected.tar)} are accepted. `;
 
@@ -111,9 +114,9 @@ async function answered(task) {
 at("compare").addEventListener("click", () => answered(async () => {
   const found = await call("POST", "/api/v1/compare", { picture: true }, photos);
   const threshold = found.threshold === null ? "" : ` (threshold ${found.threshold.toFixed(3)} at FAR ${found.far})`;
-  say(words[found.decision], `${found.decided_by} score ${found.score.toFixed(3)}${threshold}, ` +
+  say(words[found.decision], `${capital(found.decided_by)} score ${found.score.toFixed(3)}${threshold}, ` +
     `${percent(found.visible_share)} of the face visible in both. ${evidence(found.log_likelihood_ratio)}` +
-    `${proof(found)}${found.reason}`, found.faces.map((face) => face.remark));
+    `${proof(found)}${sentence(found.reason)}`, found.faces.map((face) => face.remark));
   at("picture").src = found.picture;
   at("picture").hidden = false;
   await show("first", found.faces[0]);
@@ -124,7 +127,7 @@ at("identify").addEventListener("click", () => answered(async () => {
   const found = await call("POST", "/api/v1/identify", {}, { photo: photos.first });
   const best = found.people[0];
   say(found.decision === "known" ? best.person : words[found.decision],
-    `${found.faces} faces in the gallery. ${proof(found)}${found.reason}`, [found.face.remark]);
+    `${found.faces} faces in the gallery. ${proof(found)}${sentence(found.reason)}`, [found.face.remark]);
   at("found").hidden = !best;
   at("found").querySelector("tbody").replaceChildren(...found.people.map((one) => {
     const row = document.createElement("tr");
