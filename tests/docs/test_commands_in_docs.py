@@ -10,11 +10,13 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from components.cluster import ClusterConfig
 from oaml_core.cli.program import COMMANDS
 from oaml_core.cli.store_commands import ACTIONS
 from oaml_core.errors import OamlError
+from oaml_core.inference.gallery.sealing import KEY_FILE_VARIABLE
 from oaml_core.settings import config_parser, dataclass_from_yaml, load_config, parse_config
 from pipelines.schedule import six_fields
 from pipelines.submit import options
@@ -30,16 +32,20 @@ PAGES = (
     "updating-a-component.md",
     "disaster-recovery.md",
     "upgrading.md",
+    "gallery.md",
+    "serving.md",
 )
-KUBECTL = {"kustomize", "apply", "get", "diff", "port-forward", "create"}
+KUBECTL = {"kustomize", "apply", "get", "diff", "port-forward", "create", "delete", "wait", "rollout", "exec"}
+RENDERED = REPO / "tests" / "golden"
+"""The manifests as kustomize makes them."""
 
 
 def commands() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         text = (REPO / "docs" / page).read_text()
-        fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        fenced = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
         for block in (block for kind, block in fenced if not kind):
-            yield from ((page, line) for line in block.splitlines() if line.strip())
+            yield from ((page, line.strip()) for line in block.splitlines() if line.strip())
 
 
 ALL = [pytest.param(line, id=f"{page}: {line[:60]}") for page, line in commands()]
@@ -47,7 +53,7 @@ ALL = [pytest.param(line, id=f"{page}: {line[:60]}") for page, line in commands(
 
 @pytest.mark.parametrize("line", ALL)
 def test_it_says_what_the_programs_understand(line: str) -> None:
-    program, *words = shlex.split(line)
+    program, *words = shlex.split(line, comments=True)
     PROGRAMS[program](words)
 
 
@@ -81,9 +87,15 @@ def oaml(words: list[str]) -> None:
 
 
 def kubectl(words: list[str]) -> None:
-    """The verb and, where a folder is named, that it renders."""
-    words = words[2:] if words[0] == "-n" else words
+    """The verb and, where a folder is named, that it renders; an object in our namespace is one that we make."""
+    namespace, words = (words[1], words[2:]) if words[0] == "-n" else ("", words)
     assert words[0] in KUBECTL
+    for kind, name in named_objects(words):
+        assert namespace != "oaml" or is_made(kind, name), f"{kind} {name}"
+    if words[0] == "exec":
+        program, *typed = words[words.index("--") + 1 :]
+        assert program == "oaml"
+        oaml(typed[: typed.index("<")] if "<" in typed else typed)
     folder = words[words.index("-k") + 1] if "-k" in words else words[1] if words[0] == "kustomize" else None
     if folder:
         assert (REPO / folder / "kustomization.yaml").is_file()
@@ -92,6 +104,25 @@ def kubectl(words: list[str]) -> None:
         keys = [word.split("=")[1] for word in words if word.startswith("--from-file=")]
         assert keys
         assert all(f"\n  {key}:" in text for key in keys)
+
+
+def named_objects(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield kind and name of what a line of kubectl is about, as `deployment/NAME` or `secret NAME`."""
+    before = words[: words.index("--")] if "--" in words else words
+    for word in before[1:]:
+        if match := re.fullmatch(r"(deployment|svc|inferenceservice|statefulset|job)/([\w-]+)", word):
+            yield match[1], match[2]
+    if words[0] == "delete" and words[1:2] == ["secret"]:
+        yield "secret", words[2]
+
+
+def is_made(kind: str, name: str) -> bool:
+    """Return True if a manifest of ours makes an object."""
+    folder = REPO / "k8s" / "secrets" if kind == "secret" else RENDERED
+    kinds = {"svc": "Service", "inferenceservice": "InferenceService", "statefulset": "StatefulSet"}
+    documents = (one for file in folder.glob("*.yaml") for one in yaml.safe_load_all(file.read_text()))
+    wanted = kinds.get(kind, kind.capitalize()), name
+    return any((one["kind"], one["metadata"]["name"]) == wanted for one in documents if one and "kind" in one)
 
 
 def kfp(words: list[str]) -> None:
@@ -113,7 +144,11 @@ def python(words: list[str]) -> None:
 
 def export(words: list[str]) -> None:
     (setting,) = words
-    assert setting.split("=")[0] in (REPO / "pipelines" / "kubeflow.py").read_text()
+    assert setting.split("=")[0] in (REPO / "pipelines" / "kubeflow.py").read_text() + f" {KEY_FILE_VARIABLE} "
+
+
+def run_elsewhere(words: list[str]) -> None:
+    """Nothing: `test_commands_run` runs the lines of these programs, with their pages."""
 
 
 def oaml_commands() -> Iterator[tuple[str, list[str]]]:
@@ -140,7 +175,15 @@ def test_every_command_of_ours_on_every_page_has_all_that_it_needs() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-PROGRAMS = {"make": make, "oaml": oaml, "kubectl": kubectl, "kfp": kfp, "python": python, "export": export}
+PROGRAMS = {
+    "make": make,
+    "oaml": oaml,
+    "kubectl": kubectl,
+    "kfp": kfp,
+    "python": python,
+    "export": export,
+    **dict.fromkeys(("curl", "echo", "mv", "openssl", "printf", "python3"), run_elsewhere),
+}
 
 
 def test_the_cluster_file_that_is_shown_is_one() -> None:

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from stored_scores import write_evaluation
+from untrained import write_untrained
 
 from oaml_core import stages
 from oaml_core.cli import main
-from oaml_core.config import Config
+from oaml_core.cli.gallery_commands import ACTIONS as GALLERY_ACTIONS
+from oaml_core.config import Config, ModelConfig
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.embedded_s3 import embedded_s3
+from oaml_core.export.onnx_export import export_onnx
+from oaml_core.inference.gallery.database import Gallery
 from oaml_core.store import Store, open_store
 from oaml_core.store.base import in_order
+from oaml_core.training.trained import load_trained
 
 DOCS = Path(__file__).parents[2] / "docs"
 ACCURACIES = {"a": 0.90, "b": 0.96}
@@ -30,10 +42,15 @@ PHOTOGRAPHED = 12
 Run = Callable[[str], str]
 
 
+def blocks(page: str) -> list[str]:
+    """Return the page's blocks of commands, indented ones too; those of another language are left out."""
+    found = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
+    return [textwrap.dedent(block) for _, language, block in found if not language]
+
+
 def commands(page: str, of: str = "oaml ") -> list[str]:
     """Those of the page's blocks that begin with `of`."""
-    blocks = re.findall(r"^```\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines() if line.startswith(of)]
+    return [line for block in blocks(page) for line in block.splitlines() if line.startswith(of)]
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +160,133 @@ def test_a_bad_model_leaves_production_and_the_store_is_found_whole(oaml: Run, s
     for line in garbage:
         oaml(line)
     assert store.exists("runs/a/model.onnx")
+
+
+@pytest.fixture(scope="module")
+def with_model(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with an untrained model in production in the store `runs` there, another model, and photographs."""
+    store, made = open_store(str(faces / "runs")), tmp_path_factory.mktemp("made")
+    drawn = np.stack([np.asarray(Image.open(path)) for path in sorted((faces / "faces").glob("*/*.jpg"))[:4]])
+    for name, width in (("model", 4), ("other", 8)):
+        config = Config(model=ModelConfig(arch="ir_mini", width=width))
+        trained = load_trained(write_untrained(config, made / "best.ckpt"))
+        (made / name).mkdir()
+        export_onnx(trained.recogniser, made / name / "model.onnx", config, drawn)
+    store.put_tree(made / "model", "runs/model", last="model.onnx")
+    write_evaluation(made / "evaluation", {"lfw": {"clean": 0.9}})
+    (made / "evaluation" / "report.html").write_text("<p>report")
+    store.put_tree(made / "evaluation", "runs/model/evaluation-1", last="metrics.json")
+    urls = [store.url(f"runs/model/{name}") for name in ("model.onnx", "evaluation-1/metrics.json")]
+    assert stages.promote(Config(store=store.uri, work_dir=str(made)), *urls).promoted
+    (faces / "other.onnx").write_bytes((made / "other" / "model.onnx").read_bytes())
+    for name, source in (("probe", "person-3"), ("a", "person-4"), ("b", "person-5")):
+        (faces / f"{name}.jpg").write_bytes(next((faces / "faces" / source).iterdir()).read_bytes())
+    return faces
+
+
+def bash(script: str, folder: Path, **variables: str) -> str:
+    """Run a script as a person would type it there; return what it prints. The first command that fails ends it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(DOCS.parent), **variables}
+    command = ["bash", "-e", "-o", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def test_a_gallery_is_made_encrypted_and_gets_another_key(with_model: Path) -> None:
+    search, encrypt, rekey = blocks("gallery.md")
+    said = bash(search, with_model)
+    assert f"{PHOTOGRAPHED} people, {3 * PHOTOGRAPHED} faces" in said
+    assert "person-3" in said
+    (with_model / "people.gallery").unlink()
+    said = bash(f"{encrypt}{rekey}oaml gallery verify people.gallery", with_model)
+    assert f"{3 * PHOTOGRAPHED} faces are encrypted with the key in new.key" in said
+    assert f"{3 * PHOTOGRAPHED} faces are whole" in said
+    assert not (with_model / "new.key").exists()
+    (with_model / "people.gallery").unlink()
+
+
+def test_every_action_on_a_gallery_does_what_the_table_says(
+    with_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(with_model)
+    bash("openssl rand -base64 32 > table.key", with_model)
+    cells = re.findall(r"^\| (`oaml gallery [^|]*) \|", (DOCS / "gallery.md").read_text(), re.MULTILINE)
+    typed = [words for cell in cells for words in re.findall(r"`(?:oaml gallery )?([^`]+)`", cell)]
+    files = {"export": "copy.gallery", "import": "copy.gallery", "rekey": "table.key"}
+    seen = set()
+    for number, line in enumerate(typed):
+        action = line.split()[0]
+        seen.add(action)
+        named = {
+            "G": "table.gallery",
+            "PATH": "photographs",
+            "PHOTO": "probe.jpg",
+            "FILE": files.get(action, ""),
+            "NAME": f"person-{number % PHOTOGRAPHED}",
+            "OTHER": "person-11",
+            "NEW": "other.onnx" if action == "rebuild" else f"new-{number}",
+        }
+        if "--key" in line:
+            with Gallery("table.gallery") as gallery:
+                keys = list(gallery.faces(person=named["NAME"] if action == "split" else "person-10"))
+            named |= {"K": str(keys[0]), "K,L": ",".join(map(str, keys[:2]))}
+        main_ends_with_0("gallery " + " ".join(named.get(word, word) for word in line.split()))
+        assert capsys.readouterr().out
+    assert len(typed) > len(cells)
+    assert seen == set(GALLERY_ACTIONS)
+
+
+@contextmanager
+def service(line: str, folder: Path) -> Iterator[tuple[str, str]]:
+    """Run a line that begins with `oaml serve` at a free port; yields its address and the key that it prints."""
+    command = [sys.executable, "-m", "oaml_core.cli", *shlex.split(line)[1:], "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent)}
+    with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            address, _, key = process.stdout.readline().strip().partition("#key=")
+            yield address.rstrip("/"), key
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(120)
+
+
+def answers(script: str, folder: Path, address: str, key: str) -> list[Any]:
+    """Run a block of curl lines against a service; return the answers."""
+    script = script.replace("http://127.0.0.1:8080", address).replace("curl ", "curl -s --fail-with-body -w '\\n' ")
+    return [json.loads(line) for line in bash(script, folder, KEY=key).splitlines()]
+
+
+def test_the_service_answers_the_requests_of_its_page(with_model: Path) -> None:
+    (start,), (asking, changing) = (
+        commands("serving.md", "oaml serve"),
+        [block for block in blocks("serving.md") if "X-API-Key: $KEY" in block],
+    )
+    bash("rm -f people.gallery; oaml gallery add people.gallery photographs", with_model)
+    with service(start, with_model) as (address, key):
+        compared, found, detected = answers(asking, with_model, address, key)
+        assert len(compared["faces"]) == 2
+        assert found["people"][0]["person"] == "person-4"
+        assert len(found["people"]) == 3
+        assert detected["found"] >= 1
+        added, people, renamed, deleted = answers(changing, with_model, address, key)
+        assert added["added"]
+        assert {"name": "Ann Other", "faces": 1} in people
+        assert renamed == deleted == {"faces": 1}
+
+
+def test_keys_are_made_and_named_as_the_page_says(with_model: Path) -> None:
+    (making,) = (block for block in blocks("serving.md") if "secrets.token_urlsafe" in block)
+    bash("".join(line + "\n" for line in making.splitlines() if not line.startswith("kubectl")), with_model)
+    key = (with_model / "key").read_text()
+    (digest,) = commands("serving.md", "printf")
+    assert bash(digest, with_model, KEY=key).split()[0] in (with_model / "keys").read_text()
+    (asking,) = commands("serving.md", 'curl -H "X-API-Key: $(cat key)"')
+    with service("oaml serve --key_file keys", with_model) as (address, _):
+        (described,) = answers(asking, with_model, address, "")
+    assert described["name"] == "oaml"
