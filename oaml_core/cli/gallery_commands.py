@@ -109,7 +109,7 @@ def _list(config: Config, options: Any) -> int:
             print(f"{one.faces:>6}  {one.name}")
         print(
             f"{amount(len(people), 'person', 'people')}, {amount(sum(one.faces for one in people), 'face')}, "
-            f"model {gallery.model}"
+            f"model {gallery.model}{', encrypted' if gallery.is_encrypted else ''}"
         )
     return 0
 

@@ -34,7 +34,7 @@ class Allowed:
         found = keys.find(key or "")
         if found is None:
             raise HTTPException(401, "Send a valid key in the header X-API-Key.")
-        request.state.key = found.name
+        request.state.key, request.state.is_admin = found.name, found.may("admin")
         if not found.may(self.role):
             raise HTTPException(403, f"This key has the role {found.role}; {self.role} is needed.")
         if wait := keys.spend(found):

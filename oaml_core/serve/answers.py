@@ -100,6 +100,11 @@ class IdentifyAnswer(BaseModel):
     people: list[CandidateAnswer] = Field(description="best first; empty for an empty gallery")
     compared: int = Field(description="faces compared by local evidence", examples=[400])
     faces: int = Field(description="faces of the gallery", examples=[12_304])
+    picture: str | None = Field(
+        description="data address of a PNG: the face beside the best person's; null: not asked for, the image was not "
+        "kept, or the key is no administrator's",
+        examples=["data:image/png;base64,iVBORw0KGgo="],
+    )
 
 
 class PersonAnswer(BaseModel):

@@ -17,6 +17,7 @@ Far = Annotated[
     float, Query(gt=0, le=1, description="false accept rate of one comparison to decide at", examples=[0.001])
 ]
 Top = Annotated[int, Query(ge=1, le=100, description="people named at most", examples=[3])]
+Picture = Annotated[bool, Query(description="answer with a picture of both faces", examples=[True])]
 ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer} for code in (400, 401, 403, 404, 413, 422, 429, 503, 504)
 }
@@ -28,7 +29,7 @@ async def compare(
     request: Request,
     pair: Pair,
     far: Far = 1e-2,
-    picture: Annotated[bool, Query(description="answer with a picture of both faces", examples=[True])] = False,
+    picture: Picture = False,
 ) -> CompareAnswer:
     """Compare the main faces of two photographs; `undecided` is an answer."""
     return await work(request).do(lambda: models(request).decide(lambda faces: faces.compare(*pair, far, picture)))
@@ -41,7 +42,19 @@ async def detect(request: Request, photo: Photo) -> DetectAnswer:
 
 
 @api.post("/identify", dependencies=[READ], openapi_extra=PHOTO.body)
-async def identify(request: Request, photo: Photo, far: Far = 1e-2, top: Top = 5) -> IdentifyAnswer:
+async def identify(
+    request: Request,
+    photo: Photo,
+    far: Far = 1e-2,
+    top: Top = 5,
+    picture: Annotated[
+        bool, Query(description="answer with a picture, for a key of an administrator", examples=[True])
+    ] = False,
+) -> IdentifyAnswer:
     """Search the gallery for the main face of a photograph."""
     require_gallery(request)
-    return await work(request).do(lambda: models(request).ask(lambda faces: faces.identify(*photo, far, top)))
+    # Kept faces are for administrators alone, as by the route of their images.
+    drawn = picture and request.state.is_admin
+    return await work(request).do(
+        lambda: models(request).ask(lambda faces: faces.identify(*photo, far, top, picture=drawn))
+    )

@@ -19,6 +19,7 @@ from oaml_core.inference.decision import Comparison
 from oaml_core.inference.drawing import draw_pair
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.enrol import EnrolledAs, described_upload
+from oaml_core.inference.gallery.identify import pair_with_kept
 from oaml_core.inference.gallery.search import GallerySearch
 from oaml_core.inference.photo_records import describe_face, remark
 from oaml_core.inference.proof import ExpectedTar, proofs_of_face
@@ -143,13 +144,14 @@ class FaceService:
         faces = [self._answer(*describe_face(self.shared, face)) for face in found[: self._most]]
         return DetectAnswer(width=image.shape[1], height=image.shape[0], found=len(found), faces=faces)
 
-    def identify(self, photo: bytes, far: float, top: int) -> IdentifyAnswer:
-        """Search the gallery for the main face of a photograph.
+    def identify(self, photo: bytes, far: float, top: int, *, picture: bool = False) -> IdentifyAnswer:
+        """Search the gallery for the main face of a photograph; with a picture of the best person's face on request.
 
         Raises:
             ModelInputError: it cannot be read or shows no face. DataError: the gallery cannot be searched.
         """
         assert self._search is not None
+        assert self.gallery is not None
         face, records = self._described(photo, "photo")
         answer = self._search.search(records, top)
         threshold = self.model.threshold(far, answer.score)
@@ -159,6 +161,9 @@ class FaceService:
             best = answer.people[0]
             verdict, reason = self._judged(far, answer.score, best.score, best.visible_share, [face])
             decision = "undecided" if reason else "known" if verdict.same else "unknown"
+        drawn = None
+        if picture and answer.people:
+            drawn = pair_with_kept(self.gallery, self.shared, answer.people[0].face.key, face.image, records)
         people = [
             CandidateAnswer(
                 person=one.face.person,
@@ -181,6 +186,7 @@ class FaceService:
             people=people,
             compared=answer.compared,
             faces=answer.faces,
+            picture=None if drawn is None else _data_address(draw_pair(drawn)),
         )
 
     def enrol(self, person: str, photo: bytes, keep: bool) -> EnrolAnswer:

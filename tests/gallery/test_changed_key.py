@@ -191,6 +191,9 @@ def test_the_command_says_what_it_did_and_may_be_repeated(
     for words, message in (((), "one more word"), (("none",), "none cannot be read"), (("people.gallery",), "key")):
         code, said = run(*words)
         assert (code, message in said) == (2, True), said
+    with pytest.raises(SystemExit):
+        main(["gallery", "ls", "people.gallery"])
+    assert "6 people, 6 faces, model first, encrypted" in capsys.readouterr().out
     monkeypatch.setenv(KEY_FILE_VARIABLE, "new.key")
     with Gallery("people.gallery") as opened:
         assert is_whole(opened)

@@ -115,10 +115,11 @@ def test_two_photographs_are_compared_and_the_first_is_searched(page: Any) -> No
     playwright.expect(answer).to_be_empty()
     compare.click()
     playwright.expect(answer).to_have_text("Different people")
-    enrol(page, "Ann", face_of(1, 5))
+    enrol(page, "Ann", face_of(1, 5), keep=True)
     enrol(page, "Bob", face_of(2, 5))
     identify.click()
     playwright.expect(answer).to_have_text("Ann")
+    playwright.expect(page.locator("#picture")).to_be_visible()
     assert page.locator("#found tbody tr").count() == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from io import BytesIO
 from pathlib import Path
@@ -84,3 +85,22 @@ def test_faces_are_split_off_and_replaced(client: TestClient, gallery: Gallery) 
     assert client.put(f"{api}/faces/2", files={"photo": png(face_of(2))}).status_code == 404
     assert client.put(f"{api}/faces/1", files={"photo": png(face_of(1, 2))}).status_code == 422
     assert sorted(gallery.faces()) == [1, 3, 4]
+
+
+def test_a_search_is_explained_by_a_picture_to_those_who_may_see_kept_faces(client: TestClient) -> None:
+    enrol(client, "Ann", png(face_of(1)), keep_image=True)
+    enrol(client, "Bob", png(face_of(2)))
+
+    def picture(person: int, **query: object) -> str | None:
+        photo = {"photo": png(covered(face_of(person, 5)))}
+        found: str | None = client.post("/api/v1/identify", params=query, files=photo).json()["picture"]
+        return found
+
+    drawn = picture(1, picture=True)
+    assert drawn is not None
+    shown = Image.open(BytesIO(base64.b64decode(drawn.removeprefix("data:image/png;base64,"))))
+    assert shown.width > 200
+    assert picture(1) is None
+    assert picture(2, picture=True) is None
+    client.headers["X-API-Key"] = "e"
+    assert picture(1, picture=True) is None

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
-from oaml_core.inference.compared_pair import drawable_pair
+from oaml_core.inference.compared_pair import DrawablePair, drawable_pair
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.search import Answer, GallerySearch
 from oaml_core.inference.identify import Candidate, Identification
 from oaml_core.inference.photo_records import describe
+from oaml_core.inference.records import FaceRecords
 from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 
@@ -82,10 +86,31 @@ def draw_gallery_identification(
         model: recogniser that the gallery is of.
         out: picture file, see `save_pair`.
     """
-    kept = gallery.image(answer.people[0].face.key)
-    if kept is None or found.face is None:
+    if found.face is None:
         return False
-    image = fit_square(decode_image(kept), model.image_size)
-    pair = drawable_pair((found.face.image, image), (found.probe, model.records(image[None])))
-    save_pair(pair, out, str(found).partition("\n")[0])
-    return True
+    pair = pair_with_kept(gallery, model, answer.people[0].face.key, found.face.image, found.probe)
+    if pair is not None:
+        save_pair(pair, out, str(found).partition("\n")[0])
+    return pair is not None
+
+
+def pair_with_kept(
+    gallery: Gallery, model: Comparer, key: int, image: NDArray[np.uint8], probe: FaceRecords
+) -> DrawablePair | None:
+    """Return a probe and an enrolled face as they are drawn side by side; None if that face's image is not kept.
+
+    Args:
+        gallery: where.
+        model: recogniser that the gallery is of.
+        key: of the enrolled face.
+        image: aligned probe, uint8 [S, S, 3].
+        probe: its record.
+
+    Raises:
+        GalleryLocked: the gallery is encrypted, and its key is missing or another one. DataError: it is damaged.
+    """
+    kept = gallery.image(key)
+    if kept is None:
+        return None
+    other = fit_square(decode_image(kept), model.image_size)
+    return drawable_pair((image, other), (probe, model.records(other[None])))

@@ -124,7 +124,7 @@ at("compare").addEventListener("click", () => answered(async () => {
 }));
 
 at("identify").addEventListener("click", () => answered(async () => {
-  const found = await call("POST", "/api/v1/identify", {}, { photo: photos.first });
+  const found = await call("POST", "/api/v1/identify", { picture: true }, { photo: photos.first });
   const best = found.people[0];
   say(found.decision === "known" ? best.person : words[found.decision],
     `${found.faces} faces in the gallery. ${proof(found)}${sentence(found.reason)}`, [found.face.remark]);
@@ -134,5 +134,7 @@ at("identify").addEventListener("click", () => answered(async () => {
     row.append(...[one.person, one.score.toFixed(3), percent(one.visible_share)].map((text) => make("td", text)));
     return row;
   }));
+  at("picture").src = found.picture ?? "";
+  at("picture").hidden = found.picture === null;
   await show("first", found.face);
 }));
