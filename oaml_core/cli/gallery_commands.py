@@ -101,7 +101,10 @@ def _list(config: Config, options: Any) -> int:
 
     with Gallery(options.gallery) as gallery:
         if options.what:
-            for face in gallery.faces(person=options.what).values():
+            found = gallery.faces(person=options.what)
+            if not found:
+                raise gallery.nobody(options.what)
+            for face in found.values():
                 print(f"{face.key:>6}  {face.added}  {face.source}  {face.remark}{'; image kept' if face.kept else ''}")
             return 0
         people = gallery.people()

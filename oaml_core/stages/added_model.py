@@ -90,8 +90,8 @@ def find_record(config: Config) -> tuple[dict[str, Any], Config]:
             present, config = {**present, "model_uri": uri}, replace(config, store=str(left.folder))
     if present is None:
         raise ConfigError(
-            f"There is no model in production in {config.store}. Name one: --onnx model.onnx or --checkpoint C, or "
-            "another --store. `make demo` trains one, `oaml model add` takes a published one."
+            f"There is no model in production in {config.store}. Name one by --onnx model.onnx, or another --store. "
+            "`make demo` trains one, `oaml model add` takes a published one."
         )
     return present, config
 

@@ -51,6 +51,8 @@ def test_it_prints_an_address_with_a_key_that_works_and_ends_when_told(exported:
         (("--host", "0.0.0.0"), "--key_file FILE"),
         (("--key_file", "none"), "none cannot be read"),
         (("--workers", "0"), "--workers"),
+        (("--workers", "x"), "workers takes a whole number, not x."),
+        (("--try_share", "x"), "try_share takes a number, not x."),
         (("--port", "70000"), "--port 70000"),
     ],
 )

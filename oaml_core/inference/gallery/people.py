@@ -6,9 +6,12 @@ import sqlite3
 from collections.abc import Collection
 from typing import NamedTuple
 
-from oaml_core.errors import DataError, NotInGallery
+from oaml_core.errors import DataError, NotInGallery, nearest
 from oaml_core.inference.gallery.encrypted_file import EncryptedFile
 from oaml_core.printable_names import composed, spellings
+
+MOST_KNOWN = 1000
+"""People among whom a mistyped name is looked for."""
 
 
 class EnrolledPerson(NamedTuple):
@@ -49,7 +52,7 @@ class GalleryPeople(EncryptedFile):
                 (name,),
             ).fetchone()
             if faces is None:
-                raise self._nobody(name)
+                raise self.nobody(name)
             db.execute("DELETE FROM people WHERE name = ?", (name,))
             return int(faces[0])
 
@@ -81,7 +84,7 @@ class GalleryPeople(EncryptedFile):
             ids = dict(db.execute("SELECT name, id FROM people WHERE name IN (?, ?)", (name, into)).fetchall())
             for one in (name, into):
                 if one not in ids:
-                    raise self._nobody(one)
+                    raise self.nobody(one)
             moved = db.execute(
                 "UPDATE OR IGNORE faces SET person = ? WHERE person = ?", (ids[into], ids[name])
             ).rowcount
@@ -104,7 +107,7 @@ class GalleryPeople(EncryptedFile):
         with self.change() as db:
             row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             if row is None:
-                raise self._nobody(name)
+                raise self.nobody(name)
             own = {key for (key,) in db.execute("SELECT id FROM faces WHERE person = ?", row)}
             if strange := sorted(moved - own):
                 raise NotInGallery(
@@ -128,7 +131,7 @@ class GalleryPeople(EncryptedFile):
         with self.change() as db:
             row = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             if row is None:
-                raise self._nobody(name)
+                raise self.nobody(name)
             try:
                 db.execute("UPDATE people SET name = ? WHERE id = ?", (wanted, *row))
             except sqlite3.IntegrityError:
@@ -156,9 +159,14 @@ class GalleryPeople(EncryptedFile):
                 ) from None
             db.execute("DELETE FROM people WHERE id = ? AND id NOT IN (SELECT person FROM faces)", row)
 
-    def _nobody(self, name: str) -> NotInGallery:
+    def nobody(self, name: str) -> NotInGallery:
+        """Return the error that says that nobody has this name, with the name that may be meant."""
+        # With many people somebody is always near, and the look takes long.
+        known = [row[0] for row in self.query("SELECT name FROM people LIMIT ?", MOST_KNOWN + 1)]
+        hint = nearest(name, known) if len(known) <= MOST_KNOWN else ""
         return NotInGallery(
-            f"There is nobody called {name!r} in the gallery.", here=f"`oaml gallery ls {self.path}` lists the people."
+            f"There is nobody called {name!r} in the gallery.{hint}",
+            here=f"`oaml gallery ls {self.path}` lists the people.",
         )
 
     def no_face(self, key: int) -> NotInGallery:
