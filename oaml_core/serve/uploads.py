@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+
+from oaml_core.errors import ModelInputError
+from oaml_core.structured_text import parse_json
 
 FORM, JSON = "multipart/form-data", "application/json"
 KINDS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
@@ -31,7 +33,8 @@ class Photos:
         """Read the body.
 
         Raises:
-            HTTPException: 400, the form is broken; 422, a photograph is missing, or is no file and no base64.
+            HTTPException: 400, the form is broken; 422, it lacks a photograph, or the body is of another kind.
+            ModelInputError: the JSON is damaged, or lacks a photograph, or that is no base64.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == FORM:
@@ -73,19 +76,15 @@ class Photos:
             return tuple(found)
 
     def _decoded(self, body: bytes) -> tuple[bytes, ...]:
-        try:
-            given = json.loads(body)
-        except (ValueError, RecursionError):
-            raise HTTPException(422, f"The body is no JSON. Send {self._wanted} in base64.") from None
-        texts = [given.get(name) if isinstance(given, dict) else None for name in self.names]
+        remedy = f"Send {self._wanted} in base64."
+        given = parse_json(body, "The body", remedy, ModelInputError, dict.fromkeys(self.names, str))
         found = []
-        for name, text in zip(self.names, texts, strict=True):
-            if not isinstance(text, str):
-                raise HTTPException(422, f"The JSON has no text `{name}`. Send {self._wanted} in base64.")
+        for name in self.names:
+            text = given[name]
             if text.startswith("data:"):  # as browsers give a file
                 text = text.partition(",")[2]
             try:
                 found.append(base64.b64decode("".join(text.split()), validate=True))
             except (binascii.Error, ValueError):
-                raise HTTPException(422, f"`{name}` is no base64. Addresses of pictures are not fetched.") from None
+                raise ModelInputError(f"`{name}` is no base64. Addresses of pictures are not fetched.") from None
         return tuple(found)
