@@ -15,6 +15,8 @@ from plain_model import covered, face_of
 from service_client import compare, enrol, png
 
 from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.encryption import encrypt_contents
+from oaml_core.inference.gallery.sealing import GalleryCipher
 
 
 def test_from_enrolling_to_deleting(client: TestClient, gallery: Gallery) -> None:
@@ -70,6 +72,22 @@ def test_people_are_renamed_and_their_faces_move_and_are_shown(client: TestClien
     assert np.array_equal(np.asarray(Image.open(BytesIO(shown.content))), face_of(1))
     client.headers["X-API-Key"] = "e"
     assert client.get(f"{api}/faces/1/image").status_code == 403
+
+
+def test_a_service_without_the_new_key_goes_on_comparing_and_says_why_it_does_not_search(
+    client: TestClient, gallery: Gallery
+) -> None:
+    enrol(client, "Ann", png(face_of(1)))
+    with Gallery(gallery.path) as other:
+        encrypt_contents(other, GalleryCipher(bytes(32)))
+    refused = client.post("/api/v1/identify", files={"photo": png(face_of(1))}), enrol(client, "Bob", png(face_of(2)))
+    for answer in refused:
+        assert answer.status_code == 503
+        assert answer.json()["error"]["message"] == "The gallery is encrypted, and no key is given."
+        assert "retry-after" in answer.headers
+    assert compare(client, png(face_of(1)), png(face_of(1))).status_code == 200
+    assert client.get("/api/v1/gallery/people").json() == [{"name": "Ann", "faces": 1}]
+    assert client.delete("/api/v1/gallery/people", params={"person": "Ann"}).json() == {"faces": 1}
 
 
 def test_faces_are_split_off_and_replaced(client: TestClient, gallery: Gallery) -> None:
