@@ -8,6 +8,9 @@ from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
+MOST_DIGITS = 19
+"""Numbers of so many digits need not fit SQLite's integers, which have 64 bits."""
+
 
 def remove(config: Config, options: Any) -> int:
     """Delete a person, or one face."""
@@ -108,7 +111,7 @@ def face_keys(options: Any) -> list[int]:
         ConfigError: it is something else.
     """
     words = [word.strip() for word in options.key.split(",")]
-    if not all(word.isascii() and word.isdigit() for word in words):
+    if not all(word.isascii() and word.isdigit() and len(word) < MOST_DIGITS for word in words):
         raise ConfigError(
             f"--key {options.key} is no number of a face: `oaml gallery ls G NAME` shows them. Several: --key 3,5."
         )

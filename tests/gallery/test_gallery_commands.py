@@ -101,6 +101,7 @@ def test_another_model_is_refused_until_the_gallery_is_rebuilt(
         (("frame", "g"), 2, "frame"),
         (("rm", "g", "--key", "three"), 2, "--key three is no number of a face"),
         (("rm", "g", "--key", "3,5"), 2, "takes one face"),
+        (("rm", "g", "--key", "9" * 30), 2, "is no number of a face"),
         (("split", "g", "a", "--person", "b"), 2, "--key K,L"),
         (("replace", "g", "a.png"), 2, "--key K"),
     ],
