@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oaml_core.cli.command import Command, chosen_sharing, dataset_option, sharing_options
+from oaml_core.cli.command import Command, Sharing, chosen_sharing, dataset_option, sharing_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
 
@@ -21,10 +21,10 @@ def _evaluate(config: Config, options: Any) -> int:
             "Give one of --checkpoint (a model that OAML trained) and --backbone (published weights or an ONNX file)."
         )
     sharing = chosen_sharing(options)
-    if sharing.count is not None and (options.backbone is not None or options.faces is not None):
-        raise ConfigError("Shards are for the verification sets of a data set, by a --checkpoint: leave them out.")
+    if sharing.count is not None and options.faces is not None:
+        raise ConfigError("Shards are for the verification sets of a data set: leave them out.")
     if options.backbone is not None:
-        return _evaluate_backbone(config, options)
+        return _evaluate_backbone(config, options, sharing)
     if options.faces is not None:
         own = stages.evaluate_own_faces(config, options.faces, options.checkpoint)
         print("\n".join([own.summary, *map(str, own.written)]))
@@ -42,12 +42,22 @@ def _evaluate(config: Config, options: Any) -> int:
     return 0
 
 
-def _evaluate_backbone(config: Config, options: Any) -> int:
-    from oaml_core.stages.evaluate_backbone import evaluate_backbone
+def _evaluate_backbone(config: Config, options: Any, sharing: Sharing) -> int:
+    from oaml_core.stages.evaluate_backbone import evaluate_backbone, evaluate_backbone_shard
 
     if options.faces is not None:
         raise ConfigError("--faces takes a --checkpoint. Add the file by `oaml model add`, or give --data.source.")
-    found = evaluate_backbone(config, options.dataset, options.backbone, pixels=options.pixels)
+    if sharing.one is not None:
+        evaluate_backbone_shard(config, options.dataset, options.backbone, sharing.one, pixels=options.pixels)
+        return 0
+    found = evaluate_backbone(
+        config,
+        options.dataset,
+        options.backbone,
+        pixels=options.pixels,
+        shards=sharing.count,
+        only_merge=sharing.only_merge,
+    )
     print(f"{found.summary}\n{found.absent}\n{found.report}")
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from oaml_core.stages.evaluation_inputs import EvaluationInputs, OpenedInputs, b
 from oaml_core.structured_text import parse_json
 
 if TYPE_CHECKING:
+    from oaml_core.data.prepared.verification import VerificationSet
     from oaml_core.evaluation.scoring.score_parts import ScoredSet
     from oaml_core.evaluation.scoring.shard import EvaluationShard
     from oaml_core.evaluation.scoring.shard_parts import ShardParts
@@ -96,34 +97,28 @@ def evaluate_shard(config: Config, dataset_uri: str, checkpoint_uri: str, shard:
     made = False
     if not inputs.is_current():
         with costing(config, "evaluate-shard", inputs.run, gpus=int(best_device() == "cuda")):
-            made = _score(inputs.open(), inputs.parts(chosen.of), chosen)
+            made = _shared_out(inputs.open(), inputs.parts(chosen.of)).score(chosen)
     announce("evaluate-shard", f"shard {shard}", inputs.store.url(inputs.parts(chosen.of).prefix), not made)
     return made
 
 
-def _score(opened: OpenedInputs, parts: ShardParts, shard: EvaluationShard) -> bool:
-    """Score the shard's pairs of every set that has no part yet; return True if there was one."""
-    from oaml_core.evaluation.scoring.score_parts import write_scored
+def _shared_out(opened: OpenedInputs, parts: ShardParts) -> SharedScoring:
     from oaml_core.evaluation.verdict.evaluate import conditions_for, score_set
 
-    made = False
-    for name, pairs in opened.dataset.verification.items():
-        if parts.has(name, shard):
-            continue
-        rows = shard.pairs(len(pairs))
-        found = score_set(
+    conditions = conditions_for(opened.config)
+
+    def score(pairs: VerificationSet, rows: slice) -> ScoredSet:
+        return score_set(
             opened.trained.recogniser,
             pairs,
-            conditions_for(opened.config),
+            conditions,
             opened.config,
             opened.device,
             strangers=opened.strangers,
             rows=rows,
         )
-        write_scored(parts, name, shard, found, rows, device_name())
-        log.info("%s, shard %s: %d pairs in %.1f s", name, shard, rows.stop - rows.start, found.seconds)
-        made = True
-    return made
+
+    return SharedScoring(opened.dataset.verification, [each.name for each in conditions], parts, score)
 
 
 @dataclass(frozen=True)
@@ -136,24 +131,53 @@ class MergedScores:
     """Names of the devices that made them, with commas between them."""
 
 
+@dataclass(frozen=True)
+class SharedScoring:
+    """Scoring of the pairs of all sets, shared out over shards."""
+
+    sets: Mapping[str, VerificationSet]
+    conditions: Sequence[str]
+    """Names of the conditions that pairs are scored under."""
+    parts: ShardParts
+    """Scores of the shards, as the store has them."""
+    score_rows: Callable[[VerificationSet, slice], ScoredSet]
+    """Scores pairs of a set."""
+
+    def score(self, shard: EvaluationShard) -> bool:
+        """Score the shard's pairs of every set that has no part yet; return True if there was one."""
+        from oaml_core.evaluation.scoring.score_parts import write_scored
+
+        made = False
+        for name, pairs in self.sets.items():
+            if self.parts.has(name, shard):
+                continue
+            rows = shard.pairs(len(pairs))
+            found = self.score_rows(pairs, rows)
+            write_scored(self.parts, name, shard, found, rows, device_name())
+            log.info("%s, shard %s: %d pairs in %.1f s", name, shard, rows.stop - rows.start, found.seconds)
+            made = True
+        return made
+
+    def merged(self, *, only_merge: bool) -> MergedScores:
+        """Return the scores of all pairs of all sets; shards that are missing are made first, unless `only_merge`.
+
+        Raises:
+            EvaluationError: a part is missing, or of something else.
+        """
+        from oaml_core.evaluation.scoring.score_parts import read_scored
+        from oaml_core.evaluation.scoring.shard import EvaluationShard
+
+        if only_merge:
+            self.parts.require(self.sets)
+        for shard in EvaluationShard.all(self.parts.of):
+            self.score(shard)
+        sets, devices = {}, set[str]()
+        for name, pairs in self.sets.items():
+            sets[name], made_on = read_scored(self.parts, name, self.conditions, len(pairs))
+            devices.update(made_on)
+        return MergedScores(sets, ", ".join(sorted(devices)))
+
+
 def merged_scores(opened: OpenedInputs, parts: ShardParts, *, only_merge: bool) -> MergedScores:
-    """Return the scores of all pairs of all sets; shards that are missing are made first, unless `only_merge`.
-
-    Raises:
-        EvaluationError: a part is missing, or of something else.
-    """
-    from oaml_core.evaluation.scoring.score_parts import read_scored
-    from oaml_core.evaluation.scoring.shard import EvaluationShard
-    from oaml_core.evaluation.verdict.evaluate import conditions_for
-
-    verification = opened.dataset.verification
-    if only_merge:
-        parts.require(verification)
-    for shard in EvaluationShard.all(parts.of):
-        _score(opened, parts, shard)
-    conditions = [condition.name for condition in conditions_for(opened.config)]
-    sets, devices = {}, set[str]()
-    for name, pairs in verification.items():
-        sets[name], made_on = read_scored(parts, name, conditions, len(pairs))
-        devices.update(made_on)
-    return MergedScores(sets, ", ".join(sorted(devices)))
+    """Return the scores of all pairs of an evaluation of a checkpoint, as `SharedScoring.merged` does."""
+    return _shared_out(opened, parts).merged(only_merge=only_merge)

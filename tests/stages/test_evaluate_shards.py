@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from untrained import write_untrained
 
 from oaml_core import stages
@@ -19,6 +21,9 @@ from oaml_core.errors import ConfigError, EvaluationError, StoreError
 from oaml_core.evaluation.scoring import shard
 from oaml_core.evaluation.scoring.score_parts import read_scored
 from oaml_core.evaluation.verdict import evaluate as evaluate_module
+from oaml_core.evaluation.verdict import evaluate_global
+from oaml_core.models.build import build_backbone
+from oaml_core.settings import config_to_yaml
 from oaml_core.stages import evaluation_inputs
 from oaml_core.stages.cost_records import Cost
 from oaml_core.stages.costs import Attempt
@@ -39,7 +44,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clocks stand still, and nothing costs anything: what is left in the results depends on pairs and model alone."""
-    for module in (evaluate_module, evaluation_inputs):
+    for module in (evaluate_module, evaluate_global, evaluation_inputs):
         monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: 0.0))
     monkeypatch.setattr(Attempt, "cost_of_run", lambda _: Cost())
 
@@ -111,6 +116,42 @@ def test_any_number_of_shards_gives_the_same_files(at: Callable[[str], tuple[Con
         assert not merged.reused
         assert results_of(config, merged.metrics_uri) == expected
         assert not parts_in(config)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_any_number_of_shards_gives_the_same_files_of_a_backbone(
+    at: Callable[[str], tuple[Config, str, str]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, dataset, _ = at("a")
+    torch.manual_seed(0)
+    torch.save({"state_dict": build_backbone("ir_mini", width=4).state_dict()}, tmp_path / "published.pth")
+    (tmp_path / "config.yaml").write_text(config_to_yaml(config))
+
+    command = ["evaluate", "--backbone", str(tmp_path / "published.pth"), "--dataset", dataset]
+    command += ["--config", str(tmp_path / "config.yaml")]
+
+    def run(*words: str) -> dict[str, bytes]:
+        with pytest.raises(SystemExit, match="0"):
+            main([*command, *words])
+        found = (Path(config.work_dir) / "backbones").rglob("*.*")
+        return {path.name: path.read_bytes() for path in found if path.is_file()}
+
+    expected = run()
+    assert set(expected) == {"metrics.json", "report.html", "scores.npz"}
+    assert b"veil-both" in expected["metrics.json"]
+    for shards in (1, 3):
+        shutil.rmtree(Path(config.work_dir) / "backbones")
+        for number in reversed(range(shards)):
+            run("--shard", f"{number}/{shards}")
+        assert len(parts_in(config)) == 2 * shards
+        assert run("--merge", str(shards)) == expected
+        assert not parts_in(config)
+    assert run("--shards", "2") == expected
+    capfd.readouterr()
+    run("--shard", "1/2")
+    with pytest.raises(SystemExit, match="1"):
+        main([*command, "--merge", "2"])
+    assert "is missing: 1 of 2 shards" in capfd.readouterr().err
 
 
 def rewritten(store: Store, key: str, **changes: object) -> None:

@@ -31,6 +31,7 @@ def score_global(
     conditions: Sequence[Condition],
     *,
     landmarks: NDArray[np.float32] | None = None,
+    pairs: slice | None = None,
     progress: str | None = None,
 ) -> dict[str, PairScores]:
     """Return global scores of the same pairs under several conditions; all that embeddings do not give is NaN.
@@ -40,12 +41,13 @@ def score_global(
         images: [2N, H, W, 3] RGB; pairs are the rows 0-1, 2-3, …
         conditions: what is drawn on the second image of each pair, or on both.
         landmarks: [2N, 5, 2] in pixels; None: the standard template of aligned faces.
+        pairs: the pairs to score, whole chunks; None: all.
         progress: name of the work in bar or log, see `oaml_core.progress`; None: nothing is shown.
 
     Raises:
         EvaluationError: the images are not [2N, H, W, 3] uint8.
     """
-    chosen = pair_numbers(images, None)
+    chosen = pair_numbers(images, pairs)
     parts: dict[str, list[PairScores]] = {condition.name: [] for condition in conditions or [CLEAN]}
     for rows in with_progress(batches_of(chosen.size, CPU_BATCH), progress):
         batch = chosen[rows]
