@@ -14,6 +14,7 @@ from typing import IO
 
 from oaml_core.data.sources.listing import SourceFile
 from oaml_core.folder_entries import FolderEntry
+from oaml_core.structured_text import json_or_none
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ def entry_of(line: str) -> SourceFile | FolderEntry:
     if name:
         size, stamp = rest
         return SourceFile(name, int(size), stamp)
-    fields = json.loads(line)
+    fields = json_or_none(line)
     return FolderEntry(**fields | {"path": Path(fields["path"])})
 
 
