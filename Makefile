@@ -48,6 +48,22 @@ gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; 
 benchmarks: setup ## figures as JSON and the tables of benchmarks/RESULTS.md; SOURCE=faces, WEIGHTS=backbone.onnx
 	$(BIN)/python -m benchmarks.exported --source $(SOURCE) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 	$(BIN)/python -m benchmarks.evaluation all-pairs --images 20000 --out benchmarks/figures/all-pairs.json
+	$(BIN)/python -m benchmarks.evaluation all-pairs --images 5000 --both --out benchmarks/figures/all-pairs-both.json
+	$(BIN)/python -m benchmarks.evaluation protocol --out benchmarks/figures/protocol.json
+	$(BIN)/python -m benchmarks.evaluation runtime --arch mobilefacenet --threads 1 --compile --out benchmarks/figures/runtime-mobilefacenet.json
+	$(BIN)/python -m benchmarks.evaluation runtime --arch ir_50 --threads 1 --compile --out benchmarks/figures/runtime-ir50.json
+	for what in read duplicates prepare; do \
+	  $(BIN)/python -m benchmarks.loading $$what --source $(SOURCE) --out benchmarks/figures/loading-$$what.json || exit 1; \
+	done
+	for what in open memfile; do \
+	  $(BIN)/python -m benchmarks.loading $$what --out benchmarks/figures/loading-$$what.json || exit 1; \
+	done
+	$(BIN)/python -m benchmarks.augmenting pipeline --source $(SOURCE) --images 768 --rounds 2 --out benchmarks/figures/augmenting-pipeline.json
+	$(BIN)/python -m benchmarks.augmenting faces --rounds 2 --out benchmarks/figures/augmenting-faces.json
+	$(BIN)/python -m benchmarks.augmenting plan --out benchmarks/figures/augmenting-plan.json
+	$(BIN)/python -m benchmarks.augmenting plan --labels 42000000 --identities 2000000 --out benchmarks/figures/augmenting-plan-many.json
+	$(BIN)/python -m benchmarks.classifier --identities 90000 --batch 256 --out benchmarks/figures/classifier.json
+	$(BIN)/python -m benchmarks.classifier --identities 360000 --batch 1024 --sample-rates 0.1 --out benchmarks/figures/classifier-many.json
 	$(BIN)/python -m benchmarks.matching match pairs --sizes 64 256 --rounds 7 --threads 1 --out benchmarks/figures/matching.json
 	$(BIN)/python -m benchmarks.figures
 
