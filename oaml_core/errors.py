@@ -17,6 +17,8 @@ LONGEST_NAME = 200
 
 NEAR = 0.6
 """Likeness, 0 to 1, of a mistyped key to the one that is suggested."""
+LAST_PART_NEAR = 0.75
+"""Likeness to a key's last part that makes it worth suggesting: short words resemble one another by chance."""
 
 
 class OamlError(Exception):
@@ -146,8 +148,8 @@ def nearest_key(name: str, known: Iterable[str]) -> str:
 
     def likeness(key: str) -> tuple[float, float]:
         plain = key.lstrip("-").replace("-", "_").lower()
-        whole = _likeness(bare, plain)
-        return max(whole, _likeness(leaf, plain.rpartition(".")[2])), whole
+        whole, last = _likeness(bare, plain), _likeness(leaf, plain.rpartition(".")[2])
+        return max(whole, last if last >= LAST_PART_NEAR else 0.0), whole
 
     best = max(keys, key=likeness, default=None)
     return f" Did you mean {best!r}?" if best is not None and likeness(best)[0] >= NEAR else ""

@@ -302,9 +302,10 @@ def test_placeholders_and_mistyped_options_suggest_the_nearest_key(words: list[s
         load_config(None, words)
 
 
-def test_what_resembles_no_key_suggests_none() -> None:
+@pytest.mark.parametrize("option", ["--zzz_qqq", "--into"])
+def test_what_resembles_no_key_suggests_none(option: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        load_config(None, ["--zzz_qqq", "1"])
+        load_config(None, [option, "1"])
     assert "Did you mean" not in str(refused.value)
 
 

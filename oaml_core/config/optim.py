@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from oaml_core.config.checks import check_positive
+from oaml_core.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class OptimConfig:
 
 
 def check_optim(optim: OptimConfig) -> None:
-    """Refuse numbers that are not greater than 0.
+    """Refuse numbers that are not greater than 0, and keys of the other optimiser.
 
     Raises:
         ConfigError: names the key to change.
@@ -53,3 +54,8 @@ def check_optim(optim: OptimConfig) -> None:
     check_positive({f"optim.{name}": getattr(optim, name) for name in names})
     if optim.lr_at_rms is not None:
         check_positive({"optim.lr_at_rms": optim.lr_at_rms})
+        if optim.optimiser != "adamw":
+            raise ConfigError(
+                "optim.lr_at_rms is for optim.optimiser adamw, whose steps are as long as the rate; those of "
+                f"{optim.optimiser} follow the gradient. Leave one of both out."
+            )

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from oaml_core.config import Config, DataConfig, OptimConfig
+from oaml_core.errors import ConfigError
+from oaml_core.settings import load_config
 from oaml_core.training.optimisation import build_optimiser, learning_rate
 from oaml_core.training.resume import step_seed
 from oaml_core.training.step import accumulated
@@ -34,6 +36,12 @@ def test_cosine_rises_from_nothing_and_falls_to_nothing() -> None:
 def test_lr_follows_the_images_of_a_step_where_asked() -> None:
     optim = replace(MULTISTEP.optim, scale_lr=True, accumulate_grad_batches=2)
     assert learning_rate(replace(MULTISTEP, data=DataConfig(batch_size=512), optim=optim), 0, 10) == pytest.approx(0.8)
+
+
+def test_a_rate_by_the_size_of_weights_is_refused_where_steps_follow_the_gradient() -> None:
+    with pytest.raises(ConfigError, match=r"optim.lr_at_rms is for optim.optimiser adamw"):
+        load_config(None, ["--optim.lr_at_rms", "0.2"])
+    assert load_config(None, ["--optim.lr_at_rms", "0.2", "--optim.optimiser", "adamw"]).optim.lr_at_rms == 0.2
 
 
 def test_batch_norm_parameters_and_biases_are_not_decayed() -> None:
