@@ -17,6 +17,7 @@ from oaml_core.data.check.report import CheckReport
 from oaml_core.data.prepare import packer
 from oaml_core.data.prepare.parts import PartWriter
 from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.fetched_files import room_on_disk
 from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
 from oaml_core.decoding.decode import encode_jpeg
 from oaml_core.store import open_store
@@ -125,4 +126,5 @@ def uri(made: Config, prepared_once: tuple[Path, str]) -> str:
 
 @pytest.fixture
 def streamed(uri: str, tmp_path: Path) -> PreparedDataset:
+    assert room_on_disk(tmp_path) > 0, "no part comes: less than a tenth of the disk is free, see KEPT_FREE"
     return fetch_prepared(uri, tmp_path / "node" / "set", "stream")

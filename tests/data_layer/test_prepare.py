@@ -289,7 +289,7 @@ def test_a_manifest_that_leaves_its_folder_is_refused(image_folder: Path, tmp_pa
     dataset = fetched(prepare(config(image_folder)), tmp_path)
     text = dataset.manifest.to_json().replace('"train/labels.npy"', '"../../labels.npy"')
     (dataset.directory / MANIFEST).write_text(text)
-    with pytest.raises(DataError, match="leaves the data set's folder"):
+    with pytest.raises(DataError, match="is no file of the data set"):
         open_prepared(dataset.directory)
 
 

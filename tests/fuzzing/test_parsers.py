@@ -62,7 +62,14 @@ def test_damaged_files_are_read_or_refused_by_name(name: str) -> None:
 
 RAW = {
     *("numpy.load", "numpy.loadtxt", "tarfile.open", "csv.reader", "gzip.open", "zipfile.ZipFile", "sqlite3.connect"),
-    *("torch.load", "safetensors.torch.load_file", "onnx.load", "onnxruntime.InferenceSession", "pickle.load"),
+    *(
+        "torch.load",
+        "safetensors.torch.load_file",
+        "onnx.load",
+        "onnxruntime.InferenceSession",
+        "open_session",
+        "pickle.load",
+    ),
     *("pickle.loads", "Image.open", "Image.frombytes", "pyarrow.parquet.ParquetFile", "pyarrow.parquet.read_table"),
 }
 """Calls of libraries that take files of others apart."""
@@ -85,6 +92,7 @@ READERS = {
     "inference/gallery/file.py": "gallery",
     "models/tensor_archive.py": "checkpoints, weights, tiles",
     "models/weights_file.py": "weights",
+    "onnx_session.py": "ONNX graphs",
     "tracking.py": "pointers",
     # Files that this program wrote a moment before, or that come with it:
     "data/augment/camera.py": "",
