@@ -46,8 +46,9 @@ PATIENCE = 600.0
 DISTURBANCES = 6
 """Most of them in one training."""
 UNDISTURBED = ("--name", "undisturbed", "--data.num_workers", "0")
-LOST_PEER = "by peer"
-"""Words of gloo about a connection whose other end has gone."""
+BEFELL = ("by peer", "is killed by signal: Killed", "cannot be reached")
+"""Words of what a disturbance brings about: of gloo about a connection whose other end has gone, of torch about a
+killed process that decodes, of a store that is away."""
 AT_ANY_TIME = 0.3
 """Share of the disturbances whose moment is drawn in seconds, and may so lie before training begins."""
 
@@ -172,11 +173,12 @@ class DisturbedRun:
                 # Workers tell of peers that were killed: before they start again, and where the launcher is killed too.
                 last = said.rpartition("Root Cause")[2].rpartition("resumes from")[2]
                 # On a full disk PyTorch's own code aborts with a trace, and the launcher names the cause last; a worker
-                # whose peer went with a killed agent tells of its lost connection.
-                told = "takes no more" in last.rpartition("oaml: ")[2] or LOST_PEER in last
+                # tells what befell it, also where a stop comes before it is started again.
+                told = "takes no more" in last.rpartition("oaml: ")[2] or any(words in last for words in BEFELL)
                 failed = launched.code() != -signal.SIGKILL and "Traceback" in last and not told
                 if failed or not self.disturbances.ended_by_us:
-                    self._find(f"ended with {launched.code()}: …{said[-1500:]}")
+                    shown = last[last.find("Traceback") :][:3000] if failed else said[-1500:]
+                    self._find(f"ended with {launched.code()}: …{shown}")
                 self.disturbances.ended_by_us = False
                 launched = self.place.start(self.store, *self.options)
             time.sleep(0.05)
