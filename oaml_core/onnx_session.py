@@ -9,14 +9,14 @@ from typing import Any
 CPU = ("CPUExecutionProvider",)
 
 
-def open_session(graph: str | Path | bytes, threads: int = 0, providers: Sequence[str] = CPU) -> Any:
+def open_session(path: str | Path, threads: int = 0, providers: Sequence[str] = CPU) -> Any:
     """Return onnxruntime's session of a graph.
 
     Names and lengths of inputs and outputs that are no UTF-8 are noticed only where they are read. All of them are read
     here, so that a caller who catches what this raises can rely on them.
 
     Args:
-        graph: path of an ONNX file, or its content.
+        path: of an ONNX file.
         threads: threads inside an operator; 0: onnxruntime's choice.
         providers: onnxruntime's execution providers.
 
@@ -25,14 +25,13 @@ def open_session(graph: str | Path | bytes, threads: int = 0, providers: Sequenc
     """
     import onnxruntime
 
-    given = graph if isinstance(graph, bytes) else str(graph)
-    session = onnxruntime.InferenceSession(given, quiet_options(threads), providers=list(providers))
+    session = onnxruntime.InferenceSession(str(path), _quiet_options(threads), providers=list(providers))
     for one in (*session.get_inputs(), *session.get_outputs()):
         _ = one.name, one.type, one.shape
     return session
 
 
-def quiet_options(threads: int = 0) -> Any:
+def _quiet_options(threads: int = 0) -> Any:
     """Return onnxruntime's options for a session whose waiting threads sleep, and that logs errors alone.
 
     Threads that spin take processor time from whoever else works on the machine, also from the other sessions of this

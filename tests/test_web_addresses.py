@@ -50,7 +50,7 @@ USES: dict[str, Callable[[Path, Config], object]] = {
     "OAML_WEBHOOK_URL": lambda _, config: begin_night(config),
     "OAML_MODEL_REGISTRY": lambda _, config: begin_night(config),
 }
-"""What a user meets first that uses the address of each variable."""
+"""Calls by variable: the first that a user meets that uses its address."""
 
 
 @pytest.fixture(autouse=True)
