@@ -19,10 +19,14 @@ from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.set_files import LocalFiles
 from oaml_core.forgetting.set_search import search_set
 from oaml_core.forgetting.trees import FolderTree, StoreTree, Tree
+from oaml_core.sqlite_damage import is_damage
 from oaml_core.store.cache import LOCKS, LocalCache
 from oaml_core.store.local_file import sha256_of
 
 SAMPLES = ("samples.png",)
+HAS_CHECKSUMS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checksum'"
+BUSY_SECONDS = 60.0
+"""Wait for another process that holds a file of checksums."""
 TRACKED = "samples-"
 """Begins the names of files that say which samples each worker consumed."""
 
@@ -120,7 +124,7 @@ class Checksums(Place):
         items = []
         for tree, key in self._files():
             self.looked_at += 1
-            if count := len(self._rows(tree.fetch(key))):
+            if count := len(self._rows(tree, key)):
                 items.append(
                     Item(tree.where(key), f"{amount(count, 'path')} with checksums", sha256_of(tree.fetch(key)))
                 )
@@ -130,21 +134,29 @@ class Checksums(Place):
         for tree in self._trees:
             yield from ((tree, key) for key in list(tree.keys((".sqlite",))))
 
-    def _rows(self, path: Path) -> list[str]:
+    def _rows(self, tree: Tree, key: str) -> list[str]:
+        """Return the paths of the person that a file names; what cannot be read is a remainder."""
         try:
-            with closing(sqlite3.connect(path, timeout=60)) as database:
+            with closing(sqlite3.connect(tree.fetch(key), timeout=BUSY_SECONDS)) as database:
+                if not database.execute(HAS_CHECKSUMS).fetchall():
+                    return []  # another kind of file
                 rows = database.execute("SELECT path, sha256 FROM checksum").fetchall()
-        except sqlite3.DatabaseError:
-            return []  # another kind of file
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if isinstance(error, UnicodeDecodeError) or is_damage(error):
+                why = f"it cannot be read as SQLite ({error}), so nobody can say whom it names; remove it"
+            else:
+                why = f"it could not be looked at ({error}); run the same command again when no other process uses it"
+            self.remains.append(Remainder(tree.where(key), why))
+            return []
         person = self.case.person
         return [name for name, sha256 in rows if sha256 in person.files or person.is_in_path(name)]
 
     def erase(self) -> list[Change]:
         changes = []
         for tree, key in self._files():
-            source = tree.fetch(key)
-            if not (rows := self._rows(source)):
+            if not (rows := self._rows(tree, key)):
                 continue
+            source = tree.fetch(key)
             before = sha256_of(source)
             copy = self.case.scratch / "checksums.sqlite"
             shutil.copyfile(source, copy)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sqlite3
 import subprocess
 import sys
 import unicodedata
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -254,6 +256,15 @@ def test_damage_is_found_and_not_imported(gallery: Gallery, tmp_path: Path) -> N
     assert any("face 3" in found for found in verify_gallery(gallery))
     with Gallery(tmp_path / "new.gallery", MODEL.version) as new, pytest.raises(DataError, match="face 3"):
         import_gallery(new, gallery.path)
+
+
+def test_a_file_that_another_process_holds_is_not_called_damaged(gallery: Gallery) -> None:
+    gallery.query("PRAGMA busy_timeout = 10")
+    with closing(sqlite3.connect(gallery.path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            verify_gallery(gallery)
+    assert verify_gallery(gallery) == []
 
 
 def test_a_rebuild_needs_all_faces_and_changes_over_at_once(gallery: Gallery) -> None:

@@ -57,7 +57,11 @@ def import_gallery(gallery: Gallery, path: Path) -> tuple[int, int]:
 
 
 def verify_gallery(gallery: Gallery) -> list[str]:
-    """Read everything and return what is wrong, one sentence each; empty if nothing is."""
+    """Read everything and return what is wrong, one sentence each; empty if nothing is.
+
+    Raises:
+        sqlite3.Error: the file cannot be read now, as another process holds it.
+    """
     try:
         found = [f"{gallery.path}: {row[0]}." for row in gallery.query("PRAGMA integrity_check") if row[0] != "ok"]
         if found:
@@ -76,7 +80,7 @@ def verify_gallery(gallery: Gallery) -> list[str]:
             packed = gallery.packed(keys[start : start + AT_ONCE])
             reasons = ((key, check_record(record)) for key, record in packed.items())
             found += [f"The record of face {key} {reason}." for key, reason in reasons if reason]
-    except (sqlite3.DatabaseError, DataError) as error:
+    except DataError as error:
         return [f"{gallery.path}: {error}".rstrip(".") + "."]
     return found
 
