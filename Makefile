@@ -19,7 +19,7 @@ MINUTES ?= 10
 # pytest-xdist gives each of WORKERS processes one file of tests at a time.
 WORKERS ?= 2
 
-.PHONY: help setup demo test docs benchmarks gpu-figures test-cluster lint compile golden sbom licences audit fuzz base-image build-images push-images submit schedule clean
+.PHONY: help setup demo test docs benchmarks gpu-figures test-cluster lint compile golden sbom licences audit fuzz base-image lock-images build-images push-images submit schedule clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -86,6 +86,9 @@ test-cluster: setup ## manifests and training jobs on the Kubernetes API server 
 
 base-image: setup ## a base image from Debian's packages, where none can be pulled; wants root and debootstrap
 	$(BIN)/python -m images.debian_base
+
+lock-images: setup ## images/*/locked.txt: packages of images by version and hash, asked of pip's index
+	$(BIN)/python -m images.locked
 
 build-images: setup ## container images whose inputs have changed; BASE=image for your own base
 	$(BIN)/python -m images.build --base $(BASE) --build-args="$(BUILD_ARGS)"

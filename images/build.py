@@ -162,7 +162,12 @@ def _succeeds(command: Sequence[str]) -> bool:
     return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
-def _known(components: Sequence[str]) -> Sequence[str]:
+def known(components: Sequence[str]) -> Sequence[str]:
+    """Return the names of components, all of which have an image.
+
+    Raises:
+        ImageError: one has none.
+    """
     for name in components:
         if name not in IMAGES:
             raise ImageError(f"There is no image {name!r}.{nearest(name, IMAGES)}")
@@ -181,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.push:
             print("\n".join(push(given.push)))
         else:
-            build(_known(given.components) or IMAGES, given.base, shlex.split(given.build_args))
+            build(known(given.components) or IMAGES, given.base, shlex.split(given.build_args))
     except ImageError as error:
         print(f"oaml: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -20,7 +20,8 @@ CPU_WHEELS = "--extra-index-url ${TORCH_INDEX}"
 
 
 def lines(component: str) -> list[str]:
-    return (REPO / "images" / component / "requirements.txt").read_text().splitlines()
+    paths = [REPO / "images" / component / name for name in ("requirements.txt", "torch.txt")]
+    return [line for path in paths if path.exists() for line in path.read_text().splitlines()]
 
 
 def requirements(component: str) -> set[str]:
