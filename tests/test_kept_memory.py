@@ -37,6 +37,24 @@ def test_pages_are_asked_for_once() -> None:
     assert kept < given_back / 10
 
 
+EARLIER = """
+import psutil
+from oaml_core.kept_memory import keep_freed_memory
+blocks = [bytearray(100_000) for _ in range(1000)]
+before = psutil.Process().memory_info().rss
+del blocks[:-1]
+assert keep_freed_memory()
+print(before - psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator of Linux's C library is meant")
+def test_what_earlier_work_freed_is_not_kept() -> None:
+    """As of preparation, after which the same process trains."""
+    done = subprocess.run([sys.executable, "-c", EARLIER], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 50 * 2**20
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator of Linux's C library is meant")
 def test_freed_memory_between_blocks_in_use_goes_back() -> None:
     blocks = [bytearray(100_000) for _ in range(1000)]

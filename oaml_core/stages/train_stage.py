@@ -104,8 +104,8 @@ def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: b
     prefix = run_prefix(config, dataset_uri)
     run_dir = Path(config.work_dir) / prefix
     with costing(config, "train", prefix, gpus=gpus_used(config)) as attempt:
-        dataset = fetch_dataset(config, dataset_uri)
-        launch(config, dataset.directory, run_dir, prefix, in_process=in_process)
+        directory = fetch_dataset(config, dataset_uri).directory  # without its index, which workers open themselves
+        launch(config, directory, run_dir, prefix, in_process=in_process)
         if not (run_dir / RESULT).exists():
             _wait_for_main_node(store, f"{prefix}/{RESULT}")
             return
