@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Adam
 
 from oaml_core.config import Config
-from oaml_core.data.batches.decoding import batch_loader
+from oaml_core.data.batches.decoding import batch_loader, not_for_decoders
 from oaml_core.errors import CheckpointError
 from oaml_core.losses.finite import FiniteGuard
 from oaml_core.restoration.ema import MovingAverage
@@ -31,7 +32,7 @@ from oaml_core.restoration.validation import LEVELS, ValidationTiles
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
 from oaml_core.tracking import Tracker
 from oaml_core.training.compiling import compiles
-from oaml_core.training.devices import build_fabric, set_up
+from oaml_core.training.devices import build_fabric, set_up, trained_tensors
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import Interrupted
 from oaml_core.training.precision import log_product_type, training_step
@@ -89,6 +90,7 @@ class PriorLoop:
         log_product_type(self.module.prior, self.fabric.device)
         self.optimiser: Any = optimiser
         self.average.module.to(self.fabric.device)
+        not_for_decoders(self._tensors)
         self.tiles = TrainingTiles(tiles, restoration.tile_size, xflip=restoration.xflip)
         self.batches = tile_batches(
             len(tiles), restoration.batch, seed=config.seed, rank=world.rank, world_size=world.size
@@ -126,6 +128,9 @@ class PriorLoop:
             if self.tracker is not None:
                 self.tracker.close()
         return self._tick.last
+
+    def _tensors(self) -> list[Tensor]:
+        return [*trained_tensors(self.module, self.optimiser), *self.average.module.parameters()]
 
     @property
     def _done(self) -> bool:

@@ -70,6 +70,10 @@ class AveragedWeights:
         for name, parameter in self._trained().items():
             parameter.copy_(weights[name])
 
+    def tensors(self) -> list[Tensor]:
+        """Return the start and the mean, which changes with every step."""
+        return [*self._start.values(), *self._mean.values()]
+
     def state_dict(self) -> dict[str, object]:
         """Return what `load_state_dict` goes on from, and under `used` what evaluation takes."""
         return {"steps": self.steps, "start": self._start, "mean": self._mean, "used": self.weights()}

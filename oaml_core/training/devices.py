@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -78,6 +79,13 @@ def set_up(fabric: Fabric, module: nn.Module, optimiser: Optimizer, own: str | N
     if fabric.world_size > 1:
         _share_start(module, own)
     return model, wrapped
+
+
+def trained_tensors(module: nn.Module, optimiser: Optimizer) -> Iterator[Tensor]:
+    """Yield what every step may change: parameters and buffers, and what the optimiser keeps of its steps."""
+    yield from (*module.parameters(), *module.buffers())
+    for kept in optimiser.state.values():
+        yield from (value for value in kept.values() if isinstance(value, Tensor))
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from oaml_core.config import Config, validation_interval
 from oaml_core.data.batches.datamodule import FaceDataModule
+from oaml_core.data.batches.decoding import not_for_decoders
 from oaml_core.data.batches.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.batches.sample_sheet import SAMPLES
 from oaml_core.data.prepared.prepared import PreparedDataset
@@ -92,6 +93,7 @@ class TrainingLoop:
             self.module.recogniser, config.train.average_decay, config.train.average_with_start
         )
         self.state = RunState(config, dataset, self.data, self.module, optimiser, self.fabric, self.average)
+        not_for_decoders(self.state.tensors)
         self.position = Position()
         self.metrics: dict[str, float] = {}
         self._stop = False

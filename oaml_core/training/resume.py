@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from lightning.fabric import Fabric
+from torch import Tensor
 from torch.optim import Optimizer
 
 from oaml_core.config import Config
@@ -25,6 +26,7 @@ from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys,
 from oaml_core.training.averaged_weights import AveragedWeights
 from oaml_core.training.best import BEST, BestCheckpoint, best_of
 from oaml_core.training.checkpoints import read_checkpoint, using_content, write_content
+from oaml_core.training.devices import trained_tensors
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.module import RecognitionModule
 from oaml_core.training.shards import own_steps, own_weights, whole_state
@@ -85,6 +87,11 @@ class RunState:
     optimiser: Optimizer
     fabric: Fabric
     average: AveragedWeights | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """Return what every step may change."""
+        averaged = () if self.average is None else self.average.tensors()
+        return [*trained_tensors(self.module, self.optimiser), *averaged]
 
     def to_save(self, position: Position, metrics: Mapping[str, float], run_id: str | None) -> dict[str, Any]:
         """Return the content of a checkpoint; `run_id` is Weights & Biases'. Every worker must call it."""

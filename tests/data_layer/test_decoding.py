@@ -1,5 +1,7 @@
 """Processes that decode: whatever happens to a batch on its way, it arrives or is missed aloud."""
 
+import ctypes
+import mmap
 import resource
 import subprocess
 import sys
@@ -14,7 +16,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, Dataset
 
 from oaml_core.config import DataConfig
-from oaml_core.data.batches.decoding import batch_loader
+from oaml_core.data.batches.decoding import batch_loader, not_for_decoders
+from oaml_core.kept_memory import let_go
 
 CONFIG = DataConfig(num_workers=1, pin_memory=False, prefetch_factor=2)
 FULL = 4_096
@@ -55,6 +58,42 @@ def limit(most: int, others: set[psutil.Process]) -> None:
 
 def loader(**of_config: Any) -> Any:
     return batch_loader(Grey(), BatchSampler(range(60), 4, drop_last=True), stacked, replace(CONFIG, **of_config))
+
+
+class Trained:
+    """Weights that a trainer changes while others decode."""
+
+    def __init__(self) -> None:
+        self.weights = torch.ones(32, 2**20)
+
+    def tensors(self) -> list[Tensor]:
+        return [self.weights, torch.zeros(0)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
+def test_a_decoder_holds_no_earlier_copy_of_what_the_trainer_changes(others: set[psutil.Process]) -> None:
+    trained = Trained()
+    not_for_decoders(trained.tensors)
+    batches = iter(loader(persistent_workers=True))
+    next(batches)
+    (decoder,) = decoders(others)
+    before = decoder.memory_full_info().uss
+    trained.weights += 1
+    assert decoder.memory_full_info().uss - before < 16 * 2**20
+    assert (trained.weights == 2).all()
+    assert len(list(batches)) == 14
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is let go of on Linux")
+def test_pages_are_let_go_of_but_for_those_that_others_share() -> None:
+    page = mmap.PAGESIZE
+    with mmap.mmap(-1, 4 * page, flags=mmap.MAP_PRIVATE) as memory:
+        memory.write(b"x" * 4 * page)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        assert let_go(address + 1, 3 * page)
+        assert memory[:] == b"x" * page + bytes(2 * page) + b"x" * page
+        assert not let_go(address + 1, 2 * page - 2)
+        assert memory[page - 1 : page] == b"x"
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -101,7 +140,8 @@ ENDS_WITH_A_LOADER = """
 import os, signal, sys, time
 from torch.utils.data import BatchSampler, default_collate
 from oaml_core.config import DataConfig
-from oaml_core.data.batches.decoding import batch_loader
+from oaml_core.data.batches.decoding import batch_loader, not_for_decoders
+from oaml_core.kept_memory import let_go
 keys = BatchSampler(range(1000), 1, False)
 loader = batch_loader(range(1000), keys, default_collate, DataConfig(num_workers=1, pin_memory=False))
 batches = iter(loader)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+from weakref import WeakMethod
 
 import torch
 from torch import Tensor
@@ -14,8 +15,10 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_wor
 
 from oaml_core.config import DataConfig
 from oaml_core.errors import DataError
+from oaml_core.kept_memory import let_go
 from oaml_core.processes import die_with_parent
 
+Held = Callable[[], Iterable[Tensor]]
 ROOM_SECONDS = 30.0
 """Time that a batch waits for room in shared memory: what the trainer has taken in is free again at once."""
 LOST_SECONDS = 600
@@ -53,6 +56,20 @@ def batch_loader(
         worker_init_fn=stand_apart,
         timeout=LOST_SECONDS,
     )
+
+
+_unread: list[WeakMethod[Held]] = []
+
+
+def not_for_decoders(tensors: Held) -> None:
+    """Keep tensors that the trainer changes all the time out of the processes that decode.
+
+    Those are forked, and would hold every page as it was: in the end a second copy of weights and momentum.
+
+    Args:
+        tensors: method that gives them, called in such a process when it begins; its object is not kept alive.
+    """
+    _unread.append(WeakMethod(tensors))
 
 
 class SharedBatches:
@@ -105,7 +122,8 @@ def _share(tensors: list[Tensor]) -> None:
 
 
 def stand_apart(number: int) -> None:
-    """Let a process that decodes images pass over signals to the trainer's process group, and end with the trainer.
+    """Let a process that decodes images pass over signals to the trainer's process group, end with the trainer, and
+    hold nothing of what `not_for_decoders` names.
 
     torchrun and the terminal signal the group. The trainer answers after its step, and needs the images until then; it
     can still end this process by a signal of its own, as it does at its exit.
@@ -115,3 +133,7 @@ def stand_apart(number: int) -> None:
     """
     die_with_parent(signal.SIGKILL)
     os.setpgid(0, 0)
+    for tensors in [method() for method in _unread]:
+        for storage in [tensor.untyped_storage() for tensor in tensors()] if tensors is not None else []:
+            if storage.device.type == "cpu":
+                let_go(storage.data_ptr(), storage.nbytes())
