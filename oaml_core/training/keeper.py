@@ -1,4 +1,5 @@
 """The checkpoints of a run: copied at once, written, sent and pruned in the background, tried again where that fails.
+Large ones, as of a million classes, are written at once in place of a copy.
 
 A file `step-<number>.ckpt` is complete if it is there. In the store a checkpoint is an object with its SHA-256;
 `last.json` names the newest and is written after it. Each checkpoint names the best one so far by step and digest,
@@ -8,9 +9,11 @@ and the store keeps that one under the name of its step: neither a kill nor anot
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,12 +32,14 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 5.0
 """Wait before a failed write is tried again; doubled with every failure up to `RETRY_SECONDS_MOST`."""
 RETRY_SECONDS_MOST = 60.0
+UNCOPIED_BYTES = 1 << 30
+"""A state of so many bytes on the CPU is written without a copy, which would take as much memory and about as long."""
 PATIENCE_SECONDS = 60.0
 """How long the end of a run waits for a disk or store that fails."""
 
 
 class Snapshot(NamedTuple):
-    """A state at a step, on the CPU, that no longer changes."""
+    """A state at a step, on the CPU. It no longer changes, or its keeper's caller waits."""
 
     state: Mapping[str, Any]
     step: int
@@ -44,9 +49,9 @@ class Snapshot(NamedTuple):
 class CheckpointKeeper:
     """Writes, finds and prunes the checkpoints of one run.
 
-    Training waits for the copy of the state only. Where the disk is full or the store cannot be reached, it goes on:
-    there is a warning, what was written before stays, and the newest state and the best one are tried again until they
-    are written or newer ones take their place.
+    Training waits for the copy of the state only, or until a large one is on the disk. Where the disk is full or the
+    store cannot be reached, it goes on: there is a warning, what was written before stays, and the newest state and the
+    best one are tried again until they are written or newer ones take their place.
 
     Args:
         folder: local folder of the run's checkpoints.
@@ -72,7 +77,7 @@ class CheckpointKeeper:
         self.best: BestCheckpoint | None = None
         """The best checkpoint so far, which `best.ckpt` is."""
         self._pending: dict[str, Snapshot] = {}
-        self._unsent = False
+        self._unsent = 0  # checkpoints that were written since the store had the newest
         self._idle = threading.Event()
         self._idle.set()
         self._give_up = threading.Event()
@@ -80,17 +85,41 @@ class CheckpointKeeper:
         self._cleaned = False
 
     def save(self, state: Mapping[str, Any], step: int, *, best: bool = False) -> None:
-        """Write `state` in the background; the caller waits for the copy alone."""
+        """Write `state` in the background; the caller waits for the copy alone, or for the disk if it is large."""
         began = time.perf_counter()
-        snapshot = Snapshot(_copied(state), step, best)
-        with self._lock:
-            self._pending["best" if best else "last"] = snapshot
-            if best:  # it is the newest as well
-                self._pending.pop("last", None)
-            if self._idle.is_set():
-                self._idle.clear()
-                threading.Thread(target=self._work, name="checkpoint", daemon=True).start()
+        if not self._is_written_uncopied(state, step, best):
+            snapshot = Snapshot(_copied(state), step, best)
+            with self._lock:
+                self._pending["best" if best else "last"] = snapshot
+                if best:  # it is the newest as well
+                    self._pending.pop("last", None)
+                self._begin_work()
         self.stall_seconds += time.perf_counter() - began
+
+    def _is_written_uncopied(self, state: Mapping[str, Any], step: int, best: bool) -> bool:
+        """Write a large state at once; return False if it is to be copied, as it is small or the disk is full.
+
+        While others wait to be written it is copied, too: what is written has to name the best one before it.
+        """
+        with self._lock:
+            if self._pending or _bytes_on_cpu(state) < UNCOPIED_BYTES:
+                return False
+        # The background may be sending, but does not write: only this thread gives it something to.
+        if not self._put(Snapshot(state, step, best)):
+            return False
+        if self._stored is None:
+            self._prune()
+            return True
+        with self._lock:
+            self._unsent += 1
+            self._begin_work()
+        return True
+
+    def _begin_work(self) -> None:
+        """Let the background work, if it does not yet; call it under the lock."""
+        if self._idle.is_set():
+            self._idle.clear()
+            threading.Thread(target=self._work, name="checkpoint", daemon=True).start()
 
     def wait(self, patience: float = PATIENCE_SECONDS) -> None:
         """Return when everything is written and sent.
@@ -193,7 +222,7 @@ class CheckpointKeeper:
                 if snapshot is None and not self._unsent:
                     self._idle.set()  # under the lock: a state that is saved from here on starts anew
                     return
-            sending = self._unsent and (snapshot is None or not sending)
+            sending = self._unsent > 0 and (snapshot is None or not sending)
             done = self._send() if sending or snapshot is None else self._write(snapshot)
             if done:
                 delay = self.retry_seconds
@@ -205,6 +234,15 @@ class CheckpointKeeper:
                 delay = min(2 * delay, RETRY_SECONDS_MOST)
 
     def _write(self, snapshot: Snapshot) -> bool:
+        if not self._put(snapshot):
+            return False
+        self._prune()
+        with self._lock:
+            self._pending = {key: other for key, other in self._pending.items() if other is not snapshot}
+            self._unsent += int(self._stored is not None)
+        return True
+
+    def _put(self, snapshot: Snapshot) -> bool:
         path = self.folder / f"step-{snapshot.step:010d}.ckpt"
         try:
             self._remove_unfinished()
@@ -214,8 +252,6 @@ class CheckpointKeeper:
                 digest = sha256_of(path)
                 link_atomically(path, self.folder / BEST)
                 self.best = BestCheckpoint(snapshot.step, digest)
-            for old in self._files()[: -self.keep]:
-                old.unlink()
         except (OSError, RuntimeError) as error:  # torch turns some of the disk's errors into the latter
             log.warning(
                 "Checkpoint %s could not be written (%s). Training goes on; the previous one stays, and this is tried "
@@ -223,10 +259,12 @@ class CheckpointKeeper:
                 *(path, error),
             )
             return False
-        with self._lock:
-            self._pending = {key: other for key, other in self._pending.items() if other is not snapshot}
-            self._unsent = self._stored is not None
         return True
+
+    def _prune(self) -> None:
+        with suppress(OSError):  # then it is removed with the next
+            for old in self._files()[: -self.keep]:
+                old.unlink(missing_ok=True)
 
     def _remove_unfinished(self) -> None:
         """Remove, once, what a process that was killed while it wrote has left."""
@@ -237,10 +275,21 @@ class CheckpointKeeper:
 
     def _send(self) -> bool:
         assert self._stored is not None
+        self._prune()
+        written = self._unsent
         if not self._stored.send(self._files(), self.best):
             return False
-        self._unsent = False
+        with self._lock:
+            self._unsent -= written
         return True
+
+
+def _bytes_on_cpu(value: Any) -> float:
+    """Return the bytes of all tensors of nested state; -inf if one of them is elsewhere."""
+    if isinstance(value, torch.Tensor):
+        return value.nbytes if value.device.type == "cpu" else -math.inf
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return sum(_bytes_on_cpu(part) for part in parts)
 
 
 def _copied(value: Any) -> Any:

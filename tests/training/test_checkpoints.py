@@ -18,9 +18,18 @@ from untrained import write_untrained
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
+from oaml_core.training import keeper as keeping
 from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.trained import load_trained
+
+
+@pytest.fixture(params=["copied", "uncopied"])
+def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Small states, and those that count as large."""
+    if request.param == "uncopied":
+        monkeypatch.setattr(keeping, "UNCOPIED_BYTES", 0)
+    return str(request.param)
 
 
 def write_on_and_on(folder: Path) -> None:
@@ -33,6 +42,7 @@ def state(step: int) -> dict[str, object]:
     return {"config": "x", "weights": torch.full((10,), float(step))}
 
 
+@pytest.mark.usefixtures("either_way")
 def test_killed_at_any_moment_the_newest_checkpoint_loads(tmp_path: Path) -> None:
     moments = random.Random(0)
     for number in range(10):
@@ -49,6 +59,7 @@ def test_killed_at_any_moment_the_newest_checkpoint_loads(tmp_path: Path) -> Non
         assert torch.equal(keeper.load(name)["weights"], torch.full((400_000,), float(step)))
 
 
+@pytest.mark.usefixtures("either_way")
 def test_the_newest_few_and_the_best_stay(tmp_path: Path) -> None:
     keeper = CheckpointKeeper(tmp_path / "run", None, "", 2)
     for step in range(1, 6):
@@ -62,6 +73,7 @@ def test_the_newest_few_and_the_best_stay(tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "run" / "best.ckpt")["weights"][0] == 2
 
 
+@pytest.mark.usefixtures("either_way")
 def test_what_is_saved_is_the_state_at_that_moment(tmp_path: Path) -> None:
     keeper = CheckpointKeeper(tmp_path, None, "", 2)
     weights = torch.zeros(1_000_000)
@@ -71,6 +83,7 @@ def test_what_is_saved_is_the_state_at_that_moment(tmp_path: Path) -> None:
     assert not keeper.load("step-0000000001.ckpt")["weights"].any()
 
 
+@pytest.mark.usefixtures("either_way")
 def test_another_machine_goes_on_from_the_store(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     here = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
@@ -87,6 +100,7 @@ def test_another_machine_goes_on_from_the_store(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.usefixtures("either_way")
 def test_what_a_killed_process_had_begun_to_send_is_removed_from_the_store(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     store.write_bytes("runs/b/last.json", b"{}")
@@ -101,6 +115,7 @@ def test_what_a_killed_process_had_begun_to_send_is_removed_from_the_store(tmp_p
     assert store.unfinished("runs/none/") == []
 
 
+@pytest.mark.usefixtures("either_way")
 def test_on_a_full_disk_training_goes_on_and_the_newest_and_the_best_are_written_once_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,6 +139,7 @@ def test_on_a_full_disk_training_goes_on_and_the_newest_and_the_best_are_written
             keeper.wait(patience=0.05)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_an_unreachable_store_is_tried_again_and_the_checkpoints_here_are_used_meanwhile(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -173,6 +189,49 @@ def test_saving_does_not_wait_for_a_write_that_is_under_way(tmp_path: Path, monk
     keeper.wait()
     assert written[-1] == "step-0000000004.ckpt"
     assert len(written) <= 2, "states that newer ones replace are not written"
+
+
+def test_a_large_state_is_written_without_a_copy_and_while_another_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, may_send = open_store(str(tmp_path / "store")), threading.Event()
+    put_file = store.put_file
+
+    def slow(path: Path, key: str) -> object:
+        may_send.wait(20)
+        return put_file(path, key)
+
+    def refuse(_: object) -> None:
+        raise AssertionError("it was copied")
+
+    monkeypatch.setattr(store, "put_file", slow)
+    monkeypatch.setattr(keeping, "_copied", refuse)
+    monkeypatch.setattr(keeping, "UNCOPIED_BYTES", 40)
+    keeper = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
+    for step in (1, 2, 3, 4):
+        keeper.save(state(step), step, best=step == 2)
+        assert keeper.load(f"step-{step:010d}.ckpt")["weights"][0] == step
+    with pytest.raises(AssertionError, match="copied"):
+        keeper.save({"config": "x", "weights": torch.zeros(9)}, 5)
+    may_send.set()
+    keeper.wait()
+    assert CheckpointKeeper(tmp_path / "there", store, "runs/a", 2).newest() == "step-0000000004.ckpt"
+    assert sorted(path.name for path in (tmp_path / "here").iterdir()) == [
+        "best.ckpt",
+        "step-0000000003.ckpt",
+        "step-0000000004.ckpt",
+    ]
+    assert (tmp_path / "store/runs/a/best.ckpt").read_bytes() == (tmp_path / "here/best.ckpt").read_bytes()
+    assert read_checkpoint(tmp_path / "here/best.ckpt")["weights"][0] == 2
+
+
+def test_a_state_on_another_device_is_copied_however_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "UNCOPIED_BYTES", 0)
+    monkeypatch.setattr(keeping, "_copied", lambda _: state(1))
+    keeper = CheckpointKeeper(tmp_path, None, "", 2)
+    keeper.save({"config": "x", "weights": [torch.zeros(9), {"more": torch.zeros(9, device="meta")}]}, 1)
+    keeper.wait()
+    assert keeper.load("step-0000000001.ckpt")["weights"][0] == 1
 
 
 def test_damaged_and_foreign_files_are_refused_by_name(tmp_path: Path) -> None:
