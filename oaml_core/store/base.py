@@ -45,7 +45,7 @@ class ObjectInfo:
     modified: datetime | None = field(default=None, compare=False)
     """Time at which it was put, in UTC; listings tell it."""
     tag: str = field(default="", compare=False)
-    """Another one whenever the content is another one; empty where the listing tells none that can be relied on."""
+    """Another one whenever the content is another one; empty where nothing tells contents apart."""
 
 
 class DamagedObject(StoreError):

@@ -122,7 +122,7 @@ class S3Store(Store):
                 if is_last:
                     raise damaged(self.url(key), found, expected[0])
                 moved(-head.size)
-        return ObjectInfo(key, head.size, found, tag=tag_of(head.etag))
+        return ObjectInfo(key, head.size, found, tag=_tag(head))
 
     def read_range(self, key: str, offset: int, size: int) -> bytes:
         return self._try(key, self._read_range, self._full(key), offset, size)
@@ -158,7 +158,7 @@ class S3Store(Store):
     def stat(self, key: str) -> ObjectInfo:
         head = self._head(key)
         known = self._expected(key, head)
-        return ObjectInfo(key, head.size, known[0] if len(known) == 1 else "", head.last_modified, tag_of(head.etag))
+        return ObjectInfo(key, head.size, known[0] if len(known) == 1 else "", head.last_modified, _tag(head))
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         top = f"{self.prefix}/" if self.prefix else ""
@@ -181,7 +181,7 @@ class S3Store(Store):
             first = first or entry.object_name
             key = entry.object_name.removeprefix(top)
             if is_listed(key):
-                yield ObjectInfo(key, entry.size, "", entry.last_modified, tag_of(entry.etag))
+                yield ObjectInfo(key, entry.size, "", entry.last_modified, _tag(entry))
 
     def delete(self, key: str) -> None:
         for name in (key, digest_key(key)) if self._digests else (key,):
@@ -297,3 +297,8 @@ class S3Store(Store):
     def _try(self, key: str, call: Callable[..., T], *arguments: Any, **options: Any) -> T:
         """`call`, tried again where the fault may pass; errors name the object `key`, or the store."""
         return with_retries(f"{self.uri}/{key}" if key else self.uri, lambda: call(*arguments, **options))
+
+
+def _tag(told: Any) -> str:
+    """Return the tag of an object by what the server says of it."""
+    return tag_of(told.etag, told.last_modified)

@@ -147,6 +147,19 @@ def test_an_inventory_with_something_new_is_read_once(
     assert (second.manifest.images, len(read)) == (first.manifest.images - 1, 2)
 
 
+@pytest.mark.parametrize("kind", ["CSV", "Parquet"])
+def test_an_upload_in_parts_is_told_apart_by_its_time(kind: str, tmp_path: Path) -> None:
+    store, parts = open_store(str(tmp_path)), "f" * 32 + "-2"
+    listed = rows_of({"faces/a.jpg": b"1", "faces/b.jpg": b"2", "faces/c.jpg": b"3"}, {"faces/b.jpg": parts})
+    seconds = int(listed[0][6].timestamp())
+    without_time = tuple(name for name in COLUMNS if name != "LastModifiedDate")
+    for columns, told in ((COLUMNS, f"{parts} {seconds}"), (without_time, "")):
+        put_inventory(store, listed, kind, columns=columns)
+        manifest = inventory.read_manifest(store, f"{TOP}/2030-01-02T01-00Z/manifest.json")
+        stamps = {entry.name: entry.stamp for entry in inventory.entries_below(manifest, "faces")}  # type: ignore[union-attr]
+        assert stamps == {"a.jpg": listed[0][7], "b.jpg": told, "c.jpg": listed[2][7]}
+
+
 def test_shards_take_the_inventory(rows: Rows, lists: Store, tmp_path: Path, no_listing: Callable[[], None]) -> None:
     whole = night(tmp_path / "whole", None)
     address = put_inventory(lists, rows)

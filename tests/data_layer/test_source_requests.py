@@ -20,9 +20,15 @@ from tests.data_layer.conftest import face
 from tests.store.strict_server import StrictServer, strict_server
 
 SOURCE = "s3://strict/faces"
-KINDS = ("md5", "kms", "parts")
+KINDS = ("md5", "kms", "parts", "one of parts")
+SIZE = 8_192
+"""Bytes of every image: beyond the picture there is nothing."""
 PAGES = 3
 """Pages of the listing of 7 to 9 images."""
+
+
+def image(number: int) -> bytes:
+    return encode_jpeg(face(number)).ljust(SIZE, b"\0")
 
 
 @pytest.fixture
@@ -30,7 +36,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictServer]:
     """A bucket of faces that another tool put there."""
     with strict_server(monkeypatch) as found:
         for number in range(8):
-            found.put_by_others(f"faces/p{number % 2}/{number}.jpg", encode_jpeg(face(number)))
+            found.put_by_others(f"faces/p{number % 2}/{number}.jpg", image(number))
         yield found
 
 
@@ -59,8 +65,7 @@ def test_an_image_that_has_changed_is_named(ask: str, etags: str, server: Strict
     server.etags = etags
     folder = open_folder(SOURCE, tmp_path)
     content, _ = server.objects["faces/p1/3.jpg"]
-    other = content + b"\0" if etags == "parts" else bytes(reversed(content))  # whose ETags tell no contents apart
-    server.put_by_others("faces/p1/3.jpg", other)
+    server.put_by_others("faces/p1/3.jpg", bytes(reversed(content)))
     with pytest.raises(DataError, match=re.escape(f"{SOURCE}/p1/3.jpg has changed since the source was listed.")):
         getattr(folder, ask)("p1/3.jpg")
     getattr(folder, ask)("p1/5.jpg")
@@ -81,10 +86,40 @@ def test_preparing_reads_an_image_for_its_checksum_and_for_its_part(
     assert asked(server) == {"LIST": PAGES, "GET": 16}
 
 
+@pytest.mark.parametrize("etags", KINDS)
+def test_a_night_asks_for_what_has_changed_alone(etags: str, server: StrictServer, tmp_path: Path) -> None:
+    server.etags = etags
+    first = night(tmp_path)
+    asked(server)
+    assert night(tmp_path).reused
+    assert asked(server) == {"LIST": PAGES}
+    server.put_by_others("faces/p1/3.jpg", image(33))
+    second = night(tmp_path)
+    assert second.fingerprint != first.fingerprint
+    assert asked(server) == {"LIST": PAGES, "GET": 9}, "a checksum, and all images for their part"
+    assert night(tmp_path).reused
+    assert asked(server) == {"LIST": PAGES}
+
+
+@pytest.mark.parametrize("etags", KINDS)
+def test_a_large_file_of_others_is_fetched_again_where_it_has_changed(
+    etags: str, server: StrictServer, tmp_path: Path
+) -> None:
+    server.etags = etags
+    server.put_by_others("faces/train.rec", b"a" * 1_000)
+    for content, fetched in ((b"a", 1), (b"a", 0), (b"b", 1), (b"b", 0)):
+        if server.objects["faces/train.rec"][0] != content * 1_000:
+            server.put_by_others("faces/train.rec", content * 1_000)
+        folder = open_folder(SOURCE, tmp_path)
+        asked(server)
+        assert folder.local("train.rec").read_bytes() == content * 1_000
+        assert asked(server)["GET"] == fetched
+
+
 def test_a_night_lists_its_source_once(server: StrictServer, tmp_path: Path) -> None:
     first = night(tmp_path)
     assert asked(server) == {"LIST": PAGES, "GET": 16}
-    server.put_by_others("faces/p0/new.jpg", encode_jpeg(face(8)))
+    server.put_by_others("faces/p0/new.jpg", image(8))
     second = night(tmp_path)
     assert asked(server) == {"LIST": PAGES, "GET": 10}, "a checksum, and all images for their part"
     assert (first.manifest.images, second.manifest.images) == (8, 9)

@@ -8,7 +8,8 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -33,7 +34,8 @@ class StrictServer:
             `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit), `"empty xml"`.
         refused: what was wrong with requests, in the server's words.
         requests: method and key of each request that was answered; `("LIST", prefix)` of a page of a listing.
-        etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all.
+        etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all,
+            `"one of parts"` for all as of uploads in parts.
         never_ends: whether a listing says again and again that there is more.
         port: on loopback.
     """
@@ -45,15 +47,27 @@ class StrictServer:
         self.requests: list[tuple[str, str]] = []
         self.etags, self.never_ends, self.port = "md5", False, 0
         self.wrong_sizes: dict[str, int] = {}
+        self.modified: dict[str, datetime] = {}
+        self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
     def etag(self, key: str) -> str:
         content = self.objects[key][0]
         md5 = hashlib.md5((b"key" if self.etags == "kms" else b"") + content).hexdigest()
-        return {"parts": f"{md5}-2", "one": "f" * 32}.get(self.etags, md5)
+        return {"parts": f"{md5}-2", "one": "f" * 32, "one of parts": "f" * 32 + "-2"}.get(self.etags, md5)
+
+    def put(self, key: str, content: bytes, meta: dict[str, str]) -> None:
+        """Put an object, a second and a bit after the one before."""
+        self._now += timedelta(seconds=1, milliseconds=7)
+        self.objects[key], self.modified[key] = (content, meta), self._now
 
     def put_by_others(self, key: str, content: bytes) -> None:
         """Put an object as other tools do: without its SHA-256."""
-        self.objects[key] = (content, {})
+        self.put(key, content, {})
+
+
+def listed_time(when: datetime) -> str:
+    """Return a time as listings have it: to the millisecond, where headers have it to the second."""
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager
@@ -135,7 +149,7 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 self._send(200, b"", None)
             elif self.command == "PUT":
                 meta = {name: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
-                state.objects[key] = (body, meta)
+                state.put(key, body, meta)
                 self._send(200, b"", None, {"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
             elif self.command == "DELETE":
                 state.objects.pop(key, None)
@@ -144,7 +158,10 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 self._error(404, "NoSuchKey")
             else:
                 content, meta = state.objects[key]
-                stamp = {"ETag": f'"{state.etag(key)}"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
+                stamp = {
+                    "ETag": f'"{state.etag(key)}"',
+                    "Last-Modified": format_datetime(state.modified[key], usegmt=True),
+                }
                 if state.etags == "kms":
                     stamp["x-amz-server-side-encryption"] = "aws:kms"
                 self._send(200, content, fault, meta | stamp)
@@ -155,7 +172,7 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
             page = [key for key in keys if key > after][:PAGE] if not state.never_ends else keys[:PAGE]
             more = state.never_ends or bool(page and page[-1] != keys[-1])
             entries = "".join(
-                f"<Contents><Key>{escape(key)}</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+                f"<Contents><Key>{escape(key)}</Key><LastModified>{listed_time(state.modified[key])}</LastModified>"
                 f"<Size>{state.wrong_sizes.get(key, len(state.objects[key][0]))}</Size>"
                 f"<ETag>&quot;{state.etag(key)}&quot;</ETag></Contents>"
                 for key in page

@@ -13,6 +13,7 @@ import shutil
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -246,12 +247,15 @@ class StoreFolder(SourceFolder):
         if not path.is_file() or path.stat().st_size != self.files[name].size:
             return False
         known = self.store.stat(name).sha256
+        if not known:
+            return bool(self.files[name].stamp) and _note_of(path) == self.files[name].stamp
         with path.open("rb") as file:
-            return bool(known) and hashlib.file_digest(file, "sha256").hexdigest() == known
+            return hashlib.file_digest(file, "sha256").hexdigest() == known
 
     def _fetch(self, name: str, path: Path) -> None:
         size = self.files[name].size
-        path.unlink(missing_ok=True)
+        for old in (path, _note(path)):
+            old.unlink(missing_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
         if size > free:
@@ -260,6 +264,20 @@ class StoreFolder(SourceFolder):
                 "a larger disk as work_dir."
             )
         self._compare(name, self.store.get_file(name, path))
+        with suppress(OSError):  # without it the file is fetched again
+            _note(path).write_text(self.files[name].stamp)
+
+
+def _note(path: Path) -> Path:
+    """Return the file beside a fetched one that says by which stamp it was listed then."""
+    return path.with_name(f".{path.name}.stamp")
+
+
+def _note_of(path: Path) -> str:
+    try:
+        return read_regular(_note(path)).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def open_folder(

@@ -174,9 +174,9 @@ def entries_below(inventory: Inventory, prefix: str) -> Iterator[SourceFile | Fo
                     f"{inventory.store.url(key)} lists the bucket {shown(min(others))}, and its manifest says "
                     f"{shown(inventory.bucket)}. {NEXT}"
                 )
-            for full, size, etag in zip(rows.keys, rows.sizes, rows.etags, strict=True):
+            for row, (full, size, etag) in enumerate(zip(rows.keys, rows.sizes, rows.etags, strict=True)):
                 if full.startswith(top) and is_listed(name := full[len(top) :]):
-                    yield entry_of_object(name, size, tag_of(etag))
+                    yield entry_of_object(name, size, tag_of(etag, rows.changed.get(row)))
 
 
 def _rows(inventory: Inventory, key: str) -> Iterator[InventoryRows]:

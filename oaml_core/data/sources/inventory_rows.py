@@ -9,6 +9,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -23,6 +24,7 @@ from oaml_core.folder_entries import shown
 NEEDED = {"bucket": "Bucket", "key": "Key", "size": "Size", "etag": "ETag"}
 """Columns without which objects cannot be told apart, as S3 calls them, by the names that CSV and Parquet share."""
 LATEST, MARKER, VERSION = "islatest", "isdeletemarker", "versionid"
+CHANGED = "lastmodifieddate"
 LONGEST_KEY = 1 << 14
 """Characters: a key of S3 has 1,024 bytes."""
 ROWS = 1 << 14
@@ -43,6 +45,9 @@ class InventoryRows(NamedTuple):
     sizes: list[int]
     """Bytes."""
     etags: list[str]
+    changed: dict[int, datetime]
+    """Time of the last change of objects whose ETag is that of an upload in parts, by their row; missing where the
+    inventory tells none."""
 
 
 def csv_rows(path: Path, schema: str, where: str) -> Iterator[InventoryRows]:
@@ -117,7 +122,7 @@ def _wanted(names: Sequence[str], where: str) -> list[str]:
             raise DataError(f"{where} lacks the column {name}. {MEND_COLUMNS}")
     if VERSION in plain and LATEST not in plain:
         raise DataError(f"{where} has earlier versions of objects, and lacks the column IsLatest. {MEND_COLUMNS}")
-    return [plain[name] for name in (*NEEDED, LATEST, MARKER) if name in plain]
+    return [plain[name] for name in (*NEEDED, LATEST, MARKER, CHANGED) if name in plain]
 
 
 def _in_order(batches: Any, where: str, as_key: Callable[[Any, str], str]) -> Iterator[InventoryRows]:
@@ -162,7 +167,19 @@ class _Rows:
                 self._keep(self._flags(name), meant)
         keys, sizes = self._keys(as_key), self._sizes()
         buckets = pc.unique(_texts(self._columns["bucket"])).to_pylist()
-        return InventoryRows(buckets, keys, sizes, _texts(self._columns["etag"]).to_pylist())
+        etags = _texts(self._columns["etag"])
+        return InventoryRows(buckets, keys, sizes, etags.to_pylist(), self._changed(etags))
+
+    def _changed(self, etags: Any) -> dict[int, datetime]:
+        """Return the times of uploads in parts alone: taken apart for every row they would cost more than the rest."""
+        import pyarrow.compute as pc
+
+        if CHANGED not in self._columns:
+            return {}
+        column = self._columns[CHANGED]
+        rows = np.flatnonzero(_mask(pc.match_substring(etags, "-"))).tolist()
+        found = ((row, _time(column[row].as_py())) for row in rows)
+        return {row: time for row, time in found if time is not None}
 
     def _place(self, row: int | np.intp) -> str:
         return f"{self._where} row {self._numbers[row]}"
@@ -233,6 +250,15 @@ def _size(cell: Any) -> int:
         return int(cell)
     except (TypeError, ValueError, OverflowError):
         return -1
+
+
+def _time(cell: object) -> datetime | None:
+    """Return the time in a cell; None where it tells none."""
+    try:
+        found = cell if isinstance(cell, datetime) else datetime.fromisoformat(cell_text(cell).strip())
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _text(key: object, where: str) -> str:
