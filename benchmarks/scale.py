@@ -15,7 +15,7 @@ import json
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,16 +29,16 @@ from oaml_core.data.batches.samplers import PKBatchSampler
 from oaml_core.data.batches.shared_arrays import SharedArrays
 from oaml_core.data.prepare.fingerprint import fingerprint_of
 from oaml_core.data.prepare.forgotten import ForgottenImages
-from oaml_core.data.prepare.listed_before import sum_of_files
 from oaml_core.data.prepare.outbox import Outbox
 from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import Manifest, ManifestFile, parse_manifest
 from oaml_core.data.sources.base import Ints, SourceFile, SourceFolder, TrainingSource
 from oaml_core.data.sources.inputs import Inputs
 from oaml_core.data.sources.inventory import MANIFEST, entries_below, read_manifest
-from oaml_core.data.sources.listing import files_among
 from oaml_core.data.sources.listing_file import KeptListings
+from oaml_core.data.sources.listing_sum import ListingSum
 from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.folder_entries import FolderEntry
 from oaml_core.stages.collect_garbage import find_garbage
 from oaml_core.store import ObjectInfo, open_store
 from tests.data_layer.written_inventory import TOP, put_inventory
@@ -108,12 +108,25 @@ def listing(count: int, _: Path) -> Callable[[], object]:
 
 def listed_as_before(count: int, folder: Path) -> Callable[[], object]:
     """Tell that a source of single images is listed as it was when a data set was made of it."""
+    before = ListingSum("")
+    for file in files(count):
+        before.add(file)
 
     def run() -> object:
         with KeptListings(folder) as listings:
-            return sum_of_files("", files_among(listings.passing("", files(count))))
+            return passed(listings, files(count), before.marks)
 
     return run
+
+
+def passed(
+    listings: KeptListings, entries: Iterable[SourceFile | FolderEntry], before: Sequence[int] | None
+) -> int | None:
+    """Return the sum of a listing once it has passed."""
+    total = ListingSum("")
+    for _ in listings.passing("", entries, total, before):
+        pass
+    return total.total()
 
 
 def inventory(kind: str) -> Callable[[int, Path], Callable[[], object]]:
@@ -127,7 +140,7 @@ def inventory(kind: str) -> Callable[[int, Path], Callable[[], object]]:
         def run() -> object:
             with KeptListings(folder) as listings:
                 entries = entries_below(read_manifest(store, f"{TOP}/{date}/{MANIFEST}"), "faces")
-                return sum_of_files("", files_among(listings.passing("", entries)))
+                return passed(listings, entries, None)
 
         return run
 

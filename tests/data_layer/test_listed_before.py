@@ -15,7 +15,7 @@ from oaml_core.config import Config, DataConfig
 from oaml_core.data.prepare import listed_before, prepare, shard_plan
 from oaml_core.data.prepare.fingerprint import INVENTORIES
 from oaml_core.data.prepare.finished import StoredDataset
-from oaml_core.data.sources import listing
+from oaml_core.data.sources import listing, listing_file, listing_sum
 from oaml_core.data.sources.base import SourceFile
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
@@ -153,6 +153,37 @@ def test_what_is_new_is_listed_once(
     config = Config(work_dir=str(tmp_path / "plan"), data=DataConfig(source=raw.uri.removeprefix("file://")))
     shard_plan.plan_shards(config, open_store(str(tmp_path / "shelf")), 3)
     assert (len(listings), len(opened)) == (3, 3)
+
+
+@pytest.mark.parametrize(("change", "lines_written"), [("", 0), ("p00/new.jpg", 37), ("p11/new.jpg", 35)])
+def test_a_long_listing_is_written_from_its_first_difference_on(
+    change: str, lines_written: int, raw: Store, opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_sum, "EVERY", 5)
+    monkeypatch.setattr(listing_file, "MOST_HELD", 10)
+    lines: list[str] = []
+    real = listing_file.line_of
+    monkeypatch.setattr(listing_file, "line_of", lambda entry: lines.append(entry.name) or real(entry))
+    first = night(raw, tmp_path)
+    if change:
+        raw.write_bytes(change, raw.read_bytes("p01/003.jpg"))
+    again = night(raw, tmp_path)
+    assert (again.reused, len(opened)) == (not change, 2 if change else 1)
+    in_store = raw.uri.startswith("s3://")
+    # The last of 37 files makes the difference: the two of the last run wait in memory, the others are listed again.
+    assert len(lines) == (lines_written if in_store else 0)
+    assert (again.fingerprint == first.fingerprint) == (not change)
+    assert night(raw, tmp_path).reused
+    (kept,) = (tmp_path / "shelf" / INVENTORIES).glob("*.json")
+    content = json.loads(kept.read_text())
+    assert len(content["marks"].get("", "")) == (7 * 16 if in_store else 0)
+    del lines[:], content["marks"]  # as an earlier version kept it
+    open_store(str(tmp_path / "shelf")).write_bytes(f"{INVENTORIES}/{kept.name}", json.dumps(content).encode())
+    assert night(raw, tmp_path).reused
+    assert bool(lines) == in_store, "nothing told that the listing begins as before"
+    del lines[:]
+    assert night(raw, tmp_path).reused
+    assert not lines
 
 
 def test_a_file_without_stamp_is_looked_at_every_night() -> None:

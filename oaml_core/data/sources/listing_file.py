@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
 from oaml_core.data.sources.listing import SourceFile
+from oaml_core.data.sources.listing_sum import EVERY, ListingSum
 from oaml_core.folder_entries import FolderEntry
 from oaml_core.structured_text import json_or_none
 
 log = logging.getLogger(__name__)
+
+MOST_HELD = 2 * EVERY
+"""Entries that wait in memory at most: files up to the next mark, and as many that no reader sees."""
 
 
 def line_of(entry: SourceFile | FolderEntry) -> str:
@@ -39,10 +44,26 @@ def entry_of(line: str) -> SourceFile | FolderEntry:
     return FolderEntry(**fields | {"path": Path(fields["path"])})
 
 
-class KeptListings:
-    """Listings kept on the disk while they pass, so that a source is listed once and no listing is held in memory.
+class _Kept:
+    """What is kept of one listing."""
 
-    The files have no names, and so end with the process. Where there is no room for one, it is not kept.
+    def __init__(self) -> None:
+        self.begins_as_before = 0
+        """Files at the beginning that were listed before in the same order: they are not kept."""
+        self.first: IO[str] | None = None
+        """They, listed once more."""
+        self.held: list[SourceFile | FolderEntry] = []
+        """Entries that follow, of which nothing is known yet."""
+        self.file: IO[str] | None = None
+        """All entries that follow those, once one of them is known to be another one than before."""
+
+
+class KeptListings:
+    """Listings kept while they pass, so that a source with something new is listed once, and none is held in memory.
+
+    Nothing is written of a listing as long as it is the one of before: `EVERY` entries wait in memory until the next
+    mark says so. From the first difference on, entries go to the disk. The files have no names, and so end with the
+    process. Where there is no room for one, the listing is not kept.
 
     Args:
         folder: on the disk that gets them.
@@ -51,7 +72,7 @@ class KeptListings:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._open = ExitStack()
-        self._kept: dict[str, IO[str]] = {}
+        self._kept: dict[str, _Kept] = {}
 
     def __enter__(self) -> KeptListings:
         return self
@@ -61,27 +82,101 @@ class KeptListings:
         with suppress(OSError):
             self._open.close()
 
-    def passing(self, use: str, entries: Iterable[SourceFile | FolderEntry]) -> Iterator[SourceFile | FolderEntry]:
-        """Yield entries as they come; those of the folder with that `use` are kept once all have passed."""
+    def passing(
+        self,
+        use: str,
+        entries: Iterable[SourceFile | FolderEntry],
+        total: ListingSum,
+        before: Sequence[int] | None = None,
+    ) -> Iterator[SourceFile | FolderEntry]:
+        """Yield entries as they come; those of the folder with that `use` are kept once all have passed.
+
+        Args:
+            use: of the folder.
+            entries: its listing.
+            total: gets its files.
+            before: marks of the listing of before; None: listings of this source have no order, and one of more than
+                `EVERY` entries is not kept.
+        """
+        kept: _Kept | None = _Kept()
         self._kept.pop(use, None)
-        file = self._new()
         for entry in entries:
-            if file is not None:
-                try:
-                    file.write(line_of(entry))
-                except OSError as error:
-                    file = self._without(error)
+            at_mark = False
+            if isinstance(entry, SourceFile):
+                total.add(entry)
+                at_mark = total.at_mark
+            if kept is not None:
+                kept = self._taken(kept, entry, total, before, at_mark=at_mark)
             yield entry
-        if file is not None:
-            try:
-                file.flush()
-                self._kept[use] = file
-            except OSError as error:
-                self._without(error)
+        if kept is not None and (kept.file is None or self._flushed(kept.file)):
+            self._kept[use] = kept
+
+    def _taken(
+        self,
+        kept: _Kept,
+        entry: SourceFile | FolderEntry,
+        total: ListingSum,
+        before: Sequence[int] | None,
+        *,
+        at_mark: bool,
+    ) -> _Kept | None:
+        """Return what is kept with one entry more; None: it is kept no longer."""
+        if kept.file is not None:
+            return kept if self._written(kept.file, (entry,)) else None
+        kept.held.append(entry)
+        if not at_mark and len(kept.held) < MOST_HELD:
+            return kept
+        if before is None:
+            return None
+        if at_mark and before[len(total.marks) - 1 : len(total.marks)] == total.marks[-1:]:
+            kept.begins_as_before = total.count
+            kept.held.clear()
+            return kept
+        if (file := self._new()) is None or not self._written(file, kept.held):
+            return None
+        kept.file = file
+        kept.held.clear()
+        return kept
+
+    def lacks_beginning(self, use: str) -> bool:
+        """Return True if a listing is kept but for its beginning, which was as before."""
+        return use in self._kept and self._kept[use].begins_as_before > 0
+
+    def complete(self, use: str, again: Iterable[SourceFile | FolderEntry], marks: Sequence[int]) -> None:
+        """Keep the beginning that was as before too, from another listing; one that differs by now is not kept.
+
+        Args:
+            use: of the folder.
+            again: its listing, which is read as far as is needed.
+            marks: of the first listing.
+        """
+        kept = self._kept[use]
+        wanted, found = kept.begins_as_before, ListingSum(use)
+        file = self._new()
+
+        def beginning() -> Iterator[SourceFile | FolderEntry]:
+            for entry in again:
+                if isinstance(entry, SourceFile):
+                    found.add(entry)
+                yield entry
+                if found.count == wanted:
+                    return
+
+        written = file is not None and self._written(file, beginning()) and self._flushed(file)
+        if written and found.count == wanted and found.marks == list(marks[: len(found.marks)]):
+            kept.first = file
+        else:
+            del self._kept[use]
 
     def entries(self) -> dict[str, Iterator[SourceFile | FolderEntry]]:
-        """Return the entries of each listing that is kept, by the use of its folder."""
-        return {use: map(entry_of, self._from_start(file)) for use, file in self._kept.items()}
+        """Return the entries of each listing that is kept whole, by the use of its folder."""
+        return {
+            use: chain(
+                map(entry_of, self._from_start(kept.first)), map(entry_of, self._from_start(kept.file)), kept.held
+            )
+            for use, kept in self._kept.items()
+            if kept.first is not None or not kept.begins_as_before
+        }
 
     def _new(self) -> IO[str] | None:
         try:
@@ -90,14 +185,33 @@ class KeptListings:
                 "w+", encoding="utf-8", errors="surrogateescape", newline="\n", dir=self._folder
             )
         except OSError as error:
-            return self._without(error)
+            self._without(error)
+            return None
         return self._open.enter_context(file)
+
+    def _written(self, file: IO[str], entries: Iterable[SourceFile | FolderEntry]) -> bool:
+        """Write entries; return False where the disk has no room for them."""
+        try:
+            file.writelines(map(line_of, entries))
+        except OSError as error:
+            self._without(error)
+            return False
+        return True
+
+    def _flushed(self, file: IO[str]) -> bool:
+        try:
+            file.flush()
+        except OSError as error:
+            self._without(error)
+            return False
+        return True
 
     @staticmethod
     def _without(error: OSError) -> None:
         log.debug("The listing is not kept, and is made again where it is needed: %s", error)
 
     @staticmethod
-    def _from_start(file: IO[str]) -> Iterator[str]:
-        file.seek(0)
-        yield from file
+    def _from_start(file: IO[str] | None) -> Iterator[str]:
+        if file is not None:
+            file.seek(0)
+            yield from file
