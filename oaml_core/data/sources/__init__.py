@@ -9,6 +9,7 @@ __all__ = [
     "inventory",
     "listing",
     "listing_file",
+    "listing_sum",
     "meta",
     "picked",
     "recordio",
