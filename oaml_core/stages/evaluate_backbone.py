@@ -151,6 +151,8 @@ def evaluate_backbone_shard(
 
 def _open(config: Config, dataset_uri: str | None, path: Path, pixels: Pixels) -> _OpenedBackbone:
     """Open the file, then the data; raises as `evaluate_backbone` does."""
+    from oaml_core.evaluation.scoring.conditions import cutouts_digest
+    from oaml_core.evaluation.verdict.evaluate import cutout_folder
     from oaml_core.models.build import IMAGE_SIZES
     from oaml_core.models.embedder import open_embedder
 
@@ -180,7 +182,8 @@ def _open(config: Config, dataset_uri: str | None, path: Path, pixels: Pixels) -
         )
     data, sets = _data_of(config, dataset_uri)
     sha256 = sha256_of(path)
-    key = digest(config.evaluate, config.model, data, sha256, pixels)
+    cutouts = cutouts_digest(config.evaluate.occluders, cutout_folder(config))
+    key = digest(config.evaluate, config.model, data, sha256, pixels, *([cutouts] if cutouts else []))
     return _OpenedBackbone(config, path, sha256, embed, image_size, data, sets, key)
 
 
@@ -188,6 +191,7 @@ def _data_of(config: Config, dataset_uri: str | None) -> tuple[str, Mapping[str,
     """Return what tells the data apart, and its verification sets."""
     from oaml_core.data.sources.inputs import open_source
     from oaml_core.data.sources.verification import find_verification
+    from oaml_core.evaluation.scoring.identities import content_of
     from oaml_core.stages.own_faces import open_sets
     from oaml_core.stages.prepare_stage import prepare
 
@@ -196,8 +200,10 @@ def _data_of(config: Config, dataset_uri: str | None) -> tuple[str, Mapping[str,
         folder = open_source(source, config.data, work / "fetched")
         files = find_verification(folder)
         if files and not _has_training(folder, work):
-            data = digest(*(folder.sha256(file) for file in files.values()), config.data)
-            return data, dict(open_sets(folder, files, config, work / "sets" / data))
+            listed = digest(*(folder.sha256(file) for file in files.values()), config.data)
+            sets = dict(open_sets(folder, files, config, work / "sets" / listed))
+            # Lists name images, whose content may be another one tomorrow.
+            return digest(listed, *map(content_of, sets.values())), sets
     dataset = fetch_dataset(config, dataset_uri or prepare(config).dataset_uri)
     return dataset.manifest.fingerprint, dataset.verification
 

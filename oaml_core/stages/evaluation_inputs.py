@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
-from oaml_core.settings import digest
+from oaml_core.config.occluders import needs_cutouts
+from oaml_core.settings import config_from_yaml, digest
 from oaml_core.stages.addresses import fetch_dataset, fetch_file, prefix_of, read_metrics_json
 from oaml_core.stages.production import champion
 from oaml_core.store import Store, open_store
@@ -42,7 +43,8 @@ class EvaluationInputs:
         self.config, self.dataset_uri, self.checkpoint_uri = config, dataset_uri, checkpoint_uri
         self.checkpoint = fetch_file(config, checkpoint_uri)
         self.sha256 = sha256_of(self.checkpoint)
-        self.digest = digest(config.evaluate, dataset_uri, self.sha256, SCHEMA)
+        cutouts = cutouts_of_checkpoint(config, self.checkpoint)
+        self.digest = digest(config.evaluate, dataset_uri, self.sha256, SCHEMA, *([cutouts] if cutouts else []))
         self.run = prefix_of(config, checkpoint_uri)
         self.prefix = f"{self.run}/evaluation-{self.digest}"
         self.folder: Path = self.checkpoint.parent / f"evaluation-{self.digest}"
@@ -94,6 +96,26 @@ class EvaluationInputs:
         trained.recogniser.to(device)
         strangers = strangers_among(trained.recogniser, dataset.train, chosen.strangers, device, chosen.batch_size)
         return OpenedInputs(config, dataset, trained, device, strangers, seconds)
+
+
+def cutouts_of_checkpoint(config: Config, checkpoint: Path) -> str:
+    """Return the digest of the cut-outs that faces are evaluated under; empty where they are under none.
+
+    Args:
+        config: `evaluate` names the occluders.
+        checkpoint: its configuration names the folder.
+
+    Raises:
+        CheckpointError: it cannot be read. DataError: a cut-out cannot.
+    """
+    if not any(map(needs_cutouts, config.evaluate.occluders)):
+        return ""
+    from oaml_core.evaluation.scoring.conditions import cutouts_digest
+    from oaml_core.training.checkpoints import read_checkpoint, using_content
+
+    with using_content(checkpoint):
+        folder = config_from_yaml(read_checkpoint(checkpoint)["config"]).data.occluders
+    return cutouts_digest(config.evaluate.occluders, None if folder is None else Path(folder))
 
 
 @dataclass(frozen=True)

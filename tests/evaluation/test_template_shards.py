@@ -125,3 +125,20 @@ def test_the_command_line_makes_one_shard_and_merges(  # type: ignore[no-untyped
     with pytest.raises(SystemExit, match="1"):
         main([*words, "--merge", "2"])
     assert "--shard 0/2, --shard 1/2 first" in capfd.readouterr().err
+
+
+def test_shards_of_other_images_of_the_same_names_are_not_merged(ijb, config: Config, file: Path) -> None:  # type: ignore[no-untyped-def]
+    model = TemplateModel(Describer(), file)
+    lists = read_lists(ijb.folder)
+    assert model.describe(lists, model.parts(config, lists, 2), "0/2")
+    changed = ijb.folder / "loose_crop" / lists.names[0]
+    kept = changed.read_bytes()
+    changed.write_bytes((ijb.folder / "loose_crop" / lists.names[1]).read_bytes())
+    lists = read_lists(ijb.folder)
+    parts = model.parts(config, lists, 2)
+    assert model.describe(lists, parts, "1/2")
+    with pytest.raises(EvaluationError, match=r"images-00000\.npz is missing: 1 of 2"):
+        model.figures(lists, parts, only_merge=True)
+    changed.write_bytes(kept)
+    lists = read_lists(ijb.folder)
+    assert not model.describe(lists, model.parts(config, lists, 2), "0/2")

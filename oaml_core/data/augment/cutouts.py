@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ from oaml_core.data.augment.occluder_artwork_raster import read_picture
 from oaml_core.data.augment.placing import WORN
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, nearest
-from oaml_core.folder_entries import folders_in, no_folder, regular_files
+from oaml_core.folder_entries import folders_in, no_folder, read_regular, regular_files
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,27 @@ def open_cutouts(folder: Path) -> Cutouts:
         for path in _pictures(entry):
             files.setdefault((entry.name, split_of(read_picture(path, WHAT, "alpha"))), []).append(path)
     return Cutouts(folder, {key: tuple(paths) for key, paths in files.items()})
+
+
+def digest_of_kinds(folder: Path, kinds: Iterable[str]) -> str:
+    """Return the digest of the names and contents of all files of some kinds, hexadecimal.
+
+    Args:
+        folder: of cut-outs.
+        kinds: sub-folders; one that is not there has no files.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    found = hashlib.sha256()
+    for kind in sorted(set(kinds)):
+        for path in _pictures(folder / kind) if (folder / kind).is_dir() else ():
+            try:
+                content = hashlib.sha256(read_regular(path)).hexdigest()
+            except OSError as error:
+                raise DataError(f"{WHAT}: {path} cannot be read: {error.strerror}.") from None
+            found.update(f"{kind}/{path.name}\0{content}\n".encode(errors="surrogateescape"))
+    return found.hexdigest()
 
 
 def _pictures(folder: Path) -> list[Path]:

@@ -108,8 +108,30 @@ def conditions_of(
     return [CLEAN, *(single if "second" in sides else []), *(doubled if "both" in sides else [])]
 
 
+def cutouts_digest(occluders: Sequence[str], folder: Path | None) -> str:
+    """Return the digest of the cut-outs that conditions lay on, hexadecimal; empty where they lay on none.
+
+    Args:
+        occluders: as of `conditions_of`.
+        folder: of cut-outs.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    kinds = _kinds_of_cutouts(occluders)
+    if folder is None or not kinds:
+        return ""
+    from oaml_core.data.augment.cutouts import digest_of_kinds
+
+    return digest_of_kinds(folder, kinds)
+
+
+def _kinds_of_cutouts(occluders: Sequence[str]) -> list[str]:
+    return [part.removeprefix(CUTOUT) for name in occluders for part in parts_of(name) if part.startswith(CUTOUT)]
+
+
 def _check_held_out(occluders: Sequence[str], folder: Path | None) -> None:
-    kinds = [part.removeprefix(CUTOUT) for name in occluders for part in parts_of(name) if part.startswith(CUTOUT)]
+    kinds = _kinds_of_cutouts(occluders)
     if folder is not None and kinds:
         from oaml_core.data.augment.cutouts import open_cutouts
 

@@ -34,13 +34,27 @@ def identities_of(pairs: VerificationSet) -> PairIdentities:
     if a chain of genuine pairs links them. A person whose images no such chain links counts as several, which makes
     intervals narrower than they should be, but never narrower than those over pairs.
     """
-    hashes = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
-    whole = hashlib.blake2b(b"".join(hashes) + pairs.issame.tobytes(), digest_size=16).hexdigest()
+    hashes = _hashes(pairs)
+    whole = _digest(hashes, pairs.issame.tobytes())
     if pairs.identities is not None:
         return PairIdentities(pairs.identities[0::2], pairs.identities[1::2], "given", whole)
     pictures = _equal_numbers(hashes)
     people = linked(pictures[0::2][pairs.issame], pictures[1::2][pairs.issame], int(pictures.max(initial=-1)) + 1)
     return PairIdentities(people[pictures[0::2]], people[pictures[1::2]], "inferred", whole)
+
+
+def content_of(pairs: VerificationSet) -> str:
+    """Return the digest of all that scores of a set depend on: images, truth and landmarks; 32 hexadecimal digits."""
+    landmarks = b"" if pairs.landmarks is None else np.ascontiguousarray(pairs.landmarks).tobytes()
+    return _digest(_hashes(pairs), pairs.issame.tobytes() + landmarks)
+
+
+def _hashes(pairs: VerificationSet) -> list[bytes]:
+    return [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
+
+
+def _digest(hashes: list[bytes], rest: bytes) -> str:
+    return hashlib.blake2b(b"".join(hashes) + rest, digest_size=16).hexdigest()
 
 
 def everybody_once(issame: NDArray[np.bool_]) -> PairIdentities:

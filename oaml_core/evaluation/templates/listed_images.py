@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,16 @@ from oaml_core.amounts import amount, first_of
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
 from oaml_core.evaluation.templates.rosters import Floats, Ints, whole_number
-from oaml_core.folder_entries import shown
+from oaml_core.folder_entries import read_regular, shown
 from oaml_core.printable_names import file_spelling
 
 SEPARATORS = ("\t", ";", ",", "|")
 """Separators of lists that are not cut by blanks."""
 IMAGE_FOLDERS = ("loose_crop", "images", ".")
+READERS = 8
+"""Images whose content is read at a time."""
+AT_ONCE = 1_000
+"""Images that are asked for before the digests of the first are taken in."""
 
 
 def read_faces(file: Path) -> tuple[list[str], Ints, Ints, list[str]]:
@@ -119,3 +125,24 @@ def image_folder(folder: Path, names: list[str], present: set[str]) -> tuple[Pat
     others = sorted(name for name in here - wanted if Path(name).suffix.lower() in IMAGE_SUFFIXES)
     notes = [f"{amount(len(others), 'image is', 'images are')} in no template: {first_of(map(shown, others))}"]
     return folder / place, tuple(notes if others else ())
+
+
+def content_of_images(folder: Path, names: Sequence[str]) -> str:
+    """Return the digest of the content of images, in the order in which a list first names them, hexadecimal.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+
+    def content(name: str) -> bytes:
+        try:
+            return hashlib.sha256(read_regular(folder / name)).digest()
+        except OSError as error:
+            raise DataError(f"{shown(folder / name)} cannot be read: {error.strerror}.") from None
+
+    found, distinct = hashlib.sha256(), list(dict.fromkeys(names))
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(0, len(distinct), AT_ONCE):
+            for digest in readers.map(content, distinct[start : start + AT_ONCE]):
+                found.update(digest)
+    return found.hexdigest()

@@ -20,6 +20,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +29,13 @@ from numpy.typing import NDArray
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError
-from oaml_core.evaluation.templates.listed_images import image_folder, read_faces, read_points, separator_of
+from oaml_core.evaluation.templates.listed_images import (
+    content_of_images,
+    image_folder,
+    read_faces,
+    read_points,
+    separator_of,
+)
 from oaml_core.evaluation.templates.rosters import FACES, Floats, Ints, Roster, read_roster, rows_of, subject_of
 from oaml_core.folder_entries import files_below, no_folder
 
@@ -72,6 +79,11 @@ class TemplateLists:
     probes: Roster | None
     notes: tuple[str, ...] = ()
     """Oddities of the lists that stop nothing."""
+
+    @cached_property
+    def content(self) -> str:
+        """Digest of the content of all images, each of which is read for it, hexadecimal."""
+        return content_of_images(self.images, self.names)
 
 
 def read_lists(folder: Path) -> TemplateLists:

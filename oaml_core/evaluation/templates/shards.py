@@ -27,8 +27,13 @@ PART = "images"
 
 
 def digest_of(lists: TemplateLists) -> str:
-    """Return the digest of all that pooling depends on but the images' content: 16 hexadecimal digits."""
+    """Return the digest of all that pooling depends on, the images' content among it: 16 hexadecimal digits.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
     found = hashlib.sha256("\n".join(lists.names).encode("utf-8", "surrogateescape"))
+    found.update(lists.content.encode())
     for column in (lists.template, lists.medium, lists.points, lists.detection, lists.ids):
         found.update(b"none" if column is None else np.ascontiguousarray(column).tobytes())
     return found.hexdigest()[:16]
