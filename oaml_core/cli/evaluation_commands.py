@@ -21,12 +21,15 @@ def _evaluate(config: Config, options: Any) -> int:
             "Give one of --checkpoint (a model that OAML trained) and --backbone (published weights or an ONNX file)."
         )
     sharing = chosen_sharing(options)
-    if sharing.count is not None and options.faces is not None:
-        raise ConfigError("Shards are for the verification sets of a data set: leave them out.")
     if options.backbone is not None:
         return _evaluate_backbone(config, options, sharing)
     if options.faces is not None:
-        own = stages.evaluate_own_faces(config, options.faces, options.checkpoint)
+        if sharing.one is not None:
+            stages.evaluate_own_faces_shard(config, options.faces, options.checkpoint, sharing.one)
+            return 0
+        own = stages.evaluate_own_faces(
+            config, options.faces, options.checkpoint, shards=sharing.count, only_merge=sharing.only_merge
+        )
         print("\n".join([own.summary, *map(str, own.written)]))
         return 0
     dataset = options.dataset or stages.dataset_of_checkpoint(config, options.checkpoint)

@@ -21,7 +21,7 @@ from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
 from oaml_core.stages.nightly_stage import judged_night, plan_night, prepare_night
 from oaml_core.stages.nights import Night, NightStatus, begin_night, end_night, keeping_trouble, night_status
-from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces
+from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces, evaluate_own_faces_shard
 from oaml_core.stages.prepare_stage import (
     Prepared,
     dataset_of_checkpoint,
@@ -62,6 +62,7 @@ __all__ = [
     "evaluate_backbone",
     "evaluate_by_order",
     "evaluate_own_faces",
+    "evaluate_own_faces_shard",
     "evaluate_shard",
     "export",
     "fetch_dataset",

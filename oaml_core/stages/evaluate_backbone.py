@@ -192,7 +192,7 @@ def _data_of(config: Config, dataset_uri: str | None) -> tuple[str, Mapping[str,
     from oaml_core.data.sources.inputs import open_source
     from oaml_core.data.sources.verification import find_verification
     from oaml_core.evaluation.scoring.identities import content_of
-    from oaml_core.stages.own_faces import open_sets
+    from oaml_core.stages.own_faces_inputs import open_sets
     from oaml_core.stages.prepare_stage import prepare
 
     work, source = Path(config.work_dir), config.data.source or config.data.verification_source

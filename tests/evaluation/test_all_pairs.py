@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -164,3 +165,42 @@ def test_what_is_really_allocated_stays_within_the_bound(monkeypatch):
         assert peaks[images] < stream.memory_bound() + 2**20  # one block
     # Four times as many pairs; without a bound 150,000 scores more in tail and curve.
     assert peaks[2000] - peaks[1000] < 2**20
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (2, 5), (0, 3, 3, 10)])
+def test_streams_of_some_blocks_make_one_of_all(cuts, monkeypatch):
+    """Scores of few values: what is kept of equal ones must not depend on who met them first."""
+    monkeypatch.setattr(all_pairs, "EXACT", 40)
+    monkeypatch.setattr(all_pairs, "NAMED", 250)
+    monkeypatch.setattr(largest, "ROOM", 3)
+    generator = np.random.default_rng(4)
+    identities = generator.integers(0, 9, 31)
+    scores = (generator.integers(0, 12, (31, 31)) / 8).astype(np.float32)
+    blocks = list(all_pairs.upper_blocks(31, 8))
+
+    def stream():
+        return all_pairs.PairStream.of(identities, [0.1, 0.02], intervals=True)
+
+    whole, merged = stream(), stream()
+    for rows, columns in blocks:
+        whole.add(scores[rows, columns], rows, columns)
+    edges = [0, *cuts, len(blocks)]
+    for start, stop in itertools.pairwise(edges):
+        part = stream()
+        for rows, columns in blocks[start:stop]:
+            part.add(scores[rows, columns], rows, columns)
+        merged.take_in(part.arrays())
+    one, other = whole.finish(), merged.finish()
+    assert one.tar_intervals[0] is not None
+    for name in ("tar_at_far", "tar_errors", "tar_intervals", "auc", "eer", "histogram"):
+        assert getattr(one, name) == getattr(other, name), name
+    np.testing.assert_array_equal(one.roc.tar, other.roc.tar)
+    np.testing.assert_array_equal(one.roc.threshold, other.roc.threshold)
+
+
+def test_a_stream_that_lacks_blocks_has_no_figures():
+    identities = np.repeat(np.arange(4), 3)
+    stream = all_pairs.PairStream.of(identities, [0.1])
+    stream.add(np.zeros((8, 8), np.float32), slice(0, 8), slice(0, 8))
+    with pytest.raises(ValueError, match="not all blocks"):
+        stream.finish()

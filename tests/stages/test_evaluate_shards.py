@@ -245,7 +245,6 @@ def test_orders_hold_all_that_a_shard_must_know(at: Callable[[str], tuple[Config
         (["--shards", "0"], "The number of shards is 0"),
         (["--merge", "-1"], "The number of shards is -1"),
         (["--shard", "0/2", "--merge", "2"], "Give one of --shards"),
-        (["--shard", "0/2", "--faces", "."], "Shards are for the verification sets"),
     ],
 )
 def test_numbers_that_name_no_shard_are_refused_on_the_command_line(

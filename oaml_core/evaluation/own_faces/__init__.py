@@ -5,4 +5,5 @@ __all__ = [
     "compare_matchers",
     "folder",
     "folder_output",
+    "shards",
 ]

@@ -6,7 +6,7 @@ normalised as on a verification set, with mean and deviation of a balanced draw 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,7 +24,14 @@ from oaml_core.evaluation.statistics.all_pairs import (
     upper_blocks,
 )
 from oaml_core.evaluation.statistics.binned import Scores32
-from oaml_core.evaluation.statistics.identification import SearchOutcome, enrol_first, identify
+from oaml_core.evaluation.statistics.identification import (
+    Searches,
+    SearchOutcome,
+    enrol_first,
+    outcome_of,
+    probes_at_once,
+    search,
+)
 from oaml_core.evaluation.statistics.protocols import ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import thinned
 from oaml_core.evaluation.statistics.seed import SEED
@@ -79,6 +86,118 @@ class FolderResult:
         }
 
 
+class BlockPairs:
+    """Scores of pairs as blocks bring them: one stream per score, and all of them where matrices are wanted.
+
+    Args:
+        identities: [n], who each image shows.
+        config: rates, and up to how many images matrices are kept.
+
+    Raises:
+        EvaluationError: there are no genuine or no impostor pairs.
+    """
+
+    def __init__(self, identities: NDArray[np.int64], config: EvaluateConfig) -> None:
+        rates = [rate for rate in config.far if rate <= LARGEST_FAR] or [LARGEST_FAR]
+        self.streams = {
+            name: PairStream.of(identities, rates, intervals=True, exact_far=config.exact_far) for name in SCORE_NAMES
+        }
+        count = len(identities)
+        self.blocks = list(upper_blocks(count, BLOCK))
+        """Rows and columns of all blocks."""
+        self.matrices: dict[ScoreName, Scores32] | None = None
+        """[n, n] each; None: too many images."""
+        if count <= config.matrix_images:
+            self.matrices = {name: np.empty((count, count), np.float32) for name in SCORE_NAMES}
+
+    def compare(self, faces: FaceStore, rule: CombinedRule, blocks: slice) -> None:
+        """Compare the faces of some blocks.
+
+        Raises:
+            EvaluationError: a score is not finite.
+        """
+        chosen = self.blocks[blocks]
+        for rows, columns in progress(chosen, len(chosen), "all pairs"):
+            for name, scores in faces.block(rows, columns, SCORE_NAMES, rule).items():
+                self.streams[name].add(scores, rows, columns)
+                self._keep(name, scores, rows, columns)
+
+    def _keep(self, name: ScoreName, scores: Scores32, rows: slice, columns: slice) -> None:
+        if self.matrices is not None:
+            self.matrices[name][rows, columns] = scores
+            if rows != columns:
+                self.matrices[name][columns, rows] = scores.T
+
+    def arrays(self, blocks: slice) -> dict[str, NDArray[Any]]:
+        """Return what `compare` found of these blocks, for `take_in`."""
+        found = {
+            f"{name}/{what}": array for name, stream in self.streams.items() for what, array in stream.arrays().items()
+        }
+        if self.matrices is not None:
+            for name, matrix in self.matrices.items():
+                scores = [matrix[rows, columns].ravel() for rows, columns in self.blocks[blocks]]
+                found[f"{name}/scores"] = np.concatenate([np.empty(0, np.float32), *scores])
+        return found
+
+    def take_in(self, arrays: Mapping[str, NDArray[Any]], blocks: slice) -> None:
+        """Take in what another process found of these blocks, which follow those that are here.
+
+        Raises:
+            KeyError, ValueError, IndexError: an array is missing, or of another form.
+        """
+        for name, stream in self.streams.items():
+            stream.take_in({what.removeprefix(f"{name}/"): array for what, array in arrays.items()})
+        for name in self.matrices or ():
+            scores, start = arrays[f"{name}/scores"], 0
+            for rows, columns in self.blocks[blocks]:
+                shape = rows.stop - rows.start, columns.stop - columns.start
+                self._keep(name, scores[start : start + shape[0] * shape[1]].reshape(shape), rows, columns)
+                start += shape[0] * shape[1]
+
+
+class FolderSearches:
+    """Searches for all images but the first one of everybody, among those.
+
+    Args:
+        identities: [n], who each image shows.
+
+    Raises:
+        EvaluationError: nobody can be searched for.
+    """
+
+    def __init__(self, identities: NDArray[np.int64]) -> None:
+        self._gallery, self._probes = enrol_first(identities)
+        self._people = identities[self._probes], identities[self._gallery]
+
+    def __len__(self) -> int:
+        return len(self._probes)
+
+    @property
+    def unit(self) -> int:
+        """Searches that one process makes together: those of a unit, to the last bit, depend on no other unit."""
+        return min(BLOCK, probes_at_once(len(self._gallery), BLOCK))
+
+    def search(self, faces: FaceStore, rule: CombinedRule, rows: slice) -> dict[ScoreName, Searches]:
+        """Search for some probes; `rows` are whole units."""
+
+        def scores_by(name: ScoreName) -> BlockScores:
+            def scores(rows: slice, columns: slice) -> Scores32:
+                found = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
+                probes, gallery = self._probes[rows], self._gallery[columns]
+                for top, left in np.ndindex(-(-found.shape[0] // BLOCK), -(-found.shape[1] // BLOCK)):
+                    some, others = slice(top * BLOCK, (top + 1) * BLOCK), slice(left * BLOCK, (left + 1) * BLOCK)
+                    found[some, others] = faces.block(probes[some], gallery[others], [name], rule)[name]
+                return found
+
+            return scores
+
+        return {name: search(scores_by(name), *self._people, rows, BLOCK) for name in SCORE_NAMES}
+
+    def outcomes(self, found: Mapping[ScoreName, Searches]) -> dict[ScoreName, SearchOutcome]:
+        """Return the rates of all searches."""
+        return {name: outcome_of(searches, *self._people) for name, searches in found.items()}
+
+
 def evaluate_folder(
     faces: FaceStore, names: Sequence[str], identities: NDArray[np.int64], config: EvaluateConfig
 ) -> FolderResult:
@@ -93,44 +212,28 @@ def evaluate_folder(
     Raises:
         EvaluationError: there are no genuine or no impostor pairs, or a score is not finite.
     """
-    rates = [rate for rate in config.far if rate <= LARGEST_FAR] or [LARGEST_FAR]
-    streams = {
-        name: PairStream.of(identities, rates, intervals=True, exact_far=config.exact_far) for name in SCORE_NAMES
-    }
-    rule = _rule(faces, identities, config)
-    count = len(identities)
-    matrices: dict[ScoreName, Scores32] | None = None
-    if count <= config.matrix_images:
-        matrices = {name: np.empty((count, count), np.float32) for name in SCORE_NAMES}
-    blocks = list(upper_blocks(count, BLOCK))
-    for rows, columns in progress(blocks, len(blocks), "all pairs"):
-        for name, scores in faces.block(rows, columns, SCORE_NAMES, rule).items():
-            streams[name].add(scores, rows, columns)
-            if matrices is not None:
-                matrices[name][rows, columns] = scores
-                if rows != columns:
-                    matrices[name][columns, rows] = scores.T
-    found = {name: stream.finish() for name, stream in streams.items()}
-    return FolderResult(list(names), identities, rule, found, _identified(faces, identities, rule), matrices)
+    pairs = BlockPairs(identities, config)
+    rule = normalising_rule(faces, identities, config)
+    pairs.compare(faces, rule, slice(0, len(pairs.blocks)))
+    searches = FolderSearches(identities)
+    return folder_result(names, identities, rule, pairs, searches.search(faces, rule, slice(0, len(searches))))
 
 
-def _identified(faces: FaceStore, identities: NDArray[np.int64], rule: CombinedRule) -> dict[ScoreName, SearchOutcome]:
-    gallery, probes = enrol_first(identities)
-
-    def scores_by(name: ScoreName) -> BlockScores:
-        def scores(rows: slice, columns: slice) -> Scores32:
-            found = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.float32)
-            for top, left in np.ndindex(-(-found.shape[0] // BLOCK), -(-found.shape[1] // BLOCK)):
-                some, others = slice(top * BLOCK, (top + 1) * BLOCK), slice(left * BLOCK, (left + 1) * BLOCK)
-                found[some, others] = faces.block(probes[rows][some], gallery[columns][others], [name], rule)[name]
-            return found
-
-        return scores
-
-    return {name: identify(scores_by(name), identities[probes], identities[gallery]) for name in SCORE_NAMES}
+def folder_result(
+    names: Sequence[str],
+    identities: NDArray[np.int64],
+    rule: CombinedRule,
+    pairs: BlockPairs,
+    searches: Mapping[ScoreName, Searches],
+) -> FolderResult:
+    """Return the figures of a folder, of which all blocks were compared and all probes searched for."""
+    found = {name: stream.finish() for name, stream in pairs.streams.items()}
+    outcomes = FolderSearches(identities).outcomes(searches)
+    return FolderResult(list(names), identities, rule, found, outcomes, pairs.matrices)
 
 
-def _rule(faces: FaceStore, identities: NDArray[np.int64], config: EvaluateConfig) -> CombinedRule:
+def normalising_rule(faces: FaceStore, identities: NDArray[np.int64], config: EvaluateConfig) -> CombinedRule:
+    """Return the combined score's rule, by a balanced draw of pairs that is the same in every process."""
     first, second, same = balanced_pairs(identities, NORMALISING_PAIRS, np.random.default_rng(SEED))
     scores = faces.pair_scores(first, second)
     return combined_rule(scores, ten_fold_any_range(scores.local_score, same).accuracy, config)

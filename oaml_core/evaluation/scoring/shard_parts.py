@@ -57,6 +57,11 @@ class ShardParts:
         """Prefix of all parts in the store."""
         return f"{SHARDS}/{self.work}-{self.of}"
 
+    @property
+    def url(self) -> str:
+        """Address of all parts."""
+        return self.store.url(self.prefix)
+
     def key(self, name: str, shard: EvaluationShard) -> str:
         """Return the key of a shard's part `name`."""
         return f"{self.prefix}/{name}-{shard.number:05d}.npz"

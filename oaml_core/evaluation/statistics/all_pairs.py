@@ -10,8 +10,9 @@ impostor scores it is kept too who they are of: the intervals of TAR resample pe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,7 @@ EXACT = 2_000_000
 """Impostors that are kept one by one, if no `exact_far` asks for more: FAR 0.1 of 6,300 images, 1e-3 of 63,000."""
 NAMED = 1_000_000
 """Impostors that are kept with their identities."""
+NONE32 = np.empty(0, np.float32)
 CURVE_BYTES = 64
 """Memory per kept score while curves are made of them."""
 
@@ -193,8 +195,44 @@ class PairStream:
             one, other = np.nonzero(impostor)
             self._named.add(others, self._identities[rows][one], self._identities[columns][other])
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that was collected, for the stream of another process to take in."""
+        self._tail.add(NONE32)  # there may have been no block
+        counted = np.flatnonzero(self._bins)
+        found: dict[str, NDArray[Any]] = {
+            "genuine": np.concatenate([NONE32, *self._genuine]),
+            "bins": counted.astype(np.uint32),
+            "counts": self._bins[counted],
+            "tail": self._tail.sorted()[0],
+        }
+        if self._named is not None:
+            nobody = np.empty(0, np.int32)
+            self._named.add(NONE32, nobody, nobody)
+            found["people"] = np.concatenate([nobody, *self._genuine_people])
+            found |= dict(zip(("named", "one", "other"), self._named.sorted(), strict=True))
+        return found
+
+    def take_in(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take in what another stream of the same images collected of blocks that follow those of this one.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        self._genuine.append(arrays["genuine"])
+        self._bins[arrays["bins"]] += arrays["counts"]
+        self._tail.add(arrays["tail"])
+        if self._named is not None:
+            self._genuine_people.append(arrays["people"])
+            self._named.add(arrays["named"], arrays["one"], arrays["other"])
+
     def finish(self) -> AllPairsRoc:
-        """Return the figures, when every block was added."""
+        """Return the figures, when every block was added.
+
+        Raises:
+            ValueError: other numbers of pairs were added than there are.
+        """
+        if (sum(map(len, self._genuine)), int(self._bins.sum())) != self._counts:
+            raise ValueError("not all blocks were added, or one of them twice")
         genuine_count, impostors = self._counts
         genuine = np.sort(np.concatenate(self._genuine))[::-1]
         tail = self._tail.sorted()[0]

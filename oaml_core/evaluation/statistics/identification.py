@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,17 @@ def enrol_first(identities: NDArray[np.integer]) -> tuple[NDArray[np.intp], NDAr
     return np.sort(gallery), probes
 
 
+class Searches(NamedTuple):
+    """The outcome of the two searches for each of P probes."""
+
+    own: NDArray[np.float64]
+    """[P], score of the probe's own identity; −∞ if it is not enrolled."""
+    best_other: NDArray[np.float64]
+    """[P], best score of the other identities."""
+    before: NDArray[np.int64]
+    """[P], how many of these score at least as well as its own."""
+
+
 def identify(
     scores: BlockScores,
     probes: NDArray[np.integer],
@@ -97,39 +109,92 @@ def identify(
     Raises:
         EvaluationError: no probe's identity is enrolled, or a score is not finite.
     """
-    enrolled, owner = np.unique(gallery, return_inverse=True)
+    return outcome_of(search(scores, probes, gallery), probes, gallery, ranks, fpirs)
+
+
+def probes_at_once(gallery: int, unit: int = 1) -> int:
+    """Return how many probes are searched for at a time in a gallery of so many images: whole units if any fits."""
+    step = max(1, BLOCK_BYTES // (4 * gallery))
+    return step - step % unit if step > unit else step
+
+
+def search(
+    scores: BlockScores,
+    probes: NDArray[np.integer],
+    gallery: NDArray[np.integer],
+    rows: slice | None = None,
+    unit: int = 1,
+) -> Searches:
+    """Return the outcome of the searches for some probes.
+
+    Args:
+        scores, probes, gallery: as of `identify`.
+        rows: numbers of the probes that are searched for; None: all.
+        unit: probes that `scores` compares together: blocks of them are whole units, if any fits.
+
+    Raises:
+        EvaluationError: as `identify`.
+    """
+    enrolled, own = _enrolled(probes, gallery)
+    is_enrolled = enrolled[own] == probes
+    owner = np.unique(gallery, return_inverse=True)[1]
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(len(enrolled)))
-    own = np.searchsorted(enrolled, probes).clip(max=len(enrolled) - 1)
-    is_enrolled = enrolled[own] == probes
-    if not is_enrolled.any() or len(enrolled) < 2:
-        raise EvaluationError(
-            "No probe shows anybody of the gallery, or the gallery holds one identity; there is nothing to identify."
-        )
-    own_score = np.full(len(probes), -np.inf)
-    best_other = np.empty(len(probes))
-    before = np.empty(len(probes), dtype=np.int64)
-    step = max(1, BLOCK_BYTES // (4 * len(gallery)))
-    for start in range(0, len(probes), step):
-        rows = slice(start, min(start + step, len(probes)))
-        block = np.asarray(scores(rows, slice(0, len(gallery))), dtype=np.float32)
+    first, last = (0, len(probes)) if rows is None else (rows.start, rows.stop)
+    count = max(0, last - first)
+    found = Searches(np.full(count, -np.inf), np.empty(count), np.empty(count, dtype=np.int64))
+    step = probes_at_once(len(gallery), unit)
+    for start in range(first, last, step):
+        some = slice(start, min(start + step, last))
+        place = slice(some.start - first, some.stop - first)
+        block = np.asarray(scores(some, slice(0, len(gallery))), dtype=np.float32)
         if not np.isfinite(block).all():
             raise EvaluationError("A score of probe and gallery is NaN or infinite: evaluate an earlier checkpoint.")
         people = np.maximum.reduceat(block[:, order], starts, axis=1)
-        mine = np.flatnonzero(is_enrolled[rows])
-        own_score[rows][mine] = people[mine, own[rows][mine]]
-        people[mine, own[rows][mine]] = -np.inf
-        best_other[rows] = people.max(1)
-        before[rows] = (people >= own_score[rows, None]).sum(1)
-    found = _Searches(probes, is_enrolled, own_score, best_other, before)
+        mine = np.flatnonzero(is_enrolled[some])
+        found.own[place][mine] = people[mine, own[some][mine]]
+        people[mine, own[some][mine]] = -np.inf
+        found.best_other[place] = people.max(1)
+        found.before[place] = (people >= found.own[place][:, None]).sum(1)
+    return found
+
+
+def outcome_of(
+    found: Searches,
+    probes: NDArray[np.integer],
+    gallery: NDArray[np.integer],
+    ranks: Sequence[int] = (1, 5),
+    fpirs: Sequence[float] = (1e-1, 1e-2),
+) -> SearchOutcome:
+    """Return rates and intervals of the searches for all probes; arguments and errors as of `identify`."""
+    enrolled, own = _enrolled(probes, gallery)
+    is_enrolled = enrolled[own] == probes
+    searches = _Searches(probes, is_enrolled, *found)
     return SearchOutcome(
         probes=int(is_enrolled.sum()),
         strangers=len(probes),
         gallery=len(enrolled),
-        rank={k: float((before[is_enrolled] < k).mean()) for k in ranks},
-        rank_interval=found.rank_intervals(ranks),
-        fnir_at_fpir=[found.fnir(fpir) for fpir in fpirs],
+        rank={k: float((found.before[is_enrolled] < k).mean()) for k in ranks},
+        rank_interval=searches.rank_intervals(ranks),
+        fnir_at_fpir=[searches.fnir(fpir) for fpir in fpirs],
     )
+
+
+def _enrolled(
+    probes: NDArray[np.integer], gallery: NDArray[np.integer]
+) -> tuple[NDArray[np.integer], NDArray[np.intp]]:
+    """Return the enrolled identities, and for each probe the number of its own among them, if it is enrolled.
+
+    Raises:
+        EvaluationError: no probe's identity is.
+    """
+    enrolled = np.unique(gallery)
+    own = np.searchsorted(enrolled, probes).clip(max=len(enrolled) - 1)
+    if not (enrolled[own] == probes).any() or len(enrolled) < 2:
+        raise EvaluationError(
+            "No probe shows anybody of the gallery, or the gallery holds one identity; there is nothing to identify."
+        )
+    return enrolled, own
 
 
 class _Searches:

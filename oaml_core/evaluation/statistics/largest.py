@@ -1,4 +1,8 @@
-"""The largest of a stream of numbers, in memory for twice as many."""
+"""The largest of a stream of numbers, in memory for twice as many.
+
+Of equal numbers those with the smallest known columns count as larger: what is kept, and its order, depend on the
+numbers that came and not on their order, so that the largest of several streams are those of one.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ class Largest:
         values, *known = self._parts[0]
         if not known:
             return (np.sort(values)[::-1],)
-        order = np.argsort(-values, kind="stable")
+        order = np.lexsort((*known[::-1], -values))
         return tuple(column[order] for column in (values, *known))
 
 
@@ -56,5 +60,8 @@ def _cut(columns: tuple[NDArray[Any], ...], count: int) -> tuple[NDArray[Any], .
     if not known:  # in place: there may be 40 million
         values.partition(values.size - count)
         return (values[-count:].copy(),)
-    kept = np.argpartition(values, values.size - count)[-count:]
+    least = np.partition(values, values.size - count)[values.size - count]
+    above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+    first = np.lexsort(tuple(column[equal] for column in known[::-1]))[: count - above.size]
+    kept = np.concatenate([above, equal[first]])
     return tuple(column[kept] for column in columns)
