@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +26,12 @@ class FaceTiles:
     def read(self, index: int) -> Tensor:
         """Return float32 [3, H, W] in [-1, 1]."""
         return to_tile(self.faces.read(index))
+
+    def hold(self, indices: Iterable[int]) -> None:
+        """Read faces at once that will be asked for one by one, where they are not here; raises StoreError where the
+        store stays away.
+        """
+        self.faces.hold(indices)
 
     def label(self, index: int) -> Tensor:
         """Return an empty label [0], because faces have no domains."""

@@ -20,9 +20,11 @@ from torch.optim import Adam
 
 from oaml_core.config import Config
 from oaml_core.data.batches.decoding import batch_loader, not_for_decoders
+from oaml_core.data.batches.parts_ahead import PartsAhead
 from oaml_core.errors import CheckpointError
 from oaml_core.losses.finite import FiniteGuard
 from oaml_core.restoration.ema import MovingAverage
+from oaml_core.restoration.face_tiles import FaceTiles
 from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.prior_loss import PriorLoss
 from oaml_core.restoration.prior_progress import PriorPosition, Tick
@@ -30,6 +32,7 @@ from oaml_core.restoration.tiles import Tiles
 from oaml_core.restoration.training_tiles import TileBatch, TrainingTiles, tile_batches
 from oaml_core.restoration.validation import LEVELS, ValidationTiles
 from oaml_core.settings import config_from_yaml, config_to_yaml, differing_keys
+from oaml_core.store.cache import cache_bytes
 from oaml_core.tracking import Tracker
 from oaml_core.training.compiling import compiles
 from oaml_core.training.devices import build_fabric, set_up, trained_tensors
@@ -95,6 +98,8 @@ class PriorLoop:
         self.batches = tile_batches(
             len(tiles), restoration.batch, seed=config.seed, rank=world.rank, world_size=world.size
         )
+        faces = tiles.faces if isinstance(tiles, FaceTiles) else None
+        self.ahead = None if faces is None else PartsAhead.of(self.batches, faces, world.node, cache_bytes(config))
         self.guard = FiniteGuard(config.loss.max_skipped_steps)
         self.position = PriorPosition()
         self._stop, self._in_validation = False, False
@@ -124,6 +129,8 @@ class PriorLoop:
                 self._epoch()
             self._save(final=True)
         finally:
+            if self.ahead is not None:
+                self.ahead.close()
             self.keeper.wait()
             if self.tracker is not None:
                 self.tracker.close()
@@ -139,6 +146,8 @@ class PriorLoop:
     def _epoch(self) -> None:
         self.batches.load_state_dict({"epoch": self.position.epoch, "batch": self.position.batch})
         loader = batch_loader(self.tiles, self.batches, TileBatch.collate, self.config.data)
+        if self.ahead is not None:
+            self.ahead.tell()
         self.model.train()
         for batch in loader:
             if self._step(batch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset
 from oaml_core.data.batches.plan import SampleKey
 from oaml_core.data.batches.samplers import ShuffleBatchSampler
 from oaml_core.errors import DataError
+from oaml_core.restoration.face_tiles import FaceTiles
 from oaml_core.restoration.tiles import Tiles
 
 
@@ -52,6 +54,12 @@ class TrainingTiles(Dataset[tuple[Tensor, Tensor, int]]):
 
     def __len__(self) -> int:
         return len(self.tiles)
+
+    def __getitems__(self, keys: Sequence[SampleKey]) -> list[tuple[Tensor, Tensor, int]]:
+        """Return the items of a batch; faces that are not on this node are asked for at once."""
+        if isinstance(self.tiles, FaceTiles):
+            self.tiles.hold(key.image for key in keys)
+        return [self[key] for key in keys]
 
     def __getitem__(self, key: SampleKey) -> tuple[Tensor, Tensor, int]:
         generator = torch.Generator().manual_seed(key.seed)

@@ -84,8 +84,8 @@ class TrainingLoop:
         log_product_type(self.module.recogniser, self.fabric.device)
         # The workers of a node have one parent, their agent, and its folder for temporary files.
         self.plans = Path(tempfile.gettempdir()) / f"oaml-plans-{os.getppid()}" if world.local_size > 1 else None
-        node = range(world.rank, world.rank + world.local_size) if world.local_rank == 0 else None
-        self.data = FaceDataModule(config, dataset, world.rank, world.size, self._nearest_classes, self.plans, node)
+        nearest = self._nearest_classes
+        self.data = FaceDataModule(config, dataset, world.rank, world.size, nearest, self.plans, world.node)
         self.stepper = Stepper(
             config, self.fabric, self.module, self.model, optimiser, world, self.data.batches_per_epoch
         )

@@ -35,6 +35,11 @@ class World:
         return cls(**{k: int(os.environ.get(name, default)) for k, (name, default) in (keys | local).items()})
 
     @property
+    def node(self) -> range | None:
+        """Ranks of this node's workers on the one of them that works for all of them; None on the others."""
+        return range(self.rank, self.rank + self.local_size) if self.local_rank == 0 else None
+
+    @property
     def is_main(self) -> bool:
         """Return True on the one worker that writes logs and checkpoints."""
         return self.rank == 0

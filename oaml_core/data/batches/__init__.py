@@ -5,6 +5,7 @@ __all__ = [
     "decoding",
     "graph_sampler",
     "occluder_sheet",
+    "parts_ahead",
     "plan",
     "sample_sheet",
     "samplers",

@@ -85,11 +85,7 @@ class FaceDataModule(L.LightningDataModule):
         )
         if plans is not None:
             self.batch_sampler.share(SharedArrays(plans))
-        self.ahead = (
-            PartsAhead(self.batch_sampler, dataset.train, node, cache_bytes(config))
-            if node is not None and dataset.train.streamed
-            else None
-        )
+        self.ahead = PartsAhead.of(self.batch_sampler, dataset.train, node, cache_bytes(config))
         if rank == 0:
             _announce_batches(self.batch_sampler)
         self.visibility = visibility_plan(config, dataset, rank, world_size)

@@ -35,6 +35,16 @@ class PartsAhead:
         self.limit = limit
         self._filler: subprocess.Popen[str] | None = None
 
+    @classmethod
+    def of(cls, sampler: BatchSampler, faces: FaceDataset, node: range | None, limit: int | None) -> PartsAhead | None:
+        """Return what brings parts; None where all are here, or another worker of the node has them brought.
+
+        Args:
+            sampler, faces, limit: as of the class.
+            node: ranks of the workers on this node; None: another one works for them, or nobody does.
+        """
+        return cls(sampler, faces, node, limit) if node is not None and faces.streamed else None
+
     def wanted(self) -> dict[str, list[int]]:
         """Return the parts that the rest of the epoch wants here: `order`, by the first image, and `needs`, in images.
 
