@@ -78,9 +78,18 @@ class Sheet:
             out: `figures/NAME.json`; None: nothing is written.
         """
         if out is not None:
-            shown = [Path(word).name if Path(word).exists() else word for word in _without_out(words)]
-            command = " ".join(["python -m", module, *shown])
-            write(measured(command, ["what", "figure"], self.rows, libraries), out)
+            write(measured(command(module, words), ["what", "figure"], self.rows, libraries), out)
+
+
+def command(module: str, words: Sequence[str]) -> str:
+    """Return the command of a table.
+
+    Args:
+        module: of the benchmark.
+        words: its arguments; `--out` and the folders before names stay out.
+    """
+    shown = [Path(word).name if Path(word).exists() else word for word in _without_out(words)]
+    return " ".join(["python -m", module, *shown])
 
 
 def _without_out(words: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -103,14 +103,20 @@ def faiss_flat(rows: np.ndarray, threads: int) -> Search:
     return lambda probes, top: index.search(probes, top)[1]
 
 
-def faiss_hnsw(rows: np.ndarray, threads: int, width: int) -> Search:
+def faiss_hnsw(rows: np.ndarray, threads: int, widths: Sequence[int], links: int = LINKS) -> dict[int, Search]:
+    """Return searches of one index by width."""
     import faiss
 
     faiss.omp_set_num_threads(threads)
-    index = faiss.IndexHNSWFlat(rows.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efSearch = width
+    index = faiss.IndexHNSWFlat(rows.shape[1], links, faiss.METRIC_INNER_PRODUCT)
     index.add(rows)
-    return lambda probes, top: index.search(probes, top)[1]
+
+    def search(width: int, probes: np.ndarray, top: int) -> np.ndarray:
+        index.hnsw.efSearch = width
+        found: np.ndarray = index.search(probes, top)[1]
+        return found
+
+    return {width: partial(search, width) for width in widths}
 
 
 def write_and_load(faces: int, size: int, channels: int, local_size: int, generator: np.random.Generator) -> None:
@@ -168,7 +174,7 @@ def main() -> None:
         "faiss flat": lambda: faiss_flat(rows, threads),
     }
     for width in options.hnsw:
-        searches[f"faiss HNSW, width {width}"] = partial(faiss_hnsw, rows, threads, width)
+        searches[f"faiss HNSW, width {width}"] = lambda width=width: faiss_hnsw(rows, threads, [width])[width]
     table = [measure(name, build, probes, options.top) for name, build in searches.items()]
     if options.out is not None:
         words = ["--faces", options.faces, "--size", options.size, "--top", options.top, "--hnsw", *options.hnsw]
