@@ -308,10 +308,10 @@ class Qdrant(Engine):
 ENGINES: dict[str, Callable[[Path, int], Engine]] = {
     "OAML's gallery": OamlGallery,
     "LanceDB, all compared": Lance,
-    "LanceDB, IVF-PQ": LanceIndexed,
     "milvus-lite, all compared": Milvus,
-    "milvus-lite, HNSW": MilvusIndexed,
     "Qdrant, local mode": Qdrant,
+    "LanceDB, IVF-PQ": LanceIndexed,
+    "milvus-lite, HNSW": MilvusIndexed,
 }
 
 
