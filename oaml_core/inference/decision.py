@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oaml_core.inference.ratio import Ratio, RatioInterval
 from oaml_core.inference.records import Scores
 
 
@@ -38,12 +39,14 @@ class Comparison:
     """Score by the fusion stored in the model; None without it."""
     log_likelihood_ratio: float | None = None
     """Natural logarithm, same person against different people; None without a fusion."""
+    ratio_interval: RatioInterval | None = None
+    """95 % interval of `log_likelihood_ratio` over people; None of models that were evaluated without it."""
 
     @classmethod
     def of(cls, scores: Scores, threshold: float | None) -> Comparison:
         """Return the first of some pairs, decided by `threshold` on the deciding score."""
         name, values = scores.deciding
-        score = float(values[0])
+        score, ratio = float(values[0]), Ratio.of(scores, 0)
         return cls(
             score=score,
             global_score=float(scores.global_score[0]),
@@ -54,7 +57,6 @@ class Comparison:
             same=None if threshold is None else score >= threshold,
             decided_by=name,
             calibrated_score=None if scores.calibrated_score is None else float(scores.calibrated_score[0]),
-            log_likelihood_ratio=(
-                None if scores.log_likelihood_ratio is None else float(scores.log_likelihood_ratio[0])
-            ),
+            log_likelihood_ratio=None if ratio is None else ratio.log,
+            ratio_interval=None if ratio is None else ratio.interval,
         )

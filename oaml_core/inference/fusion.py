@@ -9,6 +9,13 @@ images, and the quality of the worse image. Two numbers come of it:
   A threshold on the ratio alone accepts more impostors the less is visible, for the ratio of covered faces is spread
   less. On this scale one threshold asks for the same false accept rate whatever covers the face.
 
+The ratio has a 95 % interval: how far it would lie had other people been evaluated. Its ends are those of a normal
+variable, ratio ± 1.96 · √(xᵀ V x), where V is the weights' covariance over people
+(`oaml_core.evaluation.scoring.ratio_spread`). A ratio that is larger than so few people can show gives an open end: of
+n people nobody of whom does something, at most 3 in n do (95 %; Hanley and Lippman-Hand, JAMA 249(13), 1983), so
+nothing above n/3 is told apart. The interval is that of the people; it holds no doubt about the form of the regression,
+nor about photographs of another kind than those evaluated.
+
 Training fits a `Fusion` (`oaml_core.evaluation.scoring.fuse`); it travels in the exported model.
 """
 
@@ -21,6 +28,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
+
 Floats = NDArray[np.float64]
 
 BANDS = {"forehead": (0.0, 0.33), "eyes": (0.33, 0.57), "nose": (0.57, 0.74), "mouth": (0.74, 1.0)}
@@ -30,6 +39,14 @@ FREE = 1 + len(REGIONS) + 1
 """Weights of any sign: intercept, visible share of each region, quality."""
 SLOPES = 2 * len(REGIONS) + 1
 """Slopes, never negative, of each score: per region visible and hidden, and quality."""
+WEIGHTS = FREE + 2 * SLOPES
+"""Weights of the ratio."""
+ROOT = WEIGHTS * (WEIGHTS + 1) // 2
+"""Numbers of a triangle of theirs."""
+NORMAL = 1.959964
+"""Deviations of a normal variable to either end of its 95 % interval."""
+NONE_SEEN = 3.0
+"""Events that may be expected, at 95 %, of which none was seen (−ln 0.05)."""
 QUALITY_RANGE = 3.0
 """Deviations from the mean beyond which quality makes no further difference."""
 
@@ -93,10 +110,36 @@ class Fusion:
     """[FREE] weights of `context` for the mean of impostors' log-likelihood ratios."""
     impostor_log_scale: tuple[float, ...]
     """[FREE] weights of `context` for the logarithm of their upper spread."""
+    covariance_root: tuple[float, ...] = ()
+    """[ROOT] triangle L of the covariance L·Lᵀ of the ratio's weights over people, row by row; empty: the model was
+    evaluated before it was measured, and ratios have no interval."""
+    people: tuple[float, ...] = ()
+    """People that ratios below 1 and above 1 rest on: of genuine pairs, and of impostor pairs, or these pairs if they
+    are fewer; empty likewise."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a part has not the length that it is meant to have."""
+        lengths = {
+            "free": (FREE,),
+            "global_slopes": (SLOPES,),
+            "local_slopes": (SLOPES,),
+            "impostor_location": (FREE,),
+            "impostor_log_scale": (FREE,),
+            "covariance_root": (0, ROOT),
+            "people": (2 if self.covariance_root else 0,),
+        }
+        for name, allowed in lengths.items():
+            found = len(getattr(self, name))
+            if found not in allowed:
+                raise ValueError(f"{name} has {amount(found, 'number')}, not {allowed[-1]}")
 
     @classmethod
     def stored(cls, content: Mapping[str, Any]) -> Fusion:
-        """Return the fusion that `metrics.json` and exported models hold."""
+        """Return the fusion that `metrics.json` and exported models hold.
+
+        Raises:
+            TypeError: it lacks a part, or one is no list. ValueError: a part has another length.
+        """
         weights: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
         }
@@ -110,6 +153,28 @@ class Fusion:
         """Return natural logarithms [n] of the likelihood ratio; above 0 the evidence speaks for the same person."""
         weights = np.concatenate([self.free, self.global_slopes, self.local_slopes])
         return np.asarray(self.regressors(evidence) @ weights)
+
+    def ratio_interval(self, evidence: Evidence) -> Floats | None:
+        """Return 95 % intervals [n, 2] of `log_likelihood_ratio` over people; None if they were not measured.
+
+        An end is -∞ or ∞ where the ratio lies beyond what so many people can show. The other end then lies no
+        further out than that.
+        """
+        if not self.covariance_root:
+            return None
+        root = np.zeros((WEIGHTS, WEIGHTS))
+        root[np.tril_indices(WEIGHTS)] = self.covariance_root
+        away = NORMAL * np.linalg.norm(self.regressors(evidence) @ root, axis=1)
+        ratio = self.log_likelihood_ratio(evidence)
+        lowest, highest = np.array([-1.0, 1.0]) * np.log(np.maximum(np.array(self.people) / NONE_SEEN, 1.0))
+        low, high = ratio - away, ratio + away
+        return np.stack(
+            [
+                np.where(low < lowest, -np.inf, np.minimum(low, highest)),
+                np.where(high > highest, np.inf, np.maximum(high, lowest)),
+            ],
+            axis=1,
+        )
 
     def score(self, evidence: Evidence) -> Floats:
         """Return log-likelihood ratios [n] in deviations of impostors of the same visibility and quality."""

@@ -13,6 +13,7 @@ from oaml_core.inference.decision import Comparison
 from oaml_core.inference.face_files import load_face
 from oaml_core.inference.photo_records import describe, remark
 from oaml_core.inference.proof import NOTHING_KNOWN, Proof
+from oaml_core.inference.ratio import Ratio
 from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.photo_face import PhotoFace
@@ -39,6 +40,8 @@ class MatchResult:
         found = self.comparison
         local = "" if found.local_score is None else f", local {found.local_score:.2f}"
         shown = f"global {found.global_score:.3f}{local}, {100 * found.visible_share:.0f} % visible in both"
+        if found.log_likelihood_ratio is not None:
+            shown += f"; {Ratio(found.log_likelihood_ratio, found.ratio_interval)}"
         if self.undecidable:
             return f"cannot decide: {self.undecidable}; {shown}"
         if found.same is None:

@@ -19,7 +19,8 @@ from oaml_core.errors import ConfigError, ExportError, ModelInputError
 from oaml_core.inference.backends import Backend, Feeds, OnnxRuntime, Runtime, check_backend, open_runtime, trial_images
 from oaml_core.inference.combining import CombinedRule, combined_scores_of, line_of
 from oaml_core.inference.decision import Comparison
-from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
+from oaml_core.inference.fused_scores import with_fusion
+from oaml_core.inference.fusion import Fusion
 from oaml_core.inference.model_files import matcher_path
 from oaml_core.inference.model_metadata import read_model_metadata
 from oaml_core.inference.onnx_outputs import OnnxFeatures, outputs_of
@@ -190,19 +191,8 @@ class OamlOnnx:
         share = (probe.visibility * gallery.visibility).mean((1, 2, 3), dtype=np.float64)
         combined = combined_scores_of(self.rule, probe, gallery, global_score, local_score)
         plain = Scores(global_score, local_score, combined, share)
-        if self.fusion is None or local_score is None:
-            return plain
-        evidence = Evidence(
-            global_score,
-            local_score,
-            region_shares(probe.visibility, gallery.visibility),
-            pair_quality(probe.norm, gallery.norm),
-        )
-        return plain._replace(
-            calibrated_score=self.fusion.score(evidence),
-            log_likelihood_ratio=self.fusion.log_likelihood_ratio(evidence),
-            calibrated_decides=self.metadata.get("decision") == "calibrated",
-        )
+        decides = self.metadata.get("decision") == "calibrated"
+        return with_fusion(plain, self.fusion, probe, gallery, decides=decides)
 
     def compare(self, a: Images, b: Images, far: float = 1e-3) -> Comparison:
         """Compare two aligned faces.

@@ -58,6 +58,8 @@ class Scores(NamedTuple):
     """Natural logarithm, same person against different people; None without a fusion."""
     calibrated_decides: bool = False
     """Whether the model decides by the calibrated score."""
+    ratio_interval: NDArray[np.float64] | None = None
+    """[n, 2] 95 % intervals of `log_likelihood_ratio` over people, see `Fusion.ratio_interval`; None: not measured."""
 
     @property
     def deciding(self) -> tuple[str, NDArray[np.float64]]:

@@ -6,6 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+INTERVAL = (
+    "95 % interval of log_likelihood_ratio over the people of the model's evaluation; null for an end that so few "
+    "people cannot show, null for both: the model was evaluated without it"
+)
+
 
 class ProofAnswer(BaseModel):
     """Share of pairs of one person that the model's evaluation accepted, among those that show as much of the face."""
@@ -58,6 +63,7 @@ class CompareAnswer(BaseModel):
     log_likelihood_ratio: float | None = Field(
         description="natural logarithm, same person against different people", examples=[5.3]
     )
+    ratio_interval: tuple[float | None, float | None] | None = Field(description=INTERVAL, examples=[(4.2, 6.4)])
     visible_share: float = Field(description="share of the face that is visible in both, 0 to 1", examples=[0.57])
     expected: ProofAnswer | None = Field(description="what such pairs prove; null: not known")
     faces: list[FaceAnswer]
@@ -85,6 +91,7 @@ class CandidateAnswer(BaseModel):
     global_score: float = Field(examples=[0.52])
     visible_share: float = Field(examples=[0.57])
     log_likelihood_ratio: float | None = Field(examples=[5.3])
+    ratio_interval: tuple[float | None, float | None] | None = Field(description=INTERVAL, examples=[(4.2, None)])
 
 
 class IdentifyAnswer(BaseModel):

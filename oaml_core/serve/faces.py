@@ -127,6 +127,7 @@ class FaceService:
             global_score=found.global_score,
             local_score=found.local_score,
             log_likelihood_ratio=found.log_likelihood_ratio,
+            ratio_interval=found.ratio_interval,
             visible_share=found.visible_share,
             expected=_proof(verdict.proof.expected),
             faces=[self._answer(face, one), self._answer(another, other)],
@@ -171,7 +172,8 @@ class FaceService:
                 score=one.score,
                 global_score=one.global_score,
                 visible_share=one.visible_share,
-                log_likelihood_ratio=one.log_likelihood_ratio,
+                log_likelihood_ratio=None if one.ratio is None else one.ratio.log,
+                ratio_interval=None if one.ratio is None else one.ratio.interval,
             )
             for one in answer.people
         ]

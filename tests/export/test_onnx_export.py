@@ -25,6 +25,7 @@ from oaml_core.evaluation.verdict.results import Evaluation
 from oaml_core.export import OamlOnnx
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
 from oaml_core.inference.combining import CombinedRule
+from oaml_core.inference.match import MatchResult
 from oaml_core.inference.model_files import matcher_path
 from oaml_core.models.recogniser import build_recogniser
 from oaml_core.settings import digest
@@ -128,6 +129,7 @@ def test_calibrated_scores_and_decisions_are_those_of_the_evaluation(images, tmp
         np.testing.assert_allclose(found.calibrated_score, judged.fusion.score(evidence_of(scores)), atol=2e-3)
         ratios = judged.fusion.log_likelihood_ratio(evidence_of(scores))
         np.testing.assert_allclose(found.log_likelihood_ratio, ratios, atol=2e-3)
+        np.testing.assert_allclose(found.ratio_interval, judged.fusion.ratio_interval(evidence_of(scores)), atol=5e-3)
         assert found.deciding[0] == ("calibrated" if fusion == "llr" else "combined")
     compared = onnx_model.compare(many[0], many[1], far=0.1)
     name = "calibrated" if fusion == "llr" else "combined"
@@ -135,6 +137,13 @@ def test_calibrated_scores_and_decisions_are_those_of_the_evaluation(images, tmp
     assert compared.decided_by == name
     assert compared.threshold == points[0]["threshold"]
     assert compared.same == (compared.score >= compared.threshold)
+    assert compared.ratio_interval is not None
+    assert "likelihood ratio" in str(MatchResult(compared, 0.1, [0.1], pair=None))
+    for part in ("covariance_root", "people"):
+        del measured["sets"]["set"]["fusion"][part]
+    export_onnx(model, path, CONFIG, images, metrics=measured)
+    former = OamlOnnx(path).compare(many[0], many[1], far=0.1)
+    assert former == replace(compared, ratio_interval=None)
     comparer = CheckpointComparer(model, 112, measured)
     same = comparer.scores(*(comparer.records(dark[side:40:2]) for side in (0, 1)))
     np.testing.assert_allclose(same.calibrated_score, judged.fusion.score(evidence_of(scored["dark"]))[:20], atol=1e-4)

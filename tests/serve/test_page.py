@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import threading
 from collections.abc import Iterator
@@ -224,3 +225,25 @@ def test_the_page_fits_a_phone_and_can_be_read_by_day_and_night(page: Any, schem
     assert page.evaluate(CONTRAST) >= 4.5
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(ground.split("(")[1].split(",")[0]) < 128) == (scheme == "dark")
+
+
+@pytest.mark.parametrize(
+    ("ratio", "interval", "words"),
+    [
+        (None, None, ""),
+        (240, None, "The scores are 240 times more frequent among pairs of one person. "),
+        (240, (90, 651), "240 times more frequent among pairs of one person (95 % interval 90 to 651). "),
+        (
+            1 / 240,
+            (1 / 651, 1 / 90),
+            "240 times more frequent among pairs of different people (95 % interval 90 to 651). ",
+        ),
+        (2.5, (0.5, None), "pairs of one person (at least 1/2.0). "),
+        (1 / 30, (None, 1 / 9), "30 times more frequent among pairs of different people (at least 9.0). "),
+        (1, (None, None), "too few people tell"),
+    ],
+)
+def test_the_likelihood_ratio_is_told_with_its_interval(page: Any, ratio: Any, interval: Any, words: str) -> None:
+    ends = interval and [None if end is None else math.log(end) for end in interval]
+    found = {"log_likelihood_ratio": ratio and math.log(ratio), "ratio_interval": ends}
+    assert words in page.evaluate("found => evidence(found)", found)

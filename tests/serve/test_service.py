@@ -11,6 +11,7 @@ from plain_model import PlainModel, covered, face_of
 from service_client import compare, enrol, png, started
 
 from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.records import FaceRecords, Scores
 
 
 def test_two_photographs_are_compared(client: TestClient) -> None:
@@ -73,3 +74,26 @@ def test_a_model_that_fails_its_self_test_does_not_start(gallery: Gallery) -> No
 
     with pytest.raises(Exception, match="not finite"), started(gallery, model=Broken()):
         pass
+
+
+def test_the_likelihood_ratio_comes_with_its_interval(gallery: Gallery) -> None:
+    class Weighing(PlainModel):
+        interval: np.ndarray | None = np.array([[2.0, np.inf]])
+
+        def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
+            plain = super().scores(probe, gallery)
+            rows = len(plain.global_score)
+            known = None if self.interval is None else np.repeat(self.interval, rows, axis=0)
+            return plain._replace(log_likelihood_ratio=np.full(rows, 4.5), ratio_interval=known)
+
+    model = Weighing(thresholds={1e-2: -10.0})
+    with started(gallery, model=model) as client:
+        client.headers["X-API-Key"] = "a"
+        photo = png(face_of(1))
+        enrol(client, "Ann", photo)
+        for wanted in ([2.0, None], None):
+            found = compare(client, photo, photo).json()
+            best = client.post("/api/v1/identify", files={"photo": photo}).json()["people"][0]
+            assert [one["log_likelihood_ratio"] for one in (found, best)] == [4.5, 4.5]
+            assert [one["ratio_interval"] for one in (found, best)] == [wanted, wanted]
+            Weighing.interval = None

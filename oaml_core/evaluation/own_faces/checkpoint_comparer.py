@@ -17,7 +17,8 @@ from oaml_core.evaluation.scoring.face_features import (
 )
 from oaml_core.evaluation.scoring.stranger_faces import local_line
 from oaml_core.inference.combining import CombinedRule, combined_scores_of
-from oaml_core.inference.fusion import Evidence, Fusion, pair_quality, region_shares
+from oaml_core.inference.fused_scores import with_fusion
+from oaml_core.inference.fusion import Fusion
 from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
@@ -84,19 +85,8 @@ class CheckpointComparer:
         local_score = local.double().numpy()
         combined = combined_scores_of(self.rule, probe, gallery, global_score, local_score)
         plain = Scores(global_score, local_score, combined, share.double().numpy())
-        if self._fusion is None or self._set is None:
-            return plain
-        evidence = Evidence(
-            global_score,
-            local_score,
-            region_shares(probe.visibility, gallery.visibility),
-            pair_quality(probe.norm, gallery.norm),
-        )
-        return plain._replace(
-            calibrated_score=self._fusion.score(evidence),
-            log_likelihood_ratio=self._fusion.log_likelihood_ratio(evidence),
-            calibrated_decides=self._set.get("decision") == "calibrated",
-        )
+        decides = self._set is not None and self._set.get("decision") == "calibrated"
+        return with_fusion(plain, self._fusion, probe, gallery, decides=decides)
 
     def by_visible_share(self, score: str) -> list[dict[str, Any]]:
         """Return TAR and FAR of the evaluation by what a pair shows; empty if it was not measured."""

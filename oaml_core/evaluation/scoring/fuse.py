@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.evaluation.scoring.identities import PairIdentities, linked
+from oaml_core.evaluation.scoring.ratio_spread import with_spread
 from oaml_core.evaluation.scoring.scores import PairScores
 from oaml_core.evaluation.statistics.protocols import Bools, Floats
 from oaml_core.evaluation.statistics.seed import SEED
@@ -82,16 +83,19 @@ def fuse(
             for name in scored:
                 rows = _rows(evidence[name], test)
                 scores[name][test], ratios[name][test] = fusion.score(rows), fusion.log_likelihood_ratio(rows)
-    return Fused(scores, ratios, fit_fusion(list(evidence.values()), issame, normalisation))
+    return Fused(scores, ratios, fit_fusion(list(evidence.values()), issame, normalisation, people))
 
 
-def fit_fusion(conditions: Sequence[Evidence], issame: Bools, normalisation: Normalisation) -> Fusion:
+def fit_fusion(
+    conditions: Sequence[Evidence], issame: Bools, normalisation: Normalisation, people: PairIdentities | None = None
+) -> Fusion:
     """Fit a fusion of global score, local score, visibility and quality to pairs.
 
     Args:
         conditions: evidence of the same N pairs, one per condition.
         issame: [N], true for genuine pairs.
         normalisation: statistics of the clean pairs.
+        people: in the pairs, over whom the ratio's interval is taken; None: it gets none.
     """
     evidence = Evidence(*map(np.concatenate, zip(*conditions, strict=True)))
     labels = np.tile(issame, len(conditions))
@@ -106,9 +110,12 @@ def fit_fusion(conditions: Sequence[Evidence], issame: Bools, normalisation: Nor
     )
     x = plain.regressors(evidence)
     share = np.where(labels, labels.mean(), 1.0 - labels.mean())
-    weights = fit_monotone(x, labels, 0.5 / share, np.arange(x.shape[1]) < FREE)
+    weight = 0.5 / share
+    weights = fit_monotone(x, labels, weight, np.arange(x.shape[1]) < FREE)
     free, global_slopes, local_slopes = np.split(weights, [FREE, FREE + SLOPES])
     ratio = replace(plain, free=_tuple(free), global_slopes=_tuple(global_slopes), local_slopes=_tuple(local_slopes))
+    if people is not None:
+        ratio = with_spread(ratio, x, issame, weight, people, PENALTY)
     impostors = Evidence(*(column[~labels] for column in evidence))
     location, log_scale = upper_spread(ratio.context(impostors), ratio.log_likelihood_ratio(impostors))
     return replace(ratio, impostor_location=_tuple(location), impostor_log_scale=_tuple(log_scale))

@@ -19,6 +19,7 @@ from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
 from oaml_core.inference.gallery.packing import REMEDY
 from oaml_core.inference.gallery.vectors import Keys, Vectors
+from oaml_core.inference.ratio import Ratio
 from oaml_core.inference.records import FaceRecords, Floats
 
 SHORTLIST = 100
@@ -41,8 +42,8 @@ class Found(NamedTuple):
     """Cosine of the embeddings."""
     visible_share: float
     """Mean product of both visibilities, in [0, 1]."""
-    log_likelihood_ratio: float | None
-    """Natural logarithm, same person against different people; None without a fusion."""
+    ratio: Ratio | None
+    """Likelihood ratio of probe and face, with its interval; None without a fusion."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,6 @@ class GallerySearch:
         scores = self.model.scores(probe, known)
         name, values = scores.deciding
         about = self.gallery.faces(there)
-        ratio = scores.log_likelihood_ratio
         best: dict[str, Found] = {}
         for row in np.argsort(-values, kind="stable"):
             face = about.get(there[row])  # gone meanwhile: None
@@ -106,7 +106,7 @@ class GallerySearch:
                     float(values[row]),
                     float(scores.global_score[row]),
                     float(scores.visible_share[row]),
-                    None if ratio is None else float(ratio[row]),
+                    Ratio.of(scores, int(row)),
                 )
         return Answer(name, list(best.values()), len(there), faces)
 

@@ -96,11 +96,25 @@ const sentence = (text) => text && capital(text) + (text.endsWith(".") ? "" : ".
 const proof = (found) => found.expected === null ? "" :
   `Of such pairs of one person ${percent(found.expected.tar)} are accepted. `;
 
-function evidence(ratio) {
+// How many times more frequent, of a natural logarithm; 1/2 for half as frequent.
+function times(log) {
+  const size = Math.exp(Math.min(Math.abs(log), Math.log(1e6)));
+  const shown = size < 9.95 ? size.toFixed(1) : Math.round(size).toLocaleString("en");
+  return log < 0 && shown !== "1.0" ? "1/" + shown : shown;
+}
+
+// What the scores of a comparison or of a person say. An open end of the interval is null.
+function evidence(found) {
+  const ratio = found.log_likelihood_ratio, against = ratio < 0;
   if (ratio === null) return "";
-  const times = Math.exp(Math.min(Math.abs(ratio), Math.log(1e6)));
-  const shown = times < 10 ? times.toFixed(1) : Math.round(times).toLocaleString("en");
-  return `The scores are ${shown} times more frequent among pairs of ${ratio < 0 ? "different people" : "one person"}. `;
+  // Turned round where it speaks for different people, so that the words hold for both.
+  const ends = found.ratio_interval?.map((end) => end === null ? null : against ? -end : end);
+  const [low, high] = !ends ? [null, null] : against ? ends.reverse() : ends;
+  const sure = !ends ? "" : low === null && high === null ? " (how sure that is, too few people tell)" :
+    low === null ? ` (at most ${times(high)})` : high === null ? ` (at least ${times(low)})` :
+    ` (95 % interval ${times(low)} to ${times(high)})`;
+  return `The scores are ${times(Math.abs(ratio))} times more frequent among pairs of ` +
+    `${against ? "different people" : "one person"}${sure}. `;
 }
 
 async function answered(task) {
@@ -115,7 +129,7 @@ at("compare").addEventListener("click", () => answered(async () => {
   const found = await call("POST", "/api/v1/compare", { picture: true }, photos);
   const threshold = found.threshold === null ? "" : ` (threshold ${found.threshold.toFixed(3)} at FAR ${found.far})`;
   say(words[found.decision], `${capital(found.decided_by)} score ${found.score.toFixed(3)}${threshold}, ` +
-    `${percent(found.visible_share)} of the face visible in both. ${evidence(found.log_likelihood_ratio)}` +
+    `${percent(found.visible_share)} of the face visible in both. ${evidence(found)}` +
     `${proof(found)}${sentence(found.reason)}`, found.faces.map((face) => face.remark));
   at("picture").src = found.picture;
   at("picture").hidden = false;
@@ -127,7 +141,7 @@ at("identify").addEventListener("click", () => answered(async () => {
   const found = await call("POST", "/api/v1/identify", { picture: true }, { photo: photos.first });
   const best = found.people[0];
   say(found.decision === "known" ? best.person : words[found.decision],
-    `${found.faces} faces in the gallery. ${proof(found)}${sentence(found.reason)}`, [found.face.remark]);
+    `${found.faces} faces in the gallery. ${best ? evidence(best) : ""}${proof(found)}${sentence(found.reason)}`, [found.face.remark]);
   at("found").hidden = !best;
   at("found").querySelector("tbody").replaceChildren(...found.people.map((one) => {
     const row = document.createElement("tr");
