@@ -105,7 +105,8 @@ def _list(config: Config, options: Any) -> int:
             if not found:
                 raise gallery.nobody(options.what)
             for face in found.values():
-                print(f"{face.key:>6}  {face.added}  {face.source}  {face.remark}{'; image kept' if face.kept else ''}")
+                said = [face.remark, str(face.detected or ""), "image kept" if face.kept else ""]
+                print(f"{face.key:>6}  {face.added}  {face.source}  {'; '.join(filter(None, said))}")
             return 0
         people = gallery.people()
         for one in people:

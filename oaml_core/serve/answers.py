@@ -121,6 +121,16 @@ class PersonAnswer(BaseModel):
     faces: int = Field(examples=[3])
 
 
+class QualityAnswer(BaseModel):
+    """Measurements of one face."""
+
+    eye_distance: float = Field(description="between the eyes, in pixels of the photograph", examples=[83.2])
+    sharpness: float = Field(description="low for blurred and for enlarged faces", examples=[12.4])
+    brightness: float = Field(description="median grey level, 0 to 255", examples=[131.0])
+    roll: float = Field(description="turn of the eyes' line in degrees, positive: clockwise", examples=[-2.1])
+    yaw: float = Field(description="sideways shift of the nose, 0: seen from the front", examples=[0.05])
+
+
 class GalleryFace(BaseModel):
     """One enrolled face."""
 
@@ -128,6 +138,12 @@ class GalleryFace(BaseModel):
     added: str = Field(examples=["2026-03-01T09:30:00+00:00"])
     remark: str = Field(examples=["found (score 0.98), aligned by all five points; 57 % visible, covered: mouth, chin"])
     kept: bool = Field(description="whether the aligned image is kept", examples=[True])
+    score: float | None = Field(description="the detector's, 0 to 1; null: not noted", examples=[0.98])
+    box: tuple[float, float, float, float] | None = Field(
+        description="left, top, right, bottom in pixels of the photograph; null: not noted, or none seen",
+        examples=[(212.5, 96.0, 388.1, 322.7)],
+    )
+    quality: QualityAnswer | None = Field(description="null: not noted, or no points were seen")
 
 
 class EnrolAnswer(BaseModel):

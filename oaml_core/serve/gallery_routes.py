@@ -6,14 +6,15 @@ A change is told in the log by its route, the face's number and how many faces i
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
-from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.database import EnrolledFace, Gallery
 from oaml_core.serve.access import ADMIN, ENROL, KNOWN, READ, gallery_of, models, note, require_gallery, work
-from oaml_core.serve.answers import EnrolAnswer, FacesAnswer, GalleryFace, PersonAnswer
+from oaml_core.serve.answers import EnrolAnswer, FacesAnswer, GalleryFace, PersonAnswer, QualityAnswer
 from oaml_core.serve.face_routes import ERRORS, PHOTO, Photo
 from oaml_core.serve.faces import FaceService
 
@@ -75,7 +76,7 @@ async def faces(request: Request, person: Name) -> list[GalleryFace]:
     found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).faces(person=person)))
     if not found:
         raise HTTPException(404, "There is nobody of this name in the gallery.")
-    return [GalleryFace(key=one.key, added=one.added, remark=one.remark, kept=one.kept) for one in found.values()]
+    return [_shown(one) for one in found.values()]
 
 
 @gallery_api.post("/faces", dependencies=[ENROL], openapi_extra=PHOTO.body)
@@ -125,6 +126,20 @@ async def image(request: Request, key: FaceKey) -> Response:
     if found is None:
         raise HTTPException(404, "There is no such face, or its image was not kept.")
     return Response(found, media_type="image/png")
+
+
+def _shown(face: EnrolledFace) -> GalleryFace:
+    found = face.detected
+    quality = None if found is None or found.quality is None else QualityAnswer(**asdict(found.quality))
+    return GalleryFace(
+        key=face.key,
+        added=face.added,
+        remark=face.remark,
+        kept=face.kept,
+        score=None if found is None else found.score,
+        box=None if found is None else found.box,
+        quality=quality,
+    )
 
 
 async def _changed(request: Request, change: Callable[[FaceService], T]) -> T:

@@ -12,11 +12,13 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from plain_model import covered, face_of
-from service_client import compare, enrol, png
+from service_client import MODEL, compare, enrol, png
 
 from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.detected import Detected
 from oaml_core.inference.gallery.encryption import encrypt_contents
 from oaml_core.inference.gallery.sealing import GalleryCipher
+from oaml_core.photos.quality import Quality
 
 
 def test_from_enrolling_to_deleting(client: TestClient, gallery: Gallery) -> None:
@@ -25,6 +27,7 @@ def test_from_enrolling_to_deleting(client: TestClient, gallery: Gallery) -> Non
     for person in range(4):
         assert enrol(client, f"p {person}", png(face_of(person))).json()["key"] > 0
     (there,) = client.get("/api/v1/gallery/faces", params={"person": "p 0"}).json()
+    assert (there["score"], there["box"], there["quality"]) == (1.0, None, None)  # it was said to be aligned
     assert enrol(client, "p 0", png(face_of(0))).json() == {"key": there["key"], "added": False}
     found = client.post("/api/v1/identify", params={"top": 2}, files={"photo": png(covered(face_of(2, 5)))}).json()
     assert found["decision"] == "known"
@@ -122,3 +125,15 @@ def test_a_search_is_explained_by_a_picture_to_those_who_may_see_kept_faces(clie
     assert picture(2, picture=True) is None
     client.headers["X-API-Key"] = "e"
     assert picture(1, picture=True) is None
+
+
+def test_faces_are_listed_with_box_and_quality(client: TestClient, gallery: Gallery) -> None:
+    quality = Quality(83.25, 12.5, 131.0, -2.125, 0.0625)
+    records = MODEL.records(face_of(1)[None])
+    for number, detected in enumerate((Detected(0.75, (1.0, 2.0, 30.5, 40.0), quality), None)):
+        gallery.add("Ann", records, source="", digest=str(number), detected=detected)
+    known, former = client.get("/api/v1/gallery/faces", params={"person": "Ann"}).json()
+    assert (known["score"], known["box"]) == (0.75, [1.0, 2.0, 30.5, 40.0])
+    measured = {"eye_distance": 83.25, "sharpness": 12.5, "brightness": 131.0, "roll": -2.125, "yaw": 0.0625}
+    assert known["quality"] == measured
+    assert [former[part] for part in ("score", "box", "quality")] == [None] * 3

@@ -54,7 +54,7 @@ def with_spread(
     by_person = _sums_by_person(gradients.reshape(-1, len(issame), WEIGHTS).sum(0), issame, people)
     half = np.linalg.solve(hessian, np.linalg.cholesky(by_person.T @ by_person + ridge))
     # V = half · halfᵀ; its triangular root is that of the QR decomposition of halfᵀ.
-    root = np.linalg.qr(half.T, mode="r").T
+    root = np.linalg.qr(half.T).R.T
     rounded = tuple(float(f"{value:.{DIGITS}g}") for value in root[np.tril_indices(WEIGHTS)])
     return replace(fusion, covariance_root=rounded, people=_counted(issame, people))
 

@@ -89,4 +89,5 @@ def _take(db: sqlite3.Connection, gallery: Gallery, other: Gallery, face: Enroll
     db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (face.person,))
     (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (face.person,)).fetchone()
     about = (owner, face.source, face.digest, face.added, face.remark)
-    return gallery.insert_face(db, about, other.image(face.key), other.packed([face.key])[face.key]) is not None
+    image, packed = other.image(face.key), other.packed([face.key])[face.key]
+    return gallery.insert_face(db, about, image, packed, face.detected) is not None

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from oaml_core.errors import DataError
+from oaml_core.inference.gallery.detected import COLUMNS, Detected
 from oaml_core.inference.gallery.packing import ONE_VECTOR, Packed, local_vector, pack_record, unpack_records
 from oaml_core.inference.gallery.people import GalleryPeople, checked_name
 from oaml_core.inference.gallery.sealing import SEALED, is_sealed
@@ -37,6 +38,8 @@ class EnrolledFace(NamedTuple):
     """How the face was found, and what is covered."""
     kept: bool
     """Whether the aligned image is kept."""
+    detected: Detected | None
+    """Box and quality; None of faces that were enrolled before these were kept."""
 
 
 class Gallery(GalleryPeople):
@@ -51,6 +54,7 @@ class Gallery(GalleryPeople):
         digest: str,
         remark: str = "",
         image: bytes | None = None,
+        detected: Detected | None = None,
     ) -> int | None:
         """Enrol one face; it is there for good once this returns.
 
@@ -61,6 +65,7 @@ class Gallery(GalleryPeople):
             digest: SHA-256 of the photograph.
             remark: how the face was found.
             image: aligned face as an image file, to be kept; None: it is not.
+            detected: box and quality of the face; None: they are not known.
 
         Returns:
             The face's key; None if the person has a face of this photograph already.
@@ -75,16 +80,24 @@ class Gallery(GalleryPeople):
             self.require_model()
             db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
             (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
-            return self.insert_face(db, (owner, source, digest, _now(), remark), image, packed)
+            return self.insert_face(db, (owner, source, digest, _now(), remark), image, packed, detected)
 
     def replace(
-        self, key: int, records: FaceRecords, *, source: str, digest: str, remark: str = "", image: bytes | None = None
+        self,
+        key: int,
+        records: FaceRecords,
+        *,
+        source: str,
+        digest: str,
+        remark: str = "",
+        image: bytes | None = None,
+        detected: Detected | None = None,
     ) -> int:
         """Put a face of another photograph in place of one of the same person, in one change; returns its key.
 
         Args:
             key: of the face that is deleted.
-            records, source, digest, remark, image: of the new face, as `add` takes them.
+            records, source, digest, remark, image, detected: of the new face, as `add` takes them.
 
         Raises:
             DataError: there is no such face, or the person has another face of this photograph.
@@ -97,13 +110,18 @@ class Gallery(GalleryPeople):
             if row is None:
                 raise self.no_face(key)
             db.execute("DELETE FROM faces WHERE id = ?", (key,))
-            made = self.insert_face(db, (*row, source, digest, _now(), remark), image, packed)
+            made = self.insert_face(db, (*row, source, digest, _now(), remark), image, packed, detected)
             if made is None:
                 raise DataError(f"The person of face {key} has this photograph already; remove face {key} instead.")
             return made
 
     def insert_face(
-        self, db: sqlite3.Connection, face: tuple[int, str, str, str, str], image: bytes | None, packed: Packed
+        self,
+        db: sqlite3.Connection,
+        face: tuple[int, str, str, str, str],
+        image: bytes | None,
+        packed: Packed,
+        detected: Detected | None,
     ) -> int | None:
         """Write a face with its record within a change; returns its key, None if the person has this photograph.
 
@@ -112,6 +130,7 @@ class Gallery(GalleryPeople):
             face: number of the person, source, digest, when it was added, and remark.
             image: aligned face as an image file; None: it is not kept.
             packed: record by the gallery's model.
+            detected: box and quality; None: they are not known.
 
         Raises:
             GalleryLocked: the gallery is encrypted, and its key is missing or another one.
@@ -125,6 +144,9 @@ class Gallery(GalleryPeople):
         if made is None:
             return None
         self.write_record(db, made[0], self.model, packed)
+        if detected is not None:
+            places = ", ".join("?" * (1 + len(COLUMNS)))
+            db.execute(f"INSERT INTO detected VALUES ({places})", (made[0], *detected.row()))
         return int(made[0])
 
     def write_record(self, db: sqlite3.Connection, face: int, model: str, packed: Packed) -> None:
@@ -143,10 +165,14 @@ class Gallery(GalleryPeople):
         return int(rows[0][0]) if rows else None
 
     def faces(self, keys: Iterable[int] | None = None, person: str | None = None) -> dict[int, EnrolledFace]:
-        """Return faces by key: those of `keys`, those of a person, or all."""
+        """Return faces by key: those of `keys`, those of a person, or all.
+
+        Raises:
+            DataError: box or quality of one is damaged.
+        """
         words = (
-            "SELECT faces.id, name, source, digest, added, remark, image IS NOT NULL "
-            "FROM faces JOIN people ON person = people.id"
+            f"SELECT faces.id, name, source, digest, added, remark, image IS NOT NULL, {', '.join(COLUMNS)} "
+            "FROM faces JOIN people ON person = people.id LEFT JOIN detected ON face = faces.id"
         )
         if keys is not None:
             rows = [row for part in _parts(keys) for row in self.query(f"{words} WHERE faces.id IN ({part})")]
@@ -154,7 +180,7 @@ class Gallery(GalleryPeople):
             rows = self.query(f"{words} WHERE name = ? ORDER BY faces.id", self.spelled(person))
         else:
             rows = self.query(f"{words} ORDER BY faces.id")
-        return {row[0]: EnrolledFace._make((*row[:6], bool(row[6]))) for row in rows}
+        return {row[0]: EnrolledFace._make((*row[:6], bool(row[6]), Detected.of_row(row[7:], row[0]))) for row in rows}
 
     def face_keys(self) -> list[int]:
         """Return keys of all faces that have a record of the gallery's model, in order."""

@@ -12,6 +12,7 @@ from oaml_core.decoding.files import read_image_bytes
 from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import Gallery
+from oaml_core.inference.gallery.detected import Detected
 from oaml_core.inference.gallery.rebuild import encode_face
 from oaml_core.inference.identify import gallery_files
 from oaml_core.inference.photo_records import describe, describe_face, remark
@@ -47,6 +48,7 @@ class EnrolledAs(TypedDict):
     digest: str
     remark: str
     image: bytes | None
+    detected: Detected
 
 
 def enrol_folder(
@@ -128,4 +130,11 @@ def _enrolled(found: tuple[PhotoFace, FaceRecords], source: str, digest: str, *,
     face, records = found
     said = remark(face, records.visibility[0, 0])
     image = encode_face(face.image) if keep else None
-    return {"records": records, "source": source, "digest": digest, "remark": said, "image": image}
+    return {
+        "records": records,
+        "source": source,
+        "digest": digest,
+        "remark": said,
+        "image": image,
+        "detected": Detected.of(face),
+    }

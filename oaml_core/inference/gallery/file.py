@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from oaml_core.errors import DataError, GalleryMoved, Withdrawn
+from oaml_core.inference.gallery.detected import TABLE
 from oaml_core.sqlite_damage import is_damage
 
 APPLICATION = 0x4F414D47
 """Number in the file's header that says whose it is."""
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables."""
 WAIT = 30.0
 """Seconds that a writer waits for another one."""
@@ -35,6 +36,8 @@ CREATE TABLE records (
     PRIMARY KEY (face, model)
 );
 """
+NEWER = {2: TABLE}
+"""What each later version adds: new files get it after `TABLES`, files of a former version when they are opened."""
 
 
 class GalleryFile:
@@ -105,16 +108,24 @@ class GalleryFile:
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if empty and not mark and model is not None:
-                for statement in filter(str.strip, TABLES.split(";")):
-                    self._db.execute(statement)
+                self._run(TABLES)
                 self._db.execute("INSERT INTO meta VALUES ('model', ?)", (model,))
                 self.on_made(self._db)
                 self._db.execute(f"PRAGMA application_id = {APPLICATION}")
-                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+                version = 1
             elif mark != APPLICATION:
                 raise sqlite3.DatabaseError("it is another kind of file")
-            elif version != SCHEMA:
-                raise sqlite3.DatabaseError(f"its tables have version {version}, this program knows {SCHEMA}")
+            elif not 1 <= version <= SCHEMA:
+                raise sqlite3.DatabaseError(f"its tables have version {version}, this program knows 1 to {SCHEMA}")
+            for later in range(version + 1, SCHEMA + 1):
+                self._run(NEWER[later])
+            if version < SCHEMA:
+                self._db.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _run(self, statements: str) -> None:
+        """Execute statements within a change; `executescript` would end it."""
+        for statement in filter(str.strip, statements.split(";")):
+            self._db.execute(statement)
 
     def on_made(self, db: sqlite3.Connection) -> None:
         """Write what a new file begins with, within the change that makes it; a subclass says what that is."""
