@@ -44,6 +44,9 @@ class JpegHeader:
     """Coefficients of all components, 2 bytes each."""
     blocks: int = 0
     """Blocks of the largest component, each of which takes one bit of the file at least; 0: not known."""
+    decided_by: int = 0
+    """Bytes from the start of the file that decide all of this: another file that begins with them announces the same.
+    0: not known, or the file holds metadata, which are one picture's alone."""
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -53,7 +56,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         DataError: there are more scans or segments than an image has, or more data announced than the file can hold.
     """
     header = JpegHeader()
-    position, segments, stated, by_xmp = 2, 0, 0, 0
+    position, segments, stated, by_xmp, is_bare = 2, 0, 0, 0, True
     while found := _MARKER.search(data, position):
         position, marker = found.end(), data[found.end() - 1]
         if marker == _END:
@@ -67,6 +70,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         if marker in _FRAMES and not header.width:
             _read_frame(header, marker, data[position : position + length])
         elif marker == _METADATA:
+            is_bare = False
             content = data[position + 2 : position + length]
             if content.startswith(_EXIF_START):
                 stated = stated or exif_orientation(content[len(_EXIF_START) :])
@@ -77,6 +81,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
             if header.scans > MOST_SCANS:
                 raise DataError(f"damaged JPEG: it has more than {MOST_SCANS} scans")
             if not header.buffered and data[position + 2 : position + 3] == bytes([header.components]):
+                header.decided_by = position + 3 if is_bare else 0
                 break  # one scan has everything
             header.buffered = True
         position += length

@@ -159,7 +159,9 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
             image = fit_square(decode_image(self.encoded(index), self.channel_order), self.image_size)
         except DataError as error:
             raise DataError(f"training image {index} (number {self.sources[index]} of its source): {error}") from None
-        return torch.from_numpy(image).permute(2, 0, 1).contiguous()
+        # numpy turns [H·W, 3] round in two thirds of the time that torch takes for [H, W, 3].
+        channels = np.ascontiguousarray(image.reshape(-1, 3).T)
+        return torch.from_numpy(channels).view(3, self.image_size, self.image_size)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.read(index), int(self.labels[index])
