@@ -15,13 +15,13 @@ from oaml_core.photos.detectors import DEFAULT, open_detector
 from oaml_core.photos.files import load_photo
 from oaml_core.photos.photo_face import PhotoFace, as_it_is
 from oaml_core.photos.search import find_faces
-from oaml_core.photos.second_look import second_look
+from oaml_core.photos.second_look import judged_again, second_look
 
 SURE = 0.8
 """Score of the search from which on a place is taken for a face."""
 SURE_AGAIN = 0.45
-"""Score of the second look from which on a doubtful place is taken for a face, by a detector that knows covered faces;
-of others as much is asked as of the search."""
+"""Score of `judged_again` from which on a doubtful place is taken for a face, by detectors that know covered faces; of
+others the second look's own score is asked to be as high as the search's."""
 DOUBTFUL = 60
 """Most places of a photograph below `SURE` that are looked at again, the surest first."""
 ON_TEMPLATE = 10.0
@@ -142,9 +142,10 @@ class FaceFinder:
 
     def _looked_at_again(self, photo: Photo, doubtful: Detections) -> Detections:
         """Return the doubtful places that a second look is sure of, as it sees them."""
-        looks = [second_look(photo, doubtful, row, self.detector) for row in range(min(DOUBTFUL, len(doubtful)))]
+        knows_cover = getattr(self.detector, "knows_cover", False)
+        look, sure = (judged_again, SURE_AGAIN) if knows_cover else (second_look, self.sure)
+        looks = [look(photo, doubtful, row, self.detector) for row in range(min(DOUBTFUL, len(doubtful)))]
         seen = Detections.joined(looks)
-        sure = SURE_AGAIN if getattr(self.detector, "knows_cover", False) else self.sure
         return keep_best(seen.rows(seen.scores >= sure))
 
     def _aligned_face(self, photo: Photo, seen: Detections, row: int, size: int, faces: int) -> PhotoFace:

@@ -12,7 +12,7 @@ from oaml_core.photos.alignment import TEMPLATE
 from oaml_core.photos.detectors import DEFAULT, check_detector
 from oaml_core.photos.yunet import NETWORK
 
-RULES = 3
+RULES = 4
 """Raised when the same photograph would give another face although nothing below has changed."""
 
 
