@@ -267,6 +267,8 @@ class PriorLoop:
         self.optimiser.load_state_dict(state["optimiser"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.position = PriorPosition(**state["position"])
+        if self.world.is_main:
+            self.keeper.send_rest()
         log.info("resumes from %s", name)
         result: str | None = state["run_id"]
         return result

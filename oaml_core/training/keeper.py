@@ -177,6 +177,20 @@ class CheckpointKeeper:
         self.fetch(name)
         return read_checkpoint(self.folder / name)
 
+    def send_rest(self) -> None:
+        """Send, in the background, what an earlier process has written and not sent; remove what it had begun to."""
+        if self._stored is None or not (files := self._files()):
+            return
+        try:
+            if self._stored.newest() == files[-1].name:
+                self._stored.remove_unfinished()
+                return
+        except StoreError as error:  # sending tells more, and tries again
+            log.debug("The store does not say which checkpoint is the newest: %s", error)
+        with self._lock:
+            self._unsent += 1
+            self._begin_work()
+
     def hold_best(self, best: BestCheckpoint, *, fetch: bool) -> bool:
         """Let `best.ckpt` be the checkpoint that `best` names, and every checkpoint from here on name it.
 

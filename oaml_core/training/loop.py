@@ -227,6 +227,7 @@ class TrainingLoop:
         self._saved_step = self.position.step
         if self.world.is_main:
             self.keeper.fetch_metrics()
+            self.keeper.send_rest()
         log.info("resumes from %s", name)
         result: str | None = state["run_id"]
         return result

@@ -112,7 +112,7 @@ class StoredCheckpoints:
             for entry in list(self.store.list(f"{self.prefix}/step-")):
                 if entry.key.rpartition("/")[2] not in kept:
                     self.store.delete(entry.key)
-            self._remove_unfinished()
+            self.remove_unfinished()
         except (OSError, StoreError) as error:
             log.warning(
                 "Checkpoint %s is here but not in the store yet (%s). Training goes on, and it is sent again.",
@@ -121,9 +121,12 @@ class StoredCheckpoints:
             return False
         return True
 
-    def _remove_unfinished(self) -> None:
+    def remove_unfinished(self) -> None:
         """Remove, once, what a process that was killed while it sent has left: nobody else sends a run's checkpoints,
         and what was sent after it made use of what had arrived.
+
+        Raises:
+            StoreError: the store cannot be reached.
         """
         if not self._cleaned:
             for entry in self.store.unfinished(f"{self.prefix}/"):

@@ -115,6 +115,31 @@ def test_what_a_killed_process_had_begun_to_send_is_removed_from_the_store(tmp_p
     assert store.unfinished("runs/none/") == []
 
 
+def test_what_a_killed_process_had_not_sent_is_sent_by_the_next_one_without_a_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a process that was killed after the last batch."""
+    store = open_store(str(tmp_path / "store"))
+    keeper = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
+    keeper.save(state(1), 1)
+    keeper.wait()
+    (tmp_path / "store/runs/a/.step-0000000002.ckpt.0011aabb.tmp").write_text("begun")
+    write_checkpoint(state(2), tmp_path / "here" / "step-0000000002.ckpt")
+    following = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
+    following.send_rest()
+    following.wait()
+    assert CheckpointKeeper(tmp_path / "there", store, "runs/a", 2).newest() == "step-0000000002.ckpt"
+    assert store.unfinished() == []
+
+    (tmp_path / "store/runs/a/.best.ckpt.0011aabb.tmp").write_text("begun")
+    last = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
+    monkeypatch.setattr(store, "put_file", None)  # nothing is sent twice
+    last.send_rest()
+    last.wait()
+    assert store.unfinished() == []
+    CheckpointKeeper(tmp_path / "nothing", store, "runs/a", 2).send_rest()
+
+
 @pytest.mark.usefixtures("either_way")
 def test_on_a_full_disk_training_goes_on_and_the_newest_and_the_best_are_written_once_there_is_room(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
