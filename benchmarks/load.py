@@ -124,8 +124,8 @@ def classes(folder: Path, count: int) -> Load:
     sampled = ("--model.sample_rate", "0.01", "--train.log_every_steps", "1")
     # Embeddings of 512 numbers, as those of published backbones.
     words = ["train", "--launcher", "none", *source, *SMALL, "--model.arch", "ir_18", *sampled]
-    # Weights and momentum, and a copy of both while the checkpoint is written.
-    return Load(words, 4 * EMBEDDING_BYTES * count + 3 * GIB, ends_after=f"batch {STEPS}/")
+    # Weights and momentum, of which a checkpoint takes no copy; the rest is the network's batches, and the programs.
+    return Load(words, 2 * EMBEDDING_BYTES * count + 4 * GIB, ends_after=f"batch {STEPS}/")
 
 
 def memory(process: psutil.Process) -> int:
