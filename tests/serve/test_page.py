@@ -86,7 +86,7 @@ def page(browser: Any, address: str) -> Iterator[Any]:
 def enrol(page: Any, name: str, image: np.ndarray, *, keep: bool = False) -> None:
     page.get_by_label("Name", exact=True).first.fill(name)
     page.locator("#enrol-photo").set_input_files(upload("face.png", image))
-    page.get_by_label("keep the aligned face").set_checked(keep)
+    page.locator("#enrol").get_by_label("keep the aligned face").set_checked(keep)
     page.get_by_role("button", name="Add this face").click()
     playwright.expect(page.locator("#people-said")).to_contain_text("was added")
 
@@ -169,6 +169,64 @@ def test_people_are_renamed_merged_moved_and_deleted_by_the_keyboard_alone(page:
     playwright.expect(said).to_have_text("1 person.")
 
 
+def test_faces_are_split_off_and_replaced_by_the_keyboard_alone(page: Any) -> None:
+    for picture in range(3):
+        enrol(page, "Ann", face_of(1, picture), keep=picture == 0)
+
+    def press(name: str, key: str = "Enter") -> None:
+        page.get_by_label(name, exact=True).focus()
+        page.keyboard.press(key)
+
+    said, ask = page.locator("#people-said"), page.locator("#ask")
+    part = page.get_by_label("Give the chosen faces of Ann to a new person")
+    press("Show 3 faces of Ann")
+    playwright.expect(part).to_be_disabled()
+    for key in (1, 2, 3):
+        press(f"Choose face {key} of Ann", "Space")
+    playwright.expect(part).to_be_disabled()  # a person without faces would be left
+    press("Choose face 1 of Ann", "Space")
+    playwright.expect(part).to_be_enabled()
+    press("Give the chosen faces of Ann to a new person")
+    playwright.expect(ask).to_contain_text("2 faces of Ann (2, 3) go to a new person.")
+    assert not page.locator("#ask-photo").is_visible()
+    page.keyboard.press("Escape")
+    assert names(page) == ["Ann"]
+    press("Give the chosen faces of Ann to a new person")
+    page.keyboard.type("Ann")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_contain_text("'Ann' is there already")
+    press("Give the chosen faces of Ann to a new person")
+    page.keyboard.type("Bea")
+    page.keyboard.press("Enter")
+    playwright.expect(said).to_have_text("2 faces of Ann went to Bea.")
+    assert names(page) == ["Ann", "Bea"]
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Show 2 faces of Bea"
+
+    press("Show 1 face of Ann")
+    assert page.get_by_label("Choose face").count() == 0
+    press("Replace face 1 by another photograph")
+    assert ask.get_by_label("keep the aligned face").is_checked()  # as that of the face that goes
+    assert not page.locator("#ask-name").is_visible()
+    page.get_by_role("button", name="Replace", exact=True).last.press("Enter")
+    playwright.expect(ask).to_be_visible()  # a photograph is missing
+    ask.get_by_label("Photograph").set_input_files(upload("b.png", face_of(1, 9)))
+    ask.get_by_label("keep the aligned face").press("Space")
+    page.locator("#ask-yes").press("Enter")
+    playwright.expect(said).to_have_text("Face 4 of Ann is there in place of face 1.")
+    press("Show 1 face of Ann")
+    playwright.expect(page.get_by_label("Replace face 4 by another photograph")).to_be_visible()
+    assert page.get_by_alt_text("Face 4 of Ann").count() == 0  # it was not kept
+    press("Replace face 4 by another photograph")
+    playwright.expect(ask).to_be_visible()
+    assert page.locator("#ask-photo").input_value() == ""
+    ask.get_by_label("Photograph").set_input_files(upload("grey.png", np.full((20, 30, 3), 90, np.uint8)))
+    page.locator("#ask-yes").press("Enter")
+    playwright.expect(said).to_contain_text("30 × 20 pixels")
+    press("Rename Ann")
+    assert not page.locator("#ask-photo").is_visible()
+    page.keyboard.press("Escape")
+
+
 def test_a_photograph_from_the_camera_is_compared(page: Any) -> None:
     page.get_by_role("button", name="Use the camera").first.click()
     page.get_by_role("button", name="Take the photograph").click()
@@ -217,10 +275,14 @@ CONTRAST = """() => {
 def test_the_page_fits_a_phone_and_can_be_read_by_day_and_night(page: Any, scheme: str) -> None:
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme=scheme)
-    enrol(page, "A name that is long enough to want two lines " * 3, face_of(1))
+    name = "A name that is long enough to want two lines " * 3
+    enrol(page, name, face_of(1))
+    enrol(page, name, face_of(1, 1), keep=True)
+    page.get_by_label(f"Show 2 faces of {name.strip()}").click()
     page.get_by_label("First photograph: choose").set_input_files(upload("a.png", face_of(1)))
     page.get_by_role("button", name="Who is the first?").click()
     playwright.expect(page.locator("#answer")).not_to_be_empty()
+    playwright.expect(page.get_by_role("button", name="Replace face 2")).to_be_visible()
     assert page.evaluate(NARROW) == {"wide": False, "small": [], "unnamed": []}
     assert page.evaluate(CONTRAST) >= 4.5
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")

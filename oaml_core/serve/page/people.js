@@ -1,12 +1,13 @@
 "use strict";
-// People of the gallery: listed, renamed, merged, deleted, and their faces. Uses `at`, `make` and `call` of page.js.
+// People of the gallery: listed, renamed, merged, split, deleted, and their faces. Uses `at`, `make` and `call` of page.js.
 const MOST = 200;
 
 const tell = (text) => { at("people-said").textContent = text; };
 const faces = (count) => count === 1 ? "1 face" : `${count} faces`;
 
 // A question in a dialog; resolves to null if it was cancelled, else to the name that was typed ("" without a field).
-function question(title, text, yes, field = null, others = []) {
+// With `photo` it asks for a photograph too, which `ask-photo` then holds.
+function question(title, text, yes, field = null, others = [], photo = false) {
   const dialog = at("ask"), name = at("ask-name");
   at("ask-title").textContent = title;
   at("ask-text").textContent = text;
@@ -15,6 +16,8 @@ function question(title, text, yes, field = null, others = []) {
   name.required = field !== null;
   name.value = field ?? "";
   at("names").replaceChildren(...others.map((other) => make("option", "", { value: other })));
+  at("ask-upload").hidden = !photo;
+  Object.assign(at("ask-photo"), { required: photo, value: "" });
   dialog.returnValue = "";
   dialog.showModal();
   if (field !== null) name.select();
@@ -91,8 +94,52 @@ async function removeFace(person, key) {
   }, person);
 }
 
-async function faceItem(person, face) {
+async function replaceFace(person, key, kept) {
+  at("ask-keep").checked = kept;
+  const sure = await question("Replace", `The face of another photograph of ${person} is put in place of face ${key}, ` +
+    "which is deleted for good.", "Replace", null, [], true);
+  if (sure === null) return;
+  const photo = at("ask-photo").files[0];
+  tell("Looking …");
+  await changed(async () => {
+    const found = await call("PUT", `/api/v1/gallery/faces/${key}`, { keep_image: at("ask-keep").checked }, { photo });
+    return `Face ${found.key} of ${person} is there in place of face ${key}.`;
+  }, person);
+}
+
+async function split(person, keys) {
+  const to = await question("Split", `${faces(keys.length)} of ${person} (${keys.join(", ")}) ` +
+    `${keys.length === 1 ? "goes" : "go"} to a new person.`, "Split", "");
+  if (to === null) return;
+  await changed(async () => {
+    const chosen = keys.map((key) => ["key", key]);
+    const found = await call("POST", "/api/v1/gallery/split", [["person", person], ["to", to], ...chosen]);
+    return `${faces(found.faces)} of ${person} went to ${to}.`;
+  }, to);
+}
+
+// The button that splits the chosen faces of a list off; some must be chosen, and some must be left.
+function splitItem(person, list) {
+  const item = make("li", "");
+  const chosen = () => [...list.querySelectorAll("input:checked")].map((box) => Number(box.value));
+  const part = button("Split", `Give the chosen faces of ${person} to a new person`, () => split(person, chosen()));
+  const count = () => {
+    const some = chosen().length;
+    part.disabled = !some || some === list.querySelectorAll("input").length;
+  };
+  list.addEventListener("change", count);
+  count();
+  item.append(make("span", `Choose faces that are of somebody else than ${person}, and split them off.`), part);
+  return item;
+}
+
+async function faceItem(person, face, isOneOfSeveral) {
   const item = document.createElement("li");
+  if (isOneOfSeveral) {
+    const box = make("input", "", { type: "checkbox", value: face.key });
+    box.setAttribute("aria-label", `Choose face ${face.key} of ${person}`);
+    item.append(box);
+  }
   if (face.kept) {
     try {
       const picture = URL.createObjectURL(await call("GET", `/api/v1/gallery/faces/${face.key}/image`));
@@ -102,6 +149,7 @@ async function faceItem(person, face) {
     } catch { /* a key that may not see pictures: the words are there */ }
   }
   item.append(make("span", `${face.key}: ${face.remark}, added ${face.added.slice(0, 10)}`),
+    button("Replace", `Replace face ${face.key} by another photograph`, () => replaceFace(person, face.key, face.kept)),
     button("Move", `Move face ${face.key} to another person`, () => moveFace(person, face.key)),
     button("Delete", `Delete face ${face.key}`, () => removeFace(person, face.key), "danger"));
   return item;
@@ -118,7 +166,8 @@ async function unfold(item, toggle, person) {
     const found = await call("GET", "/api/v1/gallery/faces", { person });
     const shown = make("ul", "");
     shown.setAttribute("aria-label", `Faces of ${person}`);
-    shown.append(...await Promise.all(found.map((face) => faceItem(person, face))));
+    shown.append(...await Promise.all(found.map((face) => faceItem(person, face, found.length > 1))));
+    if (found.length > 1) shown.append(splitItem(person, shown));
     item.querySelector("ul")?.remove();
     item.append(shown);
     toggle.setAttribute("aria-expanded", "true");
