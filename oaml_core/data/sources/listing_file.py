@@ -52,10 +52,10 @@ class _Kept:
         """Files at the beginning that were listed before in the same order: they are not kept."""
         self.first: IO[str] | None = None
         """They, listed once more."""
-        self.held: list[SourceFile | FolderEntry] = []
-        """Entries that follow, of which nothing is known yet."""
+        self.held: list[str] = []
+        """Lines of the last entries, which wait for the next mark; the garbage collector looks at no text."""
         self.file: IO[str] | None = None
-        """All entries that follow those, once one of them is known to be another one than before."""
+        """All entries between, once one of them is known to be another one than before."""
 
 
 class KeptListings:
@@ -98,45 +98,30 @@ class KeptListings:
             before: marks of the listing of before; None: listings of this source have no order, and one of more than
                 `EVERY` entries is not kept.
         """
-        kept: _Kept | None = _Kept()
+        kept, taking = _Kept(), True
+        held = kept.held
         self._kept.pop(use, None)
         for entry in entries:
-            at_mark = False
-            if isinstance(entry, SourceFile):
-                total.add(entry)
-                at_mark = total.at_mark
-            if kept is not None:
-                kept = self._taken(kept, entry, total, before, at_mark=at_mark)
+            at_mark = isinstance(entry, SourceFile) and total.add(entry)
+            if taking:
+                held.append(line_of(entry))
+                if at_mark or len(held) >= MOST_HELD:
+                    taking = self._settled(kept, total, before, at_mark=at_mark)
+                    held.clear()
             yield entry
-        if kept is not None and (kept.file is None or self._flushed(kept.file)):
+        if taking and (kept.file is None or self._flushed(kept.file)):
             self._kept[use] = kept
 
-    def _taken(
-        self,
-        kept: _Kept,
-        entry: SourceFile | FolderEntry,
-        total: ListingSum,
-        before: Sequence[int] | None,
-        *,
-        at_mark: bool,
-    ) -> _Kept | None:
-        """Return what is kept with one entry more; None: it is kept no longer."""
-        if kept.file is not None:
-            return kept if self._written(kept.file, (entry,)) else None
-        kept.held.append(entry)
-        if not at_mark and len(kept.held) < MOST_HELD:
-            return kept
+    def _settled(self, kept: _Kept, total: ListingSum, before: Sequence[int] | None, *, at_mark: bool) -> bool:
+        """Pass over the entries that wait where they are as before, else write them; False if they cannot be kept."""
         if before is None:
-            return None
-        if at_mark and before[len(total.marks) - 1 : len(total.marks)] == total.marks[-1:]:
-            kept.begins_as_before = total.count
-            kept.held.clear()
-            return kept
-        if (file := self._new()) is None or not self._written(file, kept.held):
-            return None
-        kept.file = file
-        kept.held.clear()
-        return kept
+            return False
+        if kept.file is None:
+            if at_mark and before[len(total.marks) - 1 : len(total.marks)] == total.marks[-1:]:
+                kept.begins_as_before = total.count
+                return True
+            kept.file = self._new()
+        return kept.file is not None and self._written(kept.file, kept.held)
 
     def lacks_beginning(self, use: str) -> bool:
         """Return True if a listing is kept but for its beginning, which was as before."""
@@ -162,7 +147,7 @@ class KeptListings:
                 if found.count == wanted:
                     return
 
-        written = file is not None and self._written(file, beginning()) and self._flushed(file)
+        written = file is not None and self._written(file, map(line_of, beginning())) and self._flushed(file)
         if written and found.count == wanted and found.marks == list(marks[: len(found.marks)]):
             kept.first = file
         else:
@@ -171,9 +156,7 @@ class KeptListings:
     def entries(self) -> dict[str, Iterator[SourceFile | FolderEntry]]:
         """Return the entries of each listing that is kept whole, by the use of its folder."""
         return {
-            use: chain(
-                map(entry_of, self._from_start(kept.first)), map(entry_of, self._from_start(kept.file)), kept.held
-            )
+            use: map(entry_of, chain(self._from_start(kept.first), self._from_start(kept.file), kept.held))
             for use, kept in self._kept.items()
             if kept.first is not None or not kept.begins_as_before
         }
@@ -189,10 +172,10 @@ class KeptListings:
             return None
         return self._open.enter_context(file)
 
-    def _written(self, file: IO[str], entries: Iterable[SourceFile | FolderEntry]) -> bool:
-        """Write entries; return False where the disk has no room for them."""
+    def _written(self, file: IO[str], lines: Iterable[str]) -> bool:
+        """Write lines; return False where the disk has no room for them."""
         try:
-            file.writelines(map(line_of, entries))
+            file.writelines(lines)
         except OSError as error:
             self._without(error)
             return False

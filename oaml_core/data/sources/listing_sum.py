@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 
 from oaml_core.data.sources.listing import SourceFile
 
@@ -23,22 +23,22 @@ class ListingSum:
     def __init__(self, use: str) -> None:
         self._use = use
         self._total, self._told_apart = 0, True
-        self.at_mark = False
-        """True if the last file that was added ends a run of `EVERY`."""
         self.count = 0
         """Files that were added."""
         self.marks: list[int] = []
         """The sum's last 64 bits after each `EVERY` files, which depend on the order."""
 
-    def add(self, file: SourceFile) -> None:
-        """Add a file."""
-        self._told_apart = self._told_apart and bool(file.stamp)
+    def add(self, file: SourceFile) -> bool:
+        """Add a file; return True if it made a mark."""
+        if not file.stamp:
+            self._told_apart = False
         told = f"{self._use}\0{file.name}\0{file.size}\0{file.stamp}".encode(errors="surrogateescape")
-        self._total += int.from_bytes(hashlib.blake2b(told, digest_size=BYTES).digest())
+        self._total += int.from_bytes(blake2b(told, digest_size=BYTES).digest())
         self.count += 1
-        self.at_mark = not self.count % EVERY
-        if self.at_mark:
-            self.marks.append(self._total & MARK)
+        if self.count % EVERY:
+            return False
+        self.marks.append(self._total & MARK)
+        return True
 
     def total(self) -> int | None:
         """Return the sum; None if a file has no stamp."""
