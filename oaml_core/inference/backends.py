@@ -19,7 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ConfigError, ExportError
-from oaml_core.inference.openvino_graph import drop_needless_rounding, part_prelu
+from oaml_core.inference.openvino_graph import (
+    drop_idle_pools,
+    drop_needless_rounding,
+    part_prelu,
+    round_beside_norm,
+)
 from oaml_core.onnx_session import CPU, open_session
 
 log = logging.getLogger(__name__)
@@ -118,7 +123,9 @@ class OpenVino:
         try:
             core = _core()
             model = core.read_model(str(path))
+            drop_idle_pools(model)
             drop_needless_rounding(model)
+            round_beside_norm(model)
             if precision == "bf16":
                 part_prelu(model)
             self._compiled = core.compile_model(model, "CPU", settings)

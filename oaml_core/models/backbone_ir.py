@@ -76,11 +76,12 @@ class ImprovedResidual(nn.Module):
         self, inputs: int, outputs: int, stride: int, *, bottleneck: bool, squeeze: bool, projected: bool = False
     ) -> None:
         super().__init__()
-        self.shortcut_layer: nn.Module = (
-            nn.MaxPool2d(1, stride)
-            if inputs == outputs and not (projected and stride > 1)
-            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        )
+        self.shortcut_layer: nn.Module
+        if inputs != outputs or (projected and stride > 1):
+            convolution = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.shortcut_layer = nn.Sequential(convolution, nn.BatchNorm2d(outputs))
+        else:  # a pool without a stride is published: it copies the map, and has no parameters
+            self.shortcut_layer = nn.MaxPool2d(1, stride) if stride > 1 else nn.Identity()
         layers: list[nn.Module] = [nn.BatchNorm2d(inputs)]
         if bottleneck:
             inner = outputs // 4

@@ -13,7 +13,12 @@ from oaml_core.export.eight_bits import write_eight_bits
 from oaml_core.export.variants import write_variant
 from oaml_core.inference import backends
 from oaml_core.inference.backends import OnnxRuntime, OpenVino, has_openvino, usable
-from oaml_core.inference.openvino_graph import drop_needless_rounding, part_prelu
+from oaml_core.inference.openvino_graph import (
+    drop_idle_pools,
+    drop_needless_rounding,
+    part_prelu,
+    round_beside_norm,
+)
 
 pytestmark = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed")
 SIZE, CHANNELS = 12, 8
@@ -114,3 +119,93 @@ def test_it_is_by_itself_in_bfloat16_alone(whole: Path, monkeypatch: pytest.Monk
     if "bf16" in usable(["bf16"]):
         OpenVino(whole, "bf16")
         assert len(parted) == 1
+
+
+def pooled(path: Path, **options: object) -> Path:
+    """Write a pool beside a convolution, and their sum."""
+    weights = np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)
+    strides = options.get("strides", [1, 1])
+    outputs = ["pooled", "where"] if options.pop("places", False) else ["pooled"]
+    nodes = [
+        helper.make_node("MaxPool", ["images"], outputs, **{"kernel_shape": [1, 1]} | options),
+        helper.make_node("Conv", ["images", "w"], ["c"], strides=strides),
+        helper.make_node("Add", ["c", "pooled"], ["found"]),
+    ]
+    found = [helper.make_tensor_value_info("found", TensorProto.FLOAT, None)]
+    found += [helper.make_tensor_value_info("where", TensorProto.INT64, None)] * (len(outputs) - 1)
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])
+    graph = helper.make_graph(nodes, "graph", [images], found, [numpy_helper.from_array(weights, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "idle"),
+    [
+        ({}, 1),
+        ({"strides": [2, 2]}, 0),
+        ({"kernel_shape": [3, 3], "pads": [1] * 4}, 0),
+        ({"places": True}, 0),
+    ],
+)
+def test_pools_that_copy_are_left_out_and_no_others(
+    tmp_path: Path, faces: np.ndarray, options: dict[str, object], idle: int
+) -> None:
+    path = pooled(tmp_path / "pool.onnx", **options)
+    assert drop_idle_pools(read(path)) == idle
+    feeds = {"images": as_input(faces[:4])}
+    found = OpenVino(path).run(["found"], feeds)[0]
+    np.testing.assert_allclose(found, OnnxRuntime(path).run(["found"], feeds)[0], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory: pytest.TempPathFactory, faces: np.ndarray) -> Path:
+    """A residual block as IR networks have it, in 8 bits: its normalisation reads the map that is added at its end."""
+    folder = tmp_path_factory.mktemp("residual")
+    generator = np.random.default_rng(2)
+    values = {f"w{number}": generator.normal(size=(8, size, 3, 3)) / 5 for number, size in enumerate((3, 8, 8))}
+    values |= {"slope": generator.uniform(0, 1, (8, 1, 1)), "scale": generator.uniform(0.5, 2, 8)}
+    values |= {"shift": generator.normal(size=8), "mean": generator.normal(size=8), "var": generator.uniform(1, 4, 8)}
+    nodes = [
+        helper.make_node("Conv", ["images", "w0"], ["c0"], pads=[1] * 4),
+        helper.make_node("PRelu", ["c0", "slope"], ["p0"]),
+        helper.make_node("BatchNormalization", ["p0", "scale", "shift", "mean", "var"], ["n"]),
+        helper.make_node("Conv", ["n", "w1"], ["c1"], pads=[1] * 4),
+        helper.make_node("PRelu", ["c1", "slope"], ["p1"]),
+        helper.make_node("Conv", ["p1", "w2"], ["c2"], pads=[1] * 4),
+        helper.make_node("Add", ["p0", "c2"], ["found"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("found", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
+    )
+    path = folder / "residual.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    assert write_eight_bits(path, folder / "small.onnx", faces[:16], as_input) == []
+    return folder / "small.onnx"
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_normalisation_that_rounds_by_itself_says_the_same(
+    residual: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch, precision: backends.Precision
+) -> None:
+    if precision not in usable([precision]):
+        pytest.skip(f"this processor does not compute in {precision}")
+    feeds = {"images": as_input(faces[16:])}
+    found = OpenVino(residual, precision).run(["found"], feeds)[0]
+    counted = []
+    monkeypatch.setattr(backends, "round_beside_norm", lambda model: counted.append(model))
+    expected = OpenVino(residual, precision).run(["found"], feeds)[0]
+    assert len(counted) == 1
+    # A value between two steps may take the other one.
+    assert np.linalg.norm(found - expected) < (2e-3 if precision == "f32" else 2e-2) * np.linalg.norm(expected)
+
+
+def test_only_roundings_of_normalisations_are_moved(residual: Path, small: Path) -> None:
+    assert round_beside_norm(read(small)) == 0
+    model = read(residual)
+    assert round_beside_norm(model) == 1
+    assert round_beside_norm(model) == 0
