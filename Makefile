@@ -50,8 +50,8 @@ benchmarks: setup ## figures as JSON and the tables of benchmarks/RESULTS.md; SO
 	$(BIN)/python -m benchmarks.evaluation all-pairs --images 20000 --out benchmarks/figures/all-pairs.json
 	$(BIN)/python -m benchmarks.evaluation all-pairs --images 5000 --both --out benchmarks/figures/all-pairs-both.json
 	$(BIN)/python -m benchmarks.evaluation protocol --out benchmarks/figures/protocol.json
-	$(BIN)/python -m benchmarks.evaluation runtime --arch mobilefacenet --threads 1 --compile --out benchmarks/figures/runtime-mobilefacenet.json
-	$(BIN)/python -m benchmarks.evaluation runtime --arch ir_50 --threads 1 --compile --out benchmarks/figures/runtime-ir50.json
+	$(BIN)/python -m benchmarks.evaluation runtime --arch mobilefacenet --source $(SOURCE) --threads 1 --compile --out benchmarks/figures/runtime-mobilefacenet.json
+	$(BIN)/python -m benchmarks.evaluation runtime --arch ir_50 --source $(SOURCE) --threads 1 --compile --out benchmarks/figures/runtime-ir50.json
 	for what in read duplicates prepare; do \
 	  $(BIN)/python -m benchmarks.loading $$what --source $(SOURCE) --out benchmarks/figures/loading-$$what.json || exit 1; \
 	done

@@ -2,40 +2,30 @@
 
     python -m benchmarks.evaluation protocol              # ten folds: one count against the loop over thresholds
     python -m benchmarks.evaluation all-pairs             # ROC over all pairs of 13,000 images, streamed and at once
-    python -m benchmarks.evaluation runtime --arch ir_50  # images/s: onnxruntime and its variants, torch, torch.compile
+    python -m benchmarks.evaluation runtime --arch ir_50  # images/s by onnxruntime, OpenVINO, torch, torch.compile
 
-Times are the best of several repeats in one process, so that a busy machine does less harm; of the protocols, and of
-models on one thread, they are processor time.
+Times are the best of several repeats in one process, so that a busy machine does less harm; of `runtime` medians. Of
+the protocols, and of models on one thread, they are processor time.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from benchmarks.figures import Cell, Sheet, measured, write
-from oaml_core.amounts import amount
-from oaml_core.config import Config, ModelConfig
+from benchmarks.figures import Cell, Sheet, command, measured, write
+from benchmarks.runtime import COLUMNS, in_own_folder
 from oaml_core.evaluation.statistics.all_pairs import all_pairs_roc
 from oaml_core.evaluation.statistics.protocols import PUBLISHED_THRESHOLDS, fold_numbers, ten_fold, ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import TarAtFar, roc, tar_at_far
-from oaml_core.export import OamlOnnx
-from oaml_core.export.onnx_export import export_onnx
-from oaml_core.export.variants import write_variant
-from oaml_core.inference.backends import BACKENDS, has_openvino
-from oaml_core.inference.model_files import VARIANTS, variant_path
-from oaml_core.models.recogniser import build_recogniser
 from oaml_core.peak_memory import peak_mib
 
 
@@ -106,8 +96,8 @@ def all_pairs(images: int, both: bool, out: Path | None = None) -> None:
         found.append([images, pairs, way, seconds, mebibytes])
     if out is not None:
         columns = ["images", "pairs", "scores", "seconds of one core", "MiB"]
-        command = f"python -m benchmarks.evaluation all-pairs --images {images}{' --both' if both else ''}"
-        write(measured(command, columns, found, ["numpy"]), out)
+        asked = f"python -m benchmarks.evaluation all-pairs --images {images}{' --both' if both else ''}"
+        write(measured(asked, columns, found, ["numpy"]), out)
 
 
 def _all_pairs(images: int, way: str) -> tuple[int, float, float, str]:
@@ -132,42 +122,6 @@ def _all_pairs(images: int, way: str) -> tuple[int, float, float, str]:
     return images * (images - 1) // 2, seconds, grown, ", ".join(map(str, points))
 
 
-def runtime(sheet: Sheet, arch: str, batch: int, threads: int, compiled: bool) -> None:
-    """Images/s of the exported model, its variants and torch, on the CPU."""
-    torch.set_num_threads(threads)
-    config = Config(model=ModelConfig(arch=arch))  # type: ignore[arg-type]
-    model = build_recogniser(config.model).eval()
-    images = np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3), dtype=np.uint8)
-    tensor = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-    clock = time.process_time if threads == 1 else time.perf_counter
-
-    def rate(call: Callable[[], object]) -> float:
-        return batch / best_seconds(call, 5, clock)
-
-    def forward(module: Callable[[torch.Tensor], object]) -> object:
-        with torch.inference_mode():
-            return module(tensor)
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(model, path, config, images[:4])
-        rates = {}
-        for backend in BACKENDS[1:] if has_openvino() else BACKENDS[1:2]:
-            exported = OamlOnnx(path, threads=threads, backend=backend)
-            rates[exported.runtime.name] = rate(partial(exported.embed, images))
-        for variant in VARIANTS:
-            write_variant(path, variant_path(path, variant), variant, images, preprocessing=True)
-            exported = OamlOnnx(variant_path(path, variant), threads=threads)
-            rates[f"onnxruntime, {variant}"] = rate(partial(exported.embed, images))
-    rates["torch eager"] = rate(lambda: forward(model))
-    if compiled:
-        fast = torch.compile(model)
-        rates["torch.compile"] = rate(lambda: forward(fast))
-    for name, found in rates.items():
-        times = f", {found / rates['torch eager']:.2f} × eager" if name != "torch eager" else ""
-        sheet.say(f"{arch}, batch {batch}, {amount(threads, 'thread')}, {name}", f"{found:.1f} images/s{times}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["protocol", "all-pairs", "runtime"])
@@ -175,7 +129,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=13_000)
     parser.add_argument("--both", action="store_true", help="all-pairs: with all scores at once too")
     parser.add_argument("--arch", default="ir_50")
+    parser.add_argument("--source", default="lfw112", help="runtime: real faces")
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
     parser.add_argument("--out", type=Path, default=None, help="JSON file for the figures")
@@ -186,9 +142,13 @@ def main() -> None:
     elif arguments.what == "all-pairs":
         all_pairs(arguments.images, arguments.both, arguments.out)
     else:
-        runtime(sheet, arguments.arch, arguments.batch, arguments.threads, arguments.compile)
+        how = (arguments.arch, arguments.source, arguments.batch, arguments.threads, arguments.rounds)
+        rows = in_own_folder(*how, compiled=arguments.compile)
+        if arguments.out is not None:
+            asked = command("benchmarks.evaluation", sys.argv[1:])
+            write(measured(asked, COLUMNS, rows, ["torch", "onnxruntime", "openvino"]), arguments.out)
     if sheet.rows:
-        sheet.save("benchmarks.evaluation", sys.argv[1:], ["numpy", "torch", "onnxruntime", "openvino"], arguments.out)
+        sheet.save("benchmarks.evaluation", sys.argv[1:], ["numpy"], arguments.out)
 
 
 if __name__ == "__main__":

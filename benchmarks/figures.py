@@ -88,12 +88,8 @@ def command(module: str, words: Sequence[str]) -> str:
         module: of the benchmark.
         words: its arguments; `--out` and the folders before names stay out.
     """
-    shown = [Path(word).name if Path(word).exists() else word for word in _without_out(words)]
-    return " ".join(["python -m", module, *shown])
-
-
-def _without_out(words: Sequence[str]) -> list[str]:
-    return [word for number, word in enumerate(words) if "--out" not in (word, words[number - 1] if number else "")]
+    kept = [word for number, word in enumerate(words) if "--out" not in (word, words[number - 1] if number else "")]
+    return " ".join(["python -m", module, *(Path(word).name if Path(word).exists() else word for word in kept)])
 
 
 def write(figures: FigureTable, path: Path) -> None:
