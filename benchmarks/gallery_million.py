@@ -10,7 +10,7 @@ looks for the 100 nearest of each probe. Told are recall@1 and @10 (the share of
 first 1 or 10 found), the share of the true nearest among all 100, milliseconds of processor time per probe, alone and
 in a batch of 64, seconds of processor time to build, bytes per vector that the search itself takes in memory, and the
 most memory of its process. OAML's rows and faiss' flat index keep the vectors themselves; HNSW keeps them and
-`--links` links for each. `--out benchmarks/figures/gallery-million.json` keeps the table for
+`--links` links for each. `--out benchmarks/figures/gallery-curved.json` keeps the table for
 `python -m benchmarks.figures`.
 """
 
@@ -44,12 +44,13 @@ COLUMNS = [
     "bytes per face",
     "process, MiB",
 ]
+FLAT, ALL, CODES, HNSW = "faiss flat", "OAML, all compared", "OAML, chosen by codes", "faiss HNSW"
+KINDS = [ALL, CODES, HNSW]
 INTRINSIC = 10
 """Dimensions of the set before the map."""
 PART = 20_000
 TOP, BATCH, ALONE = 100, 64, 12
 MEBIBYTE = 2**20
-FLAT, ALL, CODES, HNSW = "faiss flat", "OAML, all compared", "OAML, chosen by codes", "faiss HNSW"
 Floats = NDArray[np.float32]
 
 
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=1_000_000)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--probes", type=int, default=192)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="searches beside faiss flat")
     parser.add_argument("--hnsw", type=int, nargs="*", default=[128, 512], help="widths of HNSW's search")
     parser.add_argument("--links", type=int, default=16, help="links per vector of HNSW")
     parser.add_argument("--out", type=Path, help="JSON file of the table")
@@ -160,7 +162,7 @@ def main() -> None:
     recipe = Recipe(options.faces, options.size, options.probes)
     rows: list[list[figures.Cell]] = []
     truth: NDArray[np.int64] | None = None
-    for kind in (FLAT, ALL, CODES, HNSW)[: 4 if options.hnsw else 3]:
+    for kind in [FLAT, *options.kinds]:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             searches = pool.apply(_in_own_process, (recipe, kind, threads, options.links, options.hnsw))
         for name, found in searches.items():
