@@ -13,6 +13,7 @@ import argparse
 import json
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -89,7 +90,8 @@ def command(module: str, words: Sequence[str]) -> str:
         words: its arguments; `--out` and the folders before names stay out.
     """
     kept = [word for number, word in enumerate(words) if "--out" not in (word, words[number - 1] if number else "")]
-    return " ".join(["python -m", module, *(Path(word).name if Path(word).exists() else word for word in kept)])
+    shown = [Path(word).name if Path(word).exists() else word for word in kept]
+    return f"python -m {module} {shlex.join(shown)}".rstrip()
 
 
 def write(figures: FigureTable, path: Path) -> None:

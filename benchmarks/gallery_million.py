@@ -62,7 +62,7 @@ class Recipe(NamedTuple):
     probes: int
 
 
-class Searched(NamedTuple):
+class TimedSearch(NamedTuple):
     """One search of the set."""
 
     nearest: NDArray[np.int64]
@@ -86,7 +86,7 @@ def draw_curved(recipe: Recipe, seed: int = 0) -> tuple[Floats, Floats]:
     return rows[: recipe.faces], rows[recipe.faces :]
 
 
-def look(recipe: Recipe, build: Callable[[Floats], dict[str, Search]]) -> dict[str, Searched]:
+def look(recipe: Recipe, build: Callable[[Floats], dict[str, Search]]) -> dict[str, TimedSearch]:
     """Draw the set, build searches of it that share what is built, and search; by name."""
     rows, probes = draw_curved(recipe)
     before = resident()
@@ -105,7 +105,7 @@ def look(recipe: Recipe, build: Callable[[Floats], dict[str, Search]]) -> dict[s
             nearest.append(search(some, TOP))
             batch.append(1000 * (time.process_time() - start) / len(some))
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEBIBYTE
-        found[name] = Searched(
+        found[name] = TimedSearch(
             np.concatenate(nearest), [float(np.median(alone)), float(np.median(batch)), built, taken, most]
         )
     return found
@@ -123,7 +123,7 @@ def recall(found: NDArray[np.int64], truth: NDArray[np.int64], count: int) -> fl
     return float(np.mean(shared)) / count
 
 
-def row_of(name: str, found: Searched, truth: NDArray[np.int64]) -> list[figures.Cell]:
+def row_of(name: str, found: TimedSearch, truth: NDArray[np.int64]) -> list[figures.Cell]:
     """Return the row of one search, given the true neighbours [p, n]."""
     held = float(np.mean((found.nearest == truth[:, :1]).any(1)))
     shares = [recall(found.nearest, truth, 1), recall(found.nearest, truth, 10), held]
@@ -144,7 +144,7 @@ def _build(rows: Floats, kind: str, threads: int, links: int, widths: list[int])
     return {f"{kind}, width {width}": search for width, search in faiss_hnsw(rows, threads, widths, links).items()}
 
 
-def _in_own_process(recipe: Recipe, *how: Any) -> dict[str, Searched]:
+def _in_own_process(recipe: Recipe, *how: Any) -> dict[str, TimedSearch]:
     return look(recipe, lambda rows: _build(rows, *how))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import figures
-from benchmarks.figures import RESULTS, Sheet, filled, main, measured, read, table, write
+from benchmarks.figures import RESULTS, Sheet, command, filled, main, measured, read, table, write
 
 TEXT = "# Results\n\nBefore.\n\n<!-- figures/speed.json -->\nby hand: 3.2 ×\n<!-- end -->\n\nAfter 3.2.\n"
 
@@ -71,3 +71,10 @@ def test_the_tables_of_the_results_are_those_of_their_files() -> None:
     text = RESULTS.read_text(encoding="utf-8")
     assert "<!-- figures/" in text
     assert filled(text) == text
+
+
+def test_a_command_can_be_typed_again(tmp_path: Path) -> None:
+    words = ["--faces", str(tmp_path), "--only", "LanceDB, all compared", "--out", "x.json"]
+    shown = f"--faces {tmp_path.name} --only 'LanceDB, all compared'"
+    assert command("benchmarks.some", words) == f"python -m benchmarks.some {shown}"
+    assert command("benchmarks.some", []) == "python -m benchmarks.some"

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.engine_adapters import ENGINES, OamlGallery, is_installed, name_of
 from benchmarks.gallery_engines import COLUMNS, Traces, build, delete, kill_many, measure, people_in, search
-from benchmarks.gallery_million import CODES, Recipe, Searched, draw_curved, recall, row_of
+from benchmarks.gallery_million import CODES, Recipe, TimedSearch, draw_curved, recall, row_of
 
 OURS = "OAML's gallery"
 RECIPE = Recipe(60, 32, 4)
@@ -29,7 +29,7 @@ def test_recall_counts_what_is_among_the_first() -> None:
     found = np.array([[1, 3, 2, 9], [6, 5, 1, 2]])
     assert recall(found, truth, 1) == 0.5
     assert recall(found, truth, 2) == 0.75
-    row = row_of(CODES, Searched(found, [1.0, 2.0, 3.0, 4.0, 5.0]), truth)
+    row = row_of(CODES, TimedSearch(found, [1.0, 2.0, 3.0, 4.0, 5.0]), truth)
     assert row[0] == CODES
     assert row[3:] == [100.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
