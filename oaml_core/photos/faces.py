@@ -19,7 +19,7 @@ from oaml_core.photos.second_look import judged_again, second_look
 
 SURE = 0.8
 """Score of the search from which on a place is taken for a face."""
-SURE_AGAIN = 0.45
+SURE_AGAIN = 0.5
 """Score of `judged_again` from which on a doubtful place is taken for a face, by detectors that know covered faces; of
 others the second look's own score is asked to be as high as the search's."""
 DOUBTFUL = 60
@@ -27,6 +27,8 @@ DOUBTFUL = 60
 ON_TEMPLATE = 10.0
 """Largest root mean square distance of five points from the template, in pixels of a 112 × 112 crop, of a face that is
 taken for aligned already: the largest among 300 aligned photographs and 60 drawn faces was 9.4."""
+SEEN_ALIGNED = 0.4
+"""Least score of the search of a face that is taken for aligned already."""
 ENOUGH = 80.0
 """Height in pixels of a face that ends the search for the main face of a photograph at the coarsest level."""
 Choice = Literal["largest", "central"]
@@ -167,7 +169,7 @@ class FaceFinder:
     def _on_template(self, found: Detections, photo: Photo) -> bool:
         """Return True if a square image holds one face, its points where the template has them."""
         height, width = photo.shape[:2]
-        if height != width or not len(found):
+        if height != width or not len(found) or found.scores[0] < SEEN_ALIGNED:
             return False
         return template_distance(found.points[0], height, self.detector.habit) <= ON_TEMPLATE
 

@@ -34,7 +34,7 @@ def alignment_recipe(detector: str, size: int) -> dict[str, Any]:
         "size": size,
         "detector": _digest(network) if network.is_file() else detector,
         "template": TEMPLATE.tolist(),
-        "bounds": [faces.SURE, faces.SURE_AGAIN, faces.DOUBTFUL, faces.ON_TEMPLATE, faces.ENOUGH],
+        "bounds": [faces.SURE, faces.SURE_AGAIN, faces.DOUBTFUL, faces.ON_TEMPLATE, faces.ENOUGH, faces.SEEN_ALIGNED],
         "second_look": [*second_look.SIZES, second_look.WIDTH, second_look.ROUNDS, second_look.NEAR],
     }
 

@@ -16,8 +16,8 @@ from oaml_core.photos.detection import Detections, Detector, Photo, keep_best
 
 OVERLAP = 160
 """Pixels that neighbouring tiles share."""
-SEEN = 16
-"""Height in pixels of the smallest face that the detector is trusted to see in a tile."""
+SEEN = 20
+"""Height in pixels of the smallest face that the detector is trusted to see in a tile: 16 for most, more for veiled."""
 MARGIN = 0.5
 """Padding around a picture, as a share of its side: a face that fills its picture is found with it alone."""
 

@@ -23,7 +23,7 @@ STRIDES = (8, 16, 32)
 """Pixels between neighbouring cells of the three output grids."""
 SIDE = 640
 """Side of the network's fixed input, in pixels."""
-SCORE = 0.4
+SCORE = 0.3
 """Lowest score of what is reported at all; `FaceFinder` asks for more, or looks again."""
 HABIT = np.array([[-0.92, 0.82], [-0.39, 1.01], [-0.91, 1.03], [-1.16, -4.12], [0.20, -3.73]])
 """Mean of the points found in 400 faces that other landmarks (MTCNN) had aligned, less the template: pixels of the
