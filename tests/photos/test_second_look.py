@@ -87,7 +87,7 @@ class Scripted:
         self._search, self._crops = search, dict(zip(sorted(SIZES, reverse=True), (larger, smaller), strict=True))
 
     def detect(self, photo: np.ndarray) -> Detections:
-        if photo.shape == (384, 512, 3):  # the finer level of the search
+        if photo.shape == (480, 640, 3):  # the finest level of the search: the photograph itself
             return Detections.none()
         if photo.shape == (TILE, TILE, 3):  # the coarser level: half the photograph's size, in the middle of a tile
             return _seen([(self.place * 0.5 + np.array([160.0, 200.0]), self._search)])
