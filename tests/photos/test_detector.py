@@ -82,3 +82,10 @@ def test_what_is_no_detector_is_named(tmp_path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     with pytest.raises(ModelInputError, match=r"x\.onnx cannot be loaded"):
         YuNet(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("side", [640, 1200, 4000])
+def test_faces_of_twenty_pixels_are_searched_for_at_the_full_scale(side: int) -> None:
+    """A veiled face of that size is rarely seen at a coarser one."""
+    assert scales((side, side), SIDE, 20.0)[-1] == 1.0
+    assert scales((side, side), SIDE, 200.0)[-1] < 0.6

@@ -12,7 +12,7 @@ from PIL import Image
 
 from oaml_core.photos.alignment import TEMPLATE, template
 from oaml_core.photos.detection import Detections
-from oaml_core.photos.faces import FaceFinder
+from oaml_core.photos.faces import FaceFinder, FaceNotFoundError
 from oaml_core.photos.search import find_faces
 from oaml_core.photos.second_look import SIZES, TILE, WIDTH, judged_again, second_look
 from oaml_core.photos.yunet import YuNet
@@ -132,3 +132,14 @@ def test_a_detector_that_does_not_know_cover_must_be_as_sure_again() -> None:
     found = FaceFinder(detector).all_faces_in(photo_of_none())
     assert [face.score for face in found] == [pytest.approx(0.85)]
     assert FaceFinder(detector, sure=0.9).all_faces_in(photo_of_none()) == []
+
+
+def test_a_weak_place_where_the_template_has_its_points_is_no_aligned_face() -> None:
+    class Weak(Scripted):
+        def detect(self, photo: np.ndarray) -> Detections:
+            """See one face at score 0.35 where an aligned one has its points, and none in a second look."""
+            inside = photo.shape[0] == photo.shape[1] == TILE
+            return _seen([(template(112) + 264.0, 0.35)]) if inside else Detections.none()
+
+    with pytest.raises(FaceNotFoundError, match=r"scores 0\.35"):
+        FaceFinder(Weak(0.35, larger=0.0, smaller=0.0)).main_face_in(np.full((112, 112, 3), 90, np.uint8), "square")
