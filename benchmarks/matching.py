@@ -3,8 +3,9 @@
     python -m benchmarks.matching [match] [pairs] [train] [evaluate] [--channels 512 --side 7 --threads 2]
 
 `gemm` is the matrix product of the same correlations in fp32 and nothing else, measured in the same rounds: what a
-matcher that spends no time on anything but correlations would reach with fp32 factors. With `--out` the figures are
-written for a table of RESULTS.md.
+matcher that spends no time on anything but correlations would reach with fp32 factors. `bound` is that product in
+blocks that stay in the processor's caches, and torch's largest value over either axis of each: what remains when
+lengths, visibility and scores cost nothing. With `--out` the figures are written for a table of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.figures import Cell, measured, write
+from oaml_core.models.correlation import CPU_BLOCK_BYTES, BlockSize, slices
+from oaml_core.models.pair_cosines import MAPS_AT_ONCE
 from oaml_core.models.qaconv import QAConv
 from oaml_core.peak_memory import peak_mib
 
@@ -123,7 +127,7 @@ def prepared(kind: str, options: argparse.Namespace) -> tuple[Callable[[], objec
     return (lambda: without_gradient(call, probe[:2], gallery[:2])), (lambda: without_gradient(call, probe, gallery))
 
 
-def without_gradient(call: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def without_gradient(call: Callable[..., Any], *inputs: Tensor) -> Any:
     with torch.inference_mode():
         return call(*inputs)
 
@@ -140,6 +144,37 @@ def gemm(probes: int, maps: int, options: argparse.Namespace) -> Callable[[], Te
     right = torch.randn(options.channels, maps * options.side**2)
     out = torch.empty(len(left), right.shape[1])
     return lambda: torch.mm(left, right, out=out)
+
+
+def bound(probes: int, maps: int, options: argparse.Namespace, product: str) -> Callable[[], None]:
+    """Correlate each probe with each map by `match`'s blocks, and look for the largest values of both directions."""
+    places, kind = options.side**2, torch.bfloat16 if product == "bf16" else torch.float32
+    block = BlockSize.within(CPU_BLOCK_BYTES, maps, places**2 * 4)
+    left = torch.randn(probes, places, options.channels).to(kind)
+    right = torch.randn(places, maps, options.channels).to(kind)
+
+    def run() -> None:
+        for some in slices(maps, block.maps):
+            theirs = right[:, some].flatten(0, 1)
+            for rows in slices(probes, block.probes):
+                c = torch.mm(left[rows].flatten(0, 1), theirs.T).float()
+                c = c.view(-1, places, places, len(theirs) // places)
+                c.amax(2), c.amax(1)
+
+    return lambda: without_gradient(run)
+
+
+def bound_of_pairs(count: int, options: argparse.Namespace, product: str) -> Callable[[], None]:
+    """Correlate map n with map n, `MAPS_AT_ONCE` at a time, and look for the largest values of both directions."""
+    places, kind = options.side**2, torch.bfloat16 if product == "bf16" else torch.float32
+    left, right = (torch.randn(count, options.channels, places).to(kind) for _ in range(2))
+
+    def run() -> None:
+        for some in slices(count, MAPS_AT_ONCE):
+            c = torch.bmm(left[some].transpose(1, 2), right[some]).float()
+            c.amax(2), c.amax(1)
+
+    return lambda: without_gradient(run)
 
 
 def bench_match(options: argparse.Namespace) -> list[list[Cell]]:
@@ -164,6 +199,7 @@ def match_rows(probes: int, maps: int, options: argparse.Namespace, memory: dict
         runs["plain"] = lambda: without_gradient(plain.match, probe, gallery)
     for product in options.products:
         model = ours(options, product).eval()
+        runs[f"{product}, bound"] = bound(probes, maps, options, product)
         runs[product] = lambda m=model: without_gradient(m.match, probe, gallery)
         runs[f"{product}, weighted"] = lambda m=model: without_gradient(m.match, probe, gallery, v, u)
     return rows_of(f"`match` {probes:,} × {maps:,}", probes * maps, medians(runs, options.rounds), memory)
@@ -179,6 +215,7 @@ def bench_pairs(options: argparse.Namespace) -> list[list[Cell]]:
     }
     for product in options.products:
         model = ours(options, product).eval()
+        runs[f"{product}, bound"] = bound_of_pairs(count, options, product)
         runs[product] = lambda m=model: without_gradient(m.match_pairs, probe, gallery)
         runs[f"{product}, weighted"] = lambda m=model: without_gradient(m.match_pairs, probe, gallery, v, u)
     memory = {name: peak_memory(f"pairs-{name}-{count}", options) for name in ("plain", *options.products)}
