@@ -183,3 +183,4 @@ def test_local_folders_refuse_fifos_that_came_later(tmp_path: Path) -> None:
     for read in (lambda: folder.read("late.png"), lambda: folder.read_range("late.png", 0, 4)):
         with pytest.raises(DataError, match="FIFO"):
             read()
+    assert folder.sha256("late.png") == ""

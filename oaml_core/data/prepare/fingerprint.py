@@ -242,7 +242,10 @@ def _blocks(folder: SourceFolder) -> Iterator[list[SourceFile]]:
 
 
 def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tuple[str, str]]:
-    """(name, SHA-256) of every file that could be read, by name."""
+    """Yield name and SHA-256 of every file, by name.
+
+    A file that cannot be read has an empty one, which is not kept: once it can be read, the data set is another one.
+    """
     with _opened(cache, folder) as known:
         for block in _blocks(folder):
             found = known.find(block)
@@ -250,7 +253,7 @@ def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tupl
             read_now = in_order(lambda file: (file, folder.sha256(file.name)), new, folder.readers) if new else ()
             for file, checksum in read_now:
                 found[file.name] = checksum
-                if file.stamp:
+                if file.stamp and checksum:
                     known.keep(file, checksum)
                     read.files += 1
             yield from ((file.name, found[file.name]) for file in block)

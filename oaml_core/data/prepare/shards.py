@@ -202,4 +202,5 @@ class _Shard:
         for use, files in left.items():
             folder = self._folder(use, files)
             for file, sha256 in in_order(lambda f, folder=folder: (f, folder.sha256(f.name)), files, folder.readers):  # type: ignore[misc]
-                yield use, file.name, sha256
+                if sha256:  # else the merge looks at the file itself
+                    yield use, file.name, sha256

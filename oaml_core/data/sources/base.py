@@ -126,8 +126,8 @@ class SourceFolder(ABC):
         return True
 
     def sha256(self, name: str) -> str:
-        """Checksum of a file's content."""
-        with self.local(name).open("rb") as file:
+        """Return the SHA-256 of a file's content, hexadecimal; empty if it cannot be read: `read` says why."""
+        with open_regular(self.local(name)) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def where(self, name: str) -> str:
@@ -179,6 +179,12 @@ class LocalFolder(SourceFolder):
 
     def local(self, name: str) -> Path:
         return self.folder / name
+
+    def sha256(self, name: str) -> str:
+        try:
+            return super().sha256(name)
+        except OSError:  # one image does not stop all others; a file that is needed is named by its reader
+            return ""
 
 
 class StoreFolder(SourceFolder):
