@@ -116,7 +116,7 @@ class OamlGallery(Engine):
                 for key, row in enumerate(rows[start : start + AT_ONCE], start):
                     name = name_of(key)
                     db.execute("INSERT INTO people VALUES (?, ?)", (key + 1, name))
-                    self._gallery.insert_face(db, (key + 1, "", name, "", ""), None, pack_record(record_of(row)))
+                    self._gallery.insert_face(db, (key + 1, "", name, "", ""), None, pack_record(record_of(row)), None)
 
     def add(self, key: int, row: Floats) -> None:
         self._gallery.add(name_of(key), record_of(row), source="", digest=name_of(key))

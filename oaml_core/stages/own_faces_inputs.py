@@ -58,7 +58,7 @@ class OwnFacesInputs:
     trained: TrainedModel
     """Model of the checkpoint; its recogniser is on the best device."""
     sha256: str
-    """Of the checkpoint."""
+    """Digest of the checkpoint."""
     folder: SourceFolder
     files: Mapping[str, str]
     """File of each verification set, by the set's name."""

@@ -38,7 +38,7 @@ class Share(NamedTuple):
     """A shard's share of the work."""
 
     blocks: slice
-    """Of `BlockPairs.blocks`."""
+    """Range of `BlockPairs.blocks`."""
     probes: slice
 
     @classmethod
