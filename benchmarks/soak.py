@@ -163,22 +163,22 @@ class DisturbedRun:
     def _until(self, condition: Callable[[], bool], launched: Launched) -> Launched:
         """Wait until a condition holds or training has ended well; start it again where a disturbance has ended it."""
         deadline = time.monotonic() + PATIENCE
-        while not condition() and launched.code() != 0:
+        while not condition() and (code := launched.code()) != 0:  # asked once: it may end between two questions
             if time.monotonic() > deadline:
                 self._find(f"hangs: {''.join(launched.said[-5:])}")
                 launched.process.kill()
                 return launched
-            if launched.code() is not None:
+            if code is not None:
                 said = launched.end()
                 # Workers tell of peers that were killed: before they start again, and where the launcher is killed too.
                 last = said.rpartition("Root Cause")[2].rpartition("resumes from")[2]
                 # On a full disk PyTorch's own code aborts with a trace, and the launcher names the cause last; a worker
                 # tells what befell it, also where a stop comes before it is started again.
                 told = "takes no more" in last.rpartition("oaml: ")[2] or any(words in last for words in BEFELL)
-                failed = launched.code() != -signal.SIGKILL and "Traceback" in last and not told
+                failed = code != -signal.SIGKILL and "Traceback" in last and not told
                 if failed or not self.disturbances.ended_by_us:
                     shown = last[last.find("Traceback") :][:3000] if failed else said[-1500:]
-                    self._find(f"ended with {launched.code()}: …{shown}")
+                    self._find(f"ended with {code}: …{shown}")
                 self.disturbances.ended_by_us = False
                 launched = self.place.start(self.store, *self.options)
             time.sleep(0.05)
