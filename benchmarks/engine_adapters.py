@@ -48,7 +48,7 @@ class Engine:
     most: ClassVar[int | None] = None
     """Faces beyond which the store itself advises against its use; None: it names no number."""
     indexed: ClassVar[bool] = False
-    """Whether it is another one with an index; it is not killed once more."""
+    """True of a store that stands here once more, with an index: its writers are not killed again."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder, self.size = folder, size

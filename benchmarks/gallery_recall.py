@@ -1,4 +1,4 @@
-"""Whether the search in two stages names whom comparing every face would name, on a gallery of real and drawn faces.
+"""Search in two stages beside comparing every face: do both name the same person, among real and drawn faces?
 
     python -m benchmarks.gallery_recall --onnx model.onnx --faces lfw112/lfw_val.bin --strangers lfw112/singles lfw112
 

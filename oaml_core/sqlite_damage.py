@@ -7,6 +7,9 @@ import sqlite3
 DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 """Primary result codes for a file that is none of SQLite's, is broken, or lacks the tables and columns asked for."""
 
+BUSY_SECONDS = 60.0
+"""Wait for another process that holds a file."""
+
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Return True if an error says that the file's content is wrong.

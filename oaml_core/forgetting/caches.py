@@ -19,14 +19,12 @@ from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.set_files import LocalFiles
 from oaml_core.forgetting.set_search import search_set
 from oaml_core.forgetting.trees import FolderTree, StoreTree, Tree
-from oaml_core.sqlite_damage import is_damage
+from oaml_core.sqlite_damage import BUSY_SECONDS, is_damage
 from oaml_core.store.cache import LOCKS, LocalCache
 from oaml_core.store.local_file import sha256_of
 
 SAMPLES = ("samples.png",)
 HAS_CHECKSUMS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'checksum'"
-BUSY_SECONDS = 60.0
-"""Wait for another process that holds a file of checksums."""
 TRACKED = "samples-"
 """Begins the names of files that say which samples each worker consumed."""
 

@@ -1,4 +1,4 @@
-"""What a model's fusion says of compared faces, whatever described them."""
+"""Scores and ratios of compared faces by a model's fusion, whatever described the faces."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_ratios_beyond_what_so_few_people_show_have_an_open_end() -> None:
 
 
 def test_intervals_that_take_pairs_for_independent_are_too_narrow() -> None:
-    """What people have in common is why the interval is one over people."""
+    """Pairs of one person are alike, which is why the interval is one over people."""
     aware, blind = [], []
     for seed in range(4):
         evidence, issame, people = drawn(np.random.default_rng(seed))

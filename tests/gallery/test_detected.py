@@ -41,7 +41,7 @@ CREATE TABLE records (
 );
 INSERT INTO meta VALUES ('model', 'first');
 """
-"""What the first version of the tables was made by."""
+"""Statements that made the first version of the tables."""
 FOUND = Detected(0.98, (212.5, 96.0, 388.1, 322.7), Quality(83.25, 12.5, 131.0, -2.125, 0.0625))
 
 

@@ -67,7 +67,7 @@ def repo(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
-    """What the report of pip says, by package: a hash by Python."""
+    """Hashes that the report of pip tells, by package and Python."""
     files = {"idna": {python: f"{n:064x}" for n, python in enumerate(locked.PYTHONS)}}
 
     def answer(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,7 @@ from oaml_core.data.sources.base import SourceFile, SourceFolder
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, StoreError
 from oaml_core.progress import progress
-from oaml_core.sqlite_damage import is_damage
+from oaml_core.sqlite_damage import BUSY_SECONDS, is_damage
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -44,8 +44,6 @@ READ_NAMES = {"property"}
 TABLE = (
     "CREATE TABLE IF NOT EXISTS checksum (path TEXT PRIMARY KEY, size INTEGER, stamp TEXT, sha256 TEXT) WITHOUT ROWID"
 )
-BUSY_SECONDS = 60.0
-"""Wait for another process that writes checksums."""
 
 
 def fingerprint_of(

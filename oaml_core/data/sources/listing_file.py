@@ -45,7 +45,7 @@ def entry_of(line: str) -> SourceFile | FolderEntry:
 
 
 class _Kept:
-    """What is kept of one listing."""
+    """One listing, as far as it is kept."""
 
     def __init__(self) -> None:
         self.begins_as_before = 0
@@ -124,7 +124,7 @@ class KeptListings:
         return kept.file is not None and self._written(kept.file, kept.held)
 
     def lacks_beginning(self, use: str) -> bool:
-        """Return True if a listing is kept but for its beginning, which was as before."""
+        """Return True if all of a listing is kept except its beginning, which was as before."""
         return use in self._kept and self._kept[use].begins_as_before > 0
 
     def complete(self, use: str, again: Iterable[SourceFile | FolderEntry], marks: Sequence[int]) -> None:

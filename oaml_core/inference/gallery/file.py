@@ -37,7 +37,7 @@ CREATE TABLE records (
 );
 """
 NEWER = {2: TABLE}
-"""What each later version adds: new files get it after `TABLES`, files of a former version when they are opened."""
+"""Tables that each later version adds: new files get them after `TABLES`, earlier files when they are opened."""
 
 
 class GalleryFile:
