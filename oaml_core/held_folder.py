@@ -12,6 +12,8 @@ from pathlib import Path
 from oaml_core.folder_entries import read_regular
 from oaml_core.processes import holder_name, is_gone
 
+BEGINNING = "oaml-"
+"""Of the names of all such folders."""
 HOLDER = "holder"
 """File in such a folder: the process that made it."""
 HOLDER_BYTES = 4096
@@ -19,22 +21,26 @@ HOLDER_BYTES = 4096
 
 @contextmanager
 def held_folder(prefix: str) -> Iterator[Path]:
-    """Make a folder that is removed with the block; those of the same kind that killed processes left go as well.
+    """Make a folder that is removed with the block; those that killed processes left go as well.
 
     Args:
         prefix: beginning of the names of a kind of folders, `oaml-` and a word.
     """
-    _remove_left(prefix, tempfile.gettempdir())
+    remove_left()
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / HOLDER).write_text(holder_name())
         yield folder
 
 
-@cache
-def _remove_left(prefix: str, place: str) -> None:
+def remove_left() -> None:
     """Remove the folders whose process has ended on this machine, once in a process: small objects are read often."""
-    for folder in Path(place).glob(f"{prefix}*"):
+    _remove_left(tempfile.gettempdir())
+
+
+@cache
+def _remove_left(place: str) -> None:
+    for folder in Path(place).glob(f"{BEGINNING}*"):
         with suppress(OSError):  # another user's, or made this moment
             if is_gone(read_regular(folder / HOLDER, HOLDER_BYTES).decode(errors="replace")):
                 shutil.rmtree(folder, ignore_errors=True)

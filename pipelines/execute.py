@@ -10,7 +10,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -18,6 +17,7 @@ warnings.filterwarnings("ignore")  # before the SDK is imported, which warns abo
 
 from kfp import local  # noqa: E402
 
+from oaml_core.held_folder import held_folder  # noqa: E402
 from oaml_core.stages.present_night import IN_PIPELINE  # noqa: E402
 from pipelines.oaml_pipeline import oaml_pipeline  # noqa: E402
 
@@ -32,8 +32,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _end_tasks)
     os.environ[IN_PIPELINE] = "1"
     logging.disable(logging.ERROR)  # the SDK's own; tasks have their own process, and log there
-    with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
-        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=folder, raise_on_error=True)
+    with held_folder("oaml-pipeline-") as folder:
+        local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder), raise_on_error=True)
         try:
             oaml_pipeline(None, *map(int, sys.argv[2:]))(config=Path(sys.argv[1]).read_text())
         except RuntimeError as error:  # the task has said why

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
+from oaml_core.held_folder import held_folder
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_parser, config_to_yaml, parse_config
 from pipelines.local_log import readable
@@ -42,9 +42,6 @@ def run_words(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 for an error, 2 for a mistyped command line.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as it is under nohup
-            signal.signal(number, _ended_by)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     parser = config_parser("python -m pipelines.run_local", "the pipeline on one machine")
     try:
@@ -85,8 +82,8 @@ def run(config: Config, shards: int = 1, evaluation_shards: int = 1) -> None:
     with server as variables:
         os.environ.update(variables)
         config = replace(config, store=store_of_local_run(config)) if default else config
-        with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
-            recipe = Path(folder) / "config.yaml"
+        with held_folder("oaml-recipe-") as folder:
+            recipe = folder / "config.yaml"
             recipe.write_text(config_to_yaml(config))
             _run_graph(recipe, shards, evaluation_shards)
         print(_results(config))
@@ -127,10 +124,6 @@ def _show(process: subprocess.Popen[str]) -> None:
             print(line, flush=True)
     except BrokenPipeError:  # nobody reads on, as after `| head`: stop in order
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _ended_by(number: int, _: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def _results(config: Config) -> str:

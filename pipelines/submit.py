@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from components.cluster import load_cluster
 from components.images import LOCK
 from oaml_core.errors import OamlError
+from oaml_core.held_folder import held_folder
 from oaml_core.orderly_end import end_in_order
 from oaml_core.settings import config_to_yaml, load_config
 from pipelines.compile import CLUSTER, compile_pipeline
@@ -52,8 +52,8 @@ def prepared(recipe: Path, overrides: Sequence[str], cluster: Path, experiment: 
             cluster,
             place.namespace,
         )
-    with tempfile.TemporaryDirectory(prefix="oaml-") as folder:
-        package = Path(folder) / "pipeline.yaml"
+    with held_folder("oaml-package-") as folder:
+        package = folder / "pipeline.yaml"
         compile_pipeline(package, cluster, LOCK)
         pipeline, version = kubeflow.version(package)
     parameters, account = {"config": config_to_yaml(config)}, place.pipeline_service_account

@@ -1,6 +1,7 @@
 """Folders for temporary files name who made them: those of killed processes go."""
 
 import ast
+import os
 import signal
 import subprocess
 import sys
@@ -35,9 +36,20 @@ def test_what_a_killed_reader_leaves_goes_with_the_next(tmp_path: Path, monkeypa
     assert list(folder.iterdir()) == []
 
 
+def test_what_a_killed_process_leaves_goes_with_a_command_that_makes_no_folder(tmp_path: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    dies = "import os\nfrom oaml_core.store.traffic import metered\nwith metered(): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", dies], env=environment, timeout=60, check=False)
+    assert [path.name.rpartition("-")[0] for path in tmp_path.iterdir()] == ["oaml-traffic"]
+    command = [sys.executable, "-m", "oaml_core.cli", "store", "ls", "--store", str(tmp_path / "store")]
+    subprocess.run(command, env=environment, timeout=60, check=True)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("oaml-")] == []
+
+
 def test_every_temporary_folder_names_its_process() -> None:
     nameless = []
-    for path in Path(oaml_core.__file__).parent.rglob("*.py"):
+    packages = Path(oaml_core.__file__).parents[1]
+    for path in (path for name in ("oaml_core", "components", "pipelines") for path in (packages / name).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             called = node.func if isinstance(node, ast.Call) else None
             if getattr(called, "attr", getattr(called, "id", "")) in ("TemporaryDirectory", "mkdtemp"):

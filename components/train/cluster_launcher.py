@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from components.cluster import ClusterConfig
@@ -20,6 +16,7 @@ from components.train.submit import sealed, submit
 from components.train.workers import GivenUp
 from oaml_core.config import Config
 from oaml_core.errors import ClusterError
+from oaml_core.orderly_end import ASKING, Asked, Handled
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +42,7 @@ class ClusterLauncher:
         manifest = backend.manifest(run, self.cluster)
         backend.check(manifest)
         client = ClusterClient(backend, self.cluster.namespace, api)
-        with _signals_raise():
+        with Handled(_leave, *ASKING):
             try:
                 job = submit(client, sealed(manifest))
                 training = self.cluster.training
@@ -68,21 +65,9 @@ def _cancel(client: ClusterClient, manifest: Json) -> None:
     client.delete(name, job["metadata"]["uid"])
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """SIGTERM raises SystemExit, as SIGINT does KeyboardInterrupt."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _leave(number: int, _: object) -> None:
+    """Leave the blocks in order. A handler of its own: following a job can be ended early, by a spent budget too."""
+    raise Asked(128 + number)
 
 
 def _is_moved(client: ClusterClient) -> bool:

@@ -27,6 +27,7 @@ from oaml_core.cli import (
 from oaml_core.cli.extras import absent_module, how_to_install, look_for_modules
 from oaml_core.cli.failures import DEBUG, explain, keep_traceback
 from oaml_core.errors import ConfigError, OamlError, nearest
+from oaml_core.held_folder import remove_left
 from oaml_core.orderly_end import flush_or_discard_output, flush_output, nobody_reads
 
 COMMANDS = {
@@ -117,6 +118,7 @@ def _run(words: list[str]) -> int:
             command.options(parser)
         parsed = parse_config(parser, rest)
     look_for_modules(words)
+    remove_left()  # a command that was killed may be followed by one that finds everything done, and makes no folder
     return command.run(*parsed)
 
 

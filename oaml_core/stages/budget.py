@@ -19,6 +19,7 @@ from typing import Literal
 from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import OamlError, OverBudget, StoreError
+from oaml_core.orderly_end import ends_in_its_own_time
 from oaml_core.stages.cost_records import Cost, CostRecords
 from oaml_core.stages.present_night import is_in_pipeline, night_began
 from oaml_core.store import open_store
@@ -128,7 +129,7 @@ class Budget:
         """
         if self._asked or not (said := self._known()):
             return
-        if callable(signal.getsignal(signal.SIGTERM)):  # training has begun to listen
+        if ends_in_its_own_time():
             log.warning("%s: training is asked to end.", said)
             self._asked = True
             os.kill(os.getpid(), signal.SIGTERM)

@@ -16,6 +16,7 @@ from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.errors import OamlError, OverBudget, StoreError
 from oaml_core.notify import notify
+from oaml_core.orderly_end import asking_raises
 from oaml_core.stages.addresses import dated_name
 from oaml_core.stages.budget import Budget, limits, refuse_night, told_budget
 from oaml_core.stages.cost_records import FIGURES, Cost, cost_of
@@ -73,9 +74,13 @@ class NightStatus:
 
 @contextmanager
 def keeping_trouble(config: Config, step: str) -> Iterator[None]:
-    """Keep what `step` fails with for the night's record, where the step runs in a pipeline."""
+    """Keep what `step` fails with for the night's record, where the step runs in a pipeline.
+
+    A pod that is ended leaves the block in order: locks and leases are given back.
+    """
     try:
-        yield
+        with asking_raises():
+            yield
     except Exception as error:
         trouble = _trouble(step, error)
         if is_in_pipeline():

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from oaml_core.config import Config
 from oaml_core.errors import OamlError
+from oaml_core.orderly_end import ASKING, Asked, Handled
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 from oaml_core.store import open_store
@@ -102,8 +102,9 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
     code = run_and_rejoin(run, failure)
     if error.exists():
         raise OamlError(error.read_text())
-    if code == -signal.SIGTERM or code == 128 + signal.SIGTERM:
-        raise SystemExit(128 + signal.SIGTERM)
+    for asked in ASKING:
+        if code in (-asked, 128 + asked):
+            raise Asked(128 + asked)
     if code != 0:
         raise OamlError(
             f"Training stopped with exit code {code}{_reason(run_dir)}. Its checkpoints are in "
@@ -125,9 +126,10 @@ def _train_here(worker: str, config: Config, dataset: Path, run_dir: Path, store
     from oaml_core.training.loop import Interrupted
 
     try:
-        import_module(worker).train_as_worker(config, dataset, run_dir, store_prefix)
+        with Handled(None, signal.SIGTERM):  # training sets its own
+            import_module(worker).train_as_worker(config, dataset, run_dir, store_prefix)
     except Interrupted:
-        raise SystemExit(128 + signal.SIGTERM) from None
+        raise Asked(128 + signal.SIGTERM) from None
 
 
 def is_alone() -> bool:
@@ -176,7 +178,7 @@ def _environment(config: Config) -> dict[str, str]:
 def _run_to_end(
     command: list[str], environment: dict[str, str], error: Path, lock: RunLock, inherited: tuple[int, ...]
 ) -> int:
-    """Run `command` in a process group of its own that SIGINT, SIGTERM and the file `error` end; the exit code.
+    """Run `command` in a process group of its own that the file `error` and signals end; the exit code.
 
     However this process ends, the kernel kills the command, and with it the workers. A lost lock kills them, too.
     """
@@ -193,16 +195,13 @@ def _run_to_end(
         pass_on.received = number  # type: ignore[attr-defined]
 
     pass_on.received = 0  # type: ignore[attr-defined]
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM) if in_main_thread}
     try:
-        while (code := _ended(process)) is None:
-            lock.require()
-            if error.exists():
-                process.terminate()
+        with Handled(pass_on, signal.SIGINT, *ASKING):
+            while (code := _ended(process)) is None:
+                lock.require()
+                if error.exists():
+                    process.terminate()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         _end_group(process)
     received = pass_on.received  # type: ignore[attr-defined]
     if received == signal.SIGINT:

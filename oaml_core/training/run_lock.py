@@ -16,6 +16,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from oaml_core.errors import HeldError
+from oaml_core.orderly_end import ends_in_its_own_time
 from oaml_core.processes import holder_name, is_gone
 from oaml_core.store import Store
 from oaml_core.store.lease import Lease, for_people, lease
@@ -110,7 +111,7 @@ def stopped_when_lost(lock: RunLock) -> Iterator[None]:
 
 def _stop_when_lost(lock: RunLock, done: threading.Event) -> None:
     while not done.wait(POLL_SECONDS):
-        if lock.is_lost and callable(signal.getsignal(signal.SIGTERM)):  # training has begun to listen
+        if lock.is_lost and ends_in_its_own_time():
             os.kill(os.getpid(), signal.SIGTERM)
             return
 

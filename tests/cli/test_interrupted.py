@@ -1,4 +1,6 @@
-"""Ctrl-C, which the terminal sends to all processes of a command: one line, exit code 130, nothing left behind."""
+"""Ctrl-C, which the terminal sends to all processes of a command, and signals that ask it to end: one line, the exit
+code of the signal, nothing left behind.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +21,7 @@ from untrained import write_exported_untrained
 from oaml_core.cli import main
 from oaml_core.cli.program import COMMANDS
 from oaml_core.config import Config, ModelConfig
+from oaml_core.orderly_end import ASKING
 from oaml_core.store.local_file import is_temporary
 
 FEW = ("--data.synthetic_identities", "40", "--data.num_workers", "1", "--tracking.wandb", "off")
@@ -31,18 +34,30 @@ INTERRUPTED_AT = {
 """Command line, and words of its log after which it is interrupted."""
 
 
+LINES = {
+    signal.SIGINT: "oaml: interrupted; nothing is half-written, the same command goes on.\n",
+    signal.SIGTERM: "oaml: asked to end; nothing is half-written, the same command goes on.\n",
+    signal.SIGHUP: "oaml: asked to end; nothing is half-written, the same command goes on.\n",
+}
+every_signal = pytest.mark.parametrize("number", LINES)
+
+
+@every_signal
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_ends_alike(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        return 0
 
     monkeypatch.setitem(COMMANDS, command, COMMANDS[command]._replace(options=None, run=interrupted))
     with pytest.raises(SystemExit) as end:
         main([command])
-    assert end.value.code == 130
-    assert capsys.readouterr() == ("", "oaml: interrupted; nothing is half-written, the same command goes on.\n")
+    assert end.value.code == 128 + number
+    assert capsys.readouterr() == ("", LINES[number])
+    assert [signal.getsignal(each) for each in ASKING] == [signal.SIG_DFL] * 2
 
 
 def test_torch_says_nothing_after_the_last_line(
@@ -56,7 +71,6 @@ def test_torch_says_nothing_after_the_last_line(
     assert not logging.getLogger("torch").isEnabledFor(logging.INFO)
 
 
-LINE = "oaml: interrupted; nothing is half-written, the same command goes on.\n"
 UP = "import os, sys\nos.write(1, b'.')\nfrom oaml_core.cli import main\nmain(sys.argv[1:])"
 """What the console script does, after it has said that the interpreter is up."""
 AT_IMPORT = """
@@ -64,19 +78,19 @@ import importlib, os, signal, sys
 
 class Interrupter:
     def find_spec(name, path=None, target=None):
-        if name == sys.argv[1]:
-            os.kill(os.getpid(), signal.SIGINT)
+        if name == sys.argv[2]:
+            os.kill(os.getpid(), int(sys.argv[1]))
 
 sys.meta_path.insert(0, Interrupter)
-importlib.import_module(sys.argv[2]).main(sys.argv[3:])
+importlib.import_module(sys.argv[3]).main(sys.argv[4:])
 """
 IN_CALLBACK = """
-import os, signal, time
+import os, sys, time
 from oaml_core.orderly_end import end_in_order
 
 class Interrupter:
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), int(sys.argv[1]))
 
 def program():
     Interrupter()
@@ -109,17 +123,19 @@ def started(program: str, *words: str, **streams: int) -> subprocess.Popen[str]:
         ("pipelines.run_local", "yaml"),
     ],
 )
-def test_an_interrupted_import_says_one_line(program: str, module: str) -> None:
-    process = started(AT_IMPORT, module, program, "prepare", "--no_such_option", "1")
-    assert process.communicate() == ("", LINE)
-    assert process.returncode == 130
+@every_signal
+def test_an_interrupted_import_says_one_line(number: int, program: str, module: str) -> None:
+    process = started(AT_IMPORT, str(int(number)), module, program, "prepare", "--no_such_option", "1")
+    assert process.communicate() == ("", LINES[number])
+    assert process.returncode == 128 + number
 
 
-def test_an_interrupt_in_a_callback_is_not_lost() -> None:
+@every_signal
+def test_an_interrupt_in_a_callback_is_not_lost(number: int) -> None:
     """Python tells of an exception in a callback, and goes on. Imports run callbacks all the time."""
-    process = started(IN_CALLBACK)
-    assert process.communicate() == ("", LINE)
-    assert process.returncode == 130
+    process = started(IN_CALLBACK, str(int(number)))
+    assert process.communicate() == ("", LINES[number])
+    assert process.returncode == 128 + number
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.5, 1.0])
@@ -132,7 +148,7 @@ def test_an_interrupt_in_the_first_second_says_one_line(seconds: float, tmp_path
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate()
     assert "Traceback" not in "".join(said)
-    assert said[1].endswith(LINE)
+    assert said[1].endswith(LINES[signal.SIGINT])
     assert process.returncode == 130
 
 
@@ -183,8 +199,13 @@ def temporary() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", INTERRUPTED_AT)
-def test_an_interrupted_command_says_one_line_and_leaves_nothing(command: str, tmp_path: Path, temporary: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [*((command, signal.SIGINT) for command in INTERRUPTED_AT), ("train", signal.SIGHUP), ("evaluate", signal.SIGTERM)],
+)
+def test_an_interrupted_command_says_one_line_and_leaves_nothing(
+    command: str, number: int, tmp_path: Path, temporary: Path
+) -> None:
     words, moment = INTERRUPTED_AT[command]
     places = ("--work_dir", str(tmp_path / "work"), "--store", str(tmp_path / "store"))
     write_exported_untrained(Config(model=ModelConfig(arch="ir_mini", width=4)), tmp_path)
@@ -201,10 +222,10 @@ def test_an_interrupted_command_says_one_line_and_leaves_nothing(command: str, t
     )
     assert process.stdout is not None
     before = next((line for line in process.stdout if moment in line), "it ended before")
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     said = process.communicate()[0]
-    assert process.returncode == 130, before + said
+    assert process.returncode == 128 + number, before + said
     assert "Traceback" not in said
-    assert said.splitlines()[-1].startswith("oaml: interrupted")
+    assert said.splitlines(keepends=True)[-1] == LINES[number]
     assert [path.name for path in temporary.iterdir() if not path.name.startswith(KEPT)] == []
     assert [path for path in tmp_path.rglob("*") if is_temporary(path.name)] == []
