@@ -19,6 +19,7 @@ from oaml_core.inference.drawing import save_pair
 from oaml_core.inference.face_files import load_face
 from oaml_core.inference.photo_records import describe, remark
 from oaml_core.inference.proof import NOTHING_KNOWN, Proof
+from oaml_core.inference.ratio import Ratio
 from oaml_core.inference.records import FaceRecords
 from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
@@ -39,6 +40,8 @@ class Candidate(NamedTuple):
     """Mean product of both visibilities, in [0, 1]."""
     records: FaceRecords
     """Records of the picture."""
+    ratio: Ratio | None = None
+    """Likelihood ratio of the probe and the picture, with its interval; None without a fusion."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Identification:
             answer = (
                 f"nobody in the gallery: best {self.score} {best.score:.3f} < {self.threshold:.3f} (FAR {self.far:g})"
             )
+        if best.ratio is not None:
+            answer += f"; {best.ratio}"
         if self.known is not None and str(self.proof):
             answer += f"; {self.proof}"
         rows = [
@@ -163,7 +168,8 @@ def identify(
         for row, (person, path) in enumerate(some):
             if person not in best or values[row] > best[person].score:
                 found = known.rows(slice(row, row + 1))
-                best[person] = Candidate(person, path, float(values[row]), float(scores.visible_share[row]), found)
+                share, ratio = float(scores.visible_share[row]), Ratio.of(scores, row)
+                best[person] = Candidate(person, path, float(values[row]), share, found, ratio)
     if not best:
         raise DataError(f"No picture in {gallery} can be used. The first: {next(iter(left_out.values()))}")
     ranked = sorted(best.values(), key=lambda candidate: -candidate.score)[: max(1, top)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,6 +68,22 @@ def test_without_a_threshold_for_the_rate_there_is_a_ranking_and_no_decision(com
 def test_without_metrics_the_global_score_ranks(model, gallery, probe):
     found = identify(CheckpointComparer(model, 112), gallery, probe, far=0.1)
     assert (found.score, found.candidates[0].person, found.known) == ("global", "ann", None)
+
+
+@pytest.mark.parametrize("far", [0.1, 1e-6])
+def test_the_likelihood_ratio_of_the_first_is_said_where_the_model_has_one(comparer, gallery, probe, monkeypatch, far):
+    assert "; likelihood ratio" not in str(identify(comparer, gallery, probe, far=far))
+    scores = comparer.scores
+
+    def with_ratio(one, known):
+        found = scores(one, known)
+        ratio = np.log(np.where(found.combined_score == found.combined_score.max(), 240.0, 1 / 7))
+        return found._replace(log_likelihood_ratio=ratio, ratio_interval=ratio[:, None] + [-math.log(3), math.log(2)])
+
+    monkeypatch.setattr(comparer, "scores", with_ratio)
+    found = identify(comparer, gallery, probe, far=far)
+    assert "; likelihood ratio 240 (95 % interval 80 to 480)" in str(found).splitlines()[0]
+    assert [one.ratio.log for one in found.candidates[1:]] == [pytest.approx(-math.log(7))] * 2
 
 
 def test_picture_shows_probe_and_first_candidate(comparer, gallery, probe, tmp_path):

@@ -14,6 +14,8 @@ from oaml_core.config import Config, ModelConfig
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
+from oaml_core.inference.onnx_model import OamlOnnx
+from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.training.trained import load_trained
 
 
@@ -71,6 +73,24 @@ def test_from_photographs_to_an_answer_and_to_nothing(
     assert "in place of face 7" in capsys.readouterr().out
     assert run("gallery", "ls", "g", "p3") == 0
     assert "probe3.png" in capsys.readouterr().out
+
+
+def test_a_search_of_a_gallery_says_the_likelihood_ratio_of_the_first(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery, model = tmp_path / "g", ("--onnx", place / "model.onnx", "--aligned")
+    assert run("gallery", "add", gallery, place / "people", *model) == 0
+    whole = OamlOnnx.scores
+
+    def with_ratio(self: OamlOnnx, probe: FaceRecords, known: FaceRecords) -> Scores:
+        found = whole(self, probe, known)
+        return found._replace(log_likelihood_ratio=np.where(found.global_score > 0.999, np.log(240), -1.0))
+
+    monkeypatch.setattr(OamlOnnx, "scores", with_ratio)
+    capsys.readouterr()
+    probe = place / "people" / "p2" / "0.png"
+    assert run("identify", probe, "--gallery", gallery, "--out", tmp_path / "x.png", *model) == 0
+    assert "; likelihood ratio 240" in capsys.readouterr().out.splitlines()[0]
 
 
 def test_another_model_is_refused_until_the_gallery_is_rebuilt(

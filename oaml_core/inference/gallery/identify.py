@@ -46,7 +46,9 @@ def identify_in_gallery(
         records = gallery.records([found.face.key])[1]
         if records is not None:  # else deleted meanwhile
             path = Path(found.face.source)
-            candidates.append(Candidate(found.face.person, path, found.score, found.visible_share, records))
+            candidates.append(
+                Candidate(found.face.person, path, found.score, found.visible_share, records, found.ratio)
+            )
     if not candidates:
         raise DataError(f"The people found in {gallery.path} were deleted meanwhile. Search once more.")
     threshold = model.threshold(far, answer.score)
