@@ -13,6 +13,7 @@ import numpy as np
 
 from oaml_core import __version__
 from oaml_core.errors import ExportError
+from oaml_core.export.trial_faces import store_trial
 from oaml_core.inference.graph_shapes import image_layout, square_side, widest_vector
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.onnx_outputs import OUTPUTS
@@ -70,6 +71,7 @@ def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mappin
             onnx.save(model, str(partial))
             if _takes_batches(partial, size, source, last=faces is not None):
                 break
+        store_trial(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -44,17 +44,19 @@ def operating_points(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def store_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
+def store_metadata(path: Path, metadata: Mapping[str, Any], beside: Mapping[str, str] | None = None) -> None:
     """Put the metadata of an exported model into its file.
 
     Args:
         path: the model.
         metadata: all of them; what was there before is replaced.
+        beside: texts of entries beside it, by name; other entries stay.
     """
     import onnx
 
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {"oaml": json.dumps(metadata)})
+    kept = {one.key: one.value for one in model.metadata_props}
+    onnx.helper.set_model_props(model, kept | dict(beside or {}) | {"oaml": json.dumps(metadata)})
     onnx.save(model, path)
 
 

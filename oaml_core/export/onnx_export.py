@@ -22,6 +22,7 @@ from oaml_core.export.checks import (
 )
 from oaml_core.export.metadata import local_score_of, metadata_of, store_metadata
 from oaml_core.export.onnx_graph import OnnxMatcher, OnnxRecogniser, local_features, normalised, on_cpu, write_graph
+from oaml_core.export.trial_faces import store_trial
 from oaml_core.export.variants import write_variant
 from oaml_core.inference.model_files import Variant, matcher_path, variant_path
 from oaml_core.inference.onnx_model import OamlOnnx
@@ -88,6 +89,7 @@ def export_onnx(
             exported_model = OamlOnnx(partial, matcher=matcher_path(path))
             metadata |= _measured(exported_model, pairs, 0.0, path.name)
         store_metadata(partial, metadata)
+        store_trial(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

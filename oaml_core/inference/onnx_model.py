@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from oaml_core.errors import ConfigError, ExportError, ModelInputError
-from oaml_core.inference.backends import Backend, Feeds, OnnxRuntime, Runtime, check_backend, open_runtime, trial_images
+from oaml_core.inference.backends import (
+    Backend,
+    Feeds,
+    OnnxRuntime,
+    Runtime,
+    TrialInput,
+    check_backend,
+    open_runtime,
+    trial_images,
+)
 from oaml_core.inference.combining import CombinedRule, combined_scores_of, line_of
 from oaml_core.inference.decision import Comparison
 from oaml_core.inference.fused_scores import with_fusion
@@ -25,6 +34,7 @@ from oaml_core.inference.model_files import matcher_path
 from oaml_core.inference.model_metadata import read_model_metadata
 from oaml_core.inference.onnx_outputs import OnnxFeatures, outputs_of
 from oaml_core.inference.records import FaceRecords, Floats, Scores
+from oaml_core.inference.trial import KEY, Trial, distance, read_trial, thinned
 
 Images = NDArray[np.uint8]
 
@@ -89,6 +99,7 @@ class OamlOnnx:
         self.outputs = outputs_of(self.metadata)
         beside = matcher_path(path)
         wanted = beside if matcher is None else Path(matcher)
+        self._files, self._trial_text = [path], reference.metadata.get(KEY)
         self._input = reference.inputs[0]
         self.input_tensors, self.output_tensors = reference.input_tensors, reference.output_tensors
         """Tensors of the graph itself, which `infer` takes and gives."""
@@ -103,7 +114,8 @@ class OamlOnnx:
                 reference=OnnxRuntime(wanted, providers, threads),
                 precisions=["f32"],
             )
-        self._files = [path] if self.matcher is None else [path, wanted]
+        if self.matcher is not None:
+            self._files.append(wanted)
 
     @cached_property
     def version(self) -> str:
@@ -113,6 +125,23 @@ class OamlOnnx:
         for file in self._files:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()[:16]
+
+    @cached_property
+    def trial(self) -> Trial | None:
+        """Drawn faces with float32's answers; None: the model was exported before there were any.
+
+        Raises:
+            ExportError: they are damaged.
+        """
+        return None if self._trial_text is None else read_trial(self._trial_text, self._files[0], self.image_size)
+
+    def distance_to_float32(self) -> float | None:
+        """Return |x − y| / |y| of the embeddings x of the trial faces and of float32's y; None without a trial."""
+        if self.trial is None or "embedding" not in self.trial.outputs:
+            return None
+        found = thinned(self.embed(self.trial.images).embedding)
+        exact = self.trial.outputs["embedding"]
+        return distance(found, exact) if found.shape == exact.shape else float("inf")
 
     @property
     def image_size(self) -> int:
@@ -230,12 +259,18 @@ class OamlOnnx:
             return {self._input: batch}
         return {self._input: np.ascontiguousarray(batch.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1.0)}
 
-    def _trial(self) -> dict[str, NDArray[Any]]:
-        return self._feeds(trial_images(self.image_size)[: self.faces_at_once])
+    def _trial(self) -> TrialInput:
+        """Return the model's own trial faces with float32's answers; patterns alone if it was exported before."""
+        kept = self.trial
+        if kept is None or set(kept.outputs) != {one.name for one in self.output_tensors}:
+            return TrialInput(self._feeds(trial_images(self.image_size)[: self.faces_at_once]))
+        some = slice(self.faces_at_once)
+        return TrialInput(self._feeds(kept.images[some]), {name: one[some] for name, one in kept.outputs.items()})
 
-    def _matcher_trial(self) -> dict[str, NDArray[Any]]:
-        known = self.records(trial_images(self.image_size))
-        return _pairs(known, known.rows(slice(None, None, -1)), slice(None))
+    def _matcher_trial(self) -> TrialInput:
+        images = trial_images(self.image_size) if self.trial is None else self.trial.images
+        known = self.records(images)
+        return TrialInput(_pairs(known, known.rows(slice(None, None, -1)), slice(None)))
 
     def _record(self, images: Images) -> FaceRecords:
         found = self.embed(np.concatenate([images, images[:, :, ::-1]]))
