@@ -17,6 +17,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class FigureTable:
     """Versions by name."""
     columns: list[str]
     rows: list[list[Cell]]
+    day: str = ""
+    """Day of the measurement, `2026-11-30`; empty: not noted."""
 
 
 def measured(
@@ -55,7 +58,8 @@ def measured(
     for row in rows:
         if len(row) != len(columns):
             raise ValueError(f"The row {row} has {len(row)} cells for {len(columns)} columns.")
-    return FigureTable(command, _machine(), _versions(libraries), list(columns), [list(row) for row in rows])
+    known = list(columns), [list(row) for row in rows], datetime.now(UTC).date().isoformat()
+    return FigureTable(command, _machine(), _versions(libraries), *known)
 
 
 class Sheet:
@@ -114,8 +118,8 @@ def table(figures: FigureTable) -> str:
     """Return figures as a Markdown table, and a line about how they were measured."""
     lines = [figures.columns, ["---"] * len(figures.columns), *([_shown(cell) for cell in row] for row in figures.rows)]
     used = ", ".join(f"{name} {number}" for name, number in figures.libraries.items())
-    source = f"`{figures.command}`; {figures.machine}; {used}."
-    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", source])
+    source = "; ".join(filter(None, [f"`{figures.command}`", figures.machine, used, figures.day]))
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", f"{source}."])
 
 
 def filled(text: str, folder: Path | None = None) -> str:

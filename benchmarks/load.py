@@ -13,7 +13,6 @@ command fails or takes more than its bound.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import signal
@@ -30,11 +29,13 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 
+from benchmarks import figures
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.recordio import frame_record
 from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.decoding.decode import encode_jpeg
 
+COLUMNS = ["command", "images or people", "s", "peak, MiB", "bound, MiB"]
 GIB = 2**30
 DRAWN = 64
 """Different faces; the files differ in their last bytes as well."""
@@ -164,6 +165,10 @@ def run(folder: Path, load: Load) -> tuple[float, int]:
     return time.monotonic() - began, peak
 
 
+def _mib(size: int) -> int:
+    return round(size / 2**20)
+
+
 PARTS = {"prepare": (prepare, 200_000), "evaluate": (evaluate, 20_000), "classes": (classes, 1_000_000)}
 
 
@@ -183,16 +188,12 @@ def main() -> None:
         (folder / "data").mkdir()
         load = make(folder, count)
         seconds, peak = run(folder, load)
-    figures = {
-        "part": options.part,
-        "count": count,
-        "seconds": round(seconds, 1),
-        "peak MiB": round(peak / 2**20),
-        "bound MiB": round(load.bound / 2**20),
-    }
+    row: list[figures.Cell] = [f"oaml {load.words[0]}", count, round(seconds, 1), *map(_mib, (peak, load.bound))]
     if options.out:
-        options.out.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+        command = figures.command("benchmarks.load", sys.argv[1:])
+        figures.write(figures.measured(command, COLUMNS, [row], ["torch", "numpy"]), options.out)
+    for name, cell in zip(COLUMNS, row, strict=True):
+        print(f"{name:<24} {cell}")
     if peak > load.bound:
         sys.exit(f"{options.part} took more than its bound.")
 

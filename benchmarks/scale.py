@@ -11,18 +11,19 @@ number behind it, so that reading and decoding are as cheap as can be; real ones
 from __future__ import annotations
 
 import argparse
-import json
+import sys
 import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import figures
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.batches.parts_ahead import PartsAhead
 from oaml_core.data.batches.samplers import PKBatchSampler
@@ -43,6 +44,7 @@ from oaml_core.stages.collect_garbage import find_garbage
 from oaml_core.store import ObjectInfo, open_store
 from tests.data_layer.written_inventory import TOP, put_inventory
 
+COLUMNS = ["part", "bytes per image", "µs per image", "at 42 million images of 2 million identities"]
 GOAL = 42_000_000
 PER_IDENTITY = 21
 """Images of an identity, as in WebFace42M."""
@@ -319,16 +321,17 @@ def main() -> None:
     parser.add_argument("--more", type=int, default=MORE)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    print("| part | bytes per image | µs per image | at 42 million images of 2 million identities |")
+    print(f"| {' | '.join(COLUMNS)} |")
     print("|---|---|---|---|")
-    figures = {}
+    rows: list[list[figures.Cell]] = []
     for part in PARTS:
         found = growth(part, arguments.fewer, arguments.more)
-        figures[part] = asdict(found)
-        goal = GOALS.get(part, GOAL)
-        print(f"| {part} | {found.bytes:.0f} | {found.microseconds:.1f} | {found.at_goal(goal)} |", flush=True)
+        at_goal = found.at_goal(GOALS.get(part, GOAL))
+        print(f"| {part} | {found.bytes:.0f} | {found.microseconds:.1f} | {at_goal} |", flush=True)
+        rows.append([part, round(found.bytes), round(found.microseconds, 2), at_goal])
     if arguments.out:
-        arguments.out.write_text(json.dumps(figures, indent=1))
+        command = figures.command("benchmarks.scale", sys.argv[1:])
+        figures.write(figures.measured(command, COLUMNS, rows, ["numpy", "pyarrow"]), arguments.out)
 
 
 if __name__ == "__main__":

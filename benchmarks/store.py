@@ -1,8 +1,8 @@
 """The store beside the bare MinIO client and `rclone copy`, on one server, in one run.
 
-    python benchmarks/store.py throughput [--mib 1024]
-    python benchmarks/store.py breakdown [--mib 1024]
-    python benchmarks/store.py killed [--mib 1024]
+    python -m benchmarks.store throughput [--mib 1024] [--out FILE.json]
+    python -m benchmarks.store breakdown [--mib 1024] [--out FILE.json]
+    python -m benchmarks.store killed [--mib 1024] [--out FILE.json]
 
 `throughput` moves the same mixed objects up and down with each, in turns, and gives the best of three, and the least
 processor time that mover and server took: where all share few cores, that decides. `breakdown` says what receiving,
@@ -33,6 +33,7 @@ from urllib.parse import urlparse
 import numpy as np
 import psutil
 
+from benchmarks.figures import Sheet
 from oaml_core.embedded_s3 import embedded_s3, rclone_program
 from oaml_core.store import Store, open_store
 from oaml_core.store.s3 import FORGETFUL
@@ -139,7 +140,7 @@ def server_process() -> psutil.Process:
     return max(children, key=lambda child: child.create_time())
 
 
-def throughput(folder: Path, mib: int) -> None:
+def throughput(folder: Path, mib: int, sheet: Sheet) -> None:
     total = make_objects(folder / "source", mib)
     expected = digests(folder / "source")
     costs: dict[tuple[str, str], list[ServerTimes]] = defaultdict(list)
@@ -159,18 +160,19 @@ def throughput(folder: Path, mib: int) -> None:
                     raise SystemExit(f"{name}: what came back is not what went")
                 shutil.rmtree(back)
                 shutil.rmtree(folder / "s3" / BUCKET / prefix)
-    print(f"{total / 2**20:.0f} MiB in {len(expected)} objects, best of {REPEATS}; load {os.getloadavg()[0]:.0f}")
+    sheet.say("moved, best of each", f"{total / 2**20:.0f} MiB in {len(expected)} objects, {REPEATS} times")
+    sheet.say("load of the machine", f"{os.getloadavg()[0]:.0f}")
     for direction in ("up", "down"):
         best = {name: least(costs[direction, name]) for name in MOVERS}
         for name, taken in best.items():
             own, served = (1e9 * each / total for each in taken[1:])
             speed = total / taken.wall / 1e6
-            print(f"{direction:<5} {name:<13} {speed:7.0f} MB/s, processor s/GB: {own:5.2f} own, {served:5.2f} server")
+            sheet.say(f"{direction}: {name}", f"{speed:.0f} MB/s; processor s/GB: {own:.2f} own, {served:.2f} server")
         fastest_other = min(taken.wall for name, taken in best.items() if name != "store")
-        print(f"{direction:<5} store / faster of the others: {fastest_other / best['store'].wall:.2f}")
+        sheet.say(f"{direction}: store / faster of the others", f"{fastest_other / best['store'].wall:.2f} ×")
 
 
-def breakdown(folder: Path, mib: int) -> None:
+def breakdown(folder: Path, mib: int, sheet: Sheet) -> None:
     """Processor time of receiving an object, of writing it too, and of hashing it too, as the store does all three."""
     with embedded_s3(folder / "s3") as variables:
         os.environ.update(variables)
@@ -194,10 +196,11 @@ def breakdown(folder: Path, mib: int) -> None:
             for name, step in steps.items():
                 costs[name].append(cost(lambda step=step: receive(*step), server))  # type: ignore[misc]
     for name, taken in ((name, least(each)) for name, each in costs.items()):
-        print(f"{name:<22} {1e9 * taken.own / size:.2f} s/GB own, {1e9 * taken.served / size:.2f} s/GB server")
+        own, served = 1e9 * taken.own / size, 1e9 * taken.served / size
+        sheet.say(f"one object, one thread: {name}", f"{own:.2f} s/GB own, {served:.2f} s/GB server")
 
 
-def killed(folder: Path, mib: int) -> None:
+def killed(folder: Path, mib: int, sheet: Sheet) -> None:
     total = make_objects(folder / "source", mib)
     expected = digests(folder / "source")
     sent, _ = _interrupted(folder, total, "sent", lambda store: store.put_tree(folder / "source", "tree"))
@@ -210,11 +213,12 @@ def killed(folder: Path, mib: int) -> None:
         path = next((folder / "s3" / BUCKET / "tree").rglob("*.bin"))
         flip(path)
         noticed = store.is_intact(path.relative_to(folder / "s3" / BUCKET).as_posix()) is False
-    print(f"{total / 2**20:.0f} MiB in {len(expected)} objects; the server was killed halfway, once each way")
-    print(f"up    {sent / total - 1:6.1%} sent twice")
-    print(f"down  {got / total - 1:6.1%} fetched twice")
-    print(f"lost or changed: {'nothing' if same else 'SOMETHING'}; damaged in the store: {damaged}")
-    print(f"a bit flipped in the store: {'noticed' if noticed else 'NOT NOTICED'}")
+    sheet.say("the server killed halfway, once each way", f"{total / 2**20:.0f} MiB in {len(expected)} objects")
+    sheet.say("up: sent twice", f"{sent / total - 1:.1%}")
+    sheet.say("down: fetched twice", f"{got / total - 1:.1%}")
+    sheet.say("lost or changed", "nothing" if same else "SOMETHING")
+    sheet.say("damaged in the store", str(damaged))
+    sheet.say("a bit flipped in the store", "noticed" if noticed else "NOT NOTICED")
 
 
 def _interrupted(folder: Path, total: int, direction: str, work: Callable[[Store], object]) -> tuple[int, int]:
@@ -252,12 +256,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=tuple(WHAT))
     parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--out", type=Path, help="JSON file of the table")
     options = parser.parse_args()
     memory = Path("/dev/shm")
     room = memory.is_dir() and shutil.disk_usage(memory).free > 6 * options.mib * 2**20
     with tempfile.TemporaryDirectory(dir=memory if room else None) as folder:
         print(f"in {Path(folder).parent}")
-        WHAT[options.what](Path(folder), options.mib)
+        sheet = Sheet()
+        WHAT[options.what](Path(folder), options.mib, sheet)
+    sheet.save("benchmarks.store", sys.argv[1:], ["minio", "numpy"], options.out)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """A data set that is streamed, beside one that is copied first, through a store with a round trip of 25 ms.
 
-    python -m benchmarks.streaming [--images 20000] [--parts 64] [--round-trip 0.025] [--people 200000] [--out FILE]
+    python -m benchmarks.streaming begin [--images 20000] [--parts 64] [--round-trip 0.025] [--out FILE.json]
+    python -m benchmarks.streaming epochs [--people 200000] [--out FILE.json]
 
-The first table is a node alone, from an empty disk to the images of its first batch of 512, and to all of an epoch's.
+`begin` is a node alone, from an empty disk to the images of its first batch of 512, and to all of an epoch's.
 The store is a folder whose every request waits for a round trip; images are one small JPEG with a number behind it, 21
 of a person. Nothing is decoded.
 
-The second table is counted, without files, from the plans of so many people with 21 images of 10 kB, 10,000 to a part:
+`epochs` is counted, without files, from the plans of so many people with 21 images of 10 kB, 10,000 to a part:
 for one node of several, whose disk has room for a share of the set, the share of the images that it finds in its parts,
 the bytes that come for parts and for single records, in sets, and the requests for them.
 """
@@ -14,13 +15,13 @@ the bytes that come for parts and for single records, in sets, and the requests 
 from __future__ import annotations
 
 import argparse
-import json
 import queue
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks import figures
 from benchmarks.scale import PER_IDENTITY, PER_PART, Numbered
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.batches.parts_ahead import PartsAhead
@@ -54,6 +56,20 @@ RECORD_BYTES = 10_064
 """Bytes of a face of 112 × 112 pixels, with its frame."""
 SAMPLED = 500
 """Batches of an epoch of which the requests are counted."""
+NAMES = {PKBatchSampler.__name__: "pk", LocalPKBatchSampler.__name__: "pk_local"}
+"""Samplers by the names that `data.sampler` has for them."""
+BEGIN_COLUMNS = ["", "first batch after, s", "requests", "MB", "an epoch after, s", "requests", "MB"]
+EPOCH_COLUMNS = [
+    "sampler",
+    "nodes",
+    "room",
+    "parts that an epoch touches",
+    "found here",
+    "parts that came, 1st epoch",
+    "2nd",
+    "single records",
+    "requests",
+]
 round_trip = 0.0
 """Seconds that each request waits."""
 
@@ -224,43 +240,53 @@ def second_epoch(
     )
 
 
+def begin_rows(images: int, parts: int) -> list[list[figures.Cell]]:
+    """Return a row per way of fetching."""
+    rows: list[list[figures.Cell]] = []
+    hows: tuple[Literal["copy", "stream"], ...] = ("copy", "stream")
+    with tempfile.TemporaryDirectory() as name:
+        uri = prepared(Path(name), images, parts)
+        for how in hows:
+            found = begin(uri, Path(name, how), how)
+            cells: list[figures.Cell] = [how]
+            for seconds, traffic in ((found.first_seconds, found.first), (found.epoch_seconds, found.epoch)):
+                cells += [round(seconds, 1), traffic.requests, round(traffic.bytes_read / 1e6, 1)]
+            rows.append(cells)
+    return rows
+
+
+def epoch_rows(people: int) -> list[list[figures.Cell]]:
+    """Return a row per sampler, number of nodes, and room on a node's disk."""
+    faces, rows = KnownPlaces(people), []
+    for kind in (PKBatchSampler, LocalPKBatchSampler):
+        for one in epochs(faces, kind, NODES, SHARES):
+            cells: list[figures.Cell] = [NAMES[one.sampler], one.nodes, f"{one.share:.0%}", f"{one.touched:.0%}"]
+            came = (round(one.parts_first, 2), round(one.parts_second, 2), round(one.records, 3))
+            rows.append([*cells, f"{one.found_here:.1%}", *came, round(one.requests, 2)])
+    return rows
+
+
 def main() -> None:
-    """Print both tables, and write the figures if asked."""
+    """Print a table, and write it if asked."""
     global round_trip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("begin", "epochs"))
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--parts", type=int, default=64)
     parser.add_argument("--round-trip", type=float, default=0.025)
     parser.add_argument("--people", type=int, default=200_000)
     parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    figures = []
-    with tempfile.TemporaryDirectory() as name:
-        uri = prepared(Path(name), arguments.images, arguments.parts)
-        round_trip = arguments.round_trip
-        print("| | first batch | requests | MB | an epoch | requests | MB |\n|---|---|---|---|---|---|---|")
-        hows: tuple[Literal["copy", "stream"], ...] = ("copy", "stream")
-        for how in hows:
-            found = begin(uri, Path(name, how), how)
-            figures.append(asdict(found))
-            cells = [
-                f"{seconds:.1f} s | {traffic.requests} | {traffic.bytes_read / 1e6:.1f}"
-                for seconds, traffic in ((found.first_seconds, found.first), (found.epoch_seconds, found.epoch))
-            ]
-            print(f"| {how} | {' | '.join(cells)} |", flush=True)
-    print("\n| sampler | nodes | room | parts touched | found here | parts, 1st epoch | 2nd | records | requests |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    faces = KnownPlaces(arguments.people)
-    for kind in (PKBatchSampler, LocalPKBatchSampler):
-        for one in epochs(faces, kind, NODES, SHARES):
-            figures.append(asdict(one))
-            print(
-                f"| {one.sampler} | {one.nodes} | {one.share:.0%} | {one.touched:.0%} | {one.found_here:.1%} | "
-                f"{one.parts_first:.2f} | {one.parts_second:.2f} | {one.records:.3f} | {one.requests:.2f} |",
-                flush=True,
-            )
-    if arguments.out:
-        arguments.out.write_text(json.dumps(figures, indent=1))
+    options = parser.parse_args()
+    round_trip = options.round_trip
+    if options.what == "begin":
+        columns, rows = BEGIN_COLUMNS, begin_rows(options.images, options.parts)
+    else:
+        columns, rows = EPOCH_COLUMNS, epoch_rows(options.people)
+    command = figures.command("benchmarks.streaming", sys.argv[1:])
+    found = figures.measured(command, columns, rows, ["numpy"])
+    print(figures.table(found))
+    if options.out:
+        figures.write(found, options.out)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchmarks import figures
 from benchmarks.load import GIB, Load, memory, run
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,8 @@ def test_preparing_stays_within_its_bound(tmp_path: Path) -> None:
     out = tmp_path / "load.json"
     command = [sys.executable, "-m", "benchmarks.load", "prepare", "--count", "400", "--folder", str(tmp_path)]
     subprocess.run([*command, "--out", str(out)], cwd=ROOT, check=True, capture_output=True)
-    figures = json.loads(out.read_text())
-    assert 50 < figures["peak MiB"] < figures["bound MiB"]
+    found = figures.read(out)
+    row = dict(zip(found.columns, found.rows[0], strict=True))
+    assert (row["command"], row["images or people"]) == ("oaml prepare", 400)
+    assert 50 < row["peak, MiB"] < row["bound, MiB"]
     assert list(tmp_path.iterdir()) == [out]
