@@ -10,7 +10,8 @@ name the same person first, with a 95 % interval over people; the length that th
 need to hold the face that comes first of all, for 99.9 % of the probes; the same if the list of the nearest local
 vectors, of models that have them, may hold it instead; and the faces that were compared. `--half` keeps the people of
 even or of odd number, so that what is chosen on some is told of others. `--shortlist` is the shortlist's length for an
-uncovered probe. `--backbone` takes a published backbone in place of `--onnx`, which is told what is covered: see
+uncovered probe. `--one_list` searches as models that compare maps do, by the list of embeddings alone, as long as
+theirs. `--backbone` takes a published backbone in place of `--onnx`, which is told what is covered: see
 `benchmarks.told_cover`. `--out benchmarks/figures/gallery-recall.json` keeps the table for
 `python -m benchmarks.figures`.
 """
@@ -40,6 +41,7 @@ from oaml_core.evaluation.statistics.bootstrap import IdentityBootstrap, Interva
 from oaml_core.evaluation.statistics.seed import SEED
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.search import SHORTLIST, GallerySearch
+from oaml_core.inference.gallery.vectors import Vectors
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.records import FaceRecords, Floats
 
@@ -86,6 +88,17 @@ def read_everything(gallery: Gallery) -> Everything:
         raise ValueError("The gallery is empty.")
     about = gallery.faces(keys)
     return Everything(keys, [about[key].person for key in keys], records)
+
+
+class EmbeddingsAlone(GallerySearch):
+    """Searches as of a model that compares maps, though this one has local vectors."""
+
+    def shortlisted(self, probe: FaceRecords, top: int = 5) -> tuple[list[int], int]:
+        maps = np.zeros((1, 1, *probe.visibility.shape[2:]), np.float32)
+        return super().shortlisted(probe._replace(local_features=maps), top)
+
+    def _refreshed(self) -> list[Vectors]:
+        return super()._refreshed()[:1]
 
 
 def compare(search: GallerySearch, everything: Everything, probes: FaceRecords) -> Agreement:
@@ -177,7 +190,8 @@ def measure(options: argparse.Namespace) -> list[list[figures.Cell]]:
         enrol(gallery, describe(model, faces.images[enrolled]), [f"person {one}" for one in faces.people[enrolled]])
         real, made = enrol_others(gallery, model, [Path(one) for one in options.strangers], options.gallery)
         print(f"{len(enrolled)} people, {real} strangers and {made} drawn faces enrolled", flush=True)
-        search, everything = GallerySearch(gallery, model, options.shortlist), read_everything(gallery)
+        kind = EmbeddingsAlone if options.one_list else GallerySearch
+        search, everything = kind(gallery, model, options.shortlist), read_everything(gallery)
         for cover in [None, *covers(drawn, folder, held_out=options.held_out)]:
             images, visible = (probes.images, None) if cover is None else cover.apply(probes)
             told = isinstance(model, ToldCover) and visible is not None
@@ -207,6 +221,7 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=400, help="most probes per occluder")
     parser.add_argument("--half", choices=HALVES, help="people whose faces are probes; default: all")
     parser.add_argument("--shortlist", type=int, default=SHORTLIST)
+    parser.add_argument("--one_list", action="store_true", help="search as models that compare maps do")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON file of the table")
     options = parser.parse_args()

@@ -24,5 +24,6 @@ __all__ = [
     "ratio",
     "records",
     "strangers",
+    "trial",
     "verdict",
 ]

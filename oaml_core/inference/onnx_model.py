@@ -34,7 +34,7 @@ from oaml_core.inference.model_files import matcher_path
 from oaml_core.inference.model_metadata import read_model_metadata
 from oaml_core.inference.onnx_outputs import OnnxFeatures, outputs_of
 from oaml_core.inference.records import FaceRecords, Floats, Scores
-from oaml_core.inference.trial import KEY, Trial, distance, read_trial, thinned
+from oaml_core.inference.trial import KEY, TrialFaces, distance, read_trial, thinned
 
 Images = NDArray[np.uint8]
 
@@ -127,7 +127,7 @@ class OamlOnnx:
         return digest.hexdigest()[:16]
 
     @cached_property
-    def trial(self) -> Trial | None:
+    def trial(self) -> TrialFaces | None:
         """Drawn faces with float32's answers; None: the model was exported before there were any.
 
         Raises:

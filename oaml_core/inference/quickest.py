@@ -14,9 +14,9 @@ from oaml_core.inference.onnx_model import OamlOnnx
 
 log = logging.getLogger(__name__)
 BROKEN = 0.4
-"""Largest |x − y| / |y| of embeddings x of trial faces and float32's y, a mean cosine of 0.92. Thresholds are float32's:
-with the weights of a MobileFaceNet rounded to fewer bits, the false accept rate at these was 1.5 times as high at a
-distance of 0.31, and 32 times at 0.63. Its file of 8 bits is at 0.14."""
+"""Largest |x − y| / |y| of embeddings x of trial faces and float32's y, a mean cosine of 0.92. Thresholds are
+float32's: with the weights of a MobileFaceNet rounded to fewer bits, the false accept rate at these was 1.5 times as
+high at a distance of 0.31, and 32 times at 0.63. Its file of 8 bits is at 0.14."""
 
 
 def quickest_file(path: Path, backend: Backend = "auto") -> Path:

@@ -30,7 +30,7 @@ LONG = 1_000
 """Numbers per face from which on an output is long."""
 
 
-class Trial(NamedTuple):
+class TrialFaces(NamedTuple):
     """Faces, and the outputs of the model in float32."""
 
     images: NDArray[np.uint8]
@@ -67,7 +67,7 @@ def write_trial(images: NDArray[np.uint8], outputs: Mapping[str, NDArray[Any]]) 
     return json.dumps({"faces": faces, "outputs": numbers})
 
 
-def read_trial(text: str | bytes, path: object, size: int) -> Trial:
+def read_trial(text: str | bytes, path: object, size: int) -> TrialFaces:
     """Return the trial that a model carries.
 
     Args:
@@ -93,7 +93,7 @@ def read_trial(text: str | bytes, path: object, size: int) -> Trial:
     strange = [name for name, one in outputs.items() if not one.size or not np.isfinite(one).all()]
     if strange:
         raise ExportError(f"{what} is damaged: {strange[0]} holds no finite numbers. {REMEDY}")
-    return Trial(images, outputs)
+    return TrialFaces(images, outputs)
 
 
 def _bytes(text: object) -> bytes:
