@@ -20,7 +20,7 @@ from oaml_core.inference.trial import KEY, write_trial
 SEED = 20_012
 """Seed of people whom no training draws."""
 COVERS = ("surgical", "sunglasses", "scarf", "hand")
-"""On every second face, drawn, in turn."""
+"""Drawn cover of every second face, in turn."""
 STEP = 8
 """Faces have every so many-th grey level: half as many bytes travel, and they are faces all the same."""
 

@@ -25,7 +25,7 @@ from oaml_core.structured_text import parse_json
 KEY = "oaml_trial"
 """Name of the entry in the metadata of an ONNX file."""
 EVERY = 31
-"""Of long outputs each so many-th number of a face is kept; prime, so that all places of a map have their turn."""
+"""Step between the numbers of a face that are kept of long outputs; prime, so that all places of a map have their turn."""
 LONG = 1_000
 """Numbers per face from which on an output is long."""
 
