@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from oaml_core.data.prepared.verification import VerificationSet
     from oaml_core.data.sources.base import SourceFolder, TrainingSource
     from oaml_core.evaluation.own_faces.shards import SharedFolder
-    from oaml_core.evaluation.scoring.face_store import FaceStore
+    from oaml_core.evaluation.scoring.face_store import FaceArrays, FaceStore
     from oaml_core.evaluation.scoring.score_parts import ScoredSet
     from oaml_core.evaluation.scoring.shard_parts import ShardParts
     from oaml_core.training.trained import TrainedModel
@@ -44,6 +44,8 @@ class ReadableFaces(NamedTuple):
     identities: NDArray[np.int64]
     set_aside: list[dict[str, str]]
     """The others, each with the reason."""
+    shown: list[str]
+    """Name of each image, who it shows, and the SHA-256 of its content, hexadecimal."""
     content: str
     """Digest of the names, identities and contents of all images, hexadecimal."""
 
@@ -101,7 +103,7 @@ class OwnFacesInputs:
         """
         assert self.people is not None
         source, found = self.people, hashlib.sha256()
-        readable, set_aside = [], []
+        readable, set_aside, shown = [], [], []
         for index in range(len(source)):
             told = ""  # of an image that cannot be read at all
             try:
@@ -109,6 +111,7 @@ class OwnFacesInputs:
                 told = hashlib.sha256(content).hexdigest()
                 self._decoded(content)
                 readable.append(index)
+                shown.append(f"{source.name(index)} {source.identity_name(source.labels[index])} {told}")
             except DataError as error:
                 set_aside.append({"image": source.name(index), "reason": str(error)})
             named = f"{source.name(index)}\0{source.identity_name(source.labels[index])}\0{told}\n"
@@ -117,7 +120,7 @@ class OwnFacesInputs:
             raise EvaluationError(f"None of {len(source)} images can be read; the first: {set_aside[0]['reason']}.")
         numbers = np.array(readable)
         names = [source.name(index) for index in readable]
-        return ReadableFaces(numbers, names, source.labels[numbers], set_aside, found.hexdigest())
+        return ReadableFaces(numbers, names, source.labels[numbers], set_aside, shown, found.hexdigest())
 
     @cached_property
     def sets(self) -> dict[str, VerificationSet]:
@@ -129,18 +132,29 @@ class OwnFacesInputs:
         """Features of all readable images, for as long as the block lasts."""
         from oaml_core.evaluation.scoring.face_store import described
 
-        source, numbers = self.people, self.faces.numbers
-        assert source is not None
+        count = len(self.faces.numbers)
         self.out.mkdir(parents=True, exist_ok=True)
-        with described(
-            self.trained.recogniser,
-            (self._decoded(source.read(index)) for index in numbers),
-            len(numbers),
-            best_device(),
-            self.out,
-            self.config.evaluate.batch_size,
-        ) as faces:
+        images, chosen = self._images(slice(0, count)), self.config.evaluate.batch_size
+        with described(self.trained.recogniser, images, count, best_device(), self.out, chosen) as faces:
             yield faces
+
+    def _room(self) -> AbstractContextManager[FaceStore]:
+        """Open room for the features of all readable images."""
+        from oaml_core.evaluation.scoring.face_store import face_store
+
+        self.out.mkdir(parents=True, exist_ok=True)
+        return face_store(self.trained.recogniser, len(self.faces.numbers), best_device(), self.out)
+
+    def _describe(self, rows: slice) -> FaceArrays:
+        """Return features of some readable images."""
+        from oaml_core.evaluation.scoring.face_store import describe
+
+        chosen = self.config.evaluate.batch_size
+        return describe(self.trained.recogniser, self._images(rows), best_device(), chosen)
+
+    def _images(self, rows: slice) -> Iterator[NDArray[np.uint8]]:
+        assert self.people is not None
+        return (self._decoded(self.people.read(index)) for index in self.faces.numbers[rows])
 
     def _decoded(self, content: bytes) -> NDArray[np.uint8]:
         from oaml_core.decoding.decode import decode_image, fit_square
@@ -154,11 +168,13 @@ class OwnFacesInputs:
         Raises:
             ConfigError: the number of shards is below 1. EvaluationError: there are no genuine or no impostor pairs.
         """
+        from oaml_core.evaluation.own_faces.descriptions import Descriptions
         from oaml_core.evaluation.own_faces.shards import SharedFolder
 
         faces, chosen = self.faces, self.config.evaluate
         parts = self._parts("faces", shards, faces.content, digest(chosen))
-        return SharedFolder(self.described, faces.names, faces.identities, chosen, parts, device_name())
+        descriptions = Descriptions(self._describe, faces.shown, parts, device_name())
+        return SharedFolder(self._room, descriptions, faces.names, faces.identities, chosen, parts, device_name())
 
     def shared_pairs(self, shards: int) -> SharedScoring:
         """Share the pairs of the verification sets out; raises ConfigError for a number of shards below 1."""

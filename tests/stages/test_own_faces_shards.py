@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,8 +17,9 @@ from oaml_core.config import Config, ModelConfig
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
 from oaml_core.decoding.decode import encode_jpeg
+from oaml_core.evaluation.own_faces import descriptions
 from oaml_core.evaluation.own_faces import folder as folder_module
-from oaml_core.evaluation.scoring import shard
+from oaml_core.evaluation.scoring import face_store, shard
 from oaml_core.evaluation.statistics import all_pairs, identification, largest
 from oaml_core.evaluation.verdict import evaluate as evaluate_module
 from oaml_core.store import open_store
@@ -32,6 +33,8 @@ FILES = {"metrics.json", "summary.txt", "similarity.npz", "similarity.png", "rep
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks, chunks and what is kept of scores are small; clocks stand still."""
     monkeypatch.setattr(folder_module, "BLOCK", 8)
+    for module in (face_store, descriptions):
+        monkeypatch.setattr(module, "RUN", 4)
     monkeypatch.setattr(shard, "CHUNK", 4)
     monkeypatch.setattr(all_pairs, "EXACT", 12)
     monkeypatch.setattr(all_pairs, "NAMED", 30)
@@ -97,14 +100,41 @@ def test_any_number_of_shards_gives_the_same_files(
     for shards in (1, 2, 3):
         for number in reversed(range(shards)):
             assert not evaluate("--shard", f"{number}/{shards}")
-        assert len(parts_in(tmp_path)) == 3 * shards  # pairs, searches, and the pairs of the list
+        # Pairs, searches, the pairs of the list, and descriptions of 25 images in runs of four.
+        assert len(parts_in(tmp_path)) == 3 * shards + 7
         assert evaluate("--merge", str(shards)) == expected
         assert not parts_in(tmp_path)
     said = caplog.text
     # 25 images are four rows of blocks: ten blocks of the upper half.
-    assert "shard 2/3: 4 blocks of pairs" in said
-    assert "shard 0/3: 3 blocks of pairs" in said
+    assert "shard 2/3: 9 images to describe, 4 blocks of pairs" in said
+    assert "shard 0/3: 8 images to describe, 3 blocks of pairs" in said
     assert evaluate("--shards", "4") == expected
+
+
+def test_each_image_is_described_by_one_of_the_shards(
+    evaluate: Callable[..., dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described, plain = [], face_store.describe
+
+    def counting(model: object, images: Iterable[np.ndarray], *rest: object) -> face_store.FaceArrays:
+        found = list(images)
+        described.append(len(found))
+        return plain(model, found, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(face_store, "describe", counting)
+    for number in range(3):
+        evaluate("--shard", f"{number}/3")
+    assert sum(described) == PEOPLE * EACH
+
+
+def test_a_description_of_another_device_is_named(evaluate: Callable[..., dict[str, bytes]], tmp_path: Path) -> None:
+    evaluate("--shard", "0/2")
+    store = open_store(str(tmp_path / "store"))
+    (key,) = (key for key in parts_in(tmp_path) if "described-000001" in key)
+    arrays, about = read_arrays(store, key, "")
+    write_arrays(store, key, arrays, about | {"device": "another GPU"})
+    evaluate("--shard", "1/2")
+    assert f"another GPU, {about['device']}" in evaluate("--merge", "2")["metrics.json"].decode()
 
 
 def test_a_shard_that_dies_goes_on_behind_its_pairs(
@@ -156,3 +186,27 @@ def test_parts_that_are_damaged_are_named_with_the_remedy(
         )
         store.write_bytes(key, whole)
     assert evaluate("--merge", "2")
+
+
+def test_a_description_that_is_damaged_is_named_with_the_remedy(
+    evaluate: Callable[..., dict[str, bytes]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    evaluate("--shard", "0/2")
+    store = open_store(str(tmp_path / "store"))
+    (key,) = (key for key in parts_in(tmp_path) if "described-000005" in key)
+    whole, (arrays, about) = store.read_bytes(key), read_arrays(store, key, "")
+    for change in (
+        lambda arrays: arrays.pop("embedding"),
+        lambda arrays: arrays.update(norm=arrays["norm"][1:]),
+        lambda arrays: arrays.update(feature_map=arrays["feature_map"][:, 1:]),
+    ):
+        changed = dict(arrays)
+        change(changed)
+        write_arrays(store, key, changed, about)
+        evaluate("--shard", "1/2", ends_with=1)
+        said = " ".join(capfd.readouterr().err.split())
+        assert f"{key} lacks features of its images. Delete it, and run the same `oaml evaluate` with --shard 1/2" in (
+            said
+        )
+    store.write_bytes(key, whole)
+    evaluate("--shard", "1/2")

@@ -1,4 +1,4 @@
-"""All pairs of a folder by shards: each process compares some blocks and searches for some probes, and one merges.
+"""All pairs of a folder by shards: each describes, compares and searches its share, and one process merges.
 
 A shard is a run of whole blocks, in the order in which one process compares them. It keeps what `PairStream` collects:
 all genuine scores, counts of the others by bins, and the highest of these.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from oaml_core.amounts import amount
 from oaml_core.config import EvaluateConfig
 from oaml_core.errors import EvaluationError
+from oaml_core.evaluation.own_faces.descriptions import Descriptions
 from oaml_core.evaluation.own_faces.folder import (
     BlockPairs,
     FolderResult,
@@ -32,30 +33,31 @@ from oaml_core.inference.combining import CombinedRule, Normalisation
 
 PAIRS, SEARCHES = "all-pairs", "searches"
 """Names of a shard's parts."""
+AND = ", "
+"""Between the names of devices."""
 
 
 class Share(NamedTuple):
     """A shard's share of the work."""
 
+    images: slice
+    """Images that it describes, as far as no other process has."""
     blocks: slice
     """Range of `BlockPairs.blocks`."""
     probes: slice
 
-    @classmethod
-    def of(cls, shard: EvaluationShard, pairs: BlockPairs, searches: FolderSearches) -> Share:
-        """Return the share of a shard."""
-        return cls(shard.rows(len(pairs.blocks), 1), shard.rows(len(searches), searches.unit))
-
     def __str__(self) -> str:
-        blocks, probes = (part.stop - part.start for part in self)
-        return f"{amount(blocks, 'block')} of pairs, {amount(probes, 'search', 'searches')}"
+        images, blocks, probes = (part.stop - part.start for part in self)
+        told = amount(blocks, "block"), amount(probes, "search", "searches")
+        return f"{amount(images, 'image')} to describe, {told[0]} of pairs, {told[1]}"
 
 
 class SharedFolder:
     """All pairs of a folder and its searches, shared out.
 
     Args:
-        describe: opens the features of all images.
+        room: opens room for the features of all images.
+        descriptions: features of the images.
         names: [n], of the images.
         identities: [n], who each image shows.
         config: as of `evaluate_folder`.
@@ -68,53 +70,56 @@ class SharedFolder:
 
     def __init__(
         self,
-        describe: Callable[[], AbstractContextManager[FaceStore]],
+        room: Callable[[], AbstractContextManager[FaceStore]],
+        descriptions: Descriptions,
         names: Sequence[str],
         identities: NDArray[np.int64],
         config: EvaluateConfig,
         parts: ShardParts,
         device: str,
     ) -> None:
-        self._describe, self._names, self._identities = describe, names, identities
+        self._room, self._descriptions, self._names, self._identities = room, descriptions, names, identities
         self.parts = parts
         self._config, self._device = config, device
         self._searches = FolderSearches(identities)
 
     def share(self, shard: EvaluationShard) -> Share:
         """Return the share of a shard."""
-        return Share.of(shard, self._pairs(), self._searches)
+        blocks = shard.rows(len(self._pairs().blocks), 1)
+        return Share(self._descriptions.rows(shard), blocks, shard.rows(len(self._searches), self._searches.unit))
 
     def make(self, shards: Sequence[EvaluationShard]) -> bool:
-        """Make those parts of shards that are missing; images are described once for all of them.
+        """Make those parts of shards that are missing.
 
         Returns:
             True if there was one.
 
         Raises:
-            EvaluationError: a score is not finite.
+            EvaluationError: a score is not finite, or a description of another process is not as it should be.
         """
         missing = [shard for shard in shards if not all(self.parts.has(name, shard) for name in (PAIRS, SEARCHES))]
         if missing:
-            with self._describe() as faces:
+            with self._room() as faces:
+                devices = self._descriptions.fill(faces, missing) | {self._device}
                 rule = normalising_rule(faces, self._identities, self._config)
                 for shard in missing:
-                    self._make(faces, rule, shard)
+                    self._make(faces, rule, shard, AND.join(sorted(devices)))
         return bool(missing)
 
-    def _make(self, faces: FaceStore, rule: CombinedRule, shard: EvaluationShard) -> None:
+    def _make(self, faces: FaceStore, rule: CombinedRule, shard: EvaluationShard, devices: str) -> None:
         share = self.share(shard)
         if not self.parts.has(PAIRS, shard):
             began, pairs = time.perf_counter(), self._pairs()
             pairs.compare(faces, rule, share.blocks)
             arrays = pairs.arrays(share.blocks) | {"rule": _numbers_of(rule)}
-            self.parts.write(PAIRS, shard, self._part(arrays, share.blocks, began))
+            self.parts.write(PAIRS, shard, ShardPart(arrays, share.blocks, time.perf_counter() - began, devices))
         if not self.parts.has(SEARCHES, shard):
             began, found = time.perf_counter(), self._searches.search(faces, rule, share.probes)
             arrays = {f"{name}/{what}": array for name, each in found.items() for what, array in each._asdict().items()}
-            self.parts.write(SEARCHES, shard, self._part(arrays, share.probes, began))
+            self.parts.write(SEARCHES, shard, ShardPart(arrays, share.probes, time.perf_counter() - began, devices))
 
     def result(self, *, make_missing: bool) -> tuple[FolderResult, set[str]]:
-        """Return the figures of all shards together, and the devices that compared.
+        """Return the figures of all shards together, and the devices that described and compared.
 
         Args:
             make_missing: make the shards that are missing first.
@@ -132,7 +137,7 @@ class SharedFolder:
             share = self.share(shard)
             compared = self.parts.read(PAIRS, shard, share.blocks)
             searched = self.parts.read(SEARCHES, shard, share.probes)
-            devices |= {compared.device, searched.device}
+            devices |= {*compared.device.split(AND), *searched.device.split(AND)}
             try:
                 pairs.take_in(compared.arrays, share.blocks)
                 rule = rule or _rule_of(compared.arrays["rule"])
@@ -162,9 +167,6 @@ class SharedFolder:
 
     def _pairs(self) -> BlockPairs:
         return BlockPairs(self._identities, self._config)
-
-    def _part(self, arrays: Mapping[str, NDArray[Any]], rows: slice, began: float) -> ShardPart:
-        return ShardPart(arrays, rows, time.perf_counter() - began, self._device)
 
 
 def _numbers_of(rule: CombinedRule) -> NDArray[np.float64]:

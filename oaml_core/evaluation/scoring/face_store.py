@@ -1,13 +1,15 @@
 """Features of many faces on the disk, and scores of blocks of them.
 
 Feature maps of 20,000 faces of an IR backbone are 2 GB: they lie in a temporary file, and a block at a time is read.
+They are described in runs, each of which another process may describe as well.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +27,12 @@ from oaml_core.models.recogniser import Recogniser
 ScoreName = Literal["global", "local", "combined"]
 SCORE_NAMES: tuple[ScoreName, ...] = ("global", "local", "combined")
 Rows = slice | NDArray[np.integer]
+FaceArrays = Mapping[str, NDArray[np.float32]]
+"""Fields of `FaceFeatures` of some faces, by name; empty where the model gives none."""
+
+RUN = 256
+"""Faces that are described together. Batches begin anew with each run, so that the features of a run, to the last bit,
+depend on no other: shards of a folder describe whole runs."""
 
 
 class FaceStore:
@@ -42,30 +50,29 @@ class FaceStore:
         self.device = device
         self._file = folder / "maps"
         self._faces = faces
-        self._filled = 0
         self._parts: list[NDArray[np.float32]] = []
         """The fields of `FaceFeatures`, in their order; the feature maps lie in the file."""
 
     def __len__(self) -> int:
         return self._faces
 
-    def add(self, images: NDArray[np.uint8]) -> None:
-        """Describe the next images, uint8 [b, H, W, 3] RGB."""
-        with evaluating(self.model), torch.inference_mode():
-            tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-            found = face_features(self.model, tensor, self.device)
-            if len(found.local_embedding):
-                # The vector is all that is compared: a hundredth of the map.
-                found = found._replace(feature_map=found.feature_map.new_empty(0))
-        if not self._parts:
-            self._parts = [self._room(name, part) for name, part in found._asdict().items()]
-        rows = slice(self._filled, self._filled + len(images))
-        for kept, part in zip(self._parts, found, strict=True):
-            if len(kept):
-                kept[rows] = part.float().cpu().numpy()
-        self._filled += len(images)
+    def put(self, start: int, found: FaceArrays) -> None:
+        """Keep the features of some faces, as `describe` returns them.
 
-    def _room(self, name: str, part: Tensor) -> NDArray[np.float32]:
+        Args:
+            start: number of the first of them.
+            found: their features.
+
+        Raises:
+            KeyError, ValueError: a field is missing, or of another shape than that of the faces before.
+        """
+        if not self._parts:
+            self._parts = [self._room(name, found[name]) for name in FaceFeatures._fields]
+        for name, kept in zip(FaceFeatures._fields, self._parts, strict=True):
+            if len(kept) or len(found[name]):
+                kept[start : start + len(found["embedding"])] = found[name]
+
+    def _room(self, name: str, part: NDArray[np.float32]) -> NDArray[np.float32]:
         """Room for a part [b, …] of all faces; for a part that the model does not give, none."""
         shape = (self._faces, *part.shape[1:]) if len(part) else (0,)
         if name == "feature_map" and len(part):
@@ -110,6 +117,44 @@ class FaceStore:
         return {name: scores for name, scores in found.items() if name in wanted}
 
 
+def describe(
+    model: Recogniser, images: Iterable[NDArray[np.uint8]], device: torch.device | str, batch_size: int = 256
+) -> FaceArrays:
+    """Return features of a run of images.
+
+    Args:
+        model: recogniser, on `device`.
+        images: at least one, uint8 [H, W, 3] RGB.
+        device: where the model is.
+        batch_size: images in a forward pass, each with its mirror image; on a CPU at most `CPU_BATCH`.
+    """
+    rest, at_once = iter(images), faces_a_pass(batch_size, device)
+    found: dict[str, list[NDArray[np.float32]]] = {name: [] for name in FaceFeatures._fields}
+    with evaluating(model), torch.inference_mode():
+        while batch := list(islice(rest, at_once)):
+            features = face_features(model, torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2), device)
+            if len(features.local_embedding):
+                # The vector is all that is compared: a hundredth of the map.
+                features = features._replace(feature_map=features.feature_map.new_empty(0))
+            for name, part in features._asdict().items():
+                found[name].append(_numbers(part))
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+@contextmanager
+def face_store(model: Recogniser, count: int, device: torch.device | str, folder: Path) -> Iterator[FaceStore]:
+    """Room for the features of `count` faces for as long as the block lasts.
+
+    Args:
+        model: recogniser, on `device`.
+        count: number of faces.
+        device: where the model is.
+        folder: where the temporary file lies; 4 bytes a number of the feature maps must fit.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".faces-") as scratch:
+        yield FaceStore(model, device, Path(scratch), count)
+
+
 @contextmanager
 def described(
     model: Recogniser,
@@ -126,21 +171,14 @@ def described(
         images: uint8 [H, W, 3] RGB, one at a time.
         count: how many there are.
         device: where the model is.
-        folder: where the temporary file lies; 4 bytes a number of the feature maps must fit.
-        batch_size: images in a forward pass, each with its mirror image; on a CPU at most `CPU_BATCH`.
+        folder: as of `face_store`.
+        batch_size: as of `describe`.
     """
-    at_once = faces_a_pass(batch_size, device)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".faces-") as scratch:
-        store = FaceStore(model, device, Path(scratch), count)
-        batch: list[NDArray[np.uint8]] = []
-        for image in images:
-            batch.append(image)
-            if len(batch) == at_once:
-                store.add(np.stack(batch))
-                batch.clear()
-        if batch:
-            store.add(np.stack(batch))
-        yield store
+    rest = iter(images)
+    with face_store(model, count, device, folder) as faces:
+        for start in range(0, count, RUN):
+            faces.put(start, describe(model, islice(rest, RUN), device, batch_size))
+        yield faces
 
 
 def _numbers(scores: Tensor) -> NDArray[np.float32]:
