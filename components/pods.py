@@ -121,7 +121,10 @@ class TrainingConfig(PodConfig):
     suspend: bool = False
     """Create the job suspended, for a queueing controller (Kueue) to admit."""
     start_patience_seconds: int = 300
-    """Seconds that an image which cannot be pulled, or a missing Secret, is given before the job is cancelled."""
+    """Seconds that an image which cannot be pulled, a missing Secret or a queue that is not there is given.
+
+    The job is cancelled then.
+    """
     gang: GangConfig = field(default_factory=GangConfig)
     runtime: str = "oaml-elastic"
     """ClusterTrainingRuntime of a TrainJob: OAML's own (k8s/trainer), or one for torch, of fixed size."""

@@ -18,6 +18,7 @@ TRIES = 6
 """Tries of one call, about half a minute in all: an API server that is restarted or busy is waited for."""
 MOST_EVENTS = 500
 BUSY = (429, 500, 502, 503, 504)
+KUEUE, KUEUE_VERSIONS, KUEUE_JOB_LABEL = "kueue.x-k8s.io", ("v1beta2", "v1beta1"), "kueue.x-k8s.io/job-uid"
 
 
 def connect() -> Any:
@@ -127,6 +128,18 @@ class ClusterClient:
         )
         return list(answer_of(response)["items"])
 
+    def workloads(self, uid: str) -> list[Json] | None:
+        """Return the Workloads that Kueue made of the job `uid`; None if the server knows no such kind."""
+        for version in KUEUE_VERSIONS:
+            call = self._jobs().list_namespaced_custom_object
+            selector = f"{KUEUE_JOB_LABEL}={uid}"
+            found = self._answer(
+                "list", call, KUEUE, version, self.namespace, "workloads", label_selector=selector, unknown=None
+            )
+            if found is not None:
+                return list(found["items"])
+        return None
+
     def pod(self, name: str) -> Json | None:
         """Return the pod `name`; None if there is none."""
         response = self._answer(
@@ -176,17 +189,23 @@ class ClusterClient:
         return client.CoreV1Api(self.api)
 
     def _answer(self, verb: str, call: Any, *arguments: Any, **options: Any) -> Any:
-        """Return what `call` gives; for 404 and 409 do what `missing` and `existing` say, if they are given."""
+        """Return what `call` gives.
+
+        For 404 return `missing`, for 409 `existing`, for a kind that the server does not know `unknown`, if given.
+        """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         instead = {code: options.pop(key) for code, key in ((404, "missing"), (409, "existing")) if key in options}
+        if_unknown = [options.pop("unknown")] if "unknown" in options else []
         options.setdefault("_request_timeout", (CONNECT_SECONDS, READ_SECONDS))
         try:
             return call(*arguments, **options)
         except ApiException as error:
             if error.status in instead and not _is_unknown_kind(error):
                 return instead[error.status]
+            if if_unknown and _is_unknown_kind(error):
+                return if_unknown[0]
             self.refused(verb, error)
         except HTTPError as error:
             raise ClusterError(
@@ -201,11 +220,18 @@ class ClusterClient:
             said = "its credentials are not accepted: look at KUBECONFIG, or at the pod's service account"
         elif error.status == 403 and "cannot" in said:  # others are quotas' and webhooks', who give their reasons
             said = (
-                f"this service account may not {verb} {what}, pods, logs or events in namespace {self.namespace}: "
-                "bind it to the Role in k8s/base"
+                f"this service account may not {verb} {what}, pods, logs, events or workloads in namespace "
+                f"{self.namespace}: bind it to the Role in k8s/base"
             )
+        elif error.status == 403 and "quota" in said:
+            said += " (wait for other jobs to end, or have the ResourceQuota raised)"
         elif error.status in (400, 403, 422) and "untime" in said and self.backend.kind == "TrainJob":
             said += " (an administrator applies k8s/trainer once; training.runtime names another runtime)"
+        elif error.status == 404 and said.startswith("namespaces "):
+            said = (
+                f"there is no namespace {self.namespace}: create it (docs/install.md), or set namespace in the "
+                "cluster file"
+            )
         elif error.status == 404:
             said = f"it has no {what}, or no namespace {self.namespace}: install the operator, or set training_backend"
         raise ClusterError(f"The Kubernetes API server refused ({error.status}): {said}.") from None

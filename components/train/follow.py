@@ -7,6 +7,7 @@ from collections.abc import Callable
 from queue import Empty, Queue
 from threading import Event, Thread
 
+from components.train.admission import Admission
 from components.train.backend import JobState, Json
 from components.train.client import ClusterClient
 from components.train.job_events import JobEvents
@@ -43,19 +44,21 @@ def follow(
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     workers = Workers(client, patience, write)
     warnings = JobEvents(client, name, job["metadata"].get("creationTimestamp", ""), patience)
+    admission = Admission(client, job, patience)
 
     def check() -> None:
         workers.refuse_hopeless()
         if most_failures is not None and workers.failed > most_failures:
             raise GivenUp(_too_often(client, name, workers, most_failures))
-        if warnings.hopeless:
-            raise CannotStart(f"{client.backend.kind} {name} cannot start. {warnings.hopeless} The job is cancelled.")
+        if why := warnings.hopeless or admission.hopeless:
+            raise CannotStart(f"{client.backend.kind} {name} cannot start: {why} The job is cancelled.")
 
     stop = Event()
     events: Queue[tuple[str, ObjectChange | Exception]] = Queue()
     for kind, list_call, there in ((JOB, client.job_list(name), [job]), (POD, client.pod_list(name), [])):
         Thread(target=_report, args=(kind, list_call, there, events, stop), name=f"watch {kind}s", daemon=True).start()
-    Thread(target=warnings.run, args=(stop, lambda: workers.count), name="watch warnings", daemon=True).start()
+    for what, run in (("warnings", warnings.run), ("admission", admission.run)):
+        Thread(target=run, args=(stop, lambda: workers.count), name=f"watch {what}", daemon=True).start()
     try:
         state = _follow(client, uid, events, workers, check)
         workers.finish_logs()

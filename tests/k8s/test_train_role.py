@@ -22,7 +22,8 @@ from oaml_core.errors import ClusterError
 
 REPO = Path(__file__).parents[2]
 ROLE = REPO / "k8s" / "base" / "train-role.yaml"
-METHODS = {"create", "get", "warnings", "job_list", "pod_list", "pod", "log_tail", "log_stream", "delete", "refused"}
+METHODS = {"create", "get", "warnings", "job_list", "pod_list", "pod", "workloads", "log_tail"}
+METHODS |= {"log_stream", "delete", "refused"}
 """Of the client; `refused` calls nothing."""
 Right = tuple[str, str, str]
 """API group, resource, verb."""
@@ -52,6 +53,7 @@ def follow(client: ClusterClient) -> None:
         lambda: client.get("night"),
         lambda: client.pod("night-worker-0"),
         client.warnings,
+        lambda: client.workloads("uid"),
         lambda: client.log_tail("night-worker-0", 1),
         lambda: list(client.log_stream("night-worker-0", None)),
         lambda: client.delete("night", "uid"),
@@ -68,6 +70,7 @@ def follow(client: ClusterClient) -> None:
 def test_what_is_called_is_allowed_and_nothing_beyond_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.train.watch.WATCH_SECONDS", 1)
     with KubeServer() as kube:
+        kube.served.add("workloads")
         path = kube.write_kubeconfig(tmp_path / "kubeconfig")
         api = kubernetes_config.new_client_from_config(str(path))
         for backend in BACKENDS.values():

@@ -1,7 +1,8 @@
 """A server that speaks the Kubernetes API over HTTP and keeps state: what tests of a client need, and no more.
 
-Pods, PyTorchJobs and TrainJobs: create (with dry run and strict validation), get, list, watch, patch, delete, the
-status sub-resource, pods' logs. Nothing acts on the objects: no operator, no kubelet, no garbage collection.
+Pods, PyTorchJobs, TrainJobs and Kueue's Workloads: create (with dry run and strict validation), get, list, watch,
+patch, delete, the status sub-resource, pods' logs. Nothing acts on the objects: no operator, no kubelet, no garbage
+collection.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from kubernetes_server.kube_objects import Json, Objects, Refused
 from kubernetes_server.pod_logs import PodLogs
 
 PATH = re.compile(
-    r"/(api|apis/(?P<group>[\w.]+))/(?P<version>\w+)/namespaces/(?P<namespace>[\w-]+)/(?P<plural>\w+)"
+    r"/(api|apis/(?P<group>[\w.-]+))/(?P<version>\w+)/namespaces/(?P<namespace>[\w-]+)/(?P<plural>\w+)"
     r"(/(?P<name>[\w.-]+)(/(?P<sub>\w+))?)?"
 )
-GROUP = re.compile(r"/apis/(?P<group>[\w.]+)/\w+")
+GROUP = re.compile(r"/apis/(?P<group>[\w.-]+)/\w+")
 KINDS = {(None, "pods"), (None, "events"), ("kubeflow.org", "pytorchjobs"), ("trainer.kubeflow.org", "trainjobs")}
+KINDS |= {("kueue.x-k8s.io", "workloads")}
 TOKEN = "token-that-the-server-knows"
 
 
@@ -40,6 +42,7 @@ class Fault:
     """HTTP status; 0: the connection is closed without an answer, after the call has been carried out."""
     times: int = 1
     retry_after: str | None = None
+    says: str = "not now"
 
 
 @dataclass
@@ -162,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = kube.fault(verb, resource)
         if fault is not None and fault.code:
             headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-            self._send_json(fault.code, Refused(fault.code, "not now", "TooManyRequests").body(), headers)
+            self._send_json(fault.code, Refused(fault.code, fault.says, "TooManyRequests").body(), headers)
             return
         answer = self._carried_out(verb, found, query, body)
         if fault is not None:

@@ -113,6 +113,18 @@ class OperatorPart:
         body = {"metadata": metadata, "involvedObject": involved, "type": "Warning", "reason": reason} | times
         self._core().create_namespaced_event(self.namespace, body | {"message": message})
 
+    def queue(self, job: Json, message: str) -> None:
+        """The Workload that Kueue makes of a job, with no room for it for this reason."""
+        name, uid = f"pytorchjob-{job['metadata']['name']}-{time.time_ns() % 99991:05d}", job["metadata"]["uid"]
+        waits = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": message}
+        body = {
+            "apiVersion": "kueue.x-k8s.io/v1beta2",
+            "kind": "Workload",
+            "metadata": {"name": name, "labels": {"kueue.x-k8s.io/job-uid": uid}},
+            "status": {"conditions": [waits]},
+        }
+        self._custom().create_namespaced_custom_object("kueue.x-k8s.io", "v1beta2", self.namespace, "workloads", body)
+
     def delete_pod(self, pod: str) -> None:
         """Delete a pod, and with it its log."""
         self.logs.forget(pod, "pytorch")

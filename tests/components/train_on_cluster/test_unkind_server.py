@@ -151,6 +151,19 @@ def test_a_quota_or_webhook_that_refuses_is_quoted(place: Place, kube: KubeServe
     assert "refused (403): not now" in str(place.train().wait())
 
 
+def test_a_namespace_that_is_not_there_is_named(place: Place, kube: KubeServer) -> None:
+    kube.namespaces.clear()
+    error = str(place.train().wait())
+    assert "refused (404): there is no namespace faces: create it (docs/install.md), or set namespace" in error
+
+
+def test_a_quota_of_jobs_is_quoted_with_its_remedy(place: Place, kube: KubeServer) -> None:
+    said = 'pytorchjobs.kubeflow.org "night" is forbidden: exceeded quota: oaml, requested: count/pytorchjobs=1'
+    kube.faults.append(Fault("create", "pytorchjobs", 403, says=said))
+    error = str(place.train().wait())
+    assert f"{said} (wait for other jobs to end, or have the ResourceQuota raised)." in error
+
+
 def test_no_cluster_at_all_is_said_before_anything_is_sent(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
