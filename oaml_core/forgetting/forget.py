@@ -20,6 +20,7 @@ from oaml_core.forgetting.data_sets import DataSets, OldContent
 from oaml_core.forgetting.evaluations import Evaluations
 from oaml_core.forgetting.galleries import Galleries
 from oaml_core.forgetting.lists import keep, recall
+from oaml_core.forgetting.own_results import OwnResults
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.production import Production
 from oaml_core.forgetting.receipt import receipt_key, sign, subject_of
@@ -36,6 +37,7 @@ PLACES: tuple[type[Place], ...] = (
     Copies,
     Checkpoints,
     Evaluations,
+    OwnResults,
     Galleries,
     Samples,
     Checksums,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,30 +135,46 @@ def _at(parts: NDArray[np.int64], offsets: NDArray[np.int64], places: Offsets) -
 def _verification_rows(files: SetFiles, person: Person, nameless: list[str] | None = None) -> dict[str, list[int]]:
     """Return rows of every verification set that show the person."""
     manifest, found = files.manifest, {}
-    wanted = person.pixels_at(manifest.image_size, "rgb") | person.pixels_at(
-        manifest.image_size, manifest.channel_order
-    )
     for name in manifest.verification:
         files.fetch(f"verification/{name}.dat.conf")
         images = open_memfile(files.fetch(f"verification/{name}.dat"))
-        gone = np.zeros(len(images), dtype=bool)
-        if wanted:
-            gone |= np.array([digest_of_pixels(np.asarray(image)) in wanted for image in images])
-        numbers = files.array(f"verification/{name}_identities.npy")
         people_path = f"verification/{name}_people.json"
-        if numbers is not None and person.names:
-            people: dict[str, Any] = {}
-            if people_path in files.by_path:
-                people = files.document(people_path, dict)
-            theirs = {int(number) for number, known in people.items() if person.is_meant(known)}
-            gone |= np.isin(numbers, [*theirs, *np.unique(numbers[gone]).tolist()])
-        if people_path not in files.by_path and nameless is not None:
+        people = files.document(people_path, dict) if people_path in files.by_path else None
+        if people is None and nameless is not None:
             nameless.append(name)
-        if gone.any():
-            found[name] = np.flatnonzero(gone).tolist()
+        numbers = files.array(f"verification/{name}_identities.npy")
+        if rows := rows_showing(person, images, numbers, people, manifest.channel_order):
+            found[name] = rows
         else:
             files.drop(f"verification/{name}.dat")
     return found
+
+
+def rows_showing(
+    person: Person,
+    images: NDArray[np.uint8],
+    numbers: NDArray[np.generic] | None,
+    people: Mapping[str, Any] | None,
+    channel_order: Literal["rgb", "bgr"],
+) -> list[int]:
+    """Return rows of verification images that show the person, by their pixels, or by the number of who they show.
+
+    Args:
+        person: whose images are known.
+        images: [2N, H, W, 3], of N pairs.
+        numbers: [2N], of who is shown; None: not known.
+        people: names by number; None: not known.
+        channel_order: order that images may have been read in, beside RGB.
+    """
+    size = images.shape[1]
+    wanted = person.pixels_at(size, "rgb") | person.pixels_at(size, channel_order)
+    gone = np.zeros(len(images), dtype=bool)
+    if wanted:
+        gone |= np.array([digest_of_pixels(np.asarray(image)) in wanted for image in images])
+    if numbers is not None and person.names:
+        theirs = {int(number) for number, known in (people or {}).items() if person.is_meant(known)}
+        gone |= np.isin(numbers, [*theirs, *np.unique(numbers[gone]).tolist()])
+    return np.flatnonzero(gone).tolist()
 
 
 def _names(files: SetFiles, path: str, person: Person) -> bool:

@@ -134,7 +134,7 @@ def _all_pairs(inputs: OwnFacesInputs, result: FolderResult, context: Mapping[st
     write_json(found, written[0])
     written[1].write_text(text, encoding="utf-8")
     if result.matrices is not None:
-        written += [save_matrices(result, people, out / MATRICES), save_picture(result, out / PICTURE)]
+        written += [save_matrices(result, people, readable.sha256, out / MATRICES), save_picture(result, out / PICTURE)]
     return OwnFaces(out, text, written)
 
 

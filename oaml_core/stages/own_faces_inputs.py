@@ -44,8 +44,8 @@ class ReadableFaces(NamedTuple):
     identities: NDArray[np.int64]
     set_aside: list[dict[str, str]]
     """The others, each with the reason."""
-    shown: list[str]
-    """Name of each image, who it shows, and the SHA-256 of its content, hexadecimal."""
+    sha256: list[str]
+    """SHA-256 of each image's content, hexadecimal."""
     content: str
     """Digest of the names, identities and contents of all images, hexadecimal."""
 
@@ -103,7 +103,7 @@ class OwnFacesInputs:
         """
         assert self.people is not None
         source, found = self.people, hashlib.sha256()
-        readable, set_aside, shown = [], [], []
+        readable, set_aside, sha256 = [], [], []
         for index in range(len(source)):
             told = ""  # of an image that cannot be read at all
             try:
@@ -111,7 +111,7 @@ class OwnFacesInputs:
                 told = hashlib.sha256(content).hexdigest()
                 self._decoded(content)
                 readable.append(index)
-                shown.append(f"{source.name(index)} {source.identity_name(source.labels[index])} {told}")
+                sha256.append(told)
             except DataError as error:
                 set_aside.append({"image": source.name(index), "reason": str(error)})
             named = f"{source.name(index)}\0{source.identity_name(source.labels[index])}\0{told}\n"
@@ -120,7 +120,7 @@ class OwnFacesInputs:
             raise EvaluationError(f"None of {len(source)} images can be read; the first: {set_aside[0]['reason']}.")
         numbers = np.array(readable)
         names = [source.name(index) for index in readable]
-        return ReadableFaces(numbers, names, source.labels[numbers], set_aside, shown, found.hexdigest())
+        return ReadableFaces(numbers, names, source.labels[numbers], set_aside, sha256, found.hexdigest())
 
     @cached_property
     def sets(self) -> dict[str, VerificationSet]:
@@ -171,9 +171,12 @@ class OwnFacesInputs:
         from oaml_core.evaluation.own_faces.descriptions import Descriptions
         from oaml_core.evaluation.own_faces.shards import SharedFolder
 
+        assert self.people is not None
         faces, chosen = self.faces, self.config.evaluate
         parts = self._parts("faces", shards, faces.content, digest(chosen))
-        descriptions = Descriptions(self._describe, faces.shown, parts, device_name())
+        people = (self.people.identity_name(label) for label in faces.identities)
+        shown = [" ".join(told) for told in zip(faces.names, people, faces.sha256, strict=True)]
+        descriptions = Descriptions(self._describe, shown, parts, device_name())
         return SharedFolder(self._room, descriptions, faces.names, faces.identities, chosen, parts, device_name())
 
     def shared_pairs(self, shards: int) -> SharedScoring:

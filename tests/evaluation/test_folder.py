@@ -76,7 +76,7 @@ def test_output_is_complete(result, tmp_path):
     assert "broken.jpg: the image is empty" in text
     assert "–" in next(line for line in text.splitlines() if line.startswith("combined"))
     json.dumps(result.as_json(), allow_nan=False)
-    stored = np.load(save_matrices(result, ["somebody"] * 50, tmp_path / "similarity.npz"))
+    stored = np.load(save_matrices(result, ["somebody"] * 50, ["0" * 64] * 50, tmp_path / "similarity.npz"))
     assert stored["names"][7] == "7.jpg"
     np.testing.assert_array_equal(stored["local"], result.matrices["local"])
     assert save_picture(result, tmp_path / "similarity.png").stat().st_size > 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from forgetting.conftest import NAME, Planted
 
 from oaml_core import stages
+from oaml_core.config import DataConfig
 from oaml_core.data.prepare.shard_files import SHARDS
 from oaml_core.embedded_s3 import embedded_s3
 from oaml_core.evaluation.scoring.shard import EvaluationShard
@@ -64,7 +66,7 @@ def test_a_shared_preparation_that_names_the_person_goes_and_can_be_made_again(
     done = forget(planted.case(NAME), apply=True, scan=True)
     assert not any(NAME.encode() in content for content in unpacked(tmp_path / "store").values())
     assert planted.hits() == {}
-    assert [each.found for each in done.searched if each.place == "shared preparations"] != [[]]
+    assert [each.found for each in done.searched if each.place == "shared work"] != [[]]
     again = stages.plan_shards(shared, 2)
     for order in again:
         stages.prepare_shard(shared, order)
@@ -72,9 +74,15 @@ def test_a_shared_preparation_that_names_the_person_goes_and_can_be_made_again(
     assert NAME not in stages.fetch_dataset(shared, made.dataset_uri).manifest.identities
 
 
-def test_parts_of_an_evaluation_go_with_the_data_set_that_they_are_of(planted: Planted) -> None:
-    store = planted.store
-    for name, fingerprint in (("with", planted.fingerprint), ("without", "0" * 16)):
+def test_parts_of_an_evaluation_go_with_the_data_set_that_they_are_of_and_where_nobody_knows_it(
+    planted: Planted,
+) -> None:
+    store, source = planted.store, planted.work.parent / "source"
+    shutil.copytree(source / "faces", source / "others")
+    shutil.rmtree(source / "others" / NAME)
+    data = DataConfig(source=str(source / "others"), held_out_share=0.0, num_instances=2, batch_size=4)
+    other = stages.prepare(replace(planted.config, data=data)).fingerprint
+    for name, fingerprint in (("with", planted.fingerprint), ("without", other), ("unknown", "0" * 16)):
         parts = ShardParts(store, f"evaluation-{name}", 2, {"data set": fingerprint}, "oaml evaluate")
         found = ShardPart({"clean/global_score": np.zeros(3)}, slice(0, 3), 1.0, "cpu")
         parts.write("own", EvaluationShard(1, 2), found)

@@ -65,18 +65,20 @@ def _searches(identification: Mapping[ScoreName, SearchOutcome]) -> list[str]:
     return lines
 
 
-def save_matrices(result: FolderResult, people: Sequence[str], path: Path) -> Path:
-    """Write `names` [n], `identities` [n] and a matrix [n, n] for every score, by rename.
+def save_matrices(result: FolderResult, people: Sequence[str], sha256: Sequence[str], path: Path) -> Path:
+    """Write `names` [n], `identities` [n], `sha256` [n] and a matrix [n, n] for every score, by rename.
 
     Args:
         result: with matrices.
         people: [n], name of the identity that each image shows.
+        sha256: [n], of the images as files, hexadecimal: by these `oaml forget` finds a person in the matrices.
         path: `….npz`.
     """
     assert result.matrices is not None
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as file:
         arrays: dict[str, NDArray[Any]] = {"names": np.array(result.names), "identities": np.array(people)}
+        arrays["sha256"] = np.array(sha256)
         arrays |= {str(name): matrix for name, matrix in result.matrices.items()}
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     os.replace(partial, path)
