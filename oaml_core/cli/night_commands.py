@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.errors import DataError
@@ -19,8 +20,9 @@ def _nightly(config: Config, options: Any) -> int:
     from oaml_core.stages.nights import night_status, resume_nights
 
     if options.action == "resume":
-        resume_nights(config)
-        print(f"nights of {config.name} begin again")
+        failed = resume_nights(config)
+        after = f" after {amount(failed, 'failed one')}" if failed else ": the last one did not fail"
+        print(f"nights of {config.name} begin{' again' if failed else ''}{after}")
         return 0
     status = night_status(config, options.hours)
     print("\n".join(status.lines))

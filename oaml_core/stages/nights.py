@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from oaml_core.amounts import amount
+from oaml_core.amounts import amount, first_of
 from oaml_core.config import Config
 from oaml_core.errors import OamlError, OverBudget, StoreError
 from oaml_core.notify import notify
@@ -23,6 +23,7 @@ from oaml_core.stages.cost_records import FIGURES, Cost, cost_of
 from oaml_core.stages.model_registry import check_addresses
 from oaml_core.stages.present_night import (
     BEGUN,
+    NIGHTS,
     has_ended,
     is_in_pipeline,
     night_began,
@@ -152,9 +153,19 @@ def _night(store: Store, key: str) -> Night:
     return Night(found["ended"], found["state"], found["reason"], found.get("decision", ""), cost_of(cost))
 
 
-def resume_nights(config: Config) -> None:
-    """Let nights begin again after too many have failed."""
-    _write(open_store(config.store), config, RESUMED, {"when": _now()})
+def resume_nights(config: Config) -> int:
+    """Let nights begin again after too many have failed; return the number of those that had failed one after another.
+
+    Raises:
+        OamlError: no night of this name has ended, so that none can have been stopped.
+    """
+    store = open_store(config.store)
+    if not store.is_made() or not past_nights(store, config):
+        raise OamlError(f"No run of {config.name} has ended in {store.uri}, so none was stopped.{_others(store)}")
+    failed = _failed_in_a_row(store, config)
+    if failed:
+        _write(store, config, RESUMED, {"when": _now()})
+    return len(failed)
 
 
 def night_status(config: Config, hours: float, now: datetime | None = None) -> NightStatus:
@@ -169,7 +180,7 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
     nights = past_nights(store, config) if store.is_made() else []
     spent = told_budget(config, [night.cost for night in nights if night.state in JUDGED], now)
     if not nights:
-        none = f"No run of {config.name} has ended yet in {store.uri}. Is it scheduled?"
+        none = f"No run of {config.name} has ended yet in {store.uri}. Is it scheduled?{_others(store)}"
         return NightStatus(False, [none, *spent.wrong, *spent.lines])
     last, wrong = nights[-1], []
     age = now - datetime.fromisoformat(last.ended)
@@ -193,6 +204,12 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
         )
     said = [f"{each.ended[:16].replace('T', ' ')}  {each.state:<11}  {each.reason}" for each in nights[-7:]]
     return NightStatus(not wrong and not spent.wrong, [*wrong, *spent.wrong, *said, *spent.lines])
+
+
+def _others(store: Store) -> str:
+    """Return a sentence that names the runs which do have nights in a store; empty where there are none."""
+    names = {info.key.split("/")[1] for info in store.list(f"{NIGHTS}/")} if store.is_made() else set()
+    return f" There are nights of {first_of(sorted(names))}: see --name." if names else ""
 
 
 def _failure(store: Store, config: Config, error: str) -> Night:

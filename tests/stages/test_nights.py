@@ -104,6 +104,26 @@ def test_no_night_begins_after_too_many_failed_until_it_is_resumed(
     stages.begin_night(config)
 
 
+def test_resuming_a_mistyped_name_or_what_was_not_stopped_is_told(
+    config: Config, told: list[str], in_pipeline: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def resume(name: str, store: str = config.store) -> str:
+        with pytest.raises(SystemExit) as left:
+            main(["nightly", "resume", "--store", store, "--name", name])
+        shown = capsys.readouterr()
+        return f"{left.value.code} {shown.out}{shown.err}"
+
+    stages.end_night(config, False)
+    assert resume("night") == "0 nights of night begin: the last one did not fail\n"
+    fail(config)
+    assert resume("nihgt").startswith("1 oaml: No run of nihgt has ended")
+    assert "There are nights of night: see --name." in resume("nihgt")
+    assert "There are nights of night: see --name." in stages.night_status(replace(config, name="nihgt"), 26).lines[0]
+    assert "so none was stopped" in resume("night", str(tmp_path / "elsewhere"))
+    assert not (tmp_path / "elsewhere").exists()
+    assert resume("night") == "0 nights of night begin again after 1 failed one\n"
+
+
 def test_a_night_that_ends_well_ends_the_count(config: Config, told: list[str], in_pipeline: None) -> None:
     fail(config)
     fail(config)
