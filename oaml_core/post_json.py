@@ -1,4 +1,4 @@
-"""Post a word to a server that may be busy."""
+"""Send JSON to a server that may be busy."""
 
 from __future__ import annotations
 
@@ -30,6 +30,21 @@ def post_json(
     Raises:
         NotReached: there is no answer, or the address is none.
     """
+    return request_json("POST", address, content, headers, certificates)[0]
+
+
+def request_json(
+    method: str,
+    address: str,
+    content: Any,
+    headers: Mapping[str, str] | None = None,
+    certificates: str | None = None,
+) -> tuple[int, bytes]:
+    """Send content and return the HTTP status and the body of the answer; arguments and errors as of `post_json`.
+
+    Args:
+        method: `POST`, or `GET`, whose content is a mapping that goes into the address.
+    """
     import urllib3
 
     retries = urllib3.Retry(total=TRIES, backoff_factor=0.5, allowed_methods=None, status_forcelist=BUSY)
@@ -37,6 +52,10 @@ def post_json(
     sent = {"Content-Type": "application/json", **(headers or {})}
     try:
         with urllib3.PoolManager(ca_certs=certificates, retries=retries, timeout=timeout) as pool:
-            return int(pool.request("POST", address, body=json.dumps(content), headers=sent).status)
+            if method == "GET":
+                answer = pool.request("GET", address, fields=content, headers=sent)
+            else:
+                answer = pool.request(method, address, body=json.dumps(content), headers=sent)
+            return int(answer.status), answer.data
     except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
         raise NotReached(type(error).__name__) from None

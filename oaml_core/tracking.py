@@ -1,4 +1,4 @@
-"""Metrics over the steps of a run: a CSV that is the truth, and Weights & Biases as a copy of it."""
+"""Metrics over the steps of a run: a CSV that is the truth, and copies of it in Weights & Biases and MLflow."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from oaml_core.config import Config
 from oaml_core.line_file import LineFile
+from oaml_core.mlflow_copy import ADDRESS, MlflowCopy
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +28,11 @@ RUN_ID = "run_id.txt"
 
 
 class Tracker:
-    """Writes metrics to `metrics.csv` (columns step, name, value) and to Weights & Biases.
+    """Writes metrics to `metrics.csv` (columns step, name, value), to Weights & Biases and to an MLflow server.
 
-    A run that is resumed continues both: rows of what is done again are dropped from the CSV, so that each step stands
-    there once. Neither a full disk nor a fault of Weights & Biases stops the run: the CSV catches up, the copy says
-    from which step on it is incomplete.
+    A run that is resumed continues all of them: rows of what is done again are dropped from the CSV, so that each step
+    stands there once. Neither a full disk nor a fault of a copy stops the run: the CSV catches up, the copy says from
+    which step on it is incomplete.
 
     Args:
         config: `tracking`, and what Weights & Biases shows as the run's configuration.
@@ -59,6 +60,7 @@ class Tracker:
         rows = (_csv_line(step, name, value) for (step, name), value in kept.items())
         self._file = LineFile(self.path, "".join(f"{line}\n" for line in ("step,name,value", *rows)))
         self._wandb = _start_wandb(config, folder, self.run_id)
+        self._mlflow = _start_mlflow(config, self.run_id)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record `values` at `step`."""
@@ -69,6 +71,14 @@ class Tracker:
             except Exception as error:  # whatever it fails with must not stop training
                 log.warning("Weights & Biases lacks the steps from %d on (%s). %s has them.", step, error, self.path)
                 self._finish_wandb()
+        if self._mlflow is not None:
+            try:
+                self._mlflow.log(step, values)
+            except Exception as error:
+                log.warning(
+                    "MLflow may lack steps up to %d and lacks later ones (%s). %s has them.", step, error, self.path
+                )
+                self._mlflow = None
 
     @property
     def has_copy(self) -> bool:
@@ -111,9 +121,15 @@ class Tracker:
                 log.warning("Weights & Biases does not show %s at step %d (%s).", name, step, error)
 
     def close(self) -> None:
-        """Finish the records of both destinations."""
+        """Finish the records of all destinations."""
         self._file.close()
         self._finish_wandb()
+        mlflow, self._mlflow = self._mlflow, None
+        if mlflow is not None:
+            try:
+                mlflow.finish()
+            except Exception as error:
+                log.warning("MLflow may lack the last steps (%s). %s has them.", error, self.path)
 
     def _finish_wandb(self) -> None:
         copy, self._wandb = self._wandb, None
@@ -194,4 +210,16 @@ def _start_wandb(config: Config, folder: Path, run_id: str) -> Any:
         )
     except Exception as error:  # a tracker is a copy; whatever it fails with must not stop training
         log.warning("Weights & Biases is off for this run: %s. metrics.csv has everything.", error)
+        return None
+
+
+def _start_mlflow(config: Config, run_id: str) -> MlflowCopy | None:
+    address = os.environ.get(ADDRESS, "")
+    if config.tracking.mlflow == "off" or not address.startswith("http"):
+        return None  # MLflow's client takes folders and databases for addresses, too: those are not its server's
+    try:
+        parameters = json.loads(json.dumps(config, default=vars))
+        return MlflowCopy(address, config.tracking.project, _shown_name(config, run_id), run_id, parameters)
+    except Exception as error:  # as above
+        log.warning("MLflow is off for this run: %s. metrics.csv has everything.", error)
         return None

@@ -72,8 +72,10 @@ class TrackingConfig:
 
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Weights & Biases; `auto`: online with WANDB_API_KEY in the environment, else offline."""
+    mlflow: Literal["auto", "off"] = "auto"
+    """MLflow; `auto`: the server of MLFLOW_TRACKING_URI, if the environment names one."""
     project: str = "oaml"
-    """Project in Weights & Biases."""
+    """Project in Weights & Biases, experiment in MLflow."""
     sample_images: bool = False
     """Show the sheet of training samples in Weights & Biases too: faces then leave for its servers."""
 
