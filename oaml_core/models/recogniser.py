@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +63,12 @@ class Recogniser(nn.Module):
         self.freeze_backbone = freeze_backbone
         self.learns_locally_alone = False
         """In training the embedding is left out, [B, 0], with the backbone's last layers: nothing learns from them."""
+        self._lent: Callable[[Tensor], Tensor] | None = None  # the compiled way to the input of the local layers
         backbone.requires_grad_(not freeze_backbone)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A compiled function knows the weights it was made for: a copy would go on using the original's.
+        return {**super().__getstate__(), "_lent": None}  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> Recogniser:
         super().train(mode)
@@ -76,6 +83,9 @@ class Recogniser(nn.Module):
         """Let torch.compile take the layers that training passes through."""
         if self.local_layers is not None:
             self.local_layers.compile()
+        self.visibility_head.compile()
+        if self.local_layers is not None and self.learns_locally_alone:
+            self._lent = torch.compile(self.backbone.input_of_last)
         if self.local_layers is None or not self.learns_locally_alone:
             self.backbone.compile()
 
@@ -102,7 +112,7 @@ class Recogniser(nn.Module):
         images = scaled(images)
         with torch.no_grad() if self.freeze_backbone else nullcontext():
             if self.training and self.learns_locally_alone and self.local_layers is not None:
-                feature_map = earlier = self.backbone.input_of_last(images)
+                feature_map = earlier = (self._lent or self.backbone.input_of_last)(images)
                 embedding = norm = images.new_zeros(len(images), 0)
             else:
                 feature_map, embedding, norm, earlier = self.backbone(images)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -72,17 +73,36 @@ def test_the_layers_that_training_passes_through_are_compiled(monkeypatch: pytes
 
     whole = build_recogniser(ModelConfig(arch="ir_mini", width=4))
     whole.compile_parts()
-    assert compiled == [whole.backbone]
+    assert compiled == [whole.visibility_head, whole.backbone]
 
     compiled.clear()
     adapted = build_recogniser(ModelConfig(arch="ir_mini", width=4, freeze_backbone=True, local_layers=1))
     adapted.compile_parts()
-    assert compiled == [adapted.local_layers, adapted.backbone]
+    assert compiled == [adapted.local_layers, adapted.visibility_head, adapted.backbone]
 
     compiled.clear()
     adapted.learns_locally_alone = True
+    lent: list[Any] = []
+    monkeypatch.setattr(torch, "compile", lambda way: lent.append(way) or way)
     adapted.compile_parts()
-    assert compiled == [adapted.local_layers]
+    assert compiled == [adapted.local_layers, adapted.visibility_head]
+    assert lent == [adapted.backbone.input_of_last]
+
+
+def test_a_copy_of_a_compiled_recogniser_passes_its_own_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda part: None)
+    monkeypatch.setattr(torch, "compile", lambda way: way)
+    recogniser = build_recogniser(ModelConfig(arch="ir_mini", width=4, freeze_backbone=True, local_layers=1)).train()
+    recogniser.learns_locally_alone = True
+    recogniser.compile_parts()
+    faces = torch.rand(2, 3, 112, 112)
+    before = recogniser(faces).feature_map
+    other = deepcopy(recogniser)
+    with torch.no_grad():
+        for weight in other.backbone.parameters():
+            weight.zero_()
+    assert torch.equal(recogniser(faces).feature_map, before)
+    assert not torch.equal(other(faces).feature_map, before)
 
 
 @pytest.mark.slow
