@@ -44,7 +44,7 @@ def known_targets(
     Args:
         faces: training images.
         recogniser: its backbone is frozen.
-        fabric: device, arithmetic and exchange.
+        fabric: device and exchange.
         world: this worker among all of them.
         fused: a face and its mirror image have one target, the sum of their embeddings at unit length.
     """
@@ -53,8 +53,8 @@ def known_targets(
     for start in progress(starts, len(starts), "blocks of distillation targets"):
         images = faces.read_batch(range(start, min(start + BLOCK, len(faces)))).to(fabric.device)
         for mirrored, view in enumerate((images, images.flip(3))):
-            with fabric.autocast():
-                found[mirrored, start : start + len(images)] = recogniser.describe_globally(view).float()
+            # In float32 whatever the precision of the steps: rounded targets would be learnt as they are.
+            found[mirrored, start : start + len(images)] = recogniser.describe_globally(view)
     if world.size > 1:
         # Every row is another worker's or zero: the sum is exact.
         summed = fabric.all_reduce(found, reduce_op="sum")

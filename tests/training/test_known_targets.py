@@ -73,6 +73,15 @@ def test_workers_that_share_the_work_have_the_targets_of_one_to_the_last_bit(con
     assert recogniser.training
 
 
+def test_the_targets_are_exact_whatever_the_precision_of_the_steps(config: Config) -> None:
+    recogniser, faces, alone = module_of(config).recogniser, Drawn(), World(0, 1, 0, 1)
+    exact, rounded = (
+        known_targets(faces, recogniser, Fabric(accelerator="cpu", devices=1, precision=precision), alone)  # type: ignore[arg-type]
+        for precision in ("32-true", "bf16-mixed")
+    )
+    assert torch.equal(exact.embeddings, rounded.embeddings)
+
+
 def test_a_step_with_known_targets_learns_what_a_step_without_learns(config: Config) -> None:
     given = batch()
     assert given.clean is not None
