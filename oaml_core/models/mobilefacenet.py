@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from oaml_core.models.backbone import Backbone, initialise
+from oaml_core.models.depthwise import DepthwiseConv2d
 from oaml_core.registry import register_backbone
 
 EPSILON = 1e-3
@@ -21,10 +22,13 @@ def convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, *, groups: int = 1, padding: int | None = None
 ) -> list[nn.Module]:
     """Convolution and batch normalisation."""
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 if padding is None else padding, 1, groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=EPSILON),
-    ]
+    around = kernel // 2 if padding is None else padding
+    layer = (
+        DepthwiseConv2d(inputs, kernel, stride, around)
+        if groups == inputs == outputs
+        else nn.Conv2d(inputs, outputs, kernel, stride, around, 1, groups, bias=False)
+    )
+    return [layer, nn.BatchNorm2d(outputs, eps=EPSILON)]
 
 
 class DepthWise(nn.Sequential):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from oaml_core.models.backbone import Backbone, initialise, output_layer
+from oaml_core.models.depthwise import DepthwiseConv2d
 from oaml_core.registry import register_backbone
 
 EPSILON = 1e-3
@@ -32,7 +33,7 @@ class SeparableConvolution(nn.Sequential):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__(
-            nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False),
+            DepthwiseConv2d(inputs, 3, stride, 1),
             nn.BatchNorm2d(inputs, eps=EPSILON),
             nn.PReLU(inputs),
             nn.Conv2d(inputs, outputs, 1, bias=False),

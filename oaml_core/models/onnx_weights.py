@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from oaml_core.amounts import amount
 from oaml_core.errors import CheckpointError
 from oaml_core.models.backbone import Backbone
+from oaml_core.models.depthwise import DepthwiseConv2d
 from oaml_core.models.modes import evaluating
 from oaml_core.models.published_graph import Scaling, constants_of, read_graph, scaling_of
 from oaml_core.onnx_session import open_session
@@ -32,6 +33,7 @@ PARAMETERS = {
 """What the inputs after the first one of an ONNX operator are, in torch's names."""
 OPERATORS: dict[type[nn.Module], str] = {
     nn.Conv2d: "Conv",
+    DepthwiseConv2d: "Conv",
     nn.BatchNorm2d: "BatchNormalization",
     nn.BatchNorm1d: "BatchNormalization",
     nn.PReLU: "PRelu",
