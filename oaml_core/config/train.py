@@ -24,8 +24,9 @@ class TrainConfig:
     """Restarts after a failed worker or a change of the number of nodes."""
     worker_timeout_seconds: float = 600.0
     """Seconds that a worker waits for the others before it takes them for lost; more than any validation takes."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """`auto`: bf16 on a GPU that has it, else fp32."""
+    precision: Literal["auto", "native", "fp32", "bf16", "fp16"] = "auto"
+    """`auto`: bf16 on a GPU that has it, else fp32. `native`: the same, and bf16 on a processor with instructions for
+    it (AMX, AVX-512 BF16). On other processors bf16 takes many times as long as fp32."""
     channels_last: bool = False
     """Memory layout of images and convolutions: N, H, W, C."""
     compile: bool | Literal["auto"] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -15,8 +16,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from oaml_core.config import TrainConfig
+from oaml_core.models.matcher import is_fast_in_bfloat16
 from oaml_core.training.meeting import join_on_this_machine
 from oaml_core.training.world import World
+
+log = logging.getLogger(__name__)
 
 PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 """Fabric's names."""
@@ -32,9 +36,7 @@ class ElasticWorkers(TorchElasticEnvironment):
 def build_fabric(config: TrainConfig, world: World) -> Fabric:
     """Fabric for this worker; with several, their process group is up after `launch()`."""
     cuda = torch.cuda.is_available()
-    precision: Any = PRECISION.get(config.precision)
-    if precision is None:
-        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    precision: Any = PRECISION[_chosen(config.precision, cuda)]
     accelerator = "cuda" if cuda else "cpu"
     if world.size == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
@@ -58,6 +60,20 @@ def build_fabric(config: TrainConfig, world: World) -> Fabric:
         precision=precision,
         plugins=[ElasticWorkers()],
     )
+
+
+def _chosen(asked: str, cuda: bool) -> str:
+    """Return the precision that `train.precision` means on this machine: a key of `PRECISION`."""
+    if asked == "native":
+        return "bf16" if is_fast_in_bfloat16("cuda" if cuda else "cpu") else "fp32"
+    if asked == "auto":
+        return "bf16" if cuda and torch.cuda.is_bf16_supported() else "fp32"
+    if asked == "bf16" and not cuda and not is_fast_in_bfloat16("cpu"):
+        log.warning(
+            "train.precision is bf16, but this processor has no instructions for it: steps take many times as long as "
+            "in fp32. Set train.precision to native, which takes bf16 only where it is quick."
+        )
+    return asked
 
 
 def set_up(fabric: Fabric, module: nn.Module, optimiser: Optimizer, own: str | None = None) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.restoration.prior import Prior
 from oaml_core.restoration.prior_loss import PriorLoss
 from oaml_core.settings import config_from_yaml, config_to_yaml
+from oaml_core.training import devices
 from oaml_core.training.devices import build_fabric
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.loop import TrainingLoop
@@ -97,6 +98,28 @@ def test_feature_maps_have_the_precision_asked_for(
     for seen, lines in run_workers(recogniser_types, workers, workers, recipe, str(tiny.dataset), str(tmp_path / "r")):
         assert seen == {f"torch.{expected}"}
         assert lines == [f"arithmetic: products in {expected}, weights in float32, on cpu"]
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_native_is_bfloat16_where_the_processor_multiplies_it(
+    able: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "is_fast_in_bfloat16", lambda device: able)
+    world = World(0, 1, 0, 1)
+    assert build_fabric(TrainConfig(precision="native"), world)._precision.precision == expected
+    assert build_fabric(TrainConfig(), world)._precision.precision == "32-true"
+
+
+def test_bfloat16_on_a_processor_without_it_says_that_it_is_slow(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for able, told in ((True, 0), (False, 1)):
+        caplog.clear()
+        monkeypatch.setattr(devices, "is_fast_in_bfloat16", lambda device, able=able: able)
+        build_fabric(TrainConfig(precision="bf16"), World(0, 1, 0, 1))
+        assert sum("train.precision to native" in line for line in caplog.messages) == told
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("bf16", "bfloat16"), ("fp32", "float32")])
