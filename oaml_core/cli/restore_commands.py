@@ -100,7 +100,12 @@ def _options(parser: ArgumentParser) -> None:
     add("--checkpoint", type=str | None, default=None, help="apply, evaluate: the prior, file or address in the store")
     add("--dataset", type=str | None, default=None, help="train, evaluate: tiles in the store; default: prepare them")
     add("--launcher", choices=("local", "none"), default="local", help="train: torchrun, or this process")
-    add("--recogniser", type=str | None, default=None, help="evaluate: checkpoint to measure recognition with")
+    add(
+        "--recogniser",
+        type=str | None,
+        default=None,
+        help="evaluate: checkpoint or ONNX file of a recogniser",
+    )
     add("--out", default=".", help="apply: folder of the restored image and its uncertainty")
     add("--mask", type=str | None, default=None, help="apply: image, white = visible, black = covered")
     add("--second-shot", type=str | None, default=None, help="apply: the same scene once more, to estimate noise from")

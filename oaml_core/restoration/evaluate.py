@@ -29,7 +29,8 @@ COVERED = "covered"
 COVERAGE_LEVEL = 0.9
 """Level of the posterior intervals whose coverage is reported."""
 MEASURED, CLASSICAL, ONE_SAMPLE, RESTORED = "measured", "non-local means", "one sample", "posterior mean"
-"""Methods."""
+ALL_SAMPLES = "all samples"
+"""Methods; the last one in recognition alone: the mean embedding of the samples."""
 PICTURES = 3
 """Tiles of each condition that are shown."""
 
@@ -146,6 +147,18 @@ class RecognitionRow:
     gain: Interval | None
     """Accuracy less that of the faces as measured, on the same pairs; None for these."""
     auc: float
+    """Of the chosen pairs."""
+    impostors: int
+    """Pairs of first and second faces of different people: `tar` and `far_deployed` are measured on them."""
     far: float
+    """False accept rate that `tar` is at."""
     tar: Interval
-    """Share of genuine pairs accepted at false accept rate `far`."""
+    """Share of genuine pairs accepted where these second faces accept `far` of the impostors."""
+    tar_gain: Interval | None
+    """`tar` less that of the faces as measured; None for these."""
+    tar_deployed: Interval
+    """Share of genuine pairs accepted at the threshold at which clean second faces accept `far`."""
+    far_deployed: Interval
+    """Share of impostors accepted at that threshold."""
+    far_gain: Interval | None
+    """`far_deployed` less that of the faces as measured; None for these."""

@@ -2,14 +2,14 @@
 
 The JSON: `rows`, one a condition and method (`psnr` and `ssim` against the truth, data range 2; `chi_square` of one
 posterior sample, 1 where it explains the measurement to within its noise; `coverage` of the 90 % intervals), and
-`recognition`, one a kind of second face: `accuracy`, `gain` against the faces as measured and `tar` as [value, low,
-high] with 95 % intervals, `auc`, `far`, `pairs`.
+`recognition`, one a kind of second face: `pairs`, `impostors`, `auc`, `far`, and the figures of `RecognitionRow` as
+[value, low, high] with 95 % intervals.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from html import escape
 from importlib import resources
@@ -110,23 +110,36 @@ def _table(rows: Iterable[Row]) -> str:
     )
 
 
-def _recognition(rows: Iterable[RecognitionRow]) -> str:
+def _recognition(rows: Sequence[RecognitionRow]) -> str:
     body = "".join(
         f"<tr><td>{escape(row.condition)}</td><td>{escape(row.faces)}</td><td>{row.pairs}</td>"
         f"<td>{_share(row.accuracy)}</td><td>{'' if row.gain is None else _share(row.gain, '+')}</td>"
-        f"<td>{row.auc:.4f}</td><td>{_share(row.tar)} at {row.far:g}</td></tr>"
+        f"<td>{row.auc:.4f}</td><td>{_share(row.tar)} at {row.far:g}</td>"
+        f"<td>{'' if row.tar_gain is None else _share(row.tar_gain, '+')}</td><td>{_share(row.tar_deployed)}</td>"
+        f"<td>{_permille(row.far_deployed)}</td>"
+        f"<td>{'' if row.far_gain is None else _permille(row.far_gain, '+')}</td></tr>"
         for row in rows
     )
-    heads = ("Second face", "", "Pairs", "Accuracy", "Against as measured", "AUC", "TAR at FAR")
+    heads = (
+        *("Second face", "", "Pairs", "Accuracy", "Against as measured", "AUC", "TAR at FAR", "Against as measured"),
+        *("TAR at the clean threshold", "FAR there", "Against as measured"),
+    )
     return (
         f'<div class="scroll"><table><thead><tr>{"".join(f"<th>{name}</th>" for name in heads)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div><p>In brackets: 95 % intervals over identities.</p>"
+        f"<tbody>{body}</tbody></table></div><p>In brackets: 95 % intervals over identities. TAR and FAR compare every "
+        "first face with the second faces of other people. The clean threshold is that at which clean second faces "
+        "have the FAR of column “TAR at FAR”.</p>"
     )
 
 
 def _share(found: Interval, sign: str = "") -> str:
     value, low, high = (f"{100 * x:{sign}.1f}" for x in found)
     return f"{value} % ({low} … {high})"
+
+
+def _permille(found: Interval, sign: str = "") -> str:
+    value, low, high = (f"{1000 * x:{sign}.2f}" for x in found)
+    return f"{value} ‰ ({low} … {high})"
 
 
 def _number(value: float | None) -> str:

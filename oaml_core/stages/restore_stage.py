@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from oaml_core.amounts import amount
 from oaml_core.config import Config
-from oaml_core.errors import DataError
+from oaml_core.errors import ConfigError, DataError
 from oaml_core.kept_memory import keep_freed_memory
 from oaml_core.settings import digest
 from oaml_core.stages.addresses import announce, fetch_dataset, fetch_file
@@ -18,6 +18,8 @@ from oaml_core.store import open_store, split_uri
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from oaml_core.restoration.recognition import Embed
 
 TILES = "tiles"
 """Prefix of tile shards in a store, and their folder below `work_dir`."""
@@ -110,7 +112,8 @@ def evaluate_prior(
     that does to recognition.
 
     Raises:
-        DataError: there is no tile to test on. CheckpointError: a model cannot be read.
+        DataError: there is no tile to test on. CheckpointError: a model cannot be read. ConfigError: the recogniser
+            takes faces of another size.
     """
     import torch
 
@@ -130,7 +133,6 @@ def _evaluate_prior(
     from oaml_core.restoration.recognition import recognition_effect
     from oaml_core.restoration.report import write_restoration_report
     from oaml_core.restoration.validation import centre
-    from oaml_core.training.trained import load_trained
 
     checkpoint = fetch_file(config, checkpoint_uri)
     trained = load_prior(checkpoint, device)
@@ -139,10 +141,10 @@ def _evaluate_prior(
         tiles = torch.stack([centre(tile, trained.side) for tile in tiles])
     found = evaluate_tiles(trained.prior, tiles, config.restoration, seed=config.seed, device=device)
     if recogniser_uri is not None:
-        model = load_trained(fetch_file(config, recogniser_uri)).recogniser.to(device)
+        embed = _embedding_by(config, fetch_file(config, recogniser_uri), device)
         pairs = next(iter(fetch_dataset(config, dataset_uri).verification.values()))
         found.recognition = recognition_effect(
-            model, trained.prior, pairs, config.restoration, seed=config.seed, device=device
+            embed, trained.prior, pairs, config.restoration, seed=config.seed, device=device
         )
     folder = checkpoint.parent / f"restoration-{digest(config.restoration, dataset_uri, recogniser_uri)}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,6 +163,24 @@ def _evaluate_prior(
     return RestorationEvaluated(
         store.url(f"{prefix}/{measured.name}"), store.url(f"{prefix}/{report.name}"), found.headline(), report
     )
+
+
+def _embedding_by(config: Config, path: Path, device: str) -> Embed:
+    """Return what describes faces: a checkpoint of OAML, or a published recogniser as an ONNX file."""
+    from oaml_core.models.embedder import open_embedder
+    from oaml_core.restoration.recognition import embedding_of
+    from oaml_core.training.trained import load_trained
+
+    if path.suffix.lower() == ".onnx":
+        channels = config.model.weights_channel_order
+        embed, side = open_embedder(path, config.model.arch, channels=channels, device=device)
+        if side != config.data.image_size:
+            raise ConfigError(
+                f"{path.name} takes faces of {side} pixels, and data.image_size is {config.data.image_size}. Give "
+                f"--data.image_size {side}."
+            )
+        return embed
+    return embedding_of(load_trained(path).recogniser.to(device), device)
 
 
 def held_out_tiles(config: Config, dataset_uri: str) -> Tensor:
