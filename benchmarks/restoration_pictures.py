@@ -2,6 +2,8 @@
 
     python -m benchmarks.restoration_pictures CHECKPOINT [--out docs] [oaml arguments]
 
+A Gaussian prior draws the covered faces, which are what it is for; a network draws noise, low light and photographs.
+
 Faces are drawn by `oaml_core.data.sources.synthetic_faces`, photographs are those of `benchmarks.restoration_scenes`,
 all in the public domain. One PNG per kind: noise, a covered face, low light, photographs.
 """
@@ -40,22 +42,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs"))
-    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--side", type=int, default=64, help="pixels of a tile; a Gaussian prior has its own")
     options, rest = parser.parse_known_args()
     config = load_config("configs/restore_faces.yaml", rest)
-    prior = load_prior(options.checkpoint).prior
-    faces = drawn_tiles(TILES, options.side)
-    photographs = photograph_tiles(TILES, options.side)
+    trained = load_prior(options.checkpoint)
+    faces = drawn_tiles(TILES, trained.side or options.side)
     options.out.mkdir(parents=True, exist_ok=True)
-    kinds = {
-        "noise": (faces, WHITE_NOISE, None),
-        "covered": (faces, CAMERAS["light"], hidden_middle(faces)),
-        "low-light": (faces, CAMERAS["dark"], None),
-        "photographs": (photographs, CAMERAS["dark"], None),
-    }
+    kinds: dict[str, tuple[Tensor, Noise, Tensor | None]] = {"covered": (faces, CAMERAS["light"], hidden_middle(faces))}
+    if trained.side is None:
+        photographs = photograph_tiles(TILES, options.side)
+        kinds = {
+            "noise": (faces, WHITE_NOISE, None),
+            "low-light": (faces, CAMERAS["dark"], None),
+            "photographs": (photographs, CAMERAS["dark"], None),
+        }
     for name, (tiles, noise, seen) in kinds.items():
         path = options.out / f"restoration-{name}.png"
-        Image.fromarray(to_image(sheet(prior, tiles, noise, seen, config.restoration))).save(path, optimize=True)
+        Image.fromarray(to_image(sheet(trained.prior, tiles, noise, seen, config.restoration))).save(
+            path, optimize=True
+        )
         print(path, flush=True)
 
 
