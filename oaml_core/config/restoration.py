@@ -81,9 +81,9 @@ class RestorationConfig:
     test_tiles: int = 32
     """Tiles that evaluation restores, none of them trained on."""
     test_pairs: int = 100
-    """Verification pairs whose second face evaluation darkens and restores, where a recogniser is given."""
+    """Verification pairs whose second face evaluation darkens and restores, where a recogniser is given; 0: none."""
     test_covered_pairs: int = 0
-    """Pairs whose second face is covered across the middle and filled in; that takes samples, seconds each; 0: none."""
+    """Pairs whose second face is covered across the middle and filled in; 0: none. Networks take seconds per sample."""
 
 
 def check_restoration(config: RestorationConfig) -> None:
@@ -95,7 +95,7 @@ def check_restoration(config: RestorationConfig) -> None:
     positive = (
         *("tile_size", "model_channels", "num_blocks", "batch", "total_kimg", "kimg_per_tick", "snapshot_ticks", "lr"),
         *("ema_halflife_kimg", "p_std", "sigma_data", "guidance", "steps", "samples", "sigma_min"),
-        *("test_tiles", "test_pairs"),
+        "test_tiles",
     )
     for name in positive:
         if getattr(config, name) <= 0:
@@ -106,6 +106,7 @@ def check_restoration(config: RestorationConfig) -> None:
         "ema_rampup_ratio",
         "noise_a",
         "noise_b",
+        "test_pairs",
         "test_covered_pairs",
         "validation_tiles",
     ):

@@ -4,7 +4,8 @@ A tile is x = μ + W·z + e: z is unit normal in a few hundred dimensions, e has
 (factor analysis, with W along the principal components; Tipping & Bishop 1999). Measured is y = x + n, n of variance v,
 infinite where the tile is covered. Then z is Gaussian, of precision G = 1 + Wᵀ·diag(1 / (ψ/τ + v))·W and mean
 G⁻¹·Wᵀ·((y − μ) / (ψ/τ + v)); and e given z has the mean g·(y − μ − W·z), g = ψ / (ψ + v), and the variance ψ·(1 − g).
-Were e independent in truth, τ would be 1. Neighbours are alike, so that 1 / τ values tell of z as much as one would.
+Were e independent in truth, τ would be 1. Neighbours are alike, so that 1 / τ values tell of z as much as one would;
+τ is chosen on held-out tiles.
 """
 
 from __future__ import annotations

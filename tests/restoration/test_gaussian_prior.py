@@ -70,21 +70,50 @@ def test_mean_and_covariance_of_the_tiles_are_learnt() -> None:
     assert found.rest.mean() == pytest.approx(truth.rest.mean().item(), rel=0.03)
 
 
+def alike(blocks: int, side: int) -> Tensor:
+    """Tiles of a few components; what these leave is alike in blocks × blocks pixels of all three colours."""
+    generator = torch.Generator().manual_seed(3)
+    coarse = torch.randn(300, RANK, generator=generator) @ (0.2 * torch.randn(RANK, VALUES, generator=generator))
+    rest = 0.3 * torch.randn(300, 1, side // blocks, side // blocks, generator=generator)
+    tiles = coarse.view(-1, 3, SIDE, SIDE).repeat_interleave(side // SIDE, 2).repeat_interleave(side // SIDE, 3)
+    return tiles + rest.repeat_interleave(blocks, 2).repeat_interleave(blocks, 3)
+
+
 def test_values_count_as_much_as_they_tell_of_covered_ones() -> None:
     """Where the rest is alike in neighbours, independent values would make samples too sure of what is covered."""
-    assert fit_gaussian(ManyTiles(drawn(a_prior(), 1000)), SIDE, mirrored=False, rank=RANK).evidence == 1
-    generator = torch.Generator().manual_seed(3)
-    coarse = torch.randn(1000, RANK, generator=generator) @ (0.2 * torch.randn(RANK, VALUES, generator=generator))
-    alike = 0.3 * torch.randn(1000, 1, 12, 12, generator=generator).repeat_interleave(2, 2).repeat_interleave(2, 3)
-    tiles = coarse.view(-1, 3, SIDE, SIDE).repeat_interleave(4, 2).repeat_interleave(4, 3) + alike
+    assert fit_gaussian(ManyTiles(drawn(a_prior(), 1000)), SIDE, mirrored=False, rank=RANK).evidence >= 0.5
+    tiles = alike(2, 4 * SIDE)
     found = fit_gaussian(ManyTiles(tiles), 4 * SIDE, mirrored=False, rank=RANK)
-    assert found.evidence < 0.5
+    assert 1 / 48 < found.evidence < 1 / 3  # 12 values are alike
     seen = hidden_middle(tiles[:50])
     measured = measure(tiles[:50], Identity(), Noise(0.0, 0.0001), torch.Generator().manual_seed(4), seen)
     mean, deviation, _ = restore(found, measured, (3, 4 * SIDE, 4 * SIDE), RestorationConfig(samples=8))
     hidden = (seen == 0).expand_as(mean)
     error = (mean - tiles[:50])[hidden].square().mean().sqrt()
     assert deviation[hidden].square().mean().sqrt() == pytest.approx(error.item(), rel=0.25)
+
+
+def test_many_alike_values_count_as_one_of_them() -> None:
+    """No list of candidates ends above what is best."""
+    found = fit_gaussian(ManyTiles(alike(6, 6 * SIDE)), 6 * SIDE, mirrored=False, rank=RANK)
+    assert 1 / 432 < found.evidence < 1 / 32  # 108 values are alike
+
+
+def test_what_is_visible_is_not_given_up_for_right_deviations() -> None:
+    """A prior that learns nothing from visible values has right deviations too, as its variances are of such tiles."""
+    tiles = alike(2, 4 * SIDE)
+    found = fit_gaussian(ManyTiles(tiles), 4 * SIDE, mirrored=False, rank=RANK)
+    seen = hidden_middle(tiles[-20:])
+    measured = measure(tiles[-20:], Identity(), Noise(0.0, 0.0001), torch.Generator().manual_seed(4), seen)
+    hidden = (seen == 0).expand_as(tiles[-20:])
+    error, blind = (
+        (mean - tiles[-20:])[hidden].square().mean()
+        for mean in (
+            posterior_mean(found, measured, (3, 24, 24), RestorationConfig()),
+            found.mean.expand(20, -1, -1, -1),
+        )
+    )
+    assert error < 0.75 * blind
 
 
 def test_mirror_images_count_as_tiles_and_middles_are_taken() -> None:

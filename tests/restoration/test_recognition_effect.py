@@ -8,9 +8,9 @@ import torch
 from evaluation.colour_model import ColourRecogniser
 from torch import Tensor
 
-from oaml_core.config.restoration import RestorationConfig
+from oaml_core.config.restoration import RestorationConfig, check_restoration
 from oaml_core.data.prepared.verification import VerificationSet
-from oaml_core.errors import EvaluationError
+from oaml_core.errors import ConfigError, EvaluationError
 from oaml_core.restoration.cross_pairs import CrossPairs
 from oaml_core.restoration.evaluate import RecognitionRow
 from oaml_core.restoration.recognition import embedding_of, recognition_effect
@@ -104,6 +104,12 @@ def test_resamples_of_one_threshold_weigh_pairs_by_their_people() -> None:
         assert far[k] == pytest.approx((weights * (scores >= 6)).sum() / max(weights.sum(), 1))
         genuine = times[people] * same
         assert tar[k] == pytest.approx((genuine * (np.diag(scores) >= 6)).sum() / max(genuine.sum(), 1))
+
+
+def test_faces_in_the_dark_can_be_left_out() -> None:
+    check_restoration(RestorationConfig(test_pairs=0))
+    with pytest.raises(ConfigError, match=r"restoration\.test_pairs is -1"):
+        check_restoration(RestorationConfig(test_pairs=-1))
 
 
 def test_too_few_impostors_for_a_rate_are_named() -> None:
