@@ -170,7 +170,9 @@ def _surprise(prior: GaussianPrior, tiles: Tensor, seed: int) -> float:
         mean, samples = prior.posterior(measured, 1.0, draws)
         hidden = (seen == 0).expand_as(tiles)
         variance = (samples - mean).square().mean(0)[hidden]
-        total += float(((mean - tiles)[hidden].square() / variance + variance.log()).sum())
+        # The inverse of a variance of n draws is n / (n − 2) times that of the true one.
+        squares = (1 - 2 / SAMPLES) * (mean - tiles)[hidden].square() / variance
+        total += float((squares + variance.log()).sum())
         count += len(variance)
     return total / count
 
