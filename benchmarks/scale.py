@@ -97,6 +97,9 @@ class Listed(SourceFolder):
     def sha256(self, name: str) -> str:
         return f"{hash(name) & (2**256 - 1):064x}"
 
+    def look_again(self, name: str) -> None:
+        raise NotImplementedError
+
 
 def files(count: int) -> Iterator[SourceFile]:
     for number in range(count):

@@ -6,7 +6,7 @@ import hashlib
 import io
 import mimetypes
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,17 +18,16 @@ from oaml_core.store.base import LINK_VALID, DamagedObject, MissingObject, Moved
 from oaml_core.store.keys import checked_key, checked_prefix, digest_key, is_listed
 from oaml_core.store.local_file import appearing, sha256_of, unusable_file
 from oaml_core.store.partial_file import partial_file
-from oaml_core.store.s3_client import BODY_SHA256, OPEN_TRIES, LostUpload, connect, with_retries
+from oaml_core.store.s3_client import BODY_SHA256, OPEN_TRIES, connect, with_retries
 from oaml_core.store.s3_credentials import is_anonymous
 from oaml_core.store.s3_digests import DigestNotes
 from oaml_core.store.s3_parts import PART_BYTES, PartTransfers
 from oaml_core.store.s3_streams import METADATA, Streamed, stream_object, tag_of
+from oaml_core.store.s3_told import ASKED, ToldChecks, ToldDamage
 
 T = TypeVar("T")
 WHOLE_BYTES = PART_BYTES
 """Largest object that moves in one request."""
-BEGINNINGS = 5
-"""Uploads in parts that are begun before a server that keeps forgetting them is given up."""
 LONGEST_LINK = timedelta(days=7)
 """S3's limit."""
 FORGETFUL = "OAML_S3_FORGETS_METADATA"
@@ -55,6 +54,7 @@ class S3Store(Store):
         self._parts = PartTransfers(self._client, self.bucket)
         self._notes = DigestNotes(self._client, self.bucket)
         self._digests = os.environ.get(FORGETFUL) == "1"
+        self._told = ToldDamage(self._client, self.bucket, self.prefix, is_trusted=not self._digests)
         self._made = with_retries(self.uri, self._bucket_exists, OPEN_TRIES)
 
     def is_made(self) -> bool:
@@ -82,7 +82,7 @@ class S3Store(Store):
 
     def _get(self, key: str, path: Path, moved: Moved, size: int | None) -> ObjectInfo:
         full = self._full(key)
-        head = self._head(key) if size is None or size > WHOLE_BYTES else None
+        head = self._head(key, ASKED) if size is None or size > WHOLE_BYTES else None
         if head and head.size > WHOLE_BYTES:
             return self._get_parts(key, path, moved, head)
         with appearing(path) as temporary:
@@ -97,26 +97,30 @@ class S3Store(Store):
                 if any(expected):
                     if is_last:
                         raise damaged(self.url(key), found.sha256, expected[0])
-                elif self._plausible(found, got, size) or found.sha256 == before:
-                    break  # the same content twice: its tag is no MD5, or it was replaced since it was listed
+                elif self._told.fits(found.verdict) and (not size or size == got):
+                    break
+                elif found.sha256 == before:
+                    self._try(key, self._told.refuse_damaged, full, self.url(key), found.verdict)
+                    break  # its tag is no MD5, or it was replaced since it was listed
                 elif is_last:
                     raise DamagedObject(f"{self.url(key)} arrives with another content each time.", UNSTEADY)
                 before = found.sha256
                 moved(-got)
         return ObjectInfo(key, got, found.sha256, tag=found.tag)
 
-    def _plausible(self, found: Streamed, got: int, listed: int | None) -> bool:
-        """Return True if nothing speaks against an object that something else put there, without its SHA-256."""
-        return (self._digests or found.md5_fits) and (not listed or listed == got)
-
     def _get_parts(self, key: str, path: Path, moved: Moved, head: Any) -> ObjectInfo:
         """Fetch a large object; parts that an earlier try has fetched are taken as they are, if the whole is right."""
-        expected = self._expected(key, head)
+        expected, full = self._expected(key, head), self._full(key)
         tag = None if expected else head.etag
+        headers = {**(head.metadata or {}), "ETag": head.etag}
         with partial_file(path, f"{expected or head.etag}-{head.size}-{PART_BYTES}") as file:
             for is_last in (False, False, True) if file.done else (False, True):  # parts of before, then all anew
-                found = self._parts.fetch(self._full(key), file, head.size, self.url(key), moved, tag)
-                if not expected or found in expected:
+                checks = ToldChecks(headers, wanted=not expected)
+                found = self._parts.fetch(full, file, head.size, self.url(key), moved, tag, checks)
+                if found in expected or (not expected and self._told.fits(checks.verdict())):
+                    break
+                if is_last and not expected:
+                    self._try(key, self._told.refuse_damaged, full, self.url(key), checks.verdict())
                     break
                 file.forget()
                 if is_last:
@@ -130,8 +134,15 @@ class S3Store(Store):
     def is_intact(self, key: str) -> bool | None:
         head = self._head(key)
         expected = self._expected(key, head)
-        tries = (self._try(key, self._stream, self._full(key), None).sha256 for _ in range(2))
-        return any(found in expected for found in tries) if expected else None
+        full, verdict = self._full(key), dict[str, bool]()
+        for _ in range(2):
+            found = self._try(key, self._stream, full, None)
+            if found.sha256 in expected:
+                return True
+            if not expected and self._told.fits(found.verdict):
+                return self._told.says(found.verdict)
+            verdict = found.verdict
+        return False if expected or self._try(key, self._told.is_damage, full, verdict) else None
 
     def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
         if not timedelta(seconds=1) <= valid <= LONGEST_LINK:
@@ -193,9 +204,9 @@ class S3Store(Store):
         except MissingObject:
             return None
 
-    def _head(self, key: str) -> Any:
+    def _head(self, key: str, headers: Mapping[str, str] | None = None) -> Any:
         """Ask the server about an object: `size`, `etag`, `last_modified`, `metadata`."""
-        return self._try(key, self._client.stat_object, self.bucket, self._full(key))
+        return self._try(key, self._client.stat_object, self.bucket, self._full(key), extra_headers=headers)
 
     def _expected(self, key: str, head: Any) -> Sequence[str]:
         """Return the SHA-256 that the object was put with; one of two, if it was being replaced; empty if nothing
@@ -221,26 +232,7 @@ class S3Store(Store):
             moved(info.size)
             return
         headers = {f"x-amz-meta-{METADATA}": info.sha256, "Content-Type": kind}
-        resume = True
-        for _ in range(BEGINNINGS):
-            told: list[int] = []
-
-            def tell(count: int, told: list[int] = told) -> None:
-                told.append(count)
-                moved(count)
-
-            try:
-                resumed = self._parts.send(full, path, headers, self.url(info.key), tell, resume=resume)
-            except LostUpload:
-                resumed = True
-            if not resumed or self._stat_or_none(info.key) == info:
-                return
-            moved(-sum(told))
-            resume = False  # what was gone on with was begun for another file
-        raise StoreError(
-            f"{self.url(info.key)}: the server has forgotten what was sent {BEGINNINGS} times, as one does whose disk "
-            "is full: look at its log."
-        )
+        self._parts.put(full, path, headers, self.url(info.key), moved, lambda: self._stat_or_none(info.key) == info)
 
     def _put_whole(self, full: str, data: bytes, metadata: dict[str, str], kind: str) -> None:
         content = io.BytesIO(data)

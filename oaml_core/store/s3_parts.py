@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from oaml_core.errors import StoreError
 from oaml_core.store.partial_file import PartialFile
-from oaml_core.store.s3_client import with_retries
+from oaml_core.store.s3_client import LostUpload, with_retries
+from oaml_core.store.s3_told import ToldChecks
 
 PART_BYTES = 16 * 2**20
+BEGINNINGS = 5
+"""Uploads that are begun before a server that keeps forgetting them is given up."""
 MOST_PARTS = 10_000
 """S3's limit."""
 AT_A_TIME = 4
@@ -55,6 +58,44 @@ class PartTransfers:
         self._bucket = bucket
         self._in_flight = threading.BoundedSemaphore(IN_FLIGHT)
 
+    def put(
+        self,
+        name: str,
+        path: Path,
+        headers: Mapping[str, str],
+        url: str,
+        moved: Moved,
+        is_there: Callable[[], bool],
+    ) -> None:
+        """Put the file at `path` as the object `name`, by going on with an upload that was begun where there is one.
+
+        Args:
+            is_there: returns True if the object is the file, with these headers.
+
+        Raises:
+            StoreError: the server keeps forgetting what was sent, or cannot be reached.
+        """
+        resume = True
+        for _ in range(BEGINNINGS):
+            told: list[int] = []
+
+            def tell(count: int, told: list[int] = told) -> None:
+                told.append(count)
+                moved(count)
+
+            try:
+                resumed = self.send(name, path, headers, url, tell, resume=resume)
+            except LostUpload:
+                resumed = True
+            if not resumed or is_there():
+                return
+            moved(-sum(told))
+            resume = False  # what was gone on with was begun for another file
+        raise StoreError(
+            f"{url}: the server has forgotten what was sent {BEGINNINGS} times, as one does whose disk is full: look "
+            "at its log."
+        )
+
     def send(
         self, name: str, path: Path, headers: Mapping[str, str], url: str, moved: Moved, *, resume: bool = True
     ) -> bool:
@@ -90,11 +131,21 @@ class PartTransfers:
         self._complete(name, upload, there, url)
         return resumed
 
-    def fetch(self, name: str, file: PartialFile, size: int, url: str, moved: Moved, tag: str | None = None) -> str:
+    def fetch(
+        self,
+        name: str,
+        file: PartialFile,
+        size: int,
+        url: str,
+        moved: Moved,
+        tag: str | None = None,
+        checks: ToldChecks | None = None,
+    ) -> str:
         """Fill `file` with the object `name` of `size` bytes; its SHA-256, hexadecimal.
 
         Args:
             tag: ETag that every part's answer must carry; None where the SHA-256 will tell.
+            checks: take in the content, too.
 
         Raises:
             StoreError: the object was replaced meanwhile.
@@ -110,7 +161,7 @@ class PartTransfers:
         digest = hashlib.sha256()
         for part, task in _several(fetch_part, parts_of(size)):
             task.result()
-            _add(digest, file.path, part)
+            _add([digest, checks] if checks else [digest], file.path, part)
         return digest.hexdigest()
 
     def begun(self, prefix: str) -> list[Any]:
@@ -204,12 +255,14 @@ def _stretch(path: Path, part: Part) -> bytes:
         return file.read(part.length)
 
 
-def _add(digest: Any, path: Path, part: Part) -> None:
-    """Update `digest` with a part, by pieces that the processor's cache holds."""
+def _add(digests: Sequence[Any], path: Path, part: Part) -> None:
+    """Update all `digests` with a part, by pieces that the processor's cache holds."""
     with path.open("rb", buffering=0) as file:
         for start in range(part.start, part.start + part.length, CHUNK_BYTES):
             file.seek(start)
-            digest.update(file.read(min(CHUNK_BYTES, part.start + part.length - start)))
+            piece = file.read(min(CHUNK_BYTES, part.start + part.length - start))
+            for digest in digests:
+                digest.update(piece)
 
 
 def _md5(path: Path, part: Part) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
-from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -12,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oaml_core.store.s3_parts import CHUNK_BYTES
+from oaml_core.store.s3_told import ASKED, ToldChecks
 
 METADATA = "sha256"
 """Name of the metadata that holds an object's SHA-256."""
-MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 class Streamed(NamedTuple):
@@ -24,8 +22,8 @@ class Streamed(NamedTuple):
     sha256: str
     told: str
     """SHA-256 that it was put with; empty where the server tells none."""
-    md5_fits: bool
-    """False: the object has an ETag that is an MD5, but of another content."""
+    verdict: dict[str, bool]
+    """By each header that tells something of the content, whether it fits; empty where `told` is better."""
     tag: str
     """Tag, as `tag_of` returns it."""
 
@@ -39,30 +37,21 @@ def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Str
         name: of the object in it.
         path: file to write; None: none.
     """
-    response = client.get_object(bucket, name)
+    response = client.get_object(bucket, name, request_headers=dict(ASKED))
     try:
         told = response.headers.get(f"x-amz-meta-{METADATA}", "")
-        digest, md5 = hashlib.sha256(), None if told else _md5_to_compare(response.headers)
+        digest, checks = hashlib.sha256(), ToldChecks(response.headers, wanted=not told)
         with path.open("wb") if path else nullcontext() as file:
             for chunk in response.stream(CHUNK_BYTES):
                 digest.update(chunk)
-                if md5 is not None:
-                    md5.update(chunk)
+                checks.update(chunk)
                 if file:
                     file.write(chunk)
     finally:
         response.close()
         response.release_conn()
     tag = tag_of(response.headers.get("ETag"), time_of(response.headers.get("Last-Modified")))
-    return Streamed(digest.hexdigest(), told, md5 is None or md5.hexdigest() == tag, tag)
-
-
-def _md5_to_compare(headers: Mapping[str, str]) -> Any:
-    """Return a new MD5 where the ETag of an object can be one: not with keys of a customer or of KMS."""
-    encrypted = "x-amz-server-side-encryption-customer-algorithm" in headers
-    encrypted |= headers.get("x-amz-server-side-encryption", "").startswith("aws:kms")
-    is_md5 = MD5.fullmatch(tag_of(headers.get("ETag"), None)) and not encrypted
-    return hashlib.md5(usedforsecurity=False) if is_md5 else None
+    return Streamed(digest.hexdigest(), told, checks.verdict(), tag)
 
 
 def tag_of(etag: str | None, modified: datetime | None) -> str:

@@ -42,8 +42,14 @@ def manifest_with(**values: object) -> bytes:
     return json.dumps(content | values).encode()
 
 
+def columns(count: int) -> bytes:
+    return ",".join(f"c{number}" for number in range(count)).encode()
+
+
 CASES = {
     "a type of thousands of digits": ("prepared memfiles", "own.dat.conf", described("9" * 5000)),
+    "one column many times": ("lists of pairs", "set_pairs.csv", b"first,second" + b",x" * 120_000 + b"\na,b,1\n"),
+    "more columns than cells": ("lists of pairs", "set_pairs.csv", columns(60_000) + b"\n1" * 200_000),
     "a type that is code": ("prepared memfiles", "own.dat.conf", described("(2,)f4,f4")),
     "a type that is a number": ("prepared memfiles", "own.dat.conf", described(7)),
     "a type of no size": ("prepared memfiles", "own.dat.conf", described("f3")),

@@ -16,7 +16,9 @@ from oaml_core.errors import CheckpointError, ConfigError
 from oaml_core.restoration.ema import MovingAverage
 from oaml_core.restoration.prior import Prior, load_prior
 from oaml_core.settings import load_config
+from oaml_core.store import open_store
 from oaml_core.training.checkpoints import read_checkpoint
+from tests.training.killed_sending import killed_while_sending
 
 RECIPE = """
 name: tiny
@@ -34,13 +36,17 @@ def tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_folder(tmp_path_factory.mktemp("tiles") / "t", rows)
 
 
-def run(folder: Path, tiles: Path, *words: str) -> int:
+def command(folder: Path, tiles: Path, *words: str) -> list[str]:
     recipe = folder / "recipe.yaml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     recipe.write_text(RECIPE)
     places = ["--store", str(folder / "store"), "--work_dir", str(folder / "work"), "--restoration.tiles", str(tiles)]
+    return ["restore", words[0], *words[1:], "--config", str(recipe), *places]
+
+
+def run(folder: Path, tiles: Path, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
-        main(["restore", words[0], *words[1:], "--config", str(recipe), *places])
+        main(command(folder, tiles, *words))
     return int(end.value.code or 0)
 
 
@@ -67,6 +73,20 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(tmp_path: Path, ti
     assert ours["position"] == theirs["position"]
     for key, value in theirs["ema"].items():
         torch.testing.assert_close(ours["ema"][key], value)
+
+
+def test_the_last_checkpoint_is_sent_at_the_next_start(tmp_path: Path, tiles: Path) -> None:
+    assert killed_while_sending(8, command(tmp_path, tiles, "train", "--launcher", "none")) == -9
+    store, last = open_store(str(tmp_path / "store")), "step-0000000008.ckpt"
+    here = next((tmp_path / "work" / "priors").glob(f"*/checkpoints/{last}"))
+    prefix = here.parent.relative_to(tmp_path / "work").as_posix()
+    assert not store.exists(f"{prefix}/{last}")
+    assert len(store.unfinished(f"{prefix}/")) == 1
+    assert run(tmp_path, tiles, "train", "--launcher", "none") == 0
+    assert json.loads(store.read_bytes(f"{prefix}/last.json"))["name"] == last
+    store.get_file(f"{prefix}/{last}", tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == here.read_bytes()
+    assert store.unfinished(f"{prefix}/") == []
 
 
 def test_two_workers_learn_what_one_does(tmp_path: Path, tiles: Path, alone: Path) -> None:

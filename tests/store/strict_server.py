@@ -36,6 +36,8 @@ class StrictServer:
         requests: method and key of each request that was answered; `("LIST", prefix)` of a page of a listing.
         etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all,
             `"one of parts"` for all as of uploads in parts.
+        rotten: contents by key that are sent in place of what was put, as of a bad disk; the tag stays.
+        checksums: headers by key that a request gets which asks for checksums, as `x-amz-checksum-crc32`.
         never_ends: whether a listing says again and again that there is more.
         port: on loopback.
     """
@@ -47,6 +49,8 @@ class StrictServer:
         self.requests: list[tuple[str, str]] = []
         self.etags, self.never_ends, self.port = "md5", False, 0
         self.wrong_sizes: dict[str, int] = {}
+        self.rotten: dict[str, bytes] = {}
+        self.checksums: dict[str, dict[str, str]] = {}
         self.modified: dict[str, datetime] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -164,7 +168,20 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 }
                 if state.etags == "kms":
                     stamp["x-amz-server-side-encryption"] = "aws:kms"
-                self._send(200, content, fault, meta | stamp)
+                if self.headers.get("x-amz-checksum-mode") == "ENABLED" and "Range" not in self.headers:
+                    stamp |= state.checksums.get(key, {})
+                self._send_object(state.rotten.get(key, content), fault, meta | stamp)
+
+        def _send_object(self, content: bytes, fault: Any, headers: dict[str, str]) -> None:
+            """Send an object, or the range of it that was asked for."""
+            asked = self.headers.get("Range", "").removeprefix("bytes=")
+            if not asked:
+                self._send(200, content, fault, headers)
+                return
+            first, _, last = asked.partition("-")
+            whole, end = len(content), min(int(last or len(content) - 1), len(content) - 1)
+            shown = {"Content-Range": f"bytes {first}-{end}/{whole}"}
+            self._send(206, content[int(first) : end + 1], fault, headers | shown)
 
         def _listing(self, query: dict[str, list[str]], fault: Any) -> bytes:
             prefix, after = query.get("prefix", [""])[0], query.get("continuation-token", [""])[0]

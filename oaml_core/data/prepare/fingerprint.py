@@ -20,10 +20,12 @@ from pathlib import Path
 from posixpath import splitext
 from typing import TYPE_CHECKING, Any
 
+from oaml_core.amounts import amount
 from oaml_core.config import Config
 from oaml_core.data.check.scan import in_order
 from oaml_core.data.prepared.manifest import FORMAT
 from oaml_core.data.sources.base import SourceFile, SourceFolder
+from oaml_core.data.sources.lost_files import is_image
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError, StoreError
 from oaml_core.progress import progress
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHECKSUMS = "checksums.sqlite"
+"""File of a work directory that keeps the checksums of sources."""
 INVENTORIES = "inventories"
 """Folder in which a store keeps the checksums of sources that lie in stores."""
 LOOKED_UP = 1_000
@@ -67,6 +71,35 @@ def fingerprint_of(
     if store is not None and key and read.files:
         store.put_file(cache, key)
     return digest.hexdigest()[:DIGITS]
+
+
+def fingerprint_of_read(
+    fingerprint: str, settings: dict[str, Any], folders: Mapping[str, SourceFolder], cache: Path
+) -> str:
+    """Return the fingerprint of what was read of the folders since theirs was found out.
+
+    Args:
+        fingerprint: as `fingerprint_of` has found it out; it stays where every file came as it was listed.
+        settings, folders, cache: as it was found out by.
+    """
+    lost = lost_since_hashed(folders)
+    if not lost:
+        return fingerprint
+    log.warning(
+        "%s not read as listed when the checksums were found out; the data set has a fingerprint of its own, and is "
+        "made again once all files can be read. The first: %s",
+        *(amount(len(lost), "file was", "files were"), next(iter(lost.values()))),
+    )
+    return fingerprint_of(settings, folders, cache)
+
+
+def lost_since_hashed(folders: Mapping[str, SourceFolder]) -> dict[str, str]:
+    """Return the reasons by the files that did not come as listed; files of many images are looked at again."""
+    for folder in folders.values():
+        others = [name for name in folder.files if _is_read(name) and not is_image(name)]
+        for _ in in_order(folder.look_again, others, folder.readers):
+            pass
+    return {folder.where(name): why for folder in folders.values() for name, why in folder.lost.since_hashed.items()}
 
 
 def _inventory_key(folders: Mapping[str, SourceFolder]) -> str:
@@ -246,7 +279,7 @@ def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tupl
     """
     with _opened(cache, folder) as known:
         for block in _blocks(folder):
-            found = known.find(block)
+            found = known.find(block) | _of_lost(folder, block)
             new = [file for file in block if file.name not in found]
             read_now = in_order(lambda file: (file, folder.sha256(file.name)), new, folder.readers) if new else ()
             for file, checksum in read_now:
@@ -255,6 +288,13 @@ def _checksums(folder: SourceFolder, cache: Path, read: _Count) -> Iterator[tupl
                     known.keep(file, checksum)
                     read.files += 1
             yield from ((file.name, found[file.name]) for file in block)
+
+
+def _of_lost(folder: SourceFolder, block: Sequence[SourceFile]) -> dict[str, str]:
+    if not folder.lost:
+        return {}
+    told = ((file.name, folder.lost.checksum(file.name)) for file in block)
+    return {name: checksum for name, checksum in told if checksum is not None}
 
 
 def _is_read(name: str) -> bool:

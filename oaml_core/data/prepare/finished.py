@@ -38,6 +38,15 @@ def all_settings(config: Config, forgotten: ForgottenImages) -> dict[str, Any]:
     return shaping_settings(config) | ({"forgotten": forgotten.digest} if forgotten else {})
 
 
+def refuse_other_settings(config: Config, forgotten: ForgottenImages, settings: dict[str, Any]) -> None:
+    """Raise DataError if files that the configuration names have changed since `settings` was made of them."""
+    now = all_settings(config, forgotten)
+    if changed := [name for name in settings if now.get(name) != settings[name]]:
+        raise DataError(
+            f"The file that {changed[0]} names has changed while the data set was prepared. Run the same command again."
+        )
+
+
 def reused(config: Config, store: Store, fingerprint: str) -> StoredDataset | None:
     """Return the data set of that fingerprint if the store has all of it, else None.
 

@@ -81,12 +81,16 @@ def keep_listing(
 ) -> None:
     """Keep the fingerprint that was found for folders so listed, where a listing tells contents apart.
 
+    Nothing is kept while a file cannot be read: no listing tells when it can.
+
     Args:
         store: gets it.
         data, settings: as for `known_fingerprint`.
         folders: the source's folders by their use; empty for drawn faces.
         fingerprint: of the data set.
     """
+    if any(folder.lost for folder in folders.values()):
+        return
     sums = {use: _summed(use, folder.files.values()) for use, folder in folders.items()}
     digest = _digest({use: each.total() for use, each in sums.items()})
     if folders and digest:

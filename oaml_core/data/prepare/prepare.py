@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oaml_core.config import Config
-from oaml_core.data.prepare.fingerprint import fingerprint_of
-from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, reused
+from oaml_core.data.prepare.fingerprint import CHECKSUMS, fingerprint_of, fingerprint_of_read
+from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, refuse_other_settings, reused
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
 from oaml_core.data.prepare.listed_before import keep_listing, known_fingerprint
 from oaml_core.data.prepare.outbox import Outbox, lacking
@@ -63,7 +64,7 @@ def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> St
             return found
         folders = open_folders(config.data, work / "fetched", listings.entries())
     distinct = {} if folders is None else folders.distinct()
-    fingerprint = fingerprint_of(settings, distinct, work / "checksums.sqlite", store)
+    fingerprint = fingerprint_of(settings, distinct, work / CHECKSUMS, store)
     with only_one(work / DATASETS / f".{fingerprint}.lock"):  # a second process waits, and finds it made
         if repair:
             _remove_damaged(store, fingerprint)
@@ -99,7 +100,7 @@ def _made(
     settings: dict[str, Any],
     forgotten: ForgottenImages,
 ) -> StoredDataset:
-    uri = store.url(f"{DATASETS}/{fingerprint}")
+    distinct, cache = {} if folders is None else folders.distinct(), Path(config.work_dir) / CHECKSUMS
     final = dataset_folder(config, fingerprint)
     unfinished = final.with_name(f".{fingerprint}.unfinished")
     for _ in range(TRIES):
@@ -108,19 +109,22 @@ def _made(
         try:
             inputs = open_inputs(config, folders)
             manifest = Packer(inputs, config, outbox, forgotten).pack(fingerprint, settings)
+            refuse_other_settings(config, forgotten, settings)
+            manifest = replace(manifest, fingerprint=fingerprint_of_read(fingerprint, settings, distinct, cache))
             if not committed(store, manifest, outbox):
                 continue
-            if outbox.keep:
+            if outbox.keep and manifest.fingerprint == fingerprint:  # the lock is held for that one
                 (unfinished / MANIFEST).write_text(manifest.to_json())
                 shutil.rmtree(final, ignore_errors=True)
                 unfinished.replace(final)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+        uri = store.url(f"{DATASETS}/{manifest.fingerprint}")
         log.info("%s: %.1f MB sent, %.1f MB were there already", uri, outbox.sent / 1e6, outbox.already_there / 1e6)
-        return StoredDataset(uri, fingerprint, manifest, reused=False)
+        return StoredDataset(uri, manifest.fingerprint, manifest, reused=False)
     raise StoreError(
-        f"{uri}: files of it were removed from the store {TRIES} times while it was prepared. Run the same command "
-        "again when no `oaml store gc --delete` is at work."
+        f"{store.url(DATASETS)}/{fingerprint}: files of it were removed from the store {TRIES} times while it was "
+        "prepared. Run the same command again when no `oaml store gc --delete` is at work."
     )
 
 

@@ -17,8 +17,8 @@ from oaml_core.config import Config
 from oaml_core.data.check.checks import Checks
 from oaml_core.data.check.looked_at import LookedImages
 from oaml_core.data.check.report import SetAside
-from oaml_core.data.prepare.fingerprint import fingerprint_of, keep_checksums
-from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, reused
+from oaml_core.data.prepare.fingerprint import CHECKSUMS, fingerprint_of, fingerprint_of_read, keep_checksums
+from oaml_core.data.prepare.finished import StoredDataset, all_settings, committed, refuse_other_settings, reused
 from oaml_core.data.prepare.forgotten import forgotten_images
 from oaml_core.data.prepare.listed_before import keep_listing
 from oaml_core.data.prepare.outbox import Outbox, lacking
@@ -35,7 +35,7 @@ from oaml_core.data.prepare.shard_files import (
     read_plan,
     write_plan,
 )
-from oaml_core.data.prepare.shard_plan import CHECKSUMS, plan_shards
+from oaml_core.data.prepare.shard_plan import plan_shards
 from oaml_core.data.prepare.shard_seams import Lying, Seams
 from oaml_core.data.prepare.shards import make_shard
 from oaml_core.data.prepared.manifest import ManifestFile
@@ -121,6 +121,7 @@ def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Sto
         raise DataError("People were forgotten after the work was shared out. Run the same command again.")
     settings, distinct = all_settings(config, forgotten), {} if folders is None else folders.distinct()
     cache = Path(config.work_dir) / CHECKSUMS
+    _note_lost(store, plan, distinct)
     keep_checksums(distinct, cache, _checksums(store, plan), store)
     fingerprint = fingerprint_of(settings, distinct, cache, store)
     with only_one(Path(config.work_dir) / DATASETS / f".{fingerprint}.lock"):
@@ -129,12 +130,14 @@ def _merged(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Sto
         outbox = Outbox(store, scratch / "set", keep=False)
         pack = partial(merge_images, store=store, plan=plan)
         manifest = Packer(open_inputs(config, folders), config, outbox, forgotten, pack).pack(fingerprint, settings)
+        refuse_other_settings(config, forgotten, settings)
+        manifest = replace(manifest, fingerprint=fingerprint_of_read(fingerprint, settings, distinct, cache))
         if not committed(store, manifest, outbox):
             return None
-    keep_listing(store, config.data, settings, distinct, fingerprint)
-    uri = store.url(f"{DATASETS}/{fingerprint}")
+    keep_listing(store, config.data, settings, distinct, manifest.fingerprint)
+    uri = store.url(f"{DATASETS}/{manifest.fingerprint}")
     log.info("%s: %.1f MB of %d shards were packed again at their seams", uri, outbox.sent / 1e6, plan.shards)
-    return StoredDataset(uri, fingerprint, manifest, reused=False)
+    return StoredDataset(uri, manifest.fingerprint, manifest, reused=False)
 
 
 def _folders(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Folders | None:
@@ -154,6 +157,14 @@ def _folders(config: Config, store: Store, plan: ShardPlan, scratch: Path) -> Fo
         training if data.verification_source is None else opened("verification", data.verification_source),
         training if data.visibility_source is None else opened("visibility", data.visibility_source),
     )
+
+
+def _note_lost(store: Store, plan: ShardPlan, folders: Mapping[str, SourceFolder]) -> None:
+    """Let the folders know the files that a shard could not read; the data set lacks them."""
+    for number in range(plan.shards):
+        _, about = read_arrays(store, plan.numbered("done", number), REMEDY)
+        for use, name, reason in about.get("lost", ()):
+            folders[use].lost.note(name, reason)
 
 
 def _checksums(store: Store, plan: ShardPlan) -> Iterator[tuple[str, str, str]]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from oaml_core.config import Config
-from oaml_core.data.prepare.fingerprint import fingerprint_of, unknown_files
+from oaml_core.data.prepare.fingerprint import CHECKSUMS, fingerprint_of, lost_since_hashed, unknown_files
 from oaml_core.data.prepare.finished import all_settings, reused
 from oaml_core.data.prepare.forgotten import ForgottenImages, forgotten_images
 from oaml_core.data.prepare.listed_before import keep_listing, known_fingerprint
@@ -37,7 +37,7 @@ from oaml_core.data.sources.image_folder import ImageFileSource
 from oaml_core.data.sources.inputs import Folders, Inputs, open_folders, open_inputs
 from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.data.sources.picked import find_places
-from oaml_core.errors import ConfigError
+from oaml_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from oaml_core.store import Store
@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 
 FEW = 1_000
 """Files whose checksums are asked for before anything is shared out: a night with little new ends here."""
-CHECKSUMS = "checksums.sqlite"
 DIGITS = 16
 ORDERS = 3
 """Form of the work orders: those of another one are not taken up again."""
@@ -131,6 +130,7 @@ def _shared_out(
             write_listing(store, listing_key(key, use), folder, scratch / "listing")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    _refuse_lost(folders)
     found = packer.checks.finder.thresholds
     thresholds = None if found is None else [float(value) for value in found]
     plan = ShardPlan(
@@ -142,6 +142,13 @@ def _shared_out(
         write_order(store, plan.numbered("order", number), _order(inputs, numbers, others[number::shards], unknown))
     log.info("%s images are shared out among %d shards", f"{len(inputs.selected):,}", shards)
     return plan
+
+
+def _refuse_lost(folders: Folders | None) -> None:
+    """Raise DataError where a file was lost meanwhile: the plan would stand for a source that has it."""
+    lost = {} if folders is None else lost_since_hashed(folders.distinct())
+    for name, reason in lost.items():
+        raise DataError(f"{name} was lost while the work was shared out: {reason}")
 
 
 def _order(

@@ -120,6 +120,8 @@ class _Shard:
         self.order: Order = read_order(store, plan.numbered("order", number))
         self.digests: dict[int, bytes] = {}
         """SHA-256 of its images by place in the order, where their checksums are wanted."""
+        self.opened: list[tuple[str, SourceFolder]] = []
+        """Folders that were read, each with its use."""
 
     def make(self) -> None:
         """Look at all its images, send the parts, and then the result."""
@@ -137,6 +139,7 @@ class _Shard:
             "damaged": damaged,
             "checksums": list(self._checksums()),
         }
+        about["lost"] = [(use, *lost) for use, folder in self.opened for lost in folder.lost.reasons().items()]
         write_arrays(self.store, self.plan.numbered("done", self.number), vars(images) | {"places": places}, about)
         log.info("shard %d of %d: %s images", self.number + 1, self.plan.shards, f"{len(images):,}")
 
@@ -173,6 +176,7 @@ class _Shard:
         if order.places is None:
             listing = fetch_listing(self.store, listing_key(self.plan.key, ""), self.folder / "listing")
             folder = open_folder(data.source, Path(self.config.work_dir) / "fetched", listing)
+            self.opened.append(("", folder))
             return open_training(folder, Path(self.config.work_dir) / "indices"), order.numbers.tolist()
         picked = PickedImages(self._folder("", order.places.as_listed()), order.places, order.labels)
         return picked, list(range(len(order.numbers)))
@@ -185,6 +189,7 @@ class _Shard:
             raise ConfigError(f"The plan {self.plan.key} was made for another data.{use + '_' if use else ''}source.")
         folder = open_folder(uri, Path(self.config.work_dir) / "fetched", files)
         folder.is_whole = False
+        self.opened.append((use, folder))
         return folder
 
     def _checksums(self) -> Iterator[tuple[str, str, str]]:

@@ -8,21 +8,19 @@ at the top.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
-import unicodedata
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from oaml_core.data.sources.listing import OWN_INDEX as OWN_INDEX
 from oaml_core.data.sources.listing import SourceFile as SourceFile
 from oaml_core.data.sources.listing import apart, entries_of_folder, entry_of_store
+from oaml_core.data.sources.source_folder import SourceFolder as SourceFolder
 from oaml_core.data.sources.training_source import CORES as CORES
-from oaml_core.data.sources.training_source import IS_THERE, NOT_THERE
 from oaml_core.data.sources.training_source import Ints as Ints
 from oaml_core.data.sources.training_source import Landmarks as Landmarks
 from oaml_core.data.sources.training_source import TrainingSource as TrainingSource
@@ -36,8 +34,7 @@ from oaml_core.folder_entries import (
     read_regular,
     shown,
 )
-from oaml_core.printable_names import file_spelling
-from oaml_core.store.base import MissingObject
+from oaml_core.store.base import DamagedObject, MissingObject
 
 if TYPE_CHECKING:
     from oaml_core.store import ObjectInfo, Store
@@ -45,94 +42,11 @@ if TYPE_CHECKING:
 READERS = 16
 """Objects of a store that are read at a time: each waits for the network most of the time."""
 LIST_AGAIN = "Run the command again; where data.inventory lists the source, once the next inventory is written."
+COPY_AGAIN = "Copy it there again."
 LARGE = 64 << 20
 """Bytes above which a stored file is not read into memory."""
 READ_AT_ONCE = 1 << 20
 """Bytes up to which a stored file is read for its SHA-256 without asking first whether the store tells it."""
-
-
-class SourceFolder(ABC):
-    """A folder of raw data, on a disk or in a store."""
-
-    readers = CORES
-    """Files that are worth reading at a time."""
-
-    def __init__(self, uri: str, files: Iterable[SourceFile], passed_over: Sequence[FolderEntry] = ()) -> None:
-        self.uri = uri
-        self.identity = uri
-        """Tells this folder from all others on the machine."""
-        self.is_remote = False
-        """Whether its files lie in a store, so that each question about one is a request."""
-        self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
-        self.is_whole = True
-        """True if `files` are all that lie there."""
-        self.passed_over = passed_over
-        """Entries that no reader sees, each with its reason."""
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.files
-
-    def listed(self, path: str) -> str:
-        """Return the file that a list means: forward slashes, no `./`, accents as the file's name has them.
-
-        A path that names no file is returned with forward slashes.
-        """
-        if path in self.files:
-            return path
-        plain = PurePosixPath(path.replace("\\", "/")).as_posix()
-        spellings = (plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD")))
-        return next((name for name in spellings if name in self.files), path.replace("\\", "/"))
-
-    def names_of_one(self, below: str) -> dict[str, str]:
-        """Return links in the folder `below` to folders that stand there under another name, too: that name by the
-        link's.
-        """
-        return {}
-
-    def spelled_otherwise(self, name: str) -> str | None:
-        """Return the file that a list may mean by `name`; None if there is none, or not all files are known.
-
-        Its name differs by case, accents or ending, or lacks folders that the list's path begins with.
-        """
-        if not self.is_whole:
-            return None
-        parts = name.split("/")
-        paths = ("/".join(parts[start:]) for start in range(len(parts)))
-        return next((found for path in paths if (found := self._spellings.get(file_spelling(path)))), None)
-
-    @cached_property
-    def _spellings(self) -> dict[str, str]:
-        return {file_spelling(name): name for name in reversed(self.files)}
-
-    def not_there(self, name: str) -> DataError:
-        """Return the error of a file that a list names, and that is not there."""
-        other = self.spelled_otherwise(name)
-        return DataError(f"{shown(name)} {NOT_THERE}" + (f"; {shown(other)} {IS_THERE}" if other else ""))
-
-    @abstractmethod
-    def read(self, name: str) -> bytes:
-        """Return the bytes of one file; raises DataError if it cannot be read."""
-
-    @abstractmethod
-    def read_range(self, name: str, offset: int, size: int) -> bytes:
-        """Return up to `size` bytes of one file from `offset` on, fewer at its end; raises as `read` does."""
-
-    @abstractmethod
-    def local(self, name: str) -> Path:
-        """Return the file on the local disk, fetched there if it lies elsewhere."""
-
-    def fits(self, name: str) -> bool:
-        """Return True if the local disk has the file, or room for it."""
-        return True
-
-    def sha256(self, name: str) -> str:
-        """Return the SHA-256 of a file's content, hexadecimal; empty if it cannot be read: `read` says why."""
-        with open_regular(self.local(name)) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    def where(self, name: str) -> str:
-        """Return the file's full name, for messages."""
-        return f"{self.uri.rstrip('/')}/{name}"
 
 
 class LocalFolder(SourceFolder):
@@ -160,31 +74,45 @@ class LocalFolder(SourceFolder):
         return names_of_one(self.folder / below)
 
     def read(self, name: str) -> bytes:
-        try:
-            return read_regular(self.folder / name)
-        except OSError as error:
-            raise self._unreadable(name, error) from None
+        with self.lost.reading(name), self._opened(name) as file:
+            return file.read()
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
+        with self.lost.reading(name), self._opened(name) as file:
+            return os.pread(file.fileno(), size, offset)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[io.BufferedReader]:
+        """Open a file that is as it was listed; raises DataError, for faults within the block too."""
         try:
             with open_regular(self.folder / name) as file:
-                return os.pread(file.fileno(), size, offset)
+                self._compare(name, os.fstat(file.fileno()))
+                yield file
+        except FileNotFoundError:
+            raise self.not_there(name) from None
         except OSError as error:
-            raise self._unreadable(name, error) from None
+            raise DataError(f"{shown(self.folder / name)} cannot be read: {error.strerror}.") from None
 
-    def _unreadable(self, name: str, error: OSError) -> DataError:
-        if isinstance(error, FileNotFoundError):
-            return self.not_there(name)
-        return DataError(f"{shown(self.folder / name)} cannot be read: {error.strerror}.")
+    def _compare(self, name: str, now: os.stat_result) -> None:
+        listed = self.files.get(name)
+        if listed is None or not listed.stamp:
+            return
+        if (listed.size, listed.stamp) != (now.st_size, str(now.st_mtime_ns)):
+            raise DataError(f"{shown(self.folder / name)} has changed since the source was listed. {LIST_AGAIN}")
 
     def local(self, name: str) -> Path:
         return self.folder / name
 
     def sha256(self, name: str) -> str:
         try:
-            return super().sha256(name)
-        except OSError:  # one image does not stop all others; a file that is needed is named by its reader
+            with self.lost.reading(name, hashing=True), self._opened(name) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except DataError:  # one image does not stop all others; a file that is needed is named by its reader
             return ""
+
+    def look_again(self, name: str) -> None:
+        with suppress(DataError), self.lost.reading(name), self._opened(name):
+            pass
 
 
 class StoreFolder(SourceFolder):
@@ -201,12 +129,15 @@ class StoreFolder(SourceFolder):
         self.is_remote = True
 
     def read(self, name: str) -> bytes:
-        try:
-            data, found = self.store.read_object(name)
-        except MissingObject:
-            raise self.not_there(name) from None
-        self._compare(name, found)
-        return data
+        with self.lost.reading(name):
+            try:
+                data, found = self.store.read_object(name)
+            except MissingObject:
+                raise self.not_there(name) from None
+            except DamagedObject as error:
+                raise DataError(f"{error.what} {COPY_AGAIN}") from None
+            self._compare(name, found)
+            return data
 
     def _compare(self, name: str, found: ObjectInfo) -> None:
         """Raise DataError if a file is another one than was listed, as the answer of a request tells."""
@@ -222,10 +153,15 @@ class StoreFolder(SourceFolder):
             found = self.store.read_object(name)[1] if size <= READ_AT_ONCE else self.store.stat(name)
         except MissingObject:
             raise DataError(f"{self.where(name)} is gone since the source was listed. {LIST_AGAIN}") from None
+        except DamagedObject as error:
+            self.lost.note(name, f"{error.what} {COPY_AGAIN}", hashing=True)
+            return ""
         self._compare(name, found)
-        known = found.sha256
-        if known or (size > LARGE and self.fits(name)):
-            return known or super().sha256(name)
+        if found.sha256:
+            return found.sha256
+        if size > LARGE and self.fits(name):
+            with open_regular(self.local(name)) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256()
         for offset in range(0, size, LARGE):
             digest.update(self.read_range(name, offset, LARGE))
@@ -233,6 +169,15 @@ class StoreFolder(SourceFolder):
 
     def read_range(self, name: str, offset: int, size: int) -> bytes:
         return self.store.read_range(name, offset, size)
+
+    def look_again(self, name: str) -> None:
+        if not self.files[name].stamp:
+            return
+        with suppress(DataError), self.lost.reading(name):
+            try:
+                self._compare(name, self.store.stat(name))
+            except MissingObject:
+                raise self.not_there(name) from None
 
     def fits(self, name: str) -> bool:
         self.scratch.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import io
 from oaml_core.amounts import first_of
 from oaml_core.data.sources.base import SourceFolder
 from oaml_core.data.sources.image_folder import ImageFileSource
-from oaml_core.data.sources.image_parquet import cell_text, reading_parquet, rounded_column
+from oaml_core.data.sources.image_parquet import cell_text, parsing_parquet, rounded_column
 from oaml_core.data.sources.listed_once import ListedFile, listed_once, mend_lines
 from oaml_core.data.sources.rounded import rounded_texts
 from oaml_core.data.sources.text import Table, is_missing, one_spelling, read_table
@@ -82,7 +82,7 @@ def _fault(path: str, identity: str) -> str:
 def _parquet(data: bytes, where: str, name: str) -> tuple[Table, list[str]]:
     import pyarrow.parquet
 
-    with reading_parquet(where):
+    with parsing_parquet(where):
         read = pyarrow.parquet.read_table(io.BytesIO(data))
         values = {column: read[column].to_pylist() for column in COLUMNS if column in read.column_names}
         notes = rounded_column(read.schema, "identity", values.get("identity", ()), name)

@@ -94,7 +94,7 @@ class ImageParquetSource(TrainingSource):
         self._names = self._names or _class_names(file.schema_arrow, column)
         largest: list[float] = []
         for group in range(file.num_row_groups):
-            with reading_parquet(self.folder.where(name)):
+            with reading_parquet(self.folder, name):
                 found = [_identity(v) for v in file.read_row_group(group, columns=[column])[column].to_pylist()]
             largest.append(max((value for value in found if _is_finite(value)), default=0.0))
             unlabelled = (-1,) if self._names else ()  # how `datasets` labels what has no label
@@ -125,7 +125,7 @@ class ImageParquetSource(TrainingSource):
                 self._groups.move_to_end(group)
                 return self._groups[group]
             file, place = self._group_of[group]
-            with reading_parquet(self.folder.where(self.files[file])):
+            with reading_parquet(self.folder, self.files[file]):
                 found = open_parquet(self.folder, self.files[file]).read_row_group(place, columns=[IMAGE])[IMAGE]
             self._groups[group] = found
             while len(self._groups) > KEPT_GROUPS:
@@ -193,7 +193,14 @@ def image_bytes(value: object, where: str) -> bytes:
 
 
 @contextmanager
-def reading_parquet(where: str) -> Iterator[None]:
+def reading_parquet(folder: SourceFolder, name: str) -> Iterator[None]:
+    """Name a file of the folder where rows of it cannot be read; raises as `parsing_parquet` does."""
+    with parsing_parquet(folder.where(name)), folder.lost.parsing(name):
+        yield
+
+
+@contextmanager
+def parsing_parquet(where: str) -> Iterator[None]:
     """Name the file where rows of it cannot be read.
 
     Args:
@@ -217,7 +224,8 @@ def open_parquet(folder: SourceFolder, name: str) -> Any:
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.ParquetFile(folder.local(name), memory_map=True)
+        with folder.lost.parsing(name):
+            return pyarrow.parquet.ParquetFile(folder.local(name), memory_map=True)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{folder.where(name)} is no Parquet file ({error}).") from None
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote_plus
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.data.sources.image_parquet import cell_text, reading_parquet
+from oaml_core.data.sources.image_parquet import cell_text, parsing_parquet
 from oaml_core.errors import DataError
 from oaml_core.folder_entries import shown
 
@@ -103,7 +103,7 @@ def parquet_rows(path: Path, where: str) -> Iterator[InventoryRows]:
     """
     import pyarrow.parquet
 
-    with reading_parquet(where):
+    with parsing_parquet(where):
         file = pyarrow.parquet.ParquetFile(path, memory_map=True)
         batches = file.iter_batches(batch_size=ROWS, columns=_wanted(file.schema_arrow.names, where))
         yield from _in_order(batches, where, _text)

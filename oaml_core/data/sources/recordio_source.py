@@ -47,8 +47,9 @@ class RecordIOSource(TrainingSource):
             if INDEX in folder:
                 folder.local(INDEX)
             path = folder.local(RECORDS)
-            self.index = open_index(path, cache)
-            self._file = os.open(path, os.O_RDONLY)
+            with folder.lost.parsing(RECORDS):
+                self.index = open_index(path, cache)
+                self._file = os.open(path, os.O_RDONLY)
         else:
             self.index = remote_index(folder, RECORDS, INDEX)
             self.readers = folder.readers
@@ -72,7 +73,12 @@ class RecordIOSource(TrainingSource):
         size, offset = int(self.index.sizes[index]), int(self.index.offsets[index])
         if self._file is None:
             return parse_record(self.folder.read_range(RECORDS, offset, size)).image
-        return parse_record(os.pread(self._file, size, offset)).image
+        try:
+            with self.folder.lost.parsing(RECORDS):
+                data = os.pread(self._file, size, offset)
+        except OSError as error:
+            raise DataError(f"{self.folder.where(RECORDS)} cannot be read: {error.strerror}.") from None
+        return parse_record(data).image
 
     def name(self, index: int) -> str:
         return f"record {self.index.keys[index]}"

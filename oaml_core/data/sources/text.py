@@ -6,13 +6,17 @@ import codecs
 import csv
 import io
 import re
+from collections import Counter
 from typing import NamedTuple
 
+from oaml_core.amounts import amount
 from oaml_core.errors import DataError
 from oaml_core.printable_names import composed
 
 LOOKED_AT = 200
 """Bytes at the start of a file that show UTF-16 without a byte order mark: every other one is 0."""
+BLANKS = 1_000_000
+"""Cells that the rows of a list may lack together: a row of a byte may lack as many as the first line has columns."""
 MISSING = frozenset(
     {"na", "n/a", "#n/a", "#na", "<na>", "nan", "-nan", "null", "none", "nat"}
     | {f"#n/a {kind}" for kind in ("na", "n/a")}
@@ -105,13 +109,21 @@ def read_table(data: bytes, where: str) -> Table:
     try:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
         names = [name.strip().lower() for name in next(reader, [])]
-        if twice := [name for name in names if name and names.count(name) > 1]:
+        if twice := [name for name, count in Counter(names).items() if name and count > 1]:
             raise DataError(f"{where} has the column {twice[0]!r} twice, and one would be lost. Rename or remove one.")
-        rows, lines = [], []
+        rows, lines, most = [], [], (len(text) + BLANKS) // max(1, len(names))
         for row in reader:
             if any(cell.strip() for cell in row):
-                rows.append([*row, *[""] * len(names)])
+                if len(rows) == most:
+                    raise DataError(
+                        f"{where} has {amount(len(names), 'column')}, and its rows have far fewer cells. Remove columns "
+                        "without a value from its first line."
+                    )
+                rows.append(row)
                 lines.append(reader.line_num + skipped)
     except csv.Error as error:
         raise DataError(f"{where} is no list that can be read ({error}); save it as CSV again.") from None
-    return Table({name: [row[place].strip() for row in rows] for place, name in enumerate(names)}, lines)
+    columns = {
+        name: [row[place].strip() if place < len(row) else "" for row in rows] for place, name in enumerate(names)
+    }
+    return Table(columns, lines)

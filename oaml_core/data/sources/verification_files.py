@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -42,14 +43,15 @@ def open_file_set(folder: SourceFolder, name: str, file: str) -> VerificationSou
     meta = PurePosixPath(file).with_name(f"{name}_meta.json").as_posix()
     if file.lower().endswith(".bin"):
         path = folder.local(file)
-        images, issame = _read_bin(path)
+        with _reading_bin(folder, file):
+            images, issame = _read_bin(path)
         landmarks = _landmarks(folder, meta, issame)
         return VerificationSource(
             name,
             folder.where(file),
             issame,
             lambda: landmarks,
-            lambda: _bin_images(path, images),
+            lambda: _bin_images(folder, file, images),
             (people := _people(names := _names_in(folder, meta), issame)),
             people=_names_of_people(names, people),
             used=(file, meta),
@@ -106,8 +108,18 @@ def _flags(path: Path, truth: Any) -> list[bool] | None:
     return [bool(flag) for flag in flags] if all(flag in (0, 1) for flag in flags) else None
 
 
-def _bin_images(path: Path, images: list[BytesAt | PlainArray | bytes]) -> Iterator[bytes]:
-    with path.open("rb") as file:
+@contextmanager
+def _reading_bin(folder: SourceFolder, name: str) -> Iterator[None]:
+    """Name a set that its disk does not give; raises DataError."""
+    try:
+        with folder.lost.parsing(name):
+            yield
+    except OSError as error:
+        raise DataError(f"{folder.where(name)} cannot be read: {error.strerror}.") from None
+
+
+def _bin_images(folder: SourceFolder, name: str, images: list[BytesAt | PlainArray | bytes]) -> Iterator[bytes]:
+    with _reading_bin(folder, name), folder.local(name).open("rb") as file:
         for image in images:
             yield _image_bytes(file, image)
 

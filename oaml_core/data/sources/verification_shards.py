@@ -115,7 +115,7 @@ def _samples(folder: SourceFolder, shard: str) -> Iterator[tuple[str, tuple[tupl
     images: dict[str, tuple[int, int]] = {}
     try:
         archive: Any
-        with tarfile.open(folder.local(shard), "r:") as archive:
+        with folder.lost.parsing(shard), tarfile.open(folder.local(shard), "r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members.clear()  # it would keep all of them
                 if not member.isfile():
@@ -149,7 +149,7 @@ def _open_parquet(folder: SourceFolder, name: str, shards: list[str]) -> Verific
     wanted = both or (IMAGE,)
     flags: list[bool] = []
     for shard in shards:
-        with reading_parquet(folder.where(shard)):
+        with reading_parquet(folder, shard):
             values = open_parquet(folder, shard).read(columns=[stated])[stated].to_pylist()
         flags += [_flag(value, folder.where(shard)) for value in values]
     if both is None:
@@ -163,7 +163,7 @@ def _open_parquet(folder: SourceFolder, name: str, shards: list[str]) -> Verific
         for shard in shards:
             opened = open_parquet(folder, shard)
             for group in range(opened.num_row_groups):
-                with reading_parquet(folder.where(shard)):
+                with reading_parquet(folder, shard):
                     rows = opened.read_row_group(group, columns=list(wanted)).to_pylist()
                 for row in rows:
                     for column in wanted:

@@ -119,7 +119,7 @@ class WebDatasetSource(TrainingSource):
         sample: _Sample | None = None
         try:
             archive: Any
-            with tarfile.open(self.folder.local(shard), "r:") as archive:
+            with self.folder.lost.parsing(shard), tarfile.open(self.folder.local(shard), "r:") as archive:
                 while (member := archive.next()) is not None:
                     archive.members.clear()  # it would keep all of them
                     if not member.isfile():
