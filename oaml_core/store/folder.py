@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from oaml_core.errors import StoreError
-from oaml_core.folder_entries import files_below, open_regular
+from oaml_core.folder_entries import files_below, open_regular, read_regular
 from oaml_core.registry import register_store
 from oaml_core.store.base import LINK_VALID, REMAKE, DamagedObject, MissingObject, Moved, ObjectInfo, Store, damaged
 from oaml_core.store.keys import DIGESTS, checked_key, checked_prefix, digest_key, is_listed
@@ -24,6 +24,8 @@ from oaml_core.store.traffic import count_traffic
 CHUNK_BYTES = 2**20
 LOCK = ".lock"
 """In the folder of digests."""
+NOTE_BYTES = 4096
+"""Most bytes of a note of digests; two take 130."""
 NAME_BYTES = 230
 """Most bytes of a part of a key: temporary names are longer, and file systems take 255."""
 
@@ -211,10 +213,13 @@ class FolderStore(Store):
         """Return the SHA-256 that the object was put with; two while it is replaced, none if something else put it
         there.
         """
+        note = self._path(digest_key(key))
         try:
-            lines = self._path(digest_key(key)).read_text().splitlines()
+            lines = read_regular(note, NOTE_BYTES).decode().splitlines()
         except FileNotFoundError:
             return set()
+        except OSError as error:
+            raise unusable_file(note, error) from None
         except UnicodeDecodeError:
             raise DamagedObject(f"The note of the SHA-256 of {self.url(key)} is damaged.", REMAKE) from None
         return {line.split()[0] for line in lines if line.strip()}

@@ -8,12 +8,13 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from oaml_core.errors import StoreError
-from oaml_core.folder_entries import NoRegularFile, open_regular, shown
+from oaml_core.folder_entries import NoRegularFile, kind_of, open_regular, shown
 
 MOST_TRIES = 1000
 """Times that a lock may be removed, with its empty folder, before it is held."""
@@ -86,16 +87,28 @@ def only_one(lock: Path) -> Iterator[None]:
     """Let one process of this machine at a time in, others wait; the lock of a process that dies is gone with it."""
     for _ in range(MOST_TRIES):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            held = lock.open("a")
-        except FileNotFoundError:  # its folder was empty, and was removed meanwhile
-            continue
-        with held:
+        with ExitStack() as opened:
+            try:
+                held = opened.enter_context(_opened_lock(lock))
+            except FileNotFoundError:  # its folder was empty, and was removed meanwhile
+                continue
             fcntl.flock(held, fcntl.LOCK_EX)
-            if _is_at(held.fileno(), lock):
+            if _is_at(held, lock):
                 yield
                 return
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(lock))
+
+
+@contextmanager
+def _opened_lock(lock: Path) -> Iterator[int]:
+    """Open the file of a lock, made where it is absent, and never wait for another program."""
+    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
+            raise NoRegularFile(None, f"it is a {kind_of(mode)}, no regular file", str(lock))
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from oaml_core.errors import StoreError
-from oaml_core.folder_entries import read_regular
+from oaml_core.folder_entries import read_regular, shown
 from oaml_core.registry import register_store
 from oaml_core.store.base import LINK_VALID, DamagedObject, MissingObject, Moved, ObjectInfo, Store, damaged
 from oaml_core.store.keys import checked_key, checked_prefix, digest_key, is_listed
@@ -22,7 +22,7 @@ from oaml_core.store.s3_client import BODY_SHA256, OPEN_TRIES, connect, with_ret
 from oaml_core.store.s3_credentials import is_anonymous
 from oaml_core.store.s3_digests import DigestNotes
 from oaml_core.store.s3_parts import PART_BYTES, PartTransfers
-from oaml_core.store.s3_streams import METADATA, Streamed, stream_object, tag_of
+from oaml_core.store.s3_streams import METADATA, WHOLE, Streamed, digest_in, stream_object, tag_of
 from oaml_core.store.s3_told import ASKED, ToldChecks, ToldDamage
 
 T = TypeVar("T")
@@ -190,6 +190,8 @@ class S3Store(Store):
             if entry.object_name == first:
                 raise StoreError(f"{self.url()}: the server's listing has no end: look at its log and version.")
             first = first or entry.object_name
+            if entry.size is None or entry.size < 0:
+                raise StoreError(f"{self.url()}: the server's listing tells no size of {shown(entry.object_name)}.")
             key = entry.object_name.removeprefix(top)
             if is_listed(key):
                 yield ObjectInfo(key, entry.size, "", entry.last_modified, _tag(entry))
@@ -213,7 +215,7 @@ class S3Store(Store):
         tells.
         """
         metadata = {name.lower(): value for name, value in (head.metadata or {}).items()}
-        digest = metadata.get(f"x-amz-meta-{METADATA}", "")
+        digest = digest_in(metadata)
         return [digest] if digest else self._known_digests(key, head.size) if self._digests else []
 
     def _send(self, path: Path, whole: bytes | None, info: ObjectInfo, moved: Moved) -> None:
@@ -241,6 +243,9 @@ class S3Store(Store):
     def _read_range(self, full: str, offset: int, size: int) -> bytes:
         response = self._client.get_object(self.bucket, full, offset=offset, length=size)
         try:
+            told = int(response.headers.get("Content-Length", size + 1))
+            if response.status == WHOLE and (offset or told > size):
+                raise StoreError(f"{self.uri}: the server knows no ranges, and sends all of {shown(full)}.")
             result: bytes = response.read()
             return result
         finally:

@@ -34,6 +34,8 @@ FIRST_WAIT = 0.3
 LONGEST_WAIT = 10.0
 BODY_SHA256 = "x-amz-content-sha256"
 """Header of the SHA-256 of what a request sends."""
+REFUSED = ("bucket name", "object name", "invalid region", "not supported")
+"""Words of the client about what it refuses before it is sent; its other faults are of an answer."""
 MISSING = ("NoSuchKey", "NoSuchObject")
 PASSING = (
     *("InternalError", "ServiceUnavailable", "SlowDown", "SlowDownRead", "SlowDownWrite", "RequestTimeout"),
@@ -133,11 +135,11 @@ def with_retries(url: str, call: Callable[[], T], most_tries: int = TRIES) -> T:
             if tries == most_tries:
                 raise StoreError(f"{url}: no S3 server answers there: {str(error)[:200]}.") from None
         except (ParseError, ValueError) as error:
-            if not isinstance(error, ParseError) and not str(error).startswith("XML element"):
-                # names that the client refuses before it sends them
+            if not isinstance(error, ParseError) and any(words in str(error) for words in REFUSED):
                 raise StoreError(f"{url} is not an S3 address: {error}.") from None
             if tries == most_tries:
-                raise StoreError(f"{url}: the server's answers are cut off: look at its log and at the way.") from None
+                what = "are cut off" if isinstance(error, ParseError) else f"cannot be read ({str(error)[:100]})"
+                raise StoreError(f"{url}: the server's answers {what}: look at its log and at the way.") from None
         time.sleep(min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.SystemRandom().uniform(0.5, 1.5))
     raise AssertionError("the last try returns or raises")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -12,8 +14,11 @@ from typing import Any, NamedTuple
 from oaml_core.store.s3_parts import CHUNK_BYTES
 from oaml_core.store.s3_told import ASKED, ToldChecks
 
+WHOLE = 200
+"""Status of an answer with all of an object; any other one beside errors has a part of it, or nothing."""
 METADATA = "sha256"
 """Name of the metadata that holds an object's SHA-256."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Streamed(NamedTuple):
@@ -39,7 +44,9 @@ def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Str
     """
     response = client.get_object(bucket, name, request_headers=dict(ASKED))
     try:
-        told = response.headers.get(f"x-amz-meta-{METADATA}", "")
+        if response.status != WHOLE:
+            raise ValueError(f"status {response.status} for a whole object")
+        told = digest_in(response.headers)
         digest, checks = hashlib.sha256(), ToldChecks(response.headers, wanted=not told)
         with path.open("wb") if path else nullcontext() as file:
             for chunk in response.stream(CHUNK_BYTES):
@@ -52,6 +59,15 @@ def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Str
         response.release_conn()
     tag = tag_of(response.headers.get("ETag"), time_of(response.headers.get("Last-Modified")))
     return Streamed(digest.hexdigest(), told, checks.verdict(), tag)
+
+
+def digest_in(headers: Mapping[str, str]) -> str:
+    """Return the SHA-256 that an object was put with, by the metadata in an answer; empty where it has none.
+
+    Other tools may keep something else under that name, or write the digest in capitals.
+    """
+    told = headers.get(f"x-amz-meta-{METADATA}", "").lower()
+    return told if SHA256.fullmatch(told) else ""
 
 
 def tag_of(etag: str | None, modified: datetime | None) -> str:

@@ -31,13 +31,16 @@ class StrictServer:
     Attributes:
         objects: content and metadata by key.
         faults: what goes wrong with the requests to come, one after another: `None` nothing; `(status, code)` an error;
-            `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit), `"empty xml"`.
+            a status for part of an object; `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit),
+            `"empty xml"`.
         refused: what was wrong with requests, in the server's words.
         requests: method and key of each request that was answered; `("LIST", prefix)` of a page of a listing.
         etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all,
             `"one of parts"` for all as of uploads in parts.
         rotten: contents by key that are sent in place of what was put, as of a bad disk; the tag stays.
         checksums: headers by key that a request gets which asks for checksums, as `x-amz-checksum-crc32`.
+        listing_has: text of listings, and what stands there in its place.
+        knows_ranges: whether a range that is asked for is sent, and not all of the object.
         never_ends: whether a listing says again and again that there is more.
         port: on loopback.
     """
@@ -50,6 +53,8 @@ class StrictServer:
         self.etags, self.never_ends, self.port = "md5", False, 0
         self.wrong_sizes: dict[str, int] = {}
         self.rotten: dict[str, bytes] = {}
+        self.knows_ranges = True
+        self.listing_has: tuple[str, str] = ("\0", "")
         self.checksums: dict[str, dict[str, str]] = {}
         self.modified: dict[str, datetime] = {}
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -175,8 +180,9 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
         def _send_object(self, content: bytes, fault: Any, headers: dict[str, str]) -> None:
             """Send an object, or the range of it that was asked for."""
             asked = self.headers.get("Range", "").removeprefix("bytes=")
-            if not asked:
-                self._send(200, content, fault, headers)
+            if not asked or not state.knows_ranges:
+                status = fault if isinstance(fault, int) else 200
+                self._send(status, content[:3] if status != 200 else content, fault, headers)
                 return
             first, _, last = asked.partition("-")
             whole, end = len(content), min(int(last or len(content) - 1), len(content) - 1)
@@ -197,7 +203,7 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
             token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more and page else ""
             name = "" if fault == "empty xml" else "<Name>strict</Name>"
             head = f'<ListBucketResult xmlns="{NAMESPACE}">{name}<IsTruncated>{str(more).lower()}</IsTruncated>'
-            return f"{head}{token}{entries}</ListBucketResult>".encode()
+            return f"{head}{token}{entries}</ListBucketResult>".replace(*state.listing_has).encode()
 
         def _send(
             self, status: int, body: bytes, fault: Any, headers: dict[str, str] | None = None, *, xml: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import time
 from collections.abc import Callable
@@ -124,3 +125,21 @@ def test_keys_that_no_file_system_takes_are_refused_by_name(tmp_path: Path, key:
     for use in (lambda: store.write_bytes(key, b"1"), lambda: store.read_bytes(key), lambda: store.exists(key)):
         with pytest.raises(StoreError, match="too long"):
             use()
+
+
+def test_entries_that_others_made_of_a_store_s_own_files_are_named(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    store.write_bytes("a/b", b"content")
+    note, lock = tmp_path / "a" / ".sha256" / "b", tmp_path / "a" / ".sha256" / ".lock"
+    for path, use in ((note, store.read_bytes), (lock, lambda key: store.write_bytes(key, b"other"))):
+        kept = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        with pytest.raises(StoreError, match=f"{path.name}: it is a FIFO, no regular file"):
+            use("a/b")
+        path.unlink()
+        path.write_bytes(kept)
+    with note.open("r+b") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(StoreError, match="b: it has 4,294,967,296 bytes, at most 4,096 are read"):
+        store.read_bytes("a/b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,60 @@ def test_an_object_that_is_not_as_long_as_listed_is_fetched_twice(
     server.faults = []
     store.get_tree("t", tmp_path / "out")
     assert (tmp_path / "out" / "a").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("told", "instead", "says"),
+    [
+        ("<Size>1</Size>", "", "tells no size of a"),
+        ("<Size>1</Size>", "<Size>-7</Size>", "tells no size of a"),
+        ("<Size>1</Size>", "<Size>abc</Size>", "answers cannot be read"),
+        ("<LastModified>2026", "<LastModified>99999", "answers cannot be read"),
+    ],
+)
+def test_a_listing_that_tells_no_size_or_time_is_named(
+    server: StrictServer, store: Store, told: str, instead: str, says: str
+) -> None:
+    server.put_by_others("a", b"x")
+    server.listing_has = (told, instead)
+    with pytest.raises(StoreError, match=says):
+        list(store.list())
+
+
+@pytest.mark.parametrize("status", [204, 206])
+def test_part_of_an_object_is_not_taken_for_all_of_it(server: StrictServer, store: Store, status: int) -> None:
+    server.put_by_others("a", b"content")
+    server.faults = [status]
+    assert store.read_bytes("a") == b"content"
+    server.faults = [status] * 50
+    with pytest.raises(StoreError, match=f"status {status} for a whole object"):
+        store.read_bytes("a")
+
+
+def test_a_server_without_ranges_is_told_and_not_read_at_the_wrong_place(server: StrictServer, store: Store) -> None:
+    server.put_by_others("a", b"0123456789")
+    assert store.read_range("a", 3, 4) == b"3456"
+    assert store.read_range("a", 8, 4) == b"89"
+    server.knows_ranges = False
+    assert store.read_range("a", 0, 12) == b"0123456789"
+    for offset in (0, 3):
+        with pytest.raises(StoreError, match="knows no ranges"):
+            store.read_range("a", offset, 4)
+
+
+OTHER_DIGESTS = ("{:X}", "see the manifest", "sha256:{:x}", "", "7XACtDnprIRfIjV9giusFERzD722AW0+yUMil7nsn3M=")
+
+
+@pytest.mark.parametrize("told", OTHER_DIGESTS)
+def test_metadata_of_other_tools_is_no_sha256_of_ours(server: StrictServer, store: Store, told: str) -> None:
+    whole = int(hashlib.sha256(b"content").hexdigest(), 16)
+    server.put("a", b"content", {"x-amz-meta-sha256": told.format(whole)})
+    assert store.read_bytes("a") == b"content"
+    assert store.is_intact("a") is True
+    server.rotten["a"] = b"cOntent"
+    server.put_by_others("b", b"sound")
+    with pytest.raises(StoreError, match="is damaged"):
+        store.read_bytes("a")
 
 
 def test_wrong_keys_are_refused_by_the_server(server: StrictServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,8 +116,8 @@ def read_table(data: bytes, where: str) -> Table:
             if any(cell.strip() for cell in row):
                 if len(rows) == most:
                     raise DataError(
-                        f"{where} has {amount(len(names), 'column')}, and its rows have far fewer cells. Remove columns "
-                        "without a value from its first line."
+                        f"{where} has {amount(len(names), 'column')}, and its rows have far fewer cells. Remove "
+                        "columns without a value from its first line."
                     )
                 rows.append(row)
                 lines.append(reader.line_num + skipped)
