@@ -74,6 +74,18 @@ def test_a_shared_preparation_that_names_the_person_goes_and_can_be_made_again(
     assert NAME not in stages.fetch_dataset(shared, made.dataset_uri).manifest.identities
 
 
+def test_what_a_killed_shard_has_left_on_this_machine_goes(planted: Planted, tmp_path: Path) -> None:
+    left = tmp_path / "work" / SHARDS / "0123456789abcdef"
+    (left / "00000" / "train").mkdir(parents=True)
+    (left / ".0.lock").touch()
+    assert str(tmp_path / "work" / SHARDS) not in str(forget(planted.case(NAME)).searched)
+    (left / "00000" / "train" / "part-00000.rec").write_bytes(b"framed " + planted.needles["image 0"])
+    with gzip.open(left / "listing-training", "wb") as listing:
+        listing.write(f"{NAME}/0.jpg\t1\t2\n".encode())
+    forget(planted.case(NAME), apply=True, scan=True)
+    assert not left.exists()
+
+
 def test_parts_of_an_evaluation_go_with_the_data_set_that_they_are_of_and_where_nobody_knows_it(
     planted: Planted,
 ) -> None:
