@@ -142,7 +142,8 @@ class S3Store(Store):
             if not expected and self._told.fits(found.verdict):
                 return self._told.says(found.verdict)
             verdict = found.verdict
-        return False if expected or self._try(key, self._told.is_damage, full, verdict) else None
+        is_damaged = bool(expected) or self._try(key, self._told.is_damage, full, verdict)
+        return False if is_damaged else None
 
     def link(self, key: str, valid: timedelta = LINK_VALID) -> str:
         if not timedelta(seconds=1) <= valid <= LONGEST_LINK:

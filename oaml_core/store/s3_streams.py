@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -16,6 +17,8 @@ from oaml_core.store.s3_told import ASKED, ToldChecks
 
 WHOLE = 200
 """Status of an answer with all of an object; any other one beside errors has a part of it, or nothing."""
+MOST_UNTOLD = 64 * 2**20
+"""Most bytes of an answer that does not tell its length: larger objects are read in parts."""
 METADATA = "sha256"
 """Name of the metadata that holds an object's SHA-256."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -49,7 +52,10 @@ def stream_object(client: Any, bucket: str, name: str, path: Path | None) -> Str
         told = digest_in(response.headers)
         digest, checks = hashlib.sha256(), ToldChecks(response.headers, wanted=not told)
         with path.open("wb") if path else nullcontext() as file:
+            got, most = 0, math.inf if "Content-Length" in response.headers else MOST_UNTOLD
             for chunk in response.stream(CHUNK_BYTES):
+                if (got := got + len(chunk)) > most:
+                    raise ValueError(f"more than {MOST_UNTOLD:,} bytes without a length")
                 digest.update(chunk)
                 checks.update(chunk)
                 if file:

@@ -9,15 +9,12 @@ and the store keeps that one under the name of its step: neither a kill nor anot
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
+from typing import Any
 
 from oaml_core.errors import CheckpointError, StoreError
 from oaml_core.store import Store
@@ -25,6 +22,7 @@ from oaml_core.store.base import MissingObject
 from oaml_core.store.local_file import sha256_of
 from oaml_core.training.best import BEST, BestCheckpoint, find_best, with_best
 from oaml_core.training.checkpoints import link_atomically, read_checkpoint, write_checkpoint
+from oaml_core.training.snapshot import Snapshot, bytes_on_cpu, copied
 from oaml_core.training.stored_checkpoints import NAME, StoredCheckpoints
 
 log = logging.getLogger(__name__)
@@ -36,14 +34,6 @@ UNCOPIED_BYTES = 1 << 30
 """A state of so many bytes on the CPU is written without a copy, which would take as much memory and about as long."""
 PATIENCE_SECONDS = 60.0
 """How long the end of a run waits for a disk or store that fails."""
-
-
-class Snapshot(NamedTuple):
-    """A state at a step, on the CPU. It no longer changes, or its keeper's caller waits."""
-
-    state: Mapping[str, Any]
-    step: int
-    best: bool
 
 
 class CheckpointKeeper:
@@ -88,7 +78,7 @@ class CheckpointKeeper:
         """Write `state` in the background; the caller waits for the copy alone, or for the disk if it is large."""
         began = time.perf_counter()
         if not self._is_written_uncopied(state, step, best):
-            snapshot = Snapshot(_copied(state), step, best)
+            snapshot = Snapshot(copied(state), step, best)
             with self._lock:
                 self._pending["best" if best else "last"] = snapshot
                 if best:  # it is the newest as well
@@ -102,9 +92,10 @@ class CheckpointKeeper:
         While others wait to be written it is copied, too: what is written has to name the best one before it.
         """
         with self._lock:
-            if self._pending or _bytes_on_cpu(state) < UNCOPIED_BYTES:
+            if self._pending or bytes_on_cpu(state) < UNCOPIED_BYTES:
                 return False
-        # The background may be sending, but does not write: only this thread gives it something to.
+        # The background may be sending, but does not write: a state is pending until it is written and pruned, and only
+        # this thread makes one so. What it sends is a list of whole files and the digest of the best, each compared.
         if not self._put(Snapshot(state, step, best)):
             return False
         if self._stored is None:
@@ -296,20 +287,3 @@ class CheckpointKeeper:
         with self._lock:
             self._unsent -= written
         return True
-
-
-def _bytes_on_cpu(value: Any) -> float:
-    """Return the bytes of all tensors of nested state; -inf if one of them is elsewhere."""
-    if isinstance(value, torch.Tensor):
-        return value.nbytes if value.device.type == "cpu" else -math.inf
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return sum(_bytes_on_cpu(part) for part in parts)
-
-
-def _copied(value: Any) -> Any:
-    """Return a copy of nested state whose tensors are on the CPU and no longer change."""
-    if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
-    if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
-    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value

@@ -32,7 +32,7 @@ class StrictServer:
         objects: content and metadata by key.
         faults: what goes wrong with the requests to come, one after another: `None` nothing; `(status, code)` an error;
             a status for part of an object; `"reset"`, `"cut"` (the body ends early), `"short xml"`, `"flip"` (a bit),
-            `"empty xml"`.
+            `"empty xml"`, `"chunked"` (no length is told).
         refused: what was wrong with requests, in the server's words.
         requests: method and key of each request that was answered; `("LIST", prefix)` of a page of a listing.
         etags: `"md5"` of the content, `"kms"` as with keys of KMS, `"parts"` as of uploads in parts, `"one"` for all,
@@ -215,7 +215,10 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 shown = body[: len(body) // 2]
             self.send_response(status)
             self.send_header("Content-Type", "application/xml" if xml else "application/octet-stream")
-            self.send_header("Content-Length", str(len(shown)))
+            if fault == "chunked":
+                self.send_header("Transfer-Encoding", "chunked")
+            else:
+                self.send_header("Content-Length", str(len(shown)))
             for name, value in (headers or {}).items():
                 self.send_header(name, value)
             self.end_headers()
@@ -225,7 +228,7 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(shown[: len(shown) // 2])
                 self.close_connection = True
                 return
-            self.wfile.write(shown)
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(shown), shown) if fault == "chunked" else shown)
 
         def _error(self, status: int, code: str, message: str = "no") -> None:
             body = f"<Error><Code>{code}</Code><Message>{message}</Message><RequestId>1</RequestId></Error>".encode()

@@ -11,7 +11,7 @@ import pytest
 from strict_server import StrictServer, strict_server
 
 from oaml_core.errors import StoreError
-from oaml_core.store import Store, open_store, s3_client
+from oaml_core.store import Store, open_store, s3_client, s3_streams
 from oaml_core.store.traffic import metered
 
 
@@ -135,6 +135,19 @@ def test_part_of_an_object_is_not_taken_for_all_of_it(server: StrictServer, stor
     assert store.read_bytes("a") == b"content"
     server.faults = [status] * 50
     with pytest.raises(StoreError, match=f"status {status} for a whole object"):
+        store.read_bytes("a")
+
+
+def test_an_answer_without_length_has_an_end(
+    server: StrictServer, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.put_by_others("a", b"x" * 100_000)
+    server.faults = ["chunked"]
+    assert len(store.read_bytes("a")) == 100_000
+    monkeypatch.setattr(s3_streams, "MOST_UNTOLD", 99_999)
+    assert len(store.read_bytes("a")) == 100_000
+    server.faults = ["chunked"] * 50
+    with pytest.raises(StoreError, match="more than 99,999 bytes without a length"):
         store.read_bytes("a")
 
 

@@ -230,7 +230,7 @@ def test_a_large_state_is_written_without_a_copy_and_while_another_is_sent(
         raise AssertionError("it was copied")
 
     monkeypatch.setattr(store, "put_file", slow)
-    monkeypatch.setattr(keeping, "_copied", refuse)
+    monkeypatch.setattr(keeping, "copied", refuse)
     monkeypatch.setattr(keeping, "UNCOPIED_BYTES", 40)
     keeper = CheckpointKeeper(tmp_path / "here", store, "runs/a", 2)
     for step in (1, 2, 3, 4):
@@ -252,7 +252,7 @@ def test_a_large_state_is_written_without_a_copy_and_while_another_is_sent(
 
 def test_a_state_on_another_device_is_copied_however_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "UNCOPIED_BYTES", 0)
-    monkeypatch.setattr(keeping, "_copied", lambda _: state(1))
+    monkeypatch.setattr(keeping, "copied", lambda _: state(1))
     keeper = CheckpointKeeper(tmp_path, None, "", 2)
     keeper.save({"config": "x", "weights": [torch.zeros(9), {"more": torch.zeros(9, device="meta")}]}, 1)
     keeper.wait()

@@ -111,7 +111,9 @@ def read_table(data: bytes, where: str) -> Table:
         names = [name.strip().lower() for name in next(reader, [])]
         if twice := [name for name, count in Counter(names).items() if name and count > 1]:
             raise DataError(f"{where} has the column {twice[0]!r} twice, and one would be lost. Rename or remove one.")
-        rows, lines, most = [], [], (len(text) + BLANKS) // max(1, len(names))
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        most = (len(text) + BLANKS) // max(1, len(names))
         for row in reader:
             if any(cell.strip() for cell in row):
                 if len(rows) == most:
