@@ -25,7 +25,8 @@ from oaml_core.structured_text import parse_json
 KEY = "oaml_trial"
 """Name of the entry in the metadata of an ONNX file."""
 EVERY = 31
-"""Step between the numbers of a face that are kept of long outputs; prime, so that all places of a map have their turn."""
+"""Step between the numbers of a face that are kept of long outputs; prime, so that every place of a map has its
+turn."""
 LONG = 1_000
 """Numbers per face from which on an output is long."""
 
