@@ -102,7 +102,12 @@ def only_one(lock: Path) -> Iterator[None]:
 @contextmanager
 def _opened_lock(lock: Path) -> Iterator[int]:
     """Open the file of a lock, made where it is absent, and never wait for another program."""
-    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    try:
+        descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise NoRegularFile(None, "it is a FIFO, no regular file", str(lock)) from None
     try:
         if not stat.S_ISREG(mode := os.fstat(descriptor).st_mode):
             raise NoRegularFile(None, f"it is a {kind_of(mode)}, no regular file", str(lock))

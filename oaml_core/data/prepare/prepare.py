@@ -111,6 +111,8 @@ def _made(
             manifest = Packer(inputs, config, outbox, forgotten).pack(fingerprint, settings)
             refuse_other_settings(config, forgotten, settings)
             manifest = replace(manifest, fingerprint=fingerprint_of_read(fingerprint, settings, distinct, cache))
+            if manifest.fingerprint != fingerprint and (found := reused(config, store, manifest.fingerprint)):
+                return found  # an earlier night lost the same files
             if not committed(store, manifest, outbox):
                 continue
             if outbox.keep and manifest.fingerprint == fingerprint:  # the lock is held for that one
