@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -41,13 +42,15 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     database, files = f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path / "artifacts")
     words = [MLFLOW, "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     words += ["--backend-store-uri", database, "--artifacts-destination", files]
-    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    alone = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(words, cwd=tmp_path, env=alone, start_new_session=True, **quiet)
     try:
         found = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 600
         while True:
             try:
-                if urllib3.request("GET", f"{found}/health", retries=False).status == 200:
+                if urllib3.request("GET", f"{found}/health", retries=False, timeout=30).status == 200:
                     break
             except urllib3.exceptions.HTTPError:
                 assert time.monotonic() < deadline, "the server does not begin"
@@ -55,7 +58,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setenv(mlflow_copy.ADDRESS, found)
         yield found
     finally:
-        server.terminate()
+        os.killpg(server.pid, signal.SIGKILL)  # it begins processes of its own
         server.wait()
 
 

@@ -11,9 +11,10 @@ from oaml_core.array_files import read_array, read_arrays
 from oaml_core.data.prepared.memfile import open_memfile
 from oaml_core.data.prepared.verification import people_file
 from oaml_core.errors import DataError, OamlError
-from oaml_core.folder_entries import files_below, folders_in
+from oaml_core.folder_entries import folders_in
 from oaml_core.forgetting.place import Change, Item, Place, Remainder
 from oaml_core.forgetting.set_search import rows_showing
+from oaml_core.forgetting.trees import FolderTree
 from oaml_core.structured_text import json_or_none, parse_json
 
 OWN, SETS, BACKBONES = "own", "sets", "backbones"
@@ -73,7 +74,7 @@ class OwnResults(Place):
 
     def _shows_person(self, folder: Path) -> bool:
         """Return True if a folder shows the person, or has a file that cannot be read, so that nobody can say."""
-        files = [entry.path for entry in files_below(folder, leave=False, any_name=True) if entry.reason is None]
+        files = [folder / name for name in FolderTree(folder).keys((MATRICES, IMAGES))]
         try:
             return any(
                 (path.name == MATRICES and self._has_matrix(path)) or (path.suffix == IMAGES and self._has_images(path))

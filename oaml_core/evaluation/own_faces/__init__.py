@@ -3,6 +3,7 @@
 __all__ = [
     "checkpoint_comparer",
     "compare_matchers",
+    "descriptions",
     "folder",
     "folder_output",
     "shards",
