@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from oaml_core.restoration.prior import Prior, load_prior
 from oaml_core.settings import load_config
 from oaml_core.store import open_store
 from oaml_core.training.checkpoints import read_checkpoint
+from oaml_core.training.keeper import CheckpointKeeper
 from tests.training.killed_sending import killed_while_sending
 
 RECIPE = """
@@ -75,14 +77,25 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(tmp_path: Path, ti
         torch.testing.assert_close(ours["ema"][key], value)
 
 
-def test_the_last_checkpoint_is_sent_at_the_next_start(tmp_path: Path, tiles: Path) -> None:
+def test_the_last_checkpoint_is_sent_at_the_next_start(
+    tmp_path: Path, tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert killed_while_sending(8, command(tmp_path, tiles, "train", "--launcher", "none")) == -9
     store, last = open_store(str(tmp_path / "store")), "step-0000000008.ckpt"
     here = next((tmp_path / "work" / "priors").glob(f"*/checkpoints/{last}"))
     prefix = here.parent.relative_to(tmp_path / "work").as_posix()
     assert not store.exists(f"{prefix}/{last}")
     assert len(store.unfinished(f"{prefix}/")) == 1
+    save, sent = CheckpointKeeper.save, []
+
+    def saved(keeper: CheckpointKeeper, *arguments: Any, **options: Any) -> None:
+        keeper.wait()  # the end is saved once more; what was sent before that was sent at the start
+        sent.append(store.exists(f"{prefix}/{last}"))
+        save(keeper, *arguments, **options)
+
+    monkeypatch.setattr(CheckpointKeeper, "save", saved)
     assert run(tmp_path, tiles, "train", "--launcher", "none") == 0
+    assert sent == [True]
     assert json.loads(store.read_bytes(f"{prefix}/last.json"))["name"] == last
     store.get_file(f"{prefix}/{last}", tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == here.read_bytes()
