@@ -14,7 +14,7 @@ from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
 from oaml_core.data.prepared.prepared import DATASETS
 from oaml_core.data.sources.aligned import FOLDER
 from oaml_core.errors import OamlError
-from oaml_core.folder_entries import files_below, folders_in
+from oaml_core.folder_entries import folders_in
 from oaml_core.forgetting.data_sets import note_traces
 from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.set_files import LocalFiles
@@ -44,7 +44,8 @@ class Copies(Place):
         for name, what in (("fetched", "copies of files of a source"), (FOLDER, "faces cut out of photographs")):
             if (folder := self.case.work / name).is_dir():
                 items.append(Item(str(folder), what))
-        if (shared := self.case.work / SHARDS).is_dir() and any(_left_in(shared)):
+        shared = self.case.work / SHARDS
+        if shared.is_dir() and any(not key.endswith(".lock") for key in FolderTree(shared).keys(("",))):
             items.append(Item(str(shared), "parts and listings of a shared preparation that was killed"))
         return items
 
@@ -82,11 +83,6 @@ class Copies(Place):
                 continue
             changes.append(Change(item, None))
         return changes
-
-
-def _left_in(folder: Path) -> Iterator[Path]:
-    """Yield the files of the work of shared preparations but their locks, which are empty."""
-    return (entry.path for entry in files_below(folder, leave=False, any_name=True) if entry.size)
 
 
 class Samples(Place):

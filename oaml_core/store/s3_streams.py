@@ -31,7 +31,7 @@ class Streamed(NamedTuple):
     told: str
     """SHA-256 that it was put with; empty where the server tells none."""
     verdict: dict[str, bool]
-    """By each header that tells something of the content, whether it fits; empty where `told` is better."""
+    """Verdict of each header that tells something of the content: True if it fits; empty where `told` is better."""
     tag: str
     """Tag, as `tag_of` returns it."""
 

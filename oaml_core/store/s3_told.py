@@ -68,7 +68,7 @@ class ToldChecks:
     def __init__(self, headers: Mapping[str, str], *, wanted: bool = True) -> None:
         told = {name.lower(): value for name, value in headers.items()} if wanted else {}
         self._computed: dict[str, tuple[Any, bytes]] = {}
-        """By header: what is computed, and the value that it has to have."""
+        """Computed checksum, and the value that it has to have, by the header."""
         for kind, make in CHECKSUMS.items():
             name = f"x-amz-checksum-{kind}"
             if (value := _decoded(told.get(name, ""))) is not None:

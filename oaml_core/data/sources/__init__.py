@@ -10,6 +10,7 @@ __all__ = [
     "listing",
     "listing_file",
     "listing_sum",
+    "lost_files",
     "meta",
     "picked",
     "recordio",
