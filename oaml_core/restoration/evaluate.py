@@ -147,7 +147,7 @@ class RecognitionRow:
     gain: Interval | None
     """Accuracy less that of the faces as measured, on the same pairs; None for these."""
     auc: float
-    """Of the chosen pairs."""
+    """Area under the ROC of the chosen pairs."""
     impostors: int
     """Pairs of first and second faces of different people: `tar` and `far_deployed` are measured on them."""
     far: float
