@@ -13,7 +13,7 @@ from oaml_core.folder_entries import read_regular
 from oaml_core.processes import holder_name, is_gone
 
 BEGINNING = "oaml-"
-"""Of the names of all such folders."""
+"""Beginning of the names of all such folders."""
 HOLDER = "holder"
 """File in such a folder: the process that made it."""
 HOLDER_BYTES = 4096

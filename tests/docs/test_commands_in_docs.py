@@ -144,7 +144,9 @@ def python(words: list[str]) -> None:
 
 def export(words: list[str]) -> None:
     (setting,) = words
-    assert setting.split("=")[0] in (REPO / "pipelines" / "kubeflow.py").read_text() + f" {KEY_FILE_VARIABLE} "
+    readers = (REPO / "pipelines" / "kubeflow.py", REPO / "oaml_core" / "mlflow_copy.py")
+    read = "".join(path.read_text() for path in readers) + f" {KEY_FILE_VARIABLE} "
+    assert setting.split("=")[0] in read
 
 
 def run_elsewhere(words: list[str]) -> None:
