@@ -54,12 +54,16 @@ def _identify(config: Config, options: Any) -> int:
 
 def _identify_in_gallery(config: Config, options: Any, out: Path, far: float) -> int:
     from oaml_core.cli.gallery_commands import exported_model
+    from oaml_core.inference.backends import check_backend
     from oaml_core.inference.gallery.database import Gallery
     from oaml_core.inference.gallery.identify import draw_gallery_identification, identify_in_gallery
 
-    if options.checkpoint:
+    if options.checkpoint or options.metrics:
         raise ConfigError("A gallery in one file is searched by an exported model: --onnx instead of --checkpoint.")
-    model = exported_model(config, options.onnx)
+    if options.int8:
+        raise ConfigError("A gallery in one file holds what model.onnx gives, which --int8 cannot be compared with.")
+    check_backend(options.backend)
+    model = exported_model(config, options.onnx, options.backend)
     with Gallery(options.gallery, model.version) as gallery:
         found, answer = identify_in_gallery(
             gallery, model, finder_of(options), Path(options.probe), far=far, top=options.top

@@ -42,13 +42,13 @@ ACTIONS = (
 )
 
 
-def exported_model(config: Config, onnx: str | None) -> OamlOnnx:
-    """Return the ONNX model that was named, or the one in production."""
+def exported_model(config: Config, onnx: str | None, backend: str = "auto") -> OamlOnnx:
+    """Return the ONNX model that was named, or the one in production, run by `backend`."""
     from oaml_core import stages
     from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.added_model import find_model
 
-    return OamlOnnx(stages.fetch_model(config, onnx)) if onnx else find_model(config)
+    return OamlOnnx(stages.fetch_model(config, onnx), backend=backend) if onnx else find_model(config, backend)
 
 
 def _address(config: Config, onnx: str | None) -> str:

@@ -47,7 +47,7 @@ layer by 0.3."""
 FURTHER = 1.5
 """Times as far from float32 as onnxruntime's run of the same file another run may be. What that file loses was measured
 by onnxruntime when it was exported, so this is what is lost beyond the record. On faces, sound runs of 8-bit files of
-MobileFaceNet and IR-50 are 0.8 to 1.1 times as far, and one with a harmed layer is 2 times."""
+MobileFaceNet and IR-50 are 0.8 to 1.1 times as far."""
 QUANTISED = "QuantizeLinear"
 
 

@@ -102,7 +102,7 @@ class PriorLoop:
         self.ahead = None if faces is None else PartsAhead.of(self.batches, faces, world.node, cache_bytes(config))
         self.guard = FiniteGuard(config.loss.max_skipped_steps)
         self.position = PriorPosition()
-        self._stop, self._in_validation = False, False
+        self._stop, self._learns_nothing = False, False
         self._saved_at = time.monotonic()
         self._tick = Tick()
 
@@ -221,12 +221,12 @@ class PriorLoop:
         averaged = self.average.module
         assert isinstance(averaged, Prior)
         try:
-            self._in_validation = True
+            self._learns_nothing = True
             return {} if self._stop else validation.metrics(averaged)
         except Interrupted:
             return {}
         finally:
-            self._in_validation = False
+            self._learns_nothing = False
 
     def _save_if_due(self) -> None:
         restoration = self.config.restoration
@@ -289,8 +289,8 @@ class PriorLoop:
 
     def _on_sigterm(self, *_: object) -> None:
         self._stop = True
-        if self._in_validation:
-            self._in_validation = False
+        if self._learns_nothing:
+            self._learns_nothing = False
             raise Interrupted
 
 

@@ -97,7 +97,7 @@ class TrainingLoop:
         self.position = Position()
         self.metrics: dict[str, float] = {}
         self._stop = False
-        self._in_validation = False
+        self._learns_nothing = False
         self._saved_at, self._saved_step = time.monotonic(), 0
 
     def run(self) -> dict[str, float]:
@@ -111,13 +111,7 @@ class TrainingLoop:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         run_id = self._resume()
         if self.config.loss.distils and self.config.loss.targets_known:
-            self.module.targets = known_targets(
-                self.dataset.train,
-                self.module.recogniser,
-                self.fabric,
-                self.world,
-                fused=self.config.loss.targets_fused,
-            )
+            self._find_targets()
         self.tracker = self._tracker(run_id) if self.world.is_main else None
         if self.tracker is not None and self.config.tracking.sample_images and self.position.step == 0:
             self.tracker.picture(0, "samples", self.run_dir / SAMPLES)
@@ -188,7 +182,7 @@ class TrainingLoop:
         if self._saved_step < self.position.step:
             self._save()
         self.log.end_line()
-        self._in_validation = True
+        self._learns_nothing = True
         model = self.module.recogniser
         where = (self.config, self.world, self.fabric.device)
         own = self.average.swap_in() if self.average is not None else None
@@ -196,7 +190,7 @@ class TrainingLoop:
         self.metrics = found.accuracies | validate_visibility(model, self.dataset.visibility, *where)
         if self.average is not None and own is not None:
             self.average.swap_out(own)
-        self._in_validation = False
+        self._learns_nothing = False
         self.model.train()
         accuracy = self.metrics.get("val_acc", 0.0)
         best = self.position.judge(accuracy, self.config.train.best_tolerance)
@@ -272,10 +266,19 @@ class TrainingLoop:
             self.keeper.wait()
             raise Interrupted
 
+    def _find_targets(self) -> None:
+        """Compute the targets of distillation, which can take minutes."""
+        self._learns_nothing = True
+        if self._stop:  # it came while the checkpoint was read
+            raise Interrupted
+        recogniser, fused = self.module.recogniser, self.config.loss.targets_fused
+        self.module.targets = known_targets(self.dataset.train, recogniser, self.fabric, self.world, fused=fused)
+        self._learns_nothing = False
+
     def _on_sigterm(self, *_: object) -> None:
         self._stop = True
-        if self._in_validation:  # what was learnt is in the checkpoint that precedes it
-            self._in_validation = False
+        if self._learns_nothing:  # what was learnt before is in a checkpoint
+            self._learns_nothing = False
             raise Interrupted
 
 

@@ -13,7 +13,9 @@ from oaml_core.cli import main
 from oaml_core.config import Config, ModelConfig
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
+from oaml_core.errors import ConfigError
 from oaml_core.export.onnx_export import export_matcher_onnx, export_onnx
+from oaml_core.inference import backends
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.records import FaceRecords, Scores
 from oaml_core.training.trained import load_trained
@@ -138,3 +140,33 @@ def test_what_cannot_be_done_is_named(
     assert run("gallery", *words) == code
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--int8",), 2, "which --int8 cannot be compared with"),
+        (("--metrics", "metrics.json"), 2, "--onnx instead of --checkpoint"),
+        (("--backend", "openvino"), 2, "openvino cannot run here"),
+    ],
+)
+def test_options_that_say_what_runs_the_model_count_for_a_gallery_in_a_file(
+    place: Path,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, gallery = ("--onnx", place / "model.onnx", "--aligned"), tmp_path / "g"
+    assert run("gallery", "add", gallery, place / "people", *model) == 0
+
+    def unable(*_: object) -> None:
+        raise ConfigError("openvino cannot run here")
+
+    monkeypatch.setattr(backends, "check_backend", unable if "openvino" in words else backends.check_backend)
+    search = ("identify", place / "probe1.png", "--gallery", gallery, "--out", tmp_path / "x.png", *model, *words)
+    capsys.readouterr()
+    assert run(*search) == code
+    assert message in capsys.readouterr().err

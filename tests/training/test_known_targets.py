@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,17 @@ import pytest
 import torch
 from lightning.fabric import Fabric
 from test_adaptation import ADAPT, adapting, batch, module_of
+from tiny_run import TinyRun
 
 from oaml_core.config import AugmentConfig, Config
 from oaml_core.data.batches.plan import SampleKey
 from oaml_core.data.batches.training_faces import TrainingFaces, collate
+from oaml_core.data.prepared.prepared import open_prepared
 from oaml_core.errors import ConfigError
+from oaml_core.models.recogniser import Recogniser
+from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.known_targets import known_targets
+from oaml_core.training.loop import Interrupted, TrainingLoop
 from oaml_core.training.world import World
 
 FACES = 150
@@ -168,3 +174,26 @@ def test_what_needs_the_targets_of_all_faces_says_so(config: Config, asked: Any)
 def test_targets_that_cannot_be_known_are_refused(config: Config, model: Any, augment: Any, key: str) -> None:
     with pytest.raises(ConfigError, match=key):
         replace(config, model=replace(config.model, **model), augment=AugmentConfig(**augment))
+
+
+def test_sigterm_ends_the_search_for_targets(
+    config: Config, tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes minutes, and nothing would be lost with it."""
+    described: list[int] = []
+
+    def describe(self: Recogniser, images: torch.Tensor) -> torch.Tensor:
+        described.append(len(images))
+        signal.raise_signal(signal.SIGTERM)
+        return torch.zeros(len(images), 128)
+
+    monkeypatch.setattr(Recogniser, "describe_globally", describe)
+    config, dataset = replace(config, data=tiny.configured().data), open_prepared(tiny.dataset)
+    keeper = CheckpointKeeper(tmp_path / "checkpoints", None, "", 3)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Interrupted):
+            TrainingLoop(config, dataset, tmp_path, keeper, World(0, 1, 0, 1)).run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(described) == 1
