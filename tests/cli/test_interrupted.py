@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from untrained import write_exported_untrained
@@ -39,6 +41,20 @@ LINES = {
     signal.SIGTERM: "oaml: asked to end; nothing is half-written, the same command goes on.\n",
     signal.SIGHUP: "oaml: asked to end; nothing is half-written, the same command goes on.\n",
 }
+
+
+@contextmanager
+def own_handlers(handlers: Mapping[int, Any]) -> Iterator[None]:
+    """Signals as a program finds them at its start; whoever runs tests may have set others. They must be back."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+        assert {number: signal.getsignal(number) for number in handlers} == handlers
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 every_signal = pytest.mark.parametrize("number", LINES)
 
 
@@ -48,16 +64,15 @@ def test_every_command_ends_alike(
     command: str, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object) -> int:
-        os.kill(os.getpid(), number)
-        time.sleep(60)
+        signal.raise_signal(number)
         return 0
 
     monkeypatch.setitem(COMMANDS, command, COMMANDS[command]._replace(options=None, run=interrupted))
-    with pytest.raises(SystemExit) as end:
+    handlers = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(ASKING, signal.SIG_DFL)
+    with own_handlers(handlers), pytest.raises(SystemExit) as end:
         main([command])
     assert end.value.code == 128 + number
     assert capsys.readouterr() == ("", LINES[number])
-    assert [signal.getsignal(each) for each in ASKING] == [signal.SIG_DFL] * 2
 
 
 def test_torch_says_nothing_after_the_last_line(
