@@ -54,7 +54,7 @@ def run(act: str, folder: Path) -> subprocess.CompletedProcess[str]:
     program = HELD.format(act=act)
     return subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    )  # with SIGHUP as `own_handlers` has set it
 
 
 @pytest.mark.parametrize("number", ASKING)

@@ -55,6 +55,12 @@ def own_handlers(handlers: Mapping[int, Any]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def as_started_by_hand() -> None:
+    """Let a child hear what tests in the background, or under nohup, do not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 every_signal = pytest.mark.parametrize("number", LINES)
 
 
@@ -121,7 +127,7 @@ def started(program: str, *words: str, **streams: int) -> subprocess.Popen[str]:
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=as_started_by_hand,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams,  # type: ignore[call-overload]
     )
 
@@ -233,7 +239,7 @@ def test_an_interrupted_command_says_one_line_and_leaves_nothing(
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=as_started_by_hand,
     )
     assert process.stdout is not None
     before = next((line for line in process.stdout if moment in line), "it ended before")
