@@ -245,7 +245,12 @@ class S3Store(Store):
         response = self._client.get_object(self.bucket, full, offset=offset, length=size)
         try:
             told = int(response.headers.get("Content-Length", size + 1))
-            if response.status == WHOLE and (offset or told > size):
+            place = response.headers.get("Content-Range")  # with status 200, too, from `rclone serve s3`
+            if place is not None and not place.startswith(f"bytes {offset}-"):
+                raise StoreError(
+                    f"{self.uri}: asked from byte {offset} on, the server sends {shown(place)} of {shown(full)}."
+                )
+            if place is None and response.status == WHOLE and (offset or told > size):
                 raise StoreError(f"{self.uri}: the server knows no ranges, and sends all of {shown(full)}.")
             result: bytes = response.read()
             return result

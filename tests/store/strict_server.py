@@ -41,6 +41,7 @@ class StrictServer:
         checksums: headers by key that a request gets which asks for checksums, as `x-amz-checksum-crc32`.
         listing_has: text of listings, and what stands there in its place.
         knows_ranges: whether a range that is asked for is sent, and not all of the object.
+        range_told: range that is told in place of the one that is sent.
         never_ends: whether a listing says again and again that there is more.
         port: on loopback.
     """
@@ -54,6 +55,7 @@ class StrictServer:
         self.wrong_sizes: dict[str, int] = {}
         self.rotten: dict[str, bytes] = {}
         self.knows_ranges = True
+        self.range_told = ""
         self.listing_has: tuple[str, str] = ("\0", "")
         self.checksums: dict[str, dict[str, str]] = {}
         self.modified: dict[str, datetime] = {}
@@ -186,7 +188,7 @@ def _handler(state: StrictServer) -> type[BaseHTTPRequestHandler]:
                 return
             first, _, last = asked.partition("-")
             whole, end = len(content), min(int(last or len(content) - 1), len(content) - 1)
-            shown = {"Content-Range": f"bytes {first}-{end}/{whole}"}
+            shown = {"Content-Range": state.range_told or f"bytes {first}-{end}/{whole}"}
             self._send(206, content[int(first) : end + 1], fault, headers | shown)
 
         def _listing(self, query: dict[str, list[str]], fault: Any) -> bytes:

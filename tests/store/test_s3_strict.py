@@ -155,6 +155,9 @@ def test_a_server_without_ranges_is_told_and_not_read_at_the_wrong_place(server:
     server.put_by_others("a", b"0123456789")
     assert store.read_range("a", 3, 4) == b"3456"
     assert store.read_range("a", 8, 4) == b"89"
+    server.range_told = "bytes 0-3/10"
+    with pytest.raises(StoreError, match="asked from byte 3 on, the server sends bytes 0-3/10"):
+        store.read_range("a", 3, 4)
     server.knows_ranges = False
     assert store.read_range("a", 0, 12) == b"0123456789"
     for offset in (0, 3):
