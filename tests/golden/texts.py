@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from kfp import compiler
@@ -30,9 +31,9 @@ SERVING = ("serving/deployment", "serving/gallery", "serving/kserve")
 OVERLAYS = ("overlays/cluster", "overlays/local", "trainer", "watch", "katib", *SERVING)
 
 
-def with_profiles() -> ClusterConfig:
-    """A Kubeflow with profiles and the training operator."""
-    return replace(load_cluster(CLUSTERS / "default.yaml"), training_backend="pytorchjob")
+def with_profiles(backend: Literal["pytorchjob", "trainjob"] = "pytorchjob") -> ClusterConfig:
+    """A Kubeflow with profiles and the training operator, or the trainer."""
+    return replace(load_cluster(CLUSTERS / "default.yaml"), training_backend=backend)
 
 
 def without_profiles() -> ClusterConfig:
@@ -73,10 +74,12 @@ def _readable(*objects: object) -> str:
 
 TEXTS: dict[str, Callable[[], str]] = {
     "pipeline-profiles-pytorchjob.yaml": lambda: pipeline(with_profiles()),
+    "pipeline-profiles-trainjob.yaml": lambda: pipeline(with_profiles("trainjob")),
     "pipeline-no-profiles-trainjob.yaml": lambda: pipeline(without_profiles()),
     "pipeline-shards.yaml": lambda: pipeline(replace(with_profiles(), shards=16, evaluation_shards=7)),
     "job-pytorchjob.yaml": lambda: job(with_profiles()),
     "job-trainjob.yaml": lambda: job(without_profiles()),
+    "job-profiles-trainjob.yaml": lambda: job(with_profiles("trainjob")),
 }
 """Golden files, and what makes the text of each."""
 RENDERED = {f"k8s-{name.replace('/', '-')}.yaml": partial(manifests, name) for name in OVERLAYS}
