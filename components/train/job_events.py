@@ -65,6 +65,24 @@ CREATION = (
 )
 """Meanings of a refused creation, by the API server's words."""
 CREATION_REASONS = ("FailedCreate", "FailedCreatePod")
+PART_QUOTA = Meaning(
+    "the namespace's quota leaves no room for a part of the job",
+    "Wait for other jobs to end, or have the ResourceQuota raised: it counts jobs or services, too.",
+)
+PART_DENIED = Meaning(
+    "an admission webhook refuses a part of the job",
+    "Its reason stands here; see training and training.runtime in the cluster file.",
+    lasting=True,
+)
+PART = Meaning(
+    "a part of the job cannot be made yet",
+    "It is tried again. If it stays so, whoever runs the trainer can say whether JobSet is installed and well.",
+)
+PARTS = ((CREATION[0][0], PART_QUOTA), (re.compile(r"denied the request|ValidatingAdmissionPolicy"), PART_DENIED))
+"""Meanings of a part that the trainer or JobSet could not create, by the API server's words."""
+PART_REASONS = ("TrainJobResourcesCreationFailed", "JobCreationFailed", "HeadlessServiceCreationFailed")
+"""Reasons of the trainer (pkg/controller/trainjob_controller.go) and of JobSet (pkg/constants): a TrainJob's pods are
+those of a Job, which a JobSet makes, and each of them can be refused before there is a pod."""
 REASONS = {
     "FailedScheduling": Meaning(
         "no node takes a pod", "See training.gpus, cpu, memory, node_selector and tolerations."
@@ -95,6 +113,8 @@ def meaning(event: Json) -> Meaning | None:
     reason, message = event.get("reason", ""), event.get("message") or ""
     if reason in CREATION_REASONS:
         return next((found for pattern, found in CREATION if pattern.search(message)), REFUSED)
+    if reason in PART_REASONS:
+        return next((found for pattern, found in PARTS if pattern.search(message)), PART)
     return REASONS.get(reason)
 
 

@@ -85,8 +85,8 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Pods that are there."""
-        return len(self._pods)
+        """Pods that are there and have not failed: a TrainJob keeps those that have, beside the ones that follow."""
+        return sum(pod.get("status", {}).get("phase") != "Failed" for pod in self._pods.values())
 
     @property
     def failed(self) -> int:
@@ -146,7 +146,7 @@ class Workers:
         running = sum(_is_running(pod, self._client.backend.container) for pod in self._pods.values())
         if running != self._running:
             self._running = running
-            log.info("train: %d of %d pods run", running, len(self._pods))
+            log.info("train: %d of %d pods run", running, self.count)
 
 
 def _container(pod: Json, name: str) -> Json:

@@ -1,4 +1,7 @@
-"""A cluster to train on: the server double, or with the marker `cluster` the API server that KUBECONFIG names."""
+"""A cluster to train on: the server double, or with the marker `cluster` the API server that KUBECONFIG names.
+
+On the double somebody plays the training operator, or the trainer.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from kubernetes import config
 from kubernetes_server.kube_server import KubeServer
 from operator_part import OperatorPart
 from real_cluster import training_namespace
+from trainer_part import TrainerPart
 from training_place import Place
 
 
@@ -20,7 +24,7 @@ def kube() -> Iterator[KubeServer]:
         yield server
 
 
-@pytest.fixture(params=["double", pytest.param("real", marks=pytest.mark.cluster)])
+@pytest.fixture(params=["double", "trainer", pytest.param("real", marks=pytest.mark.cluster)])
 def place(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -36,5 +40,6 @@ def place(
     server: KubeServer = request.getfixturevalue("kube")
     path = server.write_kubeconfig(tmp_path / "kubeconfig")
     monkeypatch.setenv("KUBECONFIG", str(path))
-    operator = OperatorPart(config.new_client_from_config(str(path)), "faces", server.logs)
+    part = TrainerPart if request.param == "trainer" else OperatorPart
+    operator = part(config.new_client_from_config(str(path)), "faces", server.logs)
     yield Place(path, "faces", operator, True)

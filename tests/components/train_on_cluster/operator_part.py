@@ -1,18 +1,23 @@
-"""The part of the training operator and of the kubelets, played through the API server: pods appear, run and fail."""
+"""The part of the training operator and of the kubelets, played through the API server: pods appear, run and fail.
+
+What the trainer does otherwise is in `trainer_part`.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from kubernetes import client
 from kubernetes_server.pod_logs import PodLogs
 
+from components.train.backend import Backend
+from components.train.backends import BACKENDS
+
 Json = dict[str, Any]
-GROUP, VERSION, PLURAL = "kubeflow.org", "v1", "pytorchjobs"
 PATIENCE = 60.0
 """Seconds within which everything that is waited for here has come."""
 
@@ -21,18 +26,33 @@ PATIENCE = 60.0
 class OperatorPart:
     """Acts on the jobs of one namespace."""
 
+    backend: ClassVar[str] = "pytorchjob"
+    """The kind of job, as `training_backend` in the cluster file names it."""
+    refuses: ClassVar[str] = "FailedCreatePod"
+    """Reason of the event that says that a pod was refused."""
     api: client.ApiClient
     namespace: str
     logs: PodLogs
     node: str | None = None
     """Node that pods are bound to, where the API server fetches logs from one."""
+    running: set[str] = field(default_factory=set)
+    """Pods that run; noted here, since tests count what the API server is asked."""
+
+    @property
+    def of(self) -> Backend:
+        """The kind of job, as the launcher knows it."""
+        return BACKENDS[self.backend]
+
+    @property
+    def container(self) -> str:
+        return self.of.container
 
     def job(self) -> Json:
         """The one job, once it is there."""
         return wait_for(lambda: next(iter(self.jobs()), None))
 
     def jobs(self) -> list[Json]:
-        return self._custom().list_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)["items"]
+        return self._custom().list_namespaced_custom_object(*self._kind())["items"]
 
     def start(self, job: Json, replicas: int = 2) -> list[str]:
         """Pods for `job`, all running; their names."""
@@ -44,7 +64,7 @@ class OperatorPart:
 
     def create_pod(self, job: Json, number: int) -> str:
         """The pod of one worker, pending."""
-        name = f"{job['metadata']['name']}-worker-{number}"
+        name = self.pod_name(job, number)
         template = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
         labels = {
             "training.kubeflow.org/job-name": job["metadata"]["name"],
@@ -56,18 +76,37 @@ class OperatorPart:
         self._core().create_namespaced_pod(self.namespace, {"metadata": metadata, "spec": spec})
         return name
 
+    def pod_name(self, job: Json, number: int) -> str:
+        """Name that the next pod of one worker has."""
+        return f"{job['metadata']['name']}-worker-{number}"
+
+    def pod_maker(self, job: Json) -> Json:
+        """The object that events about refused pods are about."""
+        return {"kind": self.of.kind, "name": job["metadata"]["name"]}
+
+    def rendezvous_id(self, job: Json) -> str:
+        return job["spec"]["elasticPolicy"]["rdzvId"]
+
+    def is_suspended(self, job: Json) -> bool:
+        return job["spec"]["runPolicy"]["suspend"]
+
+    def put_aside(self, pod: str) -> None:
+        """As the operator does with a pod that has failed, before it makes the next one: it is deleted."""
+        self.delete_pod(pod)
+
     def create_other_pod(self, name: str) -> None:
         """A pod that is none of the job's."""
         spec = {"containers": [{"name": "main", "image": "any"}], "automountServiceAccountToken": False}
         self._core().create_namespaced_pod(self.namespace, {"metadata": {"name": name}, "spec": spec})
 
     def set_container(
-        self, pod: str, state: Json, phase: str = "Pending", container: str = "pytorch", **status: Any
+        self, pod: str, state: Json, phase: str = "Pending", container: str | None = None, **status: Any
     ) -> None:
         """What the kubelet says of the container, and of the pod."""
+        (self.running.add if "running" in state else self.running.discard)(pod)
         image = "registry.example.com/oaml/train:1"
         of_container = {
-            "name": container,
+            "name": container or self.container,
             "state": state,
             "ready": "running" in state,
             "restartCount": 0,
@@ -83,14 +122,32 @@ class OperatorPart:
 
     def end_container(self, pod: str, exit_code: int, reason: str = "Error", lines: tuple[str, ...] = ()) -> None:
         """The container writes `lines` and ends."""
-        self.logs.write(pod, "pytorch", *lines)
-        self.logs.end(pod, "pytorch")
+        self.logs.write(pod, self.container, *lines)
+        self.logs.end(pod, self.container)
         ended = {"exitCode": exit_code, "reason": reason, "startedAt": now(), "finishedAt": now()}
         self.set_container(pod, {"terminated": ended}, phase="Failed" if exit_code else "Succeeded")
 
     def set_condition(self, job: Json, *kinds: str, message: str = "as the operator says") -> None:
         """Conditions that are True; the others are gone."""
-        conditions = [
+        self.end_pods(kinds)
+        self.set_status(job, {"conditions": self._conditions(kinds, message)})
+
+    def end_pods(self, kinds: tuple[str, ...]) -> None:
+        """What becomes of pods that run where the job ends: they have ended well, or are taken away."""
+        if not {"Succeeded", "Failed"} & set(kinds):
+            return
+        for pod in list(self.running):
+            if "Succeeded" in kinds:
+                self.end_container(pod, 0, "Completed")
+            else:
+                self.delete_pod(pod)
+
+    def set_status(self, job: Json, status: Json) -> None:
+        name = job["metadata"]["name"]
+        self._custom().patch_namespaced_custom_object_status(*self._kind(), name, {"status": status})
+
+    def _conditions(self, kinds: tuple[str, ...], message: str) -> list[Json]:
+        return [
             {
                 "type": kind,
                 "status": "True",
@@ -101,9 +158,6 @@ class OperatorPart:
             }
             for kind in kinds
         ]
-        self._custom().patch_namespaced_custom_object_status(
-            *(GROUP, VERSION, self.namespace, PLURAL, job["metadata"]["name"]), {"status": {"conditions": conditions}}
-        )
 
     def warn(self, about: Json, reason: str, message: str) -> None:
         """An event about an object, as a controller or the kubelet writes it."""
@@ -115,7 +169,7 @@ class OperatorPart:
 
     def queue(self, job: Json, message: str) -> None:
         """The Workload that Kueue makes of a job, with no room for it for this reason."""
-        name, uid = f"pytorchjob-{job['metadata']['name']}-{time.time_ns() % 99991:05d}", job["metadata"]["uid"]
+        name, uid = f"{self.backend}-{job['metadata']['name']}-{time.time_ns() % 99991:05d}", job["metadata"]["uid"]
         waits = {"type": "QuotaReserved", "status": "False", "reason": "Inadmissible", "message": message}
         body = {
             "apiVersion": "kueue.x-k8s.io/v1beta2",
@@ -127,11 +181,15 @@ class OperatorPart:
 
     def delete_pod(self, pod: str) -> None:
         """Delete a pod, and with it its log."""
-        self.logs.forget(pod, "pytorch")
+        self.running.discard(pod)
+        self.logs.forget(pod, self.container)
         self._core().delete_namespaced_pod(pod, self.namespace, grace_period_seconds=0)
 
     def delete_job(self, job: Json) -> None:
-        self._custom().delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, job["metadata"]["name"])
+        self._custom().delete_namespaced_custom_object(*self._kind(), job["metadata"]["name"])
+
+    def _kind(self) -> tuple[str, str, str, str]:
+        return self.of.group, self.of.version, self.namespace, self.of.plural
 
     def _core(self) -> client.CoreV1Api:
         return client.CoreV1Api(self.api)

@@ -7,7 +7,7 @@ from kubernetes_server.kube_server import KubeServer
 from operator_part import wait_for
 from training_place import Place
 
-pytestmark = pytest.mark.parametrize("place", ["double"], indirect=True)
+pytestmark = pytest.mark.parametrize("place", ["double", "trainer"], indirect=True)
 FULL = "couldn't assign flavors to pod set worker: insufficient unused quota for nvidia.com/gpu, {} more needed"
 
 
@@ -43,8 +43,8 @@ def test_a_full_or_stopped_queue_is_said_once_and_waited_for(
     training = place.train(queue="faces", start_patience_seconds=0)
     job = place.operator.job()
     place.operator.queue(job, message)
-    place.operator.queue(job, message.replace("3 more", "1 more"))
     wait_for(lambda: f"{message}. " in caplog.text)
+    place.operator.queue(job, message.replace("3 more", "1 more"))
     assert remedy in caplog.text
     place.operator.start(job)
     place.operator.set_condition(job, "Succeeded")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from operator_part import wait_for
+from operator_part import now, wait_for
 from training_place import CONFIG, Place
 
 from components.train.client import ClusterClient
@@ -21,13 +20,13 @@ def test_a_job_is_created_and_followed_to_its_success(place: Place, caplog: pyte
     training = place.train()
     job = place.operator.job()
     assert job["metadata"]["name"] == NAME
-    assert job["spec"]["elasticPolicy"]["rdzvId"] == NAME
+    assert place.operator.rendezvous_id(job) == NAME
     place.operator.start(job)
     wait_for(lambda: "2 of 2 pods run" in caplog.text)
     assert not training.is_over
     place.operator.set_condition(job, "Succeeded")
     assert training.wait() is None
-    assert f"created PyTorchJob {NAME} in namespace {place.namespace}" in caplog.text
+    assert f"created {place.operator.of.kind} {NAME} in namespace {place.namespace}" in caplog.text
 
 
 def test_a_repeated_step_takes_up_the_job_that_is_under_way(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -47,7 +46,7 @@ def test_a_job_of_another_spec_is_left_alone(place: Place) -> None:
     error = place.train(image="registry.example.com/oaml/train:2").wait()
     assert isinstance(error, ClusterError)
     assert "under way with another image" in str(error)
-    assert f"delete pytorchjobs {NAME}" in str(error)
+    assert f"delete {place.operator.of.plural} {NAME}" in str(error)
     assert place.operator.job()["metadata"]["annotations"][SPEC_DIGEST] == job["metadata"]["annotations"][SPEC_DIGEST]
 
 
@@ -71,7 +70,7 @@ def test_a_worker_that_fails_is_named_with_the_operators_reason(place: Place) ->
     place.operator.end_container(worker, 1)
     place.operator.set_condition(job, "Failed", message="1 worker replica(s) failed")
     error = str(training.wait())
-    assert f"PyTorchJob {NAME} failed: 1 worker replica(s) failed" in error
+    assert f"{place.operator.of.kind} {NAME} failed: 1 worker replica(s) failed" in error
     assert f"{worker} ended with exit code 1." in error
     assert "the same run goes on from the newest" in error
 
@@ -101,9 +100,9 @@ def test_the_main_workers_log_is_passed_on_once(place: Place, capsys: pytest.Cap
         pytest.skip("the API server is on another machine, and cannot ask this one for logs")
     training = place.train()
     job = place.operator.job()
-    logs = place.operator.logs
-    logs.write(f"{NAME}-worker-0", "pytorch", "epoch 1")
-    logs.write(f"{NAME}-worker-1", "pytorch", "a worker that nobody listens to")
+    logs, container = place.operator.logs, place.operator.container
+    logs.write(place.operator.pod_name(job, 0), container, "epoch 1")
+    logs.write(place.operator.pod_name(job, 1), container, "a worker that nobody listens to")
     main, _ = place.operator.start(job)
     said = ""
 
@@ -113,10 +112,10 @@ def test_the_main_workers_log_is_passed_on_once(place: Place, capsys: pytest.Cap
         return words in said
 
     wait_for(lambda: heard("epoch 1\n"))
-    logs.write(main, "pytorch", "epoch 2")
+    logs.write(main, container, "epoch 2")
     wait_for(lambda: heard("epoch 2\n"))
     logs.break_off()
-    logs.write(main, "pytorch", "epoch 3")
+    logs.write(main, container, "epoch 3")
     wait_for(lambda: heard("epoch 3\n"))
     place.operator.end_container(main, 0, lines=("the last line",))
     place.operator.set_condition(job, "Succeeded")
@@ -145,19 +144,20 @@ def test_training_survives_a_worker_that_is_evicted_and_comes_back(
     training = place.train()
     job = place.operator.job()
     _, worker = place.operator.start(job)
-    place.operator.set_pod(
-        worker, phase="Failed", reason="Evicted", message="The node was low on resource: ephemeral-storage."
-    )
+    ended = {"terminated": {"exitCode": 137, "reason": "Error", "startedAt": now(), "finishedAt": now()}}
+    why = "The node was low on resource: ephemeral-storage."
+    place.operator.set_container(worker, ended, phase="Failed", reason="Evicted", message=why)
     place.operator.set_condition(job, "Restarting", message="a worker is restarting")
     wait_for(lambda: "low on resource: ephemeral-storage" in caplog.text)
-    place.operator.delete_pod(worker)
-    place.operator.create_pod(job, 1)
-    place.operator.set_container(worker, {"running": {}}, phase="Running")
+    place.operator.put_aside(worker)
+    again = place.operator.create_pod(job, 1)
+    place.operator.set_container(again, {"running": {}}, phase="Running")
     place.operator.set_condition(job, "Running")
-    wait_for(lambda: len(re.findall("2 of 2 pods run", caplog.text)) >= 1)
+    wait_for(lambda: caplog.text.count("2 of 2 pods run") >= 2)
     place.operator.set_condition(job, "Succeeded")
     assert training.wait() is None
-    assert "is restarting: a worker is restarting" in caplog.text
+    says_so = place.operator.backend == "pytorchjob"  # a TrainJob has no such state
+    assert ("is restarting: a worker is restarting" in caplog.text) == says_so
 
 
 def test_a_pod_that_makes_room_for_another_says_so(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -237,7 +237,7 @@ def test_a_job_that_somebody_deletes_ends_the_step(place: Place) -> None:
 def test_a_suspended_job_waits_for_admission(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     training = place.train(suspend=True)
     job = place.operator.job()
-    assert job["spec"]["runPolicy"]["suspend"] is True
+    assert place.operator.is_suspended(job)
     place.operator.set_condition(job, "Suspended", message="waits in queue faces")
     wait_for(lambda: "is suspended: waits in queue faces" in caplog.text)
     place.operator.set_condition(job, "Succeeded")

@@ -20,7 +20,7 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 from dataclasses import replace
 from components.train.cluster_launcher import ClusterLauncher
 from training_place import CLUSTER, CONFIG, DATASET, PREFIX
-ClusterLauncher(replace(CLUSTER, namespace=sys.argv[1]))(CONFIG, DATASET, PREFIX)
+ClusterLauncher(replace(CLUSTER, namespace=sys.argv[1], training_backend=sys.argv[2]))(CONFIG, DATASET, PREFIX)
 """
 OWN_POD = "pipeline-train-step"
 
@@ -31,7 +31,7 @@ def step(place: Place) -> Iterator[subprocess.Popen[str]]:
     paths = os.pathsep.join([str(REPO), str(HERE), str(REPO / "tests")])
     environment = os.environ | {"KUBECONFIG": str(place.kubeconfig), "PYTHONPATH": paths, "KFP_POD_NAME": OWN_POD}
     process = subprocess.Popen(
-        [sys.executable, "-c", STEP, place.namespace],
+        [sys.executable, "-c", STEP, place.namespace, place.operator.backend],
         env=environment | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -49,7 +49,7 @@ def test_ending_the_step_cancels_the_job(place: Place, step: subprocess.Popen[st
     step.send_signal(number)
     said, _ = step.communicate(timeout=20)
     assert step.returncode == code
-    assert "cancels PyTorchJob" in said
+    assert f"cancels {place.operator.of.kind}" in said
     assert place.operator.jobs() == []
 
 
@@ -65,7 +65,7 @@ def test_a_step_that_is_moved_to_another_node_leaves_the_job_alone(
     step.terminate()
     assert step.wait(20) == 143
     again = place.train()
-    wait_for(lambda: "takes up PyTorchJob" in caplog.text)
+    wait_for(lambda: f"takes up {place.operator.of.kind}" in caplog.text)
     place.operator.set_condition(job, "Succeeded")
     assert again.wait() is None
 
@@ -79,7 +79,7 @@ def test_a_step_that_is_killed_is_repeated_on_the_same_job(
     step.kill()
     step.wait()
     again = place.train()
-    wait_for(lambda: "takes up PyTorchJob" in caplog.text)
+    wait_for(lambda: f"takes up {place.operator.of.kind}" in caplog.text)
     place.operator.set_condition(job, "Succeeded")
     assert again.wait() is None
     assert [each["metadata"]["uid"] for each in place.operator.jobs()] == [job["metadata"]["uid"]]

@@ -10,9 +10,9 @@ from training_place import Place
 from components.train.job_events import meaning
 from oaml_core.errors import ClusterError
 
-pytestmark = pytest.mark.parametrize("place", ["double"], indirect=True)
+pytestmark = pytest.mark.parametrize("place", ["double", "trainer"], indirect=True)
 QUOTA = (
-    'Error creating: pods "night-worker-0" is forbidden: exceeded quota: oaml, requested: requests.cpu=8, '
+    'Error creating: pods "{}" is forbidden: exceeded quota: oaml, requested: requests.cpu=8, '
     "used: requests.cpu=60, limited: requests.cpu=64"
 )
 SECURITY = 'pods "night-worker-0" is forbidden: violates PodSecurity "restricted:latest": hostNetwork'
@@ -24,8 +24,9 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("components.train.job_events.LOOK_SECONDS", 0.1)
 
 
-def about(job: dict, kind: str = "PyTorchJob", name: str = "") -> dict:
-    return {"kind": kind, "name": job["metadata"]["name"] + name}
+def refuse_pod(place: Place, job: dict, message: str) -> None:
+    """The event of a pod that the API server has refused."""
+    place.operator.warn(place.operator.pod_maker(job), place.operator.refuses, message)
 
 
 def test_a_pod_that_the_quota_refuses_is_reported_once_and_waited_for(
@@ -34,7 +35,7 @@ def test_a_pod_that_the_quota_refuses_is_reported_once_and_waited_for(
     training = place.train(start_patience_seconds=0)
     job = place.operator.job()
     for number in range(3):
-        place.operator.warn(about(job), "FailedCreatePod", QUOTA.replace("worker-0", f"worker-{number}"))
+        refuse_pod(place, job, QUOTA.format(place.operator.pod_name(job, number)))
     wait_for(lambda: "the namespace's quota leaves no room for a pod" in caplog.text)
     assert "raise the ResourceQuota" in caplog.text
     assert not training.is_over
@@ -58,7 +59,7 @@ def test_a_pod_that_the_quota_refuses_is_reported_once_and_waited_for(
 )
 def test_a_refusal_that_does_not_mend_itself_cancels_the_job(place: Place, message: str, said: str) -> None:
     training = place.train(start_patience_seconds=0)
-    place.operator.warn(about(place.operator.job()), "FailedCreatePod", message)
+    refuse_pod(place, place.operator.job(), message)
     error = training.wait()
     assert said in str(error)
     assert "The job is cancelled" in str(error)
@@ -68,8 +69,10 @@ def test_a_refusal_that_does_not_mend_itself_cancels_the_job(place: Place, messa
 def test_warnings_about_others_are_left_alone(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     training = place.train(start_patience_seconds=0)
     job = place.operator.job()
-    place.operator.warn({"kind": "PyTorchJob", "name": "another"}, "FailedCreatePod", SECURITY)
-    place.operator.warn(about(job, "Pod", "-worker-0"), "FailedMount", 'configmap "oaml" not found')
+    refuse_pod(place, {"metadata": {"name": "another"}}, SECURITY)
+    place.operator.warn(
+        {"kind": "Pod", "name": place.operator.pod_name(job, 0)}, "FailedMount", 'configmap "oaml" not found'
+    )
     wait_for(lambda: "a volume cannot be mounted" in caplog.text)
     assert "pod security" not in caplog.text
     place.operator.set_condition(job, "Succeeded")
@@ -94,7 +97,8 @@ def test_every_warning_has_a_remedy(place: Place, reason: str) -> None:
 
 
 def test_workers_that_fail_for_ever_are_stopped_by_the_launcher(place: Place) -> None:
-    """The operator does not: with restartPolicy ExitCode it makes pods again without counting them."""
+    """The operator does not: with restartPolicy ExitCode it makes pods again without counting them; and the
+    Job of our own runtime may do so a thousand times."""
     training = place.train(backoff_limit=2)
     job = place.operator.job()
     place.operator.set_condition(job, "Running")
@@ -104,7 +108,7 @@ def test_workers_that_fail_for_ever_are_stopped_by_the_launcher(place: Place) ->
         if failures > 2:
             break  # the launcher takes the job away at any moment now
         place.operator.set_condition(job, "Restarting")
-        place.operator.delete_pod(pod)
+        place.operator.put_aside(pod)
     error = training.wait()
     assert isinstance(error, ClusterError)
     assert "failed 3 times, more often than training.backoff_limit 2 allows" in str(error)

@@ -64,4 +64,5 @@ class Place:
     def train(self, config: Config = CONFIG, **changes: object) -> Training:
         """A training in this namespace, with `changes` of the cluster file's `training`."""
         training = replace(CLUSTER.training, **changes)
-        return Training(replace(CLUSTER, namespace=self.namespace, training=training), config)
+        cluster = replace(CLUSTER, namespace=self.namespace, training_backend=self.operator.backend, training=training)
+        return Training(cluster, config)
