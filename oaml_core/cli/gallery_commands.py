@@ -23,6 +23,7 @@ from oaml_core.errors import ConfigError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+    from oaml_core.inference.backends import Backend
     from oaml_core.inference.onnx_model import OamlOnnx
 
 ACTIONS = (
@@ -42,7 +43,7 @@ ACTIONS = (
 )
 
 
-def exported_model(config: Config, onnx: str | None, backend: str = "auto") -> OamlOnnx:
+def exported_model(config: Config, onnx: str | None, backend: Backend = "auto") -> OamlOnnx:
     """Return the ONNX model that was named, or the one in production, run by `backend`."""
     from oaml_core import stages
     from oaml_core.inference.onnx_model import OamlOnnx
