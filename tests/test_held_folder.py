@@ -42,7 +42,7 @@ def test_what_a_killed_process_leaves_goes_with_a_command_that_makes_no_folder(t
     subprocess.run([sys.executable, "-c", dies], env=environment, timeout=60, check=False)
     assert [path.name.rpartition("-")[0] for path in tmp_path.iterdir()] == ["oaml-traffic"]
     command = [sys.executable, "-m", "oaml_core.cli", "store", "ls", "--store", str(tmp_path / "store")]
-    subprocess.run(command, env=environment, timeout=60, check=True)
+    subprocess.run(command, env=environment, timeout=60, check=False)  # 1: there is no such store
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("oaml-")] == []
 
 
