@@ -125,19 +125,19 @@ class Tracker:
         self._file.close()
         self._finish_wandb()
         mlflow, self._mlflow = self._mlflow, None
-        if mlflow is not None:
-            try:
-                mlflow.finish()
-            except Exception as error:
-                log.warning("MLflow may lack the last steps (%s). %s has them.", error, self.path)
+        self._finish(mlflow, "MLflow")
 
     def _finish_wandb(self) -> None:
         copy, self._wandb = self._wandb, None
+        self._finish(copy, "Weights & Biases")
+
+    def _finish(self, copy: Any, where: str) -> None:
+        """Finish a copy, which is None where there is none."""
         if copy is not None:
             try:
                 copy.finish()
             except Exception as error:
-                log.warning("Weights & Biases may lack the last steps (%s). %s has them.", error, self.path)
+                log.warning("%s may lack the last steps (%s). %s has them.", where, error, self.path)
 
 
 def _csv_line(step: int, name: str, value: float) -> str:

@@ -263,7 +263,7 @@ def _core() -> Any:
 
 
 class _Judge(NamedTuple):
-    """What the outputs of another backend are held against."""
+    """Outputs that those of another backend are held against."""
 
     names: Sequence[str]
     expected: Sequence[NDArray[Any]]

@@ -1,4 +1,4 @@
-"""What the answer of an S3 server tells of an object's content beside the SHA-256 that this library puts there.
+"""Facts that the answer of an S3 server tells of an object's content beside the SHA-256 that this library puts there.
 
 A server that was asked for them tells the checksums that an object was put with (`x-amz-checksum-…`). Its ETag is the
 MD5 of the content where the object was put in one part and is not encrypted with keys of KMS or of a customer:

@@ -1,4 +1,4 @@
-"""Of a covered face, more of a gallery is compared by a model that has maps and no local vector."""
+"""More of a gallery is compared with a covered face by a model that has maps and no local vector."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_gains_are_against_the_same_pairs_as_measured(rows: list[RecognitionRow]
 
 
 def test_faces_that_all_become_alike_are_seen_as_impostors_let_in() -> None:
-    """What the pairs' own threshold hides: a filling that makes one face of everybody lets everybody in."""
+    """A fault that the pairs' own threshold hides: a filling that makes one face of everybody lets everybody in."""
     people = np.arange(200) // 4
     same = np.arange(200) % 2 == 0
     second = np.where(same, people, (people + 7) % 50)

@@ -1,4 +1,4 @@
-"""What the agent of a machine's workers says, and what not."""
+"""Output of the agent of a machine's workers."""
 
 from __future__ import annotations
 

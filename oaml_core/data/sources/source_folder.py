@@ -1,4 +1,4 @@
-"""What every folder of raw data is, wherever it lies: names, spellings, and files that are lost while it is read."""
+"""Folder of raw data, wherever it lies: names, spellings, and files that are lost while it is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SourceFolder(ABC):
         self.identity = uri
         """Tells this folder from all others on the machine."""
         self.is_remote = False
-        """Whether its files lie in a store, so that each question about one is a request."""
+        """True if its files lie in a store, so that each question about one is a request."""
         self.files = {file.name: file for file in sorted(files, key=lambda file: file.name)}
         self.is_whole = True
         """True if `files` are all that lie there."""

@@ -133,7 +133,7 @@ class OperatorPart:
         self.set_status(job, {"conditions": self._conditions(kinds, message)})
 
     def end_pods(self, kinds: tuple[str, ...]) -> None:
-        """What becomes of pods that run where the job ends: they have ended well, or are taken away."""
+        """End pods that run where the job ends: they have ended well, or are taken away."""
         if not {"Succeeded", "Failed"} & set(kinds):
             return
         for pod in list(self.running):

@@ -1,4 +1,4 @@
-"""What a TrainJob is made of can be refused before there is a pod: the JobSet, its Job, its Service."""
+"""Parts of a TrainJob can be refused before there is a pod: the JobSet, its Job, its Service."""
 
 from __future__ import annotations
 
