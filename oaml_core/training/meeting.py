@@ -36,14 +36,13 @@ HOST = "127.0.0.1"
 RESTARTS_VARIABLE = "TORCHELASTIC_RESTART_COUNT"
 """torchrun's count of restarts: those who meet again must not read what is left of an earlier meeting."""
 LOOPBACK = "lo"
-PREFIX = "oaml-meeting-"
 LONGEST_PATH = 70
 """Bytes of a folder in which Python makes sockets; their names take some 35, and the kernel takes 107 in all."""
 
 
 def meeting_folder() -> AbstractContextManager[Path]:
     """Make a folder for a meeting that is removed with the block; those that killed launchers left go as well."""
-    return held_folder(PREFIX)
+    return held_folder("oaml-meeting-")
 
 
 def temporary_environment(folder: Path) -> dict[str, str]:
