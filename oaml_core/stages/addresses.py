@@ -50,8 +50,7 @@ def run_prefix(config: Config, dataset_uri: str) -> str:
 
 def fetch_dataset(config: Config, dataset_uri: str) -> PreparedDataset:
     """Return the data set in the local cache, fetched from the store as `data.fetch` says if it is not there."""
-    from oaml_core.data.prepare.prepare import dataset_folder
-    from oaml_core.data.prepared.prepared import fetch_prepared, open_prepared
+    from oaml_core.data.prepared.prepared import dataset_folder, fetch_prepared, open_prepared
 
     folder = dataset_folder(config, dataset_uri.rpartition("/")[2])
     limit = cache_bytes(config)

@@ -85,12 +85,13 @@ def check_files(config: Config) -> None:
     Raises:
         DataError: the folder of cut-outs is missing, or cannot be used. CheckpointError: there are no such weights.
     """
-    from oaml_core.data.augment.cutouts import open_cutouts
-    from oaml_core.models.pretrained import weights_at
-
     if config.data.occluders is not None:
+        from oaml_core.data.augment.cutouts import open_cutouts
+
         open_cutouts(Path(config.data.occluders))
     if config.model.weights is not None:
+        from oaml_core.models.pretrained import weights_at
+
         weights_at(config.model.weights)
 
 

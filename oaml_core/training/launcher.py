@@ -37,6 +37,8 @@ ERROR = "error.txt"
 POLL_SECONDS = 0.25
 """Between two looks for it; torchrun takes longer to restart workers."""
 
+GPU_DEVICES = ("nvidiactl", "nvidia-uvm", "nvmap", "nvhost-gpu", "nvgpu", "kfd", "dxg")
+"""Devices that drivers make: NVIDIA's on servers and on Jetsons, AMD's, and that of Linux within Windows."""
 PROBE_BYTES = 1 << 20
 """Written to see whether a disk is full."""
 
@@ -159,6 +161,9 @@ def gpus_used(config: Config) -> int:
 
 
 def _gpus() -> int:
+    """Count the GPUs of this machine. PyTorch, which takes seconds to import, is asked only where a driver is."""
+    if not any(Path("/dev", name).exists() for name in GPU_DEVICES):
+        return 0
     import torch
 
     return torch.cuda.device_count()

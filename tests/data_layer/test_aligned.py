@@ -17,8 +17,8 @@ from oaml_core.config import Config
 from oaml_core.config.data import check_data
 from oaml_core.data.check.checks import check_source
 from oaml_core.data.prepare.fingerprint import shaping_settings
-from oaml_core.data.prepare.prepare import dataset_folder, prepare_dataset
-from oaml_core.data.prepared.prepared import fetch_prepared
+from oaml_core.data.prepare.prepare import prepare_dataset
+from oaml_core.data.prepared.prepared import dataset_folder, fetch_prepared
 from oaml_core.decoding.decode import decode_image, encode_jpeg
 from oaml_core.errors import ConfigError, ModelInputError
 from oaml_core.photos.alignment import TEMPLATE, template_distance

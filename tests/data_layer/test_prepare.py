@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from oaml_core.data.prepare.parts import PartWriter
-from oaml_core.data.prepare.prepare import StoredDataset, dataset_folder, prepare_dataset
+from oaml_core.data.prepare.prepare import StoredDataset, prepare_dataset
 from oaml_core.data.prepared.manifest import MANIFEST
-from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared, open_prepared
+from oaml_core.data.prepared.prepared import PreparedDataset, dataset_folder, fetch_prepared, open_prepared
 from oaml_core.decoding.decode import decode_image, encode_jpeg
 from oaml_core.errors import DataError
 from oaml_core.store import open_store

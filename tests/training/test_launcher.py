@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -17,7 +19,7 @@ from full_disk import full_disk
 
 from oaml_core.config import Config, TrainConfig
 from oaml_core.errors import OamlError
-from oaml_core.training.launcher import _rendezvous, launch
+from oaml_core.training.launcher import _rendezvous, gpus_used, launch
 from oaml_core.training.meeting import LISTENER_VARIABLE, loopback_listener
 
 CONFIG = Config(train=TrainConfig(nproc=3, max_nodes=2, max_restarts=7))
@@ -121,3 +123,17 @@ def test_its_id_is_always_the_runs(
         monkeypatch.setenv(operators, "night-1-worker-0")
     assert "--rdzv-id=night-1" in _rendezvous(CONFIG, "night-1", listener)
     assert "--max-restarts=7" in _rendezvous(CONFIG, "night-1", listener)
+
+
+def test_where_no_driver_is_the_launcher_does_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oaml_core.training.launcher.GPU_DEVICES", ("no-such-device",))
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it raises
+    assert gpus_used(CONFIG) == 0
+    monkeypatch.setattr("oaml_core.training.launcher.GPU_DEVICES", ("null",))
+    with pytest.raises(ImportError):
+        gpus_used(CONFIG)
+
+
+def test_training_is_launched_without_pytorch() -> None:
+    code = "import sys; from oaml_core.stages import train_stage, publish_run; from oaml_core.training import launcher"
+    subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)

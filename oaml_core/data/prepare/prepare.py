@@ -19,7 +19,7 @@ from oaml_core.data.prepare.listed_before import keep_listing, known_fingerprint
 from oaml_core.data.prepare.outbox import Outbox, lacking
 from oaml_core.data.prepare.packer import Packer
 from oaml_core.data.prepared.manifest import MANIFEST, parse_manifest
-from oaml_core.data.prepared.prepared import DATASETS, manifest_key
+from oaml_core.data.prepared.prepared import DATASETS, dataset_folder, manifest_key
 from oaml_core.data.sources.inputs import Folders, open_folders, open_inputs
 from oaml_core.data.sources.listing_file import KeptListings
 from oaml_core.errors import DataError, StoreError
@@ -35,11 +35,6 @@ ROOM = 3
 
 TRIES = 3
 """Times that a data set is packed whose content is removed from the store meanwhile."""
-
-
-def dataset_folder(config: Config, fingerprint: str) -> Path:
-    """Local folder of a prepared data set: a cache of what is in the store."""
-    return Path(config.work_dir) / DATASETS / fingerprint
 
 
 def prepare_dataset(config: Config, store: Store, *, repair: bool = False) -> StoredDataset:

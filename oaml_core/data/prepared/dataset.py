@@ -7,19 +7,19 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from oaml_core.array_files import map_array
 from oaml_core.data.prepared.streamed_parts import StreamedParts, part_path
 from oaml_core.data.sources.recordio import parse_record
 from oaml_core.decoding.decode import decode_image, fit_square
 from oaml_core.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INDEX = ("labels", "parts", "offsets", "sizes", "sources")
 OPEN_PARTS = 256
@@ -80,7 +80,7 @@ class PartFiles:
         return PartFiles, (self.folder,)
 
 
-class FaceDataset(Dataset[tuple[Tensor, int]]):
+class FaceDataset:
     """The training images of a prepared data set. Pickles as its path; index pages are shared by all processes.
 
     Args:
@@ -139,6 +139,8 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
 
     def read_batch(self, images: Sequence[int]) -> Tensor:
         """Return images as uint8 [B, 3, H, W], RGB; raises DataError and StoreError as `read` and `hold` do."""
+        import torch
+
         self.hold(images)
         return torch.stack([self.read(image) for image in images])
 
@@ -155,6 +157,8 @@ class FaceDataset(Dataset[tuple[Tensor, int]]):
         Raises:
             DataError: its record or image is damaged.
         """
+        import torch  # whoever asks for the place of a data set alone does without the seconds that this takes
+
         try:
             image = fit_square(decode_image(self.encoded(index), self.channel_order), self.image_size)
         except DataError as error:

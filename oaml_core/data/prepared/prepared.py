@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from oaml_core.config import Config
 from oaml_core.data.prepared.dataset import FaceDataset
 from oaml_core.data.prepared.fetched_files import (
     bring,
@@ -66,6 +67,11 @@ class PreparedDataset:
 def manifest_key(fingerprint: str) -> str:
     """Key of a data set's manifest in a store."""
     return f"{DATASETS}/{fingerprint}/{MANIFEST}"
+
+
+def dataset_folder(config: Config, fingerprint: str) -> Path:
+    """Return the local folder of a prepared data set: a cache of what is in the store."""
+    return Path(config.work_dir) / DATASETS / fingerprint
 
 
 def open_prepared(directory: Path) -> PreparedDataset:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
 
 from oaml_core.data.prepared.dataset import PartFiles, open_array
 from oaml_core.decoding.decode import Image8, decode_image, decode_mask, fit_square
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VALIDATION_SHARE = 0.1
 """Share of the pairs that is held out; a pair's name decides, so that it stays on its side when pairs are added."""
@@ -34,7 +34,7 @@ def fit_mask(mask: Image8, size: int) -> NDArray[np.float32]:
     return mask.astype(np.float32) / np.float32(255)
 
 
-class VisibilityDataset(Dataset[tuple[Tensor, Tensor]]):
+class VisibilityDataset:
     """Faces with their visibility, prepared. Pickles as its path.
 
     Args:
@@ -53,6 +53,8 @@ class VisibilityDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def read(self, index: int) -> tuple[Tensor, Tensor]:
         """Face uint8 [3, H, W] RGB and visibility float32 [1, H, W] in [0, 1], 1 = visible; raises DataError."""
+        import torch
+
         face, mask = (
             self._files.image(*(int(array[index, which]) for array in (self._parts, self._offsets, self._sizes)))
             for which in (0, 1)
