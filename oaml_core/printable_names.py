@@ -12,6 +12,10 @@ FORGING = frozenset({"Cc", "Cs", "Zl", "Zp"})
 and paragraph separators."""
 TURNING = frozenset("\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the direction in which their neighbours are shown."""
+UNSEEN = frozenset("\u00ad\u115f\u1160\u180e\u200b\u2060\u2061\u2062\u2063\u2064\u3164\ufeff\uffa0")
+"""Characters that no letter needs and nobody sees: two names that differ by one look alike. The joiners of Persian or
+Indian names are none of them."""
+_ESCAPED = TURNING | UNSEEN
 _BETWEEN = re.compile(r"[\s_-]+")
 """Characters between the parts of a person's name."""
 
@@ -46,13 +50,14 @@ def file_spelling(name: str) -> str:
 
 
 def person_spelling(name: str) -> str:
-    """Return what names have in common that differ by case, accents, widths, or by blanks, `_` and `-`.
+    """Return what names have in common that differ by case, accents, widths, by blanks, `_` and `-`, or unseen.
 
     Example:
         >>> person_spelling("Anna_Berg ") == person_spelling("anna berg")
         True
     """
-    return _BETWEEN.sub(" ", unicodedata.normalize("NFKC", name)).strip().casefold()
+    seen = "".join(each for each in name if each not in UNSEEN)
+    return _BETWEEN.sub(" ", unicodedata.normalize("NFKC", seen)).strip().casefold()
 
 
 def shown(name: str | os.PathLike[str]) -> str:
@@ -63,11 +68,11 @@ def shown(name: str | os.PathLike[str]) -> str:
         a\nb
     """
     text = os.fspath(name)
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    return text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
 
 
 def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in FORGING and character not in TURNING:
+    if unicodedata.category(character) not in FORGING and character not in _ESCAPED:
         return character
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # a byte of a name that is not UTF-8

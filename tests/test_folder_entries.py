@@ -130,6 +130,8 @@ def test_every_reader_of_folders_is_in_the_table() -> None:
         ("\x1b[31m", "\\x1b[31m"),
         (os.fsdecode(b"\xff.png"), "\\xff.png"),
         ("a\u202egnp.exe", "a\\u202egnp.exe"),
+        ("an\u200bna", "an\\u200bna"),
+        ("anna\u3164", "anna\\u3164"),
         ("علی\u200cرضا", "علی\u200cرضا"),
         ("José\u00a0María", "José\u00a0María"),
     ],

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from oaml_core.errors import StoreError
-from oaml_core.folder_entries import files_below, open_regular, read_regular
+from oaml_core.folder_entries import files_below, open_regular, read_regular, shown
 from oaml_core.registry import register_store
 from oaml_core.store.base import LINK_VALID, REMAKE, DamagedObject, MissingObject, Moved, ObjectInfo, Store, damaged
 from oaml_core.store.keys import DIGESTS, checked_key, checked_prefix, digest_key, is_listed
@@ -203,7 +203,13 @@ class FolderStore(Store):
     def _path(self, key: str) -> Path:
         if any(len(part.encode(errors="surrogateescape")) > NAME_BYTES for part in checked_key(key).split("/")):
             raise StoreError(f"The key {key[:40]}… is too long: a folder takes names of at most {NAME_BYTES} bytes.")
-        return self.folder / key
+        path = self.folder / key
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self.folder)):
+            raise StoreError(
+                f"{shown(path)} is a link, or lies below one, that leads out of the store. Put the files themselves "
+                "there, or let the whole folder of the store be the link."
+            )
+        return path
 
     def _lock(self, key: str) -> Path:
         """Return the file that a writer holds while it replaces an object; one for all objects of a folder."""

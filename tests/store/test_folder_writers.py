@@ -143,3 +143,36 @@ def test_entries_that_others_made_of_a_store_s_own_files_are_named(tmp_path: Pat
         file.truncate(1 << 32)
     with pytest.raises(StoreError, match="b: it has 4,294,967,296 bytes, at most 4,096 are read"):
         store.read_bytes("a/b")
+
+
+@pytest.mark.parametrize("where", ["the object", "a folder on the way", "its digest"])
+def test_links_out_of_a_store_are_neither_read_nor_written_through(where: str, tmp_path: Path) -> None:
+    store, outside = open_store(str(tmp_path / "store")), tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a.json").write_bytes(b"not the store's")
+    store.write_bytes("runs/1/b.json", b"{}")
+    folder, key = tmp_path / "store" / "runs", "runs/1/a.json"
+    if where == "the object":
+        (folder / "1" / "a.json").symlink_to(outside / "a.json")
+    elif where == "a folder on the way":
+        key = "runs/2/a.json"
+        (folder / "2").symlink_to(outside)
+    else:
+        store.write_bytes(key, b"{}")
+        (folder / "1" / ".sha256" / "a.json").unlink()
+        (folder / "1" / ".sha256" / "a.json").symlink_to(outside / "a.json")
+    for use in (store.read_bytes, store.stat, lambda key: store.write_bytes(key, b"x"), store.delete):
+        with pytest.raises(StoreError, match=r"leads out of the store\. Put the files themselves there"):
+            use(key)
+    assert (outside / "a.json").read_bytes() == b"not the store's"
+    assert [info.key for info in store.list("runs/")] == ["runs/1/a.json"] * (where == "its digest") + ["runs/1/b.json"]
+
+
+def test_links_within_a_store_and_a_store_that_is_a_link_are_used(tmp_path: Path) -> None:
+    open_store(str(tmp_path / "elsewhere")).write_bytes("runs/1/a.json", b"{}")
+    (tmp_path / "store").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "store" / "runs" / "newest").symlink_to("1")
+    store = open_store(str(tmp_path / "store"))
+    assert store.read_bytes("runs/newest/a.json") == b"{}"
+    store.write_bytes("runs/newest/b.json", b"[]")
+    assert store.read_bytes("runs/1/b.json") == b"[]"

@@ -74,7 +74,7 @@ def alike_findings(seen: Seen) -> list[Finding]:
     for label in np.flatnonzero((seen.counts > 0) | held_out).tolist():
         name = seen.inputs.training.identity_name(label)
         if not name.isdecimal():
-            people.setdefault(person_spelling(name), []).append(repr(shown(name)))
+            people.setdefault(person_spelling(name), []).append(f"'{shown(name)}'")
     alike = [" and ".join(names) for names in people.values() if len(names) > 1]
     if not alike:
         return []
