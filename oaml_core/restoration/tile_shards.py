@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
@@ -22,8 +21,10 @@ from torch import Tensor
 from oaml_core.data.prepared.dataset import open_array
 from oaml_core.errors import DataError
 from oaml_core.progress import progress
+from oaml_core.reserved_file import reserve
 from oaml_core.restoration.tile_check import validate_dataset_compatibility
 from oaml_core.restoration.tiles import SPLITS, TileFolder, one_hot, read_metadata
+from oaml_core.store.local_file import appearing
 from oaml_core.structured_text import parse_json
 
 MANIFEST = "tiles.json"
@@ -54,6 +55,7 @@ def write_shards(
 
     Raises:
         DataError: the tiles are not fit to train on; lists them.
+        StoreError: the disk is full, or the folder cannot be written.
     """
     fingerprint = tiles_fingerprint(folder, domain, metadata)
     if (out / MANIFEST).is_file() and read_shard_manifest(out)["fingerprint"] == fingerprint:
@@ -71,9 +73,8 @@ def write_shards(
         "deviation": findings.deviation,
         "splits": splits,
     }
-    unfinished = out / f".{MANIFEST}.{os.getpid()}"
-    unfinished.write_text(json.dumps(manifest))
-    unfinished.replace(out / MANIFEST)
+    with appearing(out / MANIFEST) as unfinished:
+        unfinished.write_text(json.dumps(manifest))
     return fingerprint
 
 
@@ -154,13 +155,12 @@ def _write(tiles: TileFolder, out: Path, split: str) -> list[str]:
     for start in range(0, len(tiles), each):
         rows = range(start, min(start + each, len(tiles)))
         name = f"{split}-{start // each:05d}.npy"
-        unfinished = out / f".{name}.{os.getpid()}"
-        shard = np.lib.format.open_memmap(
-            unfinished, mode="w+", dtype=np.float32, shape=(len(rows), *tuple(first.shape))
-        )
-        for row in progress(rows, len(rows), f"writing {name}"):
-            shard[row - start] = tiles.read(row).numpy()
-        shard.flush()
-        unfinished.replace(out / name)
+        shape = len(rows), *tuple(first.shape)
+        with appearing(out / name) as unfinished:
+            shard = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
+            reserve(unfinished, unfinished.stat().st_size)
+            for row in progress(rows, len(rows), f"writing {name}"):
+                shard[row - start] = tiles.read(row).numpy()
+            shard.flush()
         names.append(name)
     return names

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oaml_core.held_folder import held_folder
+from oaml_core.reserved_file import reserve
 
 FOLDER = "OAML_TRAFFIC_FOLDER"
 """Environment variable with the folder of the counts: processes inherit it from the one that meters."""
-FIELD_BYTES = 8
+BYTES = 3 * 8
+"""Size of a process' counts."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,9 @@ class _Counts:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         path = Path(folder) / f"{os.getpid()}-{secrets.token_hex(4)}"
-        with path.open("w+b") as file:
-            file.truncate(3 * FIELD_BYTES)
-            self._fields = memoryview(mmap.mmap(file.fileno(), 3 * FIELD_BYTES)).cast("q")
+        reserve(path, BYTES)
+        with path.open("r+b") as file:
+            self._fields = memoryview(mmap.mmap(file.fileno(), BYTES)).cast("q")
 
     def add(self, *amounts: int) -> None:
         for field, each in enumerate(amounts):
@@ -75,7 +77,7 @@ def count_traffic(requests: int = 0, read: int = 0, written: int = 0) -> None:
         if _own.counts is None or _own.counts.folder != folder:
             try:
                 _own.counts = _Counts(folder)
-            except OSError:  # the work has ended, and its folder with it
+            except OSError:  # the work has ended, and its folder with it; or the disk is full
                 return
         _own.counts.add(requests, read, written)
 
@@ -101,5 +103,6 @@ def metered() -> Iterator[Callable[[], Traffic]]:
 
 
 def _total(folder: Path) -> Traffic:
-    counts = [memoryview(each.read_bytes()).cast("q") for each in folder.iterdir()]
+    contents = (each.read_bytes() for each in folder.iterdir())
+    counts = [memoryview(each).cast("q") for each in contents if len(each) == BYTES]  # not those just being made
     return Traffic(*(sum(fields) for fields in zip(*counts, strict=True)))

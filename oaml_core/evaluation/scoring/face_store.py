@@ -6,6 +6,7 @@ They are described in runs, each of which another process may describe as well.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from oaml_core.evaluation.scoring.scores import PairScores, compare_features, jo
 from oaml_core.inference.combining import CombinedRule
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
+from oaml_core.reserved_file import reserve
 
 ScoreName = Literal["global", "local", "combined"]
 SCORE_NAMES: tuple[ScoreName, ...] = ("global", "local", "combined")
@@ -65,6 +67,7 @@ class FaceStore:
 
         Raises:
             KeyError, ValueError: a field is missing, or of another shape than that of the faces before.
+            OSError: the disk has no room for the feature maps of all faces.
         """
         if not self._parts:
             self._parts = [self._room(name, found[name]) for name in FaceFeatures._fields]
@@ -76,7 +79,8 @@ class FaceStore:
         """Room for a part [b, …] of all faces; for a part that the model does not give, none."""
         shape = (self._faces, *part.shape[1:]) if len(part) else (0,)
         if name == "feature_map" and len(part):
-            return np.memmap(self._file, np.float32, "w+", shape=shape)
+            reserve(self._file, math.prod(shape) * part.itemsize)
+            return np.memmap(self._file, np.float32, "r+", shape=shape)
         return np.empty(shape, np.float32)
 
     def features(self, rows: Rows) -> FaceFeatures:
