@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,6 +26,10 @@ from oaml_core.training.checkpoints import read_checkpoint, write_checkpoint
 
 ENDING = ".ckpt"
 RESULT = "result.json"
+NOT_ENDED = (
+    "its training has not come to its end: where it goes on, its next checkpoint has the rows again. End it, and give "
+    "the command again"
+)
 CLASS_PARTS = ("head.", "classes.")
 """Parts of a training module that have something per identity."""
 
@@ -42,6 +47,7 @@ class Loaded:
     """Step and digest of the best checkpoint that it names."""
     full: bool
     """Whether anything of the person is in it."""
+    sha256: str
 
 
 class Checkpoints(Place):
@@ -63,15 +69,20 @@ class Checkpoints(Place):
                 loaded = [one for key in keys if (one := self._look_at(tree, key)) is not None]
                 if any(one.fingerprint in self.case.traces for one in loaded):
                     self._runs.append((tree, run, loaded))
+                    if run and not tree.has(f"{run}/{RESULT}"):
+                        self.remains.append(Remainder(tree.where(run), NOT_ENDED))
                 what = "rows of the classifier and of the class embeddings"
-                items += [Item(tree.where(one.key), what, digest(tree, one.key)) for one in loaded if one.full]
+                items += [Item(tree.where(one.key), what, one.sha256) for one in loaded if one.full]
                 shutil.rmtree(self.case.scratch / "objects", ignore_errors=True)
         return items
 
     def _look_at(self, tree: Tree, key: str) -> Loaded | None:
         self.looked_at += 1
         try:
-            state = read_checkpoint(tree.fetch(key))
+            path = tree.fetch(key)
+            state, sha256 = read_checkpoint(path), sha256_of(path)
+        except FileNotFoundError:  # a training that goes on removes older ones
+            return None
         except CheckpointError:
             self.remains.append(Remainder(tree.where(key), "it cannot be read as a checkpoint"))
             return None
@@ -88,17 +99,18 @@ class Checkpoints(Place):
         )
         step = int(state["position"]["step"])
         is_best = best is not None and best["sha256"] == ""
-        return Loaded(key, fingerprint, step, is_best, best, full)
+        return Loaded(key, fingerprint, step, is_best, best, full, sha256)
 
     def erase(self) -> list[Change]:
         changes = []
         for tree, run, loaded in self._runs:
             digests: dict[int, str] = {}
             for one in sorted(loaded, key=lambda one: not one.is_best):
-                change, after = self._clear(tree, one, digests)
-                if one.is_best:
-                    digests[one.step] = after
-                changes += change
+                with suppress(FileNotFoundError):  # removed since it was searched
+                    change, after = self._clear(tree, one, digests)
+                    if one.is_best:
+                        digests[one.step] = after
+                    changes += change
             changes += self._mend_result(tree, run, digests)
             shutil.rmtree(self.case.scratch / "objects", ignore_errors=True)
         return changes

@@ -25,7 +25,7 @@ from oaml_core.forgetting.place import Case, Change, Item, Place, Remainder
 from oaml_core.forgetting.production import Production
 from oaml_core.forgetting.receipt import receipt_key, sign, subject_of
 from oaml_core.forgetting.shared_work import SharedWork, Unfinished
-from oaml_core.forgetting.sweep import sweep
+from oaml_core.forgetting.sweep import Swept, sweep
 from oaml_core.forgetting.trees import passed_over
 from oaml_core.store.lease import lease
 
@@ -136,13 +136,18 @@ def _applied(case: Case, key: bytes, scan: bool) -> Forgotten:
     swept = sweep(case) if scan else None
     receipt = sign(_receipt(case, subject, searched, removed, remains, swept), key)
     uri = _publish(case, subject, receipt)
-    if swept is not None and swept[1]:
-        places_left = ", ".join(swept[1][:5])
-        raise StoreError(
-            f"{amount(len(swept[1]), 'file still holds', 'files still hold')} an image or a name: {places_left}. "
-            f"{uri} lists them all."
-        )
+    if swept is not None:
+        _require_nothing_left(swept, uri)
     return Forgotten(searched, removed, remains, receipt, uri)
+
+
+def _require_nothing_left(swept: Swept, receipt: str) -> None:
+    for files, one, many in (
+        (swept.hits, "file still holds an image or a name", "files still hold an image or a name"),
+        (swept.unread, "file could not be looked through", "files could not be looked through"),
+    ):
+        if files:
+            raise StoreError(f"{amount(len(files), one, many)}: {', '.join(files[:5])}. {receipt} lists them all.")
 
 
 def _search(place: Place) -> Searched:
@@ -172,7 +177,7 @@ def _receipt(
     searched: list[Searched],
     removed: list[Change],
     remains: list[Remainder],
-    swept: tuple[int, list[str]] | None,
+    swept: Swept | None,
 ) -> dict[str, Any]:
     content = {
         "format": 1,
@@ -184,7 +189,7 @@ def _receipt(
         "searched": [asdict(each) for each in searched],
         "removed": [asdict(change) for change in removed],
         "remains": [asdict(remainder) for remainder in remains],
-        "scan": None if swept is None else {"bytes": swept[0], "hits": swept[1]},
+        "scan": None if swept is None else {"bytes": swept.read, "hits": swept.hits, "unread": swept.unread},
     }
     redacted: dict[str, Any] = json.loads(case.person.redact(json.dumps(content, ensure_ascii=False)))
     return redacted
