@@ -67,15 +67,21 @@ def explain(error: BaseException) -> str:
         names = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         names = names or _written(error)
         reason = error.strerror or str(error) or type(error).__name__
-        return _line(names, reason, REMEDIES.get(error.errno or 0, ""))
+        return _line(names, reason, _remedy(error))
     if isinstance(error, sqlite3.Error):
-        kind = "_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2])
-        return _line(_written(error), str(error), DATABASE.get(kind, ""))
+        return _line(_written(error), str(error), _remedy(error))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "The memory is used up. Lower data.batch_size, evaluate.batch_size or data.num_workers."
     first = (str(error).strip() or "without a message").splitlines()[0]
     place = _place(error)
     return f"{type(error).__name__}{place}: {shown(first[:300]).rstrip('.')}. OAML did not foresee this."
+
+
+def _remedy(error: BaseException) -> str:
+    """Return what can be done about an error of the operating system or of SQLite; empty if nothing is known."""
+    if isinstance(error, OSError):
+        return REMEDIES.get(error.errno or 0, "")
+    return DATABASE.get("_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2]), "")
 
 
 def _is_without_temporary_folder(error: OSError) -> bool:
@@ -106,7 +112,7 @@ def keep_traceback(error: BaseException) -> str:
     except OSError:
         if file is not None:  # a full disk takes its name, and no text
             Path(file.name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno in REMEDIES:
+        if _remedy(error):
             return f"The traceback cannot be kept; {DEBUG} shows it."
         return f"The traceback cannot be kept:\n{text}"
     return f"The traceback is in {file.name}; {DEBUG} shows it here."

@@ -163,9 +163,21 @@ def test_paths_that_lead_nowhere_are_named(
     assert FORESEEN not in shown
 
 
-def test_a_full_disk_keeps_no_empty_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def too_large_a_database(folder: Path) -> sqlite3.Error:
+    with full_disk(0), closing(sqlite3.connect(folder / "database")) as database:
+        with pytest.raises(sqlite3.Error) as told:
+            database.execute("CREATE TABLE numbers (number INTEGER)")
+        return told.value
+
+
+@pytest.mark.parametrize("kind", ["of the system", "of a database"])
+def test_a_full_disk_keeps_no_empty_traceback(
+    kind: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = OSError(errno.EFBIG, "File too large")
+    error = system if kind == "of the system" else too_large_a_database(tmp_path_factory.mktemp("database"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with full_disk(0):
-        said = keep_traceback(OSError(errno.EFBIG, "File too large"))
-    assert "cannot be kept" in said
+        said = keep_traceback(error)
+    assert said == "The traceback cannot be kept; --debug shows it."
     assert list(tmp_path.iterdir()) == []
