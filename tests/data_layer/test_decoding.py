@@ -17,7 +17,9 @@ from torch.utils.data import BatchSampler, Dataset
 
 from oaml_core.config import DataConfig
 from oaml_core.data.batches.decoding import batch_loader, not_for_decoders
+from oaml_core.errors import DataError, StoreError
 from oaml_core.kept_memory import let_go
+from oaml_core.store.base import DamagedObject
 
 CONFIG = DataConfig(num_workers=1, pin_memory=False, prefetch_factor=2)
 FULL = 4_096
@@ -115,9 +117,40 @@ def test_no_room_for_long_is_an_error_with_a_remedy(
     batches = iter(loader())
     next(batches)
     limit(FULL, others)
-    with pytest.raises(Exception, match=r"150,528 bytes finds no room in shared memory.*--shm-size"):  # noqa: PT012
+    with pytest.raises(DataError, match=r"^A batch of 150,528 bytes finds no room in shared memory.*--shm-size"):  # noqa: PT012
         while True:
             next(batches)
+
+
+class Damaged(Grey):
+    """Images of which number 9 is damaged."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __getitem__(self, number: int) -> Tensor:
+        if number == 9:
+            raise self.error
+        return super().__getitem__(number)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (DataError("training image 9: it is damaged"), DataError, "training image 9: it is damaged"),
+        (DamagedObject("s3://a/b is damaged.", "Delete it."), StoreError, "s3://a/b is damaged. Delete it."),
+    ],
+)
+def test_what_a_decoder_says_of_an_image_is_said_as_it_is(
+    error: Exception, kind: type[Exception], said: str, count: int
+) -> None:
+    keys = BatchSampler(range(60), 4, drop_last=True)
+    batches = iter(batch_loader(Damaged(error), keys, stacked, replace(CONFIG, num_workers=count)))
+    assert [len(next(batches)) for _ in range(2)] == [3, 3]
+    with pytest.raises(kind) as told:
+        next(batches)
+    assert str(told.value) == said
 
 
 def test_a_batch_that_never_comes_is_missed(monkeypatch: pytest.MonkeyPatch, others: set[psutil.Process]) -> None:
@@ -141,7 +174,9 @@ import os, signal, sys, time
 from torch.utils.data import BatchSampler, default_collate
 from oaml_core.config import DataConfig
 from oaml_core.data.batches.decoding import batch_loader, not_for_decoders
+from oaml_core.errors import DataError, StoreError
 from oaml_core.kept_memory import let_go
+from oaml_core.store.base import DamagedObject
 keys = BatchSampler(range(1000), 1, False)
 loader = batch_loader(range(1000), keys, default_collate, DataConfig(num_workers=1, pin_memory=False))
 batches = iter(loader)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakMethod
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, get_worker_info
 
 from oaml_core.config import DataConfig
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, OamlError
 from oaml_core.kept_memory import let_go
 from oaml_core.processes import die_with_parent
 
@@ -41,12 +42,12 @@ def batch_loader(
 
     Returns:
         A loader whose iteration raises an error where a process has died or has no room for its batch, and where none
-        has come for `LOST_SECONDS`.
+        has come for `LOST_SECONDS`. Errors of OAML in such a process are raised as they were there.
     """
     if config.num_workers == 0:
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
-    return DataLoader(
-        dataset,
+    return _Loader(
+        _Items(dataset),
         batch_sampler=batches,
         collate_fn=SharedBatches(collate),
         num_workers=config.num_workers,
@@ -72,6 +73,45 @@ def not_for_decoders(tensors: Held) -> None:
     _unread.append(WeakMethod(tensors))
 
 
+@dataclass(frozen=True)
+class Refused:
+    """An error on its way to the trainer. PyTorch would send its traceback, as the text of another one."""
+
+    kind: type[OamlError]
+    said: str
+
+    @classmethod
+    def by(cls, error: OamlError) -> Refused:
+        """Return what can be sent of an error: the nearest of the library's general ones, which take a text alone."""
+        return cls(next(kind for kind in type(error).__mro__ if kind.__module__ == OamlError.__module__), str(error))
+
+
+class _Items(Dataset[Any]):
+    """Items of a data set, all of a batch, or the error that one of them gave."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __getitems__(self, keys: Sequence[Any]) -> list[Any] | Refused:
+        try:
+            if hasattr(self.dataset, "__getitems__"):
+                items: list[Any] = self.dataset.__getitems__(keys)
+                return items
+            return [self.dataset[key] for key in keys]
+        except OamlError as error:
+            return Refused.by(error)
+
+
+class _Loader(DataLoader[Any]):
+    """Loader that raises what the processes were refused."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # of PyTorch's own iterator nothing else is used
+        for batch in super().__iter__():
+            if isinstance(batch, Refused):
+                raise batch.kind(batch.said)
+            yield batch
+
+
 class SharedBatches:
     """Batches whose tensors lie in shared memory before they are sent.
 
@@ -85,16 +125,17 @@ class SharedBatches:
     def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
         self.collate = collate
 
-    def __call__(self, items: list[Any]) -> Any:
-        """Return a batch.
-
-        Raises:
-            DataError: shared memory has had no room for it for `ROOM_SECONDS`.
-        """
-        batch = self.collate(items)
-        if get_worker_info() is not None:
-            _share(_tensors(batch))
-        return batch
+    def __call__(self, items: list[Any] | Refused) -> Any:
+        """Return a batch, or why there is none: shared memory may have had no room for it for `ROOM_SECONDS`."""
+        if isinstance(items, Refused):
+            return items
+        try:
+            batch = self.collate(items)
+            if get_worker_info() is not None:
+                _share(_tensors(batch))
+            return batch
+        except OamlError as error:
+            return Refused.by(error)
 
 
 def _tensors(batch: Any) -> list[Tensor]:
