@@ -8,6 +8,8 @@ import time
 from collections import deque
 from pathlib import Path
 
+from oaml_core.whole_file import written_whole
+
 log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 10.0
@@ -56,12 +58,8 @@ class LineFile:
     def _write(self) -> None:
         try:
             if self._beginning is not None:
-                temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-                try:
+                with written_whole(self.path) as temporary:
                     temporary.write_text(self._beginning)
-                    temporary.replace(self.path)
-                finally:
-                    temporary.unlink(missing_ok=True)
                 self._beginning = None
             if self._waiting:
                 _append(self.path, "".join(f"{line}\n" for line in self._waiting).encode())

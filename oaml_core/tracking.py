@@ -18,6 +18,7 @@ import numpy as np
 from oaml_core.config import Config
 from oaml_core.line_file import LineFile
 from oaml_core.mlflow_copy import ADDRESS, MlflowCopy
+from oaml_core.whole_file import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +154,8 @@ def _kept_run_id(folder: Path) -> str:
     made = f"{datetime.now(UTC):%Y-%m-%d}-{secrets.token_hex(4)}"
     try:
         if not path.exists():
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(made)
-            temporary.replace(path)
+            with written_whole(path) as temporary:
+                temporary.write_text(made)
         return path.read_text().strip() or made
     except OSError as error:
         log.warning("%s cannot be written (%s): a later try of this run may get another name.", path, error)

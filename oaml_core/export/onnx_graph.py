@@ -91,7 +91,8 @@ def write_graph(
         config: `export.opset` holds.
 
     Raises:
-        ExportError: torch cannot translate the model, or writes another operator set.
+        ExportError: torch cannot translate the model, or writes another operator set. OSError: the file cannot be
+            written.
     """
     for converter in ("onnx_ir", "onnxscript"):  # they tell each of their passes
         logging.getLogger(converter).setLevel(logging.WARNING)
@@ -109,6 +110,8 @@ def write_graph(
         assert program is not None  # dynamo=True always returns one
         program.save(str(path), external_data=False)
         written = {entry.domain: entry.version for entry in program.model_proto.opset_import}[""]
+    except OSError:  # the disk, and not the graph
+        raise
     except Exception as error:  # the exporter raises what the failing operator raises
         raise ExportError(f"The model cannot be exported with export.opset {config.export.opset}: {error}") from error
     if written != config.export.opset:

@@ -31,7 +31,7 @@ def write_variant(
         preprocessing: whether the model takes these as they are; False: float [n, 3, H, W] in [-1, 1].
 
     Raises:
-        ExportError: the model cannot be converted.
+        ExportError: the model cannot be converted. OSError: the file cannot be written.
     """
     try:
         if variant == "fp16":
@@ -40,6 +40,8 @@ def write_variant(
             write_eight_bits(source, path, calibration, partial(_as_input, preprocessing=preprocessing))
     except Exception as error:  # the converters raise what the failing operator raises
         path.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # the disk, and not the graph
+            raise
         raise ExportError(
             f"The {variant} variant of {source.name} cannot be made: {error}. Take {variant} out of export.variants."
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from oaml_core.photos.recipe import recipe_digest
 from oaml_core.processes import die_with_parent
 from oaml_core.progress import progress
 from oaml_core.structured_text import json_or_none
+from oaml_core.whole_file import written_whole
 
 LANDMARKS = "landmarks.parquet"
 REJECTS = "rejects.csv"
@@ -147,15 +147,13 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
 
 def _save(image: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    Image.fromarray(image).save(partial)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        Image.fromarray(image).save(partial, "PNG")
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
@@ -179,9 +177,8 @@ def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
             ("doubts", pa.string()),
         ]
     )
-    partial = out / f".partial-{LANDMARKS}"
-    pq.write_table(pa.Table.from_pylist(rows, schema), partial)
-    os.replace(partial, out / LANDMARKS)
+    with written_whole(out / LANDMARKS) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema), partial)
     rejects = [(note["photo"], note["reason"]) for note in notes if note["reason"]]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("photo", "reason"), *rejects])

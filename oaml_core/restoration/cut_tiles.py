@@ -27,6 +27,7 @@ from oaml_core.restoration.noise_estimation import noise_of_image
 from oaml_core.restoration.photographs import EXPOSURE, RAW_SUFFIXES, Photograph, read_photograph
 from oaml_core.restoration.tile_check import LEAST_DEVIATION
 from oaml_core.restoration.tiles import LONG_EXPOSURE, METADATA
+from oaml_core.whole_file import written_whole
 
 log = logging.getLogger(__name__)
 
@@ -189,6 +190,5 @@ def _typical(some: list[Noise]) -> dict[str, float]:
 
 
 def _save(tile: Tensor, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    torch.save(tile, partial)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        torch.save(tile, partial)

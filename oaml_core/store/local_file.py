@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,11 +14,13 @@ from pathlib import Path
 
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import NoRegularFile, kind_of, open_regular, shown
+from oaml_core.remedies import REMEDIES
+from oaml_core.whole_file import written_whole
 
 MOST_TRIES = 1000
 """Times that a lock may be removed, with its empty folder, before it is held."""
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
-"""Names of files that have not appeared yet."""
+"""Names of files that have not appeared yet, as `written_whole` gives them."""
 
 
 def sha256_of(path: Path) -> str:
@@ -52,19 +53,20 @@ def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace)
     Raises:
         StoreError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # as `is_temporary` knows it
+
+    def show(new: Path, path: Path) -> None:
+        with new.open("rb") as file:
+            os.fsync(file.fileno())
+        rename(new, path)
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        rename(temporary, path)
+        with written_whole(path, show) as temporary:
+            yield temporary
     except OSError as error:
         if isinstance(error, StoreError):
             raise
         raise unusable_file(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_temporary(name: str) -> bool:
@@ -74,7 +76,7 @@ def is_temporary(name: str) -> bool:
 
 def unusable_file(path: Path, error: OSError) -> StoreError:
     """Return the error for a file that this machine cannot write or read."""
-    remedy = "Check that it exists and that you may use it."
+    remedy = REMEDIES.get(error.errno or 0, "Check that it exists and that you may use it.")
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "Free some space, or use another disk."
     elif isinstance(error, NoRegularFile):

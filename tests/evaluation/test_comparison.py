@@ -92,7 +92,7 @@ def test_stored_scores_decide_as_the_evaluation_did(model, pairs, tmp_path):
     for condition, found in evaluation.sets["patterns"].conditions.items():
         for score, result in found.scores.items():
             assert again.of("patterns", condition, score).champion == result.accuracy
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_damaged_scores_are_named(tmp_path):

@@ -73,7 +73,7 @@ def test_metrics_json_is_strict_json_with_the_documented_keys(evaluation, tmp_pa
     assert gain["difference"] == pytest.approx(score["accuracy"] - alone["accuracy"])
     assert gain["low"] <= gain["difference"] <= gain["high"]
     assert sum(score["histogram"]["genuine"]) == 40
-    assert not list(tmp_path.glob("*.partial"))
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_roc_for_dashboards_is_short_and_finite(evaluation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import random
@@ -14,6 +15,7 @@ import pytest
 
 from oaml_core.errors import StoreError
 from oaml_core.store import MissingObject, open_store
+from oaml_core.store.local_file import unusable_file
 
 SPAWN = multiprocessing.get_context("forkserver")
 KEY = "models/production.json"
@@ -176,3 +178,10 @@ def test_links_within_a_store_and_a_store_that_is_a_link_are_used(tmp_path: Path
     assert store.read_bytes("runs/newest/a.json") == b"{}"
     store.write_bytes("runs/newest/b.json", b"[]")
     assert store.read_bytes("runs/1/b.json") == b"[]"
+
+
+@pytest.mark.parametrize(("number", "remedy"), [(errno.EFBIG, "raise the limit"), (errno.EROFS, "read-only disk")])
+def test_what_is_wrong_with_a_local_file_has_its_own_remedy(number: int, remedy: str) -> None:
+    told = str(unusable_file(Path("model.onnx"), OSError(number, os.strerror(number))))
+    assert told.startswith(f"model.onnx: {os.strerror(number)}. ")
+    assert remedy in told

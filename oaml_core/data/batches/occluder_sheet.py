@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from pathlib import Path
 from typing import get_args
@@ -18,6 +17,7 @@ from oaml_core.data.augment.occluder_artwork import Split
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import DrawnFaces, draw_faces
+from oaml_core.whole_file import written_whole
 
 GAP, BESIDE = 2, 150
 """Pixels between pictures, and for the names on the left."""
@@ -54,9 +54,8 @@ def write_occluder_sheet(path: Path, cutouts: Cutouts | None = None, count: int 
     for number, name in enumerate(names):
         labels.text((4, 20 + number * (side + GAP) + side // 2), name, fill=0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    sheet.save(unfinished, format="PNG")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        sheet.save(unfinished, format="PNG")
     return names
 
 

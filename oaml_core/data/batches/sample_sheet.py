@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from oaml_core.data.batches.plan import SampleKey, mixed_seed
 from oaml_core.data.batches.training_faces import TrainingFaces, training_faces
 from oaml_core.data.batches.visibility_plan import VisibilityKey
 from oaml_core.data.prepared.prepared import PreparedDataset
+from oaml_core.whole_file import written_whole
 
 COLUMNS = 16
 GAP = 2
@@ -44,9 +44,8 @@ def write_sample_sheet(config: Config, dataset: PreparedDataset, path: Path, cou
     width = max(band.shape[1] for band in rows)
     sheet = np.concatenate([_padded(band, 0, width - band.shape[1]) for band in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    Image.fromarray(sheet).save(unfinished, format="PNG")
-    unfinished.replace(path)
+    with written_whole(path) as unfinished:
+        Image.fromarray(sheet).save(unfinished, format="PNG")
 
 
 def _recognition_keys(faces: TrainingFaces, seed: int, count: int) -> list[SampleKey]:

@@ -17,7 +17,6 @@ In a store the files lie under `datasets/files/<SHA-256>`, each content once, an
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from oaml_core.data.prepared.streamed_parts import StreamedParts
 from oaml_core.data.prepared.verification import VerificationSet, open_verification
 from oaml_core.data.prepared.visibility_set import VisibilityDataset
 from oaml_core.errors import DataError
+from oaml_core.whole_file import written_whole
 
 log = logging.getLogger(__name__)
 DATASETS = "datasets"
@@ -139,9 +139,8 @@ def fetch_prepared(
     _need_room(directory, bytes_of(wanted))
     with ThreadPoolExecutor(TRANSFERS) as pool:
         list(pool.map(lambda file: bring(store, file, directory), wanted))
-    unfinished = directory / f".{MANIFEST}.{os.getpid()}"
-    unfinished.write_bytes(text)
-    unfinished.replace(directory / MANIFEST)
+    with written_whole(directory / MANIFEST) as unfinished:
+        unfinished.write_bytes(text)
     return open_prepared(directory)
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,6 +28,7 @@ from oaml_core.photos.faces import SURE, FaceFinder, FaceNotFoundError
 from oaml_core.photos.recipe import recipe_digest
 from oaml_core.progress import progress
 from oaml_core.structured_text import json_or_none
+from oaml_core.whole_file import written_whole
 
 FOLDER = "aligned"
 """Folder of the work directory with the faces that were cut out."""
@@ -142,9 +141,8 @@ def _reason(error: ModelInputError) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
 
 
 class AlignedSource(TrainingSource):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from oaml_core.amounts import amount
 from oaml_core.evaluation.own_faces.folder import FolderResult
 from oaml_core.evaluation.scoring.face_store import ScoreName
 from oaml_core.evaluation.statistics.identification import SearchOutcome
+from oaml_core.whole_file import written_whole
 
 BARS = " ▁▂▃▄▅▆▇█"
 SIDE = 480
@@ -75,13 +75,11 @@ def save_matrices(result: FolderResult, people: Sequence[str], sha256: Sequence[
         path: `….npz`.
     """
     assert result.matrices is not None
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        arrays: dict[str, NDArray[Any]] = {"names": np.array(result.names), "identities": np.array(people)}
-        arrays["sha256"] = np.array(sha256)
-        arrays |= {str(name): matrix for name, matrix in result.matrices.items()}
+    arrays: dict[str, NDArray[Any]] = {"names": np.array(result.names), "identities": np.array(people)}
+    arrays["sha256"] = np.array(sha256)
+    arrays |= {str(name): matrix for name, matrix in result.matrices.items()}
+    with written_whole(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, path)
     return path
 
 
@@ -92,9 +90,8 @@ def save_picture(result: FolderResult, path: Path) -> Path:
     tiles = [_tile(matrix[np.ix_(order, order)]) for matrix in result.matrices.values()]
     gap = np.full((tiles[0].shape[0], 12), 255, np.uint8)
     joined = np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], axis=1)
-    partial = path.with_name(f".partial-{path.name}")
-    Image.fromarray(joined).save(partial, "PNG")
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        Image.fromarray(joined).save(partial, "PNG")
     return path
 
 

@@ -6,7 +6,6 @@ Tables and charts are drawn here and styled by `assets/`; the script only adds r
 from __future__ import annotations
 
 import json
-import os
 import string
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
@@ -25,6 +24,7 @@ from oaml_core.evaluation.statistics.bootstrap import LEVEL
 from oaml_core.evaluation.verdict.comparison import ModelComparison
 from oaml_core.evaluation.verdict.gate import GateDecision
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, SetResult
+from oaml_core.whole_file import written_whole
 
 
 def write_report(
@@ -68,9 +68,8 @@ def write_report(
 
 def write_page(text: str, path: Path) -> None:
     """Write a page, by rename."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def _navigation(evaluation: Evaluation, comparison: ModelComparison | None, images: bool) -> Iterable[tuple[str, str]]:

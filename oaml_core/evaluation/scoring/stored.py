@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from oaml_core.array_files import read_arrays
 from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.statistics.protocols import Bools
 from oaml_core.evaluation.verdict.results import Evaluation
+from oaml_core.whole_file import written_whole
 
 SCORES_FILE = "scores.npz"
 """Beside `metrics.json`."""
@@ -44,10 +44,8 @@ def write_scores(evaluation: Evaluation, path: Path) -> None:
         for condition, found in result.conditions.items():
             for score, judged in found.scores.items():
                 arrays[f"{name}/{condition}/{score}"] = judged.values.astype(np.float32)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with written_whole(path) as partial, partial.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    os.replace(partial, path)
 
 
 def read_scores(path: Path) -> dict[str, StoredSet]:

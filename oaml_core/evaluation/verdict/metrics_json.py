@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from oaml_core.evaluation.statistics.roc import Roc
 from oaml_core.evaluation.verdict.comparison import ModelComparison
 from oaml_core.evaluation.verdict.own_metrics import own_metrics
 from oaml_core.evaluation.verdict.results import ConditionResult, Evaluation, ScoreResult, SetResult
+from oaml_core.whole_file import written_whole
 
 SCHEMA = 2
 
@@ -84,9 +84,8 @@ def write_metrics(
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write strict JSON, by rename; ValueError for a number that JSON has not."""
     text = json.dumps(content, indent=1, allow_nan=False, default=str)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def roc_points(curve: Roc) -> dict[str, list[float]]:
