@@ -16,7 +16,7 @@ from PIL import Image
 
 from oaml_core.amounts import amount
 from oaml_core.errors import DataError, OamlError
-from oaml_core.folder_entries import no_folder, regular_files
+from oaml_core.folder_entries import no_folder, regular_files, shown
 from oaml_core.photos.detectors import DEFAULT
 from oaml_core.photos.doubtful import SHEET, DoubtfulFace, doubts_about, sheet_of
 from oaml_core.photos.faces import FaceFinder
@@ -107,20 +107,25 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
     """Align the faces of one photograph, unless that was done; returns the note about it."""
     folder, out, name, size, every, detector = Path(job[0]), Path(job[1]), *job[2:]
     source, note = folder / name, out / NOTES / f"{name}.json"
-    state = source.stat()
+    made: dict[str, Any] = {"photo": name, "rows": [], "reason": ""}
+    try:
+        state = source.stat()
+    except OSError as error:  # it has gone since the folder was listed
+        return made | {"reason": f"{shown(source)} cannot be read: {error.strerror}."}
     key = [state.st_size, state.st_mtime_ns, _recipe(detector, size), every]
     if note.is_file():
         known = json_or_none(note.read_bytes())  # a damaged note is written again
         usable = isinstance(known, dict) and known.get("key") == key and isinstance(known.get("rows"), list)
         if usable and all((out / row["face"]).is_file() for row in known["rows"]):
             return dict(known)
-    made: dict[str, Any] = {"key": key, "photo": name, "rows": [], "reason": ""}
+    made["key"], may_pass = key, False
     try:
         faces = _finder(detector).all_faces(source, size) if every else [_finder(detector).main_face(source, size)]
         if not faces:
             made["reason"] = "no face was found"
     except OamlError as error:
         faces, made["reason"] = [], str(error)
+        may_pass = isinstance(error.__context__, OSError)
     for number, face in enumerate(faces, start=1):
         ending = "" if number == 1 else f"_{number}"
         # The photograph's ending stays in the name: a.jpg and a.png may lie side by side.
@@ -140,8 +145,9 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
                 "doubts": "; ".join(doubts_about(face)),
             }
         )
-    note.parent.mkdir(parents=True, exist_ok=True)
-    _write_text(note, json.dumps(made))
+    if not may_pass:  # a disk that failed, or a permission: the next run looks again
+        note.parent.mkdir(parents=True, exist_ok=True)
+        _write_text(note, json.dumps(made))
     return made
 
 

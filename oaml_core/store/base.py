@@ -58,7 +58,10 @@ class DamagedObject(StoreError):
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(f"{what} {remedy}")
-        self.what = what
+        self.what, self._remedy = what, remedy
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return DamagedObject, (self.what, self._remedy)  # from one process to another
 
 
 class MissingObject(StoreError, FileNotFoundError):

@@ -10,7 +10,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from oaml_core.decoding import files
 from oaml_core.errors import DataError
+from oaml_core.photos import collection
 from oaml_core.photos.alignment import align_points
 from oaml_core.photos.collection import align_folder
 
@@ -61,8 +63,6 @@ def test_second_run_looks_only_at_what_changed(
     align_folder(photographs, out)
     before = contents(out)
     looked: list[str] = []
-    import oaml_core.photos.collection as collection
-
     finder = collection._finder("yunet")
     original = type(finder).main_face
     monkeypatch.setattr(
@@ -75,6 +75,28 @@ def test_second_run_looks_only_at_what_changed(
     Image.fromarray(skimage.data.astronaut()).save(photographs / "new.png")
     assert align_folder(photographs, out).faces == 3
     assert sorted(looked) == ["new.png", "one.png"]
+
+
+def test_photographs_that_go_or_cannot_be_read_are_rejected_and_looked_at_again(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, listed, out = files.read_regular, collection.regular_files, tmp_path / "out"
+
+    def refused(path: Path, most: int) -> bytes:
+        if path.name == "one.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path, most)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "read_regular", refused)
+        patched.setattr(collection, "regular_files", lambda *words: [*listed(*words), photographs / "gone.jpg"])
+        made = align_folder(photographs, out)
+    assert (made.faces, made.rejects) == (1, 4)
+    rejects = (out / "rejects.csv").read_text()
+    assert "one.png cannot be read: Permission denied" in rejects
+    assert "gone.jpg cannot be read: No such file" in rejects
+    made = align_folder(photographs, out)
+    assert (made.faces, made.rejects) == (2, 2)
 
 
 def test_folders_that_cannot_be_aligned_are_named(photographs: Path, tmp_path: Path) -> None:
