@@ -101,14 +101,14 @@ def lease(
 
 
 def _keep(held: Lease, expires: timedelta, done: threading.Event) -> None:
-    """Renew a ticket until `done`; a store that fails for a while is asked again."""
+    """Renew a ticket until `done`; a store that fails for a while, or a disk that is full, is asked again."""
     while not done.wait(expires.total_seconds() / RENEWALS):
         try:
             held.renew()
         except HeldError:
             held.lost.set()
             return
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             log.warning("The lease %s cannot be renewed: %s", held.ticket, error)
 
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from full_disk import full_disk
 
 from oaml_core.errors import StoreError
 from oaml_core.store import Store
@@ -70,6 +71,20 @@ def test_a_kept_lease_outlives_its_time_of_expiry(store: Store) -> None:
         assert store.read_bytes(held.ticket) != first
         held.require()
     assert list(store.list("leases/")) == []
+
+
+def test_a_kept_lease_outlives_a_full_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.excepthook", lambda died: pytest.fail(f"{died.thread} died"))
+    with lease(store, "long", expires=timedelta(seconds=4), kept=True) as held:
+        with full_disk(0):
+            with pytest.raises(StoreError, match=r"File too large. .*raise the limit"):
+                store.write_bytes("a", b"b")
+            time.sleep(2.5)  # two renewals
+        first = store.read_bytes(held.ticket)
+        deadline = time.monotonic() + 30
+        while store.read_bytes(held.ticket) == first and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert store.read_bytes(held.ticket) != first
 
 
 def test_who_keeps_a_lease_learns_that_it_was_taken_away(store: Store) -> None:
