@@ -18,6 +18,7 @@ from oaml_core.config import Config, check_leaves, is_flat, modern_words, refuse
 from oaml_core.errors import ConfigError, nearest, nearest_key
 from oaml_core.recipe_files import find_recipe
 from oaml_core.structured_text import check_yaml, parse_yaml
+from oaml_core.wanted_values import said_plainly
 
 if typing.TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -245,19 +246,10 @@ def _instantiated(parser: ArgumentParser, parse: Callable[[], Any], cls: type = 
     try:
         return parser.instantiate(parse())
     except argparse.ArgumentError as error:
-        message = WRONG_NUMBER.sub(_number_wanted, " ".join(str(error).split()))
-        raise ConfigError(message.rstrip(".") + "." + _hint(parser, message, cls)) from error
+        message = " ".join(str(error).split())
+        raise ConfigError(said_plainly(message) + "." + _hint(parser, message, cls)) from error
     except TypeError as error:  # what jsonargparse raises for `optim: 3`
         raise ConfigError(_PLAIN_VALUE.format(", ".join(_groups(cls)))) from error
-
-
-WRONG_NUMBER = re.compile(r"""Parser key "([\w.]+)": Expected a <class '(int|float)'>\. Got value: (.*)""")
-"""The parser's message about a value that is no number."""
-
-
-def _number_wanted(found: re.Match[str]) -> str:
-    key, kind, value = found.groups()
-    return f"{key} takes {'a whole number' if kind == 'int' else 'a number'}, not {value}"
 
 
 _PLAIN_VALUE = "A plain value stands where a group of keys belongs ({}): put its keys below it, indented."
