@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from components.train.workers import GivenUp
+from oaml_core import errors
+from oaml_core.errors import OamlError
+from oaml_core.store.base import MissingObject
 from pipelines.local_log import readable
 
 START = """\
@@ -42,6 +48,33 @@ def test_a_users_error_is_one_line() -> None:
         "    oaml_core.errors.DataError: record 7 of faces/train.rec cannot be decoded.\n"
     )
     assert shown(text) == ["oaml: record 7 of faces/train.rec cannot be decoded."]
+
+
+def traceback(last: str) -> str:
+    return f'    Traceback (most recent call last):\n      File "/x/y.py", line 9, in z\n        call()\n    {last}\n'
+
+
+KINDS = [
+    *(each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, OamlError)),
+    MissingObject,
+    GivenUp,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_that_a_user_can_cause_is_one_line(kind: type[OamlError]) -> None:
+    text = traceback(f"{kind.__module__}.{kind.__name__}: 3 GPU-hours are spent.") + "failed: 'train'.\n"
+    assert shown(text) == ["oaml: 3 GPU-hours are spent.", "failed: 'train'."]
+
+
+def test_of_errors_that_follow_from_one_another_the_last_decides() -> None:
+    cause, users = traceback("OSError: no space"), traceback("oaml_core.errors.OverBudget: 3 are spent.")
+    between = "\n    The above exception was the direct cause of the following exception:\n\n"
+    assert shown(cause + between + users + "\n    and more\n") == ["oaml: 3 are spent.", "and more"]
+    raw = shown(users + between + cause)
+    assert raw.count("Traceback (most recent call last):") == 2
+    assert raw[-1] == "OSError: no space"
+    assert shown(users + users) == ["oaml: 3 are spent."] * 2
 
 
 def test_other_errors_keep_their_traceback() -> None:
