@@ -85,6 +85,10 @@ class OverBudget(OamlError):
     """A night that may not begin, or go on, because its budget or the month's is spent."""
 
 
+class NotBegun(OamlError):
+    """A night that a guard does not let begin: too many have failed, or a disk is nearly full."""
+
+
 class StoreError(OamlError):
     """An artifact store that cannot be reached, or an object in it that is missing or damaged."""
 

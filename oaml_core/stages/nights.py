@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from oaml_core.amounts import amount, first_of
+from oaml_core.cluster_event import Reason
 from oaml_core.config import Config
-from oaml_core.errors import OamlError, OverBudget, StoreError
+from oaml_core.errors import NotBegun, OamlError, OverBudget, StoreError
 from oaml_core.notify import notify
 from oaml_core.orderly_end import asking_raises
 from oaml_core.stages.addresses import dated_name
@@ -45,9 +46,15 @@ NIGHT = {"ended": str, "state": str, "reason": str}
 """Keys that every night's record has."""
 KEPT = 400
 """Records of nights that are kept."""
-State = Literal["promoted", "refused", "nothing new", "failed", "over budget"]
+State = Literal["promoted", "refused", "nothing new", "failed", "over budget", "not begun"]
 JUDGED = ("promoted", "refused")
 """States of nights that brought a model to the gate."""
+TROUBLES: dict[State, tuple[str, Reason]] = {
+    "failed": ("failed", "NightFailed"),
+    "over budget": ("was ended by its budget", "NightOverBudget"),
+    "not begun": ("did not begin", "NightFailed"),
+}
+"""What became of nights without a decision, in words and for the cluster; the first kind alone counts as failed."""
 
 
 @dataclass(frozen=True)
@@ -95,20 +102,20 @@ def begin_night(config: Config) -> None:
 
     Raises:
         OverBudget: too little of the budget is left. ConfigError: the address of the webhook or of the model
-            registry cannot be. OamlError: says what else is against it, and what to do.
+            registry cannot be. NotBegun: says what else is against it, and what to do.
     """
     check_addresses()
     store = open_store(config.store)
     _forget_trouble(store, config)
     failed, most = _failed_in_a_row(store, config), config.nightly.stop_after_failures
     if most and len(failed) >= most:
-        raise OamlError(
+        raise NotBegun(
             f"The last {amount(len(failed), 'night')} failed, and nightly.stop_after_failures is {most}; the last one: "
             f"{failed[-1].reason.rstrip('.')}. Mend that, then `oaml nightly resume --name {config.name}`."
         )
     for place, free in _free(config):
         if free < config.nightly.least_free_gb * 1e9:
-            raise OamlError(
+            raise NotBegun(
                 f"{place} has {free / 1e9:.1f} GB free, and nightly.least_free_gb is {config.nightly.least_free_gb:g}: "
                 "free some, or `oaml store gc --delete`."
             )
@@ -131,11 +138,8 @@ def end_night(config: Config, failed: bool, error: str = "") -> Night:
     for old in _records(store, config)[:-KEPT]:
         store.delete(old)
     if failed:
-        how = "failed" if night.state == "failed" else "was ended by its budget"
-        notify(
-            f"OAML, {dated_name(config)}: the night {how}: {night.reason}",
-            "NightFailed" if night.state == "failed" else "NightOverBudget",
-        )
+        how, event = TROUBLES[night.state]
+        notify(f"OAML, {dated_name(config)}: the night {how}: {night.reason}", event)
     return night
 
 
@@ -186,10 +190,8 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
     age = now - datetime.fromisoformat(last.ended)
     if age > timedelta(hours=hours):
         wrong.append(f"No run has ended for {age.total_seconds() / 3600:.0f} hours; {hours:g} are allowed.")
-    if last.state == "failed":
-        wrong.append(f"The last run failed: {last.reason}")
-    if last.state == "over budget":
-        wrong.append(f"The last run was ended by its budget: {last.reason}")
+    if last.state in TROUBLES:
+        wrong.append(f"The last run {TROUBLES[last.state][0]}: {last.reason}")
     most = config.nightly.stop_after_failures
     if most and len(_failed_in_a_row(store, config)) >= most:
         wrong.append(f"Nights begin no more: {most} failed in a row. `oaml nightly resume` lets them.")
@@ -216,7 +218,7 @@ def _failure(store: Store, config: Config, error: str) -> Night:
     key = night_key(config, TROUBLE)
     if store.exists(key):
         kept = store.read_json(key, {"step": str, "why": str}, "Delete it.")
-        state: State = "over budget" if kept.get("over_budget") is True else "failed"
+        state: State = next((each for each in TROUBLES if each == kept.get("state")), "failed")
         return Night(_now(), state, f"{kept['step']}: {kept['why']}")
     return Night(_now(), "failed", error or "a step ended without a word: look at the run's pods")
 
@@ -255,7 +257,7 @@ def _failed_in_a_row(store: Store, config: Config) -> list[Night]:
     since = store.read_json(key, {"when": str}, "Run `oaml nightly resume` again.")["when"] if store.exists(key) else ""
     found: list[Night] = []
     for night in past_nights(store, config):
-        if night.state != "over budget":  # neither a failure nor a success
+        if night.state not in ("over budget", "not begun"):  # neither a failure nor a success
             found = [*found, night] if night.state == "failed" and night.ended > since else []
     return found
 
@@ -280,7 +282,9 @@ def _write(store: Store, config: Config, name: str, content: dict[str, Any]) -> 
 
 def _trouble(step: str, error: Exception) -> dict[str, Any]:
     kind = "" if isinstance(error, OamlError) else f"{type(error).__name__}: "
-    return {"step": step, "why": f"{kind}{error}", "over_budget": isinstance(error, OverBudget)}
+    states: dict[type[Exception], State] = {OverBudget: "over budget", NotBegun: "not begun"}
+    state = next((state for cls, state in states.items() if isinstance(error, cls)), "failed")
+    return {"step": step, "why": f"{kind}{error}", "state": state}
 
 
 def _without_harm(call: Callable[[], None]) -> None:

@@ -104,6 +104,34 @@ def test_no_night_begins_after_too_many_failed_until_it_is_resumed(
     stages.begin_night(config)
 
 
+def refuse(config: Config, guard: str) -> None:
+    """One night that may not begin."""
+    with pytest.raises(OamlError, match=guard), stages.keeping_trouble(config, "preprocess"):
+        stages.begin_night(config)
+    stages.end_night(config, True, "Task steps failed.")
+
+
+def test_nights_that_do_not_begin_are_no_failures_and_say_the_same_every_night(
+    config: Config, told: list[str], in_pipeline: None
+) -> None:
+    for _ in range(3):
+        fail(config)
+    for _ in range(3):
+        refuse(config, "The last 3 nights failed")
+    nights = past_nights(open_store(config.store), config)
+    assert [night.state for night in nights] == ["failed"] * 3 + ["not begun"] * 3
+    assert len({night.reason for night in nights[3:]}) == len({words.partition(": ")[2] for words in told[3:]}) == 1
+    assert nights[-1].reason.count("the disk is full") == 1
+    assert "the night did not begin: preprocess: The last 3 nights failed" in told[-1]
+    status = stages.night_status(config, 26)
+    assert not status.is_well
+    assert status.lines[0].startswith("The last run did not begin: preprocess: The last 3 nights failed")
+    assert resume_nights(config) == 3
+    for _ in range(4):
+        refuse(replace(config, nightly=replace(config.nightly, least_free_gb=1e9)), "GB free")
+    stages.begin_night(config)
+
+
 def test_resuming_a_mistyped_name_or_what_was_not_stopped_is_told(
     config: Config, told: list[str], in_pipeline: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
