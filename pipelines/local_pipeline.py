@@ -132,7 +132,7 @@ def _results(config: Config) -> str:
     from oaml_core.store import open_store
 
     store = open_store(config.store)
-    uris = stages.run_summary(config, stages.judged_night(config, stages.prepare(config)).dataset_uri)
+    uris = stages.run_summary(config, stages.data_of_night(config, stages.prepare(config)).dataset_uri)
     folder = Path(config.work_dir) / config.name
     measured, report, checkpoint = (
         _fetch(store, uri, folder)

@@ -45,19 +45,32 @@ def _drift(config: Config, options: Any) -> int:
     from oaml_core.stages.drift_stage import data_set_in_production, measure_drift
     from oaml_core.stages.prepare_stage import prepare
 
-    one = options.dataset or prepare(config).dataset_uri
+    # First the reference: without one, nobody waits until tonight's data are prepared.
     other = options.against or data_set_in_production(config)
     if other is None:
         raise DataError("No model is in production whose data set could be compared with; name one: --against.")
-    found = measure_drift(config, _fingerprint(one), _fingerprint(other), options.onnx)
+    reference, given = _fingerprint(config, other), options.dataset
+    fingerprint = _fingerprint(config, given) if given else prepare(config).fingerprint
+    found = measure_drift(config, fingerprint, reference, options.onnx)
     print(found.summary)
     if found.shifted:
         print(f"\nshifted: {', '.join(found.shifted)}")
     return 1 if found.shifted else 0
 
 
-def _fingerprint(dataset: str) -> str:
-    return dataset.rstrip("/").rpartition("/")[2]
+def _fingerprint(config: Config, dataset: str) -> str:
+    """Return the fingerprint of a data set of the store, which is named by its address or by the fingerprint itself.
+
+    Raises:
+        DataError: the store has no such data set.
+    """
+    from oaml_core.data.prepared.prepared import manifest_key
+    from oaml_core.store import open_store
+
+    store, fingerprint = open_store(config.store), dataset.rstrip("/").rpartition("/")[2]
+    if not store.exists(manifest_key(fingerprint)):
+        raise DataError(f"{store.uri} has no data set {fingerprint}: name one by the address that `oaml prepare` says.")
+    return fingerprint
 
 
 def _drift_options(parser: ArgumentParser) -> None:

@@ -19,7 +19,7 @@ from oaml_core.stages.evaluate_shards import evaluate_by_order, evaluate_shard, 
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
-from oaml_core.stages.nightly_stage import judged_night, plan_night, prepare_night
+from oaml_core.stages.nightly_stage import data_of_night, judged_night, plan_night, prepare_night
 from oaml_core.stages.nights import Night, NightStatus, begin_night, end_night, keeping_trouble, night_status
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces, evaluate_own_faces_shard
 from oaml_core.stages.prepare_stage import (
@@ -54,6 +54,7 @@ __all__ = [
     "champion",
     "check_files",
     "collect_garbage",
+    "data_of_night",
     "dataset_of_checkpoint",
     "dated_name",
     "drift_stage",

@@ -46,30 +46,47 @@ def prepare_night(config: Config, orders: Sequence[str] = ()) -> Prepared:
 
 
 def judged_night(config: Config, prepared: Prepared) -> Prepared:
-    """Return tonight's data set, or that of the model in production where too little is new.
+    """Return tonight's data set, or that of the model in production where too little is new; tell people of either.
 
     Raises:
         DataError: as `prepare_night`.
     """
-    nightly = config.nightly
-    if nightly.drift == "off" and not nightly.least_new_images:
-        return prepared
-    reference = data_set_in_production(config)
-    if reference is None or reference == prepared.fingerprint:
-        return prepared
-    known = _known(config, reference)
+    known = _in_production(config, prepared)
     if known is None:
-        log.warning("night: the data set %s of the model in production is gone; nothing is compared", reference)
         return prepared
-    new = prepared.summary["images"] - known.summary["images"]
-    if 0 <= new < nightly.least_new_images:
-        reason = f"{amount(new, 'new image')}; nightly.least_new_images is {nightly.least_new_images:,}"
+    if reason := _too_little_new(config, prepared, known):
         log.info("night: skipped: %s", reason)
         notify(f"OAML, {dated_name(config)}: nothing is trained: {reason}", "NightSkipped")
         return known
-    if nightly.drift != "off":
-        _look_for_drift(config, prepared.fingerprint, reference)
+    if config.nightly.drift != "off":
+        _look_for_drift(config, prepared.fingerprint, known.fingerprint)
     return prepared
+
+
+def data_of_night(config: Config, prepared: Prepared) -> Prepared:
+    """Return the data set that `judged_night` chose for a night that has ended, without another word to people."""
+    known = _in_production(config, prepared)
+    return known if known is not None and _too_little_new(config, prepared, known) else prepared
+
+
+def _in_production(config: Config, prepared: Prepared) -> Prepared | None:
+    """Return the data set of the model in production, where it is another one than tonight's and matters."""
+    nightly = config.nightly
+    if nightly.drift == "off" and not nightly.least_new_images:
+        return None
+    reference = data_set_in_production(config)
+    if reference is None or reference == prepared.fingerprint:
+        return None
+    known = _known(config, reference)
+    if known is None:
+        log.warning("night: the data set %s of the model in production is gone; nothing is compared", reference)
+    return known
+
+
+def _too_little_new(config: Config, prepared: Prepared, known: Prepared) -> str:
+    """Return why tonight's data are not worth a training; empty where they are."""
+    new, least = prepared.summary["images"] - known.summary["images"], config.nightly.least_new_images
+    return f"{amount(new, 'new image')}; nightly.least_new_images is {least:,}" if 0 <= new < least else ""
 
 
 def _look_for_drift(config: Config, fingerprint: str, reference: str) -> None:

@@ -16,6 +16,7 @@ from oaml_core.config import Config, DataConfig, NightlyConfig
 from oaml_core.data.drift.comparison import compare_measures
 from oaml_core.errors import DataError
 from oaml_core.stages.drift_stage import measure_drift
+from pipelines import local_pipeline
 
 LARGEST = 0.25
 
@@ -134,6 +135,55 @@ def test_a_night_without_enough_new_faces_uses_the_data_of_the_model_in_producti
     assert (found.fingerprint == stages.prepare(usual).fingerprint) is skipped
     assert found.summary["images"] == 240
     assert bool(told) is skipped
+
+
+@pytest.mark.parametrize("guard", [{"least_new_images": 1}, {"drift": "warn"}])
+def test_results_of_a_night_on_one_machine_are_shown_without_telling_people_again(
+    usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: dict[str, object]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", lambda text, _: told.append(text))
+    config = tonight(usual, tmp_path, "dark", **{"drift": "off", **guard})
+    used = stages.prepare_night(config).dataset_uri
+    assert len(told) == 1
+    shown: list[str] = []
+
+    def summary(_: Config, dataset_uri: str) -> None:
+        shown.append(dataset_uri)
+        raise LookupError("what follows needs a whole night")
+
+    monkeypatch.setattr("oaml_core.stages.run_summary", summary)
+    with pytest.raises(LookupError):
+        local_pipeline._results(config)
+    assert shown == [used]
+    assert len(told) == 1
+
+
+def drift_refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(["drift", *words])
+    assert left.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_without_a_reference_the_command_says_so_before_it_prepares_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--store", str(tmp_path / "store"), "--work_dir", str(tmp_path / "work")]
+    source = str(faces(tmp_path / "same", "same", 1, 2))
+    said = drift_refused(capsys, *places, "--data.source", source)
+    assert "No model is in production whose data set could be compared with; name one: --against." in said
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("option", ["--dataset", "--against"])
+def test_a_mistyped_data_set_is_named_before_anything_is_prepared(
+    usual: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    places = ["--store", usual.store, "--work_dir", str(tmp_path / "work")]
+    source = str(tmp_path / "nowhere")
+    said = drift_refused(capsys, *places, "--data.source", source, option, "s3://oaml/datasets/0123")
+    assert "has no data set 0123: name one by the address that `oaml prepare` says." in said
 
 
 def test_what_was_measured_is_kept_beside_the_data_set(usual: Config, tmp_path: Path) -> None:
