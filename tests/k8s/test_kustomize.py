@@ -109,6 +109,14 @@ def test_pods_of_ours_run_without_privileges() -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_the_other_pods_of_a_profile_are_let_in_as_before() -> None:
+    """Notebooks and what Kubeflow adds have Istio's sidecar, which may need NET_ADMIN."""
+    (namespace,) = of_kind(rendered("overlays/cluster"), "Namespace")
+    labels = namespace["metadata"]["labels"]
+    assert labels.get("pod-security.kubernetes.io/enforce", "privileged") == "privileged"
+    assert labels["pod-security.kubernetes.io/warn"] == "restricted"
+
+
 def test_the_priority_class_is_the_one_that_a_cluster_file_may_name() -> None:
     (priority,) = of_kind(rendered("overlays/cluster"), "PriorityClass")
     assert priority["metadata"]["name"] == "oaml-training"

@@ -35,6 +35,16 @@ def test_it_runs_a_command_that_there_is_for_the_nights_of_the_recipe(pod: dict[
     assert pod["spec"]["containers"][0]["image"] == image("promote")
 
 
+def test_it_looks_at_a_time_of_its_own_whatever_clock_the_control_plane_has() -> None:
+    (job,) = of_kind(rendered("watch"), "CronJob")
+    assert job["spec"]["timeZone"] == "Etc/UTC", "schedules of pipelines are in UTC"
+
+
+def test_a_cluster_without_a_webhook_is_watched_too(pod: dict[str, Any]) -> None:
+    (told,) = (each for each in pod["spec"]["containers"][0]["env"] if each["name"] == "OAML_WEBHOOK_URL")
+    assert told["valueFrom"]["secretKeyRef"]["optional"] is True
+
+
 def test_its_settings_are_those_of_the_steps(pod: dict[str, Any]) -> None:
     templates = {each["metadata"]["name"]: each for each in secret_templates()}
     given = has_settings_of_steps(pod["spec"]["containers"][0])
