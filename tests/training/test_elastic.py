@@ -9,23 +9,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from consumption import Consumed, attempts, consumed
+from consumption import attempts, consumed, planned
 from gloo_workers import free_port, listens
 from tiny_run import PATIENCE, TinyRun, alive, kill, wait_for, worker_pids
 
-from oaml_core.data.batches.samplers import build_batch_sampler
 from oaml_core.tracking import read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
-
-
-def plan(tiny: TinyRun, labels: np.ndarray, epochs: int) -> Consumed:
-    sampler = build_batch_sampler(tiny.config.data, labels, seed=tiny.config.seed)
-    planned: Consumed = {}
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
-        for batch in range(len(sampler)):
-            planned[epoch, batch] = [key.image for key in sampler.global_batch(batch)]
-    return planned
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +35,7 @@ def test_run_with_a_killed_worker_consumes_exactly_the_plan(tiny: TinyRun, label
     assert process.returncode == 0, output
     assert "resumes from step-" in output
     assert set(worker_pids(run_dir)).isdisjoint(first)
-    assert consumed(run_dir) == plan(tiny, labels, 2)
+    assert consumed(run_dir) == planned(tiny.config, labels, 2)
     steps = [step for step, name, _ in read_metrics(run_dir / "metrics.csv") if name == "loss"]
     assert steps == list(range(24)), "each step has one row, the repeated ones too"
 
@@ -69,7 +58,7 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tiny: TinyRun,
     output, _ = again.communicate(timeout=PATIENCE)
     assert again.returncode == 0, output
     assert f"resumes from {checkpoint.name}" in output
-    assert consumed(run_dir) == plan(tiny, labels, 2)
+    assert consumed(run_dir) == planned(tiny.config, labels, 2)
 
 
 @pytest.mark.slow
@@ -105,8 +94,8 @@ def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
     checkpoints = [path for folder in folders for path in (folder / "checkpoints").glob("step-*")]
     newest = max(checkpoints, key=lambda path: path.name)
     position = read_checkpoint(newest)["position"]
-    planned = plan(tiny, labels, position["epoch"] + 1)
-    done = {key: samples for key, samples in planned.items() if key < (position["epoch"], position["batch"])}
+    plan = planned(tiny.config, labels, position["epoch"] + 1)
+    done = {key: samples for key, samples in plan.items() if key < (position["epoch"], position["batch"])}
     assert len(done) == position["step"]
     assert consumed(*folders) == done
     # The main worker was on one node, then perhaps on the other.

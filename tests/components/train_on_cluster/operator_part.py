@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+from jobset_part import Answer
 from kubernetes import client
 from kubernetes_server.pod_logs import PodLogs
 
@@ -76,9 +77,39 @@ class OperatorPart:
         self._core().create_namespaced_pod(self.namespace, {"metadata": metadata, "spec": spec})
         return name
 
+    def replicas(self, job: Json) -> int:
+        """Number of pods that the job asks for."""
+        asked: int = job["spec"]["pytorchReplicaSpecs"]["Worker"]["replicas"]
+        return asked
+
     def pod_name(self, job: Json, number: int) -> str:
         """Name that the next pod of one worker has."""
         return f"{job['metadata']['name']}-worker-{number}"
+
+    def container_of(self, job: Json) -> Json:
+        """The container of each pod, as the API server gets it."""
+        (found,) = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+        return found
+
+    def told(self, job: Json, endpoint: str) -> dict[str, str]:
+        """What the operator adds to the environment, as pkg/controller.v1/pytorch/elastic.go of 1.9 does, for a
+        rendezvous at `endpoint`.
+        """
+        elastic = job["spec"]["elasticPolicy"]
+        return {
+            "PET_RDZV_ENDPOINT": endpoint,
+            "PET_RDZV_BACKEND": elastic["rdzvBackend"],
+            "PET_RDZV_ID": elastic["rdzvId"],
+            "PET_RDZV_CONF": ",".join(f"{each['key']}={each['value']}" for each in elastic["rdzvConf"]),
+            "PET_NNODES": f"{elastic['minReplicas']}:{elastic['maxReplicas']}",
+            "PET_MAX_RESTARTS": str(elastic["maxRestarts"]),
+            "PET_NPROC_PER_NODE": job["spec"]["nprocPerNode"],
+        }
+
+    def answer(self, job: Json, exit_code: int, disrupted: bool) -> Answer:
+        """What becomes of the job when a pod has ended; `disrupted`: whether the cluster took the pod away."""
+        assert job["spec"]["pytorchReplicaSpecs"]["Worker"]["restartPolicy"] == "ExitCode"
+        return "succeeded" if exit_code == 0 else "again" if exit_code >= 128 else "failed"
 
     def pod_maker(self, job: Json) -> Json:
         """The object that events about refused pods are about."""

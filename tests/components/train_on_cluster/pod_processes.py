@@ -1,8 +1,9 @@
-"""Pods of a PyTorchJob as processes of this machine, with the environment that the training operator gives them."""
+"""Pods of a training job as processes of this machine, with the environment that the controllers give them."""
 
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,15 +17,28 @@ import psutil
 from operator_part import OperatorPart
 
 REPO = Path(__file__).parents[3]
+EVICTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
+
+
+@dataclass
+class Pod:
+    """A pod, and its process once a node has room for it."""
+
+    name: str
+    process: subprocess.Popen[str] | None = None
+    reason: str = "Error"
+    """What the kubelet calls the end of its container, if that is not well."""
+    disrupted: bool = False
 
 
 @dataclass
 class PodProcesses:
-    """Starts what the pods of `job` run.
+    """Plays the nodes and the job's controllers: as many pods as the job asks for wait until a node has room for them;
+    when a pod has ended, the job's own policies say whether it is made again, or how the job ends.
 
     Args:
         secrets: environment variables that the Secrets hold.
-        folder: each pod has a folder of its own in it.
+        folder: each pod has an empty folder of its own in it.
     """
 
     operator: OperatorPart
@@ -32,20 +46,71 @@ class PodProcesses:
     secrets: dict[str, str]
     folder: Path
     endpoint: str = field(init=False)
-    lines: dict[str, list[str]] = field(default_factory=dict)
-    """What each pod wrote, by its name."""
+    lines: dict[int, list[str]] = field(default_factory=dict)
+    """What the pods of each number wrote, one after another."""
+    pods: dict[int, Pod] = field(default_factory=dict)
+    """The pods that are there, by their number."""
+    _room: set[int] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+    _over: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
+        for number in range(self.operator.replicas(self.job)):
+            self.pods[number] = Pod(self.operator.create_pod(self.job, number))
+        self.operator.set_condition(self.job, "Created")
 
-    def start(self, number: int) -> subprocess.Popen[str]:
-        """The pod of one worker, which runs and writes its log, and ends as its process does."""
-        name = self.operator.create_pod(self.job, number)
-        container = self.job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        process = subprocess.Popen(
+    def give_room(self, number: int) -> None:
+        """A node has room for a pod from now on: it starts."""
+        with self._lock:
+            self._room.add(number)
+            self._start(number)
+
+    def kill(self, number: int, reason: str) -> None:
+        """End all processes of a pod, as the kernel would."""
+        self.pods[number].reason = reason
+        _kill(self._process(number))
+
+    def evict(self, number: int) -> None:
+        """Take a pod away from its node, which has no room for another, and give it time to end."""
+        with self._lock:
+            self._room.discard(number)
+            self.pods[number].disrupted = True
+            self.operator.set_pod(self.pods[number].name, conditions=[EVICTED])
+            self._process(number).terminate()
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the job ended in this time."""
+        return self._over.wait(seconds)
+
+    def end(self) -> None:
+        """End what runs, as after the job was deleted, and wait until it has ended."""
+        self._over.set()
+        running = [pod.process for pod in self.pods.values() if pod.process is not None]
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait(300)
+
+    def text(self) -> str:
+        """All that the pods wrote."""
+        return "\n".join(f"{number}: {line}" for number, lines in self.lines.items() for line in lines)
+
+    def folders(self, path: str) -> list[Path]:
+        """What all pods so far have at this path of their folders."""
+        return list(self.folder.glob(f"*/{path}"))
+
+    def _process(self, number: int) -> subprocess.Popen[str]:
+        process = self.pods[number].process
+        assert process is not None, f"pod {number} waits for a node"
+        return process
+
+    def _start(self, number: int) -> None:
+        pod, container = self.pods[number], self.operator.container_of(self.job)
+        folder = self.folder / f"{len(self.folders('')):02d}-{pod.name}"  # what the pod before it had is lost
+        folder.mkdir(parents=True)
+        pod.process = subprocess.Popen(
             [sys.executable, "-m", "oaml_core.cli", *container["args"]],
             cwd=folder,
             env=self._environment(container),
@@ -54,13 +119,11 @@ class PodProcesses:
             text=True,
             start_new_session=True,
         )
-        self.operator.set_container(name, {"running": {}}, phase="Running")
-        threading.Thread(target=self._pass_on, args=(name, process), daemon=True).start()
-        return process
+        self.operator.set_container(pod.name, {"running": {}}, phase="Running")
+        self.operator.set_condition(self.job, "Running")
+        threading.Thread(target=self._attend, args=(number, pod, pod.process), daemon=True).start()
 
     def _environment(self, container: dict[str, Any]) -> dict[str, str]:
-        """As pkg/controller.v1/pytorch/elastic.go of training-operator 1.9 sets it, for a rendezvous on loopback."""
-        elastic = self.job["spec"]["elasticPolicy"]
         plain = {each["name"]: each["value"] for each in container["env"] if "value" in each}
         named = {each["name"] for each in container["env"] if "valueFrom" in each}
         return {
@@ -68,33 +131,47 @@ class PodProcesses:
             "PYTHONPATH": str(REPO),
             **plain,
             **{name: value for name, value in self.secrets.items() if name in named},
-            "PET_RDZV_ENDPOINT": self.endpoint,
-            "PET_RDZV_BACKEND": elastic["rdzvBackend"],
-            "PET_RDZV_ID": elastic["rdzvId"],
-            "PET_RDZV_CONF": ",".join(f"{each['key']}={each['value']}" for each in elastic["rdzvConf"]),
-            "PET_NNODES": f"{elastic['minReplicas']}:{elastic['maxReplicas']}",
-            "PET_MAX_RESTARTS": str(elastic["maxRestarts"]),
-            "PET_NPROC_PER_NODE": self.job["spec"]["nprocPerNode"],
+            **self.operator.told(self.job, self.endpoint),
         }
 
-    def _pass_on(self, name: str, process: subprocess.Popen[str]) -> None:
+    def _attend(self, number: int, pod: Pod, process: subprocess.Popen[str]) -> None:
+        """Pass on what the container writes; when it has ended, do what the kubelet and the controllers would."""
         assert process.stdout is not None
         for line in process.stdout:
-            self.lines.setdefault(name, []).append(line.rstrip("\n"))
-            self.operator.logs.write(name, "pytorch", line.rstrip("\n"))
-        self.operator.logs.end(name, "pytorch")
+            self.lines.setdefault(number, []).append(line.rstrip("\n"))
+            self.operator.logs.write(pod.name, self.operator.container, line.rstrip("\n"))
+        code = process.wait()
+        with self._lock:
+            if self._over.is_set():
+                return
+            code = 128 - code if code < 0 else code
+            self.operator.end_container(pod.name, code, "Completed" if code == 0 else pod.reason)
+            answer = self.operator.answer(self.job, code, pod.disrupted)
+            if answer != "again":
+                self._over.set()
+                self._end_others(pod)
+                self.operator.set_condition(self.job, "Succeeded" if answer == "succeeded" else "Failed")
+                return
+            self.operator.set_condition(self.job, "Restarting")
+            self.operator.put_aside(pod.name)
+            self.pods[number] = Pod(self.operator.create_pod(self.job, number))
+            if number in self._room:
+                self._start(number)
 
-    def text(self) -> str:
-        """All of it."""
-        return "\n".join(f"{name}: {line}" for name, lines in self.lines.items() for line in lines)
+    def _end_others(self, ended: Pod) -> None:
+        """As the controllers do with pods that run when the job ends: they are asked, and given time."""
+        others = [pod for pod in self.pods.values() if pod is not ended and pod.process is not None]
+        for pod in others:
+            if pod.process is not None:
+                pod.process.terminate()
+                pod.process.wait(300)
 
 
-def kill(process: subprocess.Popen[str]) -> None:
-    """End a pod's process and all that descends from it, as the kernel would."""
+def _kill(process: subprocess.Popen[str]) -> None:
     tree = psutil.Process(process.pid).children(recursive=True)
     for each in [process, *tree]:
         with suppress(psutil.NoSuchProcess):  # workers end with their launcher
-            each.kill()
+            each.send_signal(signal.SIGKILL)
     process.wait()
 
 

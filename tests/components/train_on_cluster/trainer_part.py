@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from jobset_part import NODE, Answer, answer, found_before_ready, host, training_job
 from operator_part import Json, OperatorPart, now
 
 ENDS = {
@@ -29,22 +30,39 @@ class TrainerPart(OperatorPart):
     """Number of pods that were made for a worker, by what their names begin with."""
 
     def create_pod(self, job: Json, number: int) -> str:
-        name, spec = self.pod_name(job, number), job["spec"]
+        name = self.pod_name(job, number)
         self.made[_of_worker(job, number)] = self.made.get(_of_worker(job, number), 0) + 1
-        (replicated,) = spec["runtimePatches"][0]["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
-        patch, trainer = replicated["template"]["spec"]["template"], spec["trainer"]
+        template = training_job(job)["template"]
         labels = {
             "jobset.sigs.k8s.io/jobset-name": job["metadata"]["name"],
-            "jobset.sigs.k8s.io/replicatedjob-name": replicated["name"],
+            "jobset.sigs.k8s.io/replicatedjob-name": NODE,
             "batch.kubernetes.io/job-completion-index": str(number),
         }
-        (extras,) = patch["spec"]["containers"]
-        own = {key: trainer[key] for key in ("image", "command", "args", "env")}
-        container = {**extras, **own, "resources": trainer["resourcesPerNode"]}
-        pod_spec = patch["spec"] | {"containers": [container], "restartPolicy": "Never", "nodeName": self.node}
-        metadata = {"name": name, "labels": patch["metadata"]["labels"] | labels}
+        pod_spec = template["spec"] | {"nodeName": self.node}
+        metadata = {"name": name, "labels": template["metadata"]["labels"] | labels}
         self._core().create_namespaced_pod(self.namespace, {"metadata": metadata, "spec": pod_spec})
         return name
+
+    def replicas(self, job: Json) -> int:
+        spec = training_job(job)
+        assert spec["parallelism"] == spec["completions"]
+        return int(spec["parallelism"])
+
+    def container_of(self, job: Json) -> Json:
+        (found,) = training_job(job)["template"]["spec"]["containers"]
+        return found
+
+    def told(self, job: Json, endpoint: str) -> dict[str, str]:
+        """What the job's own PET_* variables come to, where the first pod's host is on loopback."""
+        told = {
+            each["name"]: each["value"] for each in self.container_of(job)["env"] if each["name"].startswith("PET_")
+        }
+        named, _, port = told["PET_RDZV_ENDPOINT"].rpartition(":")
+        assert (named, port.isdigit(), found_before_ready(job)) == (host(job, 0), True, True), "nobody would be found"
+        return told | {"PET_RDZV_ENDPOINT": endpoint}
+
+    def answer(self, job: Json, exit_code: int, disrupted: bool) -> Answer:
+        return answer(job, exit_code, disrupted)
 
     def pod_name(self, job: Json, number: int) -> str:
         begins = _of_worker(job, number)

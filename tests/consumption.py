@@ -1,10 +1,15 @@
-"""Which samples a run consumed, by what its workers wrote down."""
+"""Which samples a run consumed, by what its workers wrote down, and which it was to consume."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from oaml_core.config import Config
+from oaml_core.data.batches.samplers import build_batch_sampler
 
 Batch = tuple[int, int]
 """Epoch, and number in it."""
@@ -41,3 +46,14 @@ def consumed(*run_dirs: Path) -> Consumed:
         kept = ranks if size == entry["world_size"] else {}  # else the batch is done again, by other workers
         found[key] = entry["world_size"], kept | {rank: entry["samples"]}
     return {key: [sample for rank in sorted(ranks) for sample in ranks[rank]] for key, (_, ranks) in found.items()}
+
+
+def planned(config: Config, labels: np.ndarray, epochs: int) -> Consumed:
+    """The batches that the sampler plans for so many epochs."""
+    sampler = build_batch_sampler(config.data, labels, seed=config.seed)
+    found: Consumed = {}
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        for batch in range(len(sampler)):
+            found[epoch, batch] = [key.image for key in sampler.global_batch(batch)]
+    return found
