@@ -3,8 +3,9 @@
 FACES is a folder with `train.rec`, `train.idx` and `train_meta.json` (five points per record), BACKGROUNDS a folder of
 photographs without faces. All weights but the first layer's learn, from the published ones. On each scene of covered
 faces the network shall answer as the published one does on the same scene without the cover: its scores at the cells of
-each face, and nothing elsewhere; the points are the known ones. A tenth of the people and an eighth of the photographs
-are kept for validation. One core.
+each face, and nothing elsewhere; the points are the known ones. A tenth of the people and a quarter of the photographs
+are kept for validation: every so many steps the mean of the weights searches them for faces, the verdict is printed,
+and the best network so far is written. One core.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.covered_scenes import SceneMaker
+from benchmarks.detector_validation import Best, Validation
 from benchmarks.scene_parts import PastedFace, Scene
-from benchmarks.yunet_module import YuNetModule, load, published_network, save
+from benchmarks.yunet_module import YuNetModule, load, published_network
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.recordio_source import RecordIOSource
 from oaml_core.decoding.decode import decode_image
@@ -42,6 +44,12 @@ RATE = 0.004
 """Step of Adam as a share of the root mean square of the weights of a layer: the file's layers differ in scale."""
 AVERAGED = 0.995
 """Share of the mean of the weights that a step keeps."""
+KEPT_APART = 0.25
+"""Share of the photographs that is kept for validation."""
+VALIDATED = 1000
+"""Steps from one validation to the next."""
+SCENES = 60
+"""Scenes per cover to validate with."""
 MISSED = 0.6
 """Best score of the published network below which it misses an uncovered face, and the face's middle cell is given."""
 POSITIVE = 0.4
@@ -61,7 +69,7 @@ def split(folder: Path, backgrounds: Path, cache: Path) -> dict[str, tuple[list[
     last = (source.labels.max() + 1) * 0.9
     rows = draws.permutation(np.flatnonzero(source.labels < last))[:4000], np.flatnonzero(source.labels >= last)
     files = draws.permutation(sorted(str(path) for path in backgrounds.iterdir()))
-    cut = int(len(files) * 0.88)
+    cut = int(len(files) * (1 - KEPT_APART))
     made = {}
     for part, chosen, names in zip(("train", "validation"), rows, (files[:cut], files[cut:]), strict=True):
         faces = [
@@ -206,8 +214,16 @@ class Replay:
             self._kept.append((scene, *targets(outputs, scene.points, self._side)))
 
 
-def train(network: YuNetModule, replay: Replay, minutes: float, out: Path) -> YuNetModule:
-    """Train for so many minutes with a rate that falls as a cosine; returns the running mean of the weights."""
+def train(network: YuNetModule, replay: Replay, minutes: float, best: Best, every: int) -> None:
+    """Train for so many minutes with a rate that falls as a cosine; the mean of the weights is judged as it goes.
+
+    Args:
+        network: it is changed.
+        replay: scenes.
+        minutes: of training and validation together.
+        best: is given the mean of the weights.
+        every: steps from one judgement to the next; there is one at the end.
+    """
     network.stem.requires_grad_(False)
     groups = [
         {"params": [value], "lr": 1.0, "scale": RATE * float(value.detach().square().mean().sqrt())}
@@ -236,9 +252,11 @@ def train(network: YuNetModule, replay: Replay, minutes: float, out: Path) -> Yu
         if step % 50 == 0:
             text = ", ".join(f"{name} {value:.3f}" for name, value in said.items())
             print(f"step {step}, {100 * share:.0f} %: {text}", flush=True)
-            save(mean, published_network(), out, {"made_by": "python -m benchmarks.detector_training"})
         step += 1
-    return mean
+        if step % every == 0:
+            best.meet(mean, step)
+    if step % every:
+        best.meet(mean, step)
 
 
 def main() -> None:
@@ -249,15 +267,16 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="network to train on; the published one unless given")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--validated", type=int, default=VALIDATED, help="steps from one validation to the next")
     options = parser.parse_args()
     torch.manual_seed(0)
     parts = split(options.faces, options.backgrounds, options.out.parent)
     teacher = load(published_network()).to(memory_format=torch.channels_last)
     replay = Replay(SceneMaker(*parts["train"], seed=options.seed, side=SIDE), teacher, SIDE)
     start = load(options.start or published_network()).to(memory_format=torch.channels_last)
-    network = train(start, replay, options.minutes, options.out)
-    save(network, published_network(), options.out, {"made_by": "python -m benchmarks.detector_training"})
-    print(options.out)
+    best = Best(Validation(*parts["validation"], SCENES), start, options.out)
+    train(start, replay, options.minutes, best, options.validated)
+    print(f"{options.out}: {best.verdict}")
 
 
 if __name__ == "__main__":

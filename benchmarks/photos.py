@@ -46,12 +46,26 @@ SIDE = 1200
 
 
 def scene(
-    face: np.ndarray, background: np.ndarray, generator: np.random.Generator, band: str | None
+    face: np.ndarray,
+    background: np.ndarray,
+    generator: np.random.Generator,
+    band: str | None,
+    side: int = SIDE,
+    scales: tuple[float, float] = (0.3, 3.0),
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Paste a face into a background; returns the scene and the five template points in it."""
-    scale, angle = np.exp(generator.uniform(np.log(0.3), np.log(3))), np.radians(generator.uniform(-30, 30))
+    """Paste a face into a background; returns the scene and the five template points in it.
+
+    Args:
+        face: aligned, uint8 [112, 112, 3].
+        background: uint8 [H, W, 3]; it is brought to the scene's side.
+        generator: of scale, angle and place.
+        band: what is covered; None: nothing.
+        side: of the scene in pixels.
+        scales: least and greatest scale of the face.
+    """
+    scale, angle = np.exp(generator.uniform(*np.log(scales))), np.radians(generator.uniform(-30, 30))
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shift = generator.uniform(180 * scale, SIDE - 180 * scale, 2) - turn @ [56, 56]
+    shift = generator.uniform(180 * scale, side - 180 * scale, 2) - turn @ [56, 56]
     inverse = np.linalg.inv(np.vstack([np.column_stack([turn, shift]), [0, 0, 1]]))
     covered = face.copy()
     if band == "lower half":
@@ -62,11 +76,11 @@ def scene(
     if scale < 1:  # transform takes single pixels: blur what is made smaller
         small = max(8, round(112 * scale))
         picture = picture.resize((small, small), Image.Resampling.LANCZOS).resize((112, 112))
-    canvas = Image.fromarray(background).resize((SIDE, SIDE))
+    canvas = Image.fromarray(background).resize((side, side))
     coefficients = tuple(float(value) for value in inverse[:2].ravel())
     affine = Image.Transform.AFFINE
-    pasted = picture.transform((SIDE, SIDE), affine, coefficients, Image.Resampling.BICUBIC)
-    mask = Image.new("L", (112, 112), 255).transform((SIDE, SIDE), affine, coefficients)
+    pasted = picture.transform((side, side), affine, coefficients, Image.Resampling.BICUBIC)
+    mask = Image.new("L", (112, 112), 255).transform((side, side), affine, coefficients)
     return np.asarray(Image.composite(pasted, canvas, mask)), (TEMPLATE + HABIT) @ turn.T + shift
 
 
