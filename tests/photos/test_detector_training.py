@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ pytest.importorskip("torch")
 
 @pytest.fixture(autouse=True)
 def _no_occluder_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    import_module("oaml_core.data.augment.occluder_artwork")  # what registers itself once must be there before
     monkeypatch.setattr(OCCLUDERS, "_found", dict(OCCLUDERS._found))
 
 
