@@ -38,8 +38,8 @@ $(VENV)/.done: pyproject.toml constraints.txt
 demo: setup ## prepare, train, evaluate and export on this machine; DATA=folder for your own faces
 	$(BIN)/python -m pipelines.run_local --config $(CONFIG) $(if $(DATA),--data.source $(DATA)) $(ARGS)
 
-test: setup ## all tests but those that need a GPU
-	$(BIN)/python -m pytest -m "not gpu" -n $(WORKERS) --dist loadfile $(ARGS)
+test: setup ## all tests but those that need a GPU, or many minutes (ARGS="-m long")
+	$(BIN)/python -m pytest -m "not gpu and not long" -n $(WORKERS) --dist loadfile $(ARGS)
 
 gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; wants a GPU
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)

@@ -142,6 +142,7 @@ def test_the_pod_that_keeps_the_rendezvous_is_killed_and_the_run_ends_well_all_t
     assert [value for value in step.credentials if value in heard] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["trainer"], indirect=True)
 @pytest.mark.parametrize("config", [200], indirect=True)
 def test_a_job_that_grows_shrinks_and_grows_again_trains_on_exactly_what_was_planned(
