@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.covered_scenes import SceneMaker
-from benchmarks.detector_validation import Best, Validation
+from benchmarks.detector_validation import Best, DetectorValidation
 from benchmarks.scene_parts import PastedFace, Scene
 from benchmarks.yunet_module import YuNetModule, load, published_network
 from oaml_core.data.sources.base import LocalFolder
@@ -274,7 +274,7 @@ def main() -> None:
     teacher = load(published_network()).to(memory_format=torch.channels_last)
     replay = Replay(SceneMaker(*parts["train"], seed=options.seed, side=SIDE), teacher, SIDE)
     start = load(options.start or published_network()).to(memory_format=torch.channels_last)
-    best = Best(Validation(*parts["validation"], SCENES), start, options.out)
+    best = Best(DetectorValidation(*parts["validation"], SCENES), start, options.out)
     train(start, replay, options.minutes, best, options.validated)
     print(f"{options.out}: {best.verdict}")
 

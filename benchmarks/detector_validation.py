@@ -39,8 +39,8 @@ VEIL = "veil of validation"
 """Name that the veils' styles are drawn from."""
 
 
-class Verdict(NamedTuple):
-    """Result of a network on the scenes and photographs of a `Validation`."""
+class DetectorVerdict(NamedTuple):
+    """Result of a network on the scenes and photographs of a `DetectorValidation`."""
 
     found: dict[str, int]
     """Scenes whose face is found, by cover."""
@@ -60,7 +60,7 @@ class Verdict(NamedTuple):
         return f"found {shares}; {self.false} false faces, {self.photographs} photographs without faces"
 
 
-class Validation:
+class DetectorValidation:
     """Scenes and photographs that stay the same for every network.
 
     Args:
@@ -82,7 +82,7 @@ class Validation:
                 for row in range(scenes)
             ]
 
-    def __call__(self, network: YuNetModule) -> Verdict:
+    def __call__(self, network: YuNetModule) -> DetectorVerdict:
         """Return the verdict on a network, searched with as it will be when it comes with OAML."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
@@ -91,7 +91,7 @@ class Validation:
         detector.knows_cover = True
         return self.judged(FaceFinder(detector))
 
-    def judged(self, finder: FaceFinder) -> Verdict:
+    def judged(self, finder: FaceFinder) -> DetectorVerdict:
         """Return the verdict on a finder of faces."""
         found, false = dict.fromkeys(self._scenes, 0), 0
         for cover, scenes in self._scenes.items():
@@ -101,7 +101,7 @@ class Validation:
                 false += near is False
         false += sum(len(finder.all_faces_in(photo)) for photo in self._photographs)
         count = len(next(iter(self._scenes.values())))
-        return Verdict(found, count, false, len(self._photographs))
+        return DetectorVerdict(found, count, false, len(self._photographs))
 
     def _scene(self, face: PastedFace, cover: str, number: int) -> tuple[Photo, Floats]:
         """Return a face in a part of a photograph, uint8 [SIDE, SIDE, 3], and its points [5, 2]."""
@@ -124,7 +124,7 @@ class Best:
         out: path of the file.
     """
 
-    def __init__(self, validation: Callable[[YuNetModule], Verdict], network: YuNetModule, out: Path) -> None:
+    def __init__(self, validation: Callable[[YuNetModule], DetectorVerdict], network: YuNetModule, out: Path) -> None:
         self._validation, self._out = validation, out
         self.verdict = validation(network)
         self._keep(network)

@@ -25,7 +25,7 @@ def _no_occluder_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_validation_counts_faces_that_are_found_and_places_that_are_none() -> None:
     import torch
 
-    from benchmarks.detector_validation import COVERS, Validation
+    from benchmarks.detector_validation import COVERS, DetectorValidation
     from benchmarks.scene_parts import PastedFace
     from benchmarks.yunet_module import load
     from oaml_core.photos.alignment import TEMPLATE
@@ -33,11 +33,11 @@ def test_validation_counts_faces_that_are_found_and_places_that_are_none() -> No
     portrait = np.ascontiguousarray(skimage.data.astronaut())
     face = PastedFace(FaceFinder().main_face_in(portrait, "portrait").image, TEMPLATE)
     network = load(NETWORK)
-    verdict = Validation([face], [skimage.data.coffee()], scenes=2)(network)
+    verdict = DetectorValidation([face], [skimage.data.coffee()], scenes=2)(network)
     assert tuple(verdict.found) == COVERS
     assert verdict.found["uncovered"] == verdict.scenes == 2
     assert (verdict.false, verdict.photographs) == (0, 1)
-    with_a_face = Validation([face], [portrait], scenes=1)
+    with_a_face = DetectorValidation([face], [portrait], scenes=1)
     assert with_a_face(network).false >= 1
     with torch.no_grad():
         for head in network.heads[: len(STRIDES)]:
@@ -50,12 +50,12 @@ def test_validation_counts_faces_that_are_found_and_places_that_are_none() -> No
 
 
 def test_validation_veils_are_nobody_elses() -> None:
-    from benchmarks.detector_validation import VEIL, Validation
+    from benchmarks.detector_validation import VEIL, DetectorValidation
     from benchmarks.scene_parts import PastedFace
     from oaml_core.data.augment.occluder_artwork import artwork_of
     from oaml_core.photos.alignment import TEMPLATE
 
-    Validation([PastedFace(np.zeros((112, 112, 3), np.uint8), TEMPLATE)], [skimage.data.coffee()], scenes=1)
+    DetectorValidation([PastedFace(np.zeros((112, 112, 3), np.uint8), TEMPLATE)], [skimage.data.coffee()], scenes=1)
     known = {
         style.seed
         for name in ("veil", "niqab")
@@ -68,11 +68,11 @@ def test_validation_veils_are_nobody_elses() -> None:
 def test_best_network_is_what_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import torch
 
-    from benchmarks.detector_validation import Best, Verdict
+    from benchmarks.detector_validation import Best, DetectorVerdict
     from benchmarks.yunet_module import YuNetModule, load
 
-    def judged(network: YuNetModule) -> Verdict:
-        return Verdict({"veiled": found[float(network.stem.weight.detach().mean())]}, 9, 0, 1)
+    def judged(network: YuNetModule) -> DetectorVerdict:
+        return DetectorVerdict({"veiled": found[float(network.stem.weight.detach().mean())]}, 9, 0, 1)
 
     found, network, best = {0.0: 5, 1.0: 8, 2.0: 7}, load(NETWORK), None
     for step, value in enumerate(found):
