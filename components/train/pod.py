@@ -10,6 +10,10 @@ from components.train.run import TrainingRun
 from oaml_core.stages.present_night import IN_PIPELINE
 
 Json = dict[str, Any]
+SHUTDOWN_VARIABLE = "TORCH_ELASTIC_SHUTDOWN_TIMEOUT"
+"""Environment variable of torchrun: seconds that it gives workers to end after SIGTERM; 30 without it."""
+AGENT_SECONDS = 10
+"""Seconds of a pod's grace that are left to torchrun and the launcher, once the workers have ended."""
 
 
 def labels(run: TrainingRun) -> Json:
@@ -75,6 +79,7 @@ def environment(run: TrainingRun, cluster: ClusterConfig) -> list[Json]:
         "HOME": "/tmp",
         "OMP_NUM_THREADS": str(max(1, int(_cores(cluster.training.cpu)) // run.nproc)),
         "PYTHONUNBUFFERED": "1",
+        SHUTDOWN_VARIABLE: str(max(1, cluster.training.termination_grace_seconds - AGENT_SECONDS)),
         IN_PIPELINE: "1",
         **cluster.training.env,
     }

@@ -16,6 +16,7 @@ from training_place import CLUSTER, CONFIG, DATASET, PREFIX, Place
 from components.cluster import CacheConfig, ClusterConfig, GangConfig, Toleration
 from components.train.backends import BACKENDS
 from components.train.client import ClusterClient
+from components.train.pod import SHUTDOWN_VARIABLE
 from components.train.run import job_name, training_run
 from components.train.submit import sealed
 from oaml_core.config import Config, TrainConfig
@@ -60,6 +61,26 @@ def test_the_schema_finds_a_misspelt_field(backend: str) -> None:
     manifest = rendered(backend, FIXED)
     manifest["spec"]["suspended"] = True
     assert any("suspended" in error for error in schema_errors(BACKENDS[backend].plural, manifest))
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "trainjob"])
+@pytest.mark.parametrize(("grace", "workers"), [(300, "290"), (5, "1")])
+def test_workers_have_the_time_of_their_pod_to_write_a_checkpoint(backend: str, grace: int, workers: str) -> None:
+    """torchrun would kill them after 30 seconds of its own."""
+    cluster = replace(FULL, training=replace(FULL.training, termination_grace_seconds=grace))
+    spec = rendered(backend, FIXED, cluster)["spec"]
+    if backend == "trainjob":
+        container = spec["trainer"]
+    else:
+        (container,) = spec["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"]
+    assert {"name": SHUTDOWN_VARIABLE, "value": workers} in container["env"]
+
+
+def test_torchrun_reads_the_time_that_workers_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed.launcher.api import LaunchConfig
+
+    monkeypatch.setenv(SHUTDOWN_VARIABLE, "290")
+    assert LaunchConfig(1, 1, 1).shutdown_timeout == 290
 
 
 def test_an_elastic_run_is_an_elastic_worker_only_job() -> None:
