@@ -135,5 +135,7 @@ def test_where_no_driver_is_the_launcher_does_without_pytorch(monkeypatch: pytes
 
 
 def test_training_is_launched_without_pytorch() -> None:
-    code = "import sys; from oaml_core.stages import train_stage, publish_run; from oaml_core.training import launcher"
+    """Nor does what brings the data set import it."""
+    modules = "stages.train_stage, stages.publish_run, training.launcher, data.prepared.prepared".split(", ")
+    code = "; ".join(["import sys", *(f"import oaml_core.{name}" for name in modules)])
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
