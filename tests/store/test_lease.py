@@ -77,9 +77,14 @@ def test_a_kept_lease_outlives_a_full_disk(store: Store, monkeypatch: pytest.Mon
     monkeypatch.setattr("threading.excepthook", lambda died: pytest.fail(f"{died.thread} died"))
     with lease(store, "long", expires=timedelta(seconds=4), kept=True) as held:
         with full_disk(0):
-            with pytest.raises(StoreError, match=r"File too large. .*raise the limit"):
-                store.write_bytes("a", b"b")
+            if store.uri.startswith("file:"):
+                with pytest.raises(StoreError, match=r"File too large. .*raise the limit"):
+                    store.write_bytes("a", b"b")
+            else:  # it has a disk of its own, and small objects need none here
+                before = store.read_range(held.ticket, 0, 1000)
             time.sleep(2.5)  # two renewals
+            if not store.uri.startswith("file:"):
+                assert store.read_range(held.ticket, 0, 1000) != before
         first = store.read_bytes(held.ticket)
         deadline = time.monotonic() + 30
         while store.read_bytes(held.ticket) == first and time.monotonic() < deadline:

@@ -136,6 +136,6 @@ def test_where_no_driver_is_the_launcher_does_without_pytorch(monkeypatch: pytes
 
 def test_training_is_launched_without_pytorch() -> None:
     """Nor does what brings the data set import it."""
-    modules = "stages.train_stage, stages.publish_run, training.launcher, data.prepared.prepared".split(", ")
+    modules = ["stages.train_stage", "stages.publish_run", "training.launcher", "data.prepared.prepared"]
     code = "; ".join(["import sys", *(f"import oaml_core.{name}" for name in modules)])
     subprocess.run([sys.executable, "-c", f"{code}; assert 'torch' not in sys.modules"], check=True)
