@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Any, TypeVar
 from oaml_core.counted_entries import Counted
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import OF_NOBODY, files_below, shown
-from oaml_core.held_folder import held_folder
 from oaml_core.progress import bytes_progress
 from oaml_core.store.keys import checked_key
-from oaml_core.store.local_file import sha256_of, size_of, unusable_file
+from oaml_core.store.local_file import sha256_of, size_of, spare_file
 from oaml_core.structured_text import Needs, parse_json
 
 T = TypeVar("T")
@@ -67,23 +65,6 @@ class DamagedObject(StoreError):
 
 class MissingObject(StoreError, FileNotFoundError):
     """A key without an object, or with an object that is not complete."""
-
-
-@contextmanager
-def _small_file() -> Iterator[Path]:
-    """A file of this machine for the content of a small object.
-
-    Raises:
-        StoreError: the folder for temporary files takes none. Whoever bears a store that fails, as the keeper of a
-            lease does, bears this as well.
-    """
-    try:
-        with held_folder("oaml-object-") as folder:
-            yield folder / "object"
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        raise unusable_file(Path("temporary files"), error) from error
 
 
 class Store(ABC):
@@ -213,7 +194,7 @@ class Store(ABC):
 
     def read_object(self, key: str) -> tuple[bytes, ObjectInfo]:
         """Return a small object's content and, as from `get_file`, what its own answer tells of it."""
-        with _small_file() as path:
+        with spare_file() as path:
             info = self._get(key, path, lambda _: None, 0)
             return path.read_bytes(), info
 
@@ -245,7 +226,7 @@ class Store(ABC):
 
     def write_bytes(self, key: str, data: bytes) -> ObjectInfo:
         """Put a small object, given as bytes."""
-        with _small_file() as path:
+        with spare_file() as path:
             path.write_bytes(data)
             return self.put_file(path, key)
 

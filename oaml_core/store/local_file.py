@@ -14,6 +14,7 @@ from pathlib import Path
 
 from oaml_core.errors import StoreError
 from oaml_core.folder_entries import NoRegularFile, kind_of, open_regular, shown
+from oaml_core.held_folder import held_folder
 from oaml_core.remedies import REMEDIES
 from oaml_core.whole_file import written_whole
 
@@ -67,6 +68,23 @@ def appearing(path: Path, rename: Callable[[Path, Path], object] = Path.replace)
         if isinstance(error, StoreError):
             raise
         raise unusable_file(path, error) from error
+
+
+@contextmanager
+def spare_file() -> Iterator[Path]:
+    """A file of this machine for the content of a small object.
+
+    Raises:
+        StoreError: the folder for temporary files takes none. Whoever bears a store that fails, as the keeper of a
+            lease does, bears this as well.
+    """
+    try:
+        with held_folder("oaml-object-") as folder:
+            yield folder / "object"
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise unusable_file(Path("temporary files"), error) from error
 
 
 def is_temporary(name: str) -> bool:
