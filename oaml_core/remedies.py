@@ -1,4 +1,4 @@
-"""What can be done about errors of the operating system. A message names the file, the reason and this."""
+"""Remedies for errors of the operating system. A message names the file, the reason and one of these."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from oaml_core.export.trial_faces import store_trial
 from oaml_core.inference.graph_shapes import image_layout, square_side, widest_vector
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.inference.onnx_outputs import OUTPUTS
+from oaml_core.whole_file import written_whole
 
 Pixels = Literal["signed", "unit", "bytes"]
 SCALES: dict[Pixels, tuple[float, float]] = {"signed": (127.5, 1 / 127.5), "unit": (0.0, 1 / 255), "bytes": (0.0, 1.0)}
@@ -62,9 +62,8 @@ def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mappin
         raise ExportError(f"{source} is not an ONNX model: {error}") from error
     model = _without_our_names(model)
     size = _add_nodes(model, source, about)
-    partial = path.with_name(f"{path.name}.partial")
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with written_whole(path) as partial:
         for faces in (None, 1):
             metadata = _metadata(size, model, about, thresholds, faces)
             onnx.helper.set_model_props(model, {"oaml": json.dumps(metadata)})
@@ -72,9 +71,6 @@ def wrap_recogniser(source: Path, path: Path, about: Foreign, thresholds: Mappin
             if _takes_batches(partial, size, source, last=faces is not None):
                 break
         store_trial(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _add_nodes(model: Any, source: Path, about: Foreign) -> int:

@@ -54,7 +54,7 @@ TROUBLES: dict[State, tuple[str, Reason]] = {
     "over budget": ("was ended by its budget", "NightOverBudget"),
     "not begun": ("did not begin", "NightFailed"),
 }
-"""What became of nights without a decision, in words and for the cluster; the first kind alone counts as failed."""
+"""Ends of nights without a decision, in words and for the cluster; the first kind alone counts as failed."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 
 from oaml_core.errors import CheckpointError, OamlError
 from oaml_core.models.tensor_archive import load_tensors
+from oaml_core.whole_file import written_whole
 
 
 def write_checkpoint(state: Mapping[str, Any], path: Path) -> None:
@@ -26,15 +27,10 @@ def write_content(content: bytes, path: Path) -> None:
 
 def _write(path: Path, write: Callable[[BinaryIO], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
     _sync_folder(path.parent)
 
 

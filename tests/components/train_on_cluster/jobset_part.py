@@ -1,4 +1,4 @@
-"""What the trainer makes of a TrainJob over the runtime in `k8s/trainer`: a JobSet with one indexed Job, and its pods.
+"""Objects of a TrainJob over the runtime in `k8s/trainer`: a JobSet with one indexed Job, and its pods.
 
 Rules are those of the trainer's plugins `plainml` and `jobset` and of its webhook (kubeflow/trainer 2.3,
 pkg/runtime/framework/plugins), of JobSet (names of hosts) and of the Job controller (policies of failure and success).
@@ -15,7 +15,7 @@ from kubernetes_server.kube_schema import schema_errors
 
 Json = dict[str, Any]
 Answer = Literal["again", "failed", "succeeded"]
-"""What a controller does when a pod has ended: it makes the pod again, or the job ends."""
+"""Answer of a controller to a pod that has ended: it makes the pod again, or the job ends."""
 RUNTIME = Path(__file__).parents[3] / "k8s" / "trainer" / "elastic-runtime.yaml"
 NODE = "node"
 """The container that `spec.trainer` of a TrainJob is about."""
@@ -64,13 +64,13 @@ def host(job: Json, number: int) -> str:
 
 
 def found_before_ready(job: Json) -> bool:
-    """Whether a host's name has an address before its pod is ready, as a rendezvous needs it."""
+    """Return True if a host's name has an address before its pod is ready, as a rendezvous needs it."""
     network = job_set(job).get("network", {})
     return bool(network.get("enableDNSHostnames", True) and network.get("publishNotReadyAddresses", True))
 
 
 def answer(job: Json, exit_code: int, disrupted: bool) -> Answer:
-    """What the Job controller does when a pod of the Job has ended, by the Job's own policies.
+    """Return the answer of the Job controller to a pod of the Job that has ended, by the Job's own policies.
 
     Args:
         exit_code: of the container.

@@ -92,7 +92,7 @@ class OperatorPart:
         return found
 
     def told(self, job: Json, endpoint: str) -> dict[str, str]:
-        """What the operator adds to the environment, as pkg/controller.v1/pytorch/elastic.go of 1.9 does, for a
+        """Return what the operator adds to the environment, as pkg/controller.v1/pytorch/elastic.go of 1.9 does, for a
         rendezvous at `endpoint`.
         """
         elastic = job["spec"]["elasticPolicy"]
@@ -107,7 +107,7 @@ class OperatorPart:
         }
 
     def answer(self, job: Json, exit_code: int, disrupted: bool) -> Answer:
-        """What becomes of the job when a pod has ended; `disrupted`: whether the cluster took the pod away."""
+        """Return the answer to a pod that has ended; `disrupted`: whether the cluster took the pod away."""
         assert job["spec"]["pytorchReplicaSpecs"]["Worker"]["restartPolicy"] == "ExitCode"
         return "succeeded" if exit_code == 0 else "again" if exit_code >= 128 else "failed"
 

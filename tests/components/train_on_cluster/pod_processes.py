@@ -27,7 +27,7 @@ class Pod:
     name: str
     process: subprocess.Popen[str] | None = None
     reason: str = "Error"
-    """What the kubelet calls the end of its container, if that is not well."""
+    """Word of the kubelet for the end of its container, if that is not well."""
     disrupted: bool = False
 
 
@@ -47,7 +47,7 @@ class PodProcesses:
     folder: Path
     endpoint: str = field(init=False)
     lines: dict[int, list[str]] = field(default_factory=dict)
-    """What the pods of each number wrote, one after another."""
+    """Lines that the pods of each number wrote, one after another."""
     pods: dict[int, Pod] = field(default_factory=dict)
     """The pods that are there, by their number."""
     _room: set[int] = field(default_factory=set)
@@ -81,7 +81,7 @@ class PodProcesses:
             self._process(number).terminate()
 
     def wait(self, seconds: float) -> bool:
-        """Whether the job ended in this time."""
+        """Return True if the job ended in this time."""
         return self._over.wait(seconds)
 
     def end(self) -> None:
@@ -94,7 +94,7 @@ class PodProcesses:
             process.wait(300)
 
     def text(self) -> str:
-        """All that the pods wrote."""
+        """Everything that the pods wrote."""
         return "\n".join(f"{number}: {line}" for number, lines in self.lines.items() for line in lines)
 
     def folders(self, path: str) -> list[Path]:
