@@ -22,7 +22,7 @@ from oaml_core.tracking import METRICS, read_metrics
 from oaml_core.training.checkpoints import read_checkpoint
 from oaml_core.training.stored_checkpoints import NAME
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "training"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from consumption import Consumed, consumed, entries
 
 COMPARED = ("module", "optimiser", "precision", "position", "average", "fingerprint", "num_classes")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from threading import Event, Timer
 from typing import Any
 from weakref import WeakMethod
 
@@ -46,7 +50,8 @@ def batch_loader(
     """
     if config.num_workers == 0:
         return DataLoader(dataset, batch_sampler=batches, collate_fn=collate)
-    return _Loader(
+    processes: MutableSequence[int] = multiprocessing.RawArray("q", config.num_workers)
+    loader = _Loader(
         _Items(dataset),
         batch_sampler=batches,
         collate_fn=SharedBatches(collate),
@@ -54,9 +59,11 @@ def batch_loader(
         pin_memory=config.pin_memory and torch.cuda.is_available(),
         persistent_workers=config.persistent_workers,
         prefetch_factor=config.prefetch_factor,
-        worker_init_fn=stand_apart,
+        worker_init_fn=partial(stand_apart, processes),
         timeout=LOST_SECONDS,
     )
+    loader.processes = processes
+    return loader
 
 
 _unread: list[WeakMethod[Held]] = []
@@ -103,13 +110,42 @@ class _Items(Dataset[Any]):
 
 
 class _Loader(DataLoader[Any]):
-    """Loader that raises what the processes were refused."""
+    """Loader that raises what the processes were refused, and that no process keeps waiting for ever.
+
+    PyTorch's own limit ends with the message that a batch is ready. Its memory is then asked for in the process that
+    made it, without a limit: one that stands still, stopped or in a call that never returns, would never answer.
+    """
+
+    processes: Sequence[int] = ()
+    """Numbers of the processes, 0 for those that have not begun."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # of PyTorch's own iterator nothing else is used
-        for batch in super().__iter__():
+        batches = super().__iter__()
+        while True:
+            ended = Event()
+            missed = Timer(2 * LOST_SECONDS, self._end_processes, [ended])
+            missed.daemon = True
+            missed.start()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (OSError, EOFError, RuntimeError) as error:
+                if ended.is_set():
+                    raise RuntimeError(f"No batch for {2 * LOST_SECONDS} s: a decoding process stood still.") from error
+                raise
+            finally:
+                missed.cancel()
             if isinstance(batch, Refused):
                 raise batch.kind(batch.said)
             yield batch
+
+    def _end_processes(self, ended: Event) -> None:
+        ended.set()  # who waits for one of them now reads the end of a connection
+        for process in self.processes:
+            with suppress(ProcessLookupError):
+                if process:
+                    os.kill(process, signal.SIGKILL)
 
 
 class SharedBatches:
@@ -162,7 +198,7 @@ def _share(tensors: list[Tensor]) -> None:
         time.sleep(0.1)
 
 
-def stand_apart(number: int) -> None:
+def stand_apart(processes: MutableSequence[int], number: int) -> None:
     """Let a process that decodes images pass over signals to the trainer's process group, end with the trainer, and
     hold nothing of what `not_for_decoders` names.
 
@@ -170,8 +206,10 @@ def stand_apart(number: int) -> None:
     can still end this process by a signal of its own, as it does at its exit.
 
     Args:
-        number: of the process; not used.
+        processes: receives this process' number in the system.
+        number: of this process among those of the loader.
     """
+    processes[number] = os.getpid()
     die_with_parent(signal.SIGKILL)
     os.setpgid(0, 0)
     for tensors in [method() for method in _unread]:
