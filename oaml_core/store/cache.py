@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from oaml_core.config import Config
+from oaml_core.file_lock import hold_shared, locked
 from oaml_core.store.local_file import only_one, sha256_of
 from oaml_core.store.open import split_uri
 
@@ -45,7 +45,7 @@ class LocalCache:
         """
         entry = self.folder / name
         lock = _in_use.get(entry) or self._lock(name)
-        fcntl.flock(lock, fcntl.LOCK_SH)
+        hold_shared(lock)
         _in_use[entry] = lock
         os.utime(lock.name)
         with only_one(self.folder / LOCKS / f"{name}.filling"):
@@ -78,17 +78,14 @@ class LocalCache:
         entry = self.folder / name
         if entry in _in_use:
             return False
-        with self._lock(entry.name) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return False
+        with suppress(BlockingIOError), self._lock(entry.name) as lock, locked(lock, wait=False):
             # By rename first, so that what is left of an entry is never taken for one.
             leaving = entry.with_name(f".{entry.name}.evicted")
             shutil.rmtree(leaving, ignore_errors=True)
             entry.replace(leaving)
             shutil.rmtree(leaving, ignore_errors=True)
             return True
+        return False
 
     def _lock(self, name: str) -> TextIOWrapper:
         path = self.folder / LOCKS / name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
@@ -13,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from oaml_core.errors import StoreError
+from oaml_core.file_lock import locked
 from oaml_core.folder_entries import NoRegularFile, kind_of, open_regular, shown
 from oaml_core.held_folder import held_folder
 from oaml_core.remedies import REMEDIES
@@ -112,7 +112,7 @@ def only_one(lock: Path) -> Iterator[None]:
                 held = opened.enter_context(_opened_lock(lock))
             except FileNotFoundError:  # its folder was empty, and was removed meanwhile
                 continue
-            fcntl.flock(held, fcntl.LOCK_EX)
+            opened.enter_context(locked(held))
             if _is_at(held, lock):
                 yield
                 return

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from oaml_core.errors import StoreError
+from oaml_core.file_lock import locked
 from oaml_core.store.local_file import appearing, unusable_file
 
 MOST_DIGITS = 12
@@ -64,8 +64,8 @@ def partial_file(path: Path, identity: str) -> Iterator[PartialFile]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _forget_others(path, unfinished)
-        with unfinished.open("a") as held:
-            if not _is_ours(held.fileno(), unfinished):  # somebody else fetches the same: do it beside them
+        with unfinished.open("a") as held, ExitStack() as lock:
+            if not _is_ours(lock, held.fileno(), unfinished):  # somebody else fetches the same: do it beside them
                 with appearing(path) as own, _journal(own) as journal:
                     own.touch()
                     yield PartialFile(own, journal)
@@ -115,10 +115,10 @@ def _numbers(journal: Path) -> set[int]:
     return set(map(int, whole))  # a line of something else names no part, which is then fetched again
 
 
-def _is_ours(descriptor: int, path: Path) -> bool:
-    """Lock the open file; False if another process has it, or has just renamed it."""
+def _is_ours(lock: ExitStack, descriptor: int, path: Path) -> bool:
+    """Lock the open file until `lock` ends; False if another process has it, or has just renamed it."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.enter_context(locked(descriptor, wait=False))
         return os.fstat(descriptor).st_ino == path.stat().st_ino
     except OSError:
         return False

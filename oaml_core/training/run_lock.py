@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from oaml_core.errors import HeldError
+from oaml_core.file_lock import hold_alone
 from oaml_core.orderly_end import ends_in_its_own_time
 from oaml_core.processes import holder_name, is_gone
 from oaml_core.store import Store
@@ -149,9 +149,7 @@ def _lock(file: TextIOWrapper, run_dir: Path) -> None:
 
 def _is_locked(file: TextIOWrapper) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return hold_alone(file)
     except OSError as error:
         log.warning("%s cannot be locked (%s); the lease in the store alone guards the run.", file.name, error.strerror)
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import tempfile
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from oaml_core.array_files import map_array
 from oaml_core.errors import DataError
+from oaml_core.file_lock import locked
 
 log = logging.getLogger(__name__)
 Ints = NDArray[np.int64]
@@ -44,8 +44,7 @@ class SharedArrays:
             DataError: the file was damaged by somebody else.
         """
         path = self.folder / f"{kind}-{name}.npy"
-        with (self.folder / f"{kind}.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with (self.folder / f"{kind}.lock").open("a") as lock, locked(lock):
             if not path.exists():
                 made = make()
                 try:

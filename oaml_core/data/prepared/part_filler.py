@@ -10,7 +10,6 @@ process per data set and node is at work, others wait for it to end.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ from oaml_core.data.prepared.fetched_files import (
 from oaml_core.data.prepared.manifest import MANIFEST, ManifestFile, parse_manifest
 from oaml_core.data.prepared.streamed_parts import part_path
 from oaml_core.errors import OamlError
+from oaml_core.file_lock import locked
 from oaml_core.store import Store, open_store
 from oaml_core.store.local_file import is_temporary
 
@@ -180,8 +180,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     plans: queue.Queue[Wanted | None] = queue.Queue()
     threading.Thread(target=listen, args=(sys.stdin, plans), daemon=True).start()
-    with (arguments.folder / LOCK).open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (arguments.folder / LOCK).open("a") as lock, locked(lock):
         PartFiller(arguments.folder, arguments.limit, plans).run()
 
 
