@@ -7,6 +7,7 @@ workers, with a folder or an S3 server as the store, and with or without process
 it is disturbed again and again, and started again where the disturbance has ended it:
 
     worker, loader, agent, launcher   one of these processes is killed with SIGKILL
+    server                            the process that forks workers is killed with SIGKILL, and they with it
     stop                              the launcher gets SIGTERM
     store                             the S3 server is killed, and is back after some seconds
     disk                              no process can write beyond some size for some seconds

@@ -11,7 +11,7 @@ import psutil
 
 from benchmarks.soak_place import Launched, SoakPlace
 
-PROCESSES = ("worker", "loader", "agent", "launcher")
+PROCESSES = ("worker", "loader", "agent", "server", "launcher")
 REMOTE = ("store", "network")
 KINDS = (*PROCESSES, "stop", *REMOTE, "disk")
 KILLS = (*PROCESSES, "store")
@@ -65,6 +65,10 @@ class Disturbances:
         said = self._kill([agent] if agent is not None else [])
         self.ended_by_us |= said is not None
         return said
+
+    def _server(self, launched: Launched) -> str | None:
+        server = launched.fork_server()
+        return self._kill([server] if server is not None else [])
 
     def _launcher(self, launched: Launched) -> str | None:
         launched.process.kill()

@@ -164,17 +164,24 @@ class Launched:
 
     def agent(self) -> psutil.Process | None:
         """Return torchrun's process, if it is there."""
+        return self._running("oaml_core.training.agent")
+
+    def fork_server(self) -> psutil.Process | None:
+        """Return the process that forks workers, if it is there."""
+        return self._running("oaml_core.training.fork_server")
+
+    def _running(self, module: str) -> psutil.Process | None:
         with suppress(psutil.Error):
             for child in psutil.Process(self.process.pid).children():
-                if "oaml_core.training.agent" in child.cmdline():
+                if module in child.cmdline():
                     return child
         return None
 
     def workers(self) -> list[psutil.Process]:
-        """Return the training workers that are there."""
+        """Return the training workers that are there: forked by the server or, without one, started by the agent."""
+        parent = self.fork_server() or self.agent()
         with suppress(psutil.Error):
-            agent = self.agent()
-            return [] if agent is None else [one for one in agent.children() if _trains(one)]
+            return [] if parent is None else [one for one in parent.children() if _trains(one)]
         return []
 
     def loaders(self) -> list[psutil.Process]:

@@ -19,6 +19,7 @@ from oaml_core.orderly_end import ASKING, Asked, Handled
 from oaml_core.processes import die_with_parent
 from oaml_core.settings import config_to_yaml
 from oaml_core.store import open_store
+from oaml_core.training.fork_server import fork_server
 from oaml_core.training.meeting import (
     loopback_environment,
     loopback_listener,
@@ -101,7 +102,9 @@ def _train_in_workers(work: list[str], config: Config, lock: RunLock) -> None:
                 met, inherited = met | loopback_environment(listener), (*inherited, listener.fileno())
             return _run_to_end(command, environment | met, error, lock, inherited)
 
-    code = run_and_rejoin(run, failure)
+    with fork_server(work[2], environment) as variables:
+        environment |= variables
+        code = run_and_rejoin(run, failure)
     if error.exists():
         raise OamlError(error.read_text())
     for asked in ASKING:

@@ -115,7 +115,7 @@ class Interrupter:
 
 def program():
     Interrupter()
-    time.sleep(60)
+    time.sleep(1)
 
 end_in_order(program)
 """

@@ -203,7 +203,7 @@ def test_the_sum_holds_nothing_and_knows_no_order() -> None:
     found = listed_before.sum_of_files("", iter(files))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20_000
+    assert peak < 200_000  # the files take 4 MB
     assert listed_before.sum_of_files("", reversed(files)) == found
     assert listed_before.sum_of_files("", [*files[1:], replace(files[0], stamp="x")]) != found
     assert listed_before.sum_of_files("verification", files) != found
