@@ -16,7 +16,8 @@ BUILD_ARGS ?=
 REGISTRY ?=
 MINUTES ?= 10
 
-# pytest-xdist gives each of WORKERS processes one file of tests at a time.
+# pytest-xdist gives each of WORKERS processes one file of tests at a time. Each has a thread of its own: where more are at
+# work than there are cores, PyTorch's wait for one another at every layer, and tests take five times as long.
 WORKERS ?= 2
 
 .PHONY: help setup demo test docs benchmarks gpu-figures test-cluster lint compile golden sbom licences audit fuzz base-image lock-images build-images push-images submit schedule clean
@@ -39,7 +40,7 @@ demo: setup ## prepare, train, evaluate and export on this machine; DATA=folder 
 	$(BIN)/python -m pipelines.run_local --config $(CONFIG) $(if $(DATA),--data.source $(DATA)) $(ARGS)
 
 test: setup ## all tests but those that need a GPU, or many minutes (ARGS="-m long")
-	$(BIN)/python -m pytest -m "not gpu and not long" -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not gpu and not long" -n $(WORKERS) --dist loadfile $(ARGS)
 
 gpu-figures: setup ## tests marked gpu, then benchmarks/gpu.json and its table; wants a GPU
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)

@@ -37,6 +37,7 @@ from oaml_core.training.module import RecognitionModule
 from oaml_core.training.optimisation import build_optimiser
 from oaml_core.training.resume import Position
 from oaml_core.training.step import Stepper
+from oaml_core.training.worker_entry import SERVER_VARIABLE
 from oaml_core.training.world import World
 
 ALONE = World(0, 1, 0, 1)
@@ -160,7 +161,16 @@ def checkpoint(arch: str, classes: int, saves: int) -> None:
 
 
 def restart(times: int) -> None:
-    """Seconds from SIGKILL of one of two workers to the first new step of both."""
+    """Seconds from SIGKILL of one of two workers to the first new step of both, forked and importing by themselves."""
+    for way, variables in {"forked": {}, "importing": {SERVER_VARIABLE: ""}}.items():
+        seconds = _restarts(times, variables)
+        say(
+            f"a worker killed: until the first new step, workers {way}",
+            f"{statistics.median(seconds):.1f} s (of {times})",
+        )
+
+
+def _restarts(times: int, variables: dict[str, str]) -> list[float]:
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable,
@@ -174,13 +184,13 @@ def restart(times: int) -> None:
         ]
         command += ["--optim.epochs", "1000", "--train.val_every_epochs", "1000", "--train.log_samples", "true"]
         command += ["--work_dir", f"{folder}/work", "--store", f"{folder}/store", "--tracking.wandb", "off"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=os.environ | variables)
         try:
-            seconds = [_killed(Path(folder) / "work") for _ in range(times)]
+            return [_killed(Path(folder) / "work") for _ in range(times)]
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(120)
-    say("a worker killed: until the first new step", f"{statistics.median(seconds):.1f} s (of {times})")
 
 
 def _killed(work: Path) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.models.features import Features
 from oaml_core.models.modes import evaluating
 from oaml_core.models.recogniser import Recogniser
+from oaml_core.whole_file import written_whole
 
 
 def export_onnx(
@@ -68,13 +68,12 @@ def export_onnx(
             difference exceeds `config.export.tolerance`.
     """
     images = _check_images(check_images, config)
-    partial = path.with_name(path.name + ".partial")
     metadata = metadata_of(config, images.shape[1], fingerprint, metrics, licence) | local_score_of(model.matcher)
     reference = OnnxRecogniser(model, preprocessing=True)
     exported = OnnxRecogniser(model, config.export.preprocessing)
     # Two images even if there is one: an axis of length 1 would be exported as fixed.
     example = torch.from_numpy(images[[0, -1]])
-    try:
+    with written_whole(path) as partial:
         with on_cpu(model), evaluating(reference), evaluating(exported):
             write_graph(
                 exported,
@@ -90,9 +89,6 @@ def export_onnx(
             metadata |= _measured(exported_model, pairs, 0.0, path.name)
         store_metadata(partial, metadata)
         store_trial(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return metadata
 
 
@@ -113,16 +109,12 @@ def export_variant(
         ExportError: it cannot be made, or loses more accuracy than `config.export.accuracy_loss`.
     """
     path = variant_path(source, variant)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with written_whole(path) as partial:
         write_variant(source, partial, variant, calibration, preprocessing=config.export.preprocessing)
         exported = OamlOnnx(partial, matcher=matcher_path(source))
         metadata = exported.metadata | {"variant": variant, "bytes": partial.stat().st_size}
         metadata |= _measured(exported, pairs, config.export.accuracy_loss, path.name)
         store_metadata(partial, metadata)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return metadata
 
 
@@ -160,28 +152,23 @@ def export_matcher_onnx(
         ExportError: see `export_onnx`; differences are relative to the spread of the scores.
     """
     images = _check_images(check_images, config)
-    partial = path.with_name(path.name + ".partial")
     exported = OnnxMatcher(model.matcher)
-    try:
-        with on_cpu(model), evaluating(model), evaluating(exported):
-            with torch.inference_mode():
-                features: Features = model(normalised(torch.from_numpy(images)))
-            # Every image with its successor, and with itself: unlike and equal pairs.
-            other = torch.cat([torch.arange(len(images)).roll(-1), torch.arange(len(images))])
-            maps, visibility = local_features(model, features), features.visibility
-            inputs = {
-                "probe": maps.repeat(2, 1, 1, 1),
-                "gallery": maps[other],
-                "probe_visibility": visibility.repeat(2, 1, 1, 1),
-                "gallery_visibility": visibility[other],
-            }
-            # Inference tensors cannot be traced.
-            inputs = {name: tensor.clone() for name, tensor in inputs.items()}
-            write_graph(exported, {name: tensor[:2] for name, tensor in inputs.items()}, ("score",), partial, config)
-            largest = check_same_scores(exported, partial, inputs, config.export.tolerance)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_whole(path) as partial, on_cpu(model), evaluating(model), evaluating(exported):
+        with torch.inference_mode():
+            features: Features = model(normalised(torch.from_numpy(images)))
+        # Every image with its successor, and with itself: unlike and equal pairs.
+        other = torch.cat([torch.arange(len(images)).roll(-1), torch.arange(len(images))])
+        maps, visibility = local_features(model, features), features.visibility
+        inputs = {
+            "probe": maps.repeat(2, 1, 1, 1),
+            "gallery": maps[other],
+            "probe_visibility": visibility.repeat(2, 1, 1, 1),
+            "gallery_visibility": visibility[other],
+        }
+        # Inference tensors cannot be traced.
+        inputs = {name: tensor.clone() for name, tensor in inputs.items()}
+        write_graph(exported, {name: tensor[:2] for name, tensor in inputs.items()}, ("score",), partial, config)
+        largest = check_same_scores(exported, partial, inputs, config.export.tolerance)
     return {"score": largest}
 
 

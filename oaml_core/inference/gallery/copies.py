@@ -8,6 +8,7 @@ from pathlib import Path
 from oaml_core.errors import DataError
 from oaml_core.inference.gallery.database import AT_ONCE, EnrolledFace, Gallery
 from oaml_core.inference.gallery.packing import check_record
+from oaml_core.whole_file import written_whole
 
 
 def export_gallery(gallery: Gallery, path: Path) -> None:
@@ -18,16 +19,12 @@ def export_gallery(gallery: Gallery, path: Path) -> None:
     """
     if path.exists():
         raise DataError(f"{path} is there already. Name a new file.")
-    partial = path.with_name(f".partial-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        gallery.query("VACUUM INTO ?", str(partial))
-        partial.replace(path)
+        with written_whole(path) as whole:
+            gallery.query("VACUUM INTO ?", str(whole))
     except (sqlite3.DatabaseError, OSError) as error:
         raise DataError(f"{path} cannot be written: {error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def import_gallery(gallery: Gallery, path: Path) -> tuple[int, int]:
