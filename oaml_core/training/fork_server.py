@@ -91,6 +91,7 @@ def serve(descriptor: int, module: str) -> Request:
         module: to be imported beside the training's own.
     """
     with socket.socket(fileno=descriptor) as listener:
+        os.close(os.pidfd_open(os.getpid()))  # a sandbox may refuse it: at once, then, not when workers are there
         for name in (MAIN, module):
             import_module(name)
         torch = import_module("torch")

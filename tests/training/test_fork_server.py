@@ -179,3 +179,12 @@ def test_nothing_is_forked_from_a_process_with_a_thread_or_a_gpu(at_work: str, m
     monkeypatch.setattr("torch.cuda.is_initialized", lambda: at_work == "a GPU")
     with pytest.raises(SystemExit, match="a thread or a GPU is at work"):
         serve(socket.socket(socket.AF_UNIX).detach(), "oaml_core.training.worker")
+
+
+def test_a_sandbox_that_forbids_watching_processes_is_found_out_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.pidfd_open", forbidden)
+    with pytest.raises(PermissionError):
+        serve(socket.socket(socket.AF_UNIX).detach(), "no.such.module")
