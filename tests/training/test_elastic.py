@@ -67,7 +67,7 @@ def test_a_node_that_is_lost_and_comes_back_changes_nothing_in_the_plan(
 ) -> None:
     port = free_port()
     monkeypatch.setenv("OAML_RDZV_ENDPOINT", f"127.0.0.1:{port}")
-    waits = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=3"
+    waits = "last_call_timeout=2,keep_alive_interval=1,keep_alive_max_attempt=10"  # a busy machine is no lost node
     monkeypatch.setenv("PET_RDZV_CONF", waits)
     shared = ("--name", "nodes", "--train.nproc", "1", "--train.min_nodes", "1", "--train.max_nodes", "2")
     shared += ("--optim.epochs", "40", "--train.val_every_epochs", "40")
