@@ -51,6 +51,7 @@ def follow_a_worker(folder: str) -> None:
             ended = ""
     code = int(ended or -signal.SIGKILL)  # with its server the kernel has ended the worker
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)
