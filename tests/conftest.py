@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Fixtures that all tests share without naming them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ STREAMS = (0, 1, 2)
 
 
 class Request(NamedTuple):
-    """All that makes a worker the one that torchrun has started."""
+    """Arguments, environment, folder and streams that torchrun has given to a worker."""
 
     arguments: list[str]
     environment: dict[str, str]

@@ -24,6 +24,8 @@ from oaml_core.training.worker_entry import LAUNCHER_VARIABLE, SERVER_VARIABLE
 
 TESTS = Path(__file__).parents[1]
 MODULE = "training.forked_worker"
+PATH = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+"""Lets the server and its workers import that."""
 
 
 class Run:
@@ -49,7 +51,7 @@ class Run:
         )
 
     def worker(self) -> dict[str, Any]:
-        """What the worker has written down; its notes are removed."""
+        """Return what the worker has written down, and remove its file."""
         (path,) = wait_for(lambda: [path for path in self.folder.glob("*.json") if path.stat().st_size])
         known: dict[str, Any] = wait_for(lambda: read(path))
         path.unlink()
@@ -79,12 +81,11 @@ def gone(process: int) -> bool:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     deep = tmp_path_factory.mktemp("server").joinpath(*["deep" * 10] * 3)  # longer than a socket's address may be
     deep.mkdir(parents=True)
-    environment = os.environ | {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setattr("tempfile.tempdir", str(deep))
-        variables = stack.enter_context(fork_server(MODULE, environment))
+        variables = stack.enter_context(fork_server(MODULE, os.environ | PATH))
         patch.undo()
-        yield variables | {"PYTHONPATH": environment["PYTHONPATH"]}
+        yield variables | PATH
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_workers_end_as_their_shadows_do_and_the_other_way(run: Run) -> None:
     assert "KeyError: 'a fault'" in errors
 
     shadow = run.start("asked")
-    known = run.worker()
+    run.worker()
     shadow.send_signal(signal.SIGTERM)
     assert shadow.wait(60) == 143
 
@@ -147,9 +148,8 @@ def test_many_workers_at_once_know_nothing_of_one_another(run: Run) -> None:
 
 
 def test_a_server_that_is_killed_takes_its_workers_along_and_the_next_do_without(tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
-    with fork_server(MODULE, environment) as variables:
-        run = Run(tmp_path, variables | {"PYTHONPATH": environment["PYTHONPATH"]})
+    with fork_server(MODULE, os.environ | PATH) as variables:
+        run = Run(tmp_path, variables | PATH)
         shadow = run.start("asked")
         known = run.worker()
         psutil.Process(known["parent"]).kill()
@@ -162,7 +162,7 @@ def test_a_server_that_is_killed_takes_its_workers_along_and_the_next_do_without
 
 def test_workers_import_by_themselves_where_the_server_cannot(tmp_path: Path) -> None:
     with fork_server("no.such.module", os.environ) as variables:
-        run = Run(tmp_path, variables | {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"})
+        run = Run(tmp_path, variables | PATH)
         shadow = run.start("well")
         assert run.worker()["process"] == shadow.pid
         assert shadow.wait(60) == 0
