@@ -204,6 +204,7 @@ OWN_TEXT = {
     "oaml_core/forgetting/forget.py": "JSON that was written a line before",
     "oaml_core/tracking.py": "JSON that was written a line before",
     "oaml_core/data/prepared/part_filler.py": "lines of this machine's own worker, through a pipe",
+    "oaml_core/training/worker_request.py": "what this machine's own launcher sent, through a private socket",
     "oaml_core/training/rejoin.py": "the note of this machine's own worker; what is damaged counts as none",
     "images/locked.py": "the report of pip, which was started a line before",
     "images/audit.py": "the output of pip-audit, which was started a line before",
