@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
+from oaml_core.inference.gallery.people import plain_spelling
 from oaml_core.serve.access import ADMIN, ENROL, KNOWN, READ, gallery_of, models, note, require_gallery, work
 from oaml_core.serve.answers import EnrolAnswer, FacesAnswer, GalleryFace, PersonAnswer, QualityAnswer
 from oaml_core.serve.face_routes import ERRORS, PHOTO, Photo
@@ -34,14 +35,18 @@ async def people(
     request: Request,
     part: Annotated[
         str,
-        Query(max_length=200, description="people whose name holds this, small letters or capitals", examples=["ann"]),
+        Query(
+            max_length=200,
+            description="people whose name holds this; accents and capitals do not count",
+            examples=["ann"],
+        ),
     ] = "",
     most: Annotated[int | None, Query(ge=1, le=10**6, description="people listed; default: all", examples=[50])] = None,
 ) -> list[PersonAnswer]:
     """List the people of the gallery by name."""
     require_gallery(request)
     found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people()))
-    wanted = [one for one in found if part.casefold() in one.name.casefold()]
+    wanted = [one for one in found if plain_spelling(part) in plain_spelling(one.name)]
     return [PersonAnswer(name=one.name, faces=one.faces) for one in wanted[:most]]
 
 
