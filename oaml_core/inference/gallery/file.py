@@ -103,7 +103,7 @@ class GalleryFile:
     def _open(self, model: str | None) -> None:
         for pragma in ("foreign_keys = ON", "secure_delete = ON", "journal_mode = DELETE", "synchronous = EXTRA"):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
-        with self.change():
+        with self._transaction():
             mark = self._db.execute("PRAGMA application_id").fetchone()[0]
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -144,7 +144,16 @@ class GalleryFile:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; undone if the block raises, or if the thread's `permitted` says no at its end."""
+        """One transaction; undone if the block raises, or if the thread's `permitted` says no at its end.
+
+        Raises:
+            DataError: the file is damaged. Withdrawn: `permitted` says no.
+        """
+        with self._naming_damage(), self._transaction() as db:
+            yield db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -223,7 +232,10 @@ class GalleryFile:
             raise self._damaged(MemoryError("it announces more than the memory holds")) from None
 
     def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self.path} is damaged ({error}). Bring it back from an export, or enrol its faces again.")
+        return DataError(
+            f"The gallery's file is damaged ({error}). Bring it back from an export, or enrol its faces again.",
+            here=f"It lies at {self.path}.",
+        )
 
     @property
     def state(self) -> tuple[int, int]:
