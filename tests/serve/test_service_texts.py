@@ -86,8 +86,11 @@ def test_refusals_name_no_command_and_no_path_of_the_machine(
     broken = client.get(f"{api}/people")
     assert broken.status_code == 500
     assert str(gallery.path) in caplog.text
-    for answer in (*answers.values(), damaged, moved, broken):
+    oblong = client.post("/api/v1/detect", files={"photo": png(face_of(1)[:90])})
+    assert (oblong.status_code, "an aligned face is square" in oblong.text) == (422, True)
+    for answer in (*answers.values(), damaged, moved, broken, oblong):
         assert "oaml " not in answer.text
+        assert "--" not in answer.text
         assert str(gallery.path.parent) not in answer.text
     with pytest.raises(DataError, match=r"nobody called 'none'.*oaml gallery ls"):
         gallery.remove_person("none")
