@@ -45,3 +45,30 @@ def test_a_change_of_a_file_with_a_damaged_page_names_the_file(tmp_path: Path, c
     for error in refused:
         assert str(path) in str(error)
         assert str(path) not in error.for_callers
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (lambda whole: whole[:5000], "Bring it back from an export"),
+        (lambda whole: b"a text that is no gallery " * 99, "Name a file that"),
+        (lambda whole: whole[:68] + bytes(4) + whole[72:], "Name a file that"),
+    ],
+    ids=["cut off", "text", "of another program"],
+)
+def test_a_file_that_cannot_be_opened_is_told_with_its_remedy(
+    tmp_path: Path, content: Callable[[bytes], bytes], remedy: str
+) -> None:
+    path = tmp_path / "people.gallery"
+    Gallery(path, MODEL.version).close()
+    path.write_bytes(content(path.read_bytes()))
+    with pytest.raises(DataError, match="cannot be opened as a gallery") as refusal:
+        Gallery(path)
+    assert remedy in str(refusal.value)
+    assert remedy not in refusal.value.for_callers
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="no folder here that nobody can write")
+def test_a_folder_that_cannot_be_written_is_told_with_its_remedy() -> None:
+    with pytest.raises(DataError, match="must be writable"):
+        Gallery("/proc/people.gallery", MODEL.version)
