@@ -138,7 +138,7 @@ async function answered(method, path, fields, task) {
   say("Looking …", "");
   for (const button of [at("compare"), at("identify")]) button.disabled = true;
   try {
-    const found = await call(method, path, { picture: true }, fields);
+    const found = await call(method, path, { picture: true, far: at("far").value }, fields);
     if (number === asked) await task(found);
   } catch (error) {
     if (number === asked) say("No answer", capital(error.message));
