@@ -7,7 +7,7 @@ import multiprocessing
 import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,8 @@ def align_folder(
         raise DataError(f"{folder} holds no photograph ({', '.join(ENDINGS)}).")
     jobs = [(str(folder), str(out), name, size, every, detector) for name in photographs]
     notes = list(progress(_looked_at(jobs, workers), len(jobs), "align"))
-    made = _write_lists(out, notes)
     outdated = sum(note.get("removed", 0) for note in notes) + _remove_gone(folder, out, set(photographs))
-    return replace(made, outdated=outdated)
+    return _write_lists(out, notes, outdated)
 
 
 def _looked_at(jobs: list[tuple[str, str, str, int, bool, str]], workers: int) -> Iterator[dict[str, Any]]:
@@ -163,7 +162,7 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
 def _remove_gone(folder: Path, out: Path, photographs: set[str]) -> int:
     """Delete the faces of photographs that are no longer in the folder; returns how many there were."""
     removed = 0
-    for note in regular_files(out / NOTES, (".json",)):
+    for note in regular_files(out / NOTES, (".json",)) if (out / NOTES).is_dir() else ():
         name = note.relative_to(out / NOTES).as_posix().removesuffix(".json")
         if name in photographs:
             continue
@@ -206,7 +205,7 @@ def _write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
+def _write_lists(out: Path, notes: list[dict[str, Any]], outdated: int) -> Aligned:
     import csv
     import io
 
@@ -238,4 +237,4 @@ def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
         _write_text(out / SHEET, sheet_of(doubtful))
     else:
         (out / SHEET).unlink(missing_ok=True)
-    return Aligned(len(rows), len(rejects), len(doubtful), out)
+    return Aligned(len(rows), len(rejects), len(doubtful), out, outdated)

@@ -13,7 +13,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from oaml_core.inference.gallery.database import EnrolledFace, Gallery
-from oaml_core.inference.gallery.people import plain_spelling
 from oaml_core.serve.access import ADMIN, ENROL, KNOWN, READ, gallery_of, models, note, require_gallery, work
 from oaml_core.serve.answers import EnrolAnswer, FacesAnswer, GalleryFace, PersonAnswer, QualityAnswer
 from oaml_core.serve.face_routes import ERRORS, PHOTO, Photo
@@ -45,9 +44,8 @@ async def people(
 ) -> list[PersonAnswer]:
     """List the people of the gallery by name."""
     require_gallery(request)
-    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people()))
-    wanted = [one for one in found if plain_spelling(part) in plain_spelling(one.name)]
-    return [PersonAnswer(name=one.name, faces=one.faces) for one in wanted[:most]]
+    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people(part)))
+    return [PersonAnswer(name=one.name, faces=one.faces) for one in found[:most]]
 
 
 @gallery_api.delete("/people", dependencies=[ADMIN])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from oaml_core.errors import ModelInputError
 from oaml_core.photos.collection import align_folder
 from oaml_core.photos.faces import FaceFinder, FaceNotFoundError
 from oaml_core.photos.files import load_photo
@@ -74,3 +75,16 @@ def test_faces_of_another_folder_and_files_of_others_stay(photographs: Path, tmp
     (photographs / "ann" / "2.png").unlink()
     align_folder(photographs, out)
     assert faces(out) == ["ann/1.png.png", "ann/2.png.png", "ann/mine.png", "x.png.png"]
+
+
+def test_a_disk_that_fails_from_the_start_leaves_no_notes_to_look_through(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        try:
+            raise OSError(5, "Input/output error")
+        except OSError:
+            raise ModelInputError("It cannot be read.")  # noqa: B904  (as the reader of images raises it)
+
+    monkeypatch.setattr(FaceFinder, "main_face", fails)
+    assert align_folder(photographs, tmp_path / "out").rejects == 2

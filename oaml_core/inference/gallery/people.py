@@ -33,11 +33,16 @@ class EnrolledPerson(NamedTuple):
 class GalleryPeople(EncryptedFile):
     """The people of a gallery, and whose each face is; `Gallery` adds the records of the faces."""
 
-    def people(self) -> list[EnrolledPerson]:
-        """Return all people with the number of their faces, by name: accents and capitals do not part them."""
+    def people(self, part: str = "") -> list[EnrolledPerson]:
+        """Return people with the number of their faces, by name; accents and capitals do not count.
+
+        Args:
+            part: characters that the names hold; empty: all people.
+        """
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
         found = [EnrolledPerson(name, count) for name, count in self.query(words)]
-        return sorted(found, key=lambda one: (plain_spelling(one.name), one.name))
+        wanted = [one for one in found if plain_spelling(part) in plain_spelling(one.name)]
+        return sorted(wanted, key=lambda one: (plain_spelling(one.name), one.name))
 
     def spelled(self, name: str) -> str:
         """Return a name as the gallery has it: blanks around it left out, its accents in either form.
