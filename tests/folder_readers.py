@@ -103,7 +103,7 @@ def photographs(folder: Path, out: Path) -> tuple[set[str], str]:
     names: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collection, "_looked_at", lambda jobs, workers: iter(names.update(job[2] for job in jobs) or ()))
-        patch.setattr(collection, "_write_lists", lambda out, notes: None)
+        patch.setattr(collection, "_write_lists", lambda *_: None)
         collection.align_folder(folder, out / "aligned")
     return names, ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -42,12 +43,16 @@ class Aligned:
     doubtful: int
     """Faces that a person should look at; the least sure are on the sheet."""
     out: Path
+    outdated: int = 0
+    """Faces of an earlier run that were deleted: their photographs are gone, or show them no more."""
 
     def __str__(self) -> str:
         said = (
             f"{amount(self.faces, 'face')} aligned, {amount(self.rejects, 'photograph')} rejected "
             f"({self.out / REJECTS})"
         )
+        if self.outdated:
+            said += f", {amount(self.outdated, 'outdated face')} of an earlier run deleted"
         return f"{said}, {amount(self.doubtful, 'face')} doubtful ({self.out / SHEET})" if self.doubtful else said
 
 
@@ -58,8 +63,9 @@ def align_folder(
 
     `out` gets the faces as PNG under the photographs' own paths, `landmarks.parquet` with a row per face, `rejects.csv`
     with the photographs that show none and the reasons, and `doubtful.html`, a page of those to look at. Photographs
-    that an earlier run looked at and that have not changed since are not looked at again. The result does not depend on
-    the number of workers.
+    that an earlier run looked at and that have not changed since are not looked at again. Faces that an earlier run
+    made of this folder's photographs are deleted where those are gone or show them no more. The result does not depend
+    on the number of workers.
 
     Args:
         folder: photographs, at any depth.
@@ -81,7 +87,8 @@ def align_folder(
         raise DataError(f"{folder} holds no photograph ({', '.join(ENDINGS)}).")
     jobs = [(str(folder), str(out), name, size, every, detector) for name in photographs]
     notes = list(progress(_looked_at(jobs, workers), len(jobs), "align"))
-    return _write_lists(out, notes)
+    outdated = sum(note.get("removed", 0) for note in notes) + _remove_gone(folder, out, set(photographs))
+    return _write_lists(out, notes, outdated)
 
 
 def _looked_at(jobs: list[tuple[str, str, str, int, bool, str]], workers: int) -> Iterator[dict[str, Any]]:
@@ -107,14 +114,14 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
     """Align the faces of one photograph, unless that was done; returns the note about it."""
     folder, out, name, size, every, detector = Path(job[0]), Path(job[1]), *job[2:]
     source, note = folder / name, out / NOTES / f"{name}.json"
-    made: dict[str, Any] = {"photo": name, "rows": [], "reason": ""}
+    made: dict[str, Any] = {"photo": name, "folder": str(folder.resolve()), "rows": [], "reason": ""}
     try:
         state = source.stat()
     except OSError as error:  # it has gone since the folder was listed
         return made | {"reason": f"{shown(source)} cannot be read: {error.strerror}."}
     key = [state.st_size, state.st_mtime_ns, _recipe(detector, size), every]
-    if note.is_file():
-        known = json_or_none(note.read_bytes())  # a damaged note is written again
+    known = json_or_none(note.read_bytes()) if note.is_file() else None  # a damaged note is written again
+    if known is not None:
         usable = isinstance(known, dict) and known.get("key") == key and isinstance(known.get("rows"), list)
         if usable and all((out / row["face"]).is_file() for row in known["rows"]):
             return dict(known)
@@ -148,7 +155,43 @@ def _look(job: tuple[str, str, str, int, bool, str]) -> dict[str, Any]:
     if not may_pass:  # a disk that failed, or a permission: the next run looks again
         note.parent.mkdir(parents=True, exist_ok=True)
         _write_text(note, json.dumps(made))
+        made["removed"] = _remove_faces(out, name, known, {row["face"] for row in made["rows"]})
     return made
+
+
+def _remove_gone(folder: Path, out: Path, photographs: set[str]) -> int:
+    """Delete the faces of photographs that are no longer in the folder; returns how many there were."""
+    removed = 0
+    for note in regular_files(out / NOTES, (".json",)) if (out / NOTES).is_dir() else ():
+        name = note.relative_to(out / NOTES).as_posix().removesuffix(".json")
+        if name in photographs:
+            continue
+        known = json_or_none(note.read_bytes())
+        # Of another folder, or in one that cannot be read just now: not this run's to judge.
+        if isinstance(known, dict) and known.get("folder") == str(folder.resolve()) and _is_gone(folder / name):
+            removed += _remove_faces(out, name, known, set())
+            note.unlink(missing_ok=True)
+    return removed
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        return not path.exists()
+    except OSError:
+        return False
+
+
+def _remove_faces(out: Path, name: str, known: Any, kept: set[str]) -> int:
+    """Delete the faces of a photograph that its former note lists, but those that are kept; returns how many."""
+    rows = known.get("rows") if isinstance(known, dict) else None
+    faces = {row.get("face") for row in rows if isinstance(row, dict)} if isinstance(rows, list) else set()
+    removed = 0
+    for face in faces - kept:
+        # The names that `_look` gives, and no others: a note may have been changed.
+        if isinstance(face, str) and re.fullmatch(rf"{re.escape(name)}(_\d+)?\.png", face) and (out / face).is_file():
+            (out / face).unlink()
+            removed += 1
+    return removed
 
 
 def _save(image: Any, path: Path) -> None:
@@ -162,7 +205,7 @@ def _write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
+def _write_lists(out: Path, notes: list[dict[str, Any]], outdated: int) -> Aligned:
     import csv
     import io
 
@@ -194,4 +237,4 @@ def _write_lists(out: Path, notes: list[dict[str, Any]]) -> Aligned:
         _write_text(out / SHEET, sheet_of(doubtful))
     else:
         (out / SHEET).unlink(missing_ok=True)
-    return Aligned(len(rows), len(rejects), len(doubtful), out)
+    return Aligned(len(rows), len(rejects), len(doubtful), out, outdated)

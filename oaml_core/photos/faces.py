@@ -109,8 +109,9 @@ class FaceFinder:
         if not len(seen):
             doubtful = f" The likeliest place scores {found.scores[0]:.2f} of {self.sure:g}." if len(found) else ""
             refusal = FaceNotFoundError(
-                f"No face was found in {name}.{doubtful} If it shows an aligned face, say --aligned; otherwise take a "
-                "photograph that shows more of the face."
+                f"No face was found in {name}.{doubtful} Take a photograph that stands upright and shows more "
+                "of the face.",
+                here="If it shows an aligned face, say --aligned.",
             )
             refusal.likeliest = float(found.scores[0]) if len(found) else 0.0
             raise refusal

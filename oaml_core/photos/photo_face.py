@@ -102,7 +102,9 @@ def as_it_is(photo: Photo, path: str | Path, size: int) -> PhotoFace:
     """
     height, width = photo.shape[:2]
     if height != width:
-        raise ModelInputError(f"{path} is {width} × {height} pixels; an aligned face is square. Leave --aligned out.")
+        raise ModelInputError(
+            f"{path} is {width} × {height} pixels; an aligned face is square.", here="Leave --aligned out."
+        )
     image = photo
     if height != size:
         resized = Image.fromarray(photo).resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_origin
 
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader
@@ -46,9 +46,14 @@ READ, ENROL, ADMIN = (Depends(Allowed(role)) for role in ("read", "enrol", "admi
 
 
 def only_known_options(request: Request) -> None:
-    """Raise HTTPException 422 if the address has an option that the route does not know: a slip would pass unseen."""
-    known = [option.alias for option in request.scope["route"].dependant.query_params]
-    for name in request.query_params:
+    """Raise HTTPException 422 for an option that the route does not know, or takes once: a slip would pass unseen."""
+    options = request.scope["route"].dependant.query_params
+    known = [option.alias for option in options]
+    once = {option.alias for option in options if get_origin(option.field_info.annotation) is not list}
+    given = [name for name, _ in request.query_params.multi_items()]
+    for name in given:
+        if name in once and given.count(name) > 1:
+            raise HTTPException(422, f"The option {name!r} is there more than once. Give it once.")
         if name not in known:
             hint = nearest(name, known) or (f" There are {', '.join(known)}." if known else "")
             raise HTTPException(422, f"There is no option {name[:50]!r} here.{hint}")

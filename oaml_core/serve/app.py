@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from oaml_core import __version__
 from oaml_core.errors import DataError, GalleryLocked, GalleryMoved, ModelInputError, NotInGallery, OamlError
@@ -38,6 +39,7 @@ CODES = {
     413: "too_large",
     422: "unusable",
     429: "too_often",
+    499: "cut_off",
     503: "busy",
     504: "too_slow",
 }
@@ -93,6 +95,7 @@ def create_app(
     app.include_router(open_routes)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(ClientDisconnect, _cut_off)
     app.add_exception_handler(OamlError, _unusable)
     app.add_exception_handler(Exception, _broken)
     app.add_middleware(Guard, limits=limits, figures=figures)
@@ -133,6 +136,11 @@ async def _unusable(request: Request, error: Exception) -> Response:
     # What else fails is the machine's own: its log has addresses and paths, the caller does not.
     log.error(json.dumps({"event": "request failed", "reason": f"{type(error).__name__}: {error}"}))
     return await _broken(request, error)
+
+
+async def _cut_off(request: Request, error: Exception) -> Response:
+    # Nobody reads it; the log and the figures have a caller's failure then, and not the service's.
+    return _error(request, 499, "The request was cut off before its end. Send it again.")
 
 
 async def _broken(request: Request, error: Exception) -> Response:

@@ -34,15 +34,18 @@ async def people(
     request: Request,
     part: Annotated[
         str,
-        Query(max_length=200, description="people whose name holds this, small letters or capitals", examples=["ann"]),
+        Query(
+            max_length=200,
+            description="people whose name holds this; accents and capitals do not count",
+            examples=["ann"],
+        ),
     ] = "",
     most: Annotated[int | None, Query(ge=1, le=10**6, description="people listed; default: all", examples=[50])] = None,
 ) -> list[PersonAnswer]:
     """List the people of the gallery by name."""
     require_gallery(request)
-    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people()))
-    wanted = [one for one in found if part.casefold() in one.name.casefold()]
-    return [PersonAnswer(name=one.name, faces=one.faces) for one in wanted[:most]]
+    found = await work(request).do(lambda: models(request).ask(lambda faces: gallery_of(faces).people(part)))
+    return [PersonAnswer(name=one.name, faces=one.faces) for one in found[:most]]
 
 
 @gallery_api.delete("/people", dependencies=[ADMIN])

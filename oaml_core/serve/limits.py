@@ -85,7 +85,7 @@ class Guard:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._limits.body:
-                raise HTTPException(413, f"The request has more than {amount(self._limits.body, 'byte')}.")
+                raise HTTPException(413, f"The request has more than {amount(self._limits.body, 'byte')}. Send less.")
             return message
 
         async def dressed_send(message: Message) -> None:

@@ -33,7 +33,8 @@ class Photos:
         """Read the body.
 
         Raises:
-            HTTPException: 400, the form is broken; 422, it lacks a photograph, or the body is of another kind.
+            HTTPException: 400, the form is broken; 422, it lacks a photograph, holds something that is not read, or the
+                body is of another kind.
             ModelInputError: the JSON is damaged, or lacks a photograph, or that is no base64.
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -55,7 +56,12 @@ class Photos:
         }
         content = {
             kind: {
-                "schema": {"type": "object", "required": [*self.names], "properties": dict.fromkeys(self.names, one)}
+                "schema": {
+                    "type": "object",
+                    "required": [*self.names],
+                    "properties": dict.fromkeys(self.names, one),
+                    "additionalProperties": False,
+                }
             }
             for kind, one in ((FORM, file), (JSON, text))
         }
@@ -68,6 +74,7 @@ class Photos:
     async def _files(self, request: Request) -> tuple[bytes, ...]:
         async with request.form(max_files=MOST_FIELDS, max_fields=MOST_FIELDS) as form:
             found = []
+            self._refuse_others([name for name, _ in form.multi_items()])
             for name in self.names:
                 file = form.get(name)
                 if not isinstance(file, UploadFile):
@@ -75,10 +82,23 @@ class Photos:
                 found.append(await file.read())
             return tuple(found)
 
+    def _refuse_others(self, given: list[str]) -> None:
+        """Raise HTTPException 422 if a field is not read, or would be read once of twice: a slip would pass unseen."""
+        for name in given:
+            if name not in self.names:
+                raise HTTPException(
+                    422,
+                    f"The field {name[:50]!r} of the body is not read. Send {self._wanted} there, and options behind "
+                    "the address: `?option=value`.",
+                )
+            if given.count(name) > 1:
+                raise HTTPException(422, f"The body has `{name}` more than once. Send one photograph per request.")
+
     def _decoded(self, body: bytes) -> tuple[bytes, ...]:
         remedy = f"Send {self._wanted} in base64."
         given = parse_json(body, "The body", remedy, ModelInputError, dict.fromkeys(self.names, str))
         found = []
+        self._refuse_others(list(given))
         for name in self.names:
             text = given[name]
             if text.startswith("data:"):  # as browsers give a file

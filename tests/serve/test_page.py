@@ -3,97 +3,12 @@
 from __future__ import annotations
 
 import math
-import shutil
-import threading
-from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from PIL import Image
-from plain_model import PlainModel, covered, face_of
-
-from oaml_core.inference.gallery.database import Gallery
-from oaml_core.photos.faces import FaceFinder
-from oaml_core.serve.app import create_app
-from oaml_core.serve.faces import FaceService
-from oaml_core.serve.keys import Keys, key_digest
-from oaml_core.serve.limits import Limits
-from oaml_core.serve.server import open_socket
-
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; see the extra dev")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-PATIENCE = 60_000
-"""Milliseconds: a busy machine is slow, a page that never answers fails."""
-
-
-def png(image: np.ndarray) -> bytes:
-    file = BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def upload(name: str, image: np.ndarray) -> dict[str, Any]:
-    return {"name": name, "mimeType": "image/png", "buffer": png(image)}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=arguments, timeout=PATIENCE)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def address(tmp_path: Path) -> Iterator[str]:
-    """Address of a running service with a gallery, and its key."""
-    model = PlainModel(thresholds={1e-2: -10.0})
-    with Gallery(tmp_path / "people.gallery", model.version) as gallery:
-        faces = FaceService(model, FaceFinder(aligned=True), gallery, pixels=10**6, most=3)
-        keys = Keys({key_digest("k"): "admin"}, 10_000)
-        listening = open_socket("127.0.0.1", 0)
-        app = create_app(faces, keys, Limits(seconds=60))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/#key=k"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture
-def page(browser: Any, address: str) -> Iterator[Any]:
-    """The page, opened; it must not have written an error to the console at the end."""
-    with browser.new_context(permissions=["camera"]) as context:
-        opened = context.new_page()
-        opened.set_default_timeout(PATIENCE)
-        playwright.expect.set_options(timeout=PATIENCE)
-        said: list[str] = []
-        opened.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
-        opened.on("pageerror", lambda error: said.append(str(error)))
-        opened.goto(address)
-        yield opened
-        # Answers that refuse something are shown by the browser as errors too.
-        assert [text for text in said if "the server responded with a status" not in text] == []
-
-
-def enrol(page: Any, name: str, image: np.ndarray, *, keep: bool = False) -> None:
-    page.get_by_label("Name", exact=True).first.fill(name)
-    page.locator("#enrol-photo").set_input_files(upload("face.png", image))
-    page.locator("#enrol").get_by_label("keep the aligned face").set_checked(keep)
-    page.get_by_role("button", name="Add this face").click()
-    playwright.expect(page.locator("#people-said")).to_contain_text("was added")
-
-
-def names(page: Any) -> list[str]:
-    found: list[str] = page.locator("#people > li b").all_text_contents()
-    return found
+from browser_page import enrol, names, playwright, upload
+from plain_model import covered, face_of
 
 
 def test_two_photographs_are_compared_and_the_first_is_searched(page: Any) -> None:
@@ -116,6 +31,11 @@ def test_two_photographs_are_compared_and_the_first_is_searched(page: Any) -> No
     playwright.expect(answer).to_be_empty()
     compare.click()
     playwright.expect(answer).to_have_text("Different people")
+    page.get_by_label("Strangers taken for the same").select_option("1 in 1,000")
+    compare.click()
+    playwright.expect(answer).to_have_text("Cannot decide")
+    playwright.expect(page.locator("#detail")).to_contain_text("measured are 0.01")
+    page.get_by_label("Strangers taken for the same").select_option("1 in 100")
     enrol(page, "Ann", face_of(1, 5), keep=True)
     enrol(page, "Bob", face_of(2, 5))
     identify.click()
@@ -164,7 +84,7 @@ def test_people_are_renamed_merged_moved_and_deleted_by_the_keyboard_alone(page:
     assert names(page) == ["Eve"]
     page.reload()
     page.get_by_label("Key").fill("k")
-    page.get_by_label("Name holds").fill("EV")
+    page.get_by_label("Part of the name").fill("EV")
     page.keyboard.press("Enter")
     playwright.expect(said).to_have_text("1 person.")
 
@@ -238,7 +158,7 @@ def test_a_photograph_from_the_camera_is_compared(page: Any) -> None:
 def test_a_wrong_key_and_a_file_that_is_no_picture_are_told(page: Any) -> None:
     page.get_by_label("Key").fill("wrong")
     page.get_by_role("button", name="Show people").click()
-    playwright.expect(page.locator("#people-said")).to_contain_text("Send a valid key")
+    playwright.expect(page.locator("#people-said")).to_contain_text("The key is missing or wrong")
     page.get_by_label("First photograph: choose").set_input_files(
         {"name": "a.png", "mimeType": "image/png", "buffer": b"no picture"}
     )

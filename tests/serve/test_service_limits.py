@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import json
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,6 +62,8 @@ def test_who_may_ask_for_what(gallery: Gallery, key: str | None, path: str, meth
         ("POST /api/v1/identify?tpo=3", 422, "There is no option 'tpo' here. Did you mean 'top'?"),
         ("GET /api/v1/gallery/people?zzz=3", 422, "There is no option 'zzz' here. There are part, most."),
         ("DELETE /api/v1/gallery/faces/1?person=a", 422, "There is no option 'person' here."),
+        ("GET /api/v1/gallery/people?part=a&part=b", 422, "The option 'part' is there more than once."),
+        ("DELETE /api/v1/gallery/people?person=a&person=b", 422, "The option 'person' is there more than once."),
         ("GET /api/v1/people", 404, "There is no GET /api/v1/people. `/openapi.json` lists"),
         ("GET /api/v1/compare", 405, "There is no GET /api/v1/compare."),
     ],
@@ -86,6 +92,53 @@ def test_a_photograph_that_cannot_be_used_is_refused(
     answer = compare(client, photo, png(face_of(1)))
     assert answer.status_code == status, answer.text
     assert message in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("field", ["far", "person", "picture"])
+def test_a_body_with_a_field_that_is_not_read_is_refused(client: TestClient, field: str) -> None:
+    """An option among the photographs, where many clients put it, would be passed over without a word."""
+    photo = png(face_of(1))
+    form = client.post("/api/v1/compare", files={"first": photo, "second": photo}, data={field: "0.001"})
+    text = base64.b64encode(photo).decode()
+    as_json = client.post("/api/v1/compare", json={"first": text, "second": text, field: "0.001"})
+    for answer in (form, as_json):
+        assert answer.status_code == 422
+        message = answer.json()["error"]["message"]
+        assert f"'{field}' of the body is not read" in message
+        assert "behind the address" in message
+
+
+def test_two_photographs_for_one_are_refused(client: TestClient, gallery: Gallery) -> None:
+    files = [("photo", png(face_of(1))), ("photo", png(face_of(2)))]
+    answer = client.post("/api/v1/gallery/faces", params={"person": "Ann"}, files=files)
+    assert answer.status_code == 422
+    assert "`photo` more than once" in answer.json()["error"]["message"]
+    assert gallery.people() == []
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=B"])
+def test_an_upload_that_is_cut_off_is_no_failure_of_the_service(
+    gallery: Gallery, caplog: pytest.LogCaptureFixture, kind: bytes
+) -> None:
+    faces = FaceService(PlainModel(), FaceFinder(aligned=True), gallery, pixels=10**6, most=3)
+    app = create_app(faces, Keys({key_digest("r"): "read"}, 1000), Limits())
+    app.state.ready = True
+    came = iter([{"type": "http.request", "body": b"--B", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return next(came)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"x-api-key", b"r"), (b"content-type", kind), (b"content-length", b"999")]
+    scope = {"type": "http", "method": "POST", "path": "/api/v1/detect", "query_string": b""}
+    with caplog.at_level(logging.INFO, logger="oaml.serve"):
+        asyncio.run(app({**scope, "headers": headers, "http_version": "1.1", "scheme": "http"}, receive, send))
+    assert sent[0]["status"] == 499
+    (line,) = [json.loads(record.message) for record in caplog.records if record.name == "oaml.serve"]
+    assert (line["route"], line["status"]) == ("/api/v1/detect", 499)
 
 
 def test_a_key_that_asks_too_often_waits() -> None:

@@ -8,7 +8,7 @@ import logging
 import pytest
 from fastapi.testclient import TestClient
 from plain_model import face_of
-from service_client import enrol, png
+from service_client import compare, enrol, png
 
 from oaml_core.errors import DataError, StoreError
 from oaml_core.inference.gallery.database import Gallery
@@ -86,8 +86,11 @@ def test_refusals_name_no_command_and_no_path_of_the_machine(
     broken = client.get(f"{api}/people")
     assert broken.status_code == 500
     assert str(gallery.path) in caplog.text
-    for answer in (*answers.values(), damaged, moved, broken):
+    oblong = compare(client, png(face_of(1)[:90]), png(face_of(1)))
+    assert (oblong.status_code, "an aligned face is square" in oblong.text) == (422, True)
+    for answer in (*answers.values(), damaged, moved, broken, oblong):
         assert "oaml " not in answer.text
+        assert "--" not in answer.text
         assert str(gallery.path.parent) not in answer.text
     with pytest.raises(DataError, match=r"nobody called 'none'.*oaml gallery ls"):
         gallery.remove_person("none")

@@ -83,8 +83,9 @@ def verify_gallery(gallery: Gallery) -> list[str]:
 
 
 def _take(db: sqlite3.Connection, gallery: Gallery, other: Gallery, face: EnrolledFace) -> bool:
-    db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (face.person,))
-    (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (face.person,)).fetchone()
+    person = gallery.spelled(face.person)
+    db.execute("INSERT INTO people (name) VALUES (?) ON CONFLICT DO NOTHING", (person,))
+    (owner,) = db.execute("SELECT id FROM people WHERE name = ?", (person,)).fetchone()
     about = (owner, face.source, face.digest, face.added, face.remark)
     image, packed = other.image(face.key), other.packed([face.key])[face.key]
     return gallery.insert_face(db, about, image, packed, face.detected) is not None

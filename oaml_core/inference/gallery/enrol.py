@@ -13,6 +13,7 @@ from oaml_core.errors import DataError, ModelInputError
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.detected import Detected
+from oaml_core.inference.gallery.people import checked_name
 from oaml_core.inference.gallery.rebuild import encode_face
 from oaml_core.inference.identify import gallery_files
 from oaml_core.inference.photo_records import describe, describe_face, remark
@@ -79,6 +80,11 @@ def enrol_folder(
         files = [(person or name, path) for name, path in gallery_files(folder)]
     done = Enrolled()
     for name, path in progress(files, len(files), "enrol"):
+        try:
+            checked_name(name)
+        except DataError as error:  # of a folder: the others go on
+            done.left_out[path] = f"{path}: {error}"
+            continue
         try:
             digest = hashlib.sha256(read_image_bytes(path)).hexdigest()
             if gallery.find(name, digest) is not None:

@@ -40,6 +40,25 @@ NEWER = {2: TABLE}
 """Tables that each later version adds: new files get them after `TABLES`, earlier files when they are opened."""
 
 
+DAMAGE_REMEDY = "Bring it back from an export, or enrol its faces again."
+KIND_REMEDY = "Name a file that this version's `oaml gallery` made, or one that is not there yet."
+WRITE_REMEDY = (
+    "The file and its folder must be writable, for searching too. Copy it to such a place, or change its owner."
+)
+BUSY_REMEDY = "Another process changes it. Run the same command again when that has ended."
+REMEDIES_BY_CAUSE = {
+    "SQLITE_NOTADB": KIND_REMEDY,
+    "SQLITE_READONLY": WRITE_REMEDY,
+    "SQLITE_CANTOPEN": WRITE_REMEDY,
+    "SQLITE_PERM": WRITE_REMEDY,
+    "SQLITE_FULL": "The disk is full. Free some of it.",
+    "SQLITE_IOERR": "The disk is full, fails, or limits how far a file may grow (`ulimit -f`).",
+    "SQLITE_BUSY": BUSY_REMEDY,
+    "SQLITE_LOCKED": BUSY_REMEDY,
+}
+"""Remedy by the first two words of SQLite's name of the error."""
+
+
 class GalleryFile:
     """The SQLite file of a gallery. Several threads and processes may use it at once.
 
@@ -78,7 +97,7 @@ class GalleryFile:
                 self._db.execute("VACUUM")
         except (sqlite3.DatabaseError, UnicodeDecodeError, OSError) as error:  # a damaged file's names are no text
             raise DataError(
-                f"The file cannot be opened as a gallery: {error}.", here=f"It lies at {self.path}."
+                f"The file cannot be opened as a gallery: {error}.", here=f"It lies at {self.path}. {_remedy(error)}"
             ) from error
         self.model = self.meta("model")
         """Version of the model that the records are of."""
@@ -103,7 +122,7 @@ class GalleryFile:
     def _open(self, model: str | None) -> None:
         for pragma in ("foreign_keys = ON", "secure_delete = ON", "journal_mode = DELETE", "synchronous = EXTRA"):
             self._db.execute(f"PRAGMA {pragma}").fetchall()
-        with self.change():
+        with self._transaction():
             mark = self._db.execute("PRAGMA application_id").fetchone()[0]
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
@@ -144,7 +163,16 @@ class GalleryFile:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """One transaction; undone if the block raises, or if the thread's `permitted` says no at its end."""
+        """One transaction; undone if the block raises, or if the thread's `permitted` says no at its end.
+
+        Raises:
+            DataError: the file is damaged. Withdrawn: `permitted` says no.
+        """
+        with self._naming_damage(), self._transaction() as db:
+            yield db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -223,13 +251,24 @@ class GalleryFile:
             raise self._damaged(MemoryError("it announces more than the memory holds")) from None
 
     def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self.path} is damaged ({error}). Bring it back from an export, or enrol its faces again.")
+        return DataError(
+            f"The gallery's file is damaged ({error}). {DAMAGE_REMEDY}",
+            here=f"It lies at {self.path}.",
+        )
 
     @property
     def state(self) -> tuple[int, int]:
         """Numbers that change whenever the file's content may have changed, by this or another process."""
         with self._lock:
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
+
+
+def _remedy(error: Exception) -> str:
+    """Return what can be done about a file that cannot be opened."""
+    cause = "_".join(str(getattr(error, "sqlite_errorname", "")).split("_")[:2])
+    return REMEDIES_BY_CAUSE.get(
+        cause, DAMAGE_REMEDY if cause or isinstance(error, UnicodeDecodeError) else KIND_REMEDY
+    )
 
 
 def _has_journal(path: Path) -> bool:

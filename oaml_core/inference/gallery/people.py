@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import unicodedata
 from collections.abc import Collection
 from typing import NamedTuple
 
 from oaml_core.errors import DataError, NotInGallery, nearest
 from oaml_core.inference.gallery.encrypted_file import EncryptedFile
-from oaml_core.printable_names import composed, spellings
+from oaml_core.printable_names import FORGING, UNSEEN, composed, shown, spellings
 
 MOST_KNOWN = 1000
 """People among whom a mistyped name is looked for."""
+LONGEST = 200
+"""Characters of a name at most."""
+JOINERS = "\u200c\u200d"
+"""Characters that Persian and Indian names need between two letters; elsewhere nobody sees them."""
+_STRAY_JOINER = re.compile(rf"(?:^|[\x00-\x7f])[{JOINERS}]|[{JOINERS}](?:[\x00-\x7f]|$)")
+_LOST = "\N{REPLACEMENT CHARACTER}"
+"""Character that stands for bytes that are no UTF-8: whose name it was is lost."""
 
 
 class EnrolledPerson(NamedTuple):
@@ -24,10 +33,16 @@ class EnrolledPerson(NamedTuple):
 class GalleryPeople(EncryptedFile):
     """The people of a gallery, and whose each face is; `Gallery` adds the records of the faces."""
 
-    def people(self) -> list[EnrolledPerson]:
-        """Return all people with the number of their faces, by name."""
+    def people(self, part: str = "") -> list[EnrolledPerson]:
+        """Return people with the number of their faces, by name; accents and capitals do not count.
+
+        Args:
+            part: characters that the names hold; empty: all people.
+        """
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
-        return [EnrolledPerson(name, count) for name, count in self.query(f"{words} ORDER BY name")]
+        found = [EnrolledPerson(name, count) for name, count in self.query(words)]
+        wanted = [one for one in found if plain_spelling(part) in plain_spelling(one.name)]
+        return sorted(wanted, key=lambda one: (plain_spelling(one.name), one.name))
 
     def spelled(self, name: str) -> str:
         """Return a name as the gallery has it: blanks around it left out, its accents in either form.
@@ -176,13 +191,38 @@ class GalleryPeople(EncryptedFile):
         )
 
 
+def plain_spelling(name: str) -> str:
+    """Return a name without accents and capitals, by which people are sorted and looked for.
+
+    Example:
+        >>> plain_spelling("Änne MÜLLER")
+        'anne muller'
+    """
+    apart = unicodedata.normalize("NFKD", name)
+    return "".join(each for each in apart if not unicodedata.combining(each)).casefold()
+
+
 def checked_name(person: str) -> str:
     """Return the name without blanks around it, its accents composed.
 
+    Blanks of any width and the joiners of Persian and Indian names are taken.
+
     Raises:
-        DataError: it is empty, too long, or holds characters that cannot be printed.
+        DataError: it is empty, too long, or holds characters that cannot be seen or stand for bytes that are no text.
     """
     name = composed(person.strip())
-    if not name or len(name) > 200 or not name.isprintable():
-        raise DataError(f"{person[:50]!r} is no name of a person: it takes 1 to 200 printable characters.")
+    if _LOST in name:
+        raise DataError(
+            f"'{shown(person[:50])}' is no name of a person: some of its bytes are no UTF-8. Send the name in UTF-8."
+        )
+    if not name or len(name) > LONGEST or _STRAY_JOINER.search(name) or any(map(_is_unseen, name)):
+        raise DataError(
+            f"'{shown(person[:50])}' is no name of a person: it takes 1 to {LONGEST} characters that can be seen."
+        )
     return name
+
+
+def _is_unseen(character: str) -> bool:
+    if character in JOINERS:
+        return False
+    return character in UNSEEN or unicodedata.category(character) in FORGING | {"Cf"}

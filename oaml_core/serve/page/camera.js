@@ -17,7 +17,9 @@ for (const button of document.querySelectorAll("button.camera")) {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user", width: { ideal: 1280 } } });
     } catch {
-      say("The browser lends no camera.", "Choose a file, or allow the camera for this page.");
+      const why = ["The browser lends no camera.", "Choose a file, or allow the camera for this page."];
+      if (field.closest(".drop")) say(...why);
+      else tell(why.join(" "));
       return;
     }
     at("camera-picture").srcObject = stream;

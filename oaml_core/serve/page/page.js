@@ -4,7 +4,7 @@ const photos = { first: null, second: null };
 
 // The key comes behind the # of the address, which no server sees; then it is taken out of the address.
 if (location.hash.startsWith("#key=")) {
-  at("key").value = decodeURIComponent(location.hash.slice(5));
+  try { at("key").value = decodeURIComponent(location.hash.slice(5)); } catch { /* no key: the field stays empty */ }
   history.replaceState(null, "", location.pathname);
 }
 
@@ -17,15 +17,18 @@ async function call(method, path, query = {}, fields = null) {
   const address = path + (Object.keys(query).length ? "?" + new URLSearchParams(query) : "");
   const body = fields && new FormData();
   for (const [name, value] of Object.entries(fields ?? {})) body.append(name, value);
-  let answer;
+  let answer, found;
   try {
     answer = await fetch(address, { method, body, headers: { "X-API-Key": at("key").value.trim() } });
-  } catch {
-    throw new Error("The service cannot be reached.");
+    const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
+    found = await (isJson ? answer.json() : answer.blob());
+  } catch {  // before the answer, or in the middle of it
+    throw Object.assign(new Error("The connection to the service broke off, or there is none. Try again."), { isLost: true });
   }
-  const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
-  if (!answer.ok) throw new Error(isJson ? (await answer.json()).error.message : `The service answers ${answer.status}.`);
-  return isJson ? answer.json() : answer.blob();
+  if (answer.ok) return found;
+  const message = answer.status === 401 ? "The key is missing or wrong. Type the one that the service printed into the field Key." :
+    found.error?.message ?? `The service answers ${answer.status}.`;
+  throw Object.assign(new Error(message), { status: answer.status });
 }
 
 function ready() {
@@ -33,35 +36,45 @@ function ready() {
   at("identify").disabled = !photos.first;
 }
 
+// Draws a photograph; returns false if the browser cannot, which knows fewer kinds than the service.
 async function show(name, face) {
-  const canvas = at("canvas-" + name);
-  const picture = await createImageBitmap(photos[name]);
+  const canvas = at("canvas-" + name), file = photos[name];
+  let picture;
+  try {
+    picture = await createImageBitmap(file);
+  } catch {
+    canvas.hidden = true;
+    return false;
+  }
+  if (photos[name] !== file) return true;  // another one was chosen meanwhile
   const scale = Math.min(1, 640 / Math.max(picture.width, picture.height));
   canvas.width = Math.round(picture.width * scale);
   canvas.height = Math.round(picture.height * scale);
   const draw = canvas.getContext("2d");
   draw.drawImage(picture, 0, 0, canvas.width, canvas.height);
   canvas.hidden = false;
-  if (!face) return;
+  if (!face) return true;
   canvas.setAttribute("aria-label", `${name === "first" ? "First" : "Second"} photograph: ${face.remark}`);
-  if (!face.box) return;
+  if (!face.box) return true;
   const [left, top, right, bottom] = face.box.map((value) => value * scale);
   draw.strokeStyle = "#ffd43b";
   draw.lineWidth = 3;
   draw.strokeRect(left, top, right - left, bottom - top);
   draw.fillStyle = "#63e6be";
   for (const [x, y] of face.points) draw.fillRect(x * scale - 3, y * scale - 3, 6, 6);
+  return true;
 }
+
+// Number of the latest question: the answer to an earlier one is about photographs that are no longer shown.
+let asked = 0;
 
 async function take(name, file) {
   if (!file) return;
   photos[name] = file;
+  asked += 1;
   say("", "");
   ready();
-  try {
-    await show(name, null);
-  } catch {
-    at("canvas-" + name).hidden = true;
+  if (!await show(name, null) && photos[name] === file) {
     say("This file is not an image that the browser shows.", "It can be compared if the service knows its kind.");
   }
 }
@@ -74,7 +87,9 @@ for (const name of ["first", "second"]) {
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    take(name, event.dataTransfer.files[0]);
+    const { files } = event.dataTransfer;
+    if (files.length) at(name).files = files;  // else the field says that no file is chosen
+    take(name, files[0]);
   });
 }
 
@@ -82,13 +97,14 @@ function say(answer, detail, remarks = []) {
   at("answer").textContent = answer;
   at("detail").textContent = detail;
   at("remarks").replaceChildren(...remarks.map((text) => make("li", text)));
-  at("picture").hidden = true;
+  at("drawn").hidden = true;
   at("found").hidden = true;
 }
 
+const faces = (count) => count === 1 ? "1 face" : `${count.toLocaleString("en")} faces`;
 const percent = (share) => Math.round(100 * share) + " %";
 const words = { same: "The same person", different: "Different people", undecided: "Cannot decide",
-  known: "Known", unknown: "Nobody in the gallery" };
+  known: "Known", unknown: "Nobody whom the gallery knows" };
 
 const capital = (text) => text && text[0].toUpperCase() + text.slice(1);
 const sentence = (text) => text && capital(text) + (text.endsWith(".") ? "" : ".");
@@ -117,38 +133,41 @@ function evidence(found) {
     `${against ? "different people" : "one person"}${sure}. `;
 }
 
-async function answered(task) {
-  const buttons = [at("compare"), at("identify")];
+async function answered(method, path, fields, task) {
+  const number = asked += 1;
   say("Looking …", "");
-  for (const button of buttons) button.disabled = true;
-  try { await task(); } catch (error) { say("No answer", error.message); }
-  ready();
+  for (const button of [at("compare"), at("identify")]) button.disabled = true;
+  try {
+    const found = await call(method, path, { picture: true, far: at("far").value }, fields);
+    if (number === asked) await task(found);
+  } catch (error) {
+    if (number === asked) say("No answer", capital(error.message));
+  }
+  if (number === asked) ready();
 }
 
-at("compare").addEventListener("click", () => answered(async () => {
-  const found = await call("POST", "/api/v1/compare", { picture: true }, photos);
+at("compare").addEventListener("click", () => answered("POST", "/api/v1/compare", photos, async (found) => {
   const threshold = found.threshold === null ? "" : ` (threshold ${found.threshold.toFixed(3)} at FAR ${found.far})`;
   say(words[found.decision], `${capital(found.decided_by)} score ${found.score.toFixed(3)}${threshold}, ` +
     `${percent(found.visible_share)} of the face visible in both. ${evidence(found)}` +
-    `${proof(found)}${sentence(found.reason)}`, found.faces.map((face) => face.remark));
+    `${proof(found)}${sentence(found.reason)}`, found.faces.map((face, place) => `${["First", "Second"][place]}: ${face.remark}`));
   at("picture").src = found.picture;
-  at("picture").hidden = false;
+  at("drawn").hidden = false;
   await show("first", found.faces[0]);
   await show("second", found.faces[1]);
 }));
 
-at("identify").addEventListener("click", () => answered(async () => {
-  const found = await call("POST", "/api/v1/identify", { picture: true }, { photo: photos.first });
+at("identify").addEventListener("click", () => answered("POST", "/api/v1/identify", { photo: photos.first }, async (found) => {
   const best = found.people[0];
   say(found.decision === "known" ? best.person : words[found.decision],
-    `${found.faces} faces in the gallery. ${best ? evidence(best) : ""}${proof(found)}${sentence(found.reason)}`, [found.face.remark]);
+    `${faces(found.faces)} in the gallery. ${best ? evidence(best) : ""}${proof(found)}${sentence(found.reason)}`, [found.face.remark]);
   at("found").hidden = !best;
   at("found").querySelector("tbody").replaceChildren(...found.people.map((one) => {
     const row = document.createElement("tr");
-    row.append(...[one.person, one.score.toFixed(3), percent(one.visible_share)].map((text) => make("td", text)));
+    row.append(...[one.person, one.score.toFixed(3), percent(one.visible_share)].map((text) => make("td", text, { dir: "auto" })));
     return row;
   }));
   at("picture").src = found.picture ?? "";
-  at("picture").hidden = found.picture === null;
+  at("drawn").hidden = found.picture === null;
   await show("first", found.face);
 }));

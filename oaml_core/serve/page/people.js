@@ -3,7 +3,8 @@
 const MOST = 200;
 
 const tell = (text) => { at("people-said").textContent = text; };
-const faces = (count) => count === 1 ? "1 face" : `${count} faces`;
+// A name within a sentence: one that is read from right to left would take its neighbours along.
+const quoted = (name) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(name) ? `\u2068${name}\u2069` : name;
 
 // A question in a dialog; resolves to null if it was cancelled, else to the name that was typed ("" without a field).
 // With `photo` it asks for a photograph too, which `ask-photo` then holds.
@@ -28,13 +29,20 @@ function question(title, text, yes, field = null, others = [], photo = false) {
 
 // Does something to the gallery, says how it ended, and lists the people again; the focus goes to who it was about.
 async function changed(task, about) {
+  let text;
   try {
-    const text = await task();
-    await list(about);
-    tell(text);
+    text = await task();
   } catch (error) {
-    tell(error.message);
+    text = error.isLost ? `${error.message} The change may have been made: show the people first.` : error.message;
+    // Somebody else changed the gallery meanwhile: the list shows what is no longer there.
+    if (error.status !== 404) return tell(text);
   }
+  try {
+    await list(about);
+  } catch (error) {
+    text += ` The list is the former one: ${error.message}`;
+  }
+  tell(text);
 }
 
 function button(text, label, action, kind = "plain") {
@@ -47,46 +55,46 @@ function button(text, label, action, kind = "plain") {
 const known = () => [...at("people").children].map((item) => item.dataset.name);
 
 async function rename(person) {
-  const name = await question("Rename", `${person} gets another name.`, "Rename", person);
+  const name = await question("Rename", `${quoted(person)} gets another name.`, "Rename", person);
   if (name === null || name === person) return;
   await changed(async () => {
     await call("POST", "/api/v1/gallery/rename", { person, to: name });
-    return `${person} is called ${name} now.`;
+    return `${quoted(person)} is called ${quoted(name)} now.`;
   }, name);
 }
 
 async function merge(person) {
   const others = known().filter((name) => name !== person);
-  const into = await question("Merge", `All faces of ${person} go to another person. The name ${person} is deleted.`,
+  const into = await question("Merge", `All faces of ${quoted(person)} go to another person. The name ${quoted(person)} is deleted.`,
     "Merge", "", others);
   if (into === null) return;
   await changed(async () => {
     const found = await call("POST", "/api/v1/gallery/merge", { person, into });
-    return `${faces(found.faces)} of ${person} went to ${into}.`;
+    return `${faces(found.faces)} of ${quoted(person)} went to ${quoted(into)}.`;
   }, into);
 }
 
 async function remove(person, count) {
-  const sure = await question("Delete", `${person} and ${faces(count)} are deleted for good.`, "Delete");
+  const sure = await question("Delete", `${quoted(person)} and ${faces(count)} are deleted for good.`, "Delete");
   if (sure === null) return;
   await changed(async () => {
     await call("DELETE", "/api/v1/gallery/people", { person });
-    return `${person} is deleted.`;
+    return `${quoted(person)} is deleted.`;
   });
 }
 
 async function moveFace(person, key) {
-  const to = await question("Move", `Face ${key} goes from ${person} to another person, who is made if new.`, "Move", "",
+  const to = await question("Move", `Face ${key} goes from ${quoted(person)} to another person, who is made if new.`, "Move", "",
     known().filter((name) => name !== person));
   if (to === null) return;
   await changed(async () => {
     await call("POST", `/api/v1/gallery/faces/${key}/move`, { person: to });
-    return `Face ${key} belongs to ${to} now.`;
+    return `Face ${key} belongs to ${quoted(to)} now.`;
   }, to);
 }
 
 async function removeFace(person, key) {
-  const sure = await question("Delete", `Face ${key} of ${person} is deleted for good.`, "Delete");
+  const sure = await question("Delete", `Face ${key} of ${quoted(person)} is deleted for good.`, "Delete");
   if (sure === null) return;
   await changed(async () => {
     await call("DELETE", `/api/v1/gallery/faces/${key}`);
@@ -96,25 +104,25 @@ async function removeFace(person, key) {
 
 async function replaceFace(person, key, kept) {
   at("ask-keep").checked = kept;
-  const sure = await question("Replace", `The face of another photograph of ${person} is put in place of face ${key}, ` +
+  const sure = await question("Replace", `The face of another photograph of ${quoted(person)} is put in place of face ${key}, ` +
     "which is deleted for good.", "Replace", null, [], true);
   if (sure === null) return;
   const photo = at("ask-photo").files[0];
   tell("Looking …");
   await changed(async () => {
     const found = await call("PUT", `/api/v1/gallery/faces/${key}`, { keep_image: at("ask-keep").checked }, { photo });
-    return `Face ${found.key} of ${person} is there in place of face ${key}.`;
+    return `Face ${found.key} of ${quoted(person)} is there in place of face ${key}.`;
   }, person);
 }
 
 async function split(person, keys) {
-  const to = await question("Split", `${faces(keys.length)} of ${person} (${keys.join(", ")}) ` +
+  const to = await question("Split", `${faces(keys.length)} of ${quoted(person)} (${keys.join(", ")}) ` +
     `${keys.length === 1 ? "goes" : "go"} to a new person.`, "Split", "");
   if (to === null) return;
   await changed(async () => {
     const chosen = keys.map((key) => ["key", key]);
     const found = await call("POST", "/api/v1/gallery/split", [["person", person], ["to", to], ...chosen]);
-    return `${faces(found.faces)} of ${person} went to ${to}.`;
+    return `${faces(found.faces)} of ${quoted(person)} went to ${quoted(to)}.`;
   }, to);
 }
 
@@ -129,7 +137,7 @@ function splitItem(person, list) {
   };
   list.addEventListener("change", count);
   count();
-  item.append(make("span", `Choose faces that are of somebody else than ${person}, and split them off.`), part);
+  item.append(make("span", `Choose faces that are of somebody else than ${quoted(person)}, and split them off.`), part);
   return item;
 }
 
@@ -181,7 +189,7 @@ function personItem(one) {
   item.dataset.name = one.name;
   const toggle = button(faces(one.faces), `Show ${faces(one.faces)} of ${one.name}`, () => unfold(item, toggle, one.name));
   toggle.setAttribute("aria-expanded", "false");
-  line.append(make("b", one.name), toggle,
+  line.append(make("b", one.name, { dir: "auto" }), toggle,
     button("Rename", `Rename ${one.name}`, () => rename(one.name)),
     button("Merge", `Merge ${one.name} into another person`, () => merge(one.name)),
     button("Delete", `Delete ${one.name}`, () => remove(one.name, one.faces), "danger"));
@@ -189,8 +197,12 @@ function personItem(one) {
   return item;
 }
 
+let listed = 0;
+
 async function list(about) {
+  const number = listed += 1;
   const found = await call("GET", "/api/v1/gallery/people", { part: at("part").value.trim(), most: MOST });
+  if (number !== listed) return;  // asked again meanwhile: the later answer is the one to show
   at("people").replaceChildren(...found.map(personItem));
   const more = found.length === MOST ? `The first ${MOST} people. Write a part of the name to see others.` : "";
   tell(more || (found.length === 1 ? "1 person." : `${found.length} people.`));
@@ -211,6 +223,6 @@ at("enrol").addEventListener("submit", async (event) => {
   await changed(async () => {
     const found = await call("POST", "/api/v1/gallery/faces", { person, keep_image: at("enrol-keep").checked }, { photo });
     at("enrol-photo").value = "";
-    return found.added ? `Face ${found.key} of ${person} was added.` : `${person} has this photograph already.`;
+    return found.added ? `Face ${found.key} of ${quoted(person)} was added.` : `${quoted(person)} has this photograph already.`;
   }, person);
 });
