@@ -79,6 +79,7 @@ __all__ = [
     "local_runs",
     "merge_shards",
     "night_status",
+    "nightly_status",
     "nights",
     "plan_evaluation",
     "plan_night",

@@ -12,8 +12,7 @@ from oaml_core.errors import NotBegun, OamlError, OverBudget
 from oaml_core.stages.budget import limits, refuse_night
 from oaml_core.stages.night_records import JUDGED, Night, past_nights
 from oaml_core.stages.present_night import NIGHTS, RESUMED, night_key
-from oaml_core.store import Store
-from oaml_core.store.folder import path_at
+from oaml_core.store import Store, open_store
 
 
 def require_guards(config: Config, store: Store) -> None:
@@ -63,7 +62,10 @@ def failed_in_a_row(store: Store, config: Config, nights: Sequence[Night]) -> li
 
 def lacking_space(config: Config) -> list[str]:
     """Return, for each disk that a night writes to and that is nearly full, how much is free."""
-    folders = [Path(config.work_dir)] + ([] if config.store.startswith("s3://") else [path_at(config.store)])
+    address = open_store(config.store).uri
+    folders = [Path(config.work_dir)] + (
+        [Path(address.removeprefix("file://"))] if address.startswith("file://") else []
+    )
     found = []
     for folder in folders:
         path = folder.absolute()
