@@ -22,6 +22,7 @@ from oaml_core.stages.model_registry import check_addresses
 from oaml_core.stages.night_guards import failed_in_a_row, names_with_nights, require_guards
 from oaml_core.stages.night_records import Night, State, keep_night, past_nights, record_keys
 from oaml_core.stages.present_night import (
+    HEARD_OF,
     LONGEST_NIGHT,
     RESUMED,
     TROUBLE,
@@ -34,6 +35,8 @@ from oaml_core.stages.present_night import (
 )
 from oaml_core.stages.production import last_decision
 from oaml_core.store import Store, open_store
+from oaml_core.store.base import DamagedObject
+from oaml_core.structured_text import json_or_none
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +53,12 @@ def keeping_trouble(config: Config, step: str) -> Iterator[None]:
     """Keep what `step` fails with for the night's record, where the step runs in a pipeline.
 
     A pod that is ended leaves the block in order: locks and leases are given back. A step begins when those before it
-    have succeeded: what they had failed with before they were tried again is forgotten.
+    have succeeded: what they had failed with before they were tried again is forgotten. A step that is killed says
+    nothing; the record of the last beginning names it.
     """
     if is_in_pipeline():
         _without_harm(lambda: _forget_trouble(open_store(config.store), config, but_of=step))
+        _without_harm(lambda: _write(open_store(config.store), config, HEARD_OF, {"step": step, "state": "began"}))
     try:
         with asking_raises():
             yield
@@ -62,6 +67,8 @@ def keeping_trouble(config: Config, step: str) -> Iterator[None]:
         if is_in_pipeline():
             _without_harm(lambda: _write(open_store(config.store), config, TROUBLE, trouble))
         raise
+    if is_in_pipeline():
+        _without_harm(lambda: _write(open_store(config.store), config, HEARD_OF, {"step": step, "state": "ended"}))
 
 
 def begin_night(config: Config) -> None:
@@ -150,13 +157,27 @@ def _tell(config: Config, state: State, reason: str) -> None:
 def _failure(store: Store, config: Config, unknown: Night) -> Night:
     key = night_key(config, TROUBLE)
     if not store.exists(key):
-        return unknown
+        return replace(unknown, reason=f"{_last_heard_of(store, config)}{unknown.reason}")
     try:
         kept = store.read_json(key, {"step": str, "why": str}, "The next night removes it.")
     except StoreError as error:
         return replace(unknown, reason=f"{unknown.reason}. What the step said is lost: {error}")
     state: State = next((each for each in TROUBLES if each == kept.get("state")), "failed")
     return replace(unknown, state=state, reason=f"{kept['step']}: {kept['why']}")
+
+
+def _last_heard_of(store: Store, config: Config) -> str:
+    """Return the beginning of a sentence on the step that was heard of last; empty where none is known."""
+    key = night_key(config, HEARD_OF)
+    try:
+        found = json_or_none(store.read_bytes(key)) if store.exists(key) else None
+    except DamagedObject:
+        return ""
+    if not isinstance(found, dict) or "step" not in found:
+        return ""
+    if found.get("state") == "ended":
+        return f"after {found['step']}: "
+    return f"{found['step']}: ended from outside, as by the kernel where memory runs out, or with its machine: "
 
 
 def _cost(store: Store, config: Config) -> Cost:
@@ -172,8 +193,10 @@ def _cost(store: Store, config: Config) -> Cost:
 
 
 def _forget_trouble(store: Store, config: Config, but_of: str = "") -> None:
-    """Forget what a step has failed with, unless that step is `but_of`."""
-    key = night_key(config, TROUBLE)
+    """Forget what a step has failed with, unless that step is `but_of`; without one, all that is known of steps."""
+    key, heard = night_key(config, TROUBLE), night_key(config, HEARD_OF)
+    if not but_of and store.is_made() and store.exists(heard):
+        store.delete(heard)
     if not store.is_made() or not store.exists(key):
         return
     if not but_of or store.read_json(key).get("step") != but_of:

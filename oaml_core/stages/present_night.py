@@ -19,8 +19,10 @@ NIGHTS = "nights"
 BEGUN = "begun.json"
 TROUBLE = "trouble.json"
 """What a step of the night that is under way failed with."""
+HEARD_OF = "step.json"
+"""Step of the night that is under way that began or ended last."""
 RESUMED = "resumed.json"
-ASIDE = (BEGUN, TROUBLE, RESUMED)
+ASIDE = (BEGUN, TROUBLE, HEARD_OF, RESUMED)
 """Objects beside the records of nights that have ended."""
 CLOCKS = timedelta(hours=1)
 """Difference of two machines' clocks that is nothing to speak of."""

@@ -22,7 +22,7 @@ from oaml_core.stages.budget import Budget
 from oaml_core.stages.night_guards import lacking_space
 from oaml_core.stages.night_records import Night, past_nights
 from oaml_core.stages.nights import resume_nights
-from oaml_core.stages.present_night import night_began
+from oaml_core.stages.present_night import IN_PIPELINE, night_began
 from oaml_core.store import open_store
 from oaml_core.store.folder import FolderStore
 
@@ -250,10 +250,38 @@ def test_a_step_that_succeeded_in_a_second_try_is_not_blamed_for_a_later_one(con
     stages.begin_night(config)
     with pytest.raises(StoreError), stages.keeping_trouble(config, "train"):
         raise StoreError("the server was away for a moment")
-    for step in ("train", "evaluate"):  # the kernel ends `evaluate`, which can say nothing
+    for step in ("train", "evaluate"):
         with stages.keeping_trouble(config, step):
             pass
-    assert stages.end_night(config, True, "Task evaluate failed.").reason == "Task evaluate failed."
+    assert stages.end_night(config, True, "Task steps failed.").reason == "after evaluate: Task steps failed."
+
+
+class Killed(BaseException):
+    """In place of SIGKILL: nothing of the step says another word."""
+
+
+def test_a_step_that_was_killed_is_named(config: Config, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    stages.begin_night(config)
+    with stages.keeping_trouble(config, "train"):
+        pass
+    with pytest.raises(Killed), stages.keeping_trouble(config, "evaluate"):
+        raise Killed
+    stages.end_night(config, True, "Task steps failed.")
+    why = "ended from outside, as by the kernel where memory runs out, or with its machine: Task steps failed."
+    assert told[0].endswith(f": the night failed: evaluate: {why}")
+    assert stages.end_night(config, True, "no pod began").reason == "no pod began", "of another night"
+    for content in (b"", b"[3]", b'{"state": 3}', None):
+        with stages.keeping_trouble(config, "train"):
+            pass
+        if content is None:
+            Path(config.store, "nights/night/step.json").write_bytes(b"not what was put")
+        else:
+            open_store(config.store).write_bytes("nights/night/step.json", content)
+        assert stages.end_night(config, True, "no pod began").reason == "no pod began"
+    monkeypatch.delenv(IN_PIPELINE)
+    with stages.keeping_trouble(config, "train"):
+        pass
+    assert not open_store(config.store).exists("nights/night/step.json")
 
 
 def test_shards_beside_one_that_failed_leave_its_reason(config: Config, told: list[str]) -> None:
