@@ -129,6 +129,7 @@ def end_night(config: Config, failed: bool, error: str = "") -> Night:
     if failed:
         _tell(config, night.state, night.reason)
     _without_harm(lambda: _forget_trouble(store, config))
+    _without_harm(lambda: store.delete(night_key(config, HEARD_OF)))
     return night
 
 
@@ -193,10 +194,8 @@ def _cost(store: Store, config: Config) -> Cost:
 
 
 def _forget_trouble(store: Store, config: Config, but_of: str = "") -> None:
-    """Forget what a step has failed with, unless that step is `but_of`; without one, all that is known of steps."""
-    key, heard = night_key(config, TROUBLE), night_key(config, HEARD_OF)
-    if not but_of and store.is_made() and store.exists(heard):
-        store.delete(heard)
+    """Forget what a step has failed with, unless that step is `but_of`."""
+    key = night_key(config, TROUBLE)
     if not store.is_made() or not store.exists(key):
         return
     if not but_of or store.read_json(key).get("step") != but_of:

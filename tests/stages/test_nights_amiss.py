@@ -270,6 +270,15 @@ def test_a_step_that_was_killed_is_named(config: Config, told: list[str], monkey
     why = "ended from outside, as by the kernel where memory runs out, or with its machine: Task steps failed."
     assert told[0].endswith(f": the night failed: evaluate: {why}")
     assert stages.end_night(config, True, "no pod began").reason == "no pod began", "of another night"
+
+    def killed_after_its_beginning() -> None:
+        with stages.keeping_trouble(config, "preprocess"):
+            stages.begin_night(config)
+            raise Killed
+
+    with pytest.raises(Killed):
+        killed_after_its_beginning()
+    assert stages.end_night(config, True, "Task steps failed.").reason == f"preprocess: {why}"
     for content in (b"", b"[3]", b'{"state": 3}', None):
         with stages.keeping_trouble(config, "train"):
             pass
