@@ -6,11 +6,23 @@ Quantities (`500m`, `16Gi`) are Kubernetes' own.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
+from components.object_names import (
+    DATA_KEY,
+    DNS_LABEL,
+    check_bytes,
+    check_cores,
+    check_image,
+    check_label,
+    check_limit,
+    check_mount,
+    check_subdomain,
+    check_user,
+    check_variables,
+)
 from components.pods import GangConfig as GangConfig
 from components.pods import PodConfig, TrainingConfig, check_metadata
 from components.pods import Toleration as Toleration
@@ -19,11 +31,9 @@ from oaml_core.config import check_leaves
 from oaml_core.errors import ConfigError
 from oaml_core.settings import dataclass_from_yaml
 
-QUANTITY = re.compile(r"\d+(\.\d+)?([munkKMGTPE]|[KMGTPE]i)?")
-"""https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/, without exponents."""
-CPU = re.compile(r"\d+(\.\d+)?|\d+m")
-DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 STEP_SHARED_MEMORY = "2Gi"
+MOUNTED = ("/tmp", "/dev/shm")
+"""Paths at which pods have volumes of their own."""
 GPU_STAGES = tuple(name for name, step in STEPS.items() if step.uses_gpu)
 """Steps that a GPU makes faster; `train` in its own pod only with `training_backend: local`."""
 
@@ -134,25 +144,29 @@ def check(cluster: ClusterConfig) -> None:
         ConfigError: as said.
     """
     check_leaves(cluster)
-    for key, name in {"namespace": cluster.namespace, **_names(cluster)}.items():
-        if not DNS_LABEL.fullmatch(name):
-            raise ConfigError(f"{key} is {name!r}; it must be lower-case letters, digits and '-', at most 63.")
+    if not DNS_LABEL.fullmatch(cluster.namespace):
+        raise ConfigError(
+            f"namespace is {cluster.namespace!r}; it must be lower-case letters, digits and '-', at most 63."
+        )
+    for key, name in _names(cluster).items():
+        check_subdomain(key, name)
+    check_image("registry", cluster.registry)
+    if cluster.training.image is not None:
+        check_image("training.image", cluster.training.image)
+    check_user("run_as_user", cluster.run_as_user)
+    check_user("training.fs_group", cluster.training.fs_group)
+    _check_environment(cluster)
     for stage in cluster.stages:
         if stage not in STEPS:
             raise ConfigError(f"stages.{stage}: there is no such step; the steps are {', '.join(STEPS)}.")
         _check_gpus(cluster, stage)
-    for key, account in {
-        "pipeline_service_account": cluster.pipeline_service_account,
-        "training.service_account": cluster.training.service_account,
-    }.items():
-        if account is not None and not DNS_LABEL.fullmatch(account):
-            raise ConfigError(f"{key} is {account!r}; it must be lower-case letters, digits and '-', at most 63.")
     check_metadata("training", cluster.training.job_labels, cluster.training.job_annotations)
     for place, pod in {**{f"stages.{k}": v for k, v in cluster.stages.items()}, "training": cluster.training}.items():
         _check_pod(place, pod)
     if cluster.cache.kind == "pvc" and not cluster.cache.claim:
         raise ConfigError("cache.claim is not set; cache.kind 'pvc' needs the name of a PersistentVolumeClaim.")
-    _check_quantity("cache.size_limit", cluster.cache.size_limit)
+    check_bytes("cache.size_limit", cluster.cache.size_limit)
+    check_mount("cache.path", cluster.cache.path, MOUNTED)
     _check_counts("training", cluster.training, least=0)
     _check_counts("retries", cluster.retries, least=0)
     for key in SHARD_COUNTS:
@@ -167,29 +181,58 @@ def _check_gpus(cluster: ClusterConfig, stage: str) -> None:
         raise ConfigError(f"stages.{stage}.gpus: the step {stage} makes no use of a GPU; {place}.")
 
 
-def _names(cluster: ClusterConfig) -> dict[str, str]:
+def _names(cluster: ClusterConfig) -> dict[str, str | None]:
+    """Return the names of other objects by key; None where none is named."""
+    training = cluster.training
     listed = {"config_maps": cluster.config_maps, "secrets": cluster.secrets}
-    named = {f"{key}[{n}].name": each.name for key, found in listed.items() for n, each in enumerate(found)}
-    return named | {f"image_pull_secrets[{n}]": name for n, name in enumerate(cluster.image_pull_secrets)}
+    named: dict[str, str | None] = {
+        f"{key}[{n}].name": each.name for key, found in listed.items() for n, each in enumerate(found)
+    }
+    return {
+        **named,
+        **{f"image_pull_secrets[{n}]": name for n, name in enumerate(cluster.image_pull_secrets)},
+        "cache.claim": cluster.cache.claim,
+        "pipeline_service_account": cluster.pipeline_service_account,
+        "training.service_account": training.service_account,
+        "training.priority_class": training.priority_class,
+        "training.scheduler": training.scheduler,
+        "training.runtime_class": training.runtime_class,
+        "training.runtime": training.runtime,
+        "training.queue": training.queue,
+        "training.gang.queue": training.gang.queue,
+    }
+
+
+def _check_environment(cluster: ClusterConfig) -> None:
+    """Refuse variables and keys that cannot be, and variables that two sources give."""
+    origins = {f"training.env.{name}": name for name in cluster.training.env}
+    for kind, sources in (("config_maps", cluster.config_maps), ("secrets", cluster.secrets)):
+        for n, source in enumerate(sources):
+            for key, variable in source.keys.items():
+                if not DATA_KEY.fullmatch(key):
+                    raise ConfigError(f"{kind}[{n}].keys: {key!r} is no key of a ConfigMap or Secret.")
+                origins[f"{kind}[{n}].keys.{key}"] = variable
+    check_variables("the cluster file", origins)
 
 
 def _check_pod(place: str, pod: PodConfig) -> None:
     check_metadata(place, pod.labels, pod.annotations)
-    for name in ("memory", "memory_limit", "shared_memory"):
-        _check_quantity(f"{place}.{name}", getattr(pod, name))
-    for name in ("cpu", "cpu_limit"):
-        if (cores := getattr(pod, name)) is not None and not CPU.fullmatch(cores):
-            raise ConfigError(f"{place}.{name} is {cores!r}; it must be a number of cores such as 4, 0.5 or 500m.")
+    memory, most = (check_bytes(f"{place}.{name}", getattr(pod, name)) for name in ("memory", "memory_limit"))
+    check_bytes(f"{place}.shared_memory", pod.shared_memory)
+    check_limit(place, "memory", memory, most)
+    check_limit(place, "cpu", *(check_cores(f"{place}.{name}", getattr(pod, name)) for name in ("cpu", "cpu_limit")))
     if pod.gpus < 0:
         raise ConfigError(f"{place}.gpus is {pod.gpus}; it must be 0 or more.")
+    if "/" not in pod.gpu_resource:
+        raise ConfigError(f"{place}.gpu_resource is {pod.gpu_resource!r}; it has a domain, such as nvidia.com/gpu.")
+    check_label(f"{place}.gpu_resource", pod.gpu_resource, None)
+    for key, value in pod.node_selector.items():
+        check_label(f"{place}.node_selector", key, value)
     for toleration in pod.tolerations:
         if toleration.operator == "Exists" and toleration.value is not None:
             raise ConfigError(f"{place}.tolerations: {toleration.key} has a value, so its operator must be Equal.")
-
-
-def _check_quantity(key: str, value: str | None) -> None:
-    if value is not None and not QUANTITY.fullmatch(value):
-        raise ConfigError(f"{key} is {value!r}; it must be a quantity such as 512Mi or 16Gi.")
+        if toleration.key or toleration.operator == "Equal":  # without a key: every taint
+            check_label(f"{place}.tolerations", toleration.key, toleration.value)
 
 
 def _check_counts(place: str, node: object, least: int) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from components.object_names import check_label
 from oaml_core.errors import ConfigError
 
-LABEL_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?", re.ASCII)
-LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", re.ASCII)
-"""https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set"""
 OWN_PREFIXES = ("oaml.io/", "app.kubernetes.io/", "training.kubeflow.org/", "pipelines.kubeflow.org/")
 """Beginnings of labels that OAML, Kubeflow and the operators set themselves."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
@@ -155,14 +152,9 @@ def check_metadata(place: str, labels: dict[str, str], annotations: dict[str, st
     Raises:
         ConfigError: names the key to change.
     """
-    for key in (*labels, *annotations):
-        if not LABEL_KEY.fullmatch(key):
-            raise ConfigError(f"{place}: {key!r} is no name of a label or annotation, such as example.com/team.")
+    for key in annotations:
+        check_label(place, key, None)
     for key, value in labels.items():
-        if not LABEL_VALUE.fullmatch(value):
-            raise ConfigError(
-                f"{place}.labels: the value {value!r} of {key} must be at most 63 letters, digits, '-', '_' and '.', "
-                "and begin and end with a letter or digit."
-            )
+        check_label(f"{place}.labels", key, value)
         if key.startswith(OWN_PREFIXES):
             raise ConfigError(f"{place}.labels: {key} is set by OAML, Kubeflow or the operator; use a key of your own.")

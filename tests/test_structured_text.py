@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from oaml_core.restoration.tile_shards import MANIFEST as SHARDS
 from oaml_core.restoration.tile_shards import read_shard_manifest
 from oaml_core.restoration.tiles import read_metadata
 from oaml_core.settings import config_from_yaml, config_parser, load_config, parse_config
-from oaml_core.stages.nights import end_night, night_status
+from oaml_core.stages import end_night, night_status
 from oaml_core.stages.production import PRODUCTION, champion, point_at, record
 from oaml_core.store.folder import FolderStore
 from oaml_core.structured_text import json_or_none, parse_json, parse_yaml
@@ -193,8 +194,7 @@ def test_nights_name_a_record_that_they_cannot_read(content: bytes, tmp_path: Pa
     store = FolderStore(tmp_path / "store")
     [key] = [info.key for info in store.list("nights/")]
     store.write_bytes(key, content)
-    with pytest.raises(StoreError, match=r"is damaged.*Delete it"):
-        night_status(config, hours=1)
+    assert re.search(r"(is damaged|is not JSON).*Delete it", " ".join(night_status(config, hours=1).lines))
 
 
 PARSERS = {"loads", "load", "safe_load", "full_load", "unsafe_load", "safe_load_all", "load_all"}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, OamlError
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 def _nightly(config: Config, options: Any) -> int:
     from oaml_core.notify import notify
     from oaml_core.stages.addresses import dated_name
-    from oaml_core.stages.nights import night_status, resume_nights
+    from oaml_core.stages.nightly_status import night_status
+    from oaml_core.stages.nights import resume_nights
 
     if options.action == "resume":
         failed = resume_nights(config)
         after = f" after {amount(failed, 'failed one')}" if failed else ": the last one did not fail"
         print(f"nights of {config.name} begin{' again' if failed else ''}{after}")
         return 0
-    status = night_status(config, options.hours)
+    try:
+        status = night_status(config, options.hours)
+    except (OamlError, OSError) as error:  # who watches and cannot see must not be silent
+        if options.tell:
+            notify(f"OAML, {dated_name(config)}: how nights end cannot be told: {error}", "NightOverdue")
+        raise
     print("\n".join(status.lines))
     if not status.is_well and options.tell:
         notify(f"OAML, {dated_name(config)}: {status.lines[0]}", "NightOverdue")

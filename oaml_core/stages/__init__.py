@@ -19,8 +19,10 @@ from oaml_core.stages.evaluate_shards import evaluate_by_order, evaluate_shard, 
 from oaml_core.stages.evaluate_stage import Evaluated, evaluate
 from oaml_core.stages.export_stage import Exported, export
 from oaml_core.stages.gate_stage import Judged, gate
+from oaml_core.stages.night_records import Night
 from oaml_core.stages.nightly_stage import data_of_night, judged_night, plan_night, prepare_night
-from oaml_core.stages.nights import Night, NightStatus, begin_night, end_night, keeping_trouble, night_status
+from oaml_core.stages.nightly_status import NightStatus, night_status
+from oaml_core.stages.nights import begin_night, end_night, keeping_trouble
 from oaml_core.stages.own_faces import OwnFaces, evaluate_own_faces, evaluate_own_faces_shard
 from oaml_core.stages.prepare_stage import (
     Prepared,
@@ -77,6 +79,7 @@ __all__ = [
     "local_runs",
     "merge_shards",
     "night_status",
+    "nightly_status",
     "nights",
     "plan_evaluation",
     "plan_night",

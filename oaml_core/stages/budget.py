@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from statistics import median
 from typing import Literal
@@ -21,7 +21,7 @@ from oaml_core.config import Config
 from oaml_core.errors import OamlError, OverBudget, StoreError
 from oaml_core.orderly_end import ends_in_its_own_time
 from oaml_core.stages.cost_records import Cost, CostRecords
-from oaml_core.stages.present_night import is_in_pipeline, night_began
+from oaml_core.stages.present_night import CLOCKS, LONGEST_NIGHT, is_in_pipeline, night_began
 from oaml_core.store import open_store
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 Period = Literal["night", "month"]
 UNITS = {"gpu_hours": "GPU-hours", "core_hours": "core-hours"}
 """Fields of `Cost` that can be limited, and their names in words."""
+SIGN_OF_LIFE = timedelta(minutes=10)
+"""Time within which a step that is at work writes its record several times."""
 NIGHTS_TO_JUDGE_BY = 7
 """Nights that brought a model to the gate, by whose median the need of the next one is judged."""
 
@@ -89,8 +91,19 @@ class Budget:
         if period == "month":
             now = now or datetime.now(UTC)
             return self._records.between(month_begins(now), month_begins(now, 1))
-        began = night_began(self._config)
-        return Cost() if began is None else self._records.between(began)
+        began, now = night_began(self._config), now or datetime.now(UTC)
+        if began is None:
+            return Cost()
+        # A clock that was wrong has put records, or the beginning itself, into the future.
+        since = began if began <= now + CLOCKS else now - LONGEST_NIGHT
+        return self._records.between(since, now + CLOCKS)
+
+    def is_at_work(self, began: datetime, now: datetime) -> bool:
+        """Return True if a step of the night that began then has told of itself in the last minutes."""
+        ends = (each.began.timestamp() + each.seconds for each in self._records.read(since=began))
+        return any(
+            now - SIGN_OF_LIFE <= datetime.fromtimestamp(end, UTC) for end in ends if end <= (now + CLOCKS).timestamp()
+        )
 
     def damaged(self, now: datetime) -> list[str]:
         """Return what is wrong with each damaged record of this month, and how it counts.
@@ -102,7 +115,7 @@ class Budget:
         return [f"{each.damage} It counts as the costliest attempt at {each.step}." for each in found if each.damage]
 
     def overspent(self, now: datetime | None = None) -> str:
-        """Return which limit is reached, in words; empty while none is, and outside of the pipeline.
+        """Return which limits are reached, in words; empty while none is, and outside of the pipeline.
 
         Raises:
             StoreError: the records cannot be read.
@@ -110,8 +123,8 @@ class Budget:
         if not self._limits or not is_in_pipeline():
             return ""
         spent = {period: self.spent(period, now) for period in {limit.period for limit in self._limits}}
-        reached = (limit for limit in self._limits if getattr(spent[limit.period], limit.unit) >= limit.most)
-        return next((_reached(limit, spent[limit.period]) for limit in reached), "")
+        reached = [limit for limit in self._limits if getattr(spent[limit.period], limit.unit) >= limit.most]
+        return "; ".join(_reached(limit, spent[limit.period]) for limit in reached)
 
     def require(self) -> None:
         """Return if a step may begin.
@@ -169,20 +182,27 @@ def refuse_night(config: Config, costs: Sequence[Cost], now: datetime | None = N
         now: the present; None: the clock's.
 
     Raises:
-        OverBudget: it is spent, or less is left than the last nights needed, by their median. StoreError: the records
-            cannot be read.
+        OverBudget: it is spent, or less is left than the last nights needed, by their median; says so of each limit.
+        StoreError: the records cannot be read.
     """
     now = now or datetime.now(UTC)
+    if said := list(_against(config, costs, now)):
+        raise OverBudget(" ".join(said))
+
+
+def _against(config: Config, costs: Sequence[Cost], now: datetime) -> Iterator[str]:
+    """Yield what each limit of the month has against a night."""
     nightly = {limit.unit: limit.most for limit in limits(config) if limit.period == "night"}
     for limit in (limit for limit in limits(config) if limit.period == "month"):
         spent = Budget(config).spent("month", now)
         left = limit.most - getattr(spent, limit.unit)
         if left <= 0:
-            raise OverBudget(f"{_reached(limit, spent)}: no night begins. {_until(limit, now)}")
+            yield f"{_reached(limit, spent)}: no night begins. {_until(limit, now)}"
+            continue
         last = [getattr(cost, limit.unit) for cost in costs[-NIGHTS_TO_JUDGE_BY:]]
         need = min(median(last) if last else 0.0, nightly.get(limit.unit, limit.most))
         if left < need:
-            raise OverBudget(
+            yield (
                 f"{left:.4g} of {limit.key} {limit.most:g} are left this month, and the last "
                 f"{amount(len(last), 'night')} needed {need:.4g} (median): no night begins. {_until(limit, now)}"
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from oaml_core.amounts import amount
 from oaml_core.array_files import read_arrays
 from oaml_core.config import Config
 from oaml_core.errors import DataError
@@ -58,7 +59,11 @@ def measure_drift(config: Config, fingerprint: str, reference: str, onnx: Path |
     one, two = (_measured(store, name, config.nightly.drift_images, onnx) for name in (reference, fingerprint))
     found = compare_measures(one, two, config.seed)
     if not found:
-        raise DataError(f"One of the data sets {reference} and {fingerprint} has fewer than {LEAST} faces.")
+        name, few = min(((reference, one), (fingerprint, two)), key=lambda each: len(each[1]["brightness"]))
+        raise DataError(
+            f"The data set {name} has {amount(len(few['brightness']), 'face')}, too few to tell drift: {LEAST} are "
+            "needed on both sides. Add faces, or set nightly.drift to warn or off."
+        )
     return Drifted(found, [each.measure for each in found if each.is_shift(most)], table(found, most))
 
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from oaml_core.amounts import amount
 from oaml_core.config import Config
-from oaml_core.errors import DataError
+from oaml_core.errors import DataError, StoreError
 from oaml_core.notify import notify
 from oaml_core.stages.addresses import dated_name
 from oaml_core.stages.drift_stage import data_set_in_production, measure_drift
 from oaml_core.stages.nights import begin_night
 from oaml_core.stages.prepare_stage import Prepared, counts, merge_shards, plan_shards, prepare
-from oaml_core.store import open_store
+from oaml_core.store import Store, open_store
+
+if TYPE_CHECKING:
+    from oaml_core.data.prepared.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -85,12 +89,25 @@ def _in_production(config: Config, prepared: Prepared) -> Prepared | None:
 
 def _too_little_new(config: Config, prepared: Prepared, known: Prepared) -> str:
     """Return why tonight's data are not worth a training; empty where they are."""
-    new, least = prepared.summary["images"] - known.summary["images"], config.nightly.least_new_images
-    return f"{amount(new, 'new image')}; nightly.least_new_images is {least:,}" if 0 <= new < least else ""
+    grown, least = prepared.summary["images"] - known.summary["images"], config.nightly.least_new_images
+    if not 0 <= grown < least:  # images have gone: the model in production knows what it must not, or should not
+        return ""
+    from oaml_core.stages.new_images import count_new_images
+
+    store = open_store(config.store)
+    before, now = (_manifest(store, each.fingerprint) for each in (known, prepared))
+    new = count_new_images(store, before, now, least)
+    return f"{amount(new, 'new image')}; nightly.least_new_images is {least:,}" if new < least else ""
 
 
 def _look_for_drift(config: Config, fingerprint: str, reference: str) -> None:
-    found = measure_drift(config, fingerprint, reference)
+    try:
+        found = measure_drift(config, fingerprint, reference)
+    except (DataError, StoreError) as error:
+        if config.nightly.drift == "stop":
+            raise
+        _warn(config, f"whether tonight's faces are like those of the model in production cannot be told: {error}")
+        return
     log.info("night: tonight's faces and those of the model in production\n%s", found.summary)
     if not found.shifted:
         return
@@ -104,20 +121,28 @@ def _look_for_drift(config: Config, fingerprint: str, reference: str) -> None:
             f"Tonight's faces are unlike those of the model in production: {said}. Look at them with `oaml inspect`; "
             "if they are meant so, set nightly.drift to warn for one night."
         )
-    log.warning("night: tonight's faces are unlike those of the model in production: %s", said)
-    notify(
-        f"OAML, {dated_name(config)}: tonight's faces are unlike those of the model in production: {said}",
-        "NightDataChanged",
-    )
+    _warn(config, f"tonight's faces are unlike those of the model in production: {said}")
+
+
+def _warn(config: Config, said: str) -> None:
+    log.warning("night: %s", said)
+    notify(f"OAML, {dated_name(config)}: {said}", "NightDataChanged")
 
 
 def _known(config: Config, fingerprint: str) -> Prepared | None:
     """Return the prepared data set of that fingerprint; None if the store has none."""
-    from oaml_core.data.prepared.manifest import parse_manifest
     from oaml_core.data.prepared.prepared import DATASETS, manifest_key
 
     store = open_store(config.store)
     if not store.exists(manifest_key(fingerprint)):
         return None
-    manifest = parse_manifest(store.read_bytes(manifest_key(fingerprint)), store.url(manifest_key(fingerprint)))
-    return Prepared(store.url(f"{DATASETS}/{fingerprint}"), fingerprint, True, counts(manifest))
+    summary = counts(_manifest(store, fingerprint))
+    return Prepared(store.url(f"{DATASETS}/{fingerprint}"), fingerprint, True, summary)
+
+
+def _manifest(store: Store, fingerprint: str) -> Manifest:
+    from oaml_core.data.prepared.manifest import parse_manifest
+    from oaml_core.data.prepared.prepared import manifest_key
+
+    key = manifest_key(fingerprint)
+    return parse_manifest(store.read_bytes(key), store.url(key))

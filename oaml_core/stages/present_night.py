@@ -17,6 +17,15 @@ log = logging.getLogger(__name__)
 NIGHTS = "nights"
 """Prefix of all records of nights in a store; below it, one folder per name of runs."""
 BEGUN = "begun.json"
+TROUBLE = "trouble.json"
+"""What a step of the night that is under way failed with."""
+HEARD_OF = "step.json"
+"""Step of the night that is under way that began or ended last."""
+RESUMED = "resumed.json"
+ASIDE = (BEGUN, TROUBLE, HEARD_OF, RESUMED)
+"""Objects beside the records of nights that have ended."""
+CLOCKS = timedelta(hours=1)
+"""Difference of two machines' clocks that is nothing to speak of."""
 IN_PIPELINE = "OAML_IN_PIPELINE"
 """Environment variable that the pipeline gives to its steps, and they to their workers: their errors are kept for the
 night's record, and its budget binds them."""
@@ -67,20 +76,35 @@ def has_ended(began: datetime, records: Sequence[str]) -> bool:
     return bool(records) and records[-1].rpartition("/")[2] > since
 
 
-def note_beginning(config: Config, records: Sequence[str], now: datetime | None = None) -> None:
-    """Write down that a night begins. It joins one of the same name that is under way, and shares its budget.
+def unended(config: Config, records: Sequence[str], now: datetime | None = None) -> datetime | None:
+    """Return when the last night began, where none has ended since; None where one has, or none has begun.
 
     Args:
+        config: `name` and `store`.
         records: as `has_ended` takes them.
         now: the present; None: the clock's.
     """
-    now = now or datetime.now(UTC)
     try:
         began = night_began(config)
     except StoreError as error:
         log.warning("%s It is written anew.", error)
-        began = None
-    if began is not None and not has_ended(began, records) and timedelta() <= now - began < LONGEST_NIGHT:
+        return None
+    if began is None or has_ended(began, records) or began > (now or datetime.now(UTC)):
+        return None
+    return began
+
+
+def note_beginning(config: Config, records: Sequence[str], now: datetime | None = None) -> None:
+    """Write down that a night begins. It joins one of the same name that is under way, and shares its budget.
+
+    Args:
+        config: `name` and `store`.
+        records: as `has_ended` takes them.
+        now: the present; None: the clock's.
+    """
+    now = now or datetime.now(UTC)
+    began = unended(config, records, now)
+    if began is not None and now - began < LONGEST_NIGHT:
         return
     content = {"began": now.isoformat(timespec="microseconds")}
     open_store(config.store).write_bytes(night_key(config, BEGUN), json.dumps(content).encode())

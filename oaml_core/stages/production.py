@@ -73,9 +73,11 @@ def point_at(store: Store, pointer: Mapping[str, Any], judged: Mapping[str, Any]
         judged: what was in production when `pointer` was judged, None if nothing was; by default it is not compared.
 
     Raises:
-        ProductionMoved: something else is there now; nothing is written.
+        ProductionMoved: something else is there now, or the version was rolled back meanwhile; nothing is written.
     """
     with _moving(store, judged) as (held, before):
+        if judged is not ANYTHING and WITHDRAWN in (record(store, pointer["version"]) or {}):
+            raise ProductionMoved(f"Version {pointer['version']} was rolled back meanwhile.")
         previous = None if before is None else before["version"]
         made = {**pointer, "previous": previous, "promoted_at": datetime.now(UTC).isoformat(timespec="microseconds")}
         if before is not None and record(store, before["version"]) is None:  # a pointer of the time before records

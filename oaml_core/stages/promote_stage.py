@@ -20,11 +20,12 @@ from oaml_core.stages.production import (
     ProductionMoved,
     champion,
     earlier_decision,
+    last_decision,
     note_decision,
     point_at,
     record,
 )
-from oaml_core.store import open_store
+from oaml_core.store import Store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ def _promote(config: Config, model_uri: str, metrics_uri: str) -> Promoted:
     name = digest(model_uri, metrics_uri)
     present = champion(store)
     if present is not None and present["version"] == name:
+        _note_lost_decision(store, present)
         enter_version(config, present, measured)  # for the night on which the registry did not answer
         return Promoted(name, True, "nothing new: this data and configuration gave the model that is in production")
     objection, reason = _withdrawn(record(store, name)), "the first model"
@@ -105,6 +107,13 @@ def _refused(config: Config, version: str, champion_version: str, objection: str
     stays = f"{version} was not promoted, {champion_version} stays in production"
     notify(f"OAML, {dated_name(config)}: {stays}: {objection}", "NightModelRefused")
     return Promoted(version, False, objection)
+
+
+def _note_lost_decision(store: Store, present: Mapping[str, Any]) -> None:
+    """Note the decision on what is in production, where the run that promoted it was killed before it could."""
+    seconds = len("2026-01-31T00:00:00")  # decisions are dated to the second
+    if present.get("promoted_at", "")[:seconds] > last_decision(store).get("when", "")[:seconds]:
+        note_decision(store, present["version"], True, "promoted by a run that was ended before it could say so")
 
 
 def _withdrawn(known: Mapping[str, Any] | None) -> str | None:

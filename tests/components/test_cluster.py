@@ -40,8 +40,42 @@ def test_the_files_that_come_with_oaml_can_be_read_and_written(path: Path) -> No
         ("namespace: Faces", "namespace is 'Faces'"),
         ("secrets: [{name: oaml_store}]", "secrets[0].name is 'oaml_store'"),
         ("image_pull_secrets: ['']", "image_pull_secrets[0] is ''"),
-        ("training: {labels: {a b: c}}", "training: 'a b' is no name of a label"),
+        ("training: {labels: {a b: c}}", "training.labels: 'a b' is no name of a label"),
         ("training: {job_labels: {team: 'no, not so'}}", "training.labels: the value 'no, not so' of team"),
+        ("training: {labels: {a..b/c: d}}", "'a..b/c' is no name of a label"),
+        ("training: {labels: {A.b/c: d}}", "'A.b/c' is no name of a label"),
+        ("stages: {train: {node_selector: {pool: 'gpu pool'}}}", "stages.train.node_selector: the value 'gpu pool'"),
+        ("training: {node_selector: {'my pool': gpu}}", "training.node_selector: 'my pool' is no name of a label"),
+        ("training: {tolerations: [{key: 'nvidia.com/'}]}", "training.tolerations: 'nvidia.com/' is no name"),
+        ("training: {tolerations: [{key: '', operator: Equal, value: b}]}", "training.tolerations: '' is no name"),
+        ("training: {gpu_resource: gpu}", "training.gpu_resource is 'gpu'; it has a domain"),
+        ("training: {gpu_resource: nvidia.com/a b}", "training.gpu_resource: 'nvidia.com/a b' is no name"),
+        (
+            "stages: {train: {memory: 4Gi, memory_limit: 4G}}",
+            "stages.train.memory_limit is less than stages.train.memory",
+        ),
+        ("training: {cpu: '2', cpu_limit: 1500m}", "training.cpu_limit is less than training.cpu"),
+        ("training: {memory: 512m}", "training.memory is '512m'; it must be a quantity such as 512Mi"),
+        ("training: {memory: 512K}", "training.memory is '512K'; it must be a quantity such as 512Mi"),
+        ("cache: {kind: pvc, claim: My Claim}", "cache.claim is 'My Claim'"),
+        ("cache: {path: oaml}", "cache.path is 'oaml'; it must be an absolute path"),
+        ("cache: {path: /tmp/}", "cache.path is '/tmp/', which is taken"),
+        ("training: {priority_class: Low_}", "training.priority_class is 'Low_'"),
+        ("training: {queue: 'team/queue'}", "training.queue is 'team/queue'"),
+        ("training: {runtime: ''}", "training.runtime is ''"),
+        ("training: {scheduler: volcano!}", "training.scheduler is 'volcano!'"),
+        ("config_maps: [{name: a, keys: {'a b': C}}]", "config_maps[0].keys: 'a b' is no key"),
+        ("secrets: [{name: a, keys: {b: 'C D'}}]", "'C D' is no name of an environment variable"),
+        ("training: {env: {1A: x}}", "'1A' is no name of an environment variable"),
+        (
+            "config_maps: [{name: a, keys: {b: C}}]\nsecrets: [{name: d, keys: {e: C}}]",
+            "both config_maps[0].keys.b and secrets[0].keys.e give C",
+        ),
+        ("registry: Registry.example.com/Team", "registry is 'Registry.example.com/Team'"),
+        ("registry: https://registry.example.com", "registry is 'https://registry.example.com'"),
+        ("training: {image: 'oaml/train: 1'}", "training.image is 'oaml/train: 1'"),
+        ("run_as_user: -1", "run_as_user is -1; it must be from 0 to"),
+        ("training: {fs_group: 3000000000}", "training.fs_group is 3000000000"),
         ("stages: {train: {labels: {oaml.io/role: worker}}}", "stages.train.labels: oaml.io/role is set by OAML"),
         ("stages: {train: {annotations: {'': x}}}", "stages.train: '' is no name"),
         ("stages: {train: {shared_memory: big}}", "stages.train.shared_memory is 'big'"),
@@ -85,3 +119,18 @@ def test_null_is_refused_by_name_where_a_value_must_be(text: str, key: str, tmp_
     (tmp_path / "cluster.yaml").write_text(text)
     with pytest.raises(ConfigError, match=rf"cluster\.yaml: {key} is null; it must have a value"):
         load_cluster(tmp_path / "cluster.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "secrets: [{name: my.secret, keys: {.dockerconfig: A, a_b-c.d: B}}]",
+        "training: {tolerations: [{key: ''}], node_selector: {example.com/pool: ''}}",
+        "training: {image: 'localhost:5001/team/oaml_train:0.1.0@sha256:%s'}" % ("0" * 64),
+        "training: {cpu: 500m, cpu_limit: '0.5', memory: 1Gi, memory_limit: 2G}",
+        "registry: registry.example.com:5000/team/faces",
+        "training: {annotations: {k8s.v1.cni.cncf.io/networks: rdma, plain_name: ''}}",
+    ],
+)
+def test_what_a_cluster_takes_is_taken(text: str) -> None:
+    dataclass_from_yaml(ClusterConfig, text, "It")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,20 +125,85 @@ def test_a_night_may_be_let_pass_with_a_word(usual: Config, tmp_path: Path, monk
     assert "brightness" in told[0]
 
 
-@pytest.mark.parametrize(("least", "skipped"), [(1, True), (0, False)])
+def more(config: Config, folder: Path, come: int, gone: int = 0) -> Config:
+    """A night whose source has other images than the usual one: some have come, the last ones have gone."""
+    source = Path(shutil.copytree(str(config.data.source), folder / "more"))
+    images = sorted(source.glob("*/*.png"))
+    for image in images[len(images) - gone :]:
+        image.unlink()
+    (source / "aaa").mkdir()  # all labels move by one
+    for number in range(come):
+        grey = np.random.default_rng(number).integers(60, 200, (112, 112, 3), np.uint8)
+        Image.fromarray(grey).save(source / "aaa" / f"{number}.png")
+    data = replace(config.data, source=str(source))
+    return replace(config, data=data, work_dir=str(folder / "work"))
+
+
+@pytest.mark.parametrize(
+    ("least", "come", "gone", "new"),
+    [
+        (3, 2, 0, "2 new images"),
+        (3, 3, 0, None),
+        (3, 2, 2, "2 new images"),
+        (3, 3, 3, None),
+        (3, 1, 2, None),  # someone's images have gone
+        (0, 2, 0, None),
+    ],
+)
 def test_a_night_without_enough_new_faces_uses_the_data_of_the_model_in_production(
-    usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, least: int, skipped: bool
+    usual: Config,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    least: int,
+    come: int,
+    gone: int,
+    new: str | None,
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", lambda text, _: told.append(text))
-    config = tonight(usual, tmp_path, "same", least_new_images=least, drift="off")
+    config = more(usual, tmp_path, come, gone)
+    config = replace(config, nightly=replace(config.nightly, least_new_images=least, drift="off"))
     found = stages.prepare_night(config)
-    assert (found.fingerprint == stages.prepare(usual).fingerprint) is skipped
-    assert found.summary["images"] == 240
-    assert bool(told) is skipped
+    assert (found.fingerprint == stages.prepare(usual).fingerprint) is (new is not None)
+    assert found.summary["images"] == (240 if new else 240 + come - gone)
+    assert [said.partition(": nothing is trained: ")[2].partition(";")[0] for said in told] == ([new] if new else [])
 
 
-@pytest.mark.parametrize("guard", [{"least_new_images": 1}, {"drift": "warn"}])
+def test_as_many_other_faces_as_before_are_new_faces(usual: Config, tmp_path: Path) -> None:
+    config = tonight(usual, tmp_path, "same", least_new_images=100, drift="off")
+    assert stages.prepare_night(config).fingerprint != stages.prepare(usual).fingerprint
+
+
+@pytest.mark.parametrize("guard", ["warn", "stop"])
+def test_a_night_of_too_few_faces_is_stopped_or_let_pass_as_it_is_meant(
+    usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: str
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("oaml_core.stages.nightly_stage.notify", lambda text, _: told.append(text))
+    source = str(faces(tmp_path / "few", "same", 1, identities=12))
+    data = replace(usual.data, source=source)
+    config = replace(usual, data=data, work_dir=str(tmp_path / "work"), nightly=replace(usual.nightly, drift=guard))
+    said = "has 96 faces, too few to tell drift: 100 are needed on both sides"
+    if guard == "stop":
+        with pytest.raises(DataError, match=said):
+            stages.prepare_night(config)
+    else:
+        assert stages.prepare_night(config).summary["images"] == 96
+        assert said in told[0]
+
+
+@pytest.mark.parametrize("value", [-1.0, 1.0])
+def test_a_measure_that_all_faces_of_the_reference_share_is_watched_on_both_sides(value: float) -> None:
+    shared = {"m": np.zeros(500)}
+    (same,) = compare_measures(shared, {"m": np.zeros(400)})
+    assert (same.stability_index, same.is_shift(LARGEST)) == (0.0, False)
+    (moved,) = compare_measures(shared, {"m": np.full(400, value)})
+    assert moved.is_shift(LARGEST)
+    (few,) = compare_measures(shared, {"m": np.r_[np.zeros(396), np.full(4, value)]})
+    assert not few.is_shift(LARGEST)
+
+
+@pytest.mark.parametrize("guard", [{"least_new_images": 1000}, {"drift": "warn"}])
 def test_results_of_a_night_on_one_machine_are_shown_without_telling_people_again(
     usual: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guard: dict[str, object]
 ) -> None:

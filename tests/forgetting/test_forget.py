@@ -23,7 +23,7 @@ from oaml_core.forgetting.forget import PLACES, forget
 from oaml_core.forgetting.person import person_of
 from oaml_core.forgetting.receipt import verify
 from oaml_core.inference.gallery.database import Gallery
-from oaml_core.stages.nights import end_night, night_status
+from oaml_core.stages import end_night, night_status
 from oaml_core.stages.publish_run import checked_result
 from oaml_core.stages.retraining import retraining_due
 from oaml_core.store.local_file import sha256_of

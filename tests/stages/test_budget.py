@@ -19,7 +19,7 @@ from oaml_core.errors import ConfigError, DataError, OverBudget, StoreError
 from oaml_core.stages.budget import month_begins, refuse_night
 from oaml_core.stages.cost_records import Cost
 from oaml_core.stages.costs import costing
-from oaml_core.stages.nights import past_nights
+from oaml_core.stages.night_records import past_nights
 from oaml_core.stages.present_night import night_began, note_beginning
 from oaml_core.store import open_store
 

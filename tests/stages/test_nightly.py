@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,3 +50,24 @@ def test_a_night_with_the_data_and_configuration_of_the_champion_says_so(
         first.version, True, "nothing new: this data and configuration gave the model that is in production"
     )
     assert told == []
+
+
+def test_a_promotion_whose_run_was_killed_at_once_is_on_record_as_one(
+    config: Config, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(config, tmp_path, "first", 0.90)
+    stages.end_night(config, False)
+    time.sleep(1.1)  # decisions are dated to the second
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("oaml_core.stages.promote_stage.note_decision", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote(config, tmp_path, "better", 0.95)
+    assert promote(config, tmp_path, "better", 0.95).reason.startswith("nothing new")
+    night = stages.end_night(config, False)
+    assert (night.state, night.reason) == ("promoted", "promoted by a run that was ended before it could say so")
+    promote(config, tmp_path, "better", 0.95)
+    assert stages.end_night(config, False).state == "nothing new"

@@ -14,7 +14,8 @@ from oaml_core import stages
 from oaml_core.cli import main
 from oaml_core.config import Config, NightlyConfig
 from oaml_core.errors import ConfigError, DataError, OamlError
-from oaml_core.stages.nights import KEPT, past_nights, resume_nights
+from oaml_core.stages.night_records import KEPT, past_nights
+from oaml_core.stages.nights import resume_nights
 from oaml_core.stages.present_night import IN_PIPELINE
 from oaml_core.store import open_store
 
@@ -188,7 +189,7 @@ def test_a_night_that_is_late_or_absent_is_told(
 ) -> None:
     ended = (datetime.now(UTC) - timedelta(hours=hours_ago)).isoformat(timespec="microseconds")
     content = {"ended": ended, "state": "promoted", "reason": "better"}
-    open_store(config.store).write_bytes("nights/night/2026.json", json.dumps(content).encode())
+    open_store(config.store).write_bytes("nights/night/2026-01-31T000000.json", json.dumps(content).encode())
     with pytest.raises(SystemExit) as left:
         main(["nightly", "status", "--store", config.store, "--name", "night"])
     assert left.value.code == code

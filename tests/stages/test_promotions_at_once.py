@@ -90,3 +90,23 @@ def test_a_rollback_does_not_undo_a_promotion_that_came_meanwhile(
     with pytest.raises(ProductionMoved, match="somebody else moved it meanwhile"):
         stages.rollback(config)
     assert in_production(config) == "c"
+
+
+def test_a_model_that_is_promoted_and_rolled_back_while_another_run_judges_it_stays_out(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages.promote(config, *evaluated(config, "old", 0.80))
+    better, judge, times = evaluated(config, "better", 0.95), promote_stage.challenge, []
+
+    def challenge(config: Config, present: dict[str, Any], metrics_uri: str) -> Any:
+        times.append(present["model_uri"])
+        if len(times) == 1:
+            assert stages.promote(config, *better).promoted
+            stages.rollback(config)
+        return judge(config, present, metrics_uri)
+
+    monkeypatch.setattr(promote_stage, "challenge", challenge)
+    promoted = stages.promote(config, *better)
+    assert not promoted.promoted
+    assert "it was rolled back on" in promoted.reason
+    assert in_production(config) == "old"

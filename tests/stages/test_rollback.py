@@ -64,6 +64,18 @@ def test_a_model_that_was_rolled_back_returns_only_by_name(config: Config, store
     assert promote(config, "bad", 0.95).reason.startswith("nothing new")
 
 
+def test_going_back_twice_never_brings_back_what_was_rolled_back(config: Config, store: Store) -> None:
+    first = promote(config, "a", 0.9).version
+    promote(config, "b", 0.9)
+    assert promote(config, "a", 0.9).promoted, "last week's data again"
+    second = promote(config, "b", 0.9).version
+    assert stages.rollback(config).version == first
+    with pytest.raises(StoreError, match="all before it were rolled back"):
+        stages.rollback(config)
+    assert production(store)["version"] == first
+    assert stages.rollback(config, second).version == second
+
+
 def test_promoting_what_is_in_production_keeps_the_way_back(config: Config, store: Store) -> None:
     first = promote(config, "a", 0.9).version
     promote(config, "b", 0.9)

@@ -79,7 +79,7 @@ def _finite(values: Floats | None) -> Floats:
 def _compare(name: str, one: Floats, two: Floats, generator: np.random.Generator) -> Drift:
     from scipy.stats import ks_2samp
 
-    edges = np.unique(np.quantile(one, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges = _edges(one)
     first, second = (np.bincount(np.searchsorted(edges, v, side="left"), minlength=len(edges) + 1) for v in (one, two))
     chance = len(edges) * (1 / len(one) + 1 / len(two))
     drawn = _index(_redrawn(first, generator), _redrawn(second, generator)) - 2 * chance
@@ -95,6 +95,18 @@ def _compare(name: str, one: Floats, two: Floats, generator: np.random.Generator
         float(test.statistic),
         float(test.pvalue),
     )
+
+
+def _edges(values: Floats) -> Floats:
+    """Return where bins end: at the deciles, and below a value that a tenth or more of the faces share.
+
+    A bin of the shared value alone tells smaller ones from it, where all faces of a reference have the same.
+    """
+    deciles = np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])
+    found, times = np.unique(deciles, return_counts=True)
+    shared = found[(times > 1) | (found == values.min())]
+    edges: Floats = np.union1d(found, np.nextafter(shared, -np.inf))
+    return edges
 
 
 def _redrawn(counts: Counts, generator: np.random.Generator) -> Counts:
