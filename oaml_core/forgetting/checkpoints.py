@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -106,11 +105,16 @@ class Checkpoints(Place):
         for tree, run, loaded in self._runs:
             digests: dict[int, str] = {}
             for one in sorted(loaded, key=lambda one: not one.is_best):
-                with suppress(FileNotFoundError):  # removed since it was searched
+                try:
                     change, after = self._clear(tree, one, digests)
-                    if one.is_best:
-                        digests[one.step] = after
-                    changes += change
+                except FileNotFoundError as error:
+                    if tree.has(one.key):  # else it was removed since it was searched
+                        why = f"it could not be cleared, as {error.filename or error} was gone; run this again"
+                        self.remains.append(Remainder(tree.where(one.key), why))
+                    continue
+                if one.is_best:
+                    digests[one.step] = after
+                changes += change
             changes += self._mend_result(tree, run, digests)
             shutil.rmtree(self.case.scratch / "objects", ignore_errors=True)
         return changes

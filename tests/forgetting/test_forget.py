@@ -8,6 +8,7 @@ import json
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from oaml_core.data.prepared.prepared import fetch_prepared
 from oaml_core.errors import ConfigError, DataError
 from oaml_core.evaluation.scoring.identities import identities_of
 from oaml_core.evaluation.scoring.stored import read_scores
+from oaml_core.forgetting import checkpoints
 from oaml_core.forgetting.forget import PLACES, forget
 from oaml_core.forgetting.person import person_of
 from oaml_core.forgetting.receipt import verify
@@ -103,6 +105,29 @@ def test_what_belongs_to_others_stays(planted: Planted) -> None:
     assert not after["module"]["classes.seen"][label]
     with Gallery(planted.gallery) as gallery:
         assert [person.name for person in gallery.people()] == [OTHERS[0]]
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_checkpoint_that_could_not_be_cleared_is_in_the_receipt(
+    planted: Planted, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """One that training removed meanwhile holds nobody; one that is there still does."""
+    path = planted.work / "runs" / "first" / "checkpoints" / "step-0000000009.ckpt"
+    write = checkpoints.write_checkpoint
+
+    def fails(state: dict[str, Any], target: Path) -> None:
+        if state["position"]["step"] == 9:
+            if not is_there:
+                path.unlink(missing_ok=True)
+            raise FileNotFoundError(2, "No such file or directory", str(target))
+        write(state, target)
+
+    monkeypatch.setattr(checkpoints, "write_checkpoint", fails)
+    receipt = forget(planted.case(NAME), apply=True).receipt
+    assert receipt is not None
+    told = [each for each in receipt["remains"] if each["where"] == str(path)]
+    assert len(told) == is_there
+    assert all("could not be cleared" in each["why"] and "run this again" in each["why"] for each in told)
 
 
 def test_runs_still_find_their_best_checkpoint_and_scores_fit_the_new_data_set(
