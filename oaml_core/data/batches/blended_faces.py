@@ -98,8 +98,7 @@ class BlendedFaces(FaceDataset):
         mirrored[..., 0] = self.image_size - 1 - mirrored[..., 0]
         second[self._mirrored] = mirrored
         one = np.where(np.isnan(first), second, first)
-        found: Floats = (one + np.where(np.isnan(second), one, second)) / 2
-        return found
+        return ((one + np.where(np.isnan(second), one, second)) / 2).astype(np.float32)
 
     def __reduce__(self) -> tuple[Any, ...]:
         faces = FaceDataset(self.folder, self.image_size, self.channel_order, self.files)
@@ -130,7 +129,8 @@ def blend(first: NDArray[np.uint8], second: NDArray[np.uint8], generator: np.ran
         if generator.random() < 0.5:
             weight = 1 - weight
     mixed = other + weight * (one - other)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    made: NDArray[np.uint8] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return made
 
 
 def with_blended(dataset: PreparedDataset, config: Config) -> PreparedDataset:
