@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import face
+from data_layer.conftest import face
 
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig
 from oaml_core.data.batches.blended_faces import BlendedFaces, blend, with_blended
