@@ -3,6 +3,7 @@
 __all__ = [
     "augmenter",
     "cutouts",
+    "geometry",
     "occluder_artwork",
     "occlusion",
     "occlusion_transforms",

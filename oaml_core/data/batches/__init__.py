@@ -1,6 +1,7 @@
 """Plan global batches and load them."""
 
 __all__ = [
+    "blended_faces",
     "datamodule",
     "decoding",
     "graph_sampler",
