@@ -89,7 +89,8 @@ def test_photographs_that_go_or_cannot_be_read_are_rejected_and_looked_at_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(files, "read_regular", refused)
-        patched.setattr(collection, "regular_files", lambda *words: [*listed(*words), photographs / "gone.jpg"])
+        gone = {photographs: [photographs / "gone.jpg"]}
+        patched.setattr(collection, "regular_files", lambda top, ends: [*listed(top, ends), *gone.get(top, [])])
         made = align_folder(photographs, out)
     assert (made.faces, made.rejects) == (1, 4)
     rejects = (out / "rejects.csv").read_text()
