@@ -30,13 +30,12 @@ def _check(config: Config, options: Any) -> int:
 
 def _inspect(config: Config, options: Any) -> int:
     from oaml_core import stages
-    from oaml_core.data.batches.blended_faces import with_blended
     from oaml_core.data.batches.sample_sheet import write_sample_sheet
     from oaml_core.stages.addresses import fetch_dataset
 
     path = Path(config.work_dir) / "samples.png"
     dataset = fetch_dataset(config, options.dataset or stages.prepare(config).dataset_uri)
-    write_sample_sheet(config, with_blended(dataset, config), path, options.count)
+    write_sample_sheet(config, dataset, path, options.count)
     print(path)
     return 0
 

@@ -121,8 +121,6 @@ def _check_adaptation(config: Config) -> None:
         )
     if config.loss.targets_known:
         _check_known_targets(config)
-    if config.data.blended_faces:
-        _check_blended_faces(config)
     if config.optim.optimiser == "adamw" and config.model.sample_rate < 1:
         raise ConfigError(
             "optim.optimiser adamw cannot train a sampled classifier: set model.sample_rate to 1, or sgd."
@@ -139,20 +137,6 @@ def _check_known_targets(config: Config) -> None:
         raise ConfigError(
             "loss.targets_known knows faces as they are and mirrored, not cropped: set augment.rect_crop_prob to 0."
         )
-
-
-def _check_blended_faces(config: Config) -> None:
-    """Refuse blends where nothing can be learnt from them, or where they would be taken for people."""
-    if not config.loss.distils:
-        raise ConfigError(
-            "data.blended_faces serve distillation: set loss.distillation_loss_weight, or leave them out."
-        )
-    for name in ("adaface", "softmax_triplet"):
-        if getattr(config.loss, f"{name}_loss_weight"):
-            raise ConfigError(
-                f"data.blended_faces are nobody, and loss.{name}_loss_weight would have them told from people: set "
-                "one of the two to 0."
-            )
 
 
 def _check_visibility_gradients(config: Config) -> None:

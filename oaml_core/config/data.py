@@ -29,9 +29,6 @@ class DataConfig:
     unlabelled_source: str | None = None
     """Folder or `s3://` prefix that holds faces of other people, whoever they are. Each counts as a person of its own:
     they serve distillation, and as strangers. None: there are none."""
-    blended_faces: int = 0
-    """Faces that are blended of two training faces each, for distillation: each counts as a person of its own. They are
-    made when they are read, and stored nowhere."""
     held_out_share: float = 0.1
     """Share of the people, in [0, 1), held out of training and paired where there is no verification set: at least 10
     people, if a batch can spare them. Their names decide who. 0: nobody is, and nothing then proves the model."""
@@ -159,8 +156,6 @@ def check_data(data: DataConfig) -> None:
         }
     )
     check_positive({f"data.{name}": getattr(data, name) for name in ("batch_size", "num_instances")})
-    if data.blended_faces < 0:
-        raise ConfigError(f"data.blended_faces is {data.blended_faces}; it is a number of faces, 0 or more.")
     if (data.visibility_batch_size or 0) < 0:
         raise ConfigError(
             f"data.visibility_batch_size is {data.visibility_batch_size}; it is a number of images, 0 or more."

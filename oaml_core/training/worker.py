@@ -15,7 +15,6 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from oaml_core.config import Config
-from oaml_core.data.batches.blended_faces import with_blended
 from oaml_core.data.batches.sample_sheet import SAMPLES, write_sample_sheet
 from oaml_core.data.prepared.prepared import PreparedDataset, open_prepared
 from oaml_core.errors import OamlError, StoreError
@@ -64,7 +63,7 @@ def train_as_worker(config: Config, dataset: Path, run_dir: Path, store_prefix: 
         store_prefix: the run's prefix in the artifact store.
     """
     world, keeper = begin(config, run_dir, store_prefix)
-    prepared = with_blended(open_prepared(dataset), config)
+    prepared = open_prepared(dataset)
     loop = TrainingLoop(config, prepared, run_dir, keeper, world)
     if world.is_main and not (run_dir / SAMPLES).exists():
         _show_samples(config, prepared, run_dir / SAMPLES)

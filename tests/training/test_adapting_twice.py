@@ -32,7 +32,6 @@ ADAPT = {
     "optim.matcher_scale_lr": "30",
     "optim.gradient_clip_norm": "5",
     "train.average_decay": "0.98",
-    "data.blended_faces": "8",
     "augment.mask_prob": "0.8",
     "augment.camera_prob": "0.3",
     "augment.edge_prob": "0.3",

@@ -3,7 +3,6 @@
 __all__ = [
     "augmenter",
     "cutouts",
-    "geometry",
     "occluder_artwork",
     "occlusion",
     "occlusion_transforms",

@@ -1,7 +1,6 @@
 """Plan global batches and load them."""
 
 __all__ = [
-    "blended_faces",
     "datamodule",
     "decoding",
     "graph_sampler",

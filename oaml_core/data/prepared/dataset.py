@@ -115,13 +115,12 @@ class FaceDataset:
         self.landmarks: NDArray[np.float32] | None = open_array(points) if points.exists() else None
         """float32 [N, 5, 2] in pixels of what `read` returns (left eye, right eye, nose, mouth corners); NaN where
         an image has none; None if no image has any."""
-        self.files = PartFiles(folder) if files is None else files
-        """Reads the records."""
+        self._files = PartFiles(folder) if files is None else files
 
     @property
     def streamed(self) -> bool:
         """Return True if parts may be missing here, and their images then come from the store."""
-        return isinstance(self.files, StreamedParts)
+        return isinstance(self._files, StreamedParts)
 
     @cached_property
     def num_identities(self) -> int:
@@ -130,13 +129,13 @@ class FaceDataset:
 
     def encoded(self, index: int) -> bytes:
         """Return the image as it is stored, as its owner encoded it; raises DataError as `read` does."""
-        return self.files.image(*self._place(index))
+        return self._files.image(*self._place(index))
 
     def hold(self, images: Iterable[int]) -> None:
         """Read images at once that will be asked for one by one, where they are not here; raises StoreError where the
         store stays away.
         """
-        self.files.hold(map(self._place, images))
+        self._files.hold(map(self._place, images))
 
     def read_batch(self, images: Sequence[int]) -> Tensor:
         """Return images as uint8 [B, 3, H, W], RGB; raises DataError and StoreError as `read` and `hold` do."""
@@ -175,7 +174,7 @@ class FaceDataset:
         return len(self.labels)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FaceDataset, (self.folder, self.image_size, self.channel_order, self.files)
+        return FaceDataset, (self.folder, self.image_size, self.channel_order, self._files)
 
 
 def open_array(path: Path) -> NDArray[Any]:
