@@ -48,6 +48,9 @@ def test_the_benchmark_reports_the_measured_score(folders, tmp_path):
     assert [list(scores) for scores in conditions.values()] == [["global", "cohort"]] * 2
     assert conditions["clean"]["cohort"]["real_far"] == pytest.approx(0.01, abs=1e-3)
     assert conditions["clean"]["cohort"]["tar"] > 0.5
+    page = written.with_suffix(".html").read_text()
+    assert '<i class="key cohort"></i>cohort' in page, "every score that was measured is drawn"
+    assert "--cohort:" in page
     (covered,) = (scores for name, scores in conditions.items() if name != "clean")
     assert abs(covered["cohort"]["real_far"] - 0.01) <= abs(covered["global"]["real_far"] - 0.01)
 

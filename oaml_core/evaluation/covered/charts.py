@@ -10,7 +10,7 @@ from oaml_core.evaluation.covered.benchmark import ModelFigures
 from oaml_core.evaluation.report.charts import round_ticks
 from oaml_core.evaluation.statistics.bootstrap import Interval
 
-COLOURS = {name: name for name in ("global", "local", "combined", "calibrated")} | {"refitted": "calibrated"}
+COLOURS = {name: name for name in ("global", "local", "combined", "calibrated", "cohort")} | {"refitted": "calibrated"}
 """Scores that are drawn, and the colour of each."""
 STEP = 14
 """Height in pixels of one score's dot and interval."""
