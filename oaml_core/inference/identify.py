@@ -71,7 +71,7 @@ class Identification:
 
     def remarks(self) -> list[str]:
         """Return how the probe's face was found, and what is amiss or covered; empty for an aligned image."""
-        return [] if self.face is None else [remark(self.face, self.probe.visibility[0, 0])]
+        return [] if self.face is None else [remark(self.face, self.probe)]
 
     @property
     def known(self) -> bool | None:
@@ -97,12 +97,16 @@ class Identification:
         if self.known is not None and str(self.proof):
             answer += f"; {self.proof}"
         rows = [
-            f"{rank:>4}  {one.score:>8.3f}  {100 * one.visible_share:>5.0f} %  {one.person}  ({one.path})"
+            f"{rank:>4}  {one.score:>8.3f}  {self._visible(one)}  {one.person}  ({one.path})"
             for rank, one in enumerate(self.candidates, start=1)
         ]
         heading = f"rank  {self.score:>8}  visible  person"
         left_out = [f"left out: {reason}" for reason in self.left_out.values()]
         return "\n".join([answer, heading, *rows, *left_out])
+
+    def _visible(self, one: Candidate) -> str:
+        """Return the share visible in both, of 7 characters; "-" where the model does not look at it."""
+        return f"{100 * one.visible_share:>5.0f} %" if self.probe.tell_cover else f"{'-':>7}"
 
 
 def gallery_files(folder: Path) -> list[tuple[str, Path]]:

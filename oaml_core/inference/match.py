@@ -14,6 +14,7 @@ from oaml_core.inference.face_files import load_face
 from oaml_core.inference.photo_records import describe, remark
 from oaml_core.inference.proof import NOTHING_KNOWN, Proof
 from oaml_core.inference.ratio import Ratio
+from oaml_core.inference.records import FaceRecords
 from oaml_core.inference.verdict import judge_pair
 from oaml_core.photos.faces import FaceFinder
 from oaml_core.photos.photo_face import PhotoFace
@@ -35,11 +36,15 @@ class MatchResult:
     """Why there is no decision in spite of a threshold; empty if nothing stands against one."""
     proof: Proof = NOTHING_KNOWN
     """What the model's evaluation says of pairs that show as much."""
+    records: tuple[FaceRecords, ...] = ()
+    """Descriptions of both faces."""
 
     def __str__(self) -> str:
         found = self.comparison
         local = "" if found.local_score is None else f", local {found.local_score:.2f}"
-        shown = f"global {found.global_score:.3f}{local}, {100 * found.visible_share:.0f} % visible in both"
+        shown = f"global {found.global_score:.3f}{local}"
+        if self.tells_cover:
+            shown += f", {100 * found.visible_share:.0f} % visible in both"
         if found.log_likelihood_ratio is not None:
             shown += f"; {Ratio(found.log_likelihood_ratio, found.ratio_interval)}"
         if self.undecidable:
@@ -53,11 +58,14 @@ class MatchResult:
             f"(FAR {self.far:g}); {shown}"
         )
 
+    @property
+    def tells_cover(self) -> bool:
+        """Return True if the model looked at what is covered."""
+        return all(each.tell_cover for each in self.records)
+
     def remarks(self) -> list[str]:
         """Return a line per photograph: how its face was found, and what is amiss or covered."""
-        return (
-            [] if self.faces is None else [remark(*one) for one in zip(self.faces, self.pair.visibility, strict=True)]
-        )
+        return [] if self.faces is None else [remark(*one) for one in zip(self.faces, self.records, strict=True)]
 
 
 def match_files(
@@ -96,4 +104,4 @@ def match_files(
     comparison = replace(comparison, same=verdict.same)
     rates = list(model.thresholds(name))
     pair = drawable_pair(images, (one, other))
-    return MatchResult(comparison, far, rates, pair, faces, verdict.reason, verdict.proof)
+    return MatchResult(comparison, far, rates, pair, faces, verdict.reason, verdict.proof, (one, other))

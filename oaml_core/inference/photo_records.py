@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from oaml_core.inference.comparer import Comparer
 from oaml_core.inference.records import FaceRecords
@@ -17,6 +16,9 @@ from oaml_core.photos.quality import COVERED, SMALL_EYES, covered_regions, visib
 
 LEAST_VISIBLE = 0.1
 """Share of the face visible in both pictures below which nothing is decided."""
+
+
+COVER_UNKNOWN = "what is covered is not known: the model compares embeddings alone"
 
 
 def describe(model: Comparer, finder: FaceFinder, path: Path) -> tuple[PhotoFace, FaceRecords]:
@@ -50,13 +52,16 @@ def describe_face(model: Comparer, face: PhotoFace) -> tuple[PhotoFace, FaceReco
     return face, model.records(face.image[None])
 
 
-def remark(face: PhotoFace, visibility: NDArray[np.float32]) -> str:
+def remark(face: PhotoFace, records: FaceRecords) -> str:
     """Return in words how a face was found, what is amiss, how much of it is visible, and which regions are covered.
 
     Args:
         face: of a photograph.
-        visibility: [h, w], in [0, 1].
+        records: of this face alone.
     """
+    if not records.tell_cover:
+        return f"{face}; {COVER_UNKNOWN}"
+    visibility = records.visibility[0, 0]
     covered = covered_regions(visibility)
     said = f"{face}; {100 * float(visibility.mean()):.0f} % visible"
     return f"{said}, covered: {', '.join(covered)}" if covered else said

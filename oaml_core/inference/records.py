@@ -36,6 +36,11 @@ class FaceRecords(NamedTuple):
     """[n, E], unit length, all local evidence, image and mirrored image fused, of a model that compares one vector a
     face; empty: the model compares `local_features`."""
 
+    @property
+    def tell_cover(self) -> bool:
+        """Return True if the visibility was looked at: models that compare embeddings alone say 1 everywhere."""
+        return bool(self.local_embedding.size or self.local_features.any())
+
     def rows(self, which: slice | NDArray[np.int64]) -> FaceRecords:
         """Return some of the faces; parts that the records were made without stay empty."""
         return FaceRecords(*(part[which] if len(part) else part for part in self))

@@ -23,6 +23,9 @@ class ProofAnswer(BaseModel):
     high: float = Field(description="visible share up to which they are", examples=[0.75])
 
 
+UNSEEN = "; null: the model does not look at what is covered"
+
+
 class FaceAnswer(BaseModel):
     """One face of a photograph."""
 
@@ -34,8 +37,10 @@ class FaceAnswer(BaseModel):
         examples=[[(257.0, 180.2), (340.3, 178.9), (299.1, 226.4), (264.8, 271.5), (334.0, 270.2)]],
     )
     score: float = Field(description="the detector's, 0 to 1", examples=[0.98])
-    visible_share: float = Field(description="share of the face that is visible, 0 to 1", examples=[0.57])
-    covered: list[str] = Field(description="regions that are covered", examples=[["mouth", "chin"]])
+    visible_share: float | None = Field(
+        description=f"share of the face that is visible, 0 to 1{UNSEEN}", examples=[0.57]
+    )
+    covered: list[str] = Field(description="regions that are known to be covered", examples=[["mouth", "chin"]])
     visibility: list[list[float]] = Field(
         description="map of the aligned face, row by row, 1 = visible",
         examples=[[[1.0, 0.98, 1.0], [0.99, 1.0, 0.97], [0.04, 0.02, 0.05]]],
@@ -64,7 +69,9 @@ class CompareAnswer(BaseModel):
         description="natural logarithm, same person against different people", examples=[5.3]
     )
     ratio_interval: tuple[float | None, float | None] | None = Field(description=INTERVAL, examples=[(4.2, 6.4)])
-    visible_share: float = Field(description="share of the face that is visible in both, 0 to 1", examples=[0.57])
+    visible_share: float | None = Field(
+        description=f"share of the face that is visible in both, 0 to 1{UNSEEN}", examples=[0.57]
+    )
     expected: ProofAnswer | None = Field(description="what such pairs prove; null: not known")
     faces: list[FaceAnswer]
     picture: str | None = Field(
@@ -89,7 +96,7 @@ class CandidateAnswer(BaseModel):
     key: int = Field(description="number of the face that is meant", examples=[17])
     score: float = Field(examples=[0.71])
     global_score: float = Field(examples=[0.52])
-    visible_share: float = Field(examples=[0.57])
+    visible_share: float | None = Field(description=f"visible in both, 0 to 1{UNSEEN}", examples=[0.57])
     log_likelihood_ratio: float | None = Field(examples=[5.3])
     ratio_interval: tuple[float | None, float | None] | None = Field(description=INTERVAL, examples=[(4.2, None)])
 

@@ -128,7 +128,7 @@ class FaceService:
             local_score=found.local_score,
             log_likelihood_ratio=found.log_likelihood_ratio,
             ratio_interval=found.ratio_interval,
-            visible_share=found.visible_share,
+            visible_share=found.visible_share if one.tell_cover and other.tell_cover else None,
             expected=_proof(verdict.proof.expected),
             faces=[self._answer(face, one), self._answer(another, other)],
             picture=drawn,
@@ -171,7 +171,7 @@ class FaceService:
                 key=one.face.key,
                 score=one.score,
                 global_score=one.global_score,
-                visible_share=one.visible_share,
+                visible_share=one.visible_share if records.tell_cover else None,
                 log_likelihood_ratio=None if one.ratio is None else one.ratio.log,
                 ratio_interval=None if one.ratio is None else one.ratio.interval,
             )
@@ -285,10 +285,10 @@ def _answer(face: PhotoFace, records: FaceRecords, proves: list[ProofAnswer]) ->
         box=box,
         points=points,
         score=face.score,
-        visible_share=float(visible.mean()),
+        visible_share=float(visible.mean()) if records.tell_cover else None,
         covered=covered_regions(visible),
         visibility=[[round(float(value), 3) for value in row] for row in visible],
-        remark=remark(face, visible),
+        remark=remark(face, records),
         proves=proves,
     )
 

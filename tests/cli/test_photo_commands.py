@@ -110,6 +110,8 @@ def test_added_recogniser_answers_for_photographs_without_torch(
     assert lines[0].startswith("global 0.9")
     assert "no decision" in lines[0]
     assert lines[1].startswith(f"{photographs[0]}: found")
+    assert "visible" not in lines[0], "it does not look at what is covered"
+    assert all("what is covered is not known" in line and "visible" not in line for line in lines[1:3])
     assert lines[-2:] == [out, "False"]
     assert Image.open(out).height > 500
 
@@ -123,7 +125,10 @@ def test_identify_says_how_the_face_of_the_photograph_was_found(
     run("model", "add", str(recogniser), "--licence", "MIT", "--store", store)
     words = ["--store", store, "--out", out, "--work_dir", str(tmp_path)]
     assert run("identify", photographs[1], "--gallery", str(gallery), *words) == 0
-    assert f"{photographs[1]}: found (score" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"{photographs[1]}: found (score" in said
+    assert "what is covered is not known" in said
+    assert "%" not in said
 
 
 def test_square_photograph_of_nobody_gets_no_score(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,3 +98,34 @@ def test_the_likelihood_ratio_comes_with_its_interval(gallery: Gallery) -> None:
             assert [one["log_likelihood_ratio"] for one in (found, best)] == [4.5, 4.5]
             assert [one["ratio_interval"] for one in (found, best)] == [wanted, wanted]
             Weighing.interval = None
+
+
+class Embeddings(PlainModel):
+    """A model that compares embeddings alone, as those of others that were added."""
+
+    def records(self, images: np.ndarray) -> FaceRecords:
+        found = super().records(images)
+        return found._replace(
+            visibility=np.ones_like(found.visibility), local_features=np.zeros_like(found.local_features)
+        )
+
+    def scores(self, probe: FaceRecords, gallery: FaceRecords) -> Scores:
+        return super().scores(probe, gallery)._replace(local_score=None, combined_score=None)
+
+
+def test_a_model_that_looks_at_no_cover_calls_nothing_visible(tmp_path: Path) -> None:
+    model = Embeddings()
+    with Gallery(tmp_path / "people.gallery", model.version) as gallery, started(gallery, model=model) as client:
+        client.headers["X-API-Key"] = "a"
+        enrol(client, "Ann", png(face_of(1)))
+        half = png(covered(face_of(1)))
+        found = compare(client, half, half).json()
+        identified = client.post("/api/v1/identify", files={"photo": half}).json()
+        remark = client.get("/api/v1/gallery/faces", params={"person": "Ann"}).json()
+    assert found["visible_share"] is None
+    for face in (*found["faces"], identified["face"]):
+        assert face["visible_share"] is None
+        assert face["covered"] == []
+        assert "what is covered is not known" in face["remark"]
+    assert [one["visible_share"] for one in identified["people"]] == [None]
+    assert "not known" in str(remark)

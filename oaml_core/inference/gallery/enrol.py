@@ -134,7 +134,7 @@ def described_upload(
 
 def _enrolled(found: tuple[PhotoFace, FaceRecords], source: str, digest: str, *, keep: bool) -> EnrolledAs:
     face, records = found
-    said = remark(face, records.visibility[0, 0])
+    said = remark(face, records)
     image = encode_face(face.image) if keep else None
     return {
         "records": records,

@@ -133,6 +133,10 @@ function evidence(found) {
     `${against ? "different people" : "one person"}${sure}. `;
 }
 
+function visible(share) {
+  return share === null ? "what is covered is not known" : `${percent(share)} of the face visible in both`;
+}
+
 async function answered(method, path, fields, task) {
   const number = asked += 1;
   say("Looking …", "");
@@ -149,7 +153,7 @@ async function answered(method, path, fields, task) {
 at("compare").addEventListener("click", () => answered("POST", "/api/v1/compare", photos, async (found) => {
   const threshold = found.threshold === null ? "" : ` (threshold ${found.threshold.toFixed(3)} at FAR ${found.far})`;
   say(words[found.decision], `${capital(found.decided_by)} score ${found.score.toFixed(3)}${threshold}, ` +
-    `${percent(found.visible_share)} of the face visible in both. ${evidence(found)}` +
+    `${visible(found.visible_share)}. ${evidence(found)}` +
     `${proof(found)}${sentence(found.reason)}`, found.faces.map((face, place) => `${["First", "Second"][place]}: ${face.remark}`));
   at("picture").src = found.picture;
   at("drawn").hidden = false;
@@ -164,7 +168,7 @@ at("identify").addEventListener("click", () => answered("POST", "/api/v1/identif
   at("found").hidden = !best;
   at("found").querySelector("tbody").replaceChildren(...found.people.map((one) => {
     const row = document.createElement("tr");
-    row.append(...[one.person, one.score.toFixed(3), percent(one.visible_share)].map((text) => make("td", text, { dir: "auto" })));
+    row.append(...[one.person, one.score.toFixed(3), one.visible_share === null ? "–" : percent(one.visible_share)].map((text) => make("td", text, { dir: "auto" })));
     return row;
   }));
   at("picture").src = found.picture ?? "";
