@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from oaml_core.inference.compared_pair import MATCH_COLOURS, DrawablePair, centre_of
 from oaml_core.photos.photo_face import PhotoFace
+from oaml_core.whole_file import written_whole
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 """Endings of files that pictures are written to."""
@@ -20,7 +21,7 @@ GAP = 96
 PHOTO = 300
 """Height of the photographs above the faces, in pixels."""
 CAPTION = 76
-"""Least height of the text below the faces, in pixels; it grows with the lines."""
+"""Least height of a text below the faces, in pixels; it grows with the lines."""
 LINE = 28
 """Height of a line of text, in pixels."""
 LONGEST = 92
@@ -35,11 +36,11 @@ def draw_pair(pair: DrawablePair, caption: str = "") -> Image.Image:
 
     Args:
         pair: what `compare_pair` found.
-        caption: below the faces; lines are kept.
+        caption: below the faces; lines are kept. Empty: there is nothing below them.
     """
     font = ImageFont.load_default(20)  # it has no ≥
     lines = [part for line in caption.replace("≥", ">=").splitlines() for part in textwrap.wrap(line, LONGEST)]
-    height = max(CAPTION, LINE * len(lines) + LINE // 2)
+    height = max(CAPTION, LINE * len(lines) + LINE // 2) if lines else 0
     picture = Image.new("RGB", (2 * FACE + GAP, FACE + height), BACKGROUND)
     for image, visibility, left in zip(pair.images, pair.visibility, (0, FACE + GAP), strict=True):
         picture.paste(_covered_face(image, visibility), (left, 0))
@@ -86,18 +87,15 @@ def save_pair(
         faces: where they were found: the photographs stand above; None: there were only aligned images.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        picture = draw_pair(pair, caption)
-        if faces is not None:
-            below, above = picture, draw_photos(faces)
-            picture = Image.new("RGB", (below.width, above.height + 8 + below.height), BACKGROUND)
-            picture.paste(above, (0, 0))
-            picture.paste(below, (0, above.height + 8))
-        picture.save(partial, compress_level=1)  # a third of the time for a tenth more bytes (PNG)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    picture = draw_pair(pair, caption)
+    if faces is not None:
+        below, above = picture, draw_photos(faces)
+        picture = Image.new("RGB", (below.width, above.height + 8 + below.height), BACKGROUND)
+        picture.paste(above, (0, 0))
+        picture.paste(below, (0, above.height + 8))
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    with written_whole(path) as unfinished:
+        picture.save(unfinished, kind, compress_level=1)  # a third of the time for a tenth more bytes (PNG)
 
 
 def _covered_face(image: NDArray[np.uint8], visibility: NDArray[np.float32]) -> Image.Image:
