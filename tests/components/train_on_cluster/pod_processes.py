@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,8 +111,10 @@ class PodProcesses:
         pod, container = self.pods[number], self.operator.container_of(self.job)
         folder = self.folder / f"{len(self.folders('')):02d}-{pod.name}"  # what the pod before it had is lost
         folder.mkdir(parents=True)
+        mounted = {each["mountPath"] for each in container["volumeMounts"]}
+        words = [_in_folder(word, mounted, folder) for word in container["args"]]
         pod.process = subprocess.Popen(
-            [sys.executable, "-m", "oaml_core.cli", *container["args"]],
+            [sys.executable, "-m", "oaml_core.cli", *words],
             cwd=folder,
             env=self._environment(container),
             stdout=subprocess.PIPE,
@@ -165,6 +168,12 @@ class PodProcesses:
             if pod.process is not None:
                 pod.process.terminate()
                 pod.process.wait(300)
+
+
+def _in_folder(word: str, mounted: Collection[str], folder: Path) -> str:
+    """Return an argument `option=value`; where the value is a volume's path, with a folder of the pod's own for it."""
+    option, _, value = word.partition("=")
+    return f"{option}={folder}{value}" if value in mounted else word
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

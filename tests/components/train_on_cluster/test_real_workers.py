@@ -98,7 +98,7 @@ def step(place: Place, config: Config, tmp_path: Path, monkeypatch: pytest.Monke
             training_backend=place.operator.backend,
             config_maps=[],
             secrets=[EnvironmentConfig("oaml-store", {name.lower(): name for name in variables})],
-            cache=CacheConfig(path="cache"),
+            cache=CacheConfig(path="/cache"),
             training=replace(CLUSTER.training, gpus=0, cpu="1", last_call_seconds=5),
         )
         trained: Future[stages.Trained] = Future()
