@@ -247,7 +247,7 @@ def _instantiated(parser: ArgumentParser, parse: Callable[[], Any], cls: type = 
         return parser.instantiate(parse())
     except argparse.ArgumentError as error:
         message = " ".join(str(error).split())
-        raise ConfigError(said_plainly(message) + "." + _hint(parser, message, cls)) from error
+        raise ConfigError(said_plainly(message, _options_of(parser)) + "." + _hint(parser, message, cls)) from error
     except TypeError as error:  # what jsonargparse raises for `optim: 3`
         raise ConfigError(_PLAIN_VALUE.format(", ".join(_groups(cls)))) from error
 

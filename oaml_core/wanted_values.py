@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 KINDS = {
     "int": "a whole number",
@@ -23,16 +24,22 @@ _KEY = r'Parser key "([\w.]+)": '
 EXPECTED = re.compile(_KEY + r"Expected a (.+?)\. Got value: (.*)")
 UNION = re.compile(_KEY + r"Does not validate against any of the Union subtypes .*? Given value: (.*)")
 RESTRICTED = re.compile(_KEY + r"Not of type (\w+): (?:(.*) does not conform to restriction .*|.*?: '(.*)')")
+MISSING = re.compile(r"the following arguments are required: (.+)")
 _SUBTYPE = re.compile(r"- Expected a (.+?)(?= - Expected| Given value)")
 
 
-def said_plainly(message: str) -> str:
-    """Return a message of the parser, with the wanted value in words where it names a Python type.
+def said_plainly(message: str, options: Collection[str] = ()) -> str:
+    """Return a message of the parser, with the wanted value in words where it names a Python type, and with what is
+    missing as it is typed.
 
     Args:
         message: in one line.
+        options: of the command, with their dashes.
     """
     message = message.rstrip(".")
+    if found := MISSING.fullmatch(message):
+        absent = [f"--{name}" if f"--{name}" in options else name for name in found[1].split(", ")]
+        return f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing"
     if found := RESTRICTED.fullmatch(message):
         key, kind, number, text = found.groups()
         return _takes(key, KINDS.get(kind, kind), number or text)

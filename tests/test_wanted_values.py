@@ -37,6 +37,9 @@ def test_a_value_of_the_configuration_is_refused_in_words(key: str, value: str, 
 @pytest.mark.parametrize(
     ("command", "words", "said"),
     [
+        ("export", [], "--checkpoint, --metrics are missing."),
+        ("model", ["add", "model.onnx"], "--licence is missing."),
+        ("identify", [], "probe, --gallery are missing."),
         ("nightly", ["status", "--hours", "0"], "hours takes a number above 0, not 0."),
         ("nightly", ["status", "--hours", "soon"], "hours takes a number above 0, not soon."),
         ("inspect", ["--count", "-1"], "count takes a whole number above 0, not -1."),
