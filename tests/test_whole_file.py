@@ -17,7 +17,6 @@ OWN_WAYS = {
     "data/prepared/fetched_files.py": "what a store gives, when its digest is proved",
     "data/prepared/memfile.py": "two files, one after the other",
     "data/batches/shared_arrays.py": "a file of `mkstemp`, for this node's workers alone",
-    "inference/drawing.py": "a picture whose format follows from its name",
     "store/cache.py": "a folder",
     "store/folder.py": "an object and its digest",
     "store/partial_file.py": "a file that is fetched on with",
