@@ -24,9 +24,8 @@ QUANTITY = re.compile(r"(\d+(?:\.\d+)?)([kMGTPE]|[KMGTPE]i)?")
 thousandths, which are mistyped millions: `512m` is half a byte."""
 CPU = re.compile(r"(\d+(?:\.\d+)?)|(\d+)m")
 PATH = re.compile(r"/[^:]*")
-IMAGE = re.compile(
-    r"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d+)?/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*"
-)
+_FOLDER = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+IMAGE = re.compile(rf"([A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?(:\d+)?/)?{_FOLDER}(/{_FOLDER})*")
 """Registry and path of an image without its tag, https://pkg.go.dev/github.com/distribution/reference."""
 TAG_OR_DIGEST = re.compile(r"(:\w[-.\w]{0,127})?(@[a-z0-9]+:[0-9a-f]{32,})?$", re.ASCII)
 LARGEST_USER = 2**31 - 1

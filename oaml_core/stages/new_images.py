@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.data.prepared.fetched_files import is_part
 from oaml_core.data.prepared.manifest import Manifest
 from oaml_core.data.sources.recordio import join_frames, parse_payload
 from oaml_core.errors import DataError
@@ -39,7 +40,7 @@ def count_new_images(store: Store, known: Manifest, tonight: Manifest, enough: i
 
 def _parts(manifest: Manifest) -> set[str]:
     """Return the keys of the parts that training images lie in."""
-    return {file.key for file in manifest.files if file.path.startswith("train/") and file.path.endswith(".rec")}
+    return {file.key for file in manifest.files if is_part(file)}
 
 
 def _images(store: Store, key: str) -> NDArray[np.uint64]:

@@ -7,7 +7,7 @@ A record that is damaged, or that lies in the future because a clock was wrong, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -63,28 +63,28 @@ def past_nights(store: Store, config: Config, now: datetime | None = None) -> li
     return [night for key in record_keys(store, config, now) if not isinstance(night := _night(store, key), str)]
 
 
-def damaged_nights(store: Store, config: Config, now: datetime | None = None) -> list[str]:
-    """Return what is wrong with each record that counts for nothing, and what to do about it.
+def read_nights(store: Store, config: Config, now: datetime | None = None) -> tuple[list[Night], list[str]]:
+    """Return the nights as `past_nights` does, and what is wrong with each record that counts for nothing, with what to
+    do about it; every record is read once.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    keys = list(_keys(store, config))
-    found = [night for key in keys if isinstance(night := _night(store, key), str)]
-    early = record_keys(store, config, now)
-    future = [key for key in keys if key not in early]
-    if future:
-        found.append(
+    read = {key: _night(store, key) for key in _keys(store, config)}
+    ended = _ended_by(read, now)
+    nights = [night for key in ended if not isinstance(night := read[key], str)]
+    wrong = [night for night in read.values() if isinstance(night, str)]
+    if future := sorted(read.keys() - set(ended)):
+        wrong.append(
             f"{store.url(future[0])} tells of a night that ends in the future: a clock is wrong, or was. It counts for "
             f"nothing until then. {DELETE}"
         )
-    return found
+    return nights, wrong
 
 
 def record_keys(store: Store, config: Config, now: datetime | None = None) -> list[str]:
     """Return the keys of all records of nights that have ended by now, in the order of their ends."""
-    last = record_name(((now or datetime.now(UTC)) + CLOCKS).isoformat(timespec="microseconds"))
-    return [key for key in _keys(store, config) if key.rpartition("/")[2] <= last]
+    return _ended_by(_keys(store, config), now)
 
 
 def keep_night(store: Store, config: Config, night: Night) -> None:
@@ -97,6 +97,11 @@ def keep_night(store: Store, config: Config, night: Night) -> None:
     for old in record_keys(store, config)[:-KEPT]:
         with suppress(StoreError):  # the next night removes it
             store.delete(old)
+
+
+def _ended_by(keys: Iterable[str], now: datetime | None) -> list[str]:
+    last = record_name(((now or datetime.now(UTC)) + CLOCKS).isoformat(timespec="microseconds"))
+    return [key for key in keys if key.rpartition("/")[2] <= last]
 
 
 def _keys(store: Store, config: Config) -> Iterator[str]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from oaml_core.config import Config
 from oaml_core.stages.budget import Budget, told_budget
 from oaml_core.stages.night_guards import failed_in_a_row, lacking_space, names_with_nights
-from oaml_core.stages.night_records import JUDGED, damaged_nights, past_nights, record_keys
+from oaml_core.stages.night_records import JUDGED, read_nights, record_keys
 from oaml_core.stages.nights import TROUBLES
 from oaml_core.stages.present_night import LONGEST_NIGHT, unended
 from oaml_core.stages.retraining import retraining_due
@@ -37,11 +37,10 @@ def night_status(config: Config, hours: float, now: datetime | None = None) -> N
     """
     now = now or datetime.now(UTC)
     store = open_store(config.store)
-    nights = past_nights(store, config, now) if store.is_made() else []
+    nights, damaged = read_nights(store, config, now) if store.is_made() else ([], [])
     spent = told_budget(config, [night.cost for night in nights if night.state in JUDGED], now)
     wrong, open_end = _unended(store, config, now)
-    if store.is_made():
-        wrong += damaged_nights(store, config, now)
+    wrong += damaged
     if not nights:
         others = names_with_nights(store, config)
         why = "" if wrong or open_end else " Is it scheduled?"
