@@ -40,9 +40,9 @@ class GalleryPeople(EncryptedFile):
             part: characters that the names hold; empty: all people.
         """
         words = "SELECT name, count(faces.id) FROM people LEFT JOIN faces ON person = people.id GROUP BY name"
-        found = [EnrolledPerson(name, count) for name, count in self.query(words)]
-        wanted = [one for one in found if plain_spelling(part) in plain_spelling(one.name)]
-        return sorted(wanted, key=lambda one: (plain_spelling(one.name), one.name))
+        wanted = plain_spelling(part)
+        found = ((plain_spelling(name), EnrolledPerson(name, count)) for name, count in self.query(words))
+        return [one for _, one in sorted(each for each in found if wanted in each[0])]
 
     def spelled(self, name: str) -> str:
         """Return a name as the gallery has it: blanks around it left out, its accents in either form.
