@@ -37,8 +37,8 @@ class CombinedRule:
     """The combined score of pairs.
 
     Without strangers it is the specification's rule: the weighted mean of the normalised scores. With strangers it is
-    the weighted mean of both cosines, each divided by its deviation over pairs, in deviations of both faces' scores
-    with strangers.
+    the weighted mean of both cosines, each divided by its deviation over pairs, measured by both faces' scores with
+    strangers: `Strangers.measure`.
     """
 
     normalisation: Normalisation
@@ -107,8 +107,7 @@ class CombinedRule:
         of_local = self.local_weight / (total * self.normalisation.local_std)
         plain = of_global * global_score + of_local * (local_score - shift)
         one, other = (deviation(spread, of_global, scale * of_local) for spread in spreads)
-        found: Floats = plain / (one * other)
-        return found
+        return self.strangers.measure(plain, one, other)
 
 
 def line_of(metadata: Mapping[str, Any]) -> tuple[float, float]:

@@ -3,6 +3,8 @@
 A covered face shows less, and its scores with strangers lie closer together than those of an uncovered one. One
 threshold then asks for another false accept rate under each cover. A pair's score divided by the spread of both its
 faces takes that out: Dehak et al., "Cosine similarity scoring without score normalization techniques", Odyssey 2010.
+There both spreads divide. Here their geometric mean does: on small photographs both cost more than they give under
+cover (`docs/benchmark.md`), and the mean keeps most of what they give.
 
 With x = [g; l], a face's embedding and local embedding, and Σ the covariance of x over strangers, the variance of the
 face's weighted score with strangers is (D·x)ᵀ Σ (D·x), where D holds the weights. Σ is all that is kept of the
@@ -23,6 +25,10 @@ Floats = NDArray[np.float64]
 
 FEWEST = 512
 """Strangers below which nothing is measured by them: a spread is off by 3 % then, and the score by as much."""
+POWER = 0.5
+"""Of the product of both faces' deviations, by which scores are divided: their geometric mean."""
+FIRST_POWER = 1.0
+"""That of models exported before it was stored with them: their thresholds are of such scores."""
 STORED = "<f2"
 """Numbers of the covariance as they are kept, in shares of the largest one."""
 
@@ -46,6 +52,8 @@ class Strangers:
     """E"""
     faces: int
     """Strangers that it was taken from."""
+    power: float = POWER
+    """Of the product of both faces' deviations, by which scores are divided."""
 
     @classmethod
     def of(cls, embedding: NDArray[np.floating], local_embedding: NDArray[np.floating]) -> Strangers:
@@ -83,13 +91,30 @@ class Strangers:
             axis=1,
         )
 
+    def measure(self, score: Floats, one: Floats, other: Floats) -> Floats:
+        """Return scores divided by what both their faces score with strangers; all of a common shape.
+
+        Args:
+            score: weighted cosines, without the mean of a set.
+            one: deviation of the first face, see `deviation`.
+            other: deviation of the second face.
+        """
+        found: Floats = score / (one * other) ** self.power
+        return found
+
     def as_json(self) -> dict[str, Any]:
-        """Return `faces`, `embedding_size`, `unit`, and the upper triangle of the covariance row by row as `upper`:
+        """Return `faces`, `embedding_size`, `power`, `unit`, and the covariance's upper triangle by rows as `upper`:
         base64 of little-endian halves, in multiples of `unit`."""
         unit = float(np.abs(self.covariance).max()) or 1.0
         upper = self.covariance[np.triu_indices(len(self.covariance))] / unit
         text = base64.b64encode(upper.astype(STORED).tobytes()).decode()
-        return {"faces": self.faces, "embedding_size": self.embedding_size, "unit": unit, "upper": text}
+        return {
+            "faces": self.faces,
+            "embedding_size": self.embedding_size,
+            "power": self.power,
+            "unit": unit,
+            "upper": text,
+        }
 
     @classmethod
     def stored(cls, content: Mapping[str, Any]) -> Strangers:
@@ -100,6 +125,7 @@ class Strangers:
         """
         try:
             faces, size, unit = content["faces"], content["embedding_size"], float(content["unit"])
+            power = float(content.get("power", FIRST_POWER))
             upper = np.frombuffer(base64.b64decode(content["upper"], validate=True), STORED).astype(np.float64)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"strangers cannot be read ({error})") from None
@@ -107,9 +133,11 @@ class Strangers:
         known = isinstance(faces, int) and isinstance(size, int) and 0 < size <= side
         if not known or side * (side + 1) // 2 != upper.size or not np.isfinite(upper).all() or not unit > 0:
             raise ValueError("strangers hold no covariance of embeddings")
+        if not 0 < power <= 1:
+            raise ValueError(f"strangers divide scores by a power of {power:g}, which must lie in (0, 1]")
         covariance = np.zeros((side, side))
         covariance[np.triu_indices(side)] = upper * unit
-        return cls(covariance + np.triu(covariance, 1).T, size, faces)
+        return cls(covariance + np.triu(covariance, 1).T, size, faces, power)
 
 
 def deviation(spread: Floats, global_weight: float, local_weight: float) -> Floats:

@@ -53,10 +53,12 @@ def load_model(
     trained = load_trained(path)
     beside = path.with_name("metrics.json")
     measured = metrics or (beside if beside.is_file() else None)
+    evaluate = trained.config.evaluate
     return CheckpointComparer(
         trained.recogniser,
         trained.config.data.image_size,
         None if measured is None else read_metrics_json(str(measured)),
         saw_cutouts=trained.config.data.occluders is not None,
-        weights=(trained.config.evaluate.adaface_weight, trained.config.evaluate.qaconv_weight),
+        weights=(evaluate.adaface_weight, evaluate.qaconv_weight),
+        lacks_strangers=measured is None and evaluate.strangers > 0,
     )

@@ -7,12 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from untrained import write_untrained
 
 from oaml_core.config import EvaluateConfig, ModelConfig
 from oaml_core.evaluation.covered.benchmark import run_covered
 from oaml_core.evaluation.covered.faces import KnownFaces
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.models.recogniser import build_recogniser
+from oaml_core.settings import load_config
+from oaml_core.stages.load_model import load_model
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +44,11 @@ def test_a_checkpoint_brings_its_weights_unless_the_command_names_others(faces, 
     other = "global" if same_as == "local" else "local"
     assert scores["combined"].resampled.tolist() == scores[same_as].resampled.tolist()
     assert scores["combined"].resampled.tolist() != scores[other].resampled.tolist()
+
+
+@pytest.mark.parametrize("strangers", [0, 2048])
+def test_a_checkpoint_says_that_its_strangers_are_missing(faces, caplog, tmp_path, strangers):
+    config = load_config("smoke", ["--evaluate.strangers", str(strangers)])
+    model = load_model(write_untrained(config, tmp_path / "best.ckpt"))
+    run_covered({"m": model}, faces, [], EvaluateConfig(), far=0.05, impostors=400)
+    assert ("m: its recipe measures combined scores by strangers" in caplog.text) == (strangers > 0)

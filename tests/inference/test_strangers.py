@@ -74,9 +74,14 @@ def test_one_threshold_keeps_its_rate_among_covered_faces():
     assert abs(np.log(measured / 0.02)) < abs(np.log(plain / 0.02)) / 2
 
 
-def test_the_score_is_the_weighted_cosines_in_deviations_of_both_faces():
+@pytest.mark.parametrize("power", [None, 0.5, 1.0])
+def test_the_score_is_the_weighted_cosines_in_deviations_of_both_faces(power):
+    """Of models exported without a power the scores are divided by both deviations, as their thresholds ask."""
     strangers, one, other = faces(900, 0), faces(4, 1), faces(4, 2)
-    rule = replace(RULE, global_weight=1.0, local_weight=3.0, strangers=Strangers.of(*strangers))
+    stored = Strangers.of(*strangers).as_json()
+    assert stored.pop("power") == 0.5
+    known_by = Strangers.stored(stored if power is None else stored | {"power": power})
+    rule = replace(RULE, global_weight=1.0, local_weight=3.0, strangers=known_by)
     weights = np.sqrt([0.25 / 0.3, 0.75 * 15.0 / 4.0])
 
     def weighted(side: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -84,7 +89,7 @@ def test_the_score_is_the_weighted_cosines_in_deviations_of_both_faces():
 
     known = weighted(strangers)
     deviations = [(weighted(side) @ known.T).std(axis=1, ddof=1) for side in (one, other)]
-    expected = (weighted(one) * weighted(other)).sum(1) / (deviations[0] * deviations[1])
+    expected = (weighted(one) * weighted(other)).sum(1) / (deviations[0] * deviations[1]) ** (power or 1.0)
     cosines = [(a * b).sum(1) for a, b in zip(one, other, strict=True)]
     spreads = tuple(rule.strangers.spread(*side) for side in (one, other))
     np.testing.assert_allclose(rule.of(cosines[0], 15.0 * cosines[1] - 3.0, spreads), expected, rtol=1e-3)
@@ -116,7 +121,7 @@ def test_what_is_stored_measures_the_same():
     known = Strangers.of(*faces(900, 0))
     again = Strangers.stored(known.as_json())
     assert (again.covariance == known.covariance).all()
-    assert (again.faces, again.embedding_size) == (900, GLOBAL)
+    assert (again.faces, again.embedding_size, again.power) == (900, GLOBAL, known.power)
     assert (known.covariance == known.covariance.T).all()
 
 
@@ -131,6 +136,11 @@ def test_what_is_stored_measures_the_same():
         {"unit": 0},
         {"unit": "much"},
         {"faces": None},
+        {"power": 0},
+        {"power": 1.5},
+        {"power": "root"},
+        {"power": None},
+        {"power": float("nan")},
     ],
 )
 def test_damaged_strangers_are_refused(damage):

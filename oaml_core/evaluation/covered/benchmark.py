@@ -127,6 +127,12 @@ def run_covered(
     models_figures: dict[str, dict[str, ModelFigures]] = {}
     for name, model in models.items():
         began = time.perf_counter()
+        if cohort is None and getattr(model, "lacks_strangers", False):
+            log.warning(
+                "%s: its recipe measures combined scores by strangers, whom a checkpoint does not hold. `combined` is "
+                "the weighted mean here. Evaluate and export the checkpoint, and give the exported model.",
+                name,
+            )
         strangers = None if cohort is None else _strangers(name, describe(model, cohort))
         scored, rule, fusion = _drawn(model, faces, covers, pairs, config, strangers)
         shares |= {condition: one.covered_share for condition, one in scored.items()}
@@ -168,7 +174,7 @@ def _drawn(
         gallery = describe(model, images)
         scored[cover.name] = score(model, probes, gallery, cover, truth, pairs, strangers)
     if "local" not in scored[CLEAN].own:
-        return {name: replace(one, own=_own_scores(one, None)) for name, one in scored.items()}, None, None
+        return {name: replace(one, own=_own_scores(one, None, strangers)) for name, one in scored.items()}, None, None
     clean = scored[CLEAN].pairs
     accuracy = ten_fold_any_range(clean.local_score, pairs.issame).accuracy
     rule = combined_rule(clean, accuracy, _weighted(config, model), strangers, model.local_line)
@@ -178,7 +184,7 @@ def _drawn(
     )
     complete = {}
     for name, one in scored.items():
-        own = _own_scores(one, rule)
+        own = _own_scores(one, rule, strangers)
         if fused is not None:
             own["refitted"] = fused.scores[name]
         complete[name] = replace(one, own=own)
@@ -195,13 +201,13 @@ def _weighted(config: EvaluateConfig, model: Comparer) -> EvaluateConfig:
     return replace(config, adaface_weight=own[0], qaconv_weight=own[1])
 
 
-def _own_scores(one: Scored, rule: CombinedRule | None) -> dict[str, NDArray[np.float64]]:
+def _own_scores(one: Scored, rule: CombinedRule | None, strangers: Strangers | None) -> dict[str, NDArray[np.float64]]:
     """Return a condition's scores: with a cohort the headline score measured by it as `cohort`, and `combined` by the
     rule without the cohort where the model stores none of its own."""
     own, spreads = dict(one.own), one.pairs.spreads
-    if spreads is not None:
+    if strangers is not None and spreads is not None:
         if rule is None:
-            own["cohort"] = one.pairs.global_score / deviation(spreads, 1.0, 0.0).prod(axis=1)
+            own["cohort"] = strangers.measure(one.pairs.global_score, *deviation(spreads, 1.0, 0.0).T)
         else:
             own["cohort"] = combined_scores(rule, one.pairs)
     if rule is not None:
@@ -222,7 +228,7 @@ def _real(
     found: dict[str, tuple[Pairs, Mapping[str, NDArray[np.float64]]]] = {}
     for name, chosen in pairs.items():
         one = score(model, records, records, None, None, chosen, strangers)
-        own = _own_scores(one, rule)
+        own = _own_scores(one, rule, strangers)
         if fusion is not None:
             own["refitted"] = fusion.score(evidence_of(one.pairs))
         found[name] = (chosen, own)

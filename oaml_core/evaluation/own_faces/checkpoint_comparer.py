@@ -34,6 +34,7 @@ class CheckpointComparer:
             combined score nor threshold.
         saw_cutouts: whether it was trained on faces under real cut-outs.
         weights: of global and local score in the combined one, as its configuration has them; None: not known.
+        lacks_strangers: whether its configuration measures combined scores by strangers, and no `metrics` hold them.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class CheckpointComparer:
         *,
         saw_cutouts: bool = False,
         weights: tuple[float, float] | None = None,
+        lacks_strangers: bool = False,
     ) -> None:
         self.model = model
-        self.saw_cutouts, self.weights = saw_cutouts, weights
+        self.saw_cutouts, self.weights, self.lacks_strangers = saw_cutouts, weights, lacks_strangers
         self._image_size = image_size
         self._set = next(iter((metrics or {}).get("sets", {}).values()), None)
         strangers = (metrics or {}).get("strangers")
