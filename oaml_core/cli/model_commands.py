@@ -1,4 +1,5 @@
-"""`oaml model add`: a published recogniser in the store, ready for `oaml match` and `oaml identify`."""
+"""`oaml model add|adapt`: a published recogniser in the store, ready for `oaml match` and `oaml identify`, as it is or
+with local layers trained on top."""
 
 from __future__ import annotations
 
@@ -23,16 +24,50 @@ WEIGHTS = (".ckpt", ".pt", ".pth", ".safetensors")
 """Endings of files that hold weights without their graph."""
 
 
+ADAPT = "adapt"
+
+
 def _model(config: Config, options: Any) -> int:
+    source = Path(options.file)
+    if not source.is_file():
+        raise ConfigError(f"There is no file {source}.")
+    return (_adapt if options.action == ADAPT else _add)(config, options, source)
+
+
+def _adapt(config: Config, options: Any, source: Path) -> int:
+    from oaml_core.stages.adapted_model import adapt, named_after
+
+    if options.verification is not None:
+        raise ConfigError(
+            "`oaml model adapt` takes thresholds from the verification sets of --data.source, or from people that it "
+            "holds out of training: leave out --verification."
+        )
+    config = named_after(config, source)
+    config = replace(
+        config,
+        model=replace(config.model, weights=str(source), weights_channel_order=options.channel_order),
+        export=replace(config.export, licence=options.licence),
+    )
+    done = adapt(config)
+    told = {f"{name} faces": f"val_accuracy_{name}" for name in ("clean", "occluded")}
+    print(f"licence     {options.licence}")
+    for what, key in told.items():
+        alone, combined = (100 * done.measured[f"{key}_{score}"] for score in ("global", "combined"))
+        print(f"measured    {what}: accuracy {combined:.2f} %, by the embedding alone {alone:.2f} %")
+    print(f"data set    {done.dataset_uri}")
+    print(f"checkpoint  {done.checkpoint_uri}")
+    print(f"report      {done.report_uri}")
+    print(f"model       {done.model_uri}")
+    return 0
+
+
+def _add(config: Config, options: Any, source: Path) -> int:
     from oaml_core.export.global_only import Foreign, global_card, wrap_recogniser
     from oaml_core.export.pixel_range import doubt_about_pixels
     from oaml_core.inference.onnx_model import OamlOnnx
     from oaml_core.stages.added_model import add_model, measure_thresholds
     from oaml_core.store import open_store
 
-    source = Path(options.file)
-    if not source.is_file():
-        raise ConfigError(f"There is no file {source}.")
     name = source.stem if config.name == Config().name else config.name
     about = Foreign(options.licence, options.pixels, options.channel_order, source.name)
     measured = ""
@@ -69,7 +104,12 @@ def _graph(config: Config, source: Path, about: Foreign, folder: Path) -> tuple[
 
 
 def _options(parser: ArgumentParser) -> None:
-    parser.add_argument("action", choices=("add",), help="add: put a published recogniser into the store")
+    parser.add_argument(
+        "action",
+        choices=("add", ADAPT),
+        help="add: put a published recogniser into the store as it is; adapt: train local layers on top of it by the "
+        "recipe `adapt`, on --data.source, so that it stands cover",
+    )
     parser.add_argument(
         "file",
         help="ONNX file: one input [N, 3, S, S] or [N, S, S, 3], embeddings [N, E]; or weights of --model.arch "
@@ -91,4 +131,32 @@ def _options(parser: ArgumentParser) -> None:
     )
 
 
-COMMANDS = {"model": Command("add a published recogniser to the store, global score only", _model, _options)}
+def _with_recipe(words: list[str]) -> list[str]:
+    """Put the recipe, and the settings that the file's architecture wants, before the words of somebody who adapts
+    without naming a recipe; settings are left to those who name the architecture."""
+    before = ["", *words]
+    plain = [word for last, word in zip(before, words, strict=False) if not _is_option(word) and not _wants_value(last)]
+    named = {word.split("=")[0] for word in words if _is_option(word)}
+    if plain[:1] != [ADAPT] or "--config" in named:
+        return words
+    from oaml_core.stages.adapted_model import RECIPE, settings_for
+
+    recipe = ["--config", RECIPE]
+    if "--model.arch" in named or len(plain) < 2 or not Path(plain[1]).is_file():
+        return [*recipe, *words]
+    return [*recipe, *settings_for(Path(plain[1])), *words]
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("--")
+
+
+def _wants_value(word: str) -> bool:
+    return _is_option(word) and "=" not in word
+
+
+COMMANDS = {
+    "model": Command(
+        "add a published recogniser to the store, as it is or adapted to cover", _model, _options, _with_recipe
+    )
+}

@@ -30,6 +30,8 @@ class ExportConfig:
     record_images: int = 300
     """Verification faces, of whole people, that TAR of every variant is recorded on, by every library that is
     installed; 10,000 impostor pairs (about 150 images) are needed for FAR 1e-4."""
+    licence: str | None = None
+    """Licence of the weights, kept in the model and its card; None: it says that it is that of data and weights."""
     accuracy_loss: float = 0.01
     """Accuracy, as a share in [0, 1], that a variant may lose against the trained model on `check_pairs` pairs."""
 

@@ -50,6 +50,7 @@ __all__ = [
     "Promoted",
     "RolledBack",
     "Trained",
+    "adapted_model",
     "added_model",
     "addresses",
     "begin_night",

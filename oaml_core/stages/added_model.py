@@ -1,9 +1,10 @@
-"""Recognisers that were added, not trained: where they lie, and which model answers without a name."""
+"""Recognisers that a person added to the store: where they lie, and which model answers without a name."""
 
 from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
@@ -34,20 +35,22 @@ STEP = 64
 """Faces that are described between two signs of progress."""
 
 
-def add_model(store: Store, name: str, model: Path, card: Path) -> str:
+def add_model(store: Store, name: str, model: Path, card: Path, beside: Iterable[Path] = ()) -> str:
     """Put a recogniser and its card into the store, and make it the one added last.
 
     Args:
         store: where to.
         name: of the model.
-        model: file that `wrap_recogniser` wrote.
+        model: file that `wrap_recogniser` or an export wrote.
         card: its card, in Markdown.
+        beside: files that belong to it: its matcher and variants.
 
     Returns:
         Address of the model.
     """
     folder = f"models/added/{name}-{sha256(model.read_bytes()).hexdigest()[:16]}"
-    store.put_file(card, f"{folder}/MODEL_CARD.md")
+    for path in (card, *beside):
+        store.put_file(path, f"{folder}/{path.name}")
     store.put_file(model, f"{folder}/model.onnx")
     uri = store.url(f"{folder}/model.onnx")
     store.write_bytes(ADDED, json.dumps({"version": name, "model_uri": uri}, indent=1).encode())

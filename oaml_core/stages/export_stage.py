@@ -96,6 +96,7 @@ def _write_models(
         fingerprint=trained.fingerprint,
         metrics=measured,
         pairs=pairs,
+        licence=config.export.licence,
     )
     variants: dict[str, dict[str, Any]] = {}
     if config.export.variants:

@@ -83,16 +83,17 @@ def check_files(config: Config) -> None:
         config: its `data.occluders` and `model.weights`.
 
     Raises:
-        DataError: the folder of cut-outs is missing, or cannot be used. CheckpointError: there are no such weights.
+        DataError: the folder of cut-outs is missing, or cannot be used. CheckpointError: there are no such weights, or
+            they are not of the network that `config.model` describes.
     """
     if config.data.occluders is not None:
         from oaml_core.data.augment.cutouts import open_cutouts
 
         open_cutouts(Path(config.data.occluders))
     if config.model.weights is not None:
-        from oaml_core.models.pretrained import weights_at
+        from oaml_core.models.recogniser import build_recogniser
 
-        weights_at(config.model.weights)
+        build_recogniser(config.model, image_size=config.data.image_size)
 
 
 def _train_here(config: Config, dataset_uri: str, store: Store, *, in_process: bool) -> None:

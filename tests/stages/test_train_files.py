@@ -15,6 +15,7 @@ from oaml_core.cli import main
         (["--data.occluders", "things.zip", "--augment.occluders", "[cutout:mask]"], "things.zip is an archive"),
         (["--data.occluders", "gone"], "cut-outs: there is no"),
         (["--model.weights", "gone.pth"], "There are no weights"),
+        (["--model.weights", "things.zip", "--model.arch", "ir_mini"], "things.zip cannot be read as weights"),
     ],
 )
 def test_training_names_them_before_it_prepares(
