@@ -49,10 +49,9 @@ def _adapt(config: Config, options: Any, source: Path) -> int:
         export=replace(config.export, licence=options.licence),
     )
     done = adapt(config)
-    told = {f"{name} faces": f"val_accuracy_{name}" for name in ("clean", "occluded")}
     print(f"licence     {options.licence}")
-    for what, key in told.items():
-        alone, combined = (100 * done.measured[f"{key}_{score}"] for score in ("global", "combined"))
+    for what in ("clean", "occluded"):
+        alone, combined = (100 * done.measured[f"val_accuracy_{what}_{score}"] for score in ("global", "combined"))
         print(f"measured    {what}: accuracy {combined:.2f} %, by the embedding alone {alone:.2f} %")
     print(f"data set    {done.dataset_uri}")
     print(f"checkpoint  {done.checkpoint_uri}")

@@ -26,9 +26,9 @@ Floats = NDArray[np.float64]
 FEWEST = 512
 """Strangers below which nothing is measured by them: a spread is off by 3 % then, and the score by as much."""
 POWER = 0.5
-"""Of the product of both faces' deviations, by which scores are divided: their geometric mean."""
+"""Power of the product of both faces' deviations by which scores are divided: that of their geometric mean."""
 FIRST_POWER = 1.0
-"""That of models exported before it was stored with them: their thresholds are of such scores."""
+"""Power of models exported before it was stored with them: their thresholds are of such scores."""
 STORED = "<f2"
 """Numbers of the covariance as they are kept, in shares of the largest one."""
 
@@ -53,7 +53,7 @@ class Strangers:
     faces: int
     """Strangers that it was taken from."""
     power: float = POWER
-    """Of the product of both faces' deviations, by which scores are divided."""
+    """Power of the product of both faces' deviations by which scores are divided."""
 
     @classmethod
     def of(cls, embedding: NDArray[np.floating], local_embedding: NDArray[np.floating]) -> Strangers:

@@ -34,7 +34,7 @@ class Adapted:
     """Result of `adapt`."""
 
     model_uri: str
-    """Of the model that answers from now on where none is in production."""
+    """Address of the model that answers from now on where none is in production."""
     report_uri: str
     dataset_uri: str
     checkpoint_uri: str
@@ -96,11 +96,11 @@ def adapt(config: Config, *, launcher: str = "local") -> Adapted:
     found = evaluate(config, dataset, checkpoint)
     exported = export(config, dataset, checkpoint, found.metrics_uri)
     store, folder = open_store(config.store), exported.model_uri.rpartition("/")[0]
-    uri = _added(store, open_store(folder), config.name)
+    uri = _added(store, open_store(folder), config.name, str(exported.metadata["fingerprint"]))
     return Adapted(uri, found.report_uri, dataset, checkpoint, found.metrics)
 
 
-def _added(store: Store, exported: Store, name: str) -> str:
+def _added(store: Store, exported: Store, name: str, fingerprint: str) -> str:
     """Return the address of a copy of an exported model that no later run displaces, with all that lies beside it."""
     with held_folder("oaml-model-") as folder:
         model, card = folder / "model.onnx", folder / "MODEL_CARD.md"
@@ -110,7 +110,7 @@ def _added(store: Store, exported: Store, name: str) -> str:
         there = [path for path in beside if exported.exists(path.name)]
         for path in there:
             exported.get_file(path.name, path)
-        return add_model(store, name, model, card, there)
+        return add_model(store, name, model, card, there, fingerprint)
 
 
 def named_after(config: Config, weights: Path) -> Config:

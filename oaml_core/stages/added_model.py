@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
@@ -31,11 +31,15 @@ ADDED = "models/added/latest.json"
 """Which model was added last."""
 RATES = (1e-1, 1e-2, 1e-3)
 """False accept rates that thresholds are measured for, where there are impostors enough."""
+TRAINED_ON = "trained_on.json"
+"""Which data set an added model was trained on; absent beside those that came from elsewhere."""
 STEP = 64
 """Faces that are described between two signs of progress."""
 
 
-def add_model(store: Store, name: str, model: Path, card: Path, beside: Iterable[Path] = ()) -> str:
+def add_model(
+    store: Store, name: str, model: Path, card: Path, beside: Iterable[Path] = (), fingerprint: str = ""
+) -> str:
     """Put a recogniser and its card into the store, and make it the one added last.
 
     Args:
@@ -44,6 +48,7 @@ def add_model(store: Store, name: str, model: Path, card: Path, beside: Iterable
         model: file that `wrap_recogniser` or an export wrote.
         card: its card, in Markdown.
         beside: files that belong to it: its matcher and variants.
+        fingerprint: of the data set that it was trained on; empty: it came from elsewhere.
 
     Returns:
         Address of the model.
@@ -51,10 +56,20 @@ def add_model(store: Store, name: str, model: Path, card: Path, beside: Iterable
     folder = f"models/added/{name}-{sha256(model.read_bytes()).hexdigest()[:16]}"
     for path in (card, *beside):
         store.put_file(path, f"{folder}/{path.name}")
+    if fingerprint:
+        store.write_bytes(f"{folder}/{TRAINED_ON}", json.dumps({"fingerprint": fingerprint}).encode())
     store.put_file(model, f"{folder}/model.onnx")
     uri = store.url(f"{folder}/model.onnx")
     store.write_bytes(ADDED, json.dumps({"version": name, "model_uri": uri}, indent=1).encode())
     return uri
+
+
+def trained_models(store: Store) -> Iterator[tuple[str, str]]:
+    """Yield key and data set's fingerprint of every added model that was trained here."""
+    for info in store.list("models/added/"):
+        if info.key.endswith(f"/{TRAINED_ON}"):
+            found = store.read_json(info.key, {"fingerprint": str}, "Run `oaml model adapt` again.")
+            yield f"{info.key.removesuffix(TRAINED_ON)}model.onnx", found["fingerprint"]
 
 
 def find_model(config: Config, backend: Backend = "onnxruntime", *, int8: bool = False) -> OamlOnnx:

@@ -69,7 +69,7 @@ def test_one_command_leads_from_weights_to_a_model_that_answers(
     kept = {
         path.name for path in added.iterdir() if not path.name.startswith(".") and not path.name.endswith(".sha256")
     }
-    assert kept == {"model.onnx", "model.matcher.onnx", "model.int8.onnx", "MODEL_CARD.md"}
+    assert kept == {"model.onnx", "model.matcher.onnx", "model.int8.onnx", "MODEL_CARD.md", "trained_on.json"}
     assert "MIT, by somebody" in (added / "MODEL_CARD.md").read_text()
     assert OamlOnnx(added / "model.onnx").version == model.version
     assert Path(said["report"].removeprefix("file://")).is_file()

@@ -26,6 +26,7 @@ from oaml_core.forgetting.person import person_of
 from oaml_core.forgetting.receipt import verify
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.stages import end_night, night_status
+from oaml_core.stages.added_model import add_model
 from oaml_core.stages.publish_run import checked_result
 from oaml_core.stages.retraining import retraining_due
 from oaml_core.store.local_file import sha256_of
@@ -90,6 +91,21 @@ def test_nothing_of_a_forgotten_person_is_left_in_any_byte(planted: Planted, tmp
     assert len(left.visibility) == 3
     assert left.visibility.read(2)[0].shape == (3, 112, 112)
     assert {name: len(pairs) for name, pairs in left.verification.items()} == {"named": 5, "alias": 5}
+
+
+def test_an_adapted_model_of_the_person_is_named_as_what_stays(planted: Planted, tmp_path: Path) -> None:
+    model, card = tmp_path / "a.onnx", tmp_path / "CARD.md"
+    card.write_text("card")
+    added = {}
+    for name, fingerprint in (("adapted", planted.fingerprint), ("published", "")):
+        model.write_text(name)
+        added[name] = add_model(planted.store, name, model, card, fingerprint=fingerprint)
+    done = forget(planted.case(NAME), apply=True)
+    said = {each.where: each.why for each in done.remains}
+    assert "learnt from the person; run `oaml model adapt` again" in said[added["adapted"]]
+    assert added["published"] not in said
+    again = forget(planted.case(OTHERS[0]))
+    assert added["adapted"] in {each.where for each in again.remains}
 
 
 def test_what_belongs_to_others_stays(planted: Planted) -> None:
