@@ -61,6 +61,8 @@ def add_model(
     store.put_file(model, f"{folder}/model.onnx")
     uri = store.url(f"{folder}/model.onnx")
     store.write_bytes(ADDED, json.dumps({"version": name, "model_uri": uri}, indent=1).encode())
+    if (present := champion(store)) is not None:
+        log.warning("%s is in production and goes on answering; `--onnx %s` takes this model.", present["version"], uri)
     return uri
 
 

@@ -142,6 +142,18 @@ def test_square_photograph_of_nobody_gets_no_score(
     assert "No face was found in" in capsys.readouterr().err
 
 
+def test_adding_says_which_model_goes_on_answering(
+    recogniser: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store"
+    words = ("model", "add", str(recogniser), "--licence", "MIT", "--store", str(store))
+    assert run(*words) == 0
+    assert "goes on answering" not in caplog.text
+    point_at(open_store(str(store)), {"version": "tonight", "model_uri": "file:///m.onnx", "metrics_uri": ""})
+    assert run(*words) == 0
+    assert "tonight is in production and goes on answering; `--onnx file://" in caplog.text
+
+
 def leave_local_run(work: Path, recogniser: Path, name: str, minute: int) -> None:
     """What a local run leaves in its store, promoted at a given minute."""
     left = work / ".oaml" / "s3" / "oaml" / name
