@@ -121,7 +121,7 @@ def test_images_that_lie_elsewhere_are_told(faces, caplog):
     shutil.copy(faces / "person0" / "0.png", faces / "person0" / "deeper" / "9.png")
     with caplog.at_level(logging.WARNING):
         assert len(open_faces(faces).images) == PEOPLE * EACH
-    assert "1 image is left out, as they do not lie as person/file.jpg" in caplog.text
+    assert "1 image is left out, for faces lie as person/file.jpg" in caplog.text
     assert "deeper/9.png" in caplog.text
 
 

@@ -109,7 +109,7 @@ def _of_folder(path: Path, size: int) -> KnownFaces:
     if below and len(files) < len(below):
         elsewhere = next(file for file in below if file.parent.parent != path)
         log.warning(
-            "%s: %s left out, as they do not lie as person/file.jpg; the first is %s.",
+            "%s: %s left out, for faces lie as person/file.jpg; the first is %s.",
             shown(path),
             amount(len(below) - len(files), "image is", "images are"),
             shown(elsewhere),
