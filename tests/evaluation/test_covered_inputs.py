@@ -15,6 +15,7 @@ from PIL import Image
 from plain_onnx import recogniser
 
 from oaml_core.cli import main
+from oaml_core.data.augment.cutouts import open_cutouts
 from oaml_core.evaluation.covered.faces import open_faces
 from oaml_core.export.global_only import Foreign, wrap_recogniser
 
@@ -200,6 +201,15 @@ def test_a_kind_of_cut_outs_with_a_bar_in_its_name_keeps_the_table_whole(faces, 
     code, _, shown = run(capsys, *words)
     assert code == 0
     assert r"| маска\|вуаль, cut-outs |" in shown
+
+
+def test_a_kind_that_is_spelled_otherwise_is_told_its_place(tmp_path, caplog):
+    (tmp_path / "Mask").mkdir()
+    Image.new("RGBA", (40, 20), (9, 9, 9, 255)).save(tmp_path / "Mask" / "0.png")
+    with caplog.at_level(logging.WARNING):
+        open_cutouts(tmp_path)
+    assert "Mask lies anywhere on the face" in caplog.text
+    assert "Did you mean 'mask'?" in caplog.text
 
 
 @pytest.mark.parametrize(
