@@ -19,6 +19,7 @@ import torch
 from torch.nn.functional import normalize
 
 from benchmarks.figures import Sheet
+from benchmarks.told import run
 from benchmarks.training import our_step
 from oaml_core.config import Config
 from oaml_core.data.batches.training_faces import TrainingBatch
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

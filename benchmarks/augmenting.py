@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.figures import Sheet
+from benchmarks.told import run
 from oaml_core.config import AugmentConfig, Config, DataConfig
 from oaml_core.data.batches.graph_sampler import feature_distances, nearest_classes
 from oaml_core.data.batches.samplers import build_batch_sampler
@@ -231,4 +232,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

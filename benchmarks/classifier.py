@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 
 from benchmarks.figures import Sheet
+from benchmarks.told import run
 from oaml_core.config import ModelConfig
 from oaml_core.models.build import build_classifier
 from oaml_core.training.row_sgd import RowSGD
@@ -88,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -25,6 +25,7 @@ from torch.nn import functional
 from benchmarks.covered_scenes import SceneMaker
 from benchmarks.detector_validation import Best, DetectorValidation
 from benchmarks.scene_parts import PastedFace, Scene
+from benchmarks.told import run
 from benchmarks.yunet_module import YuNetModule, load, published_network
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.recordio_source import RecordIOSource
@@ -280,4 +281,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figures import Cell, Sheet, command, measured, write
 from benchmarks.runtime import COLUMNS, in_own_folder
+from benchmarks.told import run
 from oaml_core.evaluation.statistics.all_pairs import all_pairs_roc
 from oaml_core.evaluation.statistics.protocols import PUBLISHED_THRESHOLDS, fold_numbers, ten_fold, ten_fold_any_range
 from oaml_core.evaluation.statistics.roc import TarAtFar, roc, tar_at_far
@@ -152,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

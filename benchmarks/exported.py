@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,7 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.figures import FOLDER, Cell, measured, write
+from benchmarks.figures import Cell, command, measured, write
+from benchmarks.told import run
 from oaml_core.config import Config, DataConfig, ExportConfig, ModelConfig
 from oaml_core.data.prepare.prepare import prepare_dataset
 from oaml_core.data.prepared.prepared import PreparedDataset, fetch_prepared
@@ -146,7 +148,7 @@ def main() -> None:
     parser.add_argument("--arch", default="mobilefacenet")
     parser.add_argument("--images", type=int, default=200, help="verification faces that TAR is measured on")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=FOLDER / "exported.json")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -162,10 +164,10 @@ def main() -> None:
         faces = record_faces(next(iter(dataset.verification.values())), config)
         print(f"{len(faces.clean)} images of {len(np.unique(faces.people))} people")
         found = rows(written(folder, config, dataset), faces, options.rounds)
-    weights = f" --weights {Path(options.weights).name}" if options.weights else ""
-    command = f"python -m benchmarks.exported --arch {options.arch}{weights} --images {options.images}"
-    write(measured(command, COLUMNS, found, ["onnxruntime", "openvino"]), options.out)
+    if options.out is not None:
+        asked = command("benchmarks.exported", sys.argv[1:])
+        write(measured(asked, COLUMNS, found, ["onnxruntime", "openvino"]), options.out)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import figures
+from benchmarks.told import run
 from oaml_core.inference.gallery.database import Gallery
 from oaml_core.inference.gallery.packing import pack_record
 from oaml_core.inference.gallery.vectors import Vectors
@@ -188,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

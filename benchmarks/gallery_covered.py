@@ -14,6 +14,7 @@ Figures are in %, with 95 % intervals over people. `--out benchmarks/figures/gal
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import figures
+from benchmarks.told import run
 from oaml_core.evaluation.covered.cohort import open_strangers
 from oaml_core.evaluation.covered.cover import covers
 from oaml_core.evaluation.covered.faces import KnownFaces, open_faces
@@ -185,14 +187,10 @@ def main() -> None:
     options = parser.parse_args()
     rows = measure(options)
     if options.out is not None:
-        given = {
-            name: value for name, value in vars(options).items() if name != "out" and value != parser.get_default(name)
-        }
-        words = " ".join(f"--{name}" if value is True else f"--{name} {value}" for name, value in given.items())
         columns = [*COLUMNS, *(["every face compared"] if options.exhaustive else [])]
-        command = f"python -m benchmarks.gallery_covered {words}"
+        command = figures.command("benchmarks.gallery_covered", sys.argv[1:])
         figures.write(figures.measured(command, columns, rows, ["onnxruntime", "numpy"]), options.out)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

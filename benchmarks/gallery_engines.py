@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 from benchmarks import figures
 from benchmarks.engine_adapters import ENGINES, Floats, is_installed, name_of
 from benchmarks.gallery_million import TOP, Recipe, draw_curved, recall
+from benchmarks.told import run
 
 COLUMNS = [
     "store",
@@ -222,4 +223,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

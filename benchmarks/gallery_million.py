@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from benchmarks import figures
 from benchmarks.gallery import Search, faiss_flat, faiss_hnsw, ours, unit
+from benchmarks.told import run
 
 COLUMNS = [
     "search",
@@ -175,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

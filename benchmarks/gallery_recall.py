@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from benchmarks import figures
 from benchmarks.gallery_covered import UNCOVERED, enrol, split
+from benchmarks.told import run
 from benchmarks.told_cover import ToldCover
 from oaml_core.data.sources.drawn_people import draw_identities
 from oaml_core.data.sources.synthetic_faces import draw_faces
@@ -232,4 +233,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.told import run
 from benchmarks.training import bare_step, configuration, faces, our_step
 from oaml_core.config import Config, LossConfig, RestorationConfig, TrainConfig
 from oaml_core.models import correlation_fused
@@ -243,4 +244,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

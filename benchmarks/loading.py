@@ -30,6 +30,7 @@ from PIL import Image
 
 from benchmarks.figures import Sheet
 from benchmarks.loading_index import MIB, open_many
+from benchmarks.told import run
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.check.duplicates import BrightnessSteps, near
 from oaml_core.data.prepare.prepare import prepare_dataset
@@ -215,4 +216,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

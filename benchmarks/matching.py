@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -23,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.figures import Cell, measured, write
+from benchmarks.figures import Cell, command, measured, write
+from benchmarks.told import run
 from oaml_core.models.correlation import CPU_BLOCK_BYTES, BlockSize, slices
 from oaml_core.models.pair_cosines import MAPS_AT_ONCE
 from oaml_core.models.qaconv import QAConv
@@ -78,9 +80,9 @@ def medians(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
     """Median seconds of each, taken in turns so that what else the machine does meets all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds + 1):
-        for name, run in runs.items():
+        for name, way in runs.items():
             start = clock()
-            run()
+            way()
             if number:  # the first round warms up
                 seconds[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in seconds.items()}
@@ -247,7 +249,7 @@ def bench_evaluate(options: argparse.Namespace) -> list[list[Cell]]:
     ]
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="*", default=["match", "pairs", "train"])
     parser.add_argument("--channels", type=int, default=512)
@@ -264,6 +266,8 @@ if __name__ == "__main__":
     benches = {"match": bench_match, "pairs": bench_pairs, "train": bench_train, "evaluate": bench_evaluate}
     table = [row for name in arguments.what for row in benches[name](arguments)]
     if arguments.out:
-        asked = " ".join([*arguments.what, "--sizes", *map(str, arguments.sizes), f"--rounds {arguments.rounds}"])
-        command = f"python -m benchmarks.matching {asked} --threads {arguments.threads}"
-        write(measured(command, COLUMNS, table, ["torch"]), arguments.out)
+        write(measured(command("benchmarks.matching", sys.argv[1:]), COLUMNS, table, ["torch"]), arguments.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -14,6 +14,7 @@ import skimage.data
 import torch
 from PIL import Image, ImageDraw
 
+from benchmarks.told import run
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.photos.alignment import align_points, cut_out
 from oaml_core.photos.faces import FaceFinder
@@ -71,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -21,6 +21,7 @@ import skimage.data
 import torch
 
 from benchmarks.photos import BACKGROUNDS, SIDE, scene
+from benchmarks.told import run
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.verification import open_verification_source
@@ -113,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,6 +20,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
+from benchmarks.told import run
 from benchmarks.yunet_module import published_network
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.verification import open_verification_source
@@ -189,4 +190,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

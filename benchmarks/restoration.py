@@ -1,6 +1,6 @@
 """Speed of the prior: training images per second and sampling steps per second, beside the bare network.
 
-    python benchmarks/restoration.py [--recipe configs/restore_faces.yaml] [--threads 2] [--covered]
+    python -m benchmarks.restoration [--recipe configs/restore_faces.yaml] [--threads 2] [--covered]
 
 With a GPU also: the configurations for tiles of 64 and 256 pixels, in bf16. `--covered`: instead, seconds per posterior
 sample of 64 covered faces of 64 × 64, by the recipe's network and by a Gaussian prior.
@@ -17,6 +17,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from benchmarks.told import run
 from oaml_core.config.restoration import RestorationConfig
 from oaml_core.restoration.edm import edm_loss, training_noise_levels
 from oaml_core.restoration.evaluate import CAMERAS, hidden_middle
@@ -148,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

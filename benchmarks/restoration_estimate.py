@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.told import run
 from oaml_core.config.restoration import RestorationConfig
 from oaml_core.restoration.edm import edm_loss
 from oaml_core.restoration.prior import Prior, parameter_count
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.restoration_scenes import drawn_tiles, photograph_tiles
+from benchmarks.told import run
 from oaml_core.config import RestorationConfig
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.evaluate import CAMERAS, hidden_middle
@@ -84,4 +85,4 @@ def sheet(prior: Denoiser, tiles: Tensor, noise: Noise, seen: Tensor | None, con
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -27,6 +27,7 @@ from benchmarks.figures import measured as figures_of
 from benchmarks.figures import table, write
 from benchmarks.restoration_classical import METHODS, restored
 from benchmarks.restoration_scenes import drawn_tiles, middle, photograph_tiles
+from benchmarks.told import run
 from oaml_core.config import RestorationConfig
 from oaml_core.restoration.evaluate import CAMERAS, COVERED, hidden_middle
 from oaml_core.restoration.measurement import Identity, Measurement, measure
@@ -211,4 +212,4 @@ def _covered_part(found: MethodAnswer, measurement: Measurement, truth: Tensor) 
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

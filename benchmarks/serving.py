@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.serving_client import KEY, Connection, infer_request, offer
 from benchmarks.serving_kills import kill_many
+from benchmarks.told import run
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.serve.keys import key_digest
 
@@ -228,4 +229,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.told import run
 from oaml_core.inference.backends import Tensor
 from oaml_core.inference.comparer import GlobalOnly
 from oaml_core.inference.records import FaceRecords
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.told import run
 from oaml_core.config import ModelConfig
 from oaml_core.evaluation.own_faces.checkpoint_comparer import CheckpointComparer
 from oaml_core.evaluation.scoring.conditions import conditions_of
@@ -125,4 +126,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -40,6 +40,7 @@ from benchmarks.figures import FigureTable, measured, write
 from benchmarks.soak_checks import Consumed, Result, entries, findings, planned, repeated, result_of
 from benchmarks.soak_disturbances import KILLS, KINDS, REMOTE, Disturbances
 from benchmarks.soak_place import Launched, SoakPlace, place
+from benchmarks.told import run
 from oaml_core.store import open_store
 
 PATIENCE = 600.0
@@ -274,4 +275,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -31,6 +31,7 @@ import numpy as np
 
 from benchmarks import figures
 from benchmarks.scale import PER_IDENTITY, PER_PART, Numbered
+from benchmarks.told import run
 from oaml_core.config import Config, DataConfig
 from oaml_core.data.batches.parts_ahead import PartsAhead
 from oaml_core.data.batches.samplers import LocalPKBatchSampler, PKBatchSampler
@@ -290,4 +291,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,9 +1,9 @@
 """Training, beside the bare loop that a user would write instead.
 
-    python benchmarks/training.py step --arch ir_18 --batch 16   # overhead over backbone and head, cost of each loss
-    python benchmarks/training.py checkpoint --arch ir_50        # how long training waits for a checkpoint
-    python benchmarks/training.py restart                        # from a killed worker to the first new step
-    python benchmarks/training.py gpu --arch ir_50 ir_101        # images/s and share of the GPU's bf16 rate
+    python -m benchmarks.training step --arch ir_18 --batch 16   # overhead over backbone and head, cost of each loss
+    python -m benchmarks.training checkpoint --arch ir_50        # how long training waits for a checkpoint
+    python -m benchmarks.training restart                        # from a killed worker to the first new step
+    python -m benchmarks.training gpu --arch ir_50 ir_101        # images/s and share of the GPU's bf16 rate
 
 `step` takes processor time on a CPU, in rounds over all ways, so that other work on the machine does little harm; the
 rest is time on the wall. `gpu` wants a CUDA device.
@@ -27,6 +27,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.told import run
 from oaml_core.config import Config, DataConfig, LossConfig, ModelConfig, TrainConfig
 from oaml_core.data.batches.training_faces import TrainingBatch
 from oaml_core.models.build import build_backbone, build_classifier
@@ -284,4 +285,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,6 @@
 """Which rule of visibility weighting is better, on real faces that a published network describes.
 
-    python benchmarks/weighting.py --faces lfw112 --weights mobilefacenet_y1.onnx
+    python -m benchmarks.weighting --faces lfw112 --weights mobilefacenet_y1.onnx
 
 The network stays as it is, and visibility is the true mask. With `--steps`, one matcher for each rule first learns its
 few parameters on the training identities, half of their images covered by training artwork; without, it is as it
@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.told import run
 from oaml_core import stages
-from oaml_core.config import Config, DataConfig, ModelConfig, Occluder
+from oaml_core.config import Config, DataConfig, ModelConfig
 from oaml_core.data.augment.occlusion import draw_occluder
 from oaml_core.data.prepared.prepared import PreparedDataset
 from oaml_core.data.prepared.verification import VerificationSet
@@ -36,7 +37,7 @@ from oaml_core.models.pretrained import load_backbone
 from oaml_core.visibility import resize_visibility
 
 TEST = ("clean", "surgical", "sunglasses", "scarf", "blocks-30", "surgical-both")
-TRAINING: tuple[Occluder, ...] = ("cloth", "ffp2", "veil", "hand")
+TRAINING = ("cloth", "ffp2", "veil", "hand")
 """Kinds that the test does not show."""
 IMAGES = 4
 """Images of each training identity; those with fewer are left out."""
@@ -162,7 +163,7 @@ def scored(
     return matcher.match(a[genuine], b[genuine], *part), matcher.match_pairs(a, b, v, u)
 
 
-def main(options: argparse.Namespace) -> None:
+def compare(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     config = Config(
         data=DataConfig(source=str(options.faces)), work_dir=str(options.work), store=str(options.work / "store")
@@ -195,7 +196,7 @@ def main(options: argparse.Namespace) -> None:
         print(f"{f'{name} {rule} {product}':34}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
@@ -208,4 +209,8 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     arguments.lr = {"qaconv": 0.01, "transmatcher": 0.0003}
-    main(arguments)
+    compare(arguments)
+
+
+if __name__ == "__main__":
+    run(main)

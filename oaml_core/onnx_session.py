@@ -25,10 +25,18 @@ def open_session(path: str | Path, threads: int = 0, providers: Sequence[str] = 
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), _quiet_options(threads), providers=list(providers))
+    session = onnxruntime.InferenceSession(_readable(path), _quiet_options(threads), providers=list(providers))
     for one in (*session.get_inputs(), *session.get_outputs()):
         _ = one.name, one.type, one.shape
     return session
+
+
+def _readable(path: str | Path) -> str | bytes:
+    """Return the path, or the content of a file whose name is no UTF-8: the runtime takes no such name."""
+    try:
+        return str(path).encode() and str(path)
+    except UnicodeEncodeError:
+        return Path(path).read_bytes()
 
 
 def _quiet_options(threads: int = 0) -> Any:

@@ -71,6 +71,16 @@ def shown(name: str | os.PathLike[str]) -> str:
     return text if text.isascii() and text.isprintable() else "".join(map(_escaped, text))
 
 
+def in_cell(text: str) -> str:
+    r"""Return text fit for a cell of a Markdown table: bars of its own begin no new cell.
+
+    Example:
+        >>> print(in_cell("mask|veil"))
+        mask\|veil
+    """
+    return shown(text).replace("|", r"\|")
+
+
 def _escaped(character: str) -> str:
     if unicodedata.category(character) not in FORGING and character not in _ESCAPED:
         return character

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from oaml_core.errors import ConfigError
 
 
 @contextmanager
@@ -27,3 +30,25 @@ def written_whole(path: Path, rename: Callable[[Path, Path], object] = Path.repl
         rename(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_results_folder(folder: Path, option: str) -> None:
+    """Make sure, before hours of work, that results can be written to a folder; nothing is made and nothing left.
+
+    Args:
+        folder: where they are to be written; it may be absent.
+        option: how the user names it, for the message.
+
+    Raises:
+        ConfigError: it is a file, lies below one, or takes no file.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    reason = "" if there.is_dir() else "is a file"
+    try:
+        if not reason:
+            with tempfile.TemporaryFile(dir=there):
+                pass
+    except OSError as error:
+        reason = f"takes no file ({error.strerror})"
+    if reason:
+        raise ConfigError(f"{option} {folder}: {there} {reason}. Name a folder that can be written.")

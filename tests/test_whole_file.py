@@ -9,7 +9,8 @@ import pytest
 from full_disk import full_disk
 
 import oaml_core
-from oaml_core.whole_file import written_whole
+from oaml_core.errors import ConfigError
+from oaml_core.whole_file import check_results_folder, written_whole
 
 PACKAGE = Path(oaml_core.__file__).parent
 OWN_WAYS = {
@@ -26,6 +27,8 @@ OWN_WAYS = {
     "training/best.py": "a checkpoint that a store gives",
 }
 """Modules that rename files themselves, and which."""
+PASSING = ("partial", "card")
+"""Names of files that are renamed, or go into the store as a whole."""
 
 
 def test_a_file_is_the_former_one_until_it_is_whole(tmp_path: Path) -> None:
@@ -69,3 +72,36 @@ def test_no_other_module_renames_what_it_writes() -> None:
         if any(map(renames, ast.walk(ast.parse(path.read_text()))))
     }
     assert found == {*OWN_WAYS}, "use written_whole, or say here why not"
+
+
+def written_in_place(node: ast.AST) -> bool:
+    """Return True for `path.write_text(…)` and `path.write_bytes(…)` of anything but a file that is renamed later."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    owner = node.func.value
+    passing = isinstance(owner, ast.Name) and owner.id in PASSING
+    return node.func.attr in ("write_text", "write_bytes") and not passing
+
+
+@pytest.mark.parametrize("part", ["cli", "evaluation", "stages/own_faces.py"])
+def test_what_a_command_is_asked_for_appears_whole(part: str) -> None:
+    place = PACKAGE / part
+    found = [
+        path.relative_to(PACKAGE).as_posix()
+        for path in ([place] if place.is_file() else place.rglob("*.py"))
+        if any(map(written_in_place, ast.walk(ast.parse(path.read_text()))))
+    ]
+    assert found == [], "use written_whole"
+
+
+@pytest.mark.parametrize("absent", ["", "runs/covered"])
+def test_a_folder_for_results_is_looked_at_and_left_as_it_is(absent: str, tmp_path: Path) -> None:
+    check_results_folder(tmp_path / absent, "--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "further/down"])
+def test_a_file_where_results_are_wanted_is_named_with_the_option(below: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match=r"--out .*notes\.txt is a file\. Name a folder that can be written"):
+        check_results_folder(tmp_path / "notes.txt" / below, "--out")

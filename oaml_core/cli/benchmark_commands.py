@@ -5,19 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oaml_core.cli.benchmark_models import each_once, model_file, named, open_named, saw_cutouts
 from oaml_core.cli.command import Command, chosen_sharing, sharing_options
 from oaml_core.config import Config
 from oaml_core.config.occluders import drawn_occluders
 from oaml_core.errors import ConfigError, nearest
 from oaml_core.kept_memory import keep_freed_memory
+from oaml_core.whole_file import check_results_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from oaml_core.inference.comparer import Comparer
-
-WORDS = ("rgb", "bgr", "raw", "signed", "unit")
-"""Words that may follow a plain ONNX model's name after `@`."""
 PROTOCOLS = ("covered", "templates")
 
 
@@ -36,17 +34,19 @@ def _benchmark(config: Config, options: Any) -> int:
         )
     if not 0 < options.far < 1:
         raise ConfigError(f"--far {options.far:g} is not a rate in (0, 1).")
-    names = [options.compared] if isinstance(options.compared, str) else options.compared
-    if not names:
-        raise ConfigError("Name at least one model: --model model.onnx, --model run.ckpt or --model other.onnx@bgr.")
+    if options.impostors < 1:
+        raise ConfigError(f"--impostors {options.impostors} is no number of pairs. Give 1 or more.")
+    names = each_once([options.compared] if isinstance(options.compared, str) else options.compared)
+    out = Path(options.out or options.protocol)
+    check_results_folder(out, "--out")
     keep_freed_memory()
     if options.protocol != "templates" and chosen_sharing(options).count is not None:
         raise ConfigError("Shards are for `oaml benchmark templates`: leave them out.")
     if options.protocol == "templates":
-        return _benchmark_templates(config, options, names)
+        return _benchmark_templates(config, options, names, out)
     drawn, folder = _drawn(options.drawn), None if options.occluders is None else Path(options.occluders)
-    models = {name: _model(config, name) for name in names}
-    chosen = covers(drawn, folder, held_out=any(map(_saw_cutouts, models.values())))
+    models = {name: open_named(config, name) for name in names}
+    chosen = covers(drawn, folder, held_out=any(map(saw_cutouts, models.values())))
     found = run_covered(
         models,
         open_faces(Path(options.faces)),
@@ -57,12 +57,12 @@ def _benchmark(config: Config, options: Any) -> int:
         far=options.far,
         impostors=options.impostors,
     )
-    written = write_covered(found, Path(options.out or options.protocol))
+    written = write_covered(found, out)
     print("\n".join([markdown(found), *map(str, written)]))
     return 0
 
 
-def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
+def _benchmark_templates(config: Config, options: Any, names: list[str], out: Path) -> int:
     from oaml_core.evaluation.templates.lists import read_lists
     from oaml_core.evaluation.templates.tables import markdown, write_templates
     from oaml_core.stages.template_shards import TemplateModel
@@ -71,7 +71,7 @@ def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
     lists = read_lists(Path(options.faces))
     # All are opened before the first describes images.
     models = {
-        name: TemplateModel(_model(config, name), _model_file(config, name), ",".join(_named(name)[1]))
+        name: TemplateModel(open_named(config, name), model_file(config, name), ",".join(named(name)[1]))
         for name in names
     }
     shards = sharing.count
@@ -82,7 +82,7 @@ def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
         return 0
     merge = sharing.only_merge
     found = {name: model.figures(lists, parts.get(name), only_merge=merge) for name, model in models.items()}
-    written = write_templates(found, Path(options.out or options.protocol))
+    written = write_templates(found, out)
     for each in parts.values():
         each.remove()
     print("\n".join([markdown(found), *map(str, written)]))
@@ -91,56 +91,11 @@ def _benchmark_templates(config: Config, options: Any, names: list[str]) -> int:
 
 def _drawn(words: str) -> list[str]:
     """Kinds of drawn occluders from a list with commas."""
-    found, known = [word for word in words.split(",") if word], drawn_occluders()
+    found, known = list(dict.fromkeys(word.strip() for word in words.split(",") if word.strip())), drawn_occluders()
     for word in found:
         if word not in known:
             raise ConfigError(f"--drawn names {word!r}, which is not drawn.{nearest(word, known)}")
     return found
-
-
-def _named(name: str) -> tuple[str, list[str]]:
-    """Return the file or address that a name begins with, and the words that follow it after `@`."""
-    address, _, words = name.partition("@")
-    return address, [word for word in words.split(",") if word]
-
-
-def _model(config: Config, name: str) -> Comparer:
-    """Return an exported OAML model, a checkpoint, or any other ONNX recogniser, told apart by what the file says."""
-    from oaml_core.inference.any_onnx import Pixels, PlainOnnx
-    from oaml_core.inference.model_files import is_oaml_onnx
-    from oaml_core.inference.onnx_model import OamlOnnx
-    from oaml_core.stages.load_model import load_model
-
-    address, given = _named(name)
-    if not address.endswith(".onnx"):
-        return load_model(_model_file(config, name))
-    for word in given:
-        if word not in WORDS:
-            raise ConfigError(f"--model {name}: {word!r} is none of {', '.join(WORDS)}.{nearest(word, WORDS)}")
-    path = _model_file(config, name)
-    if not given and is_oaml_onnx(path):
-        return OamlOnnx(path)
-    pixels: Pixels = "signed" if "signed" in given else "unit" if "unit" in given else "bytes"
-    return PlainOnnx(path, "bgr" if "bgr" in given else "rgb", pixels)
-
-
-def _model_file(config: Config, name: str) -> Path:
-    """Return the file of a model, fetched if it is an address in the store."""
-    from oaml_core import stages
-
-    address, _ = _named(name)
-    if not address.endswith(".onnx"):
-        return stages.fetch_file(config, address)
-    return Path(address) if Path(address).is_file() else stages.fetch_model(config, address)
-
-
-def _saw_cutouts(model: Comparer) -> bool:
-    """Return True if a model was trained on cut-outs, and must be measured on those that training holds out."""
-    from oaml_core.inference.onnx_model import OamlOnnx
-
-    if isinstance(model, OamlOnnx):
-        return model.metadata.get("config", {}).get("data", {}).get("occluders") is not None
-    return bool(getattr(model, "saw_cutouts", False))
 
 
 def _benchmark_options(parser: ArgumentParser) -> None:

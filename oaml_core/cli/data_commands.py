@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.cli.command import Command, dataset_option
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, nearest
+from oaml_core.whole_file import written_whole
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -23,7 +24,8 @@ def _check(config: Config, options: Any) -> int:
     print(report.table())
     path = Path(config.work_dir) / "checks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(report.to_json())
+    with written_whole(path) as partial:
+        partial.write_text(report.to_json())
     print(path)
     return 1 if report.must_not_train else 0
 

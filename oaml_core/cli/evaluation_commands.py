@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from oaml_core.cli.command import Command, Sharing, chosen_sharing, dataset_option, sharing_options
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError
+from oaml_core.whole_file import written_whole
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -119,7 +120,8 @@ def _compare(config: Config, options: Any) -> int:
         print(f"not compared: {one}")
     print(f"\nThe gate {'lets the challenger pass' if decision.passes else 'keeps the champion'}: {decision.reason}")
     if options.out is not None:
-        Path(options.out).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        with written_whole(Path(options.out)) as partial:
+            partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         print(options.out)
     return 0
 

@@ -9,6 +9,7 @@ from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
 from oaml_core.errors import ConfigError, DataError, StoreError
+from oaml_core.whole_file import written_whole
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -40,7 +41,8 @@ def _forget(config: Config, options: Any) -> int:
     done = forget(case, apply=options.apply, scan=options.scan)
     _tell(done)
     if done.receipt is not None:
-        Path(options.receipt).write_bytes(store.read_bytes(done.receipt_uri.removeprefix(f"{store.uri}/")))
+        with written_whole(Path(options.receipt)) as partial:
+            partial.write_bytes(store.read_bytes(done.receipt_uri.removeprefix(f"{store.uri}/")))
         print(f"receipt: {options.receipt} (also {done.receipt_uri})")
     elif done.found:
         print("Nothing was changed. The same command with --apply removes it.")

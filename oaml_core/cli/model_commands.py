@@ -68,13 +68,17 @@ def _add(config: Config, options: Any, source: Path) -> int:
     from oaml_core.store import open_store
 
     name = source.stem if config.name == Config().name else config.name
-    about = Foreign(options.licence, options.pixels, options.channel_order, source.name)
+    if options.pixels not in (None, "signed") and source.suffix.lower() in WEIGHTS:
+        raise ConfigError(f"{source.name} holds weights without a graph, which take signed pixels. Leave --pixels out.")
+    about = Foreign(options.licence, options.pixels or "signed", options.channel_order, source.name)
     measured = ""
     with held_folder("oaml-model-") as folder:
         model, card = folder / "model.onnx", folder / "MODEL_CARD.md"
         graph, about = _graph(config, source, about, folder)
         wrap_recogniser(graph, model, about)
         doubt = doubt_about_pixels(graph, model, about)
+        if doubt and options.pixels is None and graph == source:
+            raise ConfigError(f"Nothing was added. {doubt} --pixels {about.pixels} adds it as it is.")
         if doubt:
             log.warning("%s", doubt)
         if options.verification:
@@ -118,8 +122,8 @@ def _options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--pixels",
         choices=("signed", "unit", "bytes"),
-        default="signed",
-        help="what the network expects: [-1, 1], [0, 1] or [0, 255]",
+        default=None,
+        help="what the network expects: [-1, 1] (default), [0, 1] or [0, 255]",
     )
     parser.add_argument("--channel_order", choices=("rgb", "bgr"), default="rgb", help="what the network expects")
     parser.add_argument(

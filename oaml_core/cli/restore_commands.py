@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oaml_core.amounts import amount
 from oaml_core.cli.command import Command
 from oaml_core.config import Config
-from oaml_core.errors import ConfigError
+from oaml_core.errors import ConfigError, DataError, ModelInputError
+from oaml_core.whole_file import check_results_folder
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+
+
+log = logging.getLogger(__name__)
 
 
 def _restore(config: Config, options: Any) -> int:
@@ -41,29 +47,42 @@ def _apply(config: Config, options: Any) -> int:
     import torch
 
     from oaml_core import stages
-    from oaml_core.restoration.apply import build_operator, pictures_at, restore_image
+    from oaml_core.restoration.apply import build_operator, names_of_results, pictures_at, restore_image
     from oaml_core.restoration.prior import load_prior
 
     if options.image is None:
         raise ConfigError("It reads: oaml restore apply IMAGE --checkpoint PRIOR")
+    out, operator = Path(options.out), build_operator(options.low_resolution, options.blur)
+    check_results_folder(out, "--out")
+    pictures = names_of_results(pictures_at(Path(options.image)))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trained = load_prior(stages.fetch_file(config, _checkpoint(options)), device)
     shape = {name: getattr(trained.config.restoration, name) for name in ("channel_mult", "sigma_data")}
-    for picture in pictures_at(Path(options.image)):
-        print(
-            restore_image(
+    left = 0
+    for picture, name in pictures.items():
+        try:
+            restored = restore_image(
                 trained.prior,
                 picture,
-                Path(options.out),
+                out,
                 replace(config.restoration, **shape),
-                operator=build_operator(options.low_resolution, options.blur),
+                operator=operator,
                 mask=None if options.mask is None else Path(options.mask),
                 second_shot=None if options.second_shot is None else Path(options.second_shot),
                 seed=config.seed,
                 device=device,
+                name=name,
             )
-        )
-    return 0
+        except (DataError, ModelInputError) as error:
+            if len(pictures) == 1:
+                raise
+            left += 1
+            log.warning("%s", error)
+            continue
+        print(restored)
+    if left:
+        log.warning("%s, as said above.", amount(left, "image was not restored", "images were not restored"))
+    return 1 if left else 0
 
 
 def _tiles(config: Config, options: Any) -> int:

@@ -64,7 +64,7 @@ class Config:
     name: str = "oaml"
     """Name of the run: its folder, its prefix in the store, its rendezvous id."""
     seed: int = 0
-    """The one seed that all randomness comes from."""
+    """The one seed that all randomness comes from, at least 0."""
     store: str = "runs"
     """Artifact store: `s3://bucket/prefix` or a folder. Credentials come from the environment."""
     work_dir: str = ".oaml"
@@ -93,6 +93,8 @@ def _check(config: Config) -> None:
     """Refuse values that cannot work, alone or together; ConfigError names the key to change."""
     check_leaves(config)
     check_name(config.name)
+    if not 0 <= config.seed < 2**63:
+        raise ConfigError(f"seed is {config.seed}; it must lie in [0, 2^63).")
     check_positive({"cache_gb": 1.0 if config.cache_gb is None else config.cache_gb})
     check_data(config.data)
     check_augment(config.augment, config.data.occluders)

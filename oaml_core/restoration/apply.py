@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from oaml_core.config import RestorationConfig
 from oaml_core.decoding.decode import decode_mask
 from oaml_core.decoding.files import read_image, read_image_bytes
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
-from oaml_core.errors import DataError
+from oaml_core.errors import ConfigError, DataError
 from oaml_core.folder_entries import regular_files
+from oaml_core.printable_names import file_spelling
 from oaml_core.progress import progress
 from oaml_core.restoration.edm import Denoiser
 from oaml_core.restoration.face_tiles import to_image, to_tile
@@ -35,10 +37,13 @@ from oaml_core.restoration.metrics import chi_square
 from oaml_core.restoration.noise_estimation import noise_of_image, noise_of_pair
 from oaml_core.restoration.report_pictures import uncertainty_tile
 from oaml_core.restoration.restore import restore
+from oaml_core.whole_file import written_whole
 
 PIECE, OVERLAP = 256, 32
 """Side of the pieces that a large image is restored in, and by how many pixels they overlap at least: memory does not
 grow with the image."""
+RESULTS = ("_restored.png", "_uncertainty.png")
+"""Endings of what is made of an image."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,15 @@ class Restored:
 
 
 def build_operator(low_resolution: int = 1, blur: float = 0.0) -> Operator:
-    """Blur by `blur` pixels, then means of low_resolution² pixels; the identity for 0 and 1."""
+    """Blur by `blur` pixels, then means of low_resolution² pixels; the identity for 0 and 1.
+
+    Raises:
+        ConfigError: either is smaller than that.
+    """
+    if low_resolution < 1 or blur < 0:
+        raise ConfigError(
+            f"--low-resolution {low_resolution} and --blur {blur:g}: at least 1 and 0, which change nothing."
+        )
     steps: list[Operator] = [GaussianBlur(blur)] if blur > 0 else []
     steps += [LowResolution(low_resolution)] if low_resolution > 1 else []
     if len(steps) == 1:
@@ -78,8 +91,9 @@ def restore_image(
     second_shot: Path | None = None,
     seed: int = 0,
     device: str = "cpu",
+    name: str | None = None,
 ) -> Restored:
-    """Write the posterior mean as `<name>_restored.png` and its deviation as `<name>_uncertainty.png` into `out`.
+    """Write the posterior mean as `<name>_restored.png` and its deviation as `<name>_uncertainty.png`, each by rename.
 
     Args:
         prior: what clean images look like.
@@ -89,6 +103,7 @@ def restore_image(
         operator: what was measured; None: every pixel.
         mask: image of the same size, white = visible, black = covered.
         second_shot: the same scene once more: the noise is estimated from both, the first is restored.
+        name: beginning of the results' names; None: that of the image without its ending.
 
     Raises:
         ModelInputError: the image cannot be read.
@@ -96,8 +111,11 @@ def restore_image(
     """
     operator = operator or Identity()
     observed = _read(path)
-    seen = None if mask is None else _read_mask(mask, observed)
-    noise = _noise(observed, seen, config, second_shot)
+    seen = None if mask is None else _read_mask(mask, observed, path)
+    try:
+        noise = _noise(observed, seen, config, second_shot)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     measured = Measurement(observed, operator, noise, seen)
     height, width = _scene_size(operator, observed)
     multiple = 2 ** (len(config.channel_mult) - 1)
@@ -105,12 +123,13 @@ def restore_image(
         mean, deviation = _in_pieces(prior, measured, multiple, config, seed, device)
     else:
         if height % multiple or width % multiple:
-            raise DataError(f"{path}: the scene has {height} × {width} pixels; crop so that they divide by {multiple}.")
+            raise DataError(f"{path}: the scene has {width} × {height} pixels; crop so that they divide by {multiple}.")
         mean, deviation, _ = restore(prior, measured, (3, height, width), config, seed=seed, device=device)
     out.mkdir(parents=True, exist_ok=True)
-    restored, uncertainty = (out / f"{path.stem}_{what}.png" for what in ("restored", "uncertainty"))
-    Image.fromarray(to_image(mean[0])).save(restored)
-    Image.fromarray(to_image(uncertainty_tile(deviation[0]))).save(uncertainty)
+    restored, uncertainty = (out / f"{name or path.stem}{ending}" for ending in RESULTS)
+    for file, tile in ((restored, mean[0]), (uncertainty, uncertainty_tile(deviation[0]))):
+        with written_whole(file) as partial:
+            Image.fromarray(to_image(tile)).save(partial, format="PNG")
     return Restored(restored, uncertainty, noise, float(chi_square(measured, mean)[0]))
 
 
@@ -119,13 +138,16 @@ def _read(path: Path) -> Tensor:
     return to_tile(torch.from_numpy(read_image(path).copy()).permute(2, 0, 1))[None]
 
 
-def _read_mask(path: Path, observed: Tensor) -> Tensor:
+def _read_mask(path: Path, observed: Tensor, image: Path) -> Tensor:
     try:
         mask = decode_mask(read_image_bytes(path))
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     if mask.shape != tuple(observed.shape[2:]):
-        raise DataError(f"{path} has {list(mask.shape)} pixels, the image {list(observed.shape[2:])}.")
+        (tall, wide), (height, width) = mask.shape, observed.shape[2:]
+        raise DataError(
+            f"{path} has {wide} × {tall} pixels, and {image} {width} × {height}. Give a mask of the image's size."
+        )
     return torch.from_numpy(mask.astype(np.float32) / 255)[None, None]
 
 
@@ -167,7 +189,7 @@ def _divisible(measured: Measurement, multiple: int) -> Measurement:
     """Reflected at its right and lower border until its sides divide; what is reflected counts as measured."""
     height, width = measured.observed.shape[2:]
     if min(height, width) < multiple:
-        raise DataError(f"An image of {height} × {width} pixels is too small; {multiple} is the least side.")
+        raise DataError(f"An image of {width} × {height} pixels is too small; {multiple} is the least side.")
     sides = (0, -width % multiple, 0, -height % multiple)
     seen = measured.visibility
     return Measurement(
@@ -187,6 +209,24 @@ def _ramp(length: int) -> Tensor:
     """Return weights [length] that fall towards both ends over `OVERLAP` pixels."""
     places = torch.arange(length)
     return ((torch.minimum(places, places.flip(0)) + 1) / OVERLAP).clamp(max=1)
+
+
+def names_of_results(pictures: Sequence[Path]) -> dict[Path, str]:
+    """Return how the results of each picture begin; those of earlier runs among the pictures have none.
+
+    Args:
+        pictures: images of one folder. Where several differ by their ending alone, it stays in the name, so that none
+            takes the other's results.
+    """
+    known = [picture for picture in pictures if not _is_result(picture, pictures)]
+    stems = Counter(file_spelling(picture.name) for picture in known)
+    return {picture: picture.stem if stems[file_spelling(picture.name)] == 1 else picture.name for picture in known}
+
+
+def _is_result(picture: Path, pictures: Sequence[Path]) -> bool:
+    """Return True if a picture is what an earlier run made of another one."""
+    beginnings = {picture.name.removesuffix(ending) for ending in RESULTS if picture.name.endswith(ending)}
+    return any(other.stem in beginnings or other.name in beginnings for other in pictures)
 
 
 def pictures_at(path: Path, others: Collection[str] = ()) -> list[Path]:

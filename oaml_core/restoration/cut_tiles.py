@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from oaml_core.amounts import amount
-from oaml_core.errors import DataError, ModelInputError
+from oaml_core.errors import ConfigError, DataError, ModelInputError
 from oaml_core.evaluation.verdict.metrics_json import write_json
 from oaml_core.folder_entries import shown
 from oaml_core.progress import progress
@@ -27,7 +27,7 @@ from oaml_core.restoration.noise_estimation import noise_of_image
 from oaml_core.restoration.photographs import EXPOSURE, RAW_SUFFIXES, Photograph, read_photograph
 from oaml_core.restoration.tile_check import LEAST_DEVIATION
 from oaml_core.restoration.tiles import LONG_EXPOSURE, METADATA
-from oaml_core.whole_file import written_whole
+from oaml_core.whole_file import check_results_folder, written_whole
 
 log = logging.getLogger(__name__)
 
@@ -98,8 +98,12 @@ def cut_tiles(
         metadata: file to write; None: `metadata.json` in `out`.
 
     Raises:
-        DataError: the metadata is there already, or no photograph gave a tile.
+        DataError: the metadata is there already, or no photograph gave a tile. ConfigError: `clean_from` is negative,
+            or `out` takes no files.
     """
+    if clean_from < 0:
+        raise ConfigError(f"--clean-from {clean_from:g} is no exposure time. Give seconds, or 0: all tiles are clean.")
+    check_results_folder(out, "The folder of the tiles")
     listing = metadata or out / METADATA
     if listing.exists():
         raise DataError(f"{listing} lists tiles already. Give another folder, or remove it.")
@@ -147,7 +151,7 @@ def _cut(photograph: Photograph, out: Path, name: str, size: int, found: CutTile
     """Write the tiles of one photograph; their ids and files."""
     height, width = photograph.image.shape[1:]
     if min(height, width) < size:
-        raise DataError(f"{name} has {height} × {width} pixels, less than a tile of {size}.")
+        raise DataError(f"{name} has {width} × {height} pixels, less than a tile of {size}.")
     entries = []
     for row in range(height // size):
         for column in range(width // size):

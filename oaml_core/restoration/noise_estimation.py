@@ -22,6 +22,10 @@ FLAT_SHARE = 0.4
 """Share of the places, the flattest ones, that the noise of a single image is read from."""
 
 
+GIVE = "Give restoration.noise_a and restoration.noise_b."
+"""The remedy where noise cannot be estimated."""
+
+
 def noise_of_pair(first: Tensor, second: Tensor) -> Noise:
     """Estimate noise from two shots of one still scene: half the variance of their difference, against their mean.
 
@@ -32,7 +36,8 @@ def noise_of_pair(first: Tensor, second: Tensor) -> Noise:
         DataError: the shots differ in shape, or too few pixels are neither black nor white.
     """
     if first.shape != second.shape:
-        raise DataError(f"The shots of a calibration pair have shapes {list(first.shape)} and {list(second.shape)}.")
+        sizes = " and ".join(f"{one.shape[-1]} × {one.shape[-2]}" for one in (first, second))
+        raise DataError(f"Both shots must show the same pixels; they have {sizes}. Give a second shot of that size.")
     signal = ((first + second) / 2 + 1) / 2
     difference = (first - second) / 2  # in units of the signal, whose range is half that of tiles
     return _fit(signal, difference / 2**0.5, gaussian_share=1.0)
@@ -53,7 +58,7 @@ def noise_of_image(image: Tensor, visible: Tensor | None = None) -> Noise:
     """
     channels, (height, width) = int(np.prod(image.shape[:-2])), image.shape[-2:]
     if min(height, width) <= 2 * SMOOTHING:
-        raise DataError(f"{height} × {width} pixels are too few to estimate noise from.")
+        raise DataError(f"{width} × {height} pixels are too few to estimate noise from. {GIVE}")
     flat = image.reshape(channels, 1, height, width).double()
     kernel = torch.tensor(DIFFERENCES, dtype=flat.dtype, device=flat.device)[None, None]
     signal = (_blurred(flat) + 1) / 2
@@ -64,10 +69,7 @@ def noise_of_image(image: Tensor, visible: Tensor | None = None) -> Noise:
         slope = torch.where(far, slope, torch.inf)
     ordered = slope[slope.isfinite()].sort().values
     if not len(ordered):
-        raise DataError(
-            "No pixel is far enough from a covered one to estimate noise from. Give restoration.noise_a and "
-            "restoration.noise_b."
-        )
+        raise DataError(f"No pixel is far enough from a covered one to estimate noise from. {GIVE}")
     chosen = slope <= ordered[int(FLAT_SHARE * (len(ordered) - 1))]
     return _fit(signal[..., 1:-1, 1:-1][chosen], residual[chosen], gaussian_share=0.6745)
 
@@ -94,7 +96,7 @@ def _fit(signal: Tensor, residual: Tensor, *, gaussian_share: float) -> Noise:
             rows.append((s[number == i].mean(), spread**2, len(here)))
     if not rows:
         raise DataError(
-            f"Too few pixels to estimate noise from: {len(s)} are neither black nor white. Give noise_a, noise_b."
+            f"Too few pixels to estimate noise from: of the flattest {len(s)} are neither black nor white. {GIVE}"
         )
     level, variance, count = np.array(rows).T
     # The variance of an estimated variance v from n values is proportional to v² / n.

@@ -123,6 +123,7 @@ def _compared(inputs: OwnFacesInputs) -> FolderResult:
 
 def _all_pairs(inputs: OwnFacesInputs, result: FolderResult, context: Mapping[str, Any]) -> OwnFaces:
     from oaml_core.evaluation.own_faces.folder_output import folder_text, save_matrices, save_picture
+    from oaml_core.evaluation.report.report import write_page
     from oaml_core.evaluation.verdict.metrics_json import SCHEMA, write_json
 
     assert inputs.people is not None
@@ -132,14 +133,14 @@ def _all_pairs(inputs: OwnFacesInputs, result: FolderResult, context: Mapping[st
     written = [out / METRICS, out / SUMMARY]
     found = {"schema": SCHEMA, "folder": result.as_json(), "set_aside": readable.set_aside, "context": dict(context)}
     write_json(found, written[0])
-    written[1].write_text(text, encoding="utf-8")
+    write_page(text, written[1])
     if result.matrices is not None:
         written += [save_matrices(result, people, readable.sha256, out / MATRICES), save_picture(result, out / PICTURE)]
     return OwnFaces(out, text, written)
 
 
 def _pairs(inputs: OwnFacesInputs, merged: MergedScores | None, context: Mapping[str, Any]) -> OwnFaces:
-    from oaml_core.evaluation.report.report import write_report
+    from oaml_core.evaluation.report.report import write_page, write_report
     from oaml_core.evaluation.scoring.stored import SCORES_FILE, write_scores
     from oaml_core.evaluation.verdict.evaluate import evaluate_model
     from oaml_core.evaluation.verdict.metrics_json import metrics, write_metrics
@@ -155,5 +156,5 @@ def _pairs(inputs: OwnFacesInputs, merged: MergedScores | None, context: Mapping
     write_metrics(evaluation, written[1], context)
     write_scores(evaluation, written[2])
     text = markdown(metrics(evaluation))
-    written[3].write_text(text, encoding="utf-8")
+    write_page(text, written[3])
     return OwnFaces(out, text, written)

@@ -70,6 +70,27 @@ def test_pixels_of_a_range_that_the_network_does_not_see_are_noticed(
     assert ("Use that" in caplog.text and "--pixels bytes" in caplog.text) == warned
 
 
+def test_a_recogniser_that_sees_nothing_is_not_added_unless_its_range_is_named(
+    wants_bytes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("model", "add", str(wants_bytes), "--licence", "MIT", "--store", str(tmp_path / "s"))
+    assert run(*words) == 2
+    told = capsys.readouterr().err
+    assert "Nothing was added." in told
+    assert "with --pixels bytes they differ" in told
+    assert "--pixels signed adds it as it is." in told
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_range_of_pixels_that_weights_do_not_take_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "weights.pth").touch()
+    words = ("model", "add", str(tmp_path / "weights.pth"), "--licence", "MIT", "--pixels", "bytes")
+    assert run(*words) == 2
+    assert "weights without a graph, which take signed pixels. Leave --pixels out." in capsys.readouterr().err
+
+
 def test_recogniser_that_sees_its_pixels_is_taken_without_a_word(
     recogniser: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

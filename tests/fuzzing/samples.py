@@ -85,7 +85,10 @@ def recordio() -> Files:
 
 
 def named_images() -> Files:
-    return {f"{name}/{name}_{n:04d}.jpg": picture(n) for name in PEOPLE for n in range(1, 4)}
+    """Three pictures per person, each of its own."""
+    return {
+        f"{name}/{name}_{n:04d}.jpg": picture(4 * person + n) for person, name in enumerate(PEOPLE) for n in range(1, 4)
+    }
 
 
 def bins() -> Files:

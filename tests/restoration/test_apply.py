@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -11,8 +14,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from oaml_core.cli import main
+from oaml_core.config import Config
 from oaml_core.config.restoration import RestorationConfig
-from oaml_core.errors import DataError
+from oaml_core.errors import ConfigError, DataError
 from oaml_core.restoration import apply
 from oaml_core.restoration.prior import Prior
 
@@ -28,6 +33,7 @@ WHITE = cast(Prior, white_denoiser)
 
 
 def draw(path: Path, height: int, width: int) -> np.ndarray:  # type: ignore[type-arg]
+    path.parent.mkdir(parents=True, exist_ok=True)
     image = np.random.default_rng(0).integers(60, 200, (height, width, 3), dtype=np.uint8)
     Image.fromarray(image).save(path)
     return image
@@ -86,3 +92,81 @@ def test_pieces_cover_every_length() -> None:
             covered[start : start + apply.PIECE] += 1
         assert covered.min() >= 1
         assert starts[-1] == max(0, length - apply.PIECE)
+
+
+def test_results_of_images_that_differ_by_their_ending_do_not_meet(tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp", "B.png", "b_restored.png", "c_restored.png"):
+        draw(tmp_path / name, 8, 8)
+    draw(tmp_path / "B_uncertainty.png", 8, 8)
+    found = apply.names_of_results(apply.pictures_at(tmp_path))
+    assert {path.name: name for path, name in found.items()} == {
+        "B.png": "B",
+        "a.bmp": "a.bmp",
+        "a.png": "a.png",
+        "b_restored.png": "b_restored",
+        "c_restored.png": "c_restored",
+    }
+    written = [apply.restore_image(WHITE, path, tmp_path / "out", CONFIG, name=name) for path, name in found.items()]
+    assert len({one.image for one in written}) == len(found)
+
+
+def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "a.png", 8, 8)
+
+    def full(image: Image.Image, file: Path, **_: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        apply.restore_image(WHITE, tmp_path / "a.png", tmp_path / "out", CONFIG)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(("low_resolution", "blur"), [(0, 0.0), (-2, 0.0), (1, -1.0)])
+def test_what_no_camera_does_is_refused(low_resolution: int, blur: float) -> None:
+    with pytest.raises(ConfigError, match="at least 1 and 0"):
+        apply.build_operator(low_resolution, blur)
+
+
+def test_a_mask_of_another_size_names_the_image_and_the_remedy(tmp_path: Path) -> None:
+    draw(tmp_path / "a.png", 10, 12)
+    Image.new("L", (5, 4)).save(tmp_path / "mask.png")
+    with pytest.raises(DataError, match=r"5 × 4 pixels, and .*a\.png 12 × 10\. Give a mask of the image's size"):
+        apply.restore_image(WHITE, tmp_path / "a.png", tmp_path, CONFIG, mask=tmp_path / "mask.png")
+
+
+def test_noise_that_cannot_be_estimated_is_told_of_the_image_with_the_keys(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 40), (255, 255, 255)).save(tmp_path / "white.png")
+    unknown = replace(CONFIG, noise_a=None, noise_b=None)
+    told = r"white\.png: Too few .* of the flattest 0 are neither .* Give restoration\.noise_a and restoration\.noise_b"
+    with pytest.raises(DataError, match=told):
+        apply.restore_image(WHITE, tmp_path / "white.png", tmp_path, unknown)
+
+
+def test_an_image_of_a_folder_that_cannot_be_restored_is_set_aside(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    draw(tmp_path / "photos" / "c.png", 8, 8)
+    (tmp_path / "photos" / "b.png").write_bytes(b"no image")
+    (tmp_path / "prior.ckpt").touch()
+    settings = SimpleNamespace(restoration=CONFIG)
+    monkeypatch.setattr(
+        "oaml_core.restoration.prior.load_prior", lambda *_: SimpleNamespace(prior=WHITE, config=settings)
+    )
+    words = ["restore", "apply", str(tmp_path / "photos"), "--checkpoint", str(tmp_path / "prior.ckpt"), "--out"]
+    noise = ["--restoration.noise_a", "0", "--restoration.noise_b", "0.01", "--restoration.steps", "2"]
+    with caplog.at_level(logging.WARNING), pytest.raises(SystemExit) as ended:
+        main([*words, str(tmp_path / "out"), *noise])
+    assert ended.value.code == 1
+    assert "c_restored.png" in capsys.readouterr().out
+    assert "b.png is not an image" in caplog.text
+    assert "1 image was not restored" in caplog.text
+
+
+def test_a_negative_seed_is_refused_by_its_key() -> None:
+    with pytest.raises(ConfigError, match="seed is -1"):
+        Config(seed=-1)

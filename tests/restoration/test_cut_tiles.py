@@ -12,7 +12,7 @@ from PIL import Image
 from test_photographs import dng, mosaic
 
 from oaml_core.cli import main
-from oaml_core.errors import DataError
+from oaml_core.errors import ConfigError, DataError
 from oaml_core.restoration.cut_tiles import cut_tiles, photographs_at
 from oaml_core.restoration.tile_check import validate_dataset_compatibility
 from oaml_core.restoration.tiles import clean_entries, read_metadata, read_tile
@@ -72,6 +72,15 @@ def test_one_bad_photograph_is_set_aside_and_named(tmp_path: Path) -> None:
         cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 16)
     with pytest.raises(DataError, match=r"No photograph gave a tile: .*small_1s"):
         cut_tiles([tmp_path / "in" / "small_1s.png"], tmp_path / "other", 16)
+
+
+def test_a_time_that_is_none_and_a_folder_that_is_a_file_are_refused(tmp_path: Path) -> None:
+    photograph(tmp_path / "in" / "a_1s.png", 16, 16)
+    with pytest.raises(ConfigError, match="--clean-from -1 is no exposure time"):
+        cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "out", 16, clean_from=-1)
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"file is a file\. Name a folder that can be written"):
+        cut_tiles(photographs_at(tmp_path / "in"), tmp_path / "file", 16)
 
 
 def test_names_that_would_meet_are_kept_apart_and_flat_places_left_out(tmp_path: Path) -> None:

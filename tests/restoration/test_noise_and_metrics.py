@@ -78,7 +78,7 @@ def test_covered_pixels_do_not_count_in_the_noise_of_an_image() -> None:
 
 
 def test_an_image_of_a_few_pixels_tells_no_noise() -> None:
-    with pytest.raises(DataError, match="4 × 9 pixels are too few"):
+    with pytest.raises(DataError, match="9 × 4 pixels are too few"):
         noise_of_image(torch.zeros(1, 3, 4, 9))
 
 

@@ -109,7 +109,8 @@ def open_cutouts(folder: Path) -> Cutouts:
     files: dict[tuple[str, Split], list[Path]] = {}
     for entry in kinds:
         if entry.name not in (*WORN, *ANYWHERE):
-            log.warning("%s: %s lies anywhere on the face; the kinds with a place are %s.", WHAT, entry, known)
+            hint = nearest(entry.name.casefold(), WORN)
+            log.warning("%s: %s lies anywhere on the face; the kinds with a place are %s.%s", WHAT, entry, known, hint)
         for path in _pictures(entry):
             files.setdefault((entry.name, split_of(read_picture(path, WHAT, "alpha"))), []).append(path)
     return Cutouts(folder, {key: tuple(paths) for key, paths in files.items()})

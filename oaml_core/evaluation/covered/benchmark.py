@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from oaml_core.amounts import amount
 from oaml_core.config import EvaluateConfig
-from oaml_core.errors import EvaluationError
 from oaml_core.evaluation.covered.cohort import Images, refuse_known_faces
 from oaml_core.evaluation.covered.cover import Cover
 from oaml_core.evaluation.covered.faces import KnownFaces
+from oaml_core.evaluation.covered.fitness import (
+    named_apart,
+    refuse_unfit,
+    refuse_unmeasurable,
+    refuse_without_cover,
+    uncovered_alone,
+)
 from oaml_core.evaluation.covered.judge import Figures, judge
 from oaml_core.evaluation.covered.score import Pairs, Scored, describe, draw_pairs, score
 from oaml_core.evaluation.scoring.combine import combined_rule, combined_scores
@@ -66,7 +71,8 @@ class Covered:
 
     far: float
     sets: dict[str, dict[str, Any]]
-    """Contents by set: `faces`, `people`, `genuine`, `impostors`, `digest`, and `covered_share` by condition."""
+    """Contents by set: `faces`, `people`, `genuine`, `impostors`, `digest`, and `covered_share` by condition; of
+    the real set `uncovered` as well: `genuine` and `impostors` of its uncovered pairs."""
     models: dict[str, dict[str, ModelFigures]]
     """Figures by model and set."""
 
@@ -106,13 +112,19 @@ def run_covered(
         impostors: most impostor pairs per set.
 
     Raises:
-        EvaluationError: the impostor pairs cannot measure the rate, or a face of the cohort is measured.
+        EvaluationError: the pairs cannot measure the rate, a model takes faces of another size, a set lacks covered or
+            uncovered faces, or a face of the cohort is measured. ExportError: a model fails on the first faces.
     """
+    faces = uncovered_alone(faces)
+    refuse_unfit(models, faces.images)
+    if real is not None:
+        real = named_apart(real, faces)
+        refuse_without_cover(real)
     if cohort is not None:
         refuse_known_faces(cohort, [faces] if real is None else [faces, real])
     every = np.ones(len(faces.images), dtype=np.bool_)
     pairs = draw_pairs(faces, every, every, impostors)
-    _measurable(faces, pairs, far)
+    refuse_unmeasurable(faces, pairs, far, impostors)
     shares: dict[str, float] = {}
     sets = {faces.name: _set(faces, pairs, shares)}
     real_pairs: dict[str, Pairs] = {}
@@ -121,9 +133,10 @@ def run_covered(
             "uncovered": draw_pairs(real, ~real.covered, ~real.covered, impostors),
             "covered in life": draw_pairs(real, ~real.covered, real.covered, impostors),
         }
-        for chosen in real_pairs.values():
-            _measurable(real, chosen, far)
-        sets[real.name] = _set(real, real_pairs["covered in life"], {})
+        for which, chosen in real_pairs.items():
+            refuse_unmeasurable(real, chosen, far, impostors, which)
+        uncovered = {"uncovered": _counts(real_pairs["uncovered"])}
+        sets[real.name] = _set(real, real_pairs["covered in life"], {}) | uncovered
     models_figures: dict[str, dict[str, ModelFigures]] = {}
     for name, model in models.items():
         began = time.perf_counter()
@@ -260,24 +273,18 @@ def headline(scores: Mapping[str, Figures]) -> Figures:
     return next(scores[name] for name in HEADLINE if name in scores)
 
 
-def _measurable(faces: KnownFaces, pairs: Pairs, far: float) -> None:
-    count = int((~pairs.issame).sum())
-    if far * count + 1e-6 < 1 or not pairs.issame.any():
-        raise EvaluationError(
-            f"{faces.name} has {int(pairs.issame.sum())} genuine and {amount(count, 'impostor pair')}; FAR "
-            f"{far:g} needs {amount(round(1 / far), 'impostor pair')}. Give more faces or people, or a larger --far."
-        )
-
-
 def _set(faces: KnownFaces, pairs: Pairs, shares: dict[str, float]) -> dict[str, Any]:
     return {
         "faces": len(faces.images),
         "people": _people(faces),
-        "genuine": int(pairs.issame.sum()),
-        "impostors": int((~pairs.issame).sum()),
+        **_counts(pairs),
         "digest": faces.digest,
         "covered_share": shares,
     }
+
+
+def _counts(pairs: Pairs) -> dict[str, int]:
+    return {"genuine": int(pairs.issame.sum()), "impostors": int((~pairs.issame).sum())}
 
 
 def _people(faces: KnownFaces) -> int:

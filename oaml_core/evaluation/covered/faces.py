@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from oaml_core.amounts import amount
 from oaml_core.data.prepared.verification import VerificationSet, open_verification, write_verification
 from oaml_core.data.sources.base import LocalFolder
 from oaml_core.data.sources.meta import five_points
@@ -17,14 +19,18 @@ from oaml_core.data.sources.verification import open_verification_source, set_na
 from oaml_core.data.sources.verification_files import PAIRS_SUFFIX
 from oaml_core.decoding.formats import IMAGE_SUFFIXES
 from oaml_core.errors import DataError
+from oaml_core.evaluation.covered.pictures import different_rows, tell_contested, tell_repeated
 from oaml_core.evaluation.scoring.identities import identities_of
-from oaml_core.folder_entries import no_folder, regular_files
+from oaml_core.folder_entries import no_folder, regular_files, shown
 from oaml_core.held_folder import held_folder
-from oaml_core.inference.face_files import load_face
+from oaml_core.inference.face_files import load_scaled_face
 from oaml_core.structured_text import parse_json
 
-COVERED_NAME = re.compile(r"_(masked|covered|sunglasses|occluded)$")
-"""How the names of real photographs of covered faces end; all others of the person are uncovered."""
+log = logging.getLogger(__name__)
+
+COVERED_ENDINGS = ("_masked", "_covered", "_sunglasses", "_occluded")
+"""How the names of real photographs of covered faces end, in capitals or not; others are of uncovered faces."""
+COVERED_NAME = re.compile(f"({'|'.join(COVERED_ENDINGS)})$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -57,14 +63,15 @@ def open_faces(path: Path, size: int = 112) -> KnownFaces:
 
     Args:
         path: the file, or a folder with one folder of aligned faces per person and optionally `landmarks.json`
-            ({"person/file.jpg": [[x, y] × 5]}).
+            ({"person/file.jpg": [[x, y] × 5]}, in pixels of the file). The same picture counts once; one that lies
+            under two people is left out.
         size: side of the faces in pixels.
 
     Raises:
         DataError: nothing there can be used.
     """
     found = _of_folder(path, size) if path.is_dir() else _of_set(path, size)
-    if len(np.unique(found.people)) < 2 or np.bincount(found.people).max() < 2:
+    if len(np.unique(found.people)) < 2 or np.bincount(found.people).max() < 2:  # also where no face is left
         raise DataError(f"{path} has no person with two faces, or no second person; pairs need both.")
     return found
 
@@ -84,9 +91,9 @@ def faces_of(pairs: VerificationSet) -> KnownFaces:
     """Return the different images of a verification set, and whom they show as far as it is known."""
     known = identities_of(pairs)
     people = np.stack([known.first, known.second], axis=1).ravel()
-    keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in pairs.images]
-    rows = np.unique(keys, return_index=True)[1]
-    rows.sort()
+    different = different_rows(pairs.images, people)
+    tell_contested(pairs.name, [f"image {row}" for row in different.contested])
+    rows = different.rows
     return KnownFaces(
         pairs.name,
         np.array(pairs.images[rows]),
@@ -97,21 +104,50 @@ def faces_of(pairs: VerificationSet) -> KnownFaces:
 
 
 def _of_folder(path: Path, size: int) -> KnownFaces:
-    files = [file for file in regular_files(path, IMAGE_SUFFIXES) if file.parent.parent == path]
+    below = regular_files(path, IMAGE_SUFFIXES)
+    files = [file for file in below if file.parent.parent == path]
+    if below and len(files) < len(below):
+        elsewhere = next(file for file in below if file.parent.parent != path)
+        log.warning(
+            "%s: %s left out, for faces lie as person/file.jpg; the first is %s.",
+            shown(path),
+            amount(len(below) - len(files), "image is", "images are"),
+            shown(elsewhere),
+        )
     if not files:
         raise DataError(f"{path} holds no faces; they lie as person/file.jpg, aligned to {size} × {size} pixels.")
     points = path / "landmarks.json"
     remedy = "Remove it, or make it again."
     known = parse_json(points.read_bytes(), str(points), remedy, DataError) if points.is_file() else {}
+    names = [file.relative_to(path).as_posix() for file in files]
+    _tell_unknown(points, known.keys() - set(names), len(names))
     landmarks = np.full((len(files), 5, 2), np.nan, dtype=np.float32)
-    for row, file in enumerate(files):
-        found = known.get(file.relative_to(path).as_posix())
-        if found is not None:
-            landmarks[row] = five_points(found, f"{points}: {file.relative_to(path).as_posix()}")
+    images = np.empty((len(files), size, size, 3), dtype=np.uint8)
+    for row, (file, name) in enumerate(zip(files, names, strict=True)):
+        images[row], scale = load_scaled_face(file, size)
+        if known.get(name) is not None:
+            landmarks[row] = scale * five_points(known[name], f"{points}: {name}")
+    who = [file.parent.name for file in files]
+    different = different_rows(images, np.unique(who, return_inverse=True)[1])
+    tell_repeated(shown(path), [names[row] for row in different.repeated])
+    tell_contested(shown(path), [names[row] for row in different.contested])
+    rows = different.rows
     return KnownFaces(
         path.name,
-        np.stack([load_face(file, size) for file in files]),
-        np.unique([file.parent.name for file in files], return_inverse=True)[1].astype(np.int64),
-        landmarks,
-        np.array([bool(COVERED_NAME.search(file.stem)) for file in files]),
+        images[rows],
+        np.unique([who[row] for row in rows], return_inverse=True)[1].astype(np.int64),
+        landmarks[rows],
+        np.array([bool(COVERED_NAME.search(files[row].stem)) for row in rows], dtype=np.bool_),
     )
+
+
+def _tell_unknown(points: Path, unknown: set[str], faces: int) -> None:
+    """Warn of landmarks that are of no face of the folder: cover would lie where the template has eyes and mouth."""
+    if unknown:
+        log.warning(
+            "%s: %s of none of the %s; the first is %s. Name faces as person/file.jpg.",
+            shown(points),
+            amount(len(unknown), "entry is", "entries are"),
+            amount(faces, "face"),
+            shown(min(unknown)),
+        )

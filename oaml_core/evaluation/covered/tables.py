@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -12,8 +12,11 @@ from oaml_core.amounts import amount
 from oaml_core.evaluation.covered.benchmark import Covered, ModelFigures
 from oaml_core.evaluation.covered.charts import charts, legend
 from oaml_core.evaluation.covered.judge import Figures
+from oaml_core.evaluation.report.report import write_page
 from oaml_core.evaluation.statistics.bootstrap import Interval
 from oaml_core.evaluation.verdict.metrics_json import write_json
+from oaml_core.folder_entries import shown
+from oaml_core.printable_names import in_cell
 
 Row = list[str]
 
@@ -23,12 +26,12 @@ def write_covered(found: Covered, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / f"covered.{ending}" for ending in ("json", "md", "html")]
     write_json(found.as_json(), written[0])
-    written[1].write_text(markdown(found), encoding="utf-8")
+    write_page(markdown(found), written[1])
     css = (resources.files("oaml_core.evaluation.report") / "assets" / "report.css").read_text(encoding="utf-8")
-    written[2].write_text(
+    write_page(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Covered faces</title><style>{css}</style>'
         f"<body><main><h1>Covered faces</h1>{''.join(_html(found))}</main></body></html>\n",
-        encoding="utf-8",
+        written[2],
     )
     return written
 
@@ -38,7 +41,7 @@ def markdown(found: Covered) -> str:
     lines = []
     for title, note, head, rows in _tables(found):
         lines += [f"## {title}", "", note, "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows] + [""]
+        lines += [f"| {' | '.join(map(in_cell, row))} |" for row in rows] + [""]
     return "\n".join(lines)
 
 
@@ -64,20 +67,21 @@ def _charts(found: Covered) -> Iterator[str]:
                 f"<h3>{escape(title)}</h3>{chart}"
                 for title, chart in charts(figures, found.sets[name]["covered_share"], found.far)
             )
-            yield f"<section><h2>{escape(f'{model} on {name}')}</h2>{legend(figures)}{drawn}</section>"
+            yield f"<section><h2>{escape(shown(f'{model} on {name}'))}</h2>{legend(figures)}{drawn}</section>"
 
 
 def _tables(found: Covered) -> Iterator[tuple[str, str, Row, list[Row]]]:
     """Title, note, head and rows of each table: own thresholds, then one threshold, for every model and set."""
     for model, sets in found.models.items():
         for name, figures in sets.items():
-            told = found.sets[name]
+            told, subject = found.sets[name], shown(f"{model} on {name}")
+            besides = f" (uncovered: {_counted(told['uncovered'])})" if "uncovered" in told else ""
             size = (
-                f"{told['genuine']:,} genuine and {amount(told['impostors'], 'impostor pair')} of "
-                f"{told['people']:,} people. In brackets 95 % intervals over people, of differences paired."
+                f"{_counted(told)}{besides} of {told['people']:,} people. In brackets 95 % "
+                "intervals over people, of differences paired."
             )
             yield (
-                f"{model} on {name}: TAR at FAR {found.far:g} in %",
+                f"{subject}: TAR at FAR {found.far:g} in %",
                 f"At the threshold of each condition's own impostors. {size}",
                 [
                     "condition",
@@ -92,12 +96,16 @@ def _tables(found: Covered) -> Iterator[tuple[str, str, Row, list[Row]]]:
                 list(_own_rows(figures, told["covered_share"])),
             )
             yield (
-                f"{model} on {name}: one threshold",
+                f"{subject}: one threshold",
                 f"Set on the uncovered pairs for FAR {found.far:g}; TAR in %, real FAR in ‰. ↑: its whole interval "
                 "lies above the rate asked for.",
                 ["condition", "score", "TAR", "real FAR"],
                 list(_one_threshold_rows(figures, found.far)),
             )
+
+
+def _counted(told: Mapping[str, int]) -> str:
+    return f"{told['genuine']:,} genuine and {amount(told['impostors'], 'impostor pair')}"
 
 
 def _own_rows(figures: ModelFigures, shares: dict[str, float]) -> Iterator[Row]:

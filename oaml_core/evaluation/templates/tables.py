@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oaml_core.amounts import amount
+from oaml_core.evaluation.report.report import write_page
 from oaml_core.evaluation.templates.benchmark import TemplateFigures
 from oaml_core.evaluation.templates.protocols import Search
 from oaml_core.evaluation.verdict.metrics_json import write_json
+from oaml_core.printable_names import shown
 
 
 def write_templates(found: Mapping[str, TemplateFigures], folder: Path) -> list[Path]:
@@ -16,7 +18,7 @@ def write_templates(found: Mapping[str, TemplateFigures], folder: Path) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     written = [folder / "templates.json", folder / "templates.md"]
     write_json({name: one.as_json() for name, one in found.items()}, written[0])
-    written[1].write_text(markdown(found), encoding="utf-8")
+    write_page(markdown(found), written[1])
     return written
 
 
@@ -25,7 +27,7 @@ def markdown(found: Mapping[str, TemplateFigures]) -> str:
     lines = []
     for model, one in found.items():
         lines += [
-            f"## {model} on {one.name}",
+            f"## {shown(f'{model} on {one.name}')}",
             "",
             f"{amount(one.images, 'image')} in {amount(one.templates, 'template')}.",
             "",
