@@ -85,7 +85,7 @@ def begin_night(config: Config) -> None:
     store = open_store(config.store)
     _forget_trouble(store, config)
     now = datetime.now(UTC)
-    records = record_keys(store, config, now)
+    records: Sequence[str] = record_keys(store, config, now)
     began = unended(config, records, now)
     joins = began is not None and (now - began < LONGEST_NIGHT or Budget(config).is_at_work(began, now))
     if began is not None:
