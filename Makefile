@@ -67,6 +67,7 @@ benchmarks: setup ## figures as JSON and the tables of benchmarks/RESULTS.md; SO
 	$(BIN)/python -m benchmarks.classifier --identities 360000 --batch 1024 --sample-rates 0.1 --out benchmarks/figures/classifier-many.json
 	$(BIN)/python -m benchmarks.matching match pairs --sizes 64 256 --rounds 7 --threads 1 --out benchmarks/figures/matching.json
 	$(BIN)/python -m benchmarks.store breakdown --mib 256 --out benchmarks/figures/store-breakdown.json
+	$(BIN)/python -m benchmarks.store killed --mib 256 --out benchmarks/figures/store-killed.json
 	for what in begin epochs; do \
 	  $(BIN)/python -m benchmarks.streaming $$what --out benchmarks/figures/streaming-$$what.json || exit 1; \
 	done

@@ -151,8 +151,8 @@ def parse_json(text: str | bytes, what: str, remedy: str, error: type[OamlError]
         needs: keys that the object must have; a mapping also says the type of each value, such as `str | None`.
 
     Raises:
-        OamlError: of class `error`: it is damaged, nested too deeply, no object, a key is missing, or its value has
-            another type.
+        OamlError: of class `error`: it is damaged, nested too deeply, no object, a key is there twice or missing, or
+            its value has another type.
 
     Example:
         >>> from oaml_core.errors import StoreError
@@ -208,10 +208,12 @@ def parse_json_value(text: str | bytes, what: str, remedy: str, error: type[Oaml
         error: class of the error.
 
     Raises:
-        OamlError: of class `error`: it is damaged, or nested too deeply.
+        OamlError: of class `error`: it is damaged, nested too deeply, or has a key twice in one object.
     """
     try:
-        found = json.loads(text)
+        found = json.loads(text, object_pairs_hook=_without_twins)
+    except _TwinKey as twin:
+        raise error(f"{what} has `{twin.key[:MOST_SHOWN]}` more than once. {remedy}") from None
     except RecursionError:
         raise error(f"{what} is damaged: it is nested too deeply. {remedy}") from None
     except ValueError as reason:  # JSONDecodeError, UnicodeDecodeError, numbers of thousands of digits
@@ -219,6 +221,25 @@ def parse_json_value(text: str | bytes, what: str, remedy: str, error: type[Oaml
     if _levels_exceed(found):
         raise error(f"{what} is damaged: it has more than {MOST_LEVELS} levels. {remedy}")
     return found
+
+
+class _TwinKey(Exception):
+    """A key that a JSON object has twice: the second would win in silence."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _TwinKey(key)
+            seen.add(key)
+    return made
 
 
 def json_or_none(text: str | bytes) -> Any:

@@ -22,7 +22,7 @@ from oaml_core.settings import config_from_yaml, config_parser, load_config, par
 from oaml_core.stages import end_night, night_status
 from oaml_core.stages.production import PRODUCTION, champion, point_at, record
 from oaml_core.store.folder import FolderStore
-from oaml_core.structured_text import json_or_none, parse_json, parse_yaml
+from oaml_core.structured_text import json_or_none, parse_json, parse_json_value, parse_yaml
 from oaml_core.training.keeper import CheckpointKeeper
 from oaml_core.training.stored_checkpoints import POINTER
 
@@ -267,3 +267,10 @@ def test_a_pointer_that_names_no_checkpoint_is_damaged(name: object, tmp_path: P
     store.write_bytes(f"runs/a/{POINTER}", json.dumps({"name": name}).encode())
     with pytest.raises(StoreError, match="is damaged: it names no checkpoint"):
         CheckpointKeeper(tmp_path / "run", store, "runs/a", 2).newest()
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 1}', '[{"b": {"a": 1, "c": 2, "a": 3}}]'])
+def test_a_key_that_json_has_twice_is_named(text: str) -> None:
+    with pytest.raises(DataError, match=r"^The list has `a` more than once\. Write it again\.$"):
+        parse_json_value(text, "The list", "Write it again.", DataError)
+    assert parse_json_value('[{"a": 1}, {"a": 2}]', "The list", "", DataError) == [{"a": 1}, {"a": 2}]

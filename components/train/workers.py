@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from components.train.backend import Json
 from components.train.client import ClusterClient
@@ -90,7 +91,7 @@ class Workers:
 
     @property
     def failed(self) -> int:
-        """Times that a worker's pod has failed; those that the cluster took away for others are not counted."""
+        """Times that a worker's pod has failed; those that were taken away or deleted while they ran do not count."""
         return len(self._failed)
 
     def refuse_hopeless(self) -> None:
@@ -167,8 +168,20 @@ def _has_failed(pod: Json, container: str) -> bool:
         for each in status.get("conditions") or []
     ):
         return False
+    if _was_deleted_before_it_ended(pod, of_container):
+        return False
     states = [of_container.get("state") or {}, of_container.get("lastState") or {}]
     return status.get("phase") == "Failed" or any(state.get("terminated", {}).get("exitCode") for state in states)
+
+
+def _was_deleted_before_it_ended(pod: Json, status: Json) -> bool:
+    """Return True if somebody deleted a pod that ran, as where a job is given fewer replicas."""
+    metadata, ended = pod["metadata"], (status.get("state") or {}).get("terminated") or {}
+    if not metadata.get("deletionTimestamp") or not ended.get("finishedAt"):
+        return False
+    goes = datetime.fromisoformat(metadata["deletionTimestamp"])
+    asked = goes - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+    return datetime.fromisoformat(ended["finishedAt"]) >= asked
 
 
 def _is_running(pod: Json, container: str) -> bool:

@@ -15,13 +15,18 @@ from oaml_core.stages.present_night import NIGHTS, RESUMED, night_key
 from oaml_core.store import Store, open_store
 
 
-def require_guards(config: Config, store: Store) -> None:
+def require_guards(config: Config, store: Store, records: Sequence[str]) -> None:
     """Return if nothing is against a night.
+
+    Args:
+        config: the whole configuration.
+        store: that holds the records of nights.
+        records: their keys, in order.
 
     Raises:
         OverBudget: the month's budget alone is. NotBegun: anything else is; both say all that is, and what to do.
     """
-    nights = past_nights(store, config)
+    nights = past_nights(store, config, records)
     reasons: list[OamlError] = []
     failed, most = failed_in_a_row(store, config, nights), config.nightly.stop_after_failures
     if most and len(failed) >= most:

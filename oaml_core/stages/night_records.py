@@ -7,7 +7,7 @@ A record that is damaged, or that lies in the future because a clock was wrong, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -49,18 +49,19 @@ class DamagedNight(StoreError):
     """A night's record that cannot be read, or whose time lies in the future."""
 
 
-def past_nights(store: Store, config: Config, now: datetime | None = None) -> list[Night]:
+def past_nights(store: Store, config: Config, keys: Sequence[str] | None = None) -> list[Night]:
     """Return the nights of this name that are on record, the last one last; damaged records are left out.
 
     Args:
         store: that holds them.
         config: `name`.
-        now: the present; None: the clock's.
+        keys: of the records, from `record_keys`; None: they are listed.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    return [night for key in record_keys(store, config, now) if not isinstance(night := _night(store, key), str)]
+    known = record_keys(store, config) if keys is None else keys
+    return [night for key in known if not isinstance(night := _night(store, key), str)]
 
 
 def read_nights(store: Store, config: Config, now: datetime | None = None) -> tuple[list[Night], list[str]]:
@@ -87,16 +88,18 @@ def record_keys(store: Store, config: Config, now: datetime | None = None) -> li
     return _ended_by(_keys(store, config), now)
 
 
-def keep_night(store: Store, config: Config, night: Night) -> None:
-    """Write a record, and remove those of nights long ago.
+def keep_night(store: Store, config: Config, night: Night) -> list[str]:
+    """Write a record, and remove those of nights long ago; return the keys of all that are there then.
 
     Raises:
         StoreError: the store cannot be written.
     """
     store.write_bytes(night_key(config, record_name(night.ended)), json.dumps(asdict(night), indent=1).encode())
-    for old in record_keys(store, config)[:-KEPT]:
+    keys = record_keys(store, config)
+    for old in keys[:-KEPT]:
         with suppress(StoreError):  # the next night removes it
             store.delete(old)
+    return keys[-KEPT:]
 
 
 def _ended_by(keys: Iterable[str], now: datetime | None) -> list[str]:

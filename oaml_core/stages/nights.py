@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -85,24 +85,30 @@ def begin_night(config: Config) -> None:
     store = open_store(config.store)
     _forget_trouble(store, config)
     now = datetime.now(UTC)
-    began = unended(config, record_keys(store, config, now), now)
+    records: Sequence[str] = record_keys(store, config, now)
+    began = unended(config, records, now)
     joins = began is not None and (now - began < LONGEST_NIGHT or Budget(config).is_at_work(began, now))
     if began is not None:
-        _tell_of_unended(store, config, began, joins)
-    require_guards(config, store)
+        records = _tell_of_unended(store, config, began, records, joins)
+    require_guards(config, store, records)
     if not joins:
-        note_beginning(config, record_keys(store, config))
+        note_beginning(config, records)
 
 
-def _tell_of_unended(store: Store, config: Config, began: datetime, joins: bool) -> None:
-    """Say that the last night has not ended; put it on record as killed, unless the one that begins `joins` it."""
+def _tell_of_unended(
+    store: Store, config: Config, began: datetime, records: Sequence[str], joins: bool
+) -> Sequence[str]:
+    """Say that the last night has not ended; put it on record as killed, unless the one that begins `joins` it; return
+    the keys of the records of nights that have ended.
+    """
     when = f"{began:%Y-%m-%d at %H:%M} UTC"
     if joins:
         log.info("night: the one that began on %s has not ended; this one joins it", when)
-        return
+        return records
     reason = f"it began on {when} and never ended: its machine went off, or its processes were killed"
-    keep_night(store, config, Night(_now(), "failed", reason, cost=_cost(store, config)))
+    kept = keep_night(store, config, Night(_now(), "failed", reason, cost=_cost(store, config)))
     _tell(config, "failed", reason)
+    return kept
 
 
 def end_night(config: Config, failed: bool, error: str = "") -> Night:

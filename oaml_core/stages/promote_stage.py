@@ -103,9 +103,9 @@ def _refused(config: Config, version: str, champion_version: str, objection: str
     earlier = earlier_decision(store, version)
     if earlier is not None and not earlier["promoted"]:
         return Promoted(version, False, f"nothing new since {earlier['when']}: {objection}")
-    note_decision(store, version, False, objection)
     stays = f"{version} was not promoted, {champion_version} stays in production"
     notify(f"OAML, {dated_name(config)}: {stays}: {objection}", "NightModelRefused")
+    note_decision(store, version, False, objection)  # last: whoever is killed in between tells it again
     return Promoted(version, False, objection)
 
 

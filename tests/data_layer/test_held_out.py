@@ -108,6 +108,7 @@ def test_a_set_without_both_kinds_is_refused(tmp_path: Path, config, issame: lis
     write_bin(folder / "val.bin", [encode_jpeg(face(n)) for n in range(2 * len(issame))], issame)
     report = check_source(str(folder), config(folder))
     assert any("val" in stop and "of each kind" in stop for stop in report.reasons)
+    assert all(stop.endswith(".") and not stop.endswith("..") for stop in [*report.reasons, *report.warnings])
 
 
 def test_a_small_set_gets_fewer_folds_and_says_so(tmp_path: Path, config) -> None:

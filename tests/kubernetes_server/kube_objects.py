@@ -7,10 +7,10 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from kubernetes_server.kube_schema import schema_errors
+from kubernetes_server.kube_schema import scale_path, schema_errors
 
 Json = dict[str, Any]
 STATUS_SUBRESOURCE = ("pods", "pytorchjobs", "trainjobs")
@@ -96,12 +96,31 @@ class Objects:
             part = {key: value for key, value in patch.items() if (key == "status") == status}
             return self._store("MODIFIED", plural, _merged(item, part))
 
+    def scale(self, plural: str, namespace: str, name: str, patch: Json) -> Json:
+        """Patch the `scale` sub-resource: the one number that it stands for changes, where the definition says."""
+        path = scale_path(plural)
+        if path is None:
+            raise Refused(404, f"{plural}/scale: the server could not find the requested resource")
+        value: Any = patch["spec"]["replicas"]
+        for key in reversed(path):
+            value = {key: value}
+        return self.patch(plural, namespace, name, value)
+
     def delete(self, plural: str, namespace: str, name: str, options: Json) -> Json:
+        """Delete an object; a pod that runs is only marked, until it is deleted without a time to end."""
         with self._changed:
             item = self.get(plural, namespace, name)
             uid = options.get("preconditions", {}).get("uid")
             if uid not in (None, item["metadata"]["uid"]):
                 raise Refused(409, f"the UID in the precondition ({uid}) does not match the UID in record")
+            if plural == "pods" and (seconds := _time_to_end(item, options)):
+                goes = datetime.now(UTC) + timedelta(seconds=seconds)
+                marks = {
+                    "deletionTimestamp": goes.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "deletionGracePeriodSeconds": seconds,
+                }
+                item["metadata"] = marks | item["metadata"]  # a second time changes nothing
+                return self._store("MODIFIED", plural, item)
             del self._items[plural, namespace, name]
             self._told("DELETED", plural, item)
             return {"kind": "Status", "status": "Success", "details": {"name": name, "uid": item["metadata"]["uid"]}}
@@ -172,6 +191,14 @@ def _is_selected(item: Json, query: dict[str, str]) -> bool:
     return all(labels.get(key) == value for key, value in wanted) and all(
         _field(item, path) == value for path, value in fields
     )
+
+
+def _time_to_end(pod: Json, options: Json) -> int:
+    """Seconds that a pod has from its deletion on; none where nothing of it runs."""
+    asked = options.get("gracePeriodSeconds")
+    if pod["status"].get("phase") in ("Succeeded", "Failed") or not pod["status"].get("containerStatuses"):
+        return 0
+    return int(pod["spec"].get("terminationGracePeriodSeconds", 30) if asked is None else asked)
 
 
 def _field(item: Json, path: str) -> Any:

@@ -12,12 +12,19 @@ from jsonschema import Draft202012Validator
 
 Json = dict[str, Any]
 CRDS = Path(__file__).parents[1] / "data" / "crds"
+SCALED = ("pytorchjobs", "trainjobs")
 
 
 @cache
 def crd(plural: str) -> Json:
     """The CustomResourceDefinition of `pytorchjobs` or `trainjobs`."""
     return json.loads(gzip.decompress((CRDS / f"{plural}.json.gz").read_bytes()))
+
+
+def scale_path(plural: str) -> list[str] | None:
+    """Keys of the number of replicas, for the `scale` sub-resource; None: the resource has none."""
+    found = crd(plural)["spec"]["versions"][0].get("subresources", {}).get("scale") if plural in SCALED else None
+    return found and found["specReplicasPath"].strip(".").split(".")
 
 
 def schema_errors(plural: str, item: Json) -> list[str]:

@@ -190,9 +190,13 @@ class _Handler(BaseHTTPRequestHandler):
             return kube.objects.list(*place, query)
         if verb == "watch":
             return self._events(kube.objects.watch(*place, query))
+        if verb == "patch" and found["sub"] == "scale":
+            return kube.objects.scale(*place, found["name"], body)
         if verb == "patch":
             return kube.objects.patch(*place, found["name"], body, status=found["sub"] == "status")
-        return getattr(kube.objects, verb)(*place, found["name"], *([body] if verb == "delete" else []))
+        if verb == "delete":
+            return kube.objects.delete(*place, found["name"], query | body)
+        return getattr(kube.objects, verb)(*place, found["name"])
 
     def _log(self, found: re.Match[str], query: dict[str, str]) -> Iterable[bytes]:
         kube = self.server.kube

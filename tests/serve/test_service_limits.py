@@ -116,6 +116,16 @@ def test_two_photographs_for_one_are_refused(client: TestClient, gallery: Galler
     assert gallery.people() == []
 
 
+def test_two_photographs_for_one_in_json_are_refused(client: TestClient, gallery: Gallery) -> None:
+    photos = [base64.b64encode(png(face_of(number))).decode() for number in (1, 2)]
+    body = f'{{"photo": "{photos[0]}", "photo": "{photos[1]}"}}'
+    headers = {"content-type": "application/json"}
+    answer = client.post("/api/v1/gallery/faces", params={"person": "Ann"}, content=body, headers=headers)
+    assert answer.status_code == 422
+    assert "The body has `photo` more than once." in answer.json()["error"]["message"]
+    assert gallery.people() == []
+
+
 @pytest.mark.parametrize("kind", [b"application/json", b"multipart/form-data; boundary=B"])
 def test_an_upload_that_is_cut_off_is_no_failure_of_the_service(
     gallery: Gallery, caplog: pytest.LogCaptureFixture, kind: bytes

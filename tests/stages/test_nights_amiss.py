@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from oaml_core.stages.night_records import Night, past_nights
 from oaml_core.stages.nights import resume_nights
 from oaml_core.stages.present_night import IN_PIPELINE, night_began
 from oaml_core.store import open_store
+from oaml_core.store.base import ObjectInfo
 from oaml_core.store.folder import FolderStore
 
 pytestmark = pytest.mark.usefixtures("in_pipeline")
@@ -340,3 +341,22 @@ def test_nights_of_a_name_below_another_are_its_own(config: Config, told: list[s
     assert on_record(config) == []
     assert "There are nights of night/small: see --name." in stages.night_status(config, 26).lines[0]
     assert os.listdir(Path(config.store, "nights", "night")) == ["small"]
+
+
+@pytest.mark.parametrize("hours", [0, 20], ids=["joined", "killed"])
+def test_records_are_listed_once_as_a_night_begins(
+    config: Config, told: list[str], hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_night(config, ago(hours=40))
+    begun(config, ago(hours=hours))
+    listed: list[str] = []
+    lists = FolderStore.list
+
+    def counted(store: FolderStore, prefix: str = "") -> Iterator[ObjectInfo]:
+        listed.append(prefix)
+        return lists(store, prefix)
+
+    monkeypatch.setattr(FolderStore, "list", counted)
+    stages.begin_night(config)
+    kept_and_cost = 2 if hours else 0  # the killed night is put on record, with what it cost
+    assert listed.count("nights/night/") == 1 + kept_and_cost

@@ -99,7 +99,11 @@ class CheckReport:
 
 
 def _in_one_line(finding: Finding) -> str:
-    return shown(f"{finding.check}: {finding.result}. {finding.remedy}".strip())
+    return shown(f"{finding.check}: {_in_sentences(finding)}")
+
+
+def _in_sentences(finding: Finding) -> str:
+    return f"{finding.result}. {finding.remedy}".rstrip(". ") + "."
 
 
 MARKS: dict[Verdict, str] = {"ok": "ok  ", "warning": "WARN", "stop": "STOP"}
@@ -107,7 +111,7 @@ MARKS: dict[Verdict, str] = {"ok": "ok  ", "warning": "WARN", "stop": "STOP"}
 
 def _row(finding: Finding, first: int, width: int) -> list[str]:
     head = f"  {MARKS[finding.verdict]}  {finding.check:<{first}}  "
-    text = finding.result if finding.verdict == "ok" else f"{finding.result}. {finding.remedy}".rstrip(". ") + "."
+    text = finding.result if finding.verdict == "ok" else _in_sentences(finding)
     wrapped = textwrap.wrap(shown(text), max(30, width - len(head))) or [""]
     return [head + wrapped[0], *(" " * len(head) + line for line in wrapped[1:])]
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import pytorch_part
 from jobset_part import Answer
 from kubernetes import client
 from kubernetes_server.pod_logs import PodLogs
+from pytorch_part import now
 
 from components.train.backend import Backend
 from components.train.backends import BACKENDS
@@ -38,6 +39,8 @@ class OperatorPart:
     """Node that pods are bound to, where the API server fetches logs from one."""
     running: set[str] = field(default_factory=set)
     """Pods that run; noted here, since tests count what the API server is asked."""
+    conditions: dict[str, list[Json]] = field(default_factory=dict)
+    """Conditions of each job, by its uid."""
 
     @property
     def of(self) -> Backend:
@@ -65,6 +68,7 @@ class OperatorPart:
 
     def create_pod(self, job: Json, number: int) -> str:
         """The pod of one worker, pending."""
+        assert pytorch_part.refusals(job) == []
         name = self.pod_name(job, number)
         template = job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
         labels = {
@@ -92,24 +96,16 @@ class OperatorPart:
         return found
 
     def told(self, job: Json, endpoint: str) -> dict[str, str]:
-        """Return what the operator adds to the environment, as pkg/controller.v1/pytorch/elastic.go of 1.9 does, for a
-        rendezvous at `endpoint`.
-        """
-        elastic = job["spec"]["elasticPolicy"]
-        return {
-            "PET_RDZV_ENDPOINT": endpoint,
-            "PET_RDZV_BACKEND": elastic["rdzvBackend"],
-            "PET_RDZV_ID": elastic["rdzvId"],
-            "PET_RDZV_CONF": ",".join(f"{each['key']}={each['value']}" for each in elastic["rdzvConf"]),
-            "PET_NNODES": f"{elastic['minReplicas']}:{elastic['maxReplicas']}",
-            "PET_MAX_RESTARTS": str(elastic["maxRestarts"]),
-            "PET_NPROC_PER_NODE": job["spec"]["nprocPerNode"],
-        }
+        """Return what the operator adds to the environment, for a rendezvous at `endpoint`."""
+        return pytorch_part.environment(job, endpoint)
 
     def answer(self, job: Json, exit_code: int, disrupted: bool) -> Answer:
         """Return the answer to a pod that has ended; `disrupted`: whether the cluster took the pod away."""
-        assert job["spec"]["pytorchReplicaSpecs"]["Worker"]["restartPolicy"] == "ExitCode"
-        return "succeeded" if exit_code == 0 else "again" if exit_code >= 128 else "failed"
+        return pytorch_part.answer(job, exit_code)
+
+    def ends_others(self, job: Json) -> bool:
+        """Return True if the pods that still run when the job ends are deleted."""
+        return pytorch_part.taken_away(job, "Running")
 
     def pod_maker(self, job: Json) -> Json:
         """The object that events about refused pods are about."""
@@ -159,9 +155,13 @@ class OperatorPart:
         self.set_container(pod, {"terminated": ended}, phase="Failed" if exit_code else "Succeeded")
 
     def set_condition(self, job: Json, *kinds: str, message: str = "as the operator says") -> None:
-        """Conditions that are True; the others are gone."""
+        """Let conditions become True, one after the other; what becomes of the others is the operator's rule."""
         self.end_pods(kinds)
-        self.set_status(job, {"conditions": self._conditions(kinds, message)})
+        found = self.conditions.get(job["metadata"]["uid"], [])
+        for kind in kinds:
+            found = pytorch_part.conditions_after(found, kind, message)
+        self.conditions[job["metadata"]["uid"]] = found
+        self.set_status(job, {"conditions": found})
 
     def end_pods(self, kinds: tuple[str, ...]) -> None:
         """End pods that run where the job ends: they have ended well, or are taken away."""
@@ -176,19 +176,6 @@ class OperatorPart:
     def set_status(self, job: Json, status: Json) -> None:
         name = job["metadata"]["name"]
         self._custom().patch_namespaced_custom_object_status(*self._kind(), name, {"status": status})
-
-    def _conditions(self, kinds: tuple[str, ...], message: str) -> list[Json]:
-        return [
-            {
-                "type": kind,
-                "status": "True",
-                "reason": f"PyTorchJob{kind}",
-                "message": message,
-                "lastTransitionTime": now(),
-                "lastUpdateTime": now(),
-            }
-            for kind in kinds
-        ]
 
     def warn(self, about: Json, reason: str, message: str) -> None:
         """An event about an object, as a controller or the kubelet writes it."""
@@ -209,6 +196,17 @@ class OperatorPart:
             "status": {"conditions": [waits]},
         }
         self._custom().create_namespaced_custom_object("kueue.x-k8s.io", "v1beta2", self.namespace, "workloads", body)
+
+    def ask_to_end(self, pod: str) -> None:
+        """Delete a pod that runs, as an eviction does, or a smaller number of replicas: it stays until it has ended."""
+        self._core().delete_namespaced_pod(pod, self.namespace)
+
+    def scale(self, job: Json, replicas: int) -> Json:
+        """Ask for another number of pods, as `kubectl scale` and an autoscaler do; the job as it is then."""
+        name = job["metadata"]["name"]
+        body = {"spec": {"replicas": replicas}}
+        self._custom().patch_namespaced_custom_object_scale(*self._kind(), name, body)
+        return next(each for each in self.jobs() if each["metadata"]["name"] == name)
 
     def delete_pod(self, pod: str) -> None:
         """Delete a pod, and with it its log."""
@@ -237,7 +235,3 @@ def wait_for(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError("what was waited for did not come")
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -30,6 +30,8 @@ class Pod:
     reason: str = "Error"
     """Word of the kubelet for the end of its container, if that is not well."""
     disrupted: bool = False
+    is_deleted: bool = False
+    """Whether it goes once it has ended."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class PodProcesses:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             self.endpoint = f"127.0.0.1:{taken.getsockname()[1]}"
         for number in range(self.operator.replicas(self.job)):
-            self.pods[number] = Pod(self.operator.create_pod(self.job, number))
+            self._make(number)
         self.operator.set_condition(self.job, "Created")
 
     def give_room(self, number: int) -> None:
@@ -79,7 +81,16 @@ class PodProcesses:
             self._room.discard(number)
             self.pods[number].disrupted = True
             self.operator.set_pod(self.pods[number].name, conditions=[EVICTED])
-            self._process(number).terminate()
+            self._ask_to_end(number)
+
+    def scale(self, replicas: int) -> None:
+        """Change the number of pods that the job asks for: those beyond it are asked to end, missing ones are made."""
+        with self._lock:
+            self.job = self.operator.scale(self.job, replicas)
+            for number in [each for each in self.pods if each >= replicas]:
+                self._ask_to_end(number)
+            for number in set(range(replicas)) - set(self.pods):
+                self._make(number)
 
     def wait(self, seconds: float) -> bool:
         """Return True if the job ended in this time."""
@@ -101,6 +112,16 @@ class PodProcesses:
     def folders(self, path: str) -> list[Path]:
         """What all pods so far have at this path of their folders."""
         return list(self.folder.glob(f"*/{path}"))
+
+    def _ask_to_end(self, number: int) -> None:
+        self.pods[number].is_deleted = True
+        self.operator.ask_to_end(self.pods[number].name)
+        self._process(number).terminate()
+
+    def _make(self, number: int) -> None:
+        self.pods[number] = Pod(self.operator.create_pod(self.job, number))
+        if number in self._room:
+            self._start(number)
 
     def _process(self, number: int) -> subprocess.Popen[str]:
         process = self.pods[number].process
@@ -152,14 +173,17 @@ class PodProcesses:
             answer = self.operator.answer(self.job, code, pod.disrupted)
             if answer != "again":
                 self._over.set()
-                self._end_others(pod)
+                if self.operator.ends_others(self.job):
+                    self._end_others(pod)
                 self.operator.set_condition(self.job, "Succeeded" if answer == "succeeded" else "Failed")
                 return
             self.operator.set_condition(self.job, "Restarting")
-            self.operator.put_aside(pod.name)
-            self.pods[number] = Pod(self.operator.create_pod(self.job, number))
-            if number in self._room:
-                self._start(number)
+            (self.operator.delete_pod if pod.is_deleted else self.operator.put_aside)(pod.name)
+            del self.pods[number]
+            if number < self.operator.replicas(self.job):
+                self._make(number)
+            if any(each.process is not None for each in self.pods.values()):
+                self.operator.set_condition(self.job, "Running")
 
     def _end_others(self, ended: Pod) -> None:
         """As the controllers do with pods that run when the job ends: they are asked, and given time."""

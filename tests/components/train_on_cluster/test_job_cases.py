@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from operator_part import now, wait_for
+from operator_part import wait_for
+from pytorch_part import now
 from training_place import CONFIG, Place
 
 from components.train.client import ClusterClient

@@ -144,20 +144,22 @@ def test_the_pod_that_keeps_the_rendezvous_is_killed_and_the_run_ends_well_all_t
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("place", ["trainer"], indirect=True)
+@pytest.mark.parametrize(
+    ("place", "shrinks"), [("trainer", "evicted"), ("double", "evicted"), ("double", "scaled")], indirect=["place"]
+)
 @pytest.mark.parametrize("config", [200], indirect=True)
 def test_a_job_that_grows_shrinks_and_grows_again_trains_on_exactly_what_was_planned(
-    step: Step, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    step: Step, shrinks: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     pods = step.pods
     pods.give_room(0)
     wait_for(lambda: step.sizes() == [1] and step.has_checkpoint(), seconds=PATIENCE)
     pods.give_room(1)
     wait_for(lambda: step.sizes() == [1, 2], seconds=PATIENCE)
-    pods.evict(1)
+    pods.evict(1) if shrinks == "evicted" else pods.scale(1)
     wait_for(lambda: step.sizes() == [1, 2, 1], seconds=PATIENCE)
-    assert "its node is drained" in caplog.text
-    pods.give_room(1)
+    assert ("its node is drained" in caplog.text) is (shrinks == "evicted")
+    pods.give_room(1) if shrinks == "evicted" else pods.scale(2)
     wait_for(lambda: step.sizes() == [1, 2, 1, 2], seconds=PATIENCE)
     pods.operator.delete_job(pods.job)
     assert "was deleted" in str(step.trained.exception(60))

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from kubernetes import client
-from operator_part import now, wait_for
+from operator_part import wait_for
+from pytorch_part import now
 from training_place import CLUSTER, CONFIG, Place, Training
 
 from components.train.backend import JobState

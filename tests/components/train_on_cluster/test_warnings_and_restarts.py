@@ -124,3 +124,15 @@ def test_pods_that_make_room_for_others_are_not_failures(place: Place) -> None:
     place.operator.set_pod(pod, phase="Failed", conditions=[taken])
     place.operator.set_condition(job, "Succeeded")
     assert training.wait() is None
+
+
+def test_pods_that_are_deleted_while_they_run_are_not_failures(place: Place) -> None:
+    """As where somebody, or an autoscaler, asks for fewer."""
+    training = place.train(backoff_limit=0)
+    job = place.operator.job()
+    _, last = place.operator.start(job)
+    place.operator.ask_to_end(last)
+    place.operator.end_container(last, 143)
+    place.operator.delete_pod(last)
+    place.operator.set_condition(job, "Succeeded")
+    assert training.wait() is None

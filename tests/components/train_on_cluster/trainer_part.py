@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jobset_part import NODE, Answer, answer, found_before_ready, host, training_job
-from operator_part import Json, OperatorPart, now
+from operator_part import Json, OperatorPart
+from pytorch_part import now
 
 ENDS = {
     "Succeeded": ("Complete", "AllJobsCompleted"),
@@ -63,6 +64,9 @@ class TrainerPart(OperatorPart):
 
     def answer(self, job: Json, exit_code: int, disrupted: bool) -> Answer:
         return answer(job, exit_code, disrupted)
+
+    def ends_others(self, job: Json) -> bool:
+        return True  # what the Job controller does once a policy of success is met
 
     def pod_name(self, job: Json, number: int) -> str:
         begins = _of_worker(job, number)
