@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from oaml_core.config import Config
+from oaml_core.config import Config, DataConfig
 from oaml_core.errors import CheckpointError, ConfigError
 from oaml_core.held_folder import held_folder
 from oaml_core.inference.model_files import VARIANTS, matcher_path, variant_path
@@ -82,13 +82,18 @@ def adapt(config: Config, *, launcher: str = "local") -> Adapted:
         launcher: see `train`.
 
     Raises:
-        ConfigError: the recipe would train the backbone. DataError, CheckpointError, EvaluationError, ExportError: see
-            the stages.
+        ConfigError: the recipe would train the backbone, or names no faces. DataError, CheckpointError,
+            EvaluationError, ExportError: see the stages.
     """
     if not config.model.freeze_backbone:
         raise ConfigError(
             "Adapting keeps the backbone as it is, and this recipe trains it: set model.freeze_backbone, or leave "
             f"--config out for the recipe {RECIPE}."
+        )
+    if config.data.source is None and config.data.synthetic_identities == DataConfig().synthetic_identities:
+        raise ConfigError(
+            "Drawn faces teach nothing of real ones: name the folder of training faces, --data.source FOLDER. For "
+            "drawn ones all the same, say how many people: --data.synthetic_identities 100."
         )
     check_files(config)
     dataset = prepare(config).dataset_uri

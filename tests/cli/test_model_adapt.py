@@ -9,6 +9,7 @@ import torch
 from untrained import write_untrained
 
 from oaml_core.cli import main
+from oaml_core.config import DataConfig
 from oaml_core.errors import CheckpointError
 from oaml_core.inference.onnx_model import OamlOnnx
 from oaml_core.models.build import build_backbone
@@ -83,11 +84,12 @@ def test_one_command_leads_from_weights_to_a_model_that_answers(
     [
         ({"verification": "pairs.bin"}, "leave out --verification"),
         ({"config": "smoke"}, "set model.freeze_backbone"),
+        ({"data.synthetic_identities": DataConfig().synthetic_identities}, "--data.source FOLDER"),
         ({"model.arch": "ir_18"}, "is not of this backbone"),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_before_hours_go_into_it(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: dict[str, str], said: str
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: dict[str, object], said: str
 ) -> None:
     assert run(*words_of(weights, tmp_path, **other)) != 0
     assert said in capsys.readouterr().err
