@@ -25,6 +25,8 @@ WEIGHTS = (".ckpt", ".pt", ".pth", ".safetensors")
 
 
 ADAPT = "adapt"
+LOSS = 1.0
+"""Points of accuracy below the recogniser's own that an adapted model is warned of."""
 
 
 def _model(config: Config, options: Any) -> int:
@@ -53,6 +55,12 @@ def _adapt(config: Config, options: Any, source: Path) -> int:
     for what in ("clean", "occluded"):
         alone, combined = (100 * done.measured[f"val_accuracy_{what}_{score}"] for score in ("global", "combined"))
         print(f"measured    {what}: accuracy {combined:.2f} %, by the embedding alone {alone:.2f} %")
+        if combined < alone - LOSS:
+            log.warning(
+                "On %s faces the adapted model is worse than the recogniser alone. Train it on more people or for "
+                "longer, or take the recogniser as it is: `oaml model add`.",
+                what,
+            )
     print(f"data set    {done.dataset_uri}")
     print(f"checkpoint  {done.checkpoint_uri}")
     print(f"report      {done.report_uri}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def _write_half(source: Path, path: Path) -> None:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    logging.getLogger(convert_float_to_float16.__module__).setLevel(logging.WARNING)  # it shows whole nodes
     model = onnx.load(source)
     others = {node.op_type for node in model.graph.node} - HALF
     half = convert_float_to_float16(model, keep_io_types=True, op_block_list=sorted(others))
