@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.resources import files
 
 import numpy as np
 import onnx
@@ -13,6 +15,7 @@ from plain_onnx import recogniser
 
 from oaml_core.cli import main
 from oaml_core.errors import DataError, ExportError
+from oaml_core.evaluation.covered.charts import SCORES
 from oaml_core.evaluation.covered.cutouts import wear
 from oaml_core.evaluation.covered.faces import open_faces
 from oaml_core.evaluation.covered.score import draw_pairs
@@ -185,3 +188,13 @@ def test_a_model_of_another_shape_is_named(tmp_path):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "o.onnx")
     with pytest.raises(ExportError, match=r"\[N, 3, H, W\]"):
         PlainOnnx(tmp_path / "o.onnx")
+
+
+def test_no_two_scores_are_drawn_in_one_colour():
+    style = (files("oaml_core.evaluation.report") / "assets" / "report.css").read_text()
+    for number in (0, 1):  # light and dark
+        colours = [re.findall(rf"--{score}: (#[0-9a-f]{{6}});", style)[number] for score in SCORES]
+        assert len(set(colours)) == len(SCORES)
+    for score in SCORES:
+        assert f".{score} {{ --c: var(--{score}); }}" in style
+        assert f".key.{score}, " in style

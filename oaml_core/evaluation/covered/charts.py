@@ -10,8 +10,8 @@ from oaml_core.evaluation.covered.benchmark import ModelFigures
 from oaml_core.evaluation.report.charts import round_ticks
 from oaml_core.evaluation.statistics.bootstrap import Interval
 
-COLOURS = {name: name for name in ("global", "local", "combined", "calibrated", "cohort")} | {"refitted": "calibrated"}
-"""Scores that are drawn, and the colour of each."""
+SCORES = ("global", "local", "combined", "calibrated", "cohort", "refitted")
+"""Scores that are drawn, each in the colour of its name in `report.css`."""
 STEP = 14
 """Height in pixels of one score's dot and interval."""
 
@@ -45,7 +45,7 @@ def charts(figures: ModelFigures, shares: dict[str, float], far: float) -> Itera
     """
     notes = {name: f"{100 * shares[name]:.0f} % covered" if name in shares else "" for name in figures.figures}
     drawn = {
-        condition: {score: one for score, one in scores.items() if score in COLOURS}
+        condition: {score: one for score, one in scores.items() if score in SCORES}
         for condition, scores in figures.figures.items()
     }
     for title, figure, axis in (
@@ -63,8 +63,8 @@ def charts(figures: ModelFigures, shares: dict[str, float], far: float) -> Itera
 
 def legend(figures: ModelFigures) -> str:
     """Return the drawn scores with their colours."""
-    scores = dict.fromkeys(score for found in figures.figures.values() for score in found if score in COLOURS)
-    keys = "".join(f'<span><i class="key {COLOURS[score]}"></i>{escape(score)}</span> ' for score in scores)
+    scores = dict.fromkeys(score for found in figures.figures.values() for score in found if score in SCORES)
+    keys = "".join(f'<span><i class="key {score}"></i>{escape(score)}</span> ' for score in scores)
     return f'<p class="legend">{keys}</p>'
 
 
@@ -96,10 +96,10 @@ def _dots(rows: Sequence[ChartRow], axis: Axis) -> str:
 def _row(row: ChartRow, grid: str, position: Callable[[float], float], axis: Axis) -> str:
     marks, words = [], []
     for number, (score, (value, low, high)) in enumerate(row.marks):
-        y, colour = 12 + STEP * number, COLOURS[score]
+        y = 12 + STEP * number
         marks.append(
-            f'<line class="whisker {colour}" x1="{position(low):.2f}%" x2="{position(high):.2f}%" y1="{y}" y2="{y}"/>'
-            f'<circle class="dot {colour}" cx="{position(value):.2f}%" cy="{y}" r="5"/>'
+            f'<line class="whisker {score}" x1="{position(low):.2f}%" x2="{position(high):.2f}%" y1="{y}" y2="{y}"/>'
+            f'<circle class="dot {score}" cx="{position(value):.2f}%" cy="{y}" r="5"/>'
         )
         words.append(f"{score} {axis.factor * value:.2f}{axis.unit}")
     return (
