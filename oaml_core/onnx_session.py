@@ -33,10 +33,12 @@ def open_session(path: str | Path, threads: int = 0, providers: Sequence[str] = 
 
 def _readable(path: str | Path) -> str | bytes:
     """Return the path, or the content of a file whose name is no UTF-8: the runtime takes no such name."""
+    name = str(path)
     try:
-        return str(path).encode() and str(path)
+        name.encode()
     except UnicodeEncodeError:
         return Path(path).read_bytes()
+    return name
 
 
 def _quiet_options(threads: int = 0) -> Any:

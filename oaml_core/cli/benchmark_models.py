@@ -99,10 +99,13 @@ def _plain(path: Path, name: str, words: Sequence[str]) -> Comparer:
 
     channels: Channels = next((CHANNELS[word] for word in words if word in CHANNELS), "rgb")
     told = next((word for word in words if word in PIXELS), None)
-    model = PlainOnnx(path, channels, PIXELS[told or "raw"])
-    doubt = doubt_of(
-        lambda word: least_cosine(PlainOnnx(path, channels, PIXELS[word])), tuple(PIXELS), told or "raw", name, "@"
-    )
+    taken = told or "raw"
+    model = PlainOnnx(path, channels, PIXELS[taken])
+
+    def least(word: str) -> float:
+        return least_cosine(model if word == taken else PlainOnnx(path, channels, PIXELS[word]))
+
+    doubt = doubt_of(least, tuple(PIXELS), taken, name, "@")
     if doubt and told is None:
         raise ConfigError(f"--model {doubt} {name}@raw measures it as it is.")
     if doubt:

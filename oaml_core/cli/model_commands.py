@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 WEIGHTS = (".ckpt", ".pt", ".pth", ".safetensors")
 """Endings of files that hold weights without their graph."""
-
-
 ADAPT = "adapt"
 LOSS = 1.0
 """Points of accuracy below the recogniser's own that an adapted model is warned of."""

@@ -110,10 +110,8 @@ def _added(store: Store, exported: Store, name: str, fingerprint: str) -> str:
     with held_folder("oaml-model-") as folder:
         model, card = folder / "model.onnx", folder / "MODEL_CARD.md"
         beside = [matcher_path(model), *(variant_path(model, variant) for variant in VARIANTS)]
-        for path in (model, card):
-            exported.get_file(path.name, path)
         there = [path for path in beside if exported.exists(path.name)]
-        for path in there:
+        for path in (model, card, *there):
             exported.get_file(path.name, path)
         return add_model(store, name, model, card, there, fingerprint)
 

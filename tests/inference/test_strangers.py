@@ -76,7 +76,7 @@ def test_one_threshold_keeps_its_rate_among_covered_faces():
 
 @pytest.mark.parametrize("power", [None, 0.5, 1.0])
 def test_the_score_is_the_weighted_cosines_in_deviations_of_both_faces(power):
-    """Of models exported without a power the scores are divided by both deviations, as their thresholds ask."""
+    """Models exported without a power divide scores by both deviations, as their thresholds ask."""
     strangers, one, other = faces(900, 0), faces(4, 1), faces(4, 2)
     stored = Strangers.of(*strangers).as_json()
     assert stored.pop("power") == 0.5

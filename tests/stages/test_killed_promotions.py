@@ -30,14 +30,14 @@ from oaml_core.store.local_file import is_temporary
 
 pytestmark = [pytest.mark.usefixtures("in_pipeline"), pytest.mark.slow]
 WRITES = {"os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir"}
-"""What changes a folder, as the interpreter tells it; files are opened for writing beside."""
+"""Events by which the interpreter tells of changes to a folder; files are opened for writing beside."""
 STRIDE = 3
 """Writes from one kill to the next; 1: each."""
 
 
 @dataclass
 class Artifact:
-    """What export hands to promote."""
+    """Model that export hands to promote."""
 
     metadata: dict[str, str]
 

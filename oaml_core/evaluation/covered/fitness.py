@@ -1,4 +1,4 @@
-"""Whether models and sets fit the covered benchmark: asked before the first model works for an hour."""
+"""Checks that models and sets fit the covered benchmark, made before the first model works for an hour."""
 
 from __future__ import annotations
 

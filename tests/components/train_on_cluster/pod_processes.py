@@ -31,7 +31,7 @@ class Pod:
     """Word of the kubelet for the end of its container, if that is not well."""
     disrupted: bool = False
     is_deleted: bool = False
-    """Whether it goes once it has ended."""
+    """True for a pod that goes once it has ended."""
 
 
 @dataclass

@@ -30,7 +30,7 @@ OUT_OF_PLACE = {
 
 
 def refusals(job: Json) -> list[str]:
-    """What the webhook has against a job; empty: it lets it pass."""
+    """Return the webhook's objections to a job; none: it lets the job pass."""
     name, spec = job["metadata"]["name"], job["spec"]
     found = [] if LABEL.fullmatch(name) else [f"{name} is no DNS-1035 label"]
     replicas, elastic = spec["pytorchReplicaSpecs"], spec.get("elasticPolicy")
